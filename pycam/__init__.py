@@ -1,0 +1,50 @@
+"""pycam brings the Caffe models of the CAM paper back to life, without Caffe.
+
+The names below are the public ones; each is loaded when it is first used, so that `import pycam` costs nothing
+and needs no engine.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0.dev0"
+
+_HOME = {
+    "Cam": "predict",
+    "Prediction": "predict",
+    "load": "predict",
+    "Net": "net",
+    "read_net": "net",
+    "class_activation_maps": "cam",
+    "merge_ten_crop": "cam",
+    "py_map2jpg": "cam",
+    "py_returnCAMmap": "cam",
+    "imresize": "matlab_resize",
+    "paper_box": "boxes",
+    "released_boxes": "boxes",
+    "PycamError": "errors",
+}
+
+__all__ = sorted(_HOME)
+
+if TYPE_CHECKING:
+    from pycam.boxes import paper_box, released_boxes
+    from pycam.cam import class_activation_maps, merge_ten_crop, py_map2jpg, py_returnCAMmap
+    from pycam.errors import PycamError
+    from pycam.matlab_resize import imresize
+    from pycam.net import Net, read_net
+    from pycam.predict import Cam, Prediction, load
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'pycam' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"pycam.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,59 @@
+"""The errors that pycam raises, one base class, each kind with the exit code of the command line."""
+
+from __future__ import annotations
+
+
+class PycamError(Exception):
+    """Something that pycam was given or needs is not as it must be.
+
+    The message is one line: what came, what was expected, where, and what to do. The command line prints it
+    and ends with `exit_code`.
+    """
+
+    exit_code = 1
+
+
+class UsageError(PycamError):
+    """An option, or a combination of options, that cannot be carried out."""
+
+    exit_code = 2
+
+
+class FormatError(PycamError):
+    """A file is not what it should be: a prototxt, a caffemodel, a mean, labels, a model card."""
+
+    exit_code = 3
+
+
+class NetError(PycamError):
+    """A net contradicts itself, or the weights are not those of the net."""
+
+    exit_code = 4
+
+
+class UnsupportedLayerError(NetError):
+    """A layer type that Caffe may know and pycam, or one of its engines, does not."""
+
+
+class ModelError(PycamError):
+    """A model is unknown, or its files are not there and cannot be had."""
+
+    exit_code = 5
+
+
+class PictureError(PycamError):
+    """A picture is missing, damaged, too large, or none at all."""
+
+    exit_code = 6
+
+
+class EngineError(PycamError):
+    """An engine is not installed, cannot be exact on a net, or failed while running."""
+
+    exit_code = 7
+
+
+class GroundTruthError(PycamError):
+    """Ground truth or predictions are damaged, incomplete, or contradict each other."""
+
+    exit_code = 8

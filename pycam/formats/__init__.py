@@ -1,0 +1,1 @@
+"""Caffe's files, read and written: prototxt, caffemodel, mean. Nothing here knows what a net means."""
