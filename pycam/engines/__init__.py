@@ -1,0 +1,94 @@
+"""Engines: programs that run a `Net`. Each is one module, imported when it is made.
+
+A new engine is a module with a subclass of `Engine`, and a line in `ENGINES`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from pycam.errors import EngineError, NetError, UsageError
+
+if TYPE_CHECKING:
+    from pycam.engines.base import Engine
+    from pycam.net import Net
+
+
+class _Home(NamedTuple):
+    module: str
+    kind: str
+    cure: str
+
+
+ENGINES = {
+    "onnxruntime": _Home("pycam.engines.onnxruntime", "OnnxRuntimeEngine", "pip install onnxruntime"),
+    "openvino": _Home("pycam.engines.openvino", "OpenVinoEngine", "pip install 'caffe-cam[openvino]'"),
+    "torch": _Home("pycam.engines.torch", "TorchEngine", "pip install 'caffe-cam[torch]'"),
+    "opencv": _Home("pycam.engines.opencv", "OpenCvEngine", "pip install 'caffe-cam[opencv]'"),
+    "caffe": _Home("pycam.engines.caffe", "CaffeEngine", "set PYCAM_CAFFE, or run `make caffe-root`"),
+}
+
+DEFAULT_ENGINE = "onnxruntime"
+
+
+def engine_class(name: str) -> type[Engine]:
+    """Import an engine.
+
+    Raises
+    ------
+    UsageError
+        No engine has that name.
+    EngineError
+        What the engine needs is not installed.
+    """
+    if name not in ENGINES:
+        near = difflib.get_close_matches(name, ENGINES, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(ENGINES)}"
+        raise UsageError(f"no engine is called {name!r}: {hint}")
+    home = ENGINES[name]
+    try:
+        found: type[Engine] = getattr(importlib.import_module(home.module), home.kind)
+    except ImportError as error:
+        raise EngineError(f"engine {name!r} is not installed ({error}): {home.cure}") from None
+    return found
+
+
+def make(
+    name: str,
+    net: Net,
+    outputs: Sequence[str],
+    *,
+    device: str | None = None,
+    threads: int | None = None,
+    precision: str | None = None,
+) -> Engine:
+    """Make an engine by name, ready to give `outputs` of `net`; see `Engine.__init__`.
+
+    Raises
+    ------
+    UsageError
+        No such engine, no such precision, fewer than one thread.
+    NetError
+        The net has no parameters or no such blob.
+    EngineError
+        The engine is not installed, or cannot be exact on the net.
+    """
+    kind = engine_class(name)
+    if precision is None:
+        precision = kind.precisions[0]
+    if precision not in kind.precisions:
+        raise UsageError(f"engine {name!r} has no precision {precision!r}: it has {', '.join(kind.precisions)}")
+    if threads is not None and threads < 1:
+        raise UsageError(f"{threads} threads: at least one is needed")
+    for output in outputs:
+        if output not in net.value_shapes:
+            near = difflib.get_close_matches(output, net.value_shapes, n=1)
+            hint = f": did you mean {near[0]!r}?" if near else "; `pycam net show` lists its blobs"
+            raise NetError(f"the net has no blob {output!r}{hint}")
+    bare = next((layer.name for layer in net.layers if layer.param_shapes and layer.name not in net.params), None)
+    if bare is not None:
+        raise NetError(f"the net has no weights (layer {bare!r}): read it together with its caffemodel")
+    return kind(net, outputs, device=device, threads=threads, precision=precision)

@@ -1,0 +1,452 @@
+"""Nets: a prototxt and its weights, read, checked and made explicit once, for every engine.
+
+`read_net` is the door. A `Net` holds typed layers (`pycam.layers`) in the order in which Caffe runs them, every blob's
+shape, and the parameters; what is wrong with a net is said here, with file, line and layer.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycam.errors import NetError, PycamError, UnsupportedLayerError
+from pycam.formats import caffemodel, prototxt
+from pycam.layers import LAYER_TYPES, MAX_BLOB_COUNT, Convolution, InnerProduct, Input, Layer, Pooling, Shape, dims
+
+if TYPE_CHECKING:
+    from pycam.formats.caffemodel import Weights
+
+Params = dict[str, tuple[NDArray[np.float32], ...]]
+
+# Layers that stand between a global average and the class weights, or behind the scores, and change no value's meaning.
+_TRANSPARENT = ("Dropout", "Flatten", "Reshape", "Split")
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The user's own files behind a net."""
+
+    prototxt: str
+    caffemodel: str | None = None
+
+
+@dataclass(frozen=True)
+class CamHead:
+    """Where a net's class activation maps come from.
+
+    Attributes
+    ----------
+    feature_blob
+        The blob whose channels are summed, or are the maps themselves.
+    class_layer
+        The layer whose weights (classes × channels) weigh them; None where each channel is a class's map.
+    score_blob
+        The blob of the class scores.
+    """
+
+    feature_blob: str
+    class_layer: str | None
+    score_blob: str
+
+    def __str__(self) -> str:
+        by = f"weights of {self.class_layer!r}" if self.class_layer else "a channel a class"
+        return f"feature blob {self.feature_blob!r}, {by}, scores {self.score_blob!r}"
+
+
+@dataclass(frozen=True, eq=False)
+class Net:
+    """A net: layers in order, and their parameters when weights were given.
+
+    Two nets are equal when their layers and parameters are; names, line numbers and files do not count.
+
+    Attributes
+    ----------
+    name
+        As the prototxt has it, often empty.
+    layers
+        In the order in which Caffe runs them.
+    params
+        Layer name -> float32 arrays of the shapes in `layer.param_shapes`. Empty without weights.
+    message
+        The `NetParameter` in the current dialect, without weights.
+    sources
+        The user's files, None for a net made in memory.
+    ignored_weights
+        Layers of the weights file that the net does not have (Caffe ignores them, too).
+    """
+
+    name: str
+    layers: tuple[Layer, ...]
+    params: Params = field(default_factory=dict, repr=False)
+    message: Any = field(default=None, repr=False)
+    sources: Sources | None = None
+    ignored_weights: tuple[str, ...] = field(default=(), repr=False)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Net):
+            return NotImplemented
+        return (
+            self.layers == other.layers
+            and self.params.keys() == other.params.keys()
+            and all(
+                np.array_equal(mine, theirs)
+                for name in self.params
+                for mine, theirs in zip(self.params[name], other.params[name], strict=True)
+            )
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @cached_property
+    def by_name(self) -> dict[str, Layer]:
+        """Layers by name."""
+        return {layer.name: layer for layer in self.layers}
+
+    @cached_property
+    def value_shapes(self) -> dict[str, Shape]:
+        """Shape of every value at batch 1, in the order in which they are computed."""
+        return {
+            value: shape
+            for layer in self.layers
+            for value, shape in zip(layer.outputs, layer.output_shapes, strict=True)
+        }
+
+    @cached_property
+    def shapes(self) -> dict[str, Shape]:
+        """Shape of every blob at batch 1, as Caffe gives it once the net has run."""
+        blobs = dict.fromkeys(top for layer in self.layers for top in layer.tops)
+        return {blob: self.value_shapes[blob] for blob in blobs}
+
+    @cached_property
+    def inputs(self) -> tuple[str, ...]:
+        """Blobs to be filled before the net runs."""
+        return tuple(top for layer in self.layers if isinstance(layer, Input) for top in layer.tops)
+
+    @cached_property
+    def outputs(self) -> tuple[str, ...]:
+        """Blobs that no layer reads."""
+        read = {value for layer in self.layers for value in layer.inputs}
+        return tuple(blob for blob in self.shapes if blob not in read)
+
+    @cached_property
+    def producer(self) -> dict[str, Layer]:
+        """The layer that writes each value."""
+        return {value: layer for layer in self.layers for value in layer.outputs}
+
+    @property
+    def param_count(self) -> int:
+        """How many numbers the net learns."""
+        return sum(int(np.prod(shape)) for layer in self.layers for shape in layer.param_shapes)
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiplications with a weight for one picture."""
+        return sum(layer.multiply_adds for layer in self.layers)
+
+    @cached_property
+    def cam_head(self) -> CamHead | None:
+        """Where class activation maps come from, worked out from the graph; None if the net has no such place.
+
+        That is the global average pooling before the scores: the layer behind it (fully connected, or a 1×1
+        convolution) weighs its channels, or its output is the scores.
+        """
+        if not self.outputs:
+            return None
+        score_blob = self.outputs[-1]
+        layer = self._behind(score_blob, ("Softmax", *_TRANSPARENT))
+        class_layer = None
+        if isinstance(layer, InnerProduct) or (isinstance(layer, Convolution) and layer.kernel == (1, 1)):
+            pooling = self._behind(layer.inputs[0], _TRANSPARENT)
+            if isinstance(pooling, Pooling):
+                class_layer, layer = layer.name, pooling
+        if not (isinstance(layer, Pooling) and layer.method == "AVE" and layer.is_global):
+            return None
+        return CamHead(layer.inputs[0], class_layer, score_blob)
+
+    def _behind(self, value: str, skipped: Sequence[str]) -> Layer:
+        layer = self.producer[value]
+        while layer.type in skipped:
+            layer = self.producer[layer.inputs[0]]
+        return layer
+
+    def class_weights(self, layer_name: str) -> NDArray[np.float32]:
+        """Weights of the class-weight layer as classes × channels.
+
+        Parameters
+        ----------
+        layer_name
+            A fully connected layer or a 1×1 convolution that has weights.
+
+        Returns
+        -------
+        (T, K) float32
+        """
+        layer = self.by_name.get(layer_name)
+        if not isinstance(layer, InnerProduct | Convolution):
+            what = f"is of type {layer.type!r}" if layer else "is not in the net"
+            raise NetError(f"class-weight layer {layer_name!r} {what}: name an InnerProduct or a 1×1 Convolution")
+        if layer_name not in self.params:
+            raise NetError(f"the net has no weights for {layer_name!r}: read it together with its caffemodel")
+        weights = self.params[layer_name][0]
+        if isinstance(layer, InnerProduct) and layer.transpose:
+            weights = weights.T
+        return weights.reshape(layer.num_output, -1)
+
+    def with_params(self, params: Mapping[str, Sequence[NDArray[np.float32]]]) -> Net:
+        """Give the same net with these parameters, checked against its shapes."""
+        return replace(self, params=_fit_params(self.layers, params, "the parameters", allow_nonfinite=True))
+
+
+def read_net(
+    prototxt_path: str | os.PathLike[str],
+    caffemodel_path: str | os.PathLike[str] | None = None,
+    *,
+    phase: str = "TEST",
+    allow_nonfinite: bool = False,
+) -> Net:
+    """Read a net and, when given, its weights.
+
+    Parameters
+    ----------
+    prototxt_path
+        A net in any of Caffe's three dialects.
+    caffemodel_path
+        Its weights; matched to layers by name.
+    phase
+        `"TEST"` or `"TRAIN"`: which layers with `include` and `exclude` rules take part.
+    allow_nonfinite
+        Accept weights that are infinite or not a number.
+
+    Returns
+    -------
+    Net
+
+    Raises
+    ------
+    FormatError
+        A file is not what it should be.
+    NetError
+        The net contradicts itself, or the weights are those of another net.
+    UnsupportedLayerError
+        A layer type that pycam does not have.
+    """
+    text = prototxt.read(prototxt_path)
+    net = net_from_message(text.message, lines=text.lines, path=text.path, phase=phase)
+    sources = Sources(os.fspath(prototxt_path), None if caffemodel_path is None else os.fspath(caffemodel_path))
+    net = replace(net, sources=sources)
+    return net if caffemodel_path is None else _with_weights(net, caffemodel.read(caffemodel_path), allow_nonfinite)
+
+
+def net_from_message(message: Any, lines: Sequence[int] = (), path: str = "the net", phase: str = "TEST") -> Net:
+    """Make a net of a `NetParameter` in the current dialect.
+
+    Parameters
+    ----------
+    message
+        Its layers; learned blobs in it are ignored.
+    lines
+        Line of each of its layers, for error messages.
+    path
+        What to call it in error messages.
+    phase
+        `"TEST"` or `"TRAIN"`.
+
+    Returns
+    -------
+    Net
+        Without parameters.
+    """
+    numbered = zip(message.layer, lines or [0] * len(message.layer), strict=True)
+    wanted = [(layer, line) for layer, line in numbered if _takes_part(layer, message.state, phase)]
+    if not wanted:
+        raise NetError(f"{path}: no layers{f' in phase {phase}' if message.layer else ''}: is this a net?")
+    return Net(message.name, _link(wanted, path), message=message)
+
+
+def _takes_part(layer: Any, state: Any, phase: str) -> bool:
+    """Apply a layer's `include` and `exclude` rules, as Caffe's `FilterNet` does."""
+
+    def met(rule: Any) -> bool:
+        return (
+            (not rule.HasField("phase") or rule.phase == {"TRAIN": 0, "TEST": 1}[phase])
+            and (not rule.HasField("min_level") or state.level >= rule.min_level)
+            and (not rule.HasField("max_level") or state.level <= rule.max_level)
+            and all(stage in state.stage for stage in rule.stage)
+            and not any(stage in state.stage for stage in rule.not_stage)
+        )
+
+    if layer.include:
+        return any(met(rule) for rule in layer.include)
+    return not any(met(rule) for rule in layer.exclude)
+
+
+def _link(messages: Sequence[tuple[Any, int]], path: str) -> tuple[Layer, ...]:
+    """Turn messages into layers whose values are each written once."""
+    last_writer = {top: index for index, (message, _) in enumerate(messages) for top in message.top}
+    makers = {top: (message.name, line) for message, line in reversed(messages) for top in message.top}
+    readers = _count_readers(messages)
+    current: dict[str, str] = {}  # blob -> the value that it holds
+    written_at: dict[str, int] = {}
+    shapes: dict[str, Shape] = {}
+    seen: dict[str, int] = {}
+    layers: list[Layer] = []
+    for index, (message, line) in enumerate(messages):
+        where = f"{path}:{line}: layer {message.name!r}" if line else f"{path}: layer {message.name!r}"
+        if not message.name:
+            raise NetError(f"{where} (type {message.type!r}) has no name")
+        if message.name in seen:
+            raise NetError(f"{where}: line {seen[message.name]} already has a layer of that name")
+        seen[message.name] = line
+        kind = _layer_class(message, where)
+        _check_counts(kind, message, where)
+
+        for bottom in message.bottom:
+            if bottom not in current:
+                raise NetError(f"{where} reads blob {bottom!r}, {_why_missing(bottom, makers, current)}")
+        for i, top in enumerate(message.top):
+            in_place = i < len(message.bottom) and message.bottom[i] == top
+            if top in message.top[:i] or (top in current and not in_place):
+                raise NetError(f"{where} writes blob {top!r}, which {makers[top][0]!r} already writes: rename the top")
+            if in_place and readers[top, written_at[top]] > 1:
+                raise NetError(
+                    f"{where} changes blob {top!r} in place, but another layer reads its values from before "
+                    "(Caffe refuses this as well): give the layer a top of its own"
+                )
+        input_shapes = tuple(shapes[current[bottom]] for bottom in message.bottom)
+        inputs = tuple(current[bottom] for bottom in message.bottom)
+        try:
+            resolved = kind.resolve(message, input_shapes)
+        except PycamError as error:
+            raise NetError(f"{where} ({message.type}): {error}") from None
+        for top, shape in zip(message.top, resolved["output_shapes"], strict=True):
+            if int(np.prod(shape, dtype=object)) > MAX_BLOB_COUNT:
+                raise NetError(f"{where}: blob {top!r} of {dims(shape)} has more values than Caffe can count (2^31 − 1)")
+            current[top] = top if last_writer[top] == index else f"{top}@{message.name}"
+            written_at[top] = index
+            shapes[current[top]] = shape
+        layers.append(
+            kind(
+                name=message.name,
+                bottoms=tuple(message.bottom),
+                tops=tuple(message.top),
+                inputs=inputs,
+                outputs=tuple(current[top] for top in message.top),
+                input_shapes=input_shapes,
+                line=line,
+                message=message,
+                **resolved,
+            )
+        )
+    return tuple(layers)
+
+
+def _count_readers(messages: Sequence[tuple[Any, int]]) -> Counter[tuple[str, int]]:
+    """Count how many bottoms read each (blob, index of the layer that wrote it)."""
+    readers: Counter[tuple[str, int]] = Counter()
+    written_at: dict[str, int] = {}
+    for index, (message, _) in enumerate(messages):
+        readers.update((bottom, written_at[bottom]) for bottom in message.bottom if bottom in written_at)
+        written_at.update((top, index) for top in message.top)
+    return readers
+
+
+def _layer_class(message: Any, where: str) -> type[Layer]:
+    if message.type in LAYER_TYPES:
+        return LAYER_TYPES[message.type]
+    near = difflib.get_close_matches(message.type, LAYER_TYPES, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"pycam has {', '.join(sorted(LAYER_TYPES))}"
+    raise UnsupportedLayerError(f"{where} has the unsupported type {message.type!r}: {hint}")
+
+
+def _check_counts(kind: type[Layer], message: Any, where: str) -> None:
+    for what, count, (least, most) in (
+        ("bottoms", len(message.bottom), kind.bottom_count),
+        ("tops", len(message.top), kind.top_count),
+    ):
+        if count < least or (most is not None and count > most):
+            wanted = str(least) if least == most else f"{least} or more" if most is None else f"{least} to {most}"
+            raise NetError(f"{where} ({message.type}) has {count} {what}, the type takes {wanted}")
+
+
+def _why_missing(bottom: str, makers: Mapping[str, tuple[str, int]], current: Mapping[str, str]) -> str:
+    if bottom in makers:
+        name, line = makers[bottom]
+        at = f" (line {line})" if line else ""
+        return f"which only a later layer, {name!r}{at}, writes: the net has a cycle, or its layers are out of order"
+    near = difflib.get_close_matches(bottom, current, n=1)
+    return "which no layer writes" + (f": did you mean {near[0]!r}?" if near else "")
+
+
+def _with_weights(net: Net, weights: Weights, allow_nonfinite: bool) -> Net:
+    params = _fit_params(net.layers, weights.layers, str(weights.path), allow_nonfinite)
+    ignored = tuple(name for name in weights.layers if name not in params)
+    return replace(net, params=params, ignored_weights=ignored)
+
+
+def _fit_params(
+    layers: Sequence[Layer],
+    given: Mapping[str, Sequence[NDArray[np.float32]]],
+    path: str,
+    allow_nonfinite: bool,
+) -> Params:
+    """Match parameters to layers by name, as Caffe does, and hold their shapes against the net's."""
+    learned = [layer for layer in layers if layer.param_shapes]
+    params: Params = {}
+    for layer in learned:
+        at = f" (line {layer.line} of the net)" if layer.line else ""
+        if layer.name not in given:
+            present = sum(other.name in given for other in learned)
+            raise NetError(
+                f"{path}: no weights for layer {layer.name!r}{at}; {present} of the net's {len(learned)} layers with "
+                f"weights are there: {'is the file cut short?' if present else 'are these the weights of another net?'}"
+            )
+        arrays = given[layer.name]
+        found = tuple(tuple(array.shape) for array in arrays)
+        if len(found) != len(layer.param_shapes) or not all(map(_same_shape, found, layer.param_shapes)):
+            raise NetError(
+                f"{path}: layer {layer.name!r}{at} has weights of {_list_shapes(found)}, the net expects "
+                f"{_list_shapes(layer.param_shapes)}: are these the weights of another net?"
+            )
+        if not allow_nonfinite:
+            _check_finite(layer.name, arrays, path)
+        params[layer.name] = tuple(
+            np.asarray(array, dtype=np.float32).reshape(shape)
+            for array, shape in zip(arrays, layer.param_shapes, strict=True)
+        )
+    return params
+
+
+def _same_shape(found: Shape, expected: Shape) -> bool:
+    """Compare shapes as Caffe does for files of old: N×K is the same as 1×1×N×K."""
+
+    def core(shape: Shape) -> Shape:
+        leading = next((i for i, side in enumerate(shape) if side != 1), len(shape))
+        return shape[leading:]
+
+    return core(found) == core(expected)
+
+
+def _list_shapes(shapes: Sequence[Shape]) -> str:
+    return " and ".join(map(dims, shapes)) or "no shape"
+
+
+def _check_finite(name: str, arrays: Sequence[NDArray[np.float32]], path: str) -> None:
+    for array in arrays:
+        # A finite sum proves finite values, and is far cheaper than a look at each.
+        with np.errstate(over="ignore", invalid="ignore"):
+            if np.isfinite(array.sum()):
+                continue
+        bad = int(array.size - np.isfinite(array).sum())
+        if bad:
+            raise NetError(
+                f"{path}: layer {name!r} has {bad} weights that are infinite or not a number: "
+                "the file is damaged, or training diverged; --allow-nonfinite loads it all the same"
+            )
