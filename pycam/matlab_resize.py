@@ -1,0 +1,137 @@
+"""MATLAB's `imresize`, to the number.
+
+Each dimension is resized by one sparse matrix, a row of which holds the taps of one output position: a resize
+is two matrix products. docs/release.md, section 6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from pycam.errors import UsageError
+
+Method = Literal["bicubic", "bilinear"]
+Scalar = TypeVar("Scalar", bound=np.generic)
+Floats = NDArray[np.float64]
+
+DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "float64")
+
+
+def imresize(
+    array: NDArray[Scalar], size: Sequence[int], method: Method = "bicubic", antialias: bool = True
+) -> NDArray[Scalar]:
+    """Resize a picture or a stack of maps as MATLAB's `imresize` does.
+
+    Parameters
+    ----------
+    array : (H, W) or (H, W, C)
+        8-, 16- or 32-bit integers, float32 or float64.
+    size : (rows, columns)
+        The new height and width.
+    method : {"bicubic", "bilinear"}
+        The kernel: the cubic with a = -0.5, or the triangle.
+    antialias : bool
+        Widen the kernel where the array shrinks.
+
+    Returns
+    -------
+    (rows, columns) or (rows, columns, C), of the dtype of `array`
+        Computed in float64. Integers are rounded, halves away from zero, and clamped after each pass.
+
+    Raises
+    ------
+    UsageError
+        The array is no picture, has another dtype, or the size or the method makes no sense.
+
+    Notes
+    -----
+    The dimension that shrinks most (or grows least) goes first, rows before columns on a tie.
+    docs/release.md, section 6.
+    """
+    array = np.asarray(array)
+    _check(array, size, method)
+    values: NDArray[Any] = array
+    for axis in sorted((0, 1), key=lambda axis: size[axis] / array.shape[axis]):
+        matrix = resize_matrix(array.shape[axis], int(size[axis]), method, antialias)
+        values = _resize_rows(matrix, values) if axis == 0 else _swap(_resize_rows(matrix, _swap(values)))
+    return values.astype(array.dtype, copy=False)
+
+
+@lru_cache(maxsize=256)
+def resize_matrix(n_in: int, n_out: int, method: Method = "bicubic", antialias: bool = True) -> Any:
+    """Give the matrix that resizes one dimension: (n_out, n_in), CSR, float64, cached, so don't write into it.
+
+    Each row sums to 1. Positions outside are reflected with the edge sample repeated.
+    """
+    scale = n_out / n_in
+    kernel, width = KERNELS[method]
+    stretch = min(scale, 1.0) if antialias else 1.0
+    width /= stretch
+    centre = np.arange(1, n_out + 1) / scale + 0.5 * (1 - 1 / scale)
+    first = np.floor(centre - width / 2)
+    positions = first[:, None] + np.arange(int(np.ceil(width)) + 2)  # (n_out, taps), counted from 1
+    weights = kernel(stretch * (centre[:, None] - positions))
+    weights /= weights.sum(axis=1, keepdims=True)
+    period = (positions.astype(np.int64) - 1) % (2 * n_in)
+    columns = np.minimum(period, 2 * n_in - 1 - period)
+    rows = np.repeat(np.arange(n_out), positions.shape[1])
+    matrix = csr_matrix((weights.ravel(), (rows, columns.ravel())), shape=(n_out, n_in))
+    matrix.eliminate_zeros()
+    return matrix
+
+
+def _cubic(t: Floats) -> Floats:
+    t = np.abs(t)
+    near = (1.5 * t - 2.5) * t**2 + 1
+    far = ((-0.5 * t + 2.5) * t - 4) * t + 2
+    values: Floats = np.select([t <= 1, t <= 2], [near, far])
+    return values
+
+
+def _triangle(t: Floats) -> Floats:
+    return np.maximum(1 - np.abs(t), 0.0)
+
+
+KERNELS: dict[str, tuple[Callable[[Floats], Floats], float]] = {
+    "bicubic": (_cubic, 4.0),
+    "bilinear": (_triangle, 2.0),
+}
+
+
+def _resize_rows(matrix: Any, array: NDArray[Any]) -> NDArray[Any]:
+    resized: Floats = (matrix @ array.reshape(len(array), -1)).reshape(-1, *array.shape[1:])
+    if array.dtype.kind not in "iu":
+        return resized
+    limits = np.iinfo(array.dtype)
+    np.clip(resized, limits.min, limits.max, out=resized)
+    # The number below a half, because 0.49999999999999994 + 0.5 is 1.0; the cast cuts towards zero.
+    resized += np.copysign(np.nextafter(0.5, 0), resized)
+    return resized.astype(array.dtype)
+
+
+def _swap(array: NDArray[Any]) -> NDArray[Any]:
+    # (H, W[, C]) -> (W, H[, C]). Whole pixels move: NumPy copies swapped axes channel by channel, far slower.
+    height, width, *channels = array.shape
+    pixel = np.dtype((np.void, array[0, 0].nbytes))
+    pixels = np.ascontiguousarray(array).reshape(height, -1).view(pixel)
+    swapped: NDArray[Any] = pixels.T.copy().view(array.dtype)
+    return swapped.reshape(width, height, *channels)
+
+
+def _check(array: NDArray[Any], size: Sequence[int], method: str) -> None:
+    if array.ndim not in (2, 3) or 0 in array.shape:
+        raise UsageError(
+            f"imresize: an array of shape {array.shape} came, expected (H, W) or (H, W, C), none 0"
+        )
+    if array.dtype.name not in DTYPES:
+        raise UsageError(f"imresize: dtype {array.dtype} came, expected one of {', '.join(DTYPES)}")
+    if len(size) != 2 or min(size) < 1:
+        raise UsageError(f"imresize: size {tuple(size)} came, expected (rows, columns), each 1 or more")
+    if method not in KERNELS:
+        raise UsageError(f"imresize: method {method!r} came, expected one of {', '.join(KERNELS)}")
