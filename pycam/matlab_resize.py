@@ -65,7 +65,7 @@ def imresize(
 
 @lru_cache(maxsize=256)
 def resize_matrix(n_in: int, n_out: int, method: Method = "bicubic", antialias: bool = True) -> Any:
-    """Give the matrix that resizes one dimension: (n_out, n_in), CSR, float64, cached, so don't write into it.
+    """Give the matrix that resizes one dimension: (n_out, n_in), CSR, float64, cached: don't write into it.
 
     Each row sums to 1. Positions outside are reflected with the edge sample repeated.
     """
@@ -95,7 +95,8 @@ def _cubic(t: Floats) -> Floats:
 
 
 def _triangle(t: Floats) -> Floats:
-    return np.maximum(1 - np.abs(t), 0.0)
+    values: Floats = np.maximum(1 - np.abs(t), 0.0)
+    return values
 
 
 KERNELS: dict[str, tuple[Callable[[Floats], Floats], float]] = {
