@@ -1,0 +1,73 @@
+"""The released architectures, each a short function that reads like the prototxt it writes."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pycam.errors import UsageError
+from pycam.formats import prototxt
+from pycam.nets.alexnet import alexnetplus_cam, bvlc_alexnet, bvlc_caffenet
+from pycam.nets.googlenet import bvlc_googlenet, googlenet_cam
+from pycam.nets.squeezenet import squeezenet_v1_0, squeezenet_v1_1
+from pycam.nets.vgg import vgg16, vgg16_cam
+
+RELEASED: dict[str, Callable[[], Any]] = {
+    "deploy_alexnetplusCAM_imagenet": partial(
+        alexnetplus_cam, "imagenetCNN_alexnetdeep", classes=1000, dropout=True
+    ),
+    "deploy_alexnetplusCAM_places205": partial(
+        alexnetplus_cam, "placesCNNobjectdiscoveryAverageSumDeepNoDropout", classes=205, dropout=False
+    ),
+    "deploy_googlenetCAM": partial(googlenet_cam, classes=1000),
+    "deploy_googlenetCAM_places205": partial(googlenet_cam, classes=205),
+    "deploy_vgg16CAM": vgg16_cam,
+    "deploy_squeezenet_v1.0": squeezenet_v1_0,
+    "deploy_squeezenet_v1.1": squeezenet_v1_1,
+    "deploy_bvlc_googlenet": bvlc_googlenet,
+    "deploy_bvlc_alexnet": bvlc_alexnet,
+    "deploy_bvlc_caffenet": bvlc_caffenet,
+    "deploy_vgg16": vgg16,
+}
+"""The nets by the names of their files, without `.prototxt`."""
+
+
+def build(name: str) -> Any:
+    """Build a released net.
+
+    Parameters
+    ----------
+    name : str
+        A key of `RELEASED`; a trailing `.prototxt` does no harm.
+
+    Returns
+    -------
+    NetParameter
+        The net in the current dialect, with a batch of 10 as it was released.
+
+    Raises
+    ------
+    UsageError
+        If no released net has that name.
+    """
+    stem = name.removesuffix(".prototxt")
+    if stem not in RELEASED:
+        near = difflib.get_close_matches(stem, RELEASED, n=3, cutoff=0.4) or RELEASED
+        raise UsageError(f"no released net is named {name!r}; there is {', '.join(near)}")
+    return RELEASED[stem]()
+
+
+def write(names: Iterable[str], folder: Path) -> list[Path]:
+    """Write released nets into a folder, under their released names, and return the files' paths.
+
+    Nothing is written if one of the names is unknown.
+    """
+    messages = {name.removesuffix(".prototxt"): build(name) for name in names}
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{name}.prototxt" for name in messages]
+    for path, message in zip(paths, messages.values(), strict=True):
+        prototxt.write(message, path)
+    return paths

@@ -1,0 +1,75 @@
+"""Writing a net down layer by layer, in the words of its prototxt."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pycam.formats import schema
+
+
+class NetSpec:
+    """A net that is being written down.
+
+    Each method appends one layer and returns the name of its top blob, to be given to the next one as bottom.
+    The top is named like the layer; ReLU and Dropout work in place. Parameters carry Caffe's names, and those
+    that are not given are not written: they are left to Caffe's defaults.
+
+    Attributes
+    ----------
+    message : NetParameter
+        The net so far, in the current dialect.
+    """
+
+    def __init__(self, name: str | None = None) -> None:
+        self.message = schema.NetParameter(name=name)
+
+    def input(self, name: str, *dim: int) -> str:
+        """Append the input, of the shape N, C, H, W."""
+        return self._layer("Input", name, input_param={"shape": [{"dim": dim}]})
+
+    def convolution(
+        self, name: str, bottom: str, *, num_output: int, group: int | None = None, **window: int
+    ) -> str:
+        """Append a convolution; `window` is `kernel_size`, `stride` and `pad`, equal along both axes."""
+        per_axis = {field: [size] for field, size in window.items()}
+        param = {"num_output": num_output, "group": group, **per_axis}
+        return self._layer("Convolution", name, bottom, convolution_param=param)
+
+    def relu(self, name: str, blob: str) -> str:
+        """Append a ReLU in place."""
+        return self._layer("ReLU", name, blob, in_place=True)
+
+    def lrn(self, name: str, bottom: str, **param: float) -> str:
+        """Append a local response normalisation across channels: `local_size`, `alpha`, `beta`."""
+        return self._layer("LRN", name, bottom, lrn_param=param)
+
+    def max_pooling(self, name: str, bottom: str, **window: int) -> str:
+        """Append a maximum over windows: `kernel_size`, `stride`, `pad`."""
+        return self._layer("Pooling", name, bottom, pooling_param={"pool": "MAX", **window})
+
+    def average_pooling(self, name: str, bottom: str, **window: int) -> str:
+        """Append an average over windows: `kernel_size` and `stride`, or `global_pooling=True`."""
+        return self._layer("Pooling", name, bottom, pooling_param={"pool": "AVE", **window})
+
+    def concat(self, name: str, *bottoms: str) -> str:
+        """Append a concatenation along the channels."""
+        return self._layer("Concat", name, *bottoms)
+
+    def dropout(self, name: str, blob: str, *, dropout_ratio: float) -> str:
+        """Append a dropout in place."""
+        return self._layer(
+            "Dropout", name, blob, in_place=True, dropout_param={"dropout_ratio": dropout_ratio}
+        )
+
+    def inner_product(self, name: str, bottom: str, *, num_output: int) -> str:
+        """Append a fully connected layer with bias."""
+        return self._layer("InnerProduct", name, bottom, inner_product_param={"num_output": num_output})
+
+    def softmax(self, name: str, bottom: str) -> str:
+        """Append a softmax over the channels."""
+        return self._layer("Softmax", name, bottom)
+
+    def _layer(self, type: str, name: str, *bottoms: str, in_place: bool = False, **param: Any) -> str:
+        top = bottoms[0] if in_place else name
+        self.message.layer.add(name=name, type=type, bottom=bottoms, top=[top], **param)
+        return top

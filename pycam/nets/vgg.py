@@ -1,0 +1,56 @@
+"""VGG16, and VGG16-CAM, which keeps its thirteen convolutions without the last pooling."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pycam.nets.spec import NetSpec
+
+
+def vgg16() -> Any:
+    """Write VGG's net of 16 layers with parameters ("configuration D")."""
+    net = NetSpec("VGG_ILSVRC_16_layers")
+    x = _conv1_1_to_conv5_3(net)
+    x = net.max_pooling("pool5", x, kernel_size=2, stride=2)
+    x = net.inner_product("fc6", x, num_output=4096)
+    x = net.relu("relu6", x)
+    x = net.dropout("drop6", x, dropout_ratio=0.5)
+    x = net.inner_product("fc7", x, num_output=4096)
+    x = net.relu("relu7", x)
+    x = net.dropout("drop7", x, dropout_ratio=0.5)
+    x = net.inner_product("fc8", x, num_output=1000)
+    net.softmax("prob", x)
+    return net.message
+
+
+def vgg16_cam() -> Any:
+    """Write VGG16-CAM: the maps are 14×14. docs/release.md section 1."""
+    net = NetSpec("VGG_ILSVRC_16_layers")
+    x = _conv1_1_to_conv5_3(net)
+    x = net.convolution("CAM_conv", x, num_output=1024, kernel_size=3, pad=1, group=2)
+    x = net.relu("CAM_relu", x)
+    x = net.average_pooling("CAM_pool", x, kernel_size=14, stride=14)
+    x = net.dropout("CAM_dropout", x, dropout_ratio=0.5)
+    x = net.inner_product("CAM_fc", x, num_output=1000)
+    net.softmax("prob", x)
+    return net.message
+
+
+def _conv1_1_to_conv5_3(net: NetSpec) -> str:
+    x = net.input("data", 10, 3, 224, 224)
+    x = _stage(net, 1, x, convolutions=2, num_output=64)
+    x = net.max_pooling("pool1", x, kernel_size=2, stride=2)
+    x = _stage(net, 2, x, convolutions=2, num_output=128)
+    x = net.max_pooling("pool2", x, kernel_size=2, stride=2)
+    x = _stage(net, 3, x, convolutions=3, num_output=256)
+    x = net.max_pooling("pool3", x, kernel_size=2, stride=2)
+    x = _stage(net, 4, x, convolutions=3, num_output=512)
+    x = net.max_pooling("pool4", x, kernel_size=2, stride=2)
+    return _stage(net, 5, x, convolutions=3, num_output=512)
+
+
+def _stage(net: NetSpec, stage: int, x: str, *, convolutions: int, num_output: int) -> str:
+    for i in range(1, convolutions + 1):
+        x = net.convolution(f"conv{stage}_{i}", x, num_output=num_output, kernel_size=3, pad=1)
+        x = net.relu(f"relu{stage}_{i}", x)
+    return x
