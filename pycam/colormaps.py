@@ -1,0 +1,69 @@
+"""Colours for maps: MATLAB's and OpenCV's JET, and MATLAB's way from a map to colours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pycam.errors import UsageError
+
+Floats = NDArray[np.float64]
+
+
+def opencv_jet(indices: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Colour (H, W) uint8 indices with OpenCV's JET: (H, W, 3) uint8, BGR."""
+    coloured: NDArray[np.uint8] = np.asarray(cv2.applyColorMap(indices, cv2.COLORMAP_JET), np.uint8)
+    return coloured
+
+
+def matlab_jet(levels: int = 256) -> Floats:
+    """Give MATLAB's `jet(levels)`: (levels, 3) float64 in [0, 1], RGB.
+
+    Each colour climbs, stays at 1 and falls, in steps of a quarter of the levels; blue, green and red follow
+    one another.
+    """
+    if levels < 1:
+        raise UsageError(f"jet: {levels} levels came, expected 1 or more")
+    quarter = -(-levels // 4)
+    start = -(-quarter // 2) - (levels % 4 == 1)
+    red_green_blue = start + quarter * np.array([1, 0, -1])
+    step = np.arange(1, levels + 1)[:, None] - red_green_blue  # (levels, 3)
+    ramp: Floats = np.clip(np.minimum(step, 3 * quarter - step) / quarter, 0, 1)
+    return ramp
+
+
+def mat2gray(map: ArrayLike, limits: tuple[float, float] | None = None) -> Floats:
+    """Scale a map to [0, 1] as MATLAB's `mat2gray`: float64, clamped; limits default to minimum and maximum.
+
+    Equal limits clamp without scaling.
+    """
+    values: Floats = np.asarray(map, np.float64)
+    low, high = limits if limits is not None else (values.min(), values.max())
+    if low != high:
+        values = (values - low) / (high - low)
+    scaled: Floats = np.clip(values, 0, 1)
+    return scaled
+
+
+def gray2ind(map: ArrayLike, levels: int = 256) -> NDArray[np.uint16]:
+    """Turn values in [0, 1] into indices 0 to levels - 1, halves upwards, as MATLAB's `gray2ind`."""
+    indices = np.floor(np.asarray(map, np.float64) * (levels - 1) + 0.5)
+    return np.clip(indices, 0, levels - 1).astype(np.uint16)
+
+
+def ind2rgb(indices: NDArray[Any], colours: Floats) -> Floats:
+    """Look up (H, W) indices, from 0, in (levels, 3) colours: (H, W, 3); those too large get the last one."""
+    found: Floats = colours[np.minimum(indices, len(colours) - 1)]
+    return found
+
+
+def matlab_colours(map: NDArray[Any], limits: tuple[float, float] | None = None) -> Floats:
+    """Colour a map as the release's `map2jpg`: (H, W) to (H, W, 3) float64 in [0, 1], RGB.
+
+    The limits, minimum and maximum by default, become the ends of `jet(256)`.
+    docs/release.md, section 3, step 6.
+    """
+    return ind2rgb(gray2ind(mat2gray(map, limits)), matlab_jet())
