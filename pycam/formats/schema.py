@@ -1,14 +1,14 @@
-"""Caffe's messages as classes: `NetParameter`, `LayerParameter`, `SolverParameter`, `BlobProto`, `Datum` and the others.
+"""Caffe's messages as classes: `NetParameter`, `LayerParameter`, `SolverParameter`, `BlobProto` and others.
 
-They are made at import from the table `messages.json`, in a descriptor pool of their own, so that pycam needs no
-generated code and lives beside any other Caffe in the same process.
+They are made at import from the table `messages.json`, in a descriptor pool of their own: no generated code,
+any protobuf since 3.20, and no quarrel with another Caffe in the same process.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
@@ -16,8 +16,11 @@ from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 PACKAGE = "caffe"
 SCALARS = ("bool", "bytes", "double", "float", "int32", "int64", "string", "uint32")
 
+Message: TypeAlias = Any
+"""A protobuf message; which fields it has is known at run time only."""
 
-def _file_descriptor(table: dict[str, Any]) -> Any:
+
+def _file_descriptor(table: dict[str, Any]) -> Message:
     """Spell the table, whose fields read `label type number [default]`, as a protobuf file."""
     file = descriptor_pb2.FileDescriptorProto(name="pycam/caffe.proto", package=PACKAGE, syntax="proto2")
     for enum, values in table["enums"].items():
@@ -29,14 +32,14 @@ def _file_descriptor(table: dict[str, Any]) -> Any:
             _add_enum(message.enum_type, enum, values)
         for field_name, spec in entry["fields"].items():
             label, kind, number, *default = spec.split()
-            field = message.field.add(
-                name=field_name, number=int(number), default_value=(default or [None])[0]
-            )
+            field = message.field.add(name=field_name, number=int(number))
             field.label = field.LABEL_OPTIONAL if label == "optional" else field.LABEL_REPEATED
             if label == "packed":
                 field.options.packed = True
+            if default:
+                field.default_value = default[0]
             if kind in SCALARS:
-                field.type = getattr(field, f"TYPE_{kind.upper()}")
+                field.type = field.Type.Value(f"TYPE_{kind.upper()}")
             elif kind in table["messages"]:
                 field.type, field.type_name = field.TYPE_MESSAGE, f".{PACKAGE}.{kind}"
             else:
@@ -51,22 +54,26 @@ def _add_enum(enums: Any, name: str, values: dict[str, int]) -> None:
         enum.value.add(name=value, number=number)
 
 
-def _message_class(name: str) -> Any:
-    descriptor = _POOL.FindMessageTypeByName(f"{PACKAGE}.{name}")
-    if hasattr(message_factory, "GetMessageClass"):
-        return message_factory.GetMessageClass(descriptor)
-    return _FACTORY.GetPrototype(descriptor)
+def _message_classes(pool: Any, names: list[str]) -> dict[str, Any]:
+    factory: Any = message_factory
+    # protobuf before 4.22 makes classes by a factory object
+    make = getattr(factory, "GetMessageClass", None) or factory.MessageFactory(pool).GetPrototype
+    return {name: make(pool.FindMessageTypeByName(f"{PACKAGE}.{name}")) for name in names}
 
 
 _TABLE = json.loads(Path(__file__).with_name("messages.json").read_text("utf-8"))
 _POOL = descriptor_pool.DescriptorPool()
 _POOL.AddSerializedFile(_file_descriptor(_TABLE).SerializeToString())
-_FACTORY = None if hasattr(message_factory, "GetMessageClass") else message_factory.MessageFactory(_POOL)
 
-MESSAGES: dict[str, Any] = {name: _message_class(name) for name in _TABLE["messages"]}
+MESSAGES: dict[str, Any] = _message_classes(_POOL, list(_TABLE["messages"]))
 """Every message class by its name; each is also an attribute of this module."""
 
-Phase = EnumTypeWrapper(_POOL.FindEnumTypeByName(f"{PACKAGE}.Phase"))
+Phase: Any = EnumTypeWrapper(_POOL.FindEnumTypeByName(f"{PACKAGE}.Phase"))
+
+
+def enum_names(full_name: str) -> list[str]:
+    """Give the value names of an enum: `caffe.PoolingParameter.PoolMethod` has MAX, AVE, STOCHASTIC."""
+    return list(_POOL.FindEnumTypeByName(full_name).values_by_name)
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,121 @@
+"""Files on the disk: opened with clear errors, recognised when they are something else, replaced as a whole."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from pycam.errors import FormatError, PycamError
+
+HEAD = 4096
+"""How many of a file's first bytes `recognise` wants."""
+
+TEXT_BYTES = bytes([*b"\t\n\f\r\x1b", *range(0x20, 0x7F), *range(0x80, 0x100)])
+
+DOWNLOAD_AGAIN = "download the file itself again"
+UNPACK = "unpack it first"
+SWAPPED = "were two files swapped?"
+
+SIGNATURES = (
+    (rb"(\xef\xbb\xbf)?\s*<", "a web page", DOWNLOAD_AGAIN),
+    (rb"version https://git-lfs", "a git-LFS pointer", "fetch the file itself with `git lfs pull`"),
+    (rb"\x1f\x8b", "a gzip archive", UNPACK),
+    (rb"PK\x03\x04", "a zip archive", UNPACK),
+    (rb"BZh|\xfd7zXZ|7z\xbc\xaf|Rar!", "an archive", UNPACK),
+    (rb"\x80[\x02-\x05]", "a Python pickle", "only Caffe's own format is read"),
+    (rb"\x89HDF", "an HDF5 file", "save it in Caffe's binary format (snapshot_format: BINARYPROTO)"),
+    (rb"\x93NUMPY", "a NumPy array", SWAPPED),
+    (rb"MATLAB ", "a MATLAB file", SWAPPED),
+    (rb"\x89PNG|\xff\xd8\xff|GIF8", "a picture", SWAPPED),
+    (rb"\xff\xfe|\xfe\xff", "UTF-16 text", "save it as UTF-8"),
+    (rb"\x00+\Z", "nothing but zeros", DOWNLOAD_AGAIN),
+    (rb"\x08[\x80-\xff]*[\x00-\x7f]\x12", "a Caffe solver state", "give the .caffemodel of the same snapshot"),
+    (rb"\x08[\x80-\xff]*[\x00-\x7f]\x10|[\x2a\x3a]", "a Caffe blob such as a mean file", SWAPPED),
+    (rb"[\x0a\x12]|\xa2\x06", "Caffe weights", SWAPPED),
+)
+
+
+def recognise(head: bytes) -> str:
+    """Say what a file is that is not what it should be, and what to do.
+
+    Parameters
+    ----------
+    head
+        The file's first bytes, about `HEAD` of them.
+
+    Returns
+    -------
+    str
+        As `text such as a prototxt: were two files swapped?`.
+    """
+    for pattern, what, cure in SIGNATURES:
+        # text too may start with a newline, an asterisk or a colon
+        if re.match(pattern, head) and not (cure is SWAPPED and is_text(head)):
+            return f"{what}: {cure}"
+    return f"text such as a prototxt: {SWAPPED}" if is_text(head) else f"unknown binary data: {DOWNLOAD_AGAIN}"
+
+
+def is_text(head: bytes) -> bool:
+    """Tell whether bytes may be text, in UTF-8 or an older code page: no control characters."""
+    return not head.translate(None, TEXT_BYTES)
+
+
+def shown(path: str | os.PathLike[str]) -> str:
+    """Give a path as it can stand in a message of one line."""
+    text = os.fspath(path)
+    return text if text.isprintable() else ascii(text)
+
+
+def open_file(path: str | os.PathLike[str], kind: str) -> BinaryIO:
+    """Open a regular file that is not empty for reading.
+
+    Parameters
+    ----------
+    path
+        The file.
+    kind
+        What is expected, for messages: `a prototxt`.
+
+    Raises
+    ------
+    FormatError
+        No such file, a folder, a pipe, unreadable, or empty.
+    """
+    try:
+        status = os.stat(path)  # before opening: opening a pipe waits for its writer
+        if stat.S_ISDIR(status.st_mode):
+            raise FormatError(f"{shown(path)}: expected {kind}, found a folder: give a file in it")
+        if not stat.S_ISREG(status.st_mode):
+            raise FormatError(f"{shown(path)}: expected {kind}, found a pipe or device: save it to a file first")
+        if status.st_size == 0:
+            raise FormatError(f"{shown(path)}: expected {kind}, found an empty file: {DOWNLOAD_AGAIN}")
+        return open(path, "rb")
+    except (OSError, ValueError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or error
+        raise FormatError(f"{shown(path)}: expected {kind}, but: {reason}") from None
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Write a file that is in place as a whole or not at all.
+
+    Raises
+    ------
+    PycamError
+        The folder is missing or cannot be written, or the disk is full.
+    """
+    target = Path(path)
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        with open(part, "xb") as file:
+            yield file
+        part.replace(target)
+    except OSError as error:
+        raise PycamError(f"cannot write {shown(path)}: {error.strerror or error}") from None
+    finally:
+        part.unlink(missing_ok=True)
