@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from pycam import nets
+from pycam.cli.net import app
+from pycam.errors import FormatError, NetError, UsageError
+from pycam.formats import caffemodel, prototxt
+
+FOLDER = Path(__file__).parents[1] / "prototxt"
+
+SMALL = """
+name: "small"
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 10 dim: 3 dim: 8 dim: 8 } } }
+layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
+        convolution_param { num_output: 4 kernel_size: 3 } }
+layer { name: "relu" type: "ReLU" bottom: "conv" top: "conv" }
+layer { name: "pool" type: "Pooling" bottom: "conv" top: "pool"
+        pooling_param { pool: AVE global_pooling: true } }
+layer { name: "fc" type: "InnerProduct" bottom: "pool" top: "fc" inner_product_param { num_output: 5 } }
+layer { name: "prob" type: "Softmax" bottom: "fc" top: "prob" }
+"""
+PARAMETERS = {
+    "conv": [np.ones((4, 3, 3, 3), np.float32), np.ones(4, np.float32)],
+    "fc": [np.ones((5, 4), np.float32), np.ones(5, np.float32)],
+}
+
+
+@pytest.fixture
+def small(tmp_path):
+    path = tmp_path / "small.prototxt"
+    path.write_text(SMALL)
+    return path
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+
+
+def test_show_prints_layers_shapes_and_sums(small):
+    result = run("show", small)
+    assert result.exit_code == 0
+    rows = {line.split()[0]: line.split() for line in result.output.splitlines() if line}
+    assert rows["conv"] == ["conv", "Convolution", "data", "conv", "1×4×6×6", "4×3×3×3,", "4", "112", "3,888"]
+    assert rows["relu"] == ["relu", "ReLU", "conv", "conv", "1×4×6×6", "-", "-", "-"]
+    assert rows["fc"] == ["fc", "InnerProduct", "pool", "fc", "1×5", "5×4,", "5", "25", "20"]
+    assert rows["input"] == ["input", "data", "1×3×8×8"]
+    assert rows["output"] == ["output", "prob", "1×5"]
+    assert rows["parameters"] == ["parameters", "137"]
+    assert rows["multiply-adds"] == ["multiply-adds", "3,908", "a", "picture"]
+    assert "class maps    feature blob 'conv', weights of 'fc'" in result.output
+
+
+def test_show_keeps_a_layer_on_one_line_when_piped(small):
+    result = run("show", FOLDER / "deploy_bvlc_googlenet.prototxt")
+    (concat,) = (line for line in result.output.splitlines() if line.startswith("inception_5b/output"))
+    bottoms = ", ".join(f"inception_5b/{part}" for part in ("1x1", "3x3", "5x5", "pool_proj"))
+    assert bottoms in concat
+    assert "1×1024×7×7" in concat
+
+
+def test_show_as_json_has_everything(small):
+    shown = json.loads(run("show", small, "--json").output)
+    assert shown["name"] == "small"
+    assert shown["layers"][1] == {
+        "name": "conv",
+        "type": "Convolution",
+        "bottoms": ["data"],
+        "tops": ["conv"],
+        "output_shapes": [[1, 4, 6, 6]],
+        "param_shapes": [[4, 3, 3, 3], [4]],
+        "parameters": 112,
+        "multiply_adds": 3888,
+    }
+    assert shown["blobs"] == {
+        "data": [1, 3, 8, 8],
+        "conv": [1, 4, 6, 6],
+        "pool": [1, 4, 1, 1],
+        "fc": [1, 5],
+        "prob": [1, 5],
+    }
+    assert (shown["inputs"], shown["outputs"]) == (["data"], ["prob"])
+    assert (shown["parameters"], shown["multiply_adds"]) == (137, 3908)
+    assert (shown["feature_blob"], shown["class_layer"]) == ("conv", "fc")
+
+
+def test_show_says_when_there_is_no_place_for_maps():
+    path = FOLDER / "deploy_vgg16.prototxt"
+    assert "class maps    none" in run("show", path).output
+    shown = json.loads(run("show", path, "--json").output)
+    assert shown["feature_blob"] is shown["class_layer"] is None
+
+
+def test_show_holds_weights_to_the_net(small, tmp_path):
+    message = prototxt.read(small).message
+    weights = tmp_path / "small.caffemodel"
+    caffemodel.write(weights, message, PARAMETERS)
+    assert run("show", small, weights).exit_code == 0
+
+    caffemodel.write(weights, message, {"conv": PARAMETERS["conv"]})
+    with pytest.raises(NetError, match="'fc'"):
+        run("show", small, weights)
+
+
+def test_show_lists_weights_that_the_net_does_not_use(small, tmp_path):
+    message = prototxt.read(small).message
+    message.layer.add(name="aux", type="InnerProduct", inner_product_param={"num_output": 1})
+    weights = tmp_path / "more.caffemodel"
+    caffemodel.write(weights, message, {**PARAMETERS, "aux": [np.ones((1, 4), np.float32)]})
+    assert "the net does not have: aux" in run("show", small, weights).output
+    assert json.loads(run("show", small, weights, "--json").output)["ignored_weights"] == ["aux"]
+
+
+def test_show_prints_names_that_look_like_markup(tmp_path):
+    path = tmp_path / "odd.prototxt"
+    path.write_text(SMALL.replace('"conv"', '"[red]conv:smile:"'))
+    assert "[red]conv:smile:" in run("show", path).output
+
+
+def test_show_of_a_missing_file(tmp_path):
+    with pytest.raises(FormatError, match=r"none\.prototxt"):
+        run("show", tmp_path / "none.prototxt")
+
+
+def test_write_one_net(tmp_path):
+    result = run("write", "deploy_vgg16CAM", "--out", tmp_path / "new")
+    path = tmp_path / "new" / "deploy_vgg16CAM.prototxt"
+    assert result.output.split() == [str(path)]
+    assert path.read_bytes() == (FOLDER / path.name).read_bytes()
+
+
+def test_write_all_nets(tmp_path):
+    assert run("write", "--all", "--out", tmp_path).exit_code == 0
+    assert {path.stem for path in tmp_path.iterdir()} == set(nets.RELEASED)
+
+
+@pytest.mark.parametrize("arguments", [["write"], ["write", "deploy_vgg16", "--all"]])
+def test_write_wants_names_or_all(arguments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="or give --all; there is deploy_alexnetplusCAM_imagenet"):
+        run(*arguments)
+    assert list(tmp_path.iterdir()) == []

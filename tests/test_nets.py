@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pycam import nets
+from pycam.errors import UsageError
+from pycam.formats import prototxt
+from pycam.net import read_net
+
+FOLDER = Path(__file__).parents[1] / "prototxt"
+
+# File of facts, as computed by Caffe 1.0 -> released name.
+FACTS = {
+    "alexnet-cam": "deploy_alexnetplusCAM_imagenet",
+    "alexnet-cam-places205": "deploy_alexnetplusCAM_places205",
+    "googlenet-cam": "deploy_googlenetCAM",
+    "googlenet-cam-places205": "deploy_googlenetCAM_places205",
+    "vgg16-cam": "deploy_vgg16CAM",
+    "squeezenet-v1.0": "deploy_squeezenet_v1.0",
+    "squeezenet-v1.1": "deploy_squeezenet_v1.1",
+    "bvlc-googlenet": "deploy_bvlc_googlenet",
+    "bvlc-alexnet": "deploy_bvlc_alexnet",
+    "bvlc-reference-caffenet": "deploy_bvlc_caffenet",
+}
+
+
+@pytest.mark.parametrize("name", nets.RELEASED)
+def test_the_file_in_prototxt_is_what_the_net_writes(name, tmp_path):
+    (written,) = nets.write([name], tmp_path / "new")
+    assert written == tmp_path / "new" / f"{name}.prototxt"
+    assert (FOLDER / written.name).read_bytes() == written.read_bytes()
+
+
+@pytest.mark.parametrize("name", nets.RELEASED)
+def test_what_is_written_reads_back_equal(name):
+    text = prototxt.read(FOLDER / f"{name}.prototxt")
+    assert text.message == nets.build(name)
+    assert text.dialect == "current"
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("facts_name", FACTS)
+def test_every_layer_is_as_caffe_has_it(facts_name, shared):
+    facts = json.loads((shared / f"facts/nets/{facts_name}.json").read_text("utf-8"))
+    path = FOLDER / f"{FACTS[facts_name]}.prototxt"
+    net = read_net(path)
+    assert net.name == facts["net"]["name"]
+    assert list(prototxt.read(path).message.layer[0].input_param.shape[0].dim) == facts["net"]["input"]
+    assert net.layers[0].type == "Input"
+    assert net.layers[0].output_shapes == ((1, *facts["net"]["input"][1:]),)
+
+    # Some of the published files gave their input without a layer.
+    expected = [fact for fact in facts["layers"] if fact["type"] != "Input"]
+    assert [layer_facts(layer) for layer in net.layers[1:]] == expected
+
+    # Blobs hold what their last writer left.
+    last = {fact["top"][0]: tuple(fact["top_shape"]) for fact in facts["layers"]}
+    assert {**net.shapes, **last} == net.shapes
+
+
+def layer_facts(layer):
+    """Spell a layer as the facts do."""
+    facts = {
+        "name": layer.name,
+        "type": layer.type,
+        "bottom": list(layer.bottoms),
+        "top": list(layer.tops),
+        "top_shape": list(layer.output_shapes[0]),
+    }
+    if layer.param_shapes:
+        facts["param_shapes"] = [list(shape) for shape in layer.param_shapes]
+    if layer.type == "Convolution":
+        assert layer.dilation == (1, 1)
+        assert layer.bias
+        facts |= {"num_output": layer.num_output, "group": layer.group} | window(layer)
+    elif layer.type == "Pooling":
+        facts["pool"] = layer.method
+        facts |= {"global_pooling": True} if layer.message.pooling_param.global_pooling else window(layer)
+    elif layer.type == "LRN":
+        facts |= {"local_size": layer.local_size, "alpha": layer.alpha, "beta": layer.beta, "k": layer.k}
+        facts["norm_region"] = "WITHIN_CHANNEL" if layer.within_channel else "ACROSS_CHANNELS"
+    elif layer.type == "InnerProduct":
+        assert (layer.axis, layer.transpose) == (1, False)
+        facts |= {"num_output": layer.num_output, "bias_term": layer.bias}
+    elif layer.type == "Dropout":
+        facts["dropout_ratio"] = layer.ratio
+    elif layer.type == "ReLU":
+        assert layer.negative_slope == 0
+    elif layer.type in ("Concat", "Softmax"):
+        assert layer.axis == 1
+    return facts
+
+
+def window(layer):
+    sizes = {"kernel_size": layer.kernel, "stride": layer.stride, "pad": layer.pad}
+    assert all(rows == columns for rows, columns in sizes.values())
+    return {name: rows for name, (rows, _) in sizes.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "multiply_adds"),
+    [
+        # Weights and biases; weights times the output positions that Caffe 1.0 gives.
+        ("deploy_vgg16", 138_357_544, 15_470_264_320),
+        ("deploy_bvlc_alexnet", 60_965_224, 724_406_816),
+        ("deploy_bvlc_caffenet", 60_965_224, 724_406_816),
+        ("deploy_bvlc_googlenet", 6_998_552, 1_582_671_872),
+        ("deploy_squeezenet_v1.0", 1_248_424, 861_339_936),
+        ("deploy_squeezenet_v1.1", 1_235_496, 387_747_520),
+    ],
+)
+def test_parameters_and_multiply_adds_are_the_known_ones(name, parameters, multiply_adds):
+    net = read_net(FOLDER / f"{name}.prototxt")
+    assert net.param_count == parameters
+    assert net.multiply_adds == multiply_adds
+
+
+@pytest.mark.parametrize(
+    ("name", "feature_blob", "class_layer", "side"),
+    [
+        ("deploy_alexnetplusCAM_imagenet", "conv7", "fc9", 11),
+        ("deploy_alexnetplusCAM_places205", "conv7", "fc9", 11),
+        ("deploy_googlenetCAM", "CAM_conv", "CAM_fc", 14),
+        ("deploy_googlenetCAM_places205", "CAM_conv", "CAM_fc", 14),
+        ("deploy_vgg16CAM", "CAM_conv", "CAM_fc", 14),
+        ("deploy_squeezenet_v1.0", "conv10", None, 15),
+        ("deploy_squeezenet_v1.1", "conv10", None, 14),
+        ("deploy_bvlc_googlenet", "inception_5b/output", "loss3/classifier", 7),
+    ],
+)
+def test_the_place_of_the_maps_is_found(name, feature_blob, class_layer, side):
+    net = read_net(FOLDER / f"{name}.prototxt")
+    assert (net.cam_head.feature_blob, net.cam_head.class_layer) == (feature_blob, class_layer)
+    assert net.shapes[feature_blob][2:] == (side, side)
+
+
+@pytest.mark.parametrize("name", ["deploy_vgg16", "deploy_bvlc_alexnet", "deploy_bvlc_caffenet"])
+def test_nets_without_global_average_have_no_place_for_maps(name):
+    assert read_net(FOLDER / f"{name}.prototxt").cam_head is None
+
+
+def test_building_twice_gives_two_messages():
+    first, second = nets.build("deploy_vgg16CAM"), nets.build("deploy_vgg16CAM.prototxt")
+    assert first == second
+    first.layer[0].name = "changed"
+    assert second.layer[0].name == "data"
+
+
+def test_an_unknown_name_offers_the_nearest():
+    with pytest.raises(UsageError, match=r"'deploy_vgg16cam'; there is deploy_vgg16, deploy_vgg16CAM"):
+        nets.build("deploy_vgg16cam")
+    with pytest.raises(UsageError, match=r"deploy_alexnetplusCAM_imagenet, .*deploy_vgg16$"):
+        nets.build("?")
+
+
+def test_an_unknown_name_writes_nothing(tmp_path):
+    with pytest.raises(UsageError, match="no released net"):
+        nets.write(["deploy_vgg16", "resnet50"], tmp_path / "new")
+    assert not (tmp_path / "new").exists()
