@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from pycam.colormaps import opencv_jet
 from pycam.errors import UsageError
-from pycam.matlab_resize import imresize, resize_matrix
+from pycam.matlab_resize import resize_matrix
 
 Floats = NDArray[np.float32]
 
@@ -209,36 +208,6 @@ def merge_column_maps(
     columns = resize_matrix(width, size).toarray().T
     enlarged = (rows @ maps @ columns for maps in column_maps)
     return _merge(enlarged, (column_maps.shape[1], size, size), absolute, mean)
-
-
-def released_heatmap(
-    merged: NDArray[np.floating], size: tuple[int, int], *, jpeg: bool = True
-) -> NDArray[np.uint8]:
-    """Turn a merged map into the grey heat map that the release's box generator reads.
-
-    Parameters
-    ----------
-    merged : (256, 256)
-        As from `merge_ten_crop`.
-    size : (rows, columns)
-        The picture's own height and width.
-    jpeg : bool
-        Pass through the JPEG file of quality 75 that the release writes in between.
-
-    Returns
-    -------
-    (rows, columns) uint8
-        255 is the maximum; all 0 where the maximum is not positive. docs/release.md, section 4.
-    """
-    resized = imresize(merged, size)
-    peak = resized.max()
-    grey = (
-        np.clip(resized / peak * 255 + 0.5, 0, 255).astype(np.uint8) if peak > 0 else np.zeros(size, np.uint8)
-    )
-    if not jpeg:
-        return grey
-    _, encoded = cv2.imencode(".jpg", grey, [cv2.IMWRITE_JPEG_QUALITY, 75])
-    return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE), np.uint8)
 
 
 def _merge(crops: Iterable[NDArray[Any]], shape: Sequence[int], absolute: bool, mean: bool) -> Floats:

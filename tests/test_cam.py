@@ -11,7 +11,6 @@ from pycam.cam import (
     merge_ten_crop,
     py_map2jpg,
     py_returnCAMmap,
-    released_heatmap,
 )
 from pycam.errors import UsageError
 from pycam.matlab_resize import imresize
@@ -152,17 +151,3 @@ def test_maps_that_are_not_of_ten_crops_are_refused():
     for shape, size in [((9, 5, 14, 14), 224), ((10, 14, 14), 224), ((10, 5, 14, 14), 257)]:
         with pytest.raises(UsageError, match=f"for crops of {size} came"):
             merge_column_maps(np.zeros(shape), size)
-
-
-def test_the_released_heat_map_is_scaled_by_its_maximum():
-    merged = np.zeros((256, 256), np.float32)
-    merged[100:150, 100:150] = 3
-    merged[:50, :50] = 1
-    heatmap = released_heatmap(merged, (256, 256), jpeg=False)
-    assert heatmap.dtype == np.uint8
-    assert heatmap[120, 120] == 255
-    assert heatmap[20, 20] == 85
-    assert released_heatmap(merged, (375, 500)).shape == (375, 500)
-    difference = released_heatmap(merged, (256, 256)).astype(int) - heatmap
-    assert 0 < np.abs(difference).max() < 40
-    assert not released_heatmap(np.zeros((256, 256), np.float32), (30, 40)).any()

@@ -1,0 +1,256 @@
+"""From maps to boxes: the paper's rule, and the generator that the authors released."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pycam.errors import UsageError
+
+Box = tuple[int, int, int, int]
+Boxes = NDArray[np.intp]
+Mask = NDArray[np.uint8]
+
+RELEASED_THRESHOLDS = (20, 100, 110)
+"""What the release's ILSVRC scripts pass to the box generator."""
+
+
+def paper_box(map: NDArray[Any], threshold: float = 0.2) -> Box:
+    """Box the largest region of a map whose values reach a fraction of its maximum.
+
+    Parameters
+    ----------
+    map : (H, W)
+        A class's map at the picture's size.
+    threshold : float
+        A value of at least `threshold` times the maximum is foreground.
+
+    Returns
+    -------
+    (x0, y0, x1, y1)
+        Picture pixels, 0-based, half-open: of the 8-connected component with most pixels, the first in raster
+        order on a tie. A map whose maximum is not positive gives the whole picture.
+        Zhou et al., CVPR 2016, section 3.2; docs/release.md, section 5.
+
+    Raises
+    ------
+    UsageError
+        The map is not two-dimensional or not finite.
+    """
+    map = np.asarray(map)
+    if map.dtype.kind != "f":
+        map = map.astype(np.float64)
+    if map.ndim != 2 or not map.size or not np.isfinite(peak := map.max()):
+        raise UsageError(f"paper_box: a map of shape {map.shape} came, expected (H, W), all values finite")
+    height, width = map.shape
+    if peak <= 0:
+        return 0, 0, width, height
+    # In the map's own precision, so that a float32 value equal to the threshold is not lost to a float64 one.
+    foreground = (map >= map.dtype.type(threshold) * peak).astype(np.uint8)
+    _, labels, statistics, _ = cv2.connectedComponentsWithStats(foreground, connectivity=8)
+    areas = statistics[:, cv2.CC_STAT_AREA]
+    areas[0] = 0  # the background
+    first = (areas[labels] == areas.max()).argmax()
+    x, y, w, h, _ = statistics[labels.flat[first]].tolist()
+    return x, y, x + w, y + h
+
+
+def released_boxes(heatmap: NDArray[np.uint8], thresholds: Sequence[int] = RELEASED_THRESHOLDS) -> Boxes:
+    """Find boxes in a grey heat map as the release's box generator does.
+
+    Parameters
+    ----------
+    heatmap : (H, W) uint8
+        As the release writes it, see `grey_heatmap`.
+    thresholds : three ints
+        0 < t0 < t1 < t2 < 255.
+
+    Returns
+    -------
+    (n, 4) int
+        x, y, width, height in pixels, 0-based, large areas first, of equal areas the first found; none for an
+        empty heat map. The release uses them as corners (x, y, x + width, y + height).
+        docs/release.md, section 5.
+
+    Raises
+    ------
+    UsageError
+        The heat map is not grey 8-bit, or the thresholds are not in order.
+    """
+    heatmap = np.asarray(heatmap)
+    if heatmap.ndim != 2 or heatmap.dtype != np.uint8 or not heatmap.size:
+        raise UsageError(
+            f"released_boxes: a {heatmap.dtype} heat map of shape {heatmap.shape} came, expected (H, W) uint8"
+        )
+    if len(thresholds) != 3 or not 0 < thresholds[0] < thresholds[1] < thresholds[2] < 255:
+        raise UsageError(
+            f"released_boxes: thresholds {', '.join(map(str, thresholds))} came, "
+            "expected three that rise, above 0 and below 255"
+        )
+    found = [box for threshold in thresholds for box in _contour_boxes(_core(heatmap, threshold))]
+    boxes = np.array(found, np.intp).reshape(-1, 4)
+    return _suppressed(boxes[np.argsort(-_areas(boxes), kind="stable")])
+
+
+def grey_heatmap(map: NDArray[Any], *, jpeg: bool = True) -> Mask:
+    """Turn a merged map into the grey heat map that the released box generator reads.
+
+    Parameters
+    ----------
+    map : (H, W)
+        A class's merged map at the picture's size.
+    jpeg : bool
+        Pass through the JPEG file, of quality 75, that the release writes in between.
+
+    Returns
+    -------
+    (H, W) uint8
+        255 is the maximum; all 0 where the maximum is not positive. docs/release.md, section 4.
+    """
+    peak = float(np.max(map))
+    grey = np.clip(np.asarray(map) / peak, 0, 1) * 255 + 0.5 if peak > 0 else np.zeros(np.shape(map))
+    heatmap: Mask = grey.astype(np.uint8)
+    if jpeg:
+        _, encoded = cv2.imencode(".jpg", heatmap, [cv2.IMWRITE_JPEG_QUALITY, 75])
+        heatmap = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE), np.uint8)
+    return heatmap
+
+
+def corners(boxes: Boxes) -> Boxes:
+    """Turn (n, 4) boxes x, y, width, height into corners x, y, x + width, y + height."""
+    return np.hstack([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]])
+
+
+def first_box(map: NDArray[Any], rule: str) -> Box | None:
+    """Box a class's map, (H, W) at the picture's size, by a protocol's rule: `paper` or `released`.
+
+    The box is x0, y0, x1, y1, 0-based, half-open; None where the released generator finds none.
+    """
+    if rule == "paper":
+        return paper_box(map)
+    for x0, y0, x1, y1 in corners(released_boxes(grey_heatmap(map))).tolist():
+        return x0, y0, x1, y1
+    return None
+
+
+@dataclass(frozen=True, eq=False)
+class Submission:
+    """Five guesses for a picture, best first.
+
+    Attributes
+    ----------
+    classes : (5,) int
+        As they were given.
+    boxes : (5, 4) int
+        x0, y0, x1, y1 as the release writes them, 0-based; four zeros where a class has no box.
+    fallbacks : int
+        How many guesses wanted a second box and got the first, for there was one only.
+    missing : int
+        How many guesses have no box.
+    """
+
+    classes: NDArray[np.intp]
+    boxes: Boxes
+    fallbacks: int
+    missing: int
+
+
+SUBMISSIONS = {
+    "bbox1": ((0, 0), (1, 0), (2, 0), (3, 0), (4, 0)),
+    "bbox2": ((0, 1), (1, 1), (2, 1), (3, 1), (4, 1)),
+    "bboxCombine": ((0, 0), (0, 1), (1, 0), (1, 1), (2, 0)),
+}
+"""The release's three ways to fill five guesses: pairs of a class's rank and its box's rank, from 0."""
+
+
+def submission(name: str, classes: Sequence[int], boxes: Sequence[Boxes]) -> Submission:
+    """Fill the five guesses of one of `SUBMISSIONS` from the boxes of a picture's top five classes.
+
+    Parameters
+    ----------
+    name : {"bbox1", "bbox2", "bboxCombine"}
+        docs/release.md, section 5.
+    classes : five ints
+        The classes, best first.
+    boxes : five (n, 4) arrays
+        What `released_boxes` finds for each class.
+
+    Returns
+    -------
+    Submission
+        The release stopped at a class with fewer boxes than it wanted; here the first one stands in.
+    """
+    guesses = SUBMISSIONS[name]
+    found = np.zeros((len(guesses), 4), np.intp)
+    fallbacks = missing = 0
+    for guess, (rank, wanted) in enumerate(guesses):
+        count = len(boxes[rank])
+        if count:
+            found[guess] = corners(boxes[rank])[wanted if wanted < count else 0]
+        fallbacks += 0 < count <= wanted
+        missing += count == 0
+    return Submission(np.array([classes[rank] for rank, _ in guesses], np.intp), found, fallbacks, missing)
+
+
+def _core(heatmap: NDArray[np.uint8], threshold: int) -> Mask:
+    """Step 1: keep the foreground that lies deep enough, as 0 and 255."""
+    foreground = _mask(heatmap > threshold)
+    x, y, w, h = cv2.boundingRect(foreground)
+    if w == 0 or foreground.all():
+        return foreground
+    # Distances need the foreground and one background pixel around it, no more.
+    around = np.s_[max(y - 1, 0) : y + h + 1, max(x - 1, 0) : x + w + 1]
+    depth = cv2.distanceTransform(foreground[around], cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    # The release scales depths to 0…255, rounds halves up and keeps what is above 10.
+    foreground[around] = _mask(depth * (255 / float(depth.max())) >= 10.5)
+    return foreground
+
+
+def _mask(chosen: NDArray[np.bool_]) -> Mask:
+    mask: Mask = chosen.view(np.uint8) * np.uint8(255)
+    return mask
+
+
+def _contour_boxes(mask: Mask) -> list[Box]:
+    """Step 2: the bounding rectangles of all contours, outer ones and holes, clamped as the release does."""
+    height, width = mask.shape
+    contours, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    boxes = []
+    for contour in contours:
+        x, y, w, h = cv2.boundingRect(contour)
+        boxes.append(
+            (_clamp(x, width - 5), _clamp(y, height - 5), _clamp(w, width - x - 5), _clamp(h, height - y - 5))
+        )
+    return boxes
+
+
+def _clamp(value: int, high: int) -> int:
+    # With a negative bound the release gives the bound, and 0 for values below 0: not what min and max give.
+    return 0 if value < 0 else min(value, high)
+
+
+def _suppressed(boxes: Boxes) -> Boxes:
+    """Step 4: drop boxes that overlap a larger one too much; the box after a dropped one is not looked at."""
+    i = 0
+    while i < len(boxes):
+        starts, ends = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
+        sides = np.minimum(ends, ends[i]) - np.maximum(starts, starts[i])
+        overlaps = np.maximum(sides, 0).prod(axis=1)
+        areas = _areas(boxes)
+        too_much = overlaps > np.trunc(0.5 * np.maximum(areas, areas[i]))
+        kept = np.ones(len(boxes), bool)
+        for j in i + 1 + np.flatnonzero(too_much[i + 1 :]):
+            kept[j] = not kept[j - 1]
+        boxes = boxes[kept]
+        i += 1
+    return boxes
+
+
+def _areas(boxes: Boxes) -> NDArray[np.intp]:
+    areas: NDArray[np.intp] = boxes[:, 2] * boxes[:, 3]
+    return areas
