@@ -1,0 +1,48 @@
+# `make demo` and `make test` need Python 3.10 or newer and pip, nothing else.
+PYTHON ?= python3
+VENV ?= .venv
+# A version with a CPU build; elsewhere pip may fetch one for CUDA, which works as well.
+TORCH ?= torch==2.13.0
+RUN = $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format bench caffe-root clean
+
+help: ## Say what can be made.
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/.core: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(RUN)/python -m pip install --quiet --upgrade pip
+	$(RUN)/python -m pip install --quiet --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.all: $(VENV)/.core
+	$(RUN)/python -m pip install --quiet '$(TORCH)'
+	$(RUN)/python -m pip install --quiet --editable '.[demo,openvino,torch,opencv,test,check]'
+	@touch $@
+
+demo: $(VENV)/.core ## Heat maps of three photographs, from nothing.
+	$(RUN)/pycam demo
+
+test: $(VENV)/.all ## Run the tests.
+	$(RUN)/python -m pytest -q
+
+check: $(VENV)/.all ## Check format, style and types.
+	$(RUN)/ruff format --check .
+	$(RUN)/ruff check .
+	$(RUN)/mypy
+
+format: $(VENV)/.all ## Format the code.
+	$(RUN)/ruff format .
+	$(RUN)/ruff check --fix .
+
+bench: $(VENV)/.all ## Measure speed: a table of ratios.
+	$(RUN)/python benchmarks/reading.py
+	$(RUN)/python benchmarks/maps.py
+
+caffe-root: ## Make a folder with a real Caffe 1.0 (needs root once).
+	docker/caffe/make-root.sh
+
+clean: ## Remove what was made here.
+	rm -rf $(VENV) dist build demo-output

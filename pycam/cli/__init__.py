@@ -1,0 +1,79 @@
+"""The command `pycam`: a module a command. Commands parse, call the library, and present."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Annotated
+
+import typer
+
+import pycam
+from pycam.cli import heatmap, models, net, score
+from pycam.errors import PycamError
+
+app = typer.Typer(
+    name="pycam",
+    help="The Caffe models of the CAM paper, on any machine, without Caffe.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("heatmap")(heatmap.heatmap)
+app.command("score")(score.score)
+app.add_typer(net.app, name="net")
+app.add_typer(models.app, name="models")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"pycam {pycam.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; give its exit code. Every failure is one line on stderr.
+
+    Parameters
+    ----------
+    arguments
+        Without the program's name; None for the process's own.
+    """
+    try:
+        code = app(arguments, standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except PycamError as error:
+        return _fail(str(error), error.exit_code)
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; keep Python from complaining when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except KeyboardInterrupt:
+        return _fail("interrupted", 128 + signal.SIGINT)
+    except MemoryError:
+        return _fail("out of memory: try a smaller --batch, or smaller pictures", 1)
+    except OSError as error:
+        return _fail(str(error), 1)
+    except Exception as error:
+        # Errors of the command line itself: typer has moved their classes between packages.
+        if hasattr(error, "format_message"):
+            return _fail(f"{error.format_message()} (`pycam --help` tells more)", getattr(error, "exit_code", 2))
+        if os.environ.get("PYCAM_DEBUG"):
+            raise
+        return _fail(f"a fault in pycam, not in your files: {error!r}; PYCAM_DEBUG=1 shows where, please report it", 70)
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"pycam: {' '.join(message.split())}", file=sys.stderr)
+    return code

@@ -1,0 +1,36 @@
+"""`pycam demo`: heat maps of photographs that come with scikit-image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pycam import zoo
+from pycam.errors import UsageError
+from pycam.predict import load
+
+MODEL = "squeezenet-v1.0"
+PHOTOGRAPHS = ("chelsea", "coffee", "astronaut")
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("demo-output"),
+) -> None:
+    """Write the top-5 heat maps of three photographs."""
+    try:
+        from skimage import data
+    except ImportError:
+        raise UsageError("the demo's photographs come with scikit-image: pip install 'caffe-cam[demo]'") from None
+    zoo.weights_path(zoo.card(MODEL), download=True)
+    written = []
+    with load(MODEL) as cam:
+        for name in PHOTOGRAPHS:
+            prediction = cam(getattr(data, name)()[..., ::-1].copy())
+            print(f"{name}: " + ", ".join(f"{item.words.split(',')[0]} {item.score:.2f}" for item in prediction.top[:3]))
+            written += prediction.save(out / name)
+    print(f"{len(written)} files; look at")
+    for path in written:
+        if path.stem.endswith("_strip"):
+            print(f"  {path}")

@@ -1,0 +1,141 @@
+"""`pycam heatmap`: the top-5 class activation maps of pictures."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from pycam.cli import options
+from pycam.errors import PictureError, PycamError
+from pycam.predict import Prediction, load
+
+
+def heatmap(
+    pictures: Annotated[list[Path], typer.Argument(help="Pictures.", show_default=False)],
+    model: options.Model = None,
+    prototxt: options.Prototxt = None,
+    weights: options.Weights = None,
+    labels: options.LabelsFile = None,
+    mean: options.MeanFile = None,
+    protocol: options.ProtocolName = "default",
+    view: options.View = None,
+    top: Annotated[int, typer.Option(help="How many classes, best first.")] = 5,
+    classes: Annotated[
+        list[str] | None,
+        typer.Option("--class", help='This class in place of the best: index, WordNet ID or words ("red fox").'),
+    ] = None,
+    boxes: Annotated[bool, typer.Option("--boxes", help="Find boxes; draw and write them.")] = False,
+    out: Annotated[Path, typer.Option(help="Folder for the heat maps, a folder in it for each picture.")] = Path(
+        "heatmaps"
+    ),
+    engine: options.EngineName = options.DEFAULT,
+    device: options.Device = None,
+    threads: options.Threads = None,
+    precision: options.Precision = None,
+    batch: options.Batch = 1,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Write the top-5 class activation maps of pictures: overlays, a strip, and a JSON each."""
+    cam = load(
+        model,
+        engine=engine,
+        protocol=protocol,
+        view=view,
+        prototxt=prototxt,
+        weights=weights,
+        labels=labels,
+        mean=mean,
+        device=device,
+        threads=threads,
+        precision=precision,
+    )
+    console = Console(stderr=True, quiet=quiet)
+    if model is None:
+        console.print(f"found in the net: {cam.head}", markup=False, highlight=False, soft_wrap=True)
+    failures: list[PycamError] = []
+    done: list[Prediction] = []
+    with cam, ThreadPoolExecutor(1, "pycam-write") as writer, Progress(console=console, transient=True) as progress:
+        bar = progress.add_task("heat maps", total=len(pictures))
+        found = cam.stream(pictures, top=top, classes=classes, batch=batch)
+        for prediction in _saved(found, folders(pictures, out), writer, boxes):
+            progress.advance(bar)
+            if isinstance(prediction, PycamError):
+                failures.append(prediction)
+                continue
+            done.append(prediction) if as_json else _tell(prediction, progress.console)
+    if as_json:
+        print(json.dumps([prediction.as_dict(boxes=boxes) for prediction in done], indent=2, ensure_ascii=False))
+    if done or not failures:
+        console.print(f"wrote the heat maps of {_count(len(pictures) - len(failures))} to {out}{os.sep}", highlight=False)
+    if len(failures) == 1 == len(pictures):
+        raise failures[0]
+    if failures:
+        for failure in failures:
+            print(f"pycam: {' '.join(str(failure).split())}", file=sys.stderr)
+        raise PictureError(f"{_count(len(failures))} of {len(pictures)} could not be read, listed above")
+
+
+def folders(pictures: Sequence[Path], out: Path) -> list[Path]:
+    """Give each picture a folder of its own, called by its stem; equal stems are numbered in the order given."""
+    taken: set[str] = set()
+    given = []
+    for picture in pictures:
+        stem = picture.stem or "picture"
+        name, number = stem, 1
+        while name.casefold() in taken:
+            number += 1
+            name = f"{stem}-{number}"
+        taken.add(name.casefold())
+        given.append(out / name)
+    return given
+
+
+def _saved(
+    found: Iterable[tuple[object, Prediction | PycamError]],
+    places: Sequence[Path],
+    writer: ThreadPoolExecutor,
+    boxes: bool,
+) -> Iterator[Prediction | PycamError]:
+    """Draw and write predictions beside the net's next run, a few at a time; give each when it is written."""
+    pending: deque[tuple[Prediction, Future[list[Path]]]] = deque()
+
+    def written() -> Prediction:
+        prediction, future = pending.popleft()
+        future.result()
+        return prediction
+
+    for (_, prediction), place in zip(found, places, strict=True):
+        if isinstance(prediction, PycamError):
+            yield prediction
+            continue
+        pending.append((prediction, writer.submit(prediction.save, place, boxes=boxes)))
+        if len(pending) > 4:
+            yield written()
+    while pending:
+        yield written()
+
+
+def _tell(prediction: Prediction, console: Console) -> None:
+    note = ""
+    if prediction.picture.exif_orientation != 1:
+        note = f"  (EXIF orientation {prediction.picture.exif_orientation} not applied)"
+    console.print(f"{prediction.picture.path}{note}", markup=False, highlight=False, soft_wrap=True)
+    for item in prediction.top:
+        where = f"  box {item.box}" if "box" in item.__dict__ and item.box else ""
+        words = f"{item.wnid} {item.words}".strip()
+        console.print(f"  {item.score:.4f}  {item.index:4d}  {words}{where}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _count(number: int) -> str:
+    return f"{number} picture{'' if number == 1 else 's'}"

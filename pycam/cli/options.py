@@ -1,0 +1,41 @@
+"""Options that several commands share, each written once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pycam.engines import DEFAULT_ENGINE, ENGINES
+from pycam.protocols import CHOICES, PROTOCOLS
+
+Model = Annotated[
+    str | None,
+    typer.Option("--model", "-m", help="Model by name (`pycam models list`), or a card of your own (my-card.yaml)."),
+]
+Prototxt = Annotated[Path | None, typer.Option(help="Net to use in place of the model's.")]
+Weights = Annotated[Path | None, typer.Option(help="Caffemodel to use in place of the model's.")]
+LabelsFile = Annotated[
+    Path | None,
+    typer.Option("--labels", help="Class names: a text file, a line each, or a blank-separated CSV (index name)."),
+]
+MeanFile = Annotated[
+    Path | None,
+    typer.Option("--mean", help="Mean picture (.binaryproto, .npy, .mat) in place of the model's."),
+]
+EngineName = Annotated[str, typer.Option("--engine", help=f"What runs the net: {', '.join(ENGINES)}.")]
+DEFAULT = DEFAULT_ENGINE
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, or what else the engine knows.")]
+Threads = Annotated[int | None, typer.Option(help="Threads of the engine; all cores if not given.")]
+Precision = Annotated[str | None, typer.Option(help="fp32, or bf16 where the engine has it.")]
+ProtocolName = Annotated[
+    str, typer.Option("--protocol", help=f"Row of the protocol table: {', '.join(PROTOCOLS)}.")
+]
+View = Annotated[
+    str | None,
+    typer.Option(help=f"What the net sees, in place of the protocol's: {', '.join(CHOICES['view'])}."),
+]
+Batch = Annotated[int, typer.Option(help="Pictures that go through the net together.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]

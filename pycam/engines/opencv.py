@@ -1,0 +1,97 @@
+"""OpenCV's DNN module, which reads Caffe's files itself: a peer to compare with.
+
+It knows outputs by the name of a layer, computes a few things otherwise than Caffe without a word, and lost its Caffe
+importer in version 5; what it cannot be exact on is refused here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pycam import layers as L  # noqa: N812
+from pycam.engines.base import Engine
+from pycam.errors import EngineError
+from pycam.formats import caffemodel, prototxt
+from pycam.net import Net
+
+if not hasattr(cv2.dnn, "readNetFromCaffe"):
+    raise ImportError(f"OpenCV {cv2.__version__} has no Caffe importer any more, version 4 has one")
+
+
+class OpenCvEngine(Engine):
+    """Runs a net through OpenCV's own importer of Caffe's files."""
+
+    name = "opencv"
+
+    def __init__(
+        self,
+        net: Net,
+        outputs: Sequence[str],
+        *,
+        device: str | None = None,
+        threads: int | None = None,
+        precision: str = "fp32",
+    ) -> None:
+        if device not in (None, "cpu"):
+            raise EngineError(f"engine 'opencv' has no device {device!r}: it runs on the CPU")
+        for layer in net.layers:
+            reason = _inexact(layer)
+            if reason:
+                raise EngineError(f"engine 'opencv' cannot be exact on layer {layer.name!r}: {reason}")
+        self._layer_of = {output: _output_layer(net, output) for output in outputs}
+        self._threads = threads
+        text = prototxt.dumps(net.message).encode()
+        weights = caffemodel.dumps(net.message, net.params)
+        try:
+            self._dnn = cv2.dnn.readNetFromCaffe(
+                np.frombuffer(text, np.uint8), np.frombuffer(weights, np.uint8)
+            )
+        except cv2.error as error:
+            raise EngineError(f"OpenCV cannot load the net: {error.err}") from None
+        # Fused layers leave garbage in the blobs between them.
+        self._dnn.enableFusion(False)
+        self._dnn.enableWinograd(False)
+
+    def forward(self, inputs: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+        before = cv2.getNumThreads()
+        try:
+            if self._threads is not None:
+                cv2.setNumThreads(self._threads)
+            for name, values in inputs.items():
+                self._dnn.setInput(np.ascontiguousarray(values), name)
+            wanted = list(dict.fromkeys(self._layer_of.values()))
+            found = dict(zip(wanted, self._dnn.forward(wanted), strict=True))
+            return {output: np.array(found[layer], np.float32) for output, layer in self._layer_of.items()}
+        except cv2.error as error:
+            raise EngineError(f"OpenCV failed: {error.err}") from None
+        finally:
+            cv2.setNumThreads(before)
+
+    @property
+    def description(self) -> str:
+        return f"OpenCV {cv2.__version__}, cpu, fp32"
+
+
+def _output_layer(net: Net, value: str) -> str:
+    """Name the layer whose output holds a value; layers that do nothing are not there in OpenCV's net."""
+    layer = net.producer[value]
+    while isinstance(layer, L.Dropout | L.Split):
+        layer = net.producer[layer.inputs[0]]
+    if isinstance(layer, L.Input):
+        raise EngineError(f"engine 'opencv' cannot give blob {value!r}: it is the input itself")
+    if value in layer.outputs[1:]:
+        raise EngineError(f"engine 'opencv' cannot give blob {value!r}: OpenCV names only the first top of a layer")
+    return layer.name
+
+
+def _inexact(layer: L.Layer) -> str:
+    """Say why OpenCV computes a layer otherwise than Caffe, or nothing if it does not."""
+    if isinstance(layer, L.LRN) and layer.k != 1 and not layer.within_channel:
+        return f"OpenCV's LRN ignores k {layer.k}"
+    if isinstance(layer, L.InnerProduct) and layer.transpose:
+        return "OpenCV's InnerProduct ignores transpose"
+    return ""

@@ -1,0 +1,90 @@
+"""PyTorch: for CUDA, and the engine that gradients and training stand on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pycam.engines.base import Engine
+from pycam.errors import EngineError
+from pycam.net import Net
+from pycam.torch_graph import TorchNet
+
+
+class TorchEngine(Engine):
+    """Runs the torch translation of a net, on the CPU or on CUDA."""
+
+    name = "torch"
+    precisions = ("fp32", "tf32", "bf16")
+
+    def __init__(
+        self,
+        net: Net,
+        outputs: Sequence[str],
+        *,
+        device: str | None = None,
+        threads: int | None = None,
+        precision: str = "fp32",
+    ) -> None:
+        self._device = torch_device(device)
+        if precision == "tf32" and self._device.type != "cuda":
+            raise EngineError("torch has tf32 on CUDA alone: use fp32, or --device cuda")
+        self._outputs = tuple(outputs)
+        self._threads = threads
+        self._precision = precision
+        self._type = torch.bfloat16 if precision == "bf16" else torch.float32
+        self._module = TorchNet(net).eval().requires_grad_(False).to(self._device, self._type)
+
+    def forward(self, inputs: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+        try:
+            with torch.inference_mode(), _settings(self._threads, tf32=self._precision == "tf32"):
+                given = {
+                    name: torch.from_numpy(np.ascontiguousarray(values)).to(self._device, self._type)
+                    for name, values in inputs.items()
+                }
+                found = self._module(given, self._outputs)
+                return {name: values.float().cpu().numpy() for name, values in found.items()}
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[0]
+            raise EngineError(f"torch failed on {self._device}: {reason}") from None
+
+    @property
+    def description(self) -> str:
+        return f"torch {torch.__version__}, {self._device}, {self._precision}"
+
+
+def torch_device(device: str | None) -> torch.device:
+    """Give the device of that name.
+
+    Raises
+    ------
+    EngineError
+        There is no such device on this machine.
+    """
+    try:
+        found = torch.device(device or "cpu")
+    except RuntimeError:
+        raise EngineError(f"torch knows no device {device!r}: try cpu or cuda") from None
+    if found.type == "cuda" and not torch.cuda.is_available():
+        raise EngineError("torch sees no CUDA device here: leave --device away, or install a CUDA build of PyTorch")
+    return found
+
+
+@contextmanager
+def _settings(threads: int | None, tf32: bool) -> Iterator[None]:
+    """Set what PyTorch keeps for the whole process, and set it back."""
+    before = torch.get_num_threads(), torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    try:
+        if threads is not None:
+            torch.set_num_threads(threads)
+        torch.backends.cuda.matmul.allow_tf32 = tf32
+        torch.backends.cudnn.allow_tf32 = tf32
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        torch.backends.cuda.matmul.allow_tf32 = before[1]
+        torch.backends.cudnn.allow_tf32 = before[2]

@@ -1,0 +1,43 @@
+"""Files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """Open a file to be written; it takes its place, and that of an older one, only when all of it is there.
+
+    Parameters
+    ----------
+    path
+        The file's final place, in a folder that exists.
+
+    Yields
+    ------
+    binary file
+        Beside the final place. When the block raises, it is removed and the final place is as it was.
+    """
+    final = Path(path)
+    handle, name = tempfile.mkstemp(dir=final.parent, prefix=f".{final.name[:100]}.", suffix=".part")
+    partial = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+        partial.chmod(0o644)  # mkstemp makes files for their owner alone
+        partial.replace(final)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def write_whole(path: str | os.PathLike[str], data: bytes | str) -> None:
+    """Write bytes, or a text as UTF-8, as `replacing` does."""
+    with replacing(path) as file:
+        file.write(data.encode() if isinstance(data, str) else data)

@@ -1,0 +1,81 @@
+"""Maps brought from the size of the features to where their pixels were: the canvas of the view, then the picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pycam.cam import merge_column_maps
+from pycam.matlab_resize import imresize
+from pycam.views import CANVAS, View
+
+Map = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How maps of a view's crops become one map.
+
+    Attributes
+    ----------
+    view
+        Whose crops they are.
+    map_resizer, merge, placement
+        As in `pycam.protocols.Protocol`.
+    """
+
+    view: View
+    map_resizer: str
+    merge: str
+    placement: str
+
+    def on_canvas(self, maps: NDArray[np.floating]) -> Map:
+        """Place a class's maps on the 256×256 canvas.
+
+        Parameters
+        ----------
+        maps
+            (n, h, w), a crop each.
+
+        Returns
+        -------
+        (256, 256) float32; zero where no crop lies.
+        """
+        if self.merge == "absolute_sum":
+            return merge_column_maps(maps[:, None], self.view.size)[0]
+        (map_,) = maps
+        if self.placement == "stretched" or self.view.name == "full":
+            return self._resized(map_, CANVAS, CANVAS)
+        (crop,) = self.view.crops
+        canvas = np.zeros((CANVAS, CANVAS), np.float32)
+        size = self.view.size
+        canvas[crop.y : crop.y + size, crop.x : crop.x + size] = self._resized(map_, size, size)
+        return canvas
+
+    def on_picture(self, maps: NDArray[np.floating], height: int, width: int) -> Map:
+        """Place a class's maps, (n, h, w), on a picture: (height, width) float32."""
+        if self.view.name == "full":
+            return self._resized(maps[0], height, width)
+        return self._resized(self.on_canvas(maps), height, width)
+
+    def region(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """Give the part of a picture that the net saw: (x0, y0, x1, y1), half-open, picture pixels."""
+        if self.placement == "stretched" or self.view.name == "full":
+            return 0, 0, width, height
+        left = min(crop.x for crop in self.view.crops)
+        top = min(crop.y for crop in self.view.crops)
+        right = max(crop.x for crop in self.view.crops) + self.view.size
+        bottom = max(crop.y for crop in self.view.crops) + self.view.size
+        # A pixel of the picture belongs to the region when its centre does.
+        x0, x1 = (round(x * width / CANVAS) for x in (left, right))
+        y0, y1 = (round(y * height / CANVAS) for y in (top, bottom))
+        return x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)
+
+    def _resized(self, map_: NDArray[np.floating], height: int, width: int) -> Map:
+        if self.map_resizer == "matlab_bicubic":
+            return np.asarray(imresize(np.asarray(map_, np.float32), (height, width)), np.float32)
+        resized = cv2.resize(np.asarray(map_, np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+        return np.asarray(resized, np.float32)
