@@ -11,11 +11,9 @@ from numpy.typing import NDArray
 from pycam.colormaps import opencv_jet
 from pycam.errors import UsageError
 from pycam.matlab_resize import resize_matrix
+from pycam.views import CANVAS, view_of
 
 Floats = NDArray[np.float32]
-
-SIDE = 256
-"""The side of the picture from which the crops are cut."""
 
 CHANNELS = 3
 """The release lays a crop's map into three equal colour channels before it sums."""
@@ -126,23 +124,13 @@ def py_map2jpg(
     return opencv_jet(levels.astype(np.uint8))
 
 
-def ten_crop_corners(size: int) -> tuple[tuple[int, int], ...]:
-    """Give the ten (x, y) corners of the MATLAB demo's crops of side `size`; the last five are mirrored.
-
-    The order is that of docs/release.md, section 3, step 2; the centre is not the Python driver's for 227.
-    """
-    far = SIDE - size
-    centre = (SIDE + 1 - size) // 2
-    return ((0, 0), (0, far), (far, 0), (far, far), (centre, centre)) * 2
-
-
 def merge_ten_crop(maps: NDArray[Any], *, absolute: bool = True, mean: bool = False) -> Floats:
     """Merge the maps of ten crops into one of the whole picture, as the release's `mergeTenCrop`.
 
     Parameters
     ----------
     maps : (10, s, s) or (10, T, s, s)
-        The crops in the order of `ten_crop_corners`, rows before columns, mirrored crops as the net saw them.
+        The crops in the order of the view `ten`, rows before columns, mirrored crops as the net saw them.
     absolute : bool
         Sum absolute values, as released; false sums the values.
     mean : bool
@@ -164,11 +152,11 @@ def merge_ten_crop(maps: NDArray[Any], *, absolute: bool = True, mean: bool = Fa
         maps.ndim not in (3, 4)
         or len(maps) != 10
         or maps.shape[-1] != maps.shape[-2]
-        or maps.shape[-1] > SIDE
+        or maps.shape[-1] > CANVAS
     ):
         raise UsageError(
             f"merge_ten_crop: maps of shape {maps.shape} came, "
-            f"expected (10, s, s) or (10, T, s, s), s up to {SIDE}"
+            f"expected (10, s, s) or (10, T, s, s), s up to {CANVAS}"
         )
     return _merge(maps, maps.shape[1:], absolute, mean)
 
@@ -198,10 +186,10 @@ def merge_column_maps(
         The maps are not those of ten crops, or the size is not one of a crop.
     """
     column_maps = np.asarray(column_maps)
-    if column_maps.ndim != 4 or len(column_maps) != 10 or not 1 <= size <= SIDE:
+    if column_maps.ndim != 4 or len(column_maps) != 10 or not 1 <= size <= CANVAS:
         raise UsageError(
             f"merge_column_maps: maps of shape {column_maps.shape} for crops of {size} came, "
-            f"expected (10, T, h, w) and a size from 1 to {SIDE}"
+            f"expected (10, T, h, w) and a size from 1 to {CANVAS}"
         )
     height, width = column_maps.shape[2:]
     rows = resize_matrix(height, size).toarray()
@@ -210,13 +198,13 @@ def merge_column_maps(
     return _merge(enlarged, (column_maps.shape[1], size, size), absolute, mean)
 
 
-def _merge(crops: Iterable[NDArray[Any]], shape: Sequence[int], absolute: bool, mean: bool) -> Floats:
+def _merge(maps: Iterable[NDArray[Any]], shape: Sequence[int], absolute: bool, mean: bool) -> Floats:
     *stack, _, size = shape
-    merged = np.zeros((*stack, SIDE, SIDE))
-    coverage = np.zeros((SIDE, SIDE))
-    for number, ((x, y), crop) in enumerate(zip(ten_crop_corners(size), crops, strict=True)):
-        upright = crop if number < 5 else crop[..., ::-1]
-        covered = np.s_[..., y : y + size, x : x + size]
+    merged = np.zeros((*stack, CANVAS, CANVAS))
+    coverage = np.zeros((CANVAS, CANVAS))
+    for crop, seen in zip(view_of("ten", size).crops, maps, strict=True):
+        upright = seen[..., ::-1] if crop.mirrored else seen
+        covered = np.s_[..., crop.y : crop.y + size, crop.x : crop.x + size]
         merged[covered] += np.abs(upright) if absolute else upright
         coverage[covered] += 1
     merged *= 1 / np.maximum(coverage, 1) if mean else CHANNELS

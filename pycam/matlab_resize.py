@@ -112,7 +112,8 @@ def _resize_rows(matrix: Any, array: NDArray[Any]) -> NDArray[Any]:
     limits = np.iinfo(array.dtype)
     np.clip(resized, limits.min, limits.max, out=resized)
     # The number below a half, because 0.49999999999999994 + 0.5 is 1.0; the cast cuts towards zero.
-    resized += np.copysign(np.nextafter(0.5, 0), resized)
+    half = np.nextafter(0.5, 0)
+    resized += half if limits.min == 0 else np.copysign(half, resized)
     return resized.astype(array.dtype)
 
 
