@@ -183,8 +183,8 @@ def _mean_on_canvas(mean: Blob, view: View) -> Blob:
         return mean
     if view.name == "full" and mean.ndim == 3 and len(mean) == 3:
         side = (view.canvas, view.canvas)
-        resized: Blob = cv2.resize(mean.transpose(1, 2, 0), side, interpolation=cv2.INTER_LINEAR)
-        return resized.transpose(2, 0, 1)
+        resized = cv2.resize(mean.transpose(1, 2, 0), side, interpolation=cv2.INTER_LINEAR)
+        return np.asarray(resized.transpose(2, 0, 1), np.float32)
     raise UsageError(
         f"a mean of shape {mean.shape} does not go with the view {view.name!r}: "
         f"give a mean pixel (3,) or a mean picture (3, {view.canvas}, {view.canvas})"

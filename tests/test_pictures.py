@@ -1,0 +1,431 @@
+from __future__ import annotations
+
+import io
+import os
+import struct
+import warnings
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from pycam.errors import PictureError
+from pycam.pictures import read_picture
+
+AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+ADOBE = b"\xff\xee\x00\x0eAdobe"
+
+RANDOM = np.random.default_rng(7)
+NOISE = RANDOM.integers(0, 256, (40, 50, 3), dtype=np.uint8)
+SMOOTH = cv2.resize(NOISE[:6, :8], (50, 40), interpolation=cv2.INTER_CUBIC)  # BGR
+ALPHA = Image.fromarray(NOISE[:, :, 0])
+COLOUR = Image.fromarray(SMOOTH[:, :, ::-1])
+
+
+def encode(image: Image.Image, format: str, **options) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, format, **options)
+    return stream.getvalue()
+
+
+def with_alpha(mode: str) -> Image.Image:
+    image = COLOUR.convert(mode)
+    image.putalpha(ALPHA)
+    return image
+
+
+def png_chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def blank_png(width: int, height: int) -> bytes:
+    """A complete 1-bit PNG, small in the file and large in memory."""
+    rows = zlib.compressobj(1)
+    content = b"".join(rows.compress(bytes(1 + (width + 7) // 8)) for _ in range(height)) + rows.flush()
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    chunks = png_chunk(b"IHDR", header) + png_chunk(b"IDAT", content) + png_chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunks
+
+
+def opencv(data: bytes) -> np.ndarray:
+    return cv2.imdecode(np.frombuffer(data, np.uint8), AS_STORED)
+
+
+# ---- what comes out
+
+
+def test_a_picture_knows_where_it_came_from(tmp_path):
+    path = tmp_path / "red.png"
+    Image.new("RGB", (3, 2), (255, 0, 10)).save(path)
+    picture = read_picture(path)
+    assert picture.path == str(path)
+    assert (picture.width, picture.height) == picture.size == (3, 2)
+    assert picture.pixels.dtype == np.uint8
+    assert picture.pixels.flags.c_contiguous
+    assert (picture.pixels == [10, 0, 255]).all()
+    assert np.array_equal(read_picture(str(path)).pixels, picture.pixels)
+    assert read_picture(path.read_bytes()).path == ""
+
+
+@pytest.mark.shared
+def test_real_jpegs_are_what_opencv_reads(shared):
+    paths = [
+        *(shared / "data/samples").iterdir(),
+        *(shared / "data/ilsvrc-mini/ILSVRC2012_img_val").iterdir(),
+    ]
+    assert len(paths) >= 320
+    for path in paths:
+        assert np.array_equal(read_picture(path).pixels, cv2.imread(str(path), AS_STORED)), path.name
+
+
+PALETTE = COLOUR.quantize(16)
+SIXTEEN_BITS = Image.fromarray(RANDOM.integers(0, 65536, (40, 50), dtype=np.uint16))
+COLOURS_OF_16_BITS = RANDOM.integers(0, 65536, (9, 7, 4), dtype=np.uint16)
+KINDS = {
+    "grey JPEG": encode(COLOUR.convert("L"), "JPEG"),
+    "colour JPEG": encode(COLOUR, "JPEG"),
+    "progressive JPEG": encode(COLOUR, "JPEG", progressive=True),
+    "JPEG without subsampling": encode(COLOUR, "JPEG", subsampling=0),
+    "CMYK JPEG": encode(COLOUR.convert("CMYK"), "JPEG"),
+    "YCCK JPEG": encode(COLOUR.convert("CMYK"), "JPEG").replace(
+        ADOBE + b"\0\x64\0\0\0\0\0", ADOBE + b"\0\x64\0\0\0\0\2"
+    ),
+    "JPEG with something behind it": encode(COLOUR, "JPEG") + b"\0trailing \xff garbage",
+    "PNG": encode(COLOUR, "PNG"),
+    "grey PNG": encode(COLOUR.convert("L"), "PNG"),
+    "1-bit PNG": encode(COLOUR.convert("1"), "PNG"),
+    "LA PNG": encode(with_alpha("LA"), "PNG"),
+    "RGBA PNG": encode(with_alpha("RGBA"), "PNG"),
+    "palette PNG": encode(PALETTE, "PNG"),
+    "palette PNG with one transparent colour": encode(PALETTE, "PNG", transparency=3),
+    "palette PNG with alpha": encode(PALETTE, "PNG", transparency=bytes(range(0, 160, 10))),
+    "PNG with a transparent colour": encode(COLOUR, "PNG", transparency=(1, 2, 3)),
+    "16-bit grey PNG": encode(SIXTEEN_BITS, "PNG"),
+    "16-bit colour PNG": cv2.imencode(".png", COLOURS_OF_16_BITS[:, :, :3])[1].tobytes(),
+    "16-bit PNG with alpha": cv2.imencode(".png", COLOURS_OF_16_BITS)[1].tobytes(),
+    "BMP": encode(COLOUR, "BMP"),
+    "palette BMP": encode(PALETTE, "BMP"),
+    "lossless WebP": encode(COLOUR, "WEBP", lossless=True),
+    "TIFF": encode(COLOUR, "TIFF"),
+    "LZW TIFF": encode(COLOUR, "TIFF", compression="tiff_lzw"),
+    "turned TIFF": encode(COLOUR, "TIFF", tiffinfo={274: 6}),
+    "16-bit TIFF": encode(SIXTEEN_BITS, "TIFF"),
+    "PPM": encode(COLOUR, "PPM"),
+    "16-bit PGM": b"P5 50 40 65535\n" + np.asarray(SIXTEEN_BITS).astype(">u2").tobytes(),
+    "PNG of one pixel": encode(COLOUR.crop((0, 0, 1, 1)), "PNG"),
+    "JPEG of one pixel": encode(COLOUR.crop((0, 0, 1, 1)), "JPEG"),
+    "thin JPEG": encode(Image.new("RGB", (1, 10000), (9, 99, 200)), "JPEG"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_is_what_opencv_reads(kind):
+    expected = opencv(KINDS[kind])
+    assert expected is not None
+    assert np.array_equal(read_picture(KINDS[kind]).pixels, expected)
+
+
+def test_cmyk_jpeg_by_opencvs_formula():
+    data = KINDS["CMYK JPEG"]
+    with Image.open(io.BytesIO(data)) as image:
+        ink = np.asarray(image).astype(int)  # 255 is full ink, turned round from the file's values by Pillow
+    key = 255 - ink[:, :, 3:]
+    rgb = key - (ink[:, :, :3] * key >> 8)
+    assert np.array_equal(read_picture(data).pixels, rgb[:, :, ::-1])
+
+
+def test_ycck_jpeg_is_not_taken_for_cmyk():
+    assert KINDS["YCCK JPEG"] != KINDS["CMYK JPEG"]
+    assert not np.array_equal(
+        read_picture(KINDS["YCCK JPEG"]).pixels, read_picture(KINDS["CMYK JPEG"]).pixels
+    )
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+@pytest.mark.parametrize("format", ["PNG", "TIFF", "WEBP"])
+def test_alpha_is_dropped(mode, format):
+    options = {"lossless": True, "exact": True} if format == "WEBP" else {}
+    expected = np.asarray(COLOUR.convert(mode[:-1]).convert("RGB"))[:, :, ::-1]
+    assert np.array_equal(read_picture(encode(with_alpha(mode), format, **options)).pixels, expected)
+
+
+@pytest.mark.parametrize("format", ["GIF", "WEBP"])
+def test_the_first_frame_of_an_animation(format):
+    options = {"lossless": True} if format == "WEBP" else {}
+    moving = encode(PALETTE, format, save_all=True, append_images=[PALETTE.rotate(90)], **options)
+    expected = np.asarray(PALETTE.convert("RGB"))[:, :, ::-1]
+    assert np.array_equal(read_picture(moving).pixels, expected)
+
+
+def test_the_content_decides_not_the_name(tmp_path):
+    path = tmp_path / "n02119789_1.JPEG"
+    path.write_bytes(KINDS["PNG"])
+    assert np.array_equal(read_picture(path).pixels, SMOOTH)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
+def test_exif_orientation_is_reported_and_not_applied(format, orientation):
+    exif = Image.Exif()
+    exif[271], exif[274] = "A maker", orientation
+    options = {"lossless": True} if format == "WEBP" else {}
+    picture = read_picture(encode(COLOUR, format, exif=exif, **options))
+    assert picture.exif_orientation == orientation
+    assert np.array_equal(picture.pixels, read_picture(encode(COLOUR, format, **options)).pixels)
+
+
+@pytest.mark.parametrize(
+    ("exif", "orientation"),
+    [
+        (b"MM\0*\0\0\0\x08\0\1\x01\x12\0\3\0\0\0\1\0\x06\0\0\0\0\0\0", 6),
+        (b"II*\0\x08\0\0\0\1\0\x12\1\3\0\1\0\0\0\x03\0\0\0\0\0\0\0", 3),
+        (b"II*\0\x08\0\0\0\1\0\x12\1\3\0\1\0\0\0\x09\0\0\0\0\0\0\0", 1),
+        (b"II*\0\xff\xff\xff\xff", 1),
+        (b"II*\0\x08\0\0\0\xff\xff\0\0", 1),
+        (b"garbage", 1),
+        (b"", 1),
+    ],
+)
+def test_exif_of_either_byte_order_or_damaged(exif, orientation):
+    content = b"Exif\0\0" + exif
+    segment = b"\xff\xe1" + struct.pack(">H", len(content) + 2) + content
+    plain = KINDS["colour JPEG"]
+    assert read_picture(plain[:2] + segment + plain[2:]).exif_orientation == orientation
+
+
+# ---- arrays
+
+
+def test_arrays_are_taken_as_bgr_pixels():
+    assert np.array_equal(read_picture(NOISE).pixels, NOISE)
+    turned = read_picture(NOISE[:, ::-1, ::-1]).pixels
+    assert turned.flags.c_contiguous
+    assert np.array_equal(turned, NOISE[:, ::-1, ::-1])
+    grey = read_picture(NOISE[:, :, 1]).pixels
+    assert grey.flags.c_contiguous
+    assert np.array_equal(grey, np.dstack([NOISE[:, :, 1]] * 3))
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        NOISE / 255,
+        NOISE.astype(int),
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((0, 4, 3), np.uint8),
+        NOISE[0, 0],
+    ],
+    ids=lambda array: f"{array.dtype}{array.shape}",
+)
+def test_other_arrays_are_refused(array):
+    with pytest.raises(PictureError, match="give uint8 pixels"):
+        read_picture(array)
+
+
+# ---- what is refused
+
+
+CUTTABLE = ["colour JPEG", "progressive JPEG", "CMYK JPEG", "PNG", "BMP", "lossless WebP", "LZW TIFF", "PPM"]
+
+
+@pytest.mark.parametrize("percent", [1, 10, 50, 98])
+@pytest.mark.parametrize("kind", CUTTABLE)
+def test_cut_pictures_are_refused_quietly(kind, percent, capfd):
+    data = KINDS[kind]
+    with pytest.raises(PictureError, match="fetch it again") as caught:
+        read_picture(data[: int(len(data) * percent / 100)])
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("kind", ["colour JPEG", "PNG", "lossless WebP", "PPM"])
+def test_a_cut_at_any_byte_is_an_error_or_loses_nothing(kind):
+    data, whole = KINDS[kind], read_picture(KINDS[kind]).pixels
+    for length in range(len(data)):
+        try:
+            picture = read_picture(data[:length])
+        except PictureError:
+            continue
+        assert np.array_equal(picture.pixels, whole), length
+
+
+def jpeg_with_thumbnail() -> bytes:
+    thumbnail = encode(COLOUR.resize((16, 16)), "JPEG")
+    content = b"Exif\0\0" + b"II*\0\x08\0\0\0\0\0\0\0\0\0" + thumbnail
+    plain = KINDS["colour JPEG"]
+    return plain[:2] + b"\xff\xe1" + struct.pack(">H", len(content) + 2) + content + plain[2:]
+
+
+def test_the_end_of_a_thumbnail_is_not_the_end_of_the_picture():
+    data = jpeg_with_thumbnail()
+    assert np.array_equal(read_picture(data).pixels, opencv(data))
+    with pytest.raises(PictureError, match="truncated JPEG"):
+        read_picture(data[:-2])
+
+
+@pytest.mark.parametrize("percent", [40, 60, 90])
+@pytest.mark.parametrize("kind", ["colour JPEG", "grey JPEG", "JPEG without subsampling"])
+def test_a_jpeg_closed_too_early_is_not_filled_with_grey(kind, percent):
+    data = KINDS[kind]
+    scan = data.index(b"\xff\xda") + 14
+    closed = data[: scan + (len(data) - scan) * percent // 100] + b"\xff\xd9"
+    assert (opencv(closed)[-1, -1] == 128).all()
+    with pytest.raises(PictureError, match="stop before the picture is complete"):
+        read_picture(closed)
+
+
+@pytest.mark.shared
+def test_real_jpegs_closed_too_early_are_not_filled_with_grey(shared):
+    for number, path in enumerate(sorted((shared / "data/samples").iterdir())):
+        data = path.read_bytes()
+        # At an 0xff, too: the end marker must not swallow it.
+        for cut in (len(data) * (20 + 3 * number) // 100, data.index(b"\xff\0", len(data) // 2) + 1):
+            with pytest.raises(PictureError, match="fetch it again"):
+                read_picture(data[:cut] + b"\xff\xd9")
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_jpeg_as_grey_as_the_filler_is_read(mode, capfd):
+    data = encode(Image.new(mode, (70, 50), 128 if mode == "L" else (128, 128, 128)), "JPEG")
+    assert (read_picture(data).pixels == 128).all()
+    assert capfd.readouterr().err == ""
+
+
+def test_a_flipped_bit_in_a_png_is_found():
+    data = bytearray(KINDS["PNG"])
+    data[len(data) // 2] ^= 1
+    with pytest.raises(PictureError, match="damaged picture"):
+        read_picture(bytes(data))
+
+
+def large_jpeg() -> bytes:
+    data = bytearray(KINDS["colour JPEG"])
+    frame = data.index(b"\xff\xc0")
+    data[frame + 5 : frame + 9] = struct.pack(">HH", 20000, 20000)
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [blank_png(20000, 20000), blank_png(10001, 10000), large_jpeg(), b"P5 20000 20000 255\n" + bytes(99)],
+    ids=["PNG", "PNG just above the limit", "JPEG", "PGM"],
+)
+def test_bombs_are_refused_before_they_are_decoded(data, monkeypatch):
+    monkeypatch.setattr(cv2, "imdecode", pytest.fail)
+    monkeypatch.setattr(Image.Image, "load", pytest.fail)
+    monkeypatch.setattr(Image.Image, "convert", pytest.fail)
+    with pytest.raises(PictureError, match="more than 100 million pixels; scale it down"):
+        read_picture(data)
+
+
+NO_PICTURES = {
+    "text": b"just some words\n" * 9,
+    "web page": b"<!DOCTYPE html>\n<html><body>404</body></html>",
+    "SVG": b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>',
+    "EPS": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n",
+    "FITS": b"SIMPLE  =                    T".ljust(2880),
+    "zeros": bytes(1000),
+    "two bytes": b"BM",
+    "the start of a JPEG": b"\xff\xd8",
+    "a JPEG of nothing": b"\xff\xd8\xff\xd9",
+    "a JPEG without a frame": b"\xff\xd8\xff\xda\0\x08\1\1\0\0\x3f\0\0\xff\xd9",
+    "32-bit values": encode(Image.fromarray(np.full((4, 4), 7.5, np.float32)), "TIFF"),
+    "32-bit integers": encode(Image.fromarray(np.full((4, 4), 70000, np.int32)), "TIFF"),
+}
+
+
+@pytest.mark.parametrize("content", NO_PICTURES.values(), ids=NO_PICTURES)
+def test_what_is_no_picture_is_refused_in_one_line(content, tmp_path, capfd):
+    path = tmp_path / "picture.jpg"
+    path.write_bytes(content)
+    with pytest.raises(
+        PictureError, match=r"picture\.jpg: .*(not a picture|damaged|JPEG).*fetch it again"
+    ) as caught:
+        read_picture(path)
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr().err == ""
+
+
+def test_an_empty_file(tmp_path):
+    (tmp_path / "empty.jpg").touch()
+    with pytest.raises(PictureError, match=r"empty\.jpg: empty, 0 bytes"):
+        read_picture(tmp_path / "empty.jpg")
+
+
+def test_what_is_no_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("gone.jpg")
+    (tmp_path / "file").touch()
+    for name, reason in {
+        "missing.jpg": r"missing\.jpg: no such picture; check the path",
+        ".": "a folder, not a picture; name the pictures in it",
+        "pipe": "pipe: a pipe or device",
+        "link": r"link: a link to gone\.jpg, which does not exist",
+        "file/a.jpg": r"a\.jpg: cannot be read \(Not a directory\)",
+        "a\0b.jpg": r"a\\x00b\.jpg: cannot be read",
+        "x" * 300: r"cannot be read \(File name too long\)",
+    }.items():
+        with pytest.raises(PictureError, match=reason):
+            read_picture(f"{tmp_path}/{name}")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_without_permission(tmp_path):
+    (tmp_path / "secret.png").write_bytes(KINDS["PNG"])
+    (tmp_path / "secret.png").chmod(0)
+    with pytest.raises(PictureError, match=r"secret\.png: cannot be read \(Permission denied\)"):
+        read_picture(tmp_path / "secret.png")
+
+
+@pytest.mark.parametrize("name", ["two\nlines.jpg", "-dash.jpg", "fuchs 狐.jpg", "undecodable\udcff.jpg"])
+def test_odd_names(name, tmp_path):
+    path = tmp_path / name
+    path.write_bytes(KINDS["PNG"])
+    assert read_picture(path).path == str(path)
+    path.write_bytes(b"")
+    with pytest.raises(PictureError) as caught:
+        read_picture(path)
+    message = str(caught.value)
+    assert message.isprintable()
+    assert name.replace("\n", "\\n").replace("\udcff", "\\udcff") in message
+
+
+def test_reading_leaves_the_process_as_it_was(recwarn):
+    before = list(warnings.filters), Image.MAX_IMAGE_PIXELS
+    read_picture(KINDS["palette PNG with alpha"])
+    with pytest.raises(PictureError):
+        read_picture(KINDS["LZW TIFF"][:-50])
+    assert (list(warnings.filters), Image.MAX_IMAGE_PIXELS) == before
+    assert not recwarn.list
+
+
+# Small, so that a change often hits a header.
+SEEDS = [
+    encode(COLOUR.resize((9, 7)), format) for format in ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
+]
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    seed=st.sampled_from(SEEDS),
+    changes=st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), max_size=6),
+    cut=st.integers(0, 2000) | st.none(),
+    tail=st.binary(max_size=9),
+)
+def test_damaged_bytes_give_a_picture_or_one_line(seed, changes, cut, tail):
+    data = bytearray(seed)
+    for place, value in changes:
+        data[place % len(data)] = value
+    try:
+        pixels = read_picture(bytes(data[:cut]) + tail).pixels
+    except PictureError as error:
+        assert str(error).isprintable()
+    else:
+        assert pixels.dtype == np.uint8
+        assert pixels.ndim == 3
+        assert pixels.shape[2] == 3
+        assert pixels.flags.c_contiguous

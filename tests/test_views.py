@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from pycam.errors import UsageError
+from pycam.matlab_resize import imresize
+from pycam.pictures import read_picture
+from pycam.views import CANVAS, RESIZERS, Crop, cut_crops, net_input, resize, view_of
+
+RANDOM = np.random.default_rng(3)
+PIXELS = RANDOM.integers(0, 256, (37, 53, 3), dtype=np.uint8)
+CANVAS_PIXELS = RANDOM.integers(0, 256, (CANVAS, CANVAS, 3), dtype=np.uint8)
+MEAN_PIXEL = np.float32([104.00698793, 116.66876762, 122.67891434])
+MEAN_PICTURE = RANDOM.uniform(60, 160, (3, CANVAS, CANVAS)).astype(np.float32)
+
+small_sizes = st.integers(1, CANVAS)
+
+
+# ---- geometry
+
+
+@given(small_sizes)
+def test_center_lies_where_the_python_driver_cuts(size):
+    view = view_of("center", size)
+    (crop,) = view.crops
+    assert (view.canvas, view.size) == (256, size)
+    assert crop == Crop(int(128 - size / 2), int(128 - size / 2), mirrored=False)
+    assert crop.y + size == int(128 + size / 2)
+
+
+@pytest.mark.parametrize(("size", "center", "middle_of_ten"), [(224, 16, 16), (227, 14, 15), (256, 0, 0)])
+def test_the_released_inputs(size, center, middle_of_ten):
+    assert view_of("center", size).crops == (Crop(center, center),)
+    assert view_of("ten", size).crops[4] == Crop(middle_of_ten, middle_of_ten)
+
+
+@given(small_sizes)
+def test_ten_are_corners_middle_and_their_mirror_images(size):
+    far, middle = 256 - size, (257 - size) // 2
+    crops = view_of("ten", size).crops
+    assert [(crop.x, crop.y) for crop in crops[:5]] == [
+        (0, 0),
+        (0, far),
+        (far, 0),
+        (far, far),
+        (middle, middle),
+    ]
+    assert [(crop.x, crop.y) for crop in crops[5:]] == [(crop.x, crop.y) for crop in crops[:5]]
+    assert [crop.mirrored for crop in crops] == [False] * 5 + [True] * 5
+    assert all(0 <= min(crop.x, crop.y) <= max(crop.x, crop.y) + size <= 256 for crop in crops)
+
+
+@pytest.mark.parametrize("size", [1, 128, 224, 321])
+def test_full_is_one_crop_of_everything(size):
+    view = view_of("full", size)
+    assert (view.canvas, view.size, view.crops) == (size, size, (Crop(0, 0),))
+
+
+@pytest.mark.parametrize("name", ["center", "ten"])
+def test_a_large_input_needs_the_view_full(name):
+    with pytest.raises(UsageError, match=f"view '{name}': an input of 257×257 .* use full"):
+        view_of(name, 257)
+
+
+def test_unknown_view():
+    with pytest.raises(UsageError, match="view 'centre': there are center, full and ten"):
+        view_of("centre", 224)
+
+
+# ---- resizing
+
+
+def plain_bilinear(pixels: np.ndarray, side: int) -> np.ndarray:
+    """Sample between pixel centres, without averaging; a pixel outside is the nearest one inside."""
+
+    def taps(length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        place = np.clip((np.arange(side) + 0.5) * length / side - 0.5, 0, length - 1)
+        low = np.minimum(place.astype(int), length - 1)
+        return low, np.minimum(low + 1, length - 1), place - low
+
+    top, bottom, down = taps(pixels.shape[0])
+    left, right, across = taps(pixels.shape[1])
+    down, across = down[:, None, None], across[None, :, None]
+    upper = pixels[top][:, left] * (1 - across) + pixels[top][:, right] * across
+    lower = pixels[bottom][:, left] * (1 - across) + pixels[bottom][:, right] * across
+    return upper * (1 - down) + lower * down
+
+
+@given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 90))
+def test_opencv_bilinear_samples_between_pixel_centres(height, width, side):
+    pixels = np.random.default_rng(height * 100 + width).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    resized = resize(pixels, side)
+    assert resized.dtype == np.uint8
+    assert resized.shape == (side, side, 3)
+    assert np.abs(resized - plain_bilinear(pixels.astype(float), side)).max() <= 1
+
+
+def test_the_other_resizers_are_what_their_names_say():
+    assert np.array_equal(
+        resize(PIXELS, 20, "opencv_cubic"), cv2.resize(PIXELS, (20, 20), interpolation=cv2.INTER_CUBIC)
+    )
+    rgb = Image.fromarray(PIXELS[:, :, ::-1]).resize((20, 20), Image.Resampling.BICUBIC)
+    assert np.array_equal(resize(PIXELS, 20, "pillow_bicubic"), np.asarray(rgb)[:, :, ::-1])
+    assert np.array_equal(resize(PIXELS, 20, "matlab_bicubic"), imresize(PIXELS, (20, 20), "bicubic"))
+
+
+@pytest.mark.parametrize("resizer", RESIZERS)
+@pytest.mark.parametrize("shape", [(1, 1, 3), (1, 10000, 3), (10000, 1, 3), (256, 256, 3)])
+def test_every_resizer_takes_every_shape(resizer, shape):
+    pixels = RANDOM.integers(0, 256, shape, dtype=np.uint8)
+    resized = resize(pixels, CANVAS, resizer)
+    assert resized.dtype == np.uint8
+    assert resized.shape == (256, 256, 3)
+    if shape == resized.shape:
+        assert np.array_equal(resized, pixels)
+
+
+def test_unknown_resizer():
+    with pytest.raises(UsageError, match="resizer 'nearest': there are opencv_bilinear, "):
+        resize(PIXELS, 9, "nearest")
+
+
+# ---- the net's input
+
+
+def python_driver(pixels: np.ndarray, size: int, mean: np.ndarray) -> np.ndarray:
+    canvas = cv2.resize(pixels, (256, 256))
+    part = slice(int(128 - size / 2), int(128 + size / 2))
+    blob = canvas[part, part].astype(np.float32).transpose(2, 0, 1)
+    return (blob - mean[:, None, None])[None]
+
+
+@pytest.mark.parametrize("size", [1, 127, 224, 227, 256])
+def test_center_gives_what_the_python_driver_computes(size):
+    blob = net_input(PIXELS, view_of("center", size), MEAN_PIXEL)
+    assert blob.dtype == np.float32
+    assert blob.flags.c_contiguous
+    assert np.array_equal(blob, python_driver(PIXELS, size, MEAN_PIXEL))
+
+
+def test_full_gives_the_whole_picture():
+    resized = cv2.resize(PIXELS, (300, 300)).transpose(2, 0, 1).astype(np.float32)
+    blob = net_input(PIXELS, view_of("full", 300), MEAN_PIXEL)
+    assert np.array_equal(blob, (resized - MEAN_PIXEL[:, None, None])[None])
+
+    blob = net_input(PIXELS, view_of("full", 300), MEAN_PICTURE)
+    mean = np.stack([cv2.resize(plane, (300, 300)) for plane in MEAN_PICTURE])
+    assert np.abs(blob[0] - (resized - mean)).max() < 1e-4
+
+
+@pytest.mark.parametrize("mean", [MEAN_PIXEL, MEAN_PICTURE], ids=["pixel", "picture"])
+@pytest.mark.parametrize("canvas", [CANVAS_PIXELS, CANVAS_PIXELS * np.float32(0.7)], ids=["uint8", "float32"])
+@pytest.mark.parametrize("size", [1, 224, 227, 256])
+def test_ten_crops_pixel_by_pixel(size, canvas, mean):
+    blob = cut_crops(canvas, view_of("ten", size), mean)
+    assert blob.shape == (10, 3, size, size)
+    assert blob.dtype == np.float32
+    planes = canvas.transpose(2, 0, 1).astype(np.float32) - (mean if mean.ndim == 3 else mean[:, None, None])
+    far, middle = 256 - size, (257 - size) // 2
+    for i, (x, y) in enumerate([(0, 0), (0, far), (far, 0), (far, far), (middle, middle)]):
+        crop = planes[:, y : y + size, x : x + size]
+        assert np.array_equal(blob[i], crop)
+        assert np.array_equal(blob[i + 5], crop[:, :, ::-1])
+
+
+@pytest.mark.shared
+def test_ten_crops_are_those_of_the_original_prepare_image(shared):
+    golden = json.loads((shared / "data/golden/matlab/prepare_image.json").read_text())
+    picture = read_picture(shared / "data/golden/matlab/prepare_image_input.png")
+    mean = np.load(shared / "data/mean/ilsvrc_2012_mean.npy")
+    blob = net_input(picture.pixels, view_of("ten", 224), mean, "matlab_bicubic")
+    released = blob.transpose(3, 2, 1, 0)  # W×H×C×N
+    assert list(released.shape) == golden["shape"]
+    for *place, value in golden["points"]:
+        assert abs(released[tuple(place)] - value) < 1e-3
+    sums = released.astype(np.float64).sum(axis=(0, 1, 2))
+    assert np.allclose(sums, golden["sum_per_crop"], rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("name", ["center", "ten"])
+def test_out_is_a_part_of_a_batch(name):
+    view = view_of(name, 224)
+    n = len(view.crops)
+    batch = np.full((3 * n, 3, 224, 224), np.nan, np.float32)
+    given_back = net_input(PIXELS, view, MEAN_PIXEL, out=batch[n : 2 * n])
+    assert np.shares_memory(given_back, batch)
+    assert np.array_equal(batch[n : 2 * n], net_input(PIXELS, view, MEAN_PIXEL))
+    assert np.isnan(batch[:n]).all()
+    assert np.isnan(batch[2 * n :]).all()
+
+
+def test_the_picture_and_the_mean_stay_as_they_are():
+    pixels, mean = CANVAS_PIXELS.copy(), MEAN_PICTURE.copy()
+    net_input(pixels, view_of("ten", 227), mean)
+    assert np.array_equal(pixels, CANVAS_PIXELS)
+    assert np.array_equal(mean, MEAN_PICTURE)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [("center", (3, 224, 224)), ("ten", (3, 227, 227)), ("full", (4, 224, 224)), ("full", (1,))],
+)
+def test_a_mean_that_does_not_go_with_the_view(name, shape):
+    with pytest.raises(UsageError, match=r"a mean of shape .* does not go with the view"):
+        net_input(PIXELS, view_of(name, 224), np.zeros(shape, np.float32))
