@@ -1,16 +1,14 @@
-"""Files on the disk: opened with clear errors, recognised when they are something else, replaced as a whole."""
+"""Opening files, with clear errors when they are not there or are something else."""
 
 from __future__ import annotations
 
 import os
 import re
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from pycam.errors import FormatError, PycamError
+from pycam.errors import FormatError
 
 HEAD = 4096
 """How many of a file's first bytes `recognise` wants."""
@@ -34,7 +32,11 @@ SIGNATURES = (
     (rb"\x89PNG|\xff\xd8\xff|GIF8", "a picture", SWAPPED),
     (rb"\xff\xfe|\xfe\xff", "UTF-16 text", "save it as UTF-8"),
     (rb"\x00+\Z", "nothing but zeros", DOWNLOAD_AGAIN),
-    (rb"\x08[\x80-\xff]*[\x00-\x7f]\x12", "a Caffe solver state", "give the .caffemodel of the same snapshot"),
+    (
+        rb"\x08[\x80-\xff]*[\x00-\x7f]\x12",
+        "a Caffe solver state",
+        "give the .caffemodel of the same snapshot",
+    ),
     (rb"\x08[\x80-\xff]*[\x00-\x7f]\x10|[\x2a\x3a]", "a Caffe blob such as a mean file", SWAPPED),
     (rb"[\x0a\x12]|\xa2\x06", "Caffe weights", SWAPPED),
 )
@@ -57,7 +59,9 @@ def recognise(head: bytes) -> str:
         # text too may start with a newline, an asterisk or a colon
         if re.match(pattern, head) and not (cure is SWAPPED and is_text(head)):
             return f"{what}: {cure}"
-    return f"text such as a prototxt: {SWAPPED}" if is_text(head) else f"unknown binary data: {DOWNLOAD_AGAIN}"
+    return (
+        f"text such as a prototxt: {SWAPPED}" if is_text(head) else f"unknown binary data: {DOWNLOAD_AGAIN}"
+    )
 
 
 def is_text(head: bytes) -> bool:
@@ -87,35 +91,16 @@ def open_file(path: str | os.PathLike[str], kind: str) -> BinaryIO:
         No such file, a folder, a pipe, unreadable, or empty.
     """
     try:
-        status = os.stat(path)  # before opening: opening a pipe waits for its writer
+        status = Path(path).stat()  # before opening: opening a pipe waits for its writer
         if stat.S_ISDIR(status.st_mode):
             raise FormatError(f"{shown(path)}: expected {kind}, found a folder: give a file in it")
         if not stat.S_ISREG(status.st_mode):
-            raise FormatError(f"{shown(path)}: expected {kind}, found a pipe or device: save it to a file first")
+            raise FormatError(
+                f"{shown(path)}: expected {kind}, found a pipe or device: save it to a file first"
+            )
         if status.st_size == 0:
             raise FormatError(f"{shown(path)}: expected {kind}, found an empty file: {DOWNLOAD_AGAIN}")
         return open(path, "rb")
     except (OSError, ValueError) as error:
         reason = (isinstance(error, OSError) and error.strerror) or error
         raise FormatError(f"{shown(path)}: expected {kind}, but: {reason}") from None
-
-
-@contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Write a file that is in place as a whole or not at all.
-
-    Raises
-    ------
-    PycamError
-        The folder is missing or cannot be written, or the disk is full.
-    """
-    target = Path(path)
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        with open(part, "xb") as file:
-            yield file
-        part.replace(target)
-    except OSError as error:
-        raise PycamError(f"cannot write {shown(path)}: {error.strerror or error}") from None
-    finally:
-        part.unlink(missing_ok=True)

@@ -167,8 +167,8 @@ def upgrade(net: Message, lines: Sequence[int], path: str) -> tuple[Message, tup
     Raises
     ------
     FormatError
-        What Caffe drops or guesses at with a warning: dialects mixed in one net, an input without a shape, a V0
-        field that its layer does not have, a padding layer before anything but a convolution or a pooling.
+        What Caffe drops or guesses at with a warning: dialects mixed in one net, an input without a shape, a
+        V0 field that its layer does not have, a padding layer before anything but a convolution or pooling.
     UnsupportedLayerError
         A V0 layer of a type that Caffe does not know.
     """
@@ -211,8 +211,8 @@ def _merge_padding(layers: list[Placed]) -> list[Placed]:
                 continue
             if layer.layer.type not in ("conv", "pool") or not len(layer.bottom) == len(source.bottom) == 1:
                 raise FormatError(
-                    f"{place}: layer {layer.layer.name!r} of type {layer.layer.type!r} reads a padding layer: "
-                    "only a `conv` or `pool` with one bottom can"
+                    f"{place}: layer {layer.layer.name!r} of type {layer.layer.type!r} reads a "
+                    "padding layer: only a `conv` or `pool` with one bottom can"
                 )
             layer.layer.pad = source.layer.pad
             layer.bottom[index] = source.bottom[0]
@@ -228,7 +228,9 @@ def _v0_to_v1(layer: Message, place: str) -> None:
     old.CopyFrom(layer.layer)
     layer.ClearField("layer")
     if old.type not in V0_TYPES:
-        raise UnsupportedLayerError(f"{place}: layer {old.name!r} has type {old.type!r}, which Caffe does not know")
+        raise UnsupportedLayerError(
+            f"{place}: layer {old.name!r} has type {old.type!r}, which Caffe does not know"
+        )
     layer.type = schema.V1LayerParameter.LayerType.Value(V0_TYPES[old.type])
     for field, value in old.ListFields():
         new, types = V0_FIELDS.get(field.name, ("", ()))
@@ -239,7 +241,9 @@ def _v0_to_v1(layer: Message, place: str) -> None:
         elif old.type in types:
             _set(getattr(layer, V0_BLOCKS[old.type]), new, value)
         elif field.name != "type":
-            raise FormatError(f"{place}: layer {old.name!r} of type {old.type!r} has no {field.name!r}: remove it")
+            raise FormatError(
+                f"{place}: layer {old.name!r} of type {old.type!r} has no {field.name!r}: remove it"
+            )
 
 
 def _v1_to_current(old: Message, layer: Message) -> None:
