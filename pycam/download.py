@@ -1,0 +1,156 @@
+"""Downloads that leave the right file, whole, in its place, or nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.parse import urljoin
+from uuid import uuid4
+
+import requests
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from pycam.cards import PublishedFile
+from pycam.errors import ModelError, PycamError
+
+CONNECT_SECONDS = 15.0
+STALL_SECONDS = 30.0
+REDIRECTS = 10
+# No protobuf message, and so no caffemodel, can be larger.
+LARGEST = 2**31
+CHUNK = 1 << 16
+
+
+def fetch(file: PublishedFile, target: Path, check: Callable[[Path], object]) -> None:
+    """Download `file` to `target` from the first of its mirrors that has the right one.
+
+    What arrives is written to a file of its own beside the target, checked there, and then moved to its place
+    in one step, so that neither an error, a kill, nor a second download at the same time leaves a wrong file.
+
+    Parameters
+    ----------
+    file : PublishedFile
+        Its mirrors.
+    target : Path
+        Where to put it; the folder is made if it is not there.
+    check : callable
+        Gets the path of what arrived, and raises a `PycamError` when that is not the right file.
+
+    Raises
+    ------
+    ModelError
+        No mirror gave the right file; the message tells why, mirror by mirror.
+    """
+    problems = []
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ModelError(
+            f"{target.parent}: no folder can be made there for downloads: {error.strerror}"
+        ) from None
+    with _progress() as progress:
+        for url in file.mirrors:
+            part = target.with_name(f".{target.name}.{uuid4().hex}.part")
+            try:
+                with part.open("xb") as stream:
+                    _receive(url, stream, progress)
+                _refuse_page(part)
+                check(part)
+                part.replace(target)
+                return
+            except (OSError, PycamError) as error:
+                problems.append(f"{url}: {_cause(error)}".replace(str(part), target.name))
+            finally:
+                part.unlink(missing_ok=True)
+    reasons = "; ".join(problems) or "no address is known"
+    raise ModelError(
+        f"{target.name} could not be downloaded: {reasons}. Or put the file into {target.parent} yourself"
+    )
+
+
+def _progress() -> Progress:
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn(),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def _receive(url: str, stream: BinaryIO, progress: Progress) -> None:
+    """Write the body of `url` to `stream`, and see to it that all of it came."""
+    with requests.Session() as session:
+        session.max_redirects = REDIRECTS
+        session.hooks["response"].append(_refuse_downgrade)
+        with session.get(
+            url,
+            stream=True,
+            timeout=(CONNECT_SECONDS, STALL_SECONDS),
+            headers={"Accept-Encoding": "identity"},
+        ) as answer:
+            answer.raise_for_status()
+            length = answer.headers.get("Content-Length", "")
+            total = int(length) if length.isdecimal() else None
+            task = progress.add_task(url.rpartition("/")[2], total=total)
+            received = 0
+            try:
+                for chunk in answer.iter_content(CHUNK):
+                    received += stream.write(chunk)
+                    progress.advance(task, len(chunk))
+                    if received > LARGEST:
+                        raise ModelError(f"more than {LARGEST} bytes, no caffemodel is that large")
+            except requests.RequestException as error:
+                raise ModelError(f"{_cause(error)} after {received} of {total or 'unknown'} bytes") from None
+            finally:
+                progress.remove_task(task)
+            if total not in (None, received):
+                raise ModelError(f"the connection ended after {received} of {total} bytes")
+    stream.flush()
+    os.fsync(stream.fileno())
+
+
+def _refuse_downgrade(answer: requests.Response, **_: Any) -> None:
+    if answer.is_redirect:
+        target = urljoin(answer.url, answer.headers["Location"])
+        if answer.url.startswith("https:") and not target.startswith("https:"):
+            answer.close()
+            raise ModelError("it redirects from https to an address without encryption")
+
+
+def _refuse_page(path: Path) -> None:
+    with path.open("rb") as stream:
+        start = stream.read(512).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+        raise ModelError("a web page came in place of the file")
+    if start.startswith(b"version https://git-lfs"):
+        raise ModelError("a git-LFS pointer came in place of the file")
+    if not start:
+        raise ModelError("nothing came")
+
+
+def _cause(error: Exception) -> str:
+    """Tell in a few words why a mirror failed; requests' own words are long and name its internals."""
+    if isinstance(error, PycamError):
+        return str(error)
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return f"the server answers with HTTP status {error.response.status_code}"
+    if isinstance(error, requests.TooManyRedirects):
+        return "it redirects in a circle"
+    if isinstance(error, requests.ConnectTimeout):
+        return f"no connection within {CONNECT_SECONDS:g} s"
+    if isinstance(error, requests.Timeout) or "timed out" in str(error):
+        return f"no data for {STALL_SECONDS:g} s"
+    if isinstance(error, requests.exceptions.SSLError):
+        return "the server's certificate is not accepted"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return "the connection broke"
+    if isinstance(error, requests.ConnectionError):
+        return "no connection: the name is unknown, or the server is not there or gone"
+    if isinstance(error, requests.RequestException):
+        return f"no usable answer ({type(error).__name__})"
+    return getattr(error, "strerror", None) or str(error)
