@@ -1,4 +1,7 @@
-"""Colours for maps: MATLAB's and OpenCV's JET, and MATLAB's way from a map to colours."""
+"""Colours for maps: OpenCV's and MATLAB's JET, and MATLAB's steps from a map to colours.
+
+The release colours a map by `ind2rgb(gray2ind(mat2gray(map)), matlab_jet())`: docs/release.md, section 3, step 6.
+"""
 
 from __future__ import annotations
 
@@ -58,12 +61,3 @@ def ind2rgb(indices: NDArray[Any], colours: Floats) -> Floats:
     """Look up (H, W) indices, from 0, in (levels, 3) colours: (H, W, 3); those too large get the last one."""
     found: Floats = colours[np.minimum(indices, len(colours) - 1)]
     return found
-
-
-def matlab_colours(map: NDArray[Any], limits: tuple[float, float] | None = None) -> Floats:
-    """Colour a map as the release's `map2jpg`: (H, W) to (H, W, 3) float64 in [0, 1], RGB.
-
-    The limits, minimum and maximum by default, become the ends of `jet(256)`.
-    docs/release.md, section 3, step 6.
-    """
-    return ind2rgb(gray2ind(mat2gray(map, limits)), matlab_jet())
