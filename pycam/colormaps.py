@@ -1,6 +1,6 @@
 """Colours for maps: OpenCV's and MATLAB's JET, and MATLAB's steps from a map to colours.
 
-The release colours a map by `ind2rgb(gray2ind(mat2gray(map)), matlab_jet())`: docs/release.md, section 3, step 6.
+The release colours a map by `ind2rgb(gray2ind(mat2gray(map)), matlab_jet())`: docs/release.md, section 3.
 """
 
 from __future__ import annotations
