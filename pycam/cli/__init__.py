@@ -41,16 +41,18 @@ def _root(
     pass
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; give its exit code. Every failure is one line on stderr.
+def main(arguments: list[str] | None = None, application: typer.Typer = app) -> int:
+    """Run a command line; give its exit code. Every failure is one line on stderr.
 
     Parameters
     ----------
     arguments
         Without the program's name; None for the process's own.
+    application
+        `pycam`, or another program that ends in the same ways.
     """
     try:
-        code = app(arguments, standalone_mode=False)
+        code = application(arguments, standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except PycamError as error:
