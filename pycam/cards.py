@@ -27,7 +27,7 @@ from pycam.errors import FormatError
 from pycam.formats.opening import open_file, shown
 
 LARGEST = 64 * 1024
-NOT_WRITTEN = types.MappingProxyType({"written": False})
+NOT_WRITTEN = {"written": False}
 """Metadata of a field that says where a card lies, which no card says of itself."""
 
 _T = TypeVar("_T")
@@ -234,7 +234,7 @@ def _record(cls: type[_T], content: Any, where: str) -> _T:
     """Make the dataclass `cls` from a YAML mapping; `where` is the file and the keys down to here."""
     if not isinstance(content, dict):
         raise FormatError(f"{where}: keys and values expected, {_kind(content)} found")
-    known = {item.name: item for item in fields(cls) if item.metadata is not NOT_WRITTEN}  # type: ignore[arg-type]
+    known = {item.name: item for item in fields(cls) if item.metadata.get("written", True)}  # type: ignore[arg-type]
     for key in content:
         if key not in known:
             raise FormatError(f"{where}: unknown key {str(key)[:40]!r}; there are {', '.join(known)}")

@@ -105,13 +105,17 @@ def _receive(url: str, stream: BinaryIO, progress: Progress) -> None:
                     if received > LARGEST:
                         raise ModelError(f"more than {LARGEST} bytes, no caffemodel is that large")
             except requests.RequestException as error:
-                raise ModelError(f"{_cause(error)} after {received} of {total or 'unknown'} bytes") from None
+                raise ModelError(f"{_cause(error)} after {received}{_of(total)} bytes") from None
             finally:
                 progress.remove_task(task)
             if total not in (None, received):
-                raise ModelError(f"the connection ended after {received} of {total} bytes")
+                raise ModelError(f"the connection ended after {received}{_of(total)} bytes")
     stream.flush()
     os.fsync(stream.fileno())
+
+
+def _of(total: int | None) -> str:
+    return "" if total is None else f" of {total}"
 
 
 def _refuse_downgrade(answer: requests.Response, **_: Any) -> None:

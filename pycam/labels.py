@@ -156,7 +156,7 @@ def _in_order(numbered: list[tuple[str, str]], path: str) -> tuple[str, ...]:
     """Sort names by their indices, which must be 0 to n − 1, each once."""
     names: dict[int, str] = {}
     for index, name in numbered:
-        if not index.isdecimal() or int(index) >= len(numbered) or int(index) in names:
+        if not re.fullmatch(r"\d{1,9}", index) or int(index) >= len(numbered) or int(index) in names:
             raise FormatError(
                 f"{path}: {index[:40]!r} beside {name[:40]!r} expected to be an index "
                 f"from 0 to {len(numbered) - 1}, each once"

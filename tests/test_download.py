@@ -1,0 +1,307 @@
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import requests
+import urllib3
+
+from pycam import download
+from pycam.cards import PublishedFile
+from pycam.errors import ModelError
+
+RIGHT = bytes(range(256)) * 1024
+PAGE = b"\n<!DOCTYPE html><html><body>Log in to continue</body></html>"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        self.server.asked.append(self.path)
+        self.close_connection = True
+        with contextlib.suppress(OSError):
+            getattr(self, self.path.strip("/").partition(".")[0])()
+
+    def log_message(self, *_):
+        pass
+
+    def answer(self, body, length=None, status=200, **headers):
+        self.send_response(status)
+        self.send_header("Connection", "close")
+        if length is not None:
+            self.send_header("Content-Length", str(length))
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def right(self):
+        self.answer(RIGHT, len(RIGHT))
+
+    def wrong(self):
+        self.answer(RIGHT[::-1], len(RIGHT))
+
+    def half(self):
+        self.answer(RIGHT[: len(RIGHT) // 2], len(RIGHT))
+
+    def half_unsaid(self):
+        self.answer(RIGHT[: len(RIGHT) // 2])
+
+    def half_in_chunks(self):
+        self.answer(b"400\r\n" + RIGHT[:1024], **{"Transfer-Encoding": "chunked"})
+
+    def longer(self):
+        self.answer(RIGHT + b"more", len(RIGHT) + 4)
+
+    def nothing(self):
+        self.answer(b"", 0)
+
+    def page(self):
+        self.answer(PAGE, len(PAGE))
+
+    def lfs(self):
+        body = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n"
+        self.answer(body, len(body))
+
+    def missing(self):
+        self.answer(PAGE, len(PAGE), status=404)
+
+    def moved(self):
+        self.answer(b"", 0, status=302, Location="/right.bin")
+
+    def circle(self):
+        self.answer(b"", 0, status=302, Location="/circle.bin")
+
+    def gone(self):
+        self.connection.shutdown(socket.SHUT_RDWR)
+
+    def nonsense(self):
+        self.wfile.write(b"\x00\x01\x02\r\n\r\n")
+
+    def stalled(self):
+        self.answer(RIGHT[: len(RIGHT) // 2], len(RIGHT))
+        self.server.over.wait(20)
+
+    def together(self):
+        self.answer(RIGHT[: len(RIGHT) // 2], len(RIGHT))
+        self.server.both.wait(20)
+        self.wfile.write(RIGHT[len(RIGHT) // 2 :])
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.asked = []
+        self.over = threading.Event()
+        self.both = threading.Barrier(2)
+
+    def url(self, path):
+        return f"http://127.0.0.1:{self.server_address[1]}/{path}.bin"
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "*")
+    with _Server() as running:
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield running
+        running.over.set()
+        running.shutdown()
+        thread.join()
+
+
+def get(target, *urls):
+    """Download from `urls` what has the checksum of RIGHT."""
+    file = PublishedFile(target.name, mirrors=urls)
+
+    def check(path):
+        if path.read_bytes() != RIGHT:
+            raise ModelError(f"{path}: not the published file")
+
+    download.fetch(file, target, check)
+
+
+def test_the_right_file_comes_to_its_place_and_nothing_else(server, tmp_path):
+    target = tmp_path / "new" / "folder" / "weights.bin"
+    get(target, server.url("right"))
+    assert target.read_bytes() == RIGHT
+    assert list(target.parent.iterdir()) == [target]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
+def test_others_may_read_it_as_the_umask_says(server, tmp_path):
+    get(tmp_path / "weights.bin", server.url("right"))
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "weights.bin").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_redirect_is_followed(server, tmp_path):
+    get(tmp_path / "weights.bin", server.url("moved"))
+    assert (tmp_path / "weights.bin").read_bytes() == RIGHT
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("wrong", r"weights\.bin: not the published file"),
+        ("longer", r"weights\.bin: not the published file"),
+        ("half_unsaid", r"weights\.bin: not the published file"),
+        ("half", "the connection (broke|ended) after 131072 of 262144 bytes"),
+        ("half_in_chunks", r"the connection broke after (0|1024) bytes"),
+        ("nothing", "nothing came"),
+        ("page", "a web page came in place of the file"),
+        ("lfs", "a git-LFS pointer came in place of the file"),
+        ("missing", "the server answers with HTTP status 404"),
+        ("circle", "it redirects in a circle"),
+        ("gone", "no connection: the name is unknown, or the server is not there or gone"),
+        ("nonsense", "no connection"),
+        ("stalled", r"no data for 0\.3 s"),
+    ],
+)
+@pytest.mark.parametrize("before", [None, b"an older one"])
+def test_a_failure_leaves_the_place_as_it_was(server, tmp_path, monkeypatch, path, reason, before):
+    monkeypatch.setattr(download, "STALL_SECONDS", 0.3)
+    target = tmp_path / "weights.bin"
+    if before is not None:
+        target.write_bytes(before)
+    with pytest.raises(ModelError, match=reason) as caught:
+        get(target, server.url(path))
+    assert list(tmp_path.iterdir()) == ([] if before is None else [target])
+    assert before is None or target.read_bytes() == before
+    message = str(caught.value)
+    assert server.url(path) in message and ".part" not in message and message.isprintable()
+
+
+def test_a_refused_connection_and_an_unknown_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "*")
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    with pytest.raises(
+        ModelError, match=r"weights\.bin could not be downloaded: http.*: no connection.*yourself"
+    ):
+        get(tmp_path / "weights.bin", f"http://127.0.0.1:{port}/right.bin")
+    with pytest.raises(ModelError, match="no connection"):
+        get(tmp_path / "weights.bin", "http://no-such-host.invalid/right.bin")
+    assert not any(tmp_path.iterdir())
+
+
+def test_mirrors_are_tried_in_order_until_one_is_right(server, tmp_path):
+    get(tmp_path / "weights.bin", *map(server.url, ("missing", "wrong", "page", "right", "half")))
+    assert (tmp_path / "weights.bin").read_bytes() == RIGHT
+    assert server.asked == ["/missing.bin", "/wrong.bin", "/page.bin", "/right.bin"]
+
+
+def test_when_all_mirrors_fail_each_is_named_with_its_reason(server, tmp_path):
+    with pytest.raises(
+        ModelError, match=r"missing\.bin: .* 404; .*wrong\.bin: .*; .*page\.bin: a web page"
+    ) as caught:
+        get(tmp_path / "weights.bin", *map(server.url, ("missing", "wrong", "page")))
+    assert f"put the file into {tmp_path} yourself" in str(caught.value)
+
+
+def test_without_mirrors_there_is_nothing_to_try(tmp_path):
+    with pytest.raises(ModelError, match=r"could not be downloaded: no address is known"):
+        get(tmp_path / "weights.bin")
+
+
+def test_https_does_not_lead_to_http(server, tmp_path, monkeypatch):
+    plainly = requests.adapters.HTTPAdapter.send
+
+    def send(adapter, request, **options):
+        if request.url.startswith("http:"):
+            return plainly(adapter, request, **options)
+        headers = {"Location": server.url("right")}
+        raw = urllib3.HTTPResponse(io.BytesIO(), headers, 302, preload_content=False)
+        return adapter.build_response(request, raw)
+
+    monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", send)
+    with pytest.raises(ModelError, match="it redirects from https to an address without encryption"):
+        get(tmp_path / "weights.bin", "https://example.org/weights.bin")
+    assert server.asked == [] and not any(tmp_path.iterdir())
+    monkeypatch.setattr(download, "_refuse_downgrade", lambda answer, **_: None)
+    get(tmp_path / "weights.bin", "https://example.org/weights.bin")
+    assert server.asked == ["/right.bin"]
+
+
+def test_an_endless_file_is_given_up(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "LARGEST", 1000)
+    with pytest.raises(ModelError, match="more than 1000 bytes"):
+        get(tmp_path / "weights.bin", server.url("right"))
+    assert not any(tmp_path.iterdir())
+
+
+def test_two_at_once_are_both_right(server, tmp_path):
+    target = tmp_path / "weights.bin"
+    failures = []
+
+    def run():
+        try:
+            get(target, server.url("together"))
+        except ModelError as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == [] and list(tmp_path.iterdir()) == [target] and target.read_bytes() == RIGHT
+
+
+def test_an_interrupt_leaves_nothing(server, tmp_path):
+    def interrupt(path):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        download.fetch(PublishedFile("w", mirrors=(server.url("right"),)), tmp_path / "w", interrupt)
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL")
+def test_a_kill_leaves_no_wrong_file_in_place(server, tmp_path):
+    target = tmp_path / "weights.bin"
+    code = (
+        "import sys, pathlib; from pycam.download import fetch; from pycam.cards import PublishedFile; "
+        "fetch(PublishedFile('w', mirrors=(sys.argv[1],)), pathlib.Path(sys.argv[2]), lambda path: None)"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code, server.url("stalled"), str(target)])
+    try:
+        deadline = time.monotonic() + 60
+        while not any(path.stat().st_size for path in tmp_path.iterdir()):
+            assert child.poll() is None and time.monotonic() < deadline, "the download did not start"
+            time.sleep(0.01)
+    finally:
+        child.kill()
+        child.wait()
+    assert not target.exists()
+    get(target, server.url("right"))
+    assert target.read_bytes() == RIGHT
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ModelError, match=r"no folder can be made there for downloads: .*(exists|directory)"):
+        get(tmp_path / "file" / "weights.bin", "http://127.0.0.1:9/right.bin")
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(server, tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(download.os, "fsync", full)
+    with pytest.raises(ModelError, match=r"right\.bin: No space left on device"):
+        get(tmp_path / "weights.bin", server.url("right"))
+    assert not any(tmp_path.iterdir())

@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pycam import zoo
+from pycam.errors import FormatError, UsageError
+from pycam.labels import Labels, read_labels
+
+ILSVRC = read_labels(zoo.models_folder() / "labels" / "ilsvrc.tsv")
+PLACES = read_labels(zoo.models_folder() / "labels" / "places205.tsv")
+
+
+@pytest.fixture
+def label_file(tmp_path):
+    def write(content: str | bytes):
+        path = tmp_path / "labels.txt"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write
+
+
+def test_bundled_lists_are_complete_and_in_the_order_of_the_outputs():
+    assert len(ILSVRC) == 1000
+    assert list(ILSVRC.wnids) == sorted(set(ILSVRC.wnids))
+    assert len(PLACES) == len(set(PLACES.names)) == 205
+    assert PLACES.wnids is None and PLACES.wnid(0) is None
+    assert (ILSVRC.wnid(277), ILSVRC.words(277)) == ("n02119022", "red fox, Vulpes vulpes")
+
+
+@pytest.mark.shared
+def test_bundled_lists_are_the_published_ones(shared):
+    published = (shared / "facts" / "ilsvrc-classes.tsv").read_text().splitlines()[1:]
+    assert [line.split("\t")[2:] for line in published] == [
+        [wnid, words] for wnid, words in zip(ILSVRC.wnids, ILSVRC.names, strict=True)
+    ]
+    places = (shared / "facts" / "places205-classes.tsv").read_text().splitlines()[1:]
+    assert [line.split("\t")[1] for line in places] == list(PLACES.names)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        277,
+        "277",
+        " 277 ",
+        "n02119022",
+        "N02119022",
+        "red fox",
+        "Red Fox",
+        "red_fox",
+        "red fox, Vulpes vulpes",
+    ],
+)
+def test_a_class_is_found_by_each_of_its_names(query):
+    assert ILSVRC.find(query) == 277
+
+
+def test_every_class_is_found_by_index_and_wordnet_id():
+    for index in range(1000):
+        assert ILSVRC.find(str(index)) == ILSVRC.find(ILSVRC.wnid(index)) == index
+
+
+@pytest.mark.parametrize(
+    "query", ["/a/airport_terminal", "airport terminal", "airport_terminal", "Airport Terminal"]
+)
+def test_places_are_found_without_their_letter(query):
+    assert PLACES.names[PLACES.find(query)] == "/a/airport_terminal"
+    assert PLACES.names[PLACES.find("church/outdoor")] == "/c/church/outdoor"
+
+
+def test_an_ambiguous_name_lists_the_classes():
+    with pytest.raises(
+        UsageError, match="'crane' is the name of several classes; give an index: 134 crane; 517 crane"
+    ):
+        ILSVRC.find("crane")
+
+
+@pytest.mark.parametrize(
+    ("query", "offered"),
+    [("red fx", "277 red fox"), ("fox", "277 red fox.*278 kit fox"), ("n02119021", "277 red fox")],
+)
+def test_a_wrong_name_offers_the_nearest(query, offered):
+    with pytest.raises(UsageError, match=f"no class is called '{query}' in .*ilsvrc.tsv; near: .*{offered}"):
+        ILSVRC.find(query)
+
+
+@pytest.mark.parametrize("query", ["", "zzzzqqq", "  "])
+def test_a_name_near_to_none_offers_nothing(query):
+    with pytest.raises(UsageError, match=r"no class is called .* in .*\.tsv$"):
+        ILSVRC.find(query)
+
+
+@pytest.mark.parametrize("query", [-1, 1000, "1000", "-1"])
+def test_an_index_outside_is_refused(query):
+    with pytest.raises(UsageError, match=rf"no class {query}: .* go from 0 to 999"):
+        ILSVRC.find(query)
+
+
+def test_an_index_wins_over_words():
+    digits = Labels(("7", "1", "0"))
+    assert [digits.find(str(index)) for index in range(3)] == [0, 1, 2]
+
+
+def test_a_line_a_class(label_file):
+    read = read_labels(label_file("cell\r\nno cell\r\n\n"))
+    assert read.names == ("cell", "no cell") and read.wnids is None
+
+
+def test_synset_words(label_file):
+    read = read_labels(label_file("n01443537 goldfish, Carassius auratus\nn01440764 tench, Tinca tinca\n"))
+    assert read.names == ("goldfish, Carassius auratus", "tench, Tinca tinca")
+    assert read.wnids == ("n01443537", "n01440764")
+    assert read.find("tinca TINCA") == 1
+
+
+def test_wordnet_ids_alone(label_file):
+    assert read_labels(label_file("n01443537\nn01440764\n")).names == ("n01443537", "n01440764")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "0 applauding\n1 cutting trees\n2 fishing\n",
+        '2 fishing\n0 "applauding"\n1 "cutting trees"\n',
+        "\ufeff0\tapplauding\n1\tcutting trees\n2\tfishing",
+    ],
+)
+def test_a_csv_of_index_and_name(label_file, content):
+    assert read_labels(label_file(content)).names == ("applauding", "cutting trees", "fishing")
+
+
+def test_a_csv_reads_as_pandas_reads_it(label_file):
+    pandas = pytest.importorskip("pandas")
+    path = label_file('1 "cutting trees"\n0 applauding\n2 fishing\n')
+    frame = pandas.read_csv(path, sep=" ", header=None, names=["index", "name"]).sort_values("index")
+    assert read_labels(path).names == tuple(frame["name"])
+
+
+def test_the_published_list_of_places(label_file):
+    assert read_labels(label_file("/a/abbey 1\n/a/alley 0\n")).names == ("/a/alley", "/a/abbey")
+
+
+def test_names_that_end_in_numbers_are_no_indices(label_file):
+    assert read_labels(label_file("cell 1\ncell 0\n")).names == ("cell 1", "cell 0")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("", "found an empty file"),
+        (" \n\n", "found blank lines only"),
+        ("cat\n\ndog", r"labels.txt:2: expected a label, found ''"),
+        (b"cat\nd\xe9j\xe0", r"labels.txt:2: expected a label list in UTF-8"),
+        (b"\x00\x01\x02", r"labels.txt:1: expected a label"),
+        ("cat\nd\x1b[31mog", r"labels.txt:2: expected a label"),
+        ("1 cat\n2 dog", "'2' beside 'dog' expected to be an index from 0 to 1, each once"),
+        (f"0 cat\n{'9' * 5000} dog", "'9{40}' beside 'dog' expected to be an index"),
+        ("0 cat\n0 dog", "'0' beside 'dog' expected to be an index from 0 to 1, each once"),
+        ("index\tname\n0\tcat\n1", r"labels.txt:3: expected 2 columns, found 1"),
+        ("index\twnid\twords\n0\tn01440764\ttench\n5\tn01440765\tother", "'5' beside 'other'"),
+        ("x" * (4 * 1024 * 1024 + 1), "expected a label list, found more than"),
+    ],
+)
+def test_a_wrong_list_is_refused(label_file, content, reason):
+    with pytest.raises(FormatError, match=reason) as caught:
+        read_labels(label_file(content))
+    assert "\n" not in str(caught.value) and str(caught.value).isprintable()
+
+
+def test_a_missing_list_and_a_folder_are_refused(tmp_path):
+    with pytest.raises(FormatError, match=r"none\.txt: expected a label list, but: No such file"):
+        read_labels(tmp_path / "none.txt")
+    with pytest.raises(FormatError, match="expected a label list, found a folder"):
+        read_labels(tmp_path)
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_labels_or_a_format_error(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp("labels") / "labels.txt"
+    path.write_bytes(content)
+    with suppress(FormatError):
+        assert all(words.strip() for words in read_labels(path).names)
+
+
+@given(st.text(max_size=40))
+def test_any_query_gives_an_index_or_a_usage_error(query):
+    with suppress(UsageError):
+        assert 0 <= PLACES.find(query) < 205
