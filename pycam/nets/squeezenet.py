@@ -31,7 +31,7 @@ def squeezenet_v1_0() -> Any:
 
 
 def squeezenet_v1_1() -> Any:
-    """Write SqueezeNet v1.1, which pools earlier and needs less than half the multiply-adds; maps are 14×14."""
+    """Write SqueezeNet v1.1, which pools earlier, at less than half the multiply-adds; maps are 14×14."""
     net = NetSpec()
     x = net.input("data", 10, 3, 227, 227)
     x = net.convolution("conv1", x, num_output=64, kernel_size=3, stride=2)
