@@ -1,0 +1,44 @@
+"""Text files of one item a line: read lazily, so that every complaint can name its line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from pycam.errors import GroundTruthError
+
+_WHOLE = re.compile(r"(-?[0-9]{1,9})(\.0+)?")
+
+
+def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield each line of a UTF-8 text file with its number, from 1, without the white space around it.
+
+    Raises
+    ------
+    GroundTruthError
+        If the file is missing, not a regular file, or not UTF-8 text.
+    """
+    if not path.is_file():
+        raise GroundTruthError(
+            f"{path}: {'not a file' if path.exists() else 'no such file'}; a text file was expected"
+        )
+    number = 0
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            for number, line in enumerate(file, 1):
+                yield number, line.strip()
+    except UnicodeDecodeError:
+        raise GroundTruthError(
+            f"{path}:{number + 1}: not UTF-8 text; a plain text file was expected"
+        ) from None
+    except OSError as error:
+        raise GroundTruthError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def whole_number(text: str, where: str) -> int:
+    """Read a whole number of at most nine digits ("83", also "83.0"); `where` opens the error's message."""
+    match = _WHOLE.fullmatch(text.strip())
+    if match is None:
+        raise GroundTruthError(f"{where}: {text.strip()[:40]!r} came where a whole number was expected")
+    return int(match[1])
