@@ -1,0 +1,47 @@
+"""Bootstrap intervals over pictures: how far a figure would move if other pictures had been drawn."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+REPLICATES = 1000
+_CHUNK = 50
+
+
+def resampled_means(
+    right: NDArray[np.bool_], *, replicates: int = REPLICATES, seed: int = 0
+) -> NDArray[np.float64]:
+    """Means over pictures drawn again with replacement.
+
+    Parameters
+    ----------
+    right : (n, m) bool
+        What holds of each of n pictures. The m columns are resampled together, picture by picture.
+    replicates : int
+        How many times n pictures are drawn.
+    seed : int
+        Of the random generator: the same seed gives the same figures.
+
+    Returns
+    -------
+    (replicates, m) float64
+    """
+    count = len(right)
+    generator = np.random.default_rng(seed)
+    # Sums of at most 2**24 zeros and ones are exact in float32, in whatever order BLAS adds them.
+    values = right.astype(np.float32)
+    means = np.empty((replicates, right.shape[1]))
+    for start in range(0, replicates, _CHUNK):
+        rows = means[start : start + _CHUNK]
+        draws = generator.integers(count, size=(len(rows), count))
+        times = np.stack([np.bincount(draw, minlength=count) for draw in draws])
+        rows[:] = (times.astype(np.float32) @ values) / np.float64(count)
+    return means
+
+
+def interval(samples: NDArray[np.float64], level: float = 0.95) -> NDArray[np.float64]:
+    """Lower and upper bound of the middle `level` of the samples: (replicates, ...) -> (..., 2)."""
+    tail = (1 - level) / 2
+    bounds: NDArray[np.float64] = np.moveaxis(np.quantile(samples, [tail, 1 - tail], axis=0), 0, -1)
+    return bounds

@@ -1,0 +1,127 @@
+"""ILSVRC submission files: a line a picture, up to five times `label xmin ymin xmax ymax`, best first."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pycam.errors import GroundTruthError
+from pycam.files import write_whole
+from pycam.ilsvrc.lines import numbered_lines
+from pycam.ilsvrc.synsets import CLASSES, synsets
+
+GUESSES = 5
+_FIELDS = 5
+_LARGEST = 1e9
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Up to five guesses for each of n pictures, best first.
+
+    Attributes
+    ----------
+    classes : (n, 5) int64
+        Network indices; -1 where a picture has fewer guesses.
+    boxes : (n, 5, 4) float64
+        xmin, ymin, xmax, ymax as in a submission: inclusive pixels that count from 1, as the truth's do.
+    """
+
+    classes: NDArray[np.int64]
+    boxes: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+
+def submission_boxes(boxes: ArrayLike) -> NDArray[np.int64]:
+    """Turn pycam's boxes into the form of a submission.
+
+    Parameters
+    ----------
+    boxes : (..., 4) int
+        (x0, y0, x1, y1), 0-based, half-open: x1 and y1 are the first pixels outside.
+
+    Returns
+    -------
+    (..., 4) int64
+        (xmin, ymin, xmax, ymax), 1-based, inclusive: both corners are pixels of the box.
+    """
+    moved: NDArray[np.int64] = np.asarray(boxes, dtype=np.int64) + np.array([1, 1, 0, 0])
+    return moved
+
+
+def released_submission_boxes(boxes: ArrayLike) -> NDArray[np.int64]:
+    """Turn the released generator's boxes (x, y, w, h), 0-based, into x, y, x + w, y + h, as the release did.
+
+    Taken for 1-based inclusive pixels, as the evaluation does, such a box begins a pixel too far to the left
+    and to the top. The released figures were made so. Source: release, docs/release.md section 5.
+    """
+    x, y, width, height = np.moveaxis(np.asarray(boxes, dtype=np.int64), -1, 0)
+    return np.stack([x, y, x + width, y + height], axis=-1)
+
+
+def read_predictions(path: Path) -> Predictions:
+    """Read a submission file; its labels are ILSVRC2014 IDs.
+
+    An empty line is a picture without a guess. A box with xmin > xmax is kept: the evaluation finds it wrong.
+
+    Raises
+    ------
+    GroundTruthError
+        With file and line: an empty file, a line that is not of up to five times five numbers, a label
+        outside of 1…1000, a coordinate that is not finite.
+    """
+    values = array("d")
+    counts: list[int] = []
+    for number, line in numbered_lines(path):
+        fields = line.split()
+        count, rest = divmod(len(fields), _FIELDS)
+        if rest or count > GUESSES:
+            form = f"up to {GUESSES} times `label xmin ymin xmax ymax`"
+            raise GroundTruthError(f"{path}:{number}: {len(fields)} numbers; {form} was expected")
+        values.extend(_numbers(fields, f"{path}:{number}"))
+        values.extend([0.0] * _FIELDS * (GUESSES - count))
+        counts.append(count)
+    if not counts:
+        raise GroundTruthError(f"{path}:1: an empty file; a line of guesses a picture was expected")
+    guesses = np.frombuffer(values).reshape(-1, GUESSES, _FIELDS)
+    labels, boxes = guesses[:, :, 0], guesses[:, :, 1:]
+    made = np.arange(GUESSES) < np.array(counts)[:, None]
+    wrong = made & ~((labels >= 1) & (labels <= CLASSES) & (labels == np.rint(labels)))
+    if wrong.any():
+        row, column = np.argwhere(wrong)[0]
+        came = f"label {labels[row, column]:g}"
+        raise GroundTruthError(f"{path}:{row + 1}: {came}; an ILSVRC2014 ID, 1…{CLASSES}, was expected")
+    ids = np.where(made, labels, 0).astype(np.int64)
+    return Predictions(synsets().index_of_id[ids], boxes)
+
+
+def write_predictions(path: Path, predictions: Predictions) -> None:
+    """Write a submission file, in one piece or not at all: labels are ILSVRC2014 IDs."""
+    ids = synsets().ids[predictions.classes].tolist()
+    classes, boxes = predictions.classes.tolist(), predictions.boxes.tolist()
+    lines = (
+        " ".join(
+            f"{label} {' '.join(f'{side:.10g}' for side in box)}"
+            for index, label, box in zip(*guesses, strict=True)
+            if index >= 0
+        )
+        for guesses in zip(classes, ids, boxes, strict=True)
+    )
+    write_whole(path, "".join(f"{line}\n" for line in lines))
+
+
+def _numbers(fields: list[str], where: str) -> list[float]:
+    try:
+        numbers = [float(field) for field in fields]
+    except ValueError:
+        numbers = [math.nan]
+    if not all(-_LARGEST <= number <= _LARGEST for number in numbers):
+        raise GroundTruthError(f"{where}: {' '.join(fields)[:80]!r} is not a list of finite numbers")
+    return numbers
