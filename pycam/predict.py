@@ -467,6 +467,37 @@ def load(
     if view is not None:
         row = row.with_view(view)
     card = None if model is None else zoo.card(model)
+    net = model_net(card, prototxt, weights)
+    head = _head(net, card)
+    made = Cam(
+        name=card.name if card else net.name or Path(_path(net)).stem,
+        net=net,
+        head=head,
+        engine=engines.make(
+            engine, net, [head.feature_blob, head.score_blob], device=device, threads=threads, precision=precision
+        ),
+        protocol=row,
+        labels=_labels(card, labels, math.prod(net.shapes[head.score_blob][1:])),
+        mean=model_mean(card, mean, row.mean),
+    )
+    made.placement  # a view that the net's input cannot have is refused here, not at the first picture
+    return made
+
+
+def model_net(
+    card: zoo.Card | None,
+    prototxt: str | os.PathLike[str] | None = None,
+    weights: str | os.PathLike[str] | None = None,
+) -> Net:
+    """Read a model's net with its weights, or those given in their place.
+
+    Raises
+    ------
+    UsageError
+        Neither a card nor both files were given.
+    ModelError, FormatError, NetError
+        As `pycam.zoo.weights_path` and `pycam.net.read_net`.
+    """
     if prototxt is None:
         if card is None:
             raise UsageError("neither a model nor a net: give a model's name, or both a prototxt and its weights")
@@ -475,25 +506,16 @@ def load(
         if card is None:
             raise UsageError(f"{prototxt}: no weights for this net: give its caffemodel as well")
         weights = zoo.weights_path(card)
-    net = read_net(prototxt, weights)
-    head = _head(net, card, str(prototxt))
-    made = Cam(
-        name=card.name if card else net.name or Path(prototxt).stem,
-        net=net,
-        head=head,
-        engine=engines.make(
-            engine, net, [head.feature_blob, head.score_blob], device=device, threads=threads, precision=precision
-        ),
-        protocol=row,
-        labels=_labels(card, labels, math.prod(net.shapes[head.score_blob][1:])),
-        mean=_mean(card, mean, row.mean),
-    )
-    made.placement  # a view that the net's input cannot have is refused here, not at the first picture
-    return made
+    return read_net(prototxt, weights)
 
 
-def _head(net: Net, card: zoo.Card | None, path: str) -> CamHead:
+def _path(net: Net) -> str:
+    return net.sources.prototxt if net.sources else "the net"
+
+
+def _head(net: Net, card: zoo.Card | None) -> CamHead:
     """Take from the card where maps come from, or find it from the graph."""
+    path = _path(net)
     if len(net.inputs) != 1:
         raise NetError(f"{path}: {len(net.inputs)} inputs ({', '.join(net.inputs) or 'none'}): one for pictures is needed")
     shape = net.shapes[net.inputs[0]]
@@ -521,7 +543,9 @@ def _labels(card: zoo.Card | None, path: str | os.PathLike[str] | None, classes:
     return names
 
 
-def _mean(card: zoo.Card | None, given: str | os.PathLike[str] | None, kind: str) -> NDArray[np.float32]:
+def model_mean(
+    card: zoo.Card | None, given: str | os.PathLike[str] | None = None, kind: str = "pixel"
+) -> NDArray[np.float32]:
     """Give the mean pixel, (3,), or the mean picture, (3, H, W), BGR: the user's, the card's, or BVLC's."""
     if given is not None:
         numbers = str(given).split(",")

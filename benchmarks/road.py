@@ -1,0 +1,201 @@
+"""How fast the road is beside real Caffe's: `python benchmarks/road.py [--nets …] [--engines …]`.
+
+Pictures a second, fp32, on all cores, medians of interleaved rounds:
+
+(a)  the released Python driver's steps (docs/release.md, section 2) with real Caffe and OpenBLAS, windows left out:
+     the forward pass timed inside Caffe's own process, the other steps here;
+(b)  pycam's whole road: read a JPEG, view, forward, five maps, five overlays;
+(b') the same without overlays;
+(c)  the engine alone.
+
+Weights are random with a fixed seed: they do not change how long a net takes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+from skimage import data
+
+from pycam import engines, render, zoo
+from pycam.cam import py_map2jpg, py_returnCAMmap
+from pycam.engines.caffe import find_caffe
+from pycam.errors import EngineError
+from pycam.formats import caffemodel
+from pycam.net import Net, read_net
+from pycam.predict import Cam, load
+
+NETS = {
+    "alexnetplus-cam": "AlexNet+-CAM",
+    "googlenet-cam": "GoogLeNet-CAM",
+    "vgg16-cam": "VGG16-CAM",
+}
+MEAN = np.array([104.00698793, 116.66876762, 122.67891434], np.float32)
+
+CAFFE_SCRIPT = """
+import sys, time
+import numpy as np
+import caffe
+net = caffe.Net(sys.argv[1], sys.argv[2], caffe.TEST)
+shape = (1,) + net.blobs["data"].data.shape[1:]
+net.blobs["data"].reshape(*shape)
+net.reshape()
+x = np.random.RandomState(0).uniform(-120, 140, shape).astype(np.float32)
+times = []
+for _ in range(int(sys.argv[3])):
+    start = time.time()
+    net.blobs["data"].data[...] = x
+    net.forward()
+    times.append(time.time() - start)
+print(sorted(times[1:])[len(times) // 2 - 1])
+"""
+
+
+def random_weights(net: Net) -> dict[str, tuple[np.ndarray, ...]]:
+    """Give weights that keep values in range from layer to layer."""
+    rng = np.random.default_rng(0)
+    return {
+        layer.name: tuple(
+            rng.normal(0, (2 / np.prod(shape[1:])) ** 0.5, shape).astype(np.float32)
+            if len(shape) > 1
+            else np.zeros(shape, np.float32)
+            for shape in layer.param_shapes
+        )
+        for layer in net.layers
+        if layer.param_shapes
+    }
+
+
+def caffe_forward(text: Path, weights: Path, runs: int) -> float:
+    """Time a forward pass in real Caffe's own process: the median, in seconds."""
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": str(os.cpu_count()), "GLOG_minloglevel": "2"}
+    command = [*find_caffe(), "-c", CAFFE_SCRIPT, str(text), str(weights), str(runs)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return float(done.stdout)
+
+
+def driver_steps(picture: Path, size: int, features: np.ndarray, weights: np.ndarray) -> None:
+    """Do what the released driver does around its forward pass, as it does it."""
+    pixels = cv2.resize(cv2.imread(str(picture)), (256, 256))
+    start = int(128 - size / 2)
+    crop = pixels[start : start + size, start : start + size].astype(np.float32)
+    np.ascontiguousarray(crop.transpose(2, 0, 1) - MEAN[:, None, None])
+    maps = py_returnCAMmap(features, weights)
+    for i in range(5):
+        map_ = cv2.resize(maps[:, :, i], (256, 256))
+        map_ = cv2.normalize(map_, None, 0, 1, cv2.NORM_MINMAX)
+        colours = py_map2jpg(map_, None, "jet")
+        0.2 * render.normalize(pixels) + 0.7 * render.normalize(colours)
+
+
+def timed(work: Callable[[], object], repeats: int) -> float:
+    """Time one repeat, in seconds."""
+    start = time.perf_counter()
+    for _ in range(repeats):
+        work()
+    return (time.perf_counter() - start) / repeats
+
+
+def road(cam: Cam, pictures: list[Path], overlays: bool) -> None:
+    """Walk the road for every picture, drawing beside the net's next run as `pycam heatmap` does."""
+    with ThreadPoolExecutor(1) as drawer:
+        pending = []
+        for _, prediction in cam.stream(pictures):
+            if overlays:
+                pending.append(drawer.submit(lambda p=prediction: [p.overlay(rank) for rank in range(5)]))
+            else:
+                for item in prediction.top:
+                    item.map  # noqa: B018
+        for future in pending:
+            future.result()
+
+
+def measure(model: str, names: list[str], folder: Path, pictures: list[Path], rounds: int) -> None:
+    card = zoo.card(model)
+    bare = read_net(zoo.prototxt_path(card))
+    weights = folder / f"{model}.caffemodel"
+    caffemodel.write(weights, bare.message, random_weights(bare))
+    gflop = 2 * bare.multiply_adds / 1e9
+    size = bare.shapes[bare.inputs[0]][-1]
+    cams = {}
+    for name in names:
+        try:
+            cams[name] = load(model, weights=weights, engine=name)
+        except EngineError as error:
+            print(f"{NETS[model]}: {error}")
+    some = next(iter(cams.values()))
+    features = np.zeros(bare.shapes[some.head.feature_blob], np.float32)
+    five = some.net.class_weights(some.head.class_layer)[:5]
+    x = {bare.inputs[0]: np.random.default_rng(0).uniform(-120, 140, bare.shapes[bare.inputs[0]]).astype(np.float32)}
+
+    times: dict[tuple[str, str], list[float]] = {}
+
+    def note(name: str, what: str, seconds: float) -> None:
+        times.setdefault((name, what), []).append(seconds)
+
+    for cam in cams.values():
+        road(cam, pictures[:2], True)
+    for _ in range(rounds):
+        try:
+            forward = caffe_forward(zoo.prototxt_path(card), weights, 12)
+            steps = statistics.median(
+                timed(lambda path=path: driver_steps(path, size, features, five), 1) for path in pictures
+            )
+            note("caffe", "a", forward + steps)
+        except (EngineError, subprocess.CalledProcessError) as error:
+            print(f"(a) left out: {error}")
+        for name, cam in cams.items():
+            note(name, "c", statistics.median(timed(lambda cam=cam: cam.engine.forward(x), 1) for _ in range(12)))
+            note(name, "b", timed(lambda cam=cam: road(cam, pictures, True), 1) / len(pictures))
+            note(name, "b'", timed(lambda cam=cam: road(cam, pictures, False), 1) / len(pictures))
+
+    rate = {key: 1 / statistics.median(values) for key, values in times.items()}
+    caffe = rate.get(("caffe", "a"))
+    if caffe:
+        print(f"| {NETS[model]} | real Caffe | {caffe:.1f} | | | | 1 | | {gflop:.1f} | |")
+    for name in cams:
+        whole, bare_road, alone = (rate[name, what] for what in ("b", "b'", "c"))
+        ratio = f"{whole / caffe:.2f}" if caffe else "–"
+        print(
+            f"| {NETS[model]} | {name} | | {whole:.1f} | {bare_road:.1f} | {alone:.1f} | {ratio} | "
+            f"{bare_road / alone:.2f} | {gflop:.1f} | {gflop * alone:.0f} |",
+            flush=True,
+        )
+    for cam in cams.values():
+        cam.close()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--nets", nargs="+", default=list(NETS), choices=NETS)
+    parser.add_argument("--engines", nargs="+", default=[name for name in engines.ENGINES if name != "caffe"])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--pictures", type=int, default=24)
+    options = parser.parse_args()
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
+    print("| net | engine | (a) | (b) | (b') | (c) | (b)/(a) | (b')/(c) | GFLOP | GFLOP/s alone |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        photograph = cv2.resize(data.chelsea()[..., ::-1], (500, 375), interpolation=cv2.INTER_CUBIC)
+        pictures = []
+        for i in range(options.pictures):
+            pictures.append(folder / f"{i}.jpg")
+            cv2.imwrite(str(pictures[-1]), np.roll(photograph, 10 * i, axis=1))
+        for model in options.nets:
+            measure(model, options.engines, folder, pictures, options.rounds)
+
+
+if __name__ == "__main__":
+    main()

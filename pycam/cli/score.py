@@ -1,0 +1,149 @@
+"""`pycam score`: the errors of guesses or maps that were made elsewhere, with the baselines beside them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pycam.cli import options
+from pycam.errors import UsageError
+from pycam.ilsvrc import wsol
+from pycam.ilsvrc.ground_truth import GroundTruth, read_ground_truth
+from pycam.ilsvrc.metrics import (
+    by_k,
+    doubts,
+    error,
+    error_interval,
+    known_class_hits,
+    score_guesses,
+    whole_pictures,
+)
+from pycam.ilsvrc.predictions import Predictions, read_predictions
+from pycam.ilsvrc.score_maps import find_map, read_map
+
+
+class Baseline(str, Enum):
+    """What needs no maps."""
+
+    CENTER = "center"
+    WHOLE = "whole"
+
+
+def score(
+    ground_truth: Annotated[
+        Path,
+        typer.Option(help="XML folder, devkit cache (.mat), WSOL metadata folder, or list of labels."),
+    ],
+    predictions: Annotated[
+        Path | None, typer.Option(help="Submission file: up to 5 times `label xmin ymin xmax ymax` a line.")
+    ] = None,
+    maps: Annotated[
+        Path | None, typer.Option(help="Folder of a .npy a picture: the map of its true class, in [0, 1].")
+    ] = None,
+    baseline: Annotated[
+        Baseline | None,
+        typer.Option(help="Score a Gaussian in the center, or the whole picture, as the maps."),
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="True classes: a devkit list, or a val.txt with network indices.")
+    ] = None,
+    blacklist: Annotated[
+        Path | None, typer.Option(help="Numbers, from 1, of the pictures that localization leaves out.")
+    ] = None,
+    meta: Annotated[Path | None, typer.Option(help="meta_clsloc.mat, to check the class IDs by.")] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Score a submission file (ILSVRC's errors) or maps (MaxBoxAcc) against ground truth."""
+    if sum(given is not None for given in (predictions, maps, baseline)) != 1:
+        raise UsageError("give one of --predictions FILE, --maps DIR and --baseline NAME")
+    truth = read_ground_truth(ground_truth, labels=labels, blacklist=blacklist, meta=meta)
+    result: dict[str, Any] = {
+        "ground_truth": str(ground_truth),
+        "pictures": len(truth),
+        "blacklisted": int(truth.blacklisted.sum()),
+        "notes": list(truth.notes),
+    }
+    if predictions is not None:
+        guesses = read_predictions(predictions)
+        result |= {"predictions": str(predictions)} | _errors(guesses, truth)
+        result["notes"] += doubts(guesses, truth)
+    else:
+        result |= {"maps": str(maps or baseline)} | _accuracies(maps, baseline, truth)
+    if as_json:
+        print(json.dumps(result, indent=2))
+        return
+    print(f"{result['pictures']} pictures, {result['blacklisted']} of them on the blacklist")
+    print("\n".join(_error_lines(result) if predictions else _accuracy_lines(result)))
+    for note in result["notes"]:
+        print(f"note: {note}")
+
+
+def _errors(predictions: Predictions, truth: GroundTruth) -> dict[str, Any]:
+    scores = score_guesses(predictions, truth)
+    localized = scores.localized
+    return {
+        "classification_error": by_k(scores.classification_error),
+        "localization_error": None if localized is None else by_k(error(localized)),
+        "intervals": {
+            "classification_error": by_k(error_interval(scores.classified)),
+            "localization_error": None if localized is None else by_k(error_interval(localized)),
+        },
+        **_known_class_baselines(truth),
+    }
+
+
+def _known_class_baselines(truth: GroundTruth) -> dict[str, float | None]:
+    if not (truth.has_boxes and truth.has_sizes):
+        return {"whole_picture_gt_known_error": None, "center_gaussian_gt_known_error": None}
+    return {
+        "whole_picture_gt_known_error": float(error(known_class_hits(whole_pictures(truth), truth))),
+        "center_gaussian_gt_known_error": 1 - wsol.center_gaussian(truth).max_box_acc / 100,
+    }
+
+
+def _accuracies(maps: Path | None, baseline: Baseline | None, truth: GroundTruth) -> dict[str, Any]:
+    baselines = {"center": wsol.center_gaussian(truth), "whole": wsol.whole_picture(truth)}
+    if baseline is not None:
+        accuracy = baselines[baseline.value]
+    else:
+        assert maps is not None
+        files = [find_map(maps, name) for name in truth.counted_names]
+        accuracy = wsol.score_maps(map(read_map, files), truth)
+    first, second = accuracy.intervals().tolist()
+    return {
+        **_two(accuracy),
+        "intervals": {"max_box_acc": first, "max_box_acc_v2": second},
+        "best_thresholds": dict(zip(wsol.RULES, accuracy.best_thresholds.tolist(), strict=True)),
+        "center_gaussian": _two(baselines["center"]),
+        "whole_picture": _two(baselines["whole"]),
+        "thresholds": wsol.THRESHOLDS.round(3).tolist(),
+        "curves": dict(zip(wsol.RULES, accuracy.curves.tolist(), strict=True)),
+    }
+
+
+def _two(accuracy: wsol.BoxAccuracy) -> dict[str, float]:
+    return {"max_box_acc": accuracy.max_box_acc, "max_box_acc_v2": accuracy.max_box_acc_v2}
+
+
+def _error_lines(result: dict[str, Any]) -> Iterator[str]:
+    for kind in ("classification_error", "localization_error"):
+        for k, value in (result[kind] or {}).items():
+            low, high = result["intervals"][kind][k]
+            name = f"{kind.replace('_', ' ')}, {k}"
+            yield f"{name:36}{value:8.2%}   95 % interval {low:.2%} to {high:.2%}"
+    for key, name in (("whole_picture", "whole picture"), ("center_gaussian", "center Gaussian")):
+        if (value := result[f"{key}_gt_known_error"]) is not None:
+            yield f"{name + ', class known':36}{value:8.2%}"
+
+
+def _accuracy_lines(result: dict[str, Any]) -> Iterator[str]:
+    for key, name in (("max_box_acc", "MaxBoxAcc"), ("max_box_acc_v2", "MaxBoxAccV2")):
+        low, high = result["intervals"][key]
+        yield f"{name:16}{result[key]:7.2f}   95 % interval {low:.2f} to {high:.2f}"
+        for other in ("center_gaussian", "whole_picture"):
+            yield f"  {other.replace('_', ' '):14}{result[other][key]:7.2f}"

@@ -1,0 +1,265 @@
+"""`pycam heatmap` from end to end: real weights, real pictures, and everything that can be wrong with them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from pycam.cli import main
+from pycam.cli.heatmap import folders
+from pycam.formats import prototxt as prototxt_format
+
+MODEL = "squeezenet-v1.0"
+
+
+@pytest.fixture
+def weights(shared: Path) -> Path:
+    return shared / "data/weights/squeezenet_v1.0.caffemodel"
+
+
+@pytest.fixture
+def net_text() -> str:
+    return (Path(__file__).parents[1] / "prototxt/deploy_squeezenet_v1.0.prototxt").read_text()
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    path = tmp_path / "made.png"
+    cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8))
+    return path
+
+
+def fails(capsys, *arguments: object) -> str:
+    """Run pycam, which must fail with one line; give the line."""
+    code = main([str(argument) for argument in arguments])
+    output = capsys.readouterr()
+    lines = [line for line in output.err.splitlines() if not line.startswith("found in the net")]
+    assert code not in (0, 70, None)
+    assert len(lines) == 1, output.err
+    assert "Traceback" not in output.err
+    return lines[0]
+
+
+@pytest.mark.shared
+def test_samples_are_classified_as_real_caffe_classifies_them(shared, weights, tmp_path, capsys):
+    pictures = sorted((shared / "data/samples").glob("*.JPEG"))
+    assert len(pictures) == 20
+    out = tmp_path / "out"
+    assert main(["heatmap", *map(str, pictures), "--model", MODEL, "--weights", str(weights), "--out", str(out)]) == 0
+    first = among = 0
+    for picture in pictures:
+        folder = out / picture.stem
+        found = json.loads((folder / f"{picture.stem}.json").read_text())
+        wnid = picture.stem.split("_")[0]
+        wnids = [item["wnid"] for item in found["top"]]
+        first += wnids[0] == wnid
+        among += wnid in wnids
+        assert found["view"] == "center"
+        assert found["protocol"] == "default"
+        assert found["engine"] == "onnxruntime"
+        scores = [item["score"] for item in found["top"]]
+        assert scores == sorted(scores, reverse=True)
+        height, width = cv2.imread(str(picture), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION).shape[:2]
+        for rank in range(1, 6):
+            overlay = cv2.imread(str(folder / f"{picture.stem}_{rank}.jpg"))
+            assert overlay.shape == (height + 24, width, 3)
+        assert cv2.imread(str(folder / f"{picture.stem}_strip.jpg")).shape[0] == 280
+        assert len(list(folder.iterdir())) == 7
+    assert (first, among) == (13, 17)
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    ("view", "top1", "top5"), [("center", 0.2700, 0.0667), ("full", 0.2800, None)]
+)
+def test_errors_on_the_mini_set(shared, weights, view, top1, top5):
+    import pycam
+
+    mini = shared / "data/ilsvrc-mini"
+    truth = dict(line.split() for line in (mini / "val.txt").read_text().splitlines())
+    assert len(truth) == 300
+    with pycam.load(MODEL, weights=weights, view=view) as cam:
+        pictures = [mini / "ILSVRC2012_img_val" / name for name in truth]
+        ranks = [
+            [item.index for item in prediction.top].index(int(label)) if int(label) in
+            [item.index for item in prediction.top] else 5
+            for label, (_, prediction) in zip(truth.values(), cam.stream(pictures, batch=4), strict=True)
+        ]
+    assert np.mean([rank > 0 for rank in ranks]) == pytest.approx(top1, abs=1 / 300 + 1e-4)
+    if top5 is not None:
+        assert np.mean([rank > 4 for rank in ranks]) == pytest.approx(top5, abs=1 / 300 + 1e-4)
+
+
+@pytest.mark.shared
+def test_chosen_classes_by_every_name(shared, weights, tmp_path, capsys):
+    picture = shared / "data/samples/n02115913_dhole.JPEG"
+    for name in ("n02119789", "277", "red fox"):
+        out = tmp_path / name
+        assert main(["heatmap", str(picture), "-m", MODEL, "--weights", str(weights), "--class", name, "--out", str(out)]) == 0
+        found = json.loads((out / picture.stem / f"{picture.stem}.json").read_text())
+        assert [item["index"] for item in found["top"]] == [277]
+
+
+@pytest.mark.shared
+def test_json_on_stdout_is_the_file(shared, weights, tmp_path, capsys):
+    picture = shared / "data/samples/cat.jpg"
+    arguments = ["-m", MODEL, "--weights", str(weights), "--boxes", "--json", "--out", str(tmp_path)]
+    assert main(["heatmap", str(picture), *arguments]) == 0
+    (printed,) = json.loads(capsys.readouterr().out)
+    assert printed == json.loads((tmp_path / "cat/cat.json").read_text())
+    height, width = cv2.imread(str(picture)).shape[:2]
+    for item in printed["top"]:
+        x0, y0, x1, y1 = item["box"]
+        assert 0 <= x0 < x1 <= width
+        assert 0 <= y0 < y1 <= height
+
+
+@pytest.mark.shared
+def test_a_net_of_ones_own(weights, net_text, picture, tmp_path, capsys):
+    """Without a card, the class maps are found from the graph and said."""
+    net = tmp_path / "mine.prototxt"
+    net.write_text(net_text)
+    assert main(["heatmap", str(picture), "--prototxt", str(net), "--weights", str(weights), "--out", str(tmp_path)]) == 0
+    assert "feature blob 'conv10', a channel a class, scores 'prob'" in capsys.readouterr().err
+
+
+@pytest.mark.shared
+def test_bad_pictures_among_good_ones(shared, weights, picture, tmp_path, capsys):
+    good = shared / "data/samples/cat.jpg"
+    cut = tmp_path / "cut.jpg"
+    cut.write_bytes(good.read_bytes()[: good.stat().st_size // 2])
+    text = tmp_path / "text.jpg"
+    text.write_text("no picture")
+    empty = tmp_path / "empty.jpg"
+    empty.touch()
+    out = tmp_path / "out"
+    pictures = [good, cut, text, tmp_path, picture, empty, tmp_path / "missing.jpg"]
+    assert main(["heatmap", *map(str, pictures), "-m", MODEL, "--weights", str(weights), "--out", str(out), "-q"]) == 6
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 6
+    assert all(str(path) in line for path, line in zip([cut, text, tmp_path, empty, pictures[-1]], lines, strict=False))
+    assert "5 pictures of 7" in lines[-1]
+    assert sorted(path.name for path in out.iterdir()) == ["cat", "made"]
+
+
+@pytest.mark.shared
+def test_bomb_is_refused_before_it_is_decoded(weights, tmp_path, capsys):
+    bomb = tmp_path / "bomb.png"
+    done, data = cv2.imencode(".png", np.zeros((20000, 20000), np.uint8), [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    assert done
+    bomb.write_bytes(data.tobytes())
+    line = fails(capsys, "heatmap", bomb, "-m", MODEL, "--weights", weights, "--out", tmp_path / "out")
+    assert "20000" in line
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: text[: len(text) // 2], "mine.prototxt"),
+        (lambda text: "", "empty"),
+        (lambda text: text.replace("num_output", "num_outputs", 1), "num_output"),
+        (lambda text: "<!DOCTYPE html><html></html>", "web page|HTML"),
+        (lambda text: text.replace("kernel_size: 7", "kernel_size: -1"), r"mine.prototxt:\d+"),
+        (lambda text: text.replace("kernel_size: 7", "kernel_size: 10000000000"), r"mine.prototxt:\d+"),
+        (lambda text: text.replace("kernel_size: 7", "kernel_size: 300"), "layer 'conv1'.* does not fit"),
+        (lambda text: text.replace('bottom: "pool1"', 'bottom: "fire9/concat"', 1), "cycle"),
+        (lambda text: text.replace('bottom: "pool1"', 'bottom: "poool1"', 1), "did you mean 'pool1'"),
+        (lambda text: text.replace('type: "Softmax"', 'type: "Permute"'), "unsupported type 'Permute'"),
+    ],
+)
+def test_bad_nets(change, message, weights, net_text, picture, tmp_path, capsys):
+    net = tmp_path / "mine.prototxt"
+    net.write_text(change(net_text))
+    line = fails(capsys, "heatmap", picture, "--prototxt", net, "--weights", weights, "--out", tmp_path / "out")
+    assert __import__("re").search(message, line), line
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.shared
+def test_swapped_and_foreign_weights(weights, net_text, picture, tmp_path, capsys):
+    net = tmp_path / "mine.prototxt"
+    net.write_text(net_text)
+    out = ("--out", tmp_path / "out")
+    assert "swapped" in fails(capsys, "heatmap", picture, "--prototxt", weights, "--weights", weights, *out)
+    assert "swapped" in fails(capsys, "heatmap", picture, "--prototxt", net, "--weights", net, *out)
+    line = fails(capsys, "heatmap", picture, "-m", "squeezenet-v1.1", "--weights", weights, *out)
+    assert "conv1" in line
+    assert "96×3×7×7" in line
+    assert "64×3×3×3" in line
+    missing = tmp_path / "missing.caffemodel"
+    assert str(missing) in fails(capsys, "heatmap", picture, "-m", MODEL, "--weights", missing, *out)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.shared
+def test_weights_cut_anywhere(weights, picture, tmp_path, capsys):
+    data = weights.read_bytes()
+    cut = tmp_path / "cut.caffemodel"
+    rng = np.random.default_rng(0)
+    for length in [0, 1, 2, 10, *rng.integers(10, len(data), 10), len(data) - 1]:
+        cut.write_bytes(data[:length])
+        assert "cut.caffemodel" in fails(capsys, "heatmap", picture, "-m", MODEL, "--weights", cut, "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_unknown_names_offer_the_nearest(picture, capsys):
+    assert "googlenet-cam" in fails(capsys, "heatmap", picture, "--model", "googlenet-kam")
+    assert "default" in fails(capsys, "heatmap", picture, "--protocol", "defualt")
+    assert "give a model's name" in fails(capsys, "heatmap", picture)
+
+
+@pytest.mark.shared
+def test_unknown_class_engine_view(weights, picture, capsys):
+    model = ("--model", MODEL, "--weights", weights)
+    assert "red fox" in fails(capsys, "heatmap", picture, *model, "--class", "red foxx")
+    assert "onnxruntime" in fails(capsys, "heatmap", picture, *model, "--engine", "onnxruntim")
+    assert "center, full, ten" in fails(capsys, "heatmap", picture, *model, "--view", "side")
+    assert "top 1001" in fails(capsys, "heatmap", picture, *model, "--top", "1001")
+
+
+def test_missing_weights_say_where_they_are(picture, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("PYCAM_MODELS", str(tmp_path))
+    monkeypatch.setenv("PYCAM_CACHE", str(tmp_path))
+    line = fails(capsys, "heatmap", picture, "--model", "googlenet-cam")
+    assert "imagenet_googlenetCAM_train_iter_120000.caffemodel" in line
+    assert "pycam models download googlenet-cam" in line
+
+
+@pytest.mark.shared
+def test_equal_stems_get_folders_of_their_own(weights, picture, tmp_path):
+    other = tmp_path / "sub"
+    other.mkdir()
+    shutil.copy(picture, other / "made.png")
+    out = tmp_path / "out"
+    arguments = ["-m", MODEL, "--weights", str(weights), "--out", str(out), "--top", "1", "-q"]
+    assert main(["heatmap", str(picture), str(other / "made.png"), *arguments]) == 0
+    assert sorted(str(path.relative_to(out)) for path in out.glob("*/*.json")) == ["made-2/made.json", "made/made.json"]
+
+
+def test_folders_never_collide():
+    names = [Path("a/x.jpg"), Path("b/X.png"), Path("x-2.jpg"), Path("c/x.gif")]
+    given = folders(names, Path("out"))
+    assert given[0] == Path("out/x")
+    assert len({str(path).casefold() for path in given}) == 4
+
+
+def test_the_command_prints_one_line_and_no_traceback(tmp_path):
+    command = [sys.executable, "-m", "pycam", "heatmap", str(tmp_path / "no.jpg"), "--model", "nothing-like-it"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 5
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("pycam: no model")
+
+
+def test_written_net_reads_back_equal(net_text):
+    message = prototxt_format.parse(net_text).message
+    assert prototxt_format.parse(prototxt_format.dumps(message)).message == message

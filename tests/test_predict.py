@@ -1,0 +1,187 @@
+"""The road behind the engine, driven by an engine whose values are known."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from pycam.boxes import paper_box
+from pycam.engines.base import Engine
+from pycam.errors import EngineError, FormatError, NetError, PictureError, PycamError, UsageError
+from pycam.formats import caffemodel, prototxt
+from pycam.labels import Labels
+from pycam.net import net_from_message
+from pycam.predict import Cam, best, load
+from pycam.protocols import protocol
+
+NET = """
+name: "tiny"
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 10 dim: 3 dim: 32 dim: 32 } } }
+layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
+  convolution_param { num_output: 4 kernel_size: 5 stride: 4 } }
+layer { name: "relu" type: "ReLU" bottom: "conv" top: "conv" }
+layer { name: "pool" type: "Pooling" bottom: "conv" top: "pool" pooling_param { pool: AVE global_pooling: true } }
+layer { name: "fc" type: "InnerProduct" bottom: "pool" top: "fc" inner_product_param { num_output: 6 } }
+layer { name: "prob" type: "Softmax" bottom: "fc" top: "prob" }
+"""
+RNG = np.random.default_rng(0)
+WEIGHTS = {
+    "conv": (RNG.normal(0, 0.01, (4, 3, 5, 5)).astype(np.float32), np.full(4, 0.1, np.float32)),
+    "fc": (RNG.normal(size=(6, 4)).astype(np.float32), np.zeros(6, np.float32)),
+}
+PICTURE = RNG.integers(0, 256, (50, 70, 3), np.uint8)
+
+
+class Known(Engine):
+    """Gives features and scores that depend on the input's first value alone."""
+
+    name = "known"
+
+    def __init__(self) -> None:
+        self.features = RNG.normal(size=(4, 7, 7)).astype(np.float32)
+        self.batches: list[int] = []
+        self.scores = np.array([0.1, 0.3, 0.05, 0.3, 0.15, 0.1], np.float32)
+
+    def forward(self, inputs):
+        (values,) = inputs.values()
+        self.batches.append(len(values))
+        n = len(values)
+        return {"conv": np.stack([self.features] * n), "prob": np.stack([self.scores] * n)}
+
+    @property
+    def description(self) -> str:
+        return "known"
+
+
+@pytest.fixture
+def cam() -> Cam:
+    net = net_from_message(prototxt.parse(NET).message).with_params(WEIGHTS)
+    assert net.cam_head is not None
+    names = Labels(tuple(f"name {i}, synonym {i}" for i in range(6)))
+    return Cam("tiny", net, net.cam_head, Known(), protocol("default"), names, np.zeros(3, np.float32))
+
+
+@pytest.fixture
+def files(tmp_path) -> tuple[Path, Path]:
+    net, weights = tmp_path / "tiny.prototxt", tmp_path / "tiny.caffemodel"
+    net.write_text(NET)
+    caffemodel.write(weights, prototxt.parse(NET).message, WEIGHTS)
+    return net, weights
+
+
+def test_prediction_by_its_definition(cam):
+    prediction = cam(PICTURE, top=3)
+    assert [item.index for item in prediction.top] == [3, 1, 4]
+    assert [item.score for item in prediction.top] == pytest.approx([0.3, 0.3, 0.15])
+    for item in prediction.top:
+        weights = WEIGHTS["fc"][0][item.index]
+        raw = sum(weights[k] * cam.engine.features[k] for k in range(4))
+        np.testing.assert_allclose(item.feature_maps, raw[None], rtol=1e-5, atol=1e-6)
+        canvas = np.zeros((256, 256), np.float32)
+        canvas[112:144, 112:144] = cv2.resize(item.feature_maps[0], (32, 32))
+        np.testing.assert_array_equal(item.map, cv2.resize(canvas, (70, 50)))
+        assert item.box == paper_box(item.map)
+    assert prediction.boxes() == [item.box for item in prediction.top]
+    assert prediction.overlay(0).shape == PICTURE.shape
+    assert prediction.strip().shape[0] == 280
+
+
+def test_calling_twice_gives_the_same(cam):
+    first, second = cam(PICTURE), cam(PICTURE)
+    for one, two in zip(first.top, second.top, strict=True):
+        assert one.index == two.index
+        np.testing.assert_array_equal(one.map, two.map)
+
+
+def test_chosen_classes_come_in_the_order_asked(cam):
+    assert [item.index for item in cam(PICTURE, classes=[2, "synonym 5", "0"]).top] == [2, 5, 0]
+    with pytest.raises(UsageError, match="no class 6"):
+        cam(PICTURE, classes=[6])
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 10])
+@pytest.mark.parametrize("ahead", [0, 2])
+def test_stream_keeps_order_over_batches_and_faults(cam, batch, ahead):
+    sources = [PICTURE, b"no picture", PICTURE[:20], PICTURE[:, :30], b"", PICTURE]
+    found = list(cam.stream(sources, batch=batch, ahead=ahead))
+    assert [source is given for (source, _), given in zip(found, sources, strict=True)] == [True] * 6
+    assert [isinstance(result, PycamError) for _, result in found] == [False, True, False, False, True, False]
+    assert found[2][1].picture.pixels.shape == (20, 70, 3)
+    assert sum(cam.engine.batches) == 4
+    assert max(cam.engine.batches) <= batch
+
+
+def test_py_demo_draws_on_the_canvas(cam):
+    net = cam.net
+    prediction = Cam("tiny", net, net.cam_head, cam.engine, protocol("py_demo"), cam.labels, cam.mean)(PICTURE)
+    np.testing.assert_array_equal(prediction.base, cv2.resize(PICTURE, (256, 256)))
+    item = prediction.top[0]
+    np.testing.assert_array_equal(item.map, cv2.resize(item.feature_maps[0], (256, 256)))
+    assert prediction.overlay(box=True).shape == (256, 256, 3)
+
+
+def test_save_writes_whole_files(cam, tmp_path):
+    path = tmp_path / "a.b.png"
+    cv2.imwrite(str(path), PICTURE)
+    written = cam(path).save(tmp_path / "out", boxes=True)
+    assert [p.name for p in written] == [*(f"a.b_{n}.jpg" for n in range(1, 6)), "a.b_strip.jpg", "a.b.json"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(p.name for p in written)
+    found = json.loads(written[-1].read_text())
+    assert found["picture"] == str(path)
+    assert found["model"] == "tiny"
+    assert found["top"][0]["words"] == "name 3, synonym 3"
+    assert len(found["top"][0]["box"]) == 4
+
+
+def test_damaged_scores_are_not_passed_on(cam):
+    cam.engine.scores = np.full(6, np.nan, np.float32)
+    with pytest.raises(EngineError, match="not finite"):
+        cam(PICTURE)
+
+
+def test_best_takes_the_larger_index_of_equal_scores():
+    assert best(np.array([0.2, 0.5, 0.5, 0.1], np.float32), 3).tolist() == [2, 1, 0]
+
+
+def test_load_finds_the_head_of_a_net_without_a_card(files):
+    net, weights = files
+    with load(prototxt=net, weights=weights, mean="1,2,3") as cam:
+        assert str(cam.head) == "feature blob 'conv', weights of 'fc', scores 'prob'"
+        assert cam.mean.tolist() == [1, 2, 3]
+        assert cam.labels.words(3) == "class 3"
+        prediction = cam(PICTURE)
+        assert prediction.scores.sum() == pytest.approx(1, abs=1e-5)
+        # The mean of a map is the class's score before softmax, for its bias is 0.
+        logits = np.log(prediction.scores)
+        means = [item.feature_maps.mean() for item in prediction.top]
+        order = [item.index for item in prediction.top]
+        np.testing.assert_allclose(np.subtract(means, means[0]), logits[order] - logits[order[0]], atol=1e-4)
+
+
+def test_load_refuses_what_does_not_fit(files, tmp_path):
+    net, weights = files
+    labels = tmp_path / "labels.txt"
+    labels.write_text("one\ntwo\n")
+    with pytest.raises(FormatError, match=r"labels.txt: 2 labels, but the net has 6 classes"):
+        load(prototxt=net, weights=weights, labels=labels)
+    with pytest.raises(UsageError, match="no weights for this net"):
+        load(prototxt=net)
+    with pytest.raises(UsageError, match="expected a file, or three numbers"):
+        load(prototxt=net, weights=weights, mean="1,b,3")
+    flat = tmp_path / "flat.prototxt"
+    flat.write_text(NET.replace("global_pooling: true", "kernel_size: 3 stride: 2"))
+    with pytest.raises(NetError, match="no global average pooling|no weights|has weights"):
+        load(prototxt=flat, weights=weights)
+    wide = tmp_path / "wide.prototxt"
+    wide.write_text(NET.replace("dim: 3 dim: 32 dim: 32", "dim: 3 dim: 32 dim: 64"))
+    with pytest.raises(NetError, match="3 channels and a square"):
+        load(prototxt=wide, weights=weights)
+
+
+def test_missing_picture(cam, tmp_path):
+    with pytest.raises(PictureError, match=r"none\.jpg"):
+        cam(tmp_path / "none.jpg")
