@@ -12,7 +12,7 @@ from google.protobuf import text_format
 from pycam.errors import FormatError
 from pycam.files import replacing
 from pycam.formats import schema
-from pycam.formats.opening import HEAD, is_text, open_file, recognise, shown
+from pycam.formats.opening import HEAD, foreign, open_file, shown
 from pycam.formats.schema import Message
 from pycam.formats.text_blocks import LayerBlock, layer_blocks
 from pycam.formats.text_errors import explained
@@ -102,8 +102,8 @@ def _read_text(path: str | os.PathLike[str]) -> str:
     name = shown(path)
     with open_file(path, "a prototxt") as file:
         head = file.read(HEAD)
-        if not is_text(head) or re.match(rb"(\xef\xbb\xbf)?\s*<|version https:", head):
-            raise FormatError(f"{name}: expected a prototxt, found {recognise(head)}")
+        if mistake := foreign(path, "a prototxt", head):
+            raise mistake
         data = head + file.read(LARGEST)
     if len(data) > LARGEST:
         raise FormatError(f"{name}: more than {LARGEST >> 20} MiB: a prototxt is text of some kilobytes")
@@ -114,7 +114,7 @@ def _read_text(path: str | os.PathLike[str]) -> str:
         column = error.start - data.rfind(b"\n", 0, error.start)
         byte = data[error.start]
         raise FormatError(
-            f"{name}:{line}:{column}: byte 0x{byte:02X} is not UTF-8 (Latin-1?): save the file as UTF-8"
+            f"{name}:{line}:{column}: byte 0x{byte:02X} is not UTF-8 text (Latin-1?): save the file as UTF-8"
         ) from None
     return text.replace("\r\n", "\n").replace("\r", "\n")
 

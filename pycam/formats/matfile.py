@@ -1,0 +1,125 @@
+"""MATLAB's `.mat` files, read in a process of their own: a bad file can crash SciPy's reader, or fill memory."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from pycam.errors import FormatError
+from pycam.formats.opening import HEAD, foreign, open_file, shown
+
+EXPECTED = "a MATLAB file"
+MEMORY = 512 << 20
+"""Bytes that reading may take beside three times the file."""
+SECONDS = 60
+
+CHILD = """
+import json, sys
+sys.path[:] = json.loads(sys.argv[1])
+from pycam.formats import matfile
+matfile.child(sys.argv[2], sys.argv[3:])
+"""
+
+
+def read_mat(path: str | os.PathLike[str], variables: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Read variables from a MATLAB file of version 4 to 7.
+
+    Parameters
+    ----------
+    path
+        The file.
+    variables
+        The names wanted.
+
+    Returns
+    -------
+    dict
+        Those of the wanted variables that the file has, at least one, as `scipy.io.loadmat` gives them: all
+        with two axes or more; cells as arrays of objects, structs as arrays with named fields of objects.
+
+    Raises
+    ------
+    FormatError
+        The file is not there, is something else, of version 7.3, damaged, or too large when unpacked; it has
+        none of the variables, or objects of MATLAB classes in them.
+    """
+    name = shown(path)
+    with open_file(path, EXPECTED) as file:
+        head = file.read(HEAD)
+    if head.startswith(b"MATLAB 7.3"):
+        raise FormatError(f"{name}: a MATLAB 7.3 file, which is HDF5: save it with `save(…, '-v7')`")
+    if mistake := foreign(path, EXPECTED, head):
+        raise mistake
+    process = subprocess.run(
+        [sys.executable, "-c", CHILD, json.dumps(sys.path), os.fspath(path), *variables],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+        check=False,
+    )
+    if process.returncode < 0:
+        cause = signal.Signals(-process.returncode).name
+        raise FormatError(f"{name}: damaged: reading it as a MATLAB file ended in {cause}")
+    try:
+        found = _ArrayUnpickler(io.BytesIO(process.stdout)).load()
+    except Exception as error:
+        words = process.stderr.decode(errors="replace").split("\n")
+        reason = words[-2] if process.returncode and len(words) > 1 else error
+        raise FormatError(f"{name}: cannot be read as a MATLAB file: {reason}") from None
+    if isinstance(found, str):
+        raise FormatError(f"{name}: {found}")
+    arrays: dict[str, NDArray[Any]] = found
+    return arrays
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Takes arrays only: what a file may have done to the child must not reach this process."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in (("numpy", "ndarray"), ("numpy", "dtype")) or (
+            module in ("numpy.core.multiarray", "numpy._core.multiarray") and name == "_reconstruct"
+        ):
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"it holds a {name}, expected numbers, text, cells and structs")
+
+
+def child(path: str, variables: list[str]) -> None:
+    """Write the variables to standard output as a pickle, or a string that says what is wrong."""
+    import scipy.io
+
+    _limit(MEMORY + 3 * Path(path).stat().st_size)
+    answer: dict[str, Any] | str
+    try:
+        found = scipy.io.loadmat(path, variable_names=variables)
+        answer = {name: found[name] for name in variables if name in found}
+        if not answer:
+            present = ", ".join(name for name, *_ in scipy.io.whosmat(path))
+            answer = f"expected a variable {' or '.join(variables)}, found {present or 'none at all'}"
+    except MemoryError:
+        answer = "what it holds is too large to be unpacked"
+    except Exception as error:
+        answer = f"cannot be read as a MATLAB file: {error!r}"
+    pickle.dump(answer, sys.stdout.buffer, protocol=4)
+
+
+def _limit(memory: int) -> None:
+    """Bound this process's processor time and the memory that it takes from now on, where that can be done."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+    pages = Path("/proc/self/statm")
+    if pages.exists():
+        memory += int(pages.read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))

@@ -1,0 +1,96 @@
+"""Mean pictures: Caffe's `.binaryproto`, NumPy's `.npy`, MATLAB's `.mat`, told apart by their contents."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycam.errors import FormatError
+from pycam.files import replacing
+from pycam.formats import schema
+from pycam.formats.matfile import read_mat
+from pycam.formats.opening import HEAD, foreign, open_file, shown
+from pycam.formats.wire import Wire, WireError
+
+EXPECTED = "a mean file"
+MATLAB_NAMES = ("mean_data", "image_mean")
+
+
+def read_mean(path: str | os.PathLike[str]) -> NDArray[np.float32]:
+    """Read a mean picture.
+
+    Parameters
+    ----------
+    path
+        A `.binaryproto` (a `BlobProto` of 1×3×H×W or 3×H×W), a `.npy` (3×H×W), or a `.mat` of MATLAB 5 to 7
+        with `mean_data` or `image_mean` (W×H×3, as MatCaffe has pictures). Channels in all of them are BGR.
+
+    Returns
+    -------
+    (3, H, W) float32
+        BGR, 0…255.
+
+    Raises
+    ------
+    FormatError
+        The file is not there, is something else or damaged, or holds no picture of three channels of finite
+        numbers from 0 to 255. Pickled arrays are refused: reading them could run anything.
+    """
+    with open_file(path, EXPECTED) as file:
+        head = file.read(HEAD)
+        file.seek(0)
+        if head.startswith(b"\x93NUMPY"):
+            values = _npy(path)
+        elif head.startswith(b"MATLAB "):
+            values = _mat(path)
+        elif mistake := foreign(path, EXPECTED, head):
+            raise mistake
+        else:
+            wire = Wire(file)
+            try:
+                values = wire.blob(wire.size)
+            except WireError as error:
+                raise FormatError(f"{shown(path)}: expected {EXPECTED}, but {error}") from None
+    return _checked(values, shown(path))
+
+
+def write_mean(path: str | os.PathLike[str], mean: NDArray[Any]) -> None:
+    """Write a (3, H, W) mean picture, BGR, as Caffe's compute_image_mean writes its `.binaryproto`."""
+    channels, height, width = mean.shape
+    values = np.ascontiguousarray(mean, np.float32).ravel()
+    blob = schema.BlobProto(num=1, channels=channels, height=height, width=width, data=values)
+    with replacing(path) as file:
+        file.write(blob.SerializeToString())
+
+
+def _npy(path: str | os.PathLike[str]) -> NDArray[Any]:
+    try:
+        # mapped, so that a header that claims more than the file holds is an error and no allocation
+        return np.asarray(np.lib.format.open_memmap(path, mode="r"))
+    except Exception as error:
+        reason = "it is a pickle, which could run anything" if "Python objects" in str(error) else error
+        raise FormatError(f"{shown(path)}: not a readable .npy of numbers: {reason}") from None
+
+
+def _mat(path: str | os.PathLike[str]) -> NDArray[Any]:
+    variables = read_mat(path, MATLAB_NAMES)
+    return next(variables[name] for name in MATLAB_NAMES if name in variables).T  # (W, H, 3) -> (3, H, W)
+
+
+def _checked(values: NDArray[Any], name: str) -> NDArray[np.float32]:
+    if values.ndim == 4 and len(values) == 1:
+        values = values[0]
+    if values.dtype.kind not in "fiu":
+        raise FormatError(f"{name}: expected a mean of numbers, found {values.dtype}")
+    if values.ndim != 3 or len(values) != 3 or values.size == 0:
+        raise FormatError(
+            f"{name}: expected a mean of shape 3×H×W, found {'×'.join(map(str, values.shape)) or 'a number'}"
+        )
+    if not (values.min() >= 0 and values.max() <= 255):  # so that NaN fails
+        raise FormatError(
+            f"{name}: expected a mean of pixels from 0 to 255, found {values.min():g} to {values.max():g}"
+        )
+    return np.array(values, np.float32, order="C")
