@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -134,7 +133,7 @@ def load_blobs(path: str | os.PathLike[str]) -> dict[str, NDArray[np.float32]]:
         There is no such file, or it is not one of these.
     """
     try:
-        with np.load(Path(path), allow_pickle=False) as file:
+        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             return {name: np.asarray(file[name], np.float32) for name in file.files}
     except FileNotFoundError:
         raise FormatError(f"{os.fspath(path)}: no such file") from None

@@ -100,7 +100,7 @@ def test_errors_on_the_mini_set(shared, weights, view, top1, top5):
 @pytest.mark.shared
 def test_chosen_classes_by_every_name(shared, weights, tmp_path, capsys):
     picture = shared / "data/samples/n02115913_dhole.JPEG"
-    for name in ("n02119789", "277", "red fox"):
+    for name in ("n02119022", "277", "red fox"):
         out = tmp_path / name
         assert main(["heatmap", str(picture), "-m", MODEL, "--weights", str(weights), "--class", name, "--out", str(out)]) == 0
         found = json.loads((out / picture.stem / f"{picture.stem}.json").read_text())
@@ -156,7 +156,7 @@ def test_bomb_is_refused_before_it_is_decoded(weights, tmp_path, capsys):
     assert done
     bomb.write_bytes(data.tobytes())
     line = fails(capsys, "heatmap", bomb, "-m", MODEL, "--weights", weights, "--out", tmp_path / "out")
-    assert "20000" in line
+    assert "more than 100 million pixels" in line
     assert not (tmp_path / "out").exists()
 
 

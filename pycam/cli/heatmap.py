@@ -13,7 +13,6 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
 
 from pycam.cli import options
 from pycam.errors import PictureError, PycamError
@@ -65,7 +64,7 @@ def heatmap(
         console.print(f"found in the net: {cam.head}", markup=False, highlight=False, soft_wrap=True)
     failures: list[PycamError] = []
     done: list[Prediction] = []
-    with cam, ThreadPoolExecutor(1, "pycam-write") as writer, Progress(console=console, transient=True) as progress:
+    with cam, ThreadPoolExecutor(1, "pycam-write") as writer, options.progress(console) as progress:
         bar = progress.add_task("heat maps", total=len(pictures))
         found = cam.stream(pictures, top=top, classes=classes, batch=batch)
         for prediction in _saved(found, folders(pictures, out), writer, boxes):
@@ -77,7 +76,7 @@ def heatmap(
     if as_json:
         print(json.dumps([prediction.as_dict(boxes=boxes) for prediction in done], indent=2, ensure_ascii=False))
     if done or not failures:
-        console.print(f"wrote the heat maps of {_count(len(pictures) - len(failures))} to {out}{os.sep}", highlight=False)
+        console.print(f"wrote the heat maps of {_count(len(pictures) - len(failures))} to {out}{os.sep}", highlight=False, soft_wrap=True)
     if len(failures) == 1 == len(pictures):
         raise failures[0]
     if failures:

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pycam.engines import DEFAULT_ENGINE, ENGINES
 from pycam.protocols import CHOICES, PROTOCOLS
@@ -39,3 +41,16 @@ View = Annotated[
 Batch = Annotated[int, typer.Option(help="Pictures that go through the net together.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+
+
+def progress(console: Console) -> Progress:
+    """Give a progress bar that vanishes when it is done, and is not there at all where nobody watches."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal or console.quiet,
+    )
