@@ -61,7 +61,8 @@ def fetch(file: PublishedFile, target: Path, check: Callable[[Path], object]) ->
                 check(part)
                 part.replace(target)
                 return
-            except (OSError, PycamError) as error:
+            # An address that a server redirects to can be wrong enough for a ValueError.
+            except (OSError, ValueError, PycamError) as error:
                 problems.append(f"{url}: {_cause(error)}".replace(str(part), target.name))
             finally:
                 part.unlink(missing_ok=True)
@@ -105,17 +106,13 @@ def _receive(url: str, stream: BinaryIO, progress: Progress) -> None:
                     if received > LARGEST:
                         raise ModelError(f"more than {LARGEST} bytes, no caffemodel is that large")
             except requests.RequestException as error:
-                raise ModelError(f"{_cause(error)} after {received}{_of(total)} bytes") from None
+                raise ModelError(f"{_cause(error)} after {received} bytes") from None
             finally:
                 progress.remove_task(task)
             if total not in (None, received):
-                raise ModelError(f"the connection ended after {received}{_of(total)} bytes")
+                raise ModelError(f"the connection ended after {received} of {total} bytes")
     stream.flush()
     os.fsync(stream.fileno())
-
-
-def _of(total: int | None) -> str:
-    return "" if total is None else f" of {total}"
 
 
 def _refuse_downgrade(answer: requests.Response, **_: Any) -> None:
