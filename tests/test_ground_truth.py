@@ -356,6 +356,16 @@ def test_cache_without_rec_or_with_another_count(tmp_path, labels):
         read_ground_truth(tmp_path / "cache.mat", labels=labels)
 
 
+@pytest.mark.parametrize("kept", [0, 60, 128, 500])
+def test_damaged_cache_is_refused(tmp_path, kept):
+    path = tmp_path / "cache.mat"
+    save_cache(path, [(449, [1, 1, 2, 2])], [(450, [1, 1, 2, 2])])
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(GroundTruthError, match=r"cache\.mat: ") as error:
+        read_ground_truth(path)
+    assert "\n" not in str(error.value)
+
+
 def save_meta(path: Path, ids: np.ndarray) -> None:
     rows = np.empty((len(ids), 1), dtype=[("ILSVRC2014_ID", object), ("WNID", object)])
     for row, number, wnid in zip(rows, ids, synsets().wnids, strict=True):

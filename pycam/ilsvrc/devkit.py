@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.io
 from numpy.typing import NDArray
 
-from pycam.errors import GroundTruthError
+from pycam.errors import FormatError, GroundTruthError
+from pycam.formats.matfile import read_mat
 from pycam.ilsvrc.lines import numbered_lines, whole_number
 from pycam.ilsvrc.synsets import CLASSES, synsets
 
@@ -108,7 +108,7 @@ def check_meta(path: Path) -> None:
     """
     table = synsets()
     seen: set[int] = set()
-    for row in np.atleast_1d(_read_variable(path, "synsets")):
+    for row in _read_structs(path, "synsets"):
         try:
             number, wnid = int(_flat(row["ILSVRC2014_ID"])[0]), str(_flat(row["WNID"])[0])
         except (IndexError, TypeError, ValueError):
@@ -155,7 +155,7 @@ def read_cache(path: Path) -> CachedBoxes:
         Naming the picture by its number: a field that is missing, a label outside of 1…1000, a box that is
         not four whole numbers from 0 up, xmin > xmax.
     """
-    records = np.atleast_1d(_read_variable(path, "rec"))
+    records = _read_structs(path, "rec")
     pictures: list[int] = []
     labels: list[float] = []
     corners: list[NDArray[Any]] = []
@@ -187,14 +187,15 @@ def read_cache(path: Path) -> CachedBoxes:
     return CachedBoxes(len(records), np.array(pictures), classes, boxes.astype(np.int64))
 
 
-def _read_variable(path: Path, name: str) -> NDArray[Any]:
-    if not path.is_file():
-        raise GroundTruthError(f"{path}: no such file")
-    variables = scipy.io.loadmat(path, variable_names=[name], squeeze_me=True)
-    if name not in variables or variables[name].dtype.names is None:
-        raise GroundTruthError(f"{path}: no struct array {name!r}")
-    value: NDArray[Any] = variables[name]
-    return value
+def _read_structs(path: Path, name: str) -> NDArray[Any]:
+    """Give the elements of a struct array: (n,) records of objects."""
+    try:
+        value = read_mat(path, [name])[name]
+    except FormatError as error:
+        raise GroundTruthError(str(error)) from None
+    if value.dtype.names is None:
+        raise GroundTruthError(f"{path}: {name} is {value.dtype}; a struct array was expected")
+    return _flat(value)
 
 
 def _flat(value: Any) -> NDArray[Any]:
