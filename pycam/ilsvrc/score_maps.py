@@ -1,0 +1,62 @@
+"""Score maps made elsewhere: a `.npy` a picture in a folder, as other tools save them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycam.errors import GroundTruthError
+
+
+def find_map(folder: Path, name: str) -> Path:
+    """Find the map of a picture: `<name>.npy`, with or without the picture's extension and its folders.
+
+    Raises
+    ------
+    GroundTruthError
+        If there is none.
+    """
+    stem = Path(name).with_suffix("")
+    for candidate in (
+        f"{name}.npy",
+        f"{name}.JPEG.npy",
+        f"{stem}.npy",
+        f"{Path(name).name}.npy",
+        f"{stem.name}.npy",
+    ):
+        if (folder / candidate).is_file():
+            return folder / candidate
+    raise GroundTruthError(f"{folder / name}.npy: no such file; every picture needs its map")
+
+
+def read_map(path: Path) -> NDArray[np.floating]:
+    """Read a map, (H, W) or (1, H, W), floating point, in [0, 1].
+
+    Returns
+    -------
+    (H, W) of the file's own type
+
+    Raises
+    ------
+    GroundTruthError
+        If the file is no `.npy`, holds pickled objects (which are never loaded) or less than its header says,
+        or if the array is of another shape or type, or has values that are NaN or outside of [0, 1].
+    """
+    try:
+        # Mapped, a header cannot make us allocate more than the file holds.
+        content = np.lib.format.open_memmap(path, mode="r")
+    except Exception as error:  # NumPy evaluates the header; what a damaged one raises is anybody's guess.
+        reason = " ".join(str(error).split())[:120]
+        raise GroundTruthError(f"{path}: not a .npy file of numbers ({reason})") from None
+    score_map = np.array(content[0] if content.ndim == 3 and len(content) == 1 else content)
+    if score_map.ndim != 2 or score_map.size == 0 or score_map.dtype.kind != "f":
+        shape = "×".join(map(str, content.shape))
+        raise GroundTruthError(f"{path}: {shape} of {content.dtype}; H×W of floating point was expected")
+    # Written so that NaN fails it too.
+    if not (score_map.min() >= 0 and score_map.max() <= 1):
+        raise GroundTruthError(
+            f"{path}: values from {score_map.min():g} to {score_map.max():g}; a map in [0, 1] was expected"
+        )
+    return score_map
