@@ -250,7 +250,8 @@ def _checked(path: Path, place: Path, file: PublishedFile, fits: Callable[[Path]
     for kind, expected in file.checksums.items() if kept else ():
         if (found := checksum(path, kind)) != expected:
             raise ModelError(
-                f"{place}: not the published file: its {kind} is {found}, published is {expected}"
+                f"{place}: not the published file: its {kind} is {found}, published is {expected}; "
+                "download it again, or keep it in a folder that PYCAM_MODELS names"
             )
     pin = pinned(place)
     if pin is not None and (found := checksum(path, "sha256")) != pin:
