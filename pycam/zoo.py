@@ -9,8 +9,8 @@ installed package. Weights and mean pictures are looked for in this order:
 4. in the user's cache: `PYCAM_CACHE`, or the platform's usual place.
 
 What lies in 1 and 2 is the user's choice and is used as it is. What lies in 3 and 4 must be the published
-file, by its checksum. Where none was ever published, the file must fit the net when it is first used, and must
-not change after that: its SHA-256 is then pinned in a small file beside it. A pin is kept to wherever it lies.
+file, by its checksum. Where none was ever published, the file must fit the net when it is first used, and
+must not change after that: its SHA-256 is pinned in a small file beside it. A pin counts wherever it lies.
 """
 
 from __future__ import annotations
