@@ -1,4 +1,4 @@
-"""MATLAB's `.mat` files, read in a process of their own: a bad file can crash SciPy's reader, or fill memory."""
+"""MATLAB's `.mat` files, read in a process of their own: a bad one can crash SciPy, or fill the memory."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def child(path: str, variables: list[str]) -> None:
 
 
 def _limit(memory: int) -> None:
-    """Bound this process's processor time and the memory that it takes from now on, where that can be done."""
+    """Bound the processor time of this process and the memory that it takes from now on, where possible."""
     try:
         import resource
     except ImportError:  # Windows

@@ -69,15 +69,17 @@ def write_mean(path: str | os.PathLike[str], mean: NDArray[Any]) -> None:
 def _npy(path: str | os.PathLike[str]) -> NDArray[Any]:
     try:
         # mapped, so that a header that claims more than the file holds is an error and no allocation
-        return np.asarray(np.lib.format.open_memmap(path, mode="r"))
-    except Exception as error:
+        values: NDArray[Any] = np.lib.format.open_memmap(path, mode="r")
+        return values
+    except Exception as error:  # a broken header makes NumPy raise nearly anything
         reason = "it is a pickle, which could run anything" if "Python objects" in str(error) else error
         raise FormatError(f"{shown(path)}: not a readable .npy of numbers: {reason}") from None
 
 
 def _mat(path: str | os.PathLike[str]) -> NDArray[Any]:
     variables = read_mat(path, MATLAB_NAMES)
-    return next(variables[name] for name in MATLAB_NAMES if name in variables).T  # (W, H, 3) -> (3, H, W)
+    name = next(name for name in MATLAB_NAMES if name in variables)
+    return variables[name].transpose()  # (W, H, 3) -> (3, H, W)
 
 
 def _checked(values: NDArray[Any], name: str) -> NDArray[np.float32]:
