@@ -79,7 +79,7 @@ def _npy(path: str | os.PathLike[str]) -> NDArray[Any]:
 def _mat(path: str | os.PathLike[str]) -> NDArray[Any]:
     variables = read_mat(path, MATLAB_NAMES)
     name = next(name for name in MATLAB_NAMES if name in variables)
-    return variables[name].transpose()  # (W, H, 3) -> (3, H, W)
+    return np.transpose(variables[name])  # (W, H, 3) -> (3, H, W)
 
 
 def _checked(values: NDArray[Any], name: str) -> NDArray[np.float32]:
