@@ -521,6 +521,10 @@ def _head(net: Net, card: zoo.Card | None) -> CamHead:
     shape = net.shapes[net.inputs[0]]
     if len(shape) != 4 or shape[1] != 3 or shape[2] != shape[3]:
         raise NetError(f"{path}: its input is {dims(shape)}: pictures need 3 channels and a square, N×3×S×S")
+    if card is not None and not card.cam:
+        raise NetError(
+            f"{card.name} classifies, but has no class activation maps: no global average pooling stands before its scores"
+        )
     if card is not None and card.feature_blob is not None:
         scores = card.score_blob or net.outputs[-1]
         for blob in (card.feature_blob, scores):
