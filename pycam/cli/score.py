@@ -72,8 +72,13 @@ def score(
         guesses = read_predictions(predictions)
         result |= {"predictions": str(predictions)} | _errors(guesses, truth)
         result["notes"] += doubts(guesses, truth)
+    elif maps is not None:
+        files = [find_map(maps, name) for name in truth.counted_names]
+        result |= {"maps": str(maps)} | _accuracies(wsol.score_maps(map(read_map, files), truth), truth)
+    elif baseline is Baseline.CENTER:
+        result |= {"maps": "center Gaussian"} | _accuracies(wsol.center_gaussian(truth), truth)
     else:
-        result |= {"maps": str(maps or baseline)} | _accuracies(maps, baseline, truth)
+        result |= {"maps": "whole picture"} | _accuracies(wsol.whole_picture(truth), truth)
     if as_json:
         print(json.dumps(result, indent=2))
         return
@@ -106,21 +111,14 @@ def _known_class_baselines(truth: GroundTruth) -> dict[str, float | None]:
     }
 
 
-def _accuracies(maps: Path | None, baseline: Baseline | None, truth: GroundTruth) -> dict[str, Any]:
-    baselines = {"center": wsol.center_gaussian(truth), "whole": wsol.whole_picture(truth)}
-    if baseline is not None:
-        accuracy = baselines[baseline.value]
-    else:
-        assert maps is not None
-        files = [find_map(maps, name) for name in truth.counted_names]
-        accuracy = wsol.score_maps(map(read_map, files), truth)
+def _accuracies(accuracy: wsol.BoxAccuracy, truth: GroundTruth) -> dict[str, Any]:
     first, second = accuracy.intervals().tolist()
     return {
         **_two(accuracy),
         "intervals": {"max_box_acc": first, "max_box_acc_v2": second},
         "best_thresholds": dict(zip(wsol.RULES, accuracy.best_thresholds.tolist(), strict=True)),
-        "center_gaussian": _two(baselines["center"]),
-        "whole_picture": _two(baselines["whole"]),
+        "center_gaussian": _two(wsol.center_gaussian(truth)),
+        "whole_picture": _two(wsol.whole_picture(truth)),
         "thresholds": wsol.THRESHOLDS.round(3).tolist(),
         "curves": dict(zip(wsol.RULES, accuracy.curves.tolist(), strict=True)),
     }
