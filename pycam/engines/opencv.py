@@ -6,7 +6,9 @@ importer in version 5; what it cannot be exact on is refused here.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -44,14 +46,7 @@ class OpenCvEngine(Engine):
                 raise EngineError(f"engine 'opencv' cannot be exact on layer {layer.name!r}: {reason}")
         self._layer_of = {output: _output_layer(net, output) for output in outputs}
         self._threads = threads
-        text = prototxt.dumps(net.message).encode()
-        weights = caffemodel.dumps(net.message, net.params)
-        try:
-            self._dnn = cv2.dnn.readNetFromCaffe(
-                np.frombuffer(text, np.uint8), np.frombuffer(weights, np.uint8)
-            )
-        except cv2.error as error:
-            raise EngineError(f"OpenCV cannot load the net: {error.err}") from None
+        self._dnn = _load(net)
         # Fused layers leave garbage in the blobs between them.
         self._dnn.enableFusion(False)
         self._dnn.enableWinograd(False)
@@ -74,6 +69,17 @@ class OpenCvEngine(Engine):
     @property
     def description(self) -> str:
         return f"OpenCV {cv2.__version__}, cpu, fp32"
+
+
+def _load(net: Net) -> cv2.dnn.Net:
+    with tempfile.TemporaryDirectory() as folder:
+        text, weights = Path(folder, "net.prototxt"), Path(folder, "net.caffemodel")
+        prototxt.write(net.message, text)
+        caffemodel.write(weights, net.message, net.params)
+        try:
+            return cv2.dnn.readNetFromCaffe(str(text), str(weights))
+        except cv2.error as error:
+            raise EngineError(f"OpenCV cannot load the net: {error.err}") from None
 
 
 def _output_layer(net: Net, value: str) -> str:
