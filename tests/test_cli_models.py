@@ -139,3 +139,11 @@ def test_unknown_names_are_refused_before_anything_is_fetched(machine):
     with pytest.raises(ModelError, match="no model is called 'typo'"):
         run("download", "squeezenet-v1.1", "typo")
     assert not (machine / "cache").exists()
+
+
+def test_protocols_are_a_table():
+    rows = {line.split()[0]: line.split()[1:] for line in run("protocols").splitlines()[1:]}
+    assert rows["view"][:3] == ["center", "center", "ten"]
+    assert rows["placement"][:2] == ["in_place", "stretched"]
+    by_name = {row["name"]: row for row in json.loads(run("protocols", "--json"))}
+    assert by_name["released"]["box_rule"] == "released"

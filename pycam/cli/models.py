@@ -16,6 +16,7 @@ from rich.text import Text
 
 from pycam import zoo
 from pycam.errors import ModelError, PycamError, UsageError
+from pycam.protocols import CHOICES, PROTOCOLS
 
 app = typer.Typer(help="Show the models, and get their weights.", no_args_is_help=True)
 
@@ -64,6 +65,19 @@ def show(name: Name, as_json: Json = False) -> None:
     table = Table("", Column(overflow="fold"), box=None, show_header=False, pad_edge=False)
     for key, value in _flat(facts):
         table.add_row(key, Text(value))
+    _print_table(table)
+
+
+@app.command("protocols")
+def list_protocols(as_json: Json = False) -> None:
+    """List the protocols: each row names what happens between a picture and its maps and boxes."""
+    if as_json:
+        _print_json([dataclasses.asdict(row) for row in PROTOCOLS.values()])
+        return
+    table = Table("", *PROTOCOLS, box=None, pad_edge=False)
+    for choice in CHOICES:
+        table.add_row(choice, *(getattr(row, choice) for row in PROTOCOLS.values()))
+    table.add_row("docs/release.md", *(f"section {row.section}" for row in PROTOCOLS.values()))
     _print_table(table)
 
 
