@@ -74,7 +74,8 @@ def list_protocols(as_json: Json = False) -> None:
     if as_json:
         _print_json([dataclasses.asdict(row) for row in PROTOCOLS.values()])
         return
-    table = Table("", *PROTOCOLS, box=None, pad_edge=False)
+    table = Table(*("" for _ in range(len(PROTOCOLS) + 1)), box=None, show_header=False, pad_edge=False)
+    table.add_row("protocol", *PROTOCOLS, style="bold")
     for choice in CHOICES:
         table.add_row(choice, *(getattr(row, choice) for row in PROTOCOLS.values()))
     table.add_row("docs/release.md", *(f"section {row.section}" for row in PROTOCOLS.values()))
