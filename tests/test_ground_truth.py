@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +122,13 @@ def test_faulty_annotation_is_named_by_line(tmp_path, old, new, message):
     with pytest.raises(GroundTruthError, match=message) as error:
         read_annotation(tmp_path / "a.xml")
     assert "\n" not in str(error.value)
+
+
+def test_a_pipe_or_nothing_is_no_annotation(tmp_path):
+    os.mkfifo(tmp_path / "a.xml")
+    for name in ("a", "b"):
+        with pytest.raises(GroundTruthError, match=rf"{name}\.xml: no such file"):
+            read_annotation(tmp_path / f"{name}.xml")
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -55,12 +55,12 @@ def read_annotation(path: Path) -> Annotation:
         With file and line: XML that is damaged or no annotation, another picture's file name, a coordinate
         that is no whole number, xmin > xmax, a box outside of the picture.
     """
+    if not path.is_file():  # Opening a pipe would wait for its writer.
+        raise GroundTruthError(f"{path}: no such file; every picture needs its annotation")
     collector = _Collector()
     try:
         with path.open("rb") as file:
             defusedxml.sax.parse(file, collector)
-    except FileNotFoundError:
-        raise GroundTruthError(f"{path}: no such file; every picture needs its annotation") from None
     except OSError as error:
         raise GroundTruthError(f"{path}: cannot be read ({error.strerror})") from None
     except defusedxml.DefusedXmlException as error:
