@@ -2,8 +2,8 @@
 
 The maps are cut at each threshold, every contour gives a box, and the threshold that suits the whole set best
 counts. MaxBoxAcc takes the largest contour and an overlap of 0.5; MaxBoxAccV2 any contour, and the mean over
-overlaps of 0.3, 0.5 and 0.7, each at a best threshold of its own. Source: Choe et al., "Evaluating Weakly Supervised
-Object Localization Methods Right"; docs/wsol.md.
+overlaps of 0.3, 0.5 and 0.7, each at a best threshold of its own. Source: Choe et al., "Evaluating
+Weakly Supervised Object Localization Methods Right"; docs/wsol.md.
 """
 
 from __future__ import annotations
