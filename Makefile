@@ -40,6 +40,7 @@ format: $(VENV)/.all ## Format the code.
 bench: $(VENV)/.all ## Measure speed: a table of ratios.
 	$(RUN)/python benchmarks/reading.py
 	$(RUN)/python benchmarks/maps.py
+	$(RUN)/python benchmarks/scoring.py
 	$(RUN)/python benchmarks/road.py
 
 caffe-root: ## Make a folder with a real Caffe 1.0 (needs root once).

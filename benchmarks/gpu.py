@@ -13,11 +13,11 @@ import statistics
 import time
 
 import numpy as np
+from road import NETS, random_weights
 
 from pycam import engines, zoo
 from pycam.errors import PycamError
 from pycam.net import Net, read_net
-from road import NETS, random_weights
 
 ROUNDS = 7
 

@@ -156,7 +156,11 @@ def measure(model: str, names: list[str], folder: Path, pictures: list[Path], ro
         except (EngineError, subprocess.CalledProcessError) as error:
             print(f"(a) left out: {error}")
         for name, cam in cams.items():
-            note(name, "c", statistics.median(timed(lambda cam=cam: cam.engine.forward(x), 1) for _ in range(12)))
+            note(
+                name,
+                "c",
+                statistics.median(timed(lambda cam=cam: cam.engine.forward(x), 1) for _ in range(12)),
+            )
             note(name, "b", timed(lambda cam=cam: road(cam, pictures, True), 1) / len(pictures))
             note(name, "b'", timed(lambda cam=cam: road(cam, pictures, False), 1) / len(pictures))
 

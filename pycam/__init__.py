@@ -30,12 +30,17 @@ _HOME = {
 __all__ = sorted(_HOME)
 
 if TYPE_CHECKING:
-    from pycam.boxes import paper_box, released_boxes
-    from pycam.cam import class_activation_maps, merge_ten_crop, py_map2jpg, py_returnCAMmap
-    from pycam.errors import PycamError
-    from pycam.matlab_resize import imresize
-    from pycam.net import Net, read_net
-    from pycam.predict import Cam, Prediction, load
+    from pycam.boxes import paper_box as paper_box, released_boxes as released_boxes
+    from pycam.cam import (
+        class_activation_maps as class_activation_maps,
+        merge_ten_crop as merge_ten_crop,
+        py_map2jpg as py_map2jpg,
+        py_returnCAMmap as py_returnCAMmap,
+    )
+    from pycam.errors import PycamError as PycamError
+    from pycam.matlab_resize import imresize as imresize
+    from pycam.net import Net as Net, read_net as read_net
+    from pycam.predict import Cam as Cam, Prediction as Prediction, load as load
 
 
 def __getattr__(name: str) -> Any:

@@ -181,9 +181,7 @@ def certify(
             rows = compare(net, blobs[name], blobs[reference])
             worst = max(rows, key=lambda row: row.max_rel if row.max_rel == row.max_rel else np.inf)
             first = next((row.layer for row in rows if row.departs(tolerance)), None)
-            checks.append(
-                EngineCheck(name, reference, described[name], len(rows), worst.layer, worst.max_rel, first)
-            )
+            checks.append(EngineCheck(name, reference, described[name], len(rows), worst.layer, worst.max_rel, first))
     return Certificate(model, _hashes(net), published, _facts(net), tuple(traps(net)), tuple(checks), tolerance)
 
 
@@ -209,7 +207,9 @@ def traps(net: Net) -> list[str]:
     up = [layer.name for layer in pools if any(n > p for n, p in zip(layer.overhang, layer.pad, strict=True))]
     if up:
         found.append(f"pooling whose size rounds up: {_some(up)}")
-    uneven = [layer.name for layer in pools if layer.method == "AVE" and (len(set(layer.covers[0])) > 1 or any(layer.pad))]
+    uneven = [
+        layer.name for layer in pools if layer.method == "AVE" and (len(set(layer.covers[0])) > 1 or any(layer.pad))
+    ]
     if uneven:
         found.append(f"average pooling that counts padding: {_some(uneven)}")
     lrn = [layer.name for layer in net.layers if isinstance(layer, layers.LRN)]

@@ -140,4 +140,6 @@ def load_blobs(path: str | os.PathLike[str]) -> dict[str, NDArray[np.float32]]:
     except Exception as error:
         # NumPy, zipfile and zlib each have their own ways to fail on a damaged file.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise FormatError(f"{os.fspath(path)}: not a file of blobs as `pycam compare --save` writes it ({reason})") from None
+        raise FormatError(
+            f"{os.fspath(path)}: not a file of blobs as `pycam compare --save` writes it ({reason})"
+        ) from None

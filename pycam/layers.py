@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -191,7 +192,10 @@ class _Filter(Layer):
         outputs, group = int(param.num_output), int(param.group)
         _need(min(kernel) > 0, f"kernel {dims(kernel)}: its sides must be positive")
         _need(min(stride) > 0, f"stride {dims(stride)}: must be positive")
-        _need(len(dilation) <= 2 and min(dilation) > 0, f"dilation {dilation}: must be one or two positive numbers")
+        _need(
+            len(dilation) <= 2 and min(dilation) > 0,
+            f"dilation {dilation}: must be one or two positive numbers",
+        )
         _need(outputs > 0, "num_output must be positive")
         _need(group > 0, "group must be positive")
         _need(channels % group == 0, f"{channels} channels do not divide into {group} groups")
@@ -201,7 +205,8 @@ class _Filter(Layer):
         out = cls._output_size(size, reach, stride, pad)
         _need(
             min(out) > 0,
-            f"kernel {dims(kernel)} (dilation {dims(spread)}, pad {dims(pad)}) does not fit its bottom of {dims(shapes[0])}",
+            f"kernel {dims(kernel)} (dilation {dims(spread)}, pad {dims(pad)}) does not fit "
+            f"its bottom of {dims(shapes[0])}",
         )
         weights = cls._weight_shape(channels, outputs, group) + kernel
         return {
@@ -308,7 +313,10 @@ class Pooling(Layer):
             stride, pad = _pair(param, "stride", 1), _pair(param, "pad", 0)
         _need(min(kernel) > 0, f"kernel {dims(kernel)}: its sides must be positive")
         _need(min(stride) > 0, f"stride {dims(stride)}: must be positive")
-        _need(pad[0] < kernel[0] and pad[1] < kernel[1], f"pad {dims(pad)} must be smaller than kernel {dims(kernel)}")
+        _need(
+            pad[0] < kernel[0] and pad[1] < kernel[1],
+            f"pad {dims(pad)} must be smaller than kernel {dims(kernel)}",
+        )
         windows = [
             _windows(*side, round_up=param.round_mode == 0) for side in zip(size, kernel, stride, pad, strict=True)
         ]
@@ -381,7 +389,7 @@ def single(value: float) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class InnerProduct(Layer):
-    """Fully connected: everything from `axis` on is one vector. Weights: outputs × inputs, or the reverse if `transpose`."""
+    """Fully connected: all from `axis` on is one vector. Weights: outputs × inputs, the reverse if `transpose`."""
 
     type = "InnerProduct"
 
@@ -537,7 +545,8 @@ class Concat(Layer):
         for name, shape in zip(message.bottom, shapes, strict=True):
             _need(
                 len(shape) == len(first) and shape[:axis] + shape[axis + 1 :] == first[:axis] + first[axis + 1 :],
-                f"bottom {name!r} of {dims(shape)} does not fit beside {message.bottom[0]!r} of {dims(first)} along axis {axis}",
+                f"bottom {name!r} of {dims(shape)} does not fit beside {message.bottom[0]!r} of {dims(first)} "
+                f"along axis {axis}",
             )
         total = sum(shape[axis] for shape in shapes)
         return {"output_shapes": ((*first[:axis], total, *first[axis + 1 :]),), "axis": axis}
@@ -558,12 +567,18 @@ class Slice(Layer):
         axis = _axis(param.slice_dim if param.HasField("slice_dim") else param.axis, shape)
         points = tuple(int(p) for p in param.slice_point)
         if points:
-            _need(len(points) == tops - 1, f"{len(points)} slice points for {tops} tops: give one fewer than tops")
+            _need(
+                len(points) == tops - 1,
+                f"{len(points)} slice points for {tops} tops: give one fewer than tops",
+            )
         else:
-            _need(shape[axis] % tops == 0, f"{shape[axis]} values along axis {axis} do not divide into {tops} tops")
+            _need(
+                shape[axis] % tops == 0,
+                f"{shape[axis]} values along axis {axis} do not divide into {tops} tops",
+            )
             points = tuple(range(shape[axis] // tops, shape[axis], shape[axis] // tops))
         edges = (0, *points, shape[axis])
-        sizes = [after - before for before, after in zip(edges, edges[1:], strict=False)]
+        sizes = [after - before for before, after in pairwise(edges)]
         _need(min(sizes) > 0, f"slice points {points} must rise within the {shape[axis]} values of axis {axis}")
         return {
             "output_shapes": tuple((*shape[:axis], size, *shape[axis + 1 :]) for size in sizes),
@@ -591,7 +606,10 @@ class Eltwise(Layer):
             )
         operation = {0: "PROD", 1: "SUM", 2: "MAX"}[param.operation]
         given = tuple(single(c) for c in param.coeff)
-        _need(len(given) in (0, len(shapes)), f"{len(given)} coefficients for {len(shapes)} bottoms: give one each")
+        _need(
+            len(given) in (0, len(shapes)),
+            f"{len(given)} coefficients for {len(shapes)} bottoms: give one each",
+        )
         _need(not given or operation == "SUM", f"coefficients are for SUM, the operation is {operation}")
         return {
             "output_shapes": shapes[:1],
@@ -646,7 +664,10 @@ class Scale(Layer):
         if learned:
             _need(param.num_axes >= -1, f"num_axes {param.num_axes} must be -1 or more")
             end = len(shape) if param.num_axes == -1 else axis + param.num_axes
-            _need(end <= len(shape), f"num_axes {param.num_axes} from axis {axis} leaves the {len(shape)} axes of its bottom")
+            _need(
+                end <= len(shape),
+                f"num_axes {param.num_axes} from axis {axis} leaves the {len(shape)} axes of its bottom",
+            )
             factors = shape[axis:end]
         else:
             factors = shapes[1]
@@ -706,10 +727,16 @@ class Reshape(_Reshaping):
         # An axis of -1 stands for "behind the last one" here, unlike in other layers.
         start = param.axis if param.axis >= 0 else len(shape) + param.axis + 1
         end = len(shape) if param.num_axes == -1 else start + param.num_axes
-        _need(0 <= start <= end <= len(shape), f"axis {param.axis} and num_axes {param.num_axes} leave its bottom of {dims(shape)}")
+        _need(
+            0 <= start <= end <= len(shape),
+            f"axis {param.axis} and num_axes {param.num_axes} leave its bottom of {dims(shape)}",
+        )
         _need(asked.count(-1) <= 1, "two sides of -1: only one can be worked out")
         _need(all(d >= -1 for d in asked), f"a side below -1: {dims(asked)}")
-        _need(all(start + i < len(shape) for i, d in enumerate(asked) if d == 0), "a side of 0 where its bottom has none")
+        _need(
+            all(start + i < len(shape) for i, d in enumerate(asked) if d == 0),
+            "a side of 0 where its bottom has none",
+        )
         sides = [shape[start + i] if d == 0 else d for i, d in enumerate(asked)]
         full = [*shape[:start], *sides, *shape[end:]]
         if -1 in full:
@@ -727,7 +754,7 @@ class Reshape(_Reshaping):
 
 @dataclass(frozen=True, kw_only=True)
 class Crop(Layer):
-    """The part of its first bottom that has the size of the second, from `offsets` on, along the axes from `axis` on."""
+    """The part of its first bottom that has the second's size, from `offsets` on, along the axes from `axis` on."""
 
     type = "Crop"
     bottom_count = (2, 2)
@@ -737,12 +764,18 @@ class Crop(Layer):
     @classmethod
     def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
         param, (shape, like) = message.crop_param, shapes
-        _need(len(shape) == len(like), f"bottoms of {dims(shape)} and {dims(like)} differ in their number of axes")
+        _need(
+            len(shape) == len(like),
+            f"bottoms of {dims(shape)} and {dims(like)} differ in their number of axes",
+        )
         axis = _axis(param.axis, shape)
         _need(axis > 0, "axis 0 would crop the batch")
         given = tuple(int(o) for o in param.offset) or (0,)
         cropped = len(shape) - axis
-        _need(len(given) in (1, cropped), f"{len(given)} offsets for {cropped} axes: give one for all or one each")
+        _need(
+            len(given) in (1, cropped),
+            f"{len(given)} offsets for {cropped} axes: give one for all or one each",
+        )
         offsets = given * cropped if len(given) == 1 else given
         for i, offset in enumerate(offsets, start=axis):
             _need(

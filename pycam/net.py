@@ -19,7 +19,17 @@ from numpy.typing import NDArray
 
 from pycam.errors import NetError, PycamError, UnsupportedLayerError
 from pycam.formats import caffemodel, prototxt
-from pycam.layers import LAYER_TYPES, MAX_BLOB_COUNT, Convolution, InnerProduct, Input, Layer, Pooling, Shape, dims
+from pycam.layers import (
+    LAYER_TYPES,
+    MAX_BLOB_COUNT,
+    Convolution,
+    InnerProduct,
+    Input,
+    Layer,
+    Pooling,
+    Shape,
+    dims,
+)
 
 if TYPE_CHECKING:
     from pycam.formats.caffemodel import Weights
@@ -202,7 +212,9 @@ class Net:
 
     def with_params(self, params: Mapping[str, Sequence[NDArray[np.float32]]]) -> Net:
         """Give the same net with these parameters, checked against its shapes."""
-        return replace(self, params=_fit_params(self.layers, params, "the parameters", allow_nonfinite=True))
+        fitting = _fit_params(self.layers, params, "the parameters", allow_nonfinite=True)
+        sources = None if self.sources is None else replace(self.sources, caffemodel=None)
+        return replace(self, params=fitting, sources=sources)
 
 
 def read_net(
@@ -328,7 +340,9 @@ def _link(messages: Sequence[tuple[Any, int]], path: str) -> tuple[Layer, ...]:
             raise NetError(f"{where} ({message.type}): {error}") from None
         for top, shape in zip(message.top, resolved["output_shapes"], strict=True):
             if int(np.prod(shape, dtype=object)) > MAX_BLOB_COUNT:
-                raise NetError(f"{where}: blob {top!r} of {dims(shape)} has more values than Caffe can count (2^31 − 1)")
+                raise NetError(
+                    f"{where}: blob {top!r} of {dims(shape)} has more values than Caffe can count (2^31 − 1)"
+                )
             current[top] = top if last_writer[top] == index else f"{top}@{message.name}"
             written_at[top] = index
             shapes[current[top]] = shape

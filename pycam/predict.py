@@ -1,9 +1,9 @@
 """The road in one call: a picture becomes a `Prediction` with classes, scores, maps, boxes and overlays.
 
-    cam = pycam.load("googlenet-cam")
-    prediction = cam("fox.jpg")
-    prediction.top[0].words, prediction.top[0].score, prediction.top[0].box
-    prediction.save("out")
+cam = pycam.load("googlenet-cam")
+prediction = cam("fox.jpg")
+prediction.top[0].words, prediction.top[0].score, prediction.top[0].box
+prediction.save("out")
 """
 
 from __future__ import annotations
@@ -241,9 +241,7 @@ class Cam:
     labels: Labels
     mean: NDArray[np.float32]
 
-    def __call__(
-        self, picture: Source, top: int = 5, classes: Sequence[int | str] | None = None
-    ) -> Prediction:
+    def __call__(self, picture: Source, top: int = 5, classes: Sequence[int | str] | None = None) -> Prediction:
         """Predict one picture.
 
         Parameters
@@ -304,8 +302,8 @@ class Cam:
             raise UsageError(f"batch {batch}: must be 1 or more")
         wanted = None if classes is None else np.array([self.labels.find(name) for name in classes], np.intp)
         with ThreadPoolExecutor(1, "pycam-read") as reader:
-            groups = iter(lambda: list(itertools.islice(iterator, batch)), [])
             iterator = iter(pictures)
+            groups = iter(lambda: list(itertools.islice(iterator, batch)), [])
             for group, prepared in _run_ahead(reader, self._prepare, groups, ahead):
                 good = [each for each in prepared if not isinstance(each, PycamError)]
                 predictions = iter(self._predict(good, top, wanted))
@@ -340,7 +338,10 @@ class Cam:
         return prepared
 
     def _predict(
-        self, prepared: Sequence[tuple[Picture, NDArray[np.float32]]], top: int, wanted: NDArray[np.intp] | None
+        self,
+        prepared: Sequence[tuple[Picture, NDArray[np.float32]]],
+        top: int,
+        wanted: NDArray[np.intp] | None,
     ) -> Iterator[Prediction]:
         if not prepared:
             return
@@ -388,12 +389,14 @@ class Cam:
     def __enter__(self) -> Cam:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 
 def best(scores: NDArray[np.float32], top: int) -> NDArray[np.intp]:
-    """Give the indices of the `top` largest scores, largest first; of equal scores the larger index first, as released."""
+    """Give the indices of the `top` largest scores, largest first; of equal scores the larger index, as released."""
     return np.argsort(scores, kind="stable")[::-1][:top]
 
 
@@ -474,13 +477,18 @@ def load(
         net=net,
         head=head,
         engine=engines.make(
-            engine, net, [head.feature_blob, head.score_blob], device=device, threads=threads, precision=precision
+            engine,
+            net,
+            [head.feature_blob, head.score_blob],
+            device=device,
+            threads=threads,
+            precision=precision,
         ),
         protocol=row,
         labels=_labels(card, labels, math.prod(net.shapes[head.score_blob][1:])),
         mean=model_mean(card, mean, row.mean),
     )
-    made.placement  # a view that the net's input cannot have is refused here, not at the first picture
+    _ = made.placement  # a view that the net's input cannot have is refused here, not at the first picture
     return made
 
 
@@ -517,13 +525,15 @@ def _head(net: Net, card: zoo.Card | None) -> CamHead:
     """Take from the card where maps come from, or find it from the graph."""
     path = _path(net)
     if len(net.inputs) != 1:
-        raise NetError(f"{path}: {len(net.inputs)} inputs ({', '.join(net.inputs) or 'none'}): one for pictures is needed")
+        raise NetError(
+            f"{path}: {len(net.inputs)} inputs ({', '.join(net.inputs) or 'none'}): one for pictures is needed"
+        )
     shape = net.shapes[net.inputs[0]]
     if len(shape) != 4 or shape[1] != 3 or shape[2] != shape[3]:
         raise NetError(f"{path}: its input is {dims(shape)}: pictures need 3 channels and a square, N×3×S×S")
     if card is not None and not card.cam:
         raise NetError(
-            f"{card.name} classifies, but has no class activation maps: no global average pooling stands before its scores"
+            f"{card.name} classifies, but has no class activation maps: no global average pooling before its scores"
         )
     if card is not None and card.feature_blob is not None:
         scores = card.score_blob or net.outputs[-1]
@@ -543,7 +553,9 @@ def _labels(card: zoo.Card | None, path: str | os.PathLike[str] | None, classes:
     if names is None:
         names = Labels(tuple(f"class {index}" for index in range(classes)))
     if len(names) != classes:
-        raise FormatError(f"{names.path}: {len(names)} labels, but the net has {classes} classes: give its own with --labels")
+        raise FormatError(
+            f"{names.path}: {len(names)} labels, but the net has {classes} classes: give its own with --labels"
+        )
     return names
 
 

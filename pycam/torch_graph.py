@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pycam import layers as L  # noqa: N812
+from pycam import layers as L
 from pycam.errors import EngineError
 from pycam.net import Net
 
@@ -45,6 +45,7 @@ class TorchNet(nn.Module):
 
     @property
     def blobs(self) -> dict[str, list[nn.Parameter]]:
+        """Learned blobs by layer, see the class."""
         learned = iter(self._learned)
         return {name: [next(learned) for _ in arrays] for name, arrays in self.net.params.items()}
 
@@ -95,11 +96,7 @@ def _convolution(layer: L.Convolution, blobs: Sequence[Tensor], x: Sequence[Tens
 
 
 def _deconvolution(layer: L.Deconvolution, blobs: Sequence[Tensor], x: Sequence[Tensor], _: bool) -> Sequence[Tensor]:
-    return [
-        F.conv_transpose2d(
-            x[0], blobs[0], _bias(blobs), layer.stride, layer.pad, 0, layer.group, layer.dilation
-        )
-    ]
+    return [F.conv_transpose2d(x[0], blobs[0], _bias(blobs), layer.stride, layer.pad, 0, layer.group, layer.dilation)]
 
 
 def _bias(blobs: Sequence[Tensor]) -> Tensor | None:

@@ -76,9 +76,7 @@ def test_samples_are_classified_as_real_caffe_classifies_them(shared, weights, t
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize(
-    ("view", "top1", "top5"), [("center", 0.2700, 0.0667), ("full", 0.2800, None)]
-)
+@pytest.mark.parametrize(("view", "top1", "top5"), [("center", 0.2700, 0.0667), ("full", 0.2800, None)])
 def test_errors_on_the_mini_set(shared, weights, view, top1, top5):
     import pycam
 
@@ -88,8 +86,9 @@ def test_errors_on_the_mini_set(shared, weights, view, top1, top5):
     with pycam.load(MODEL, weights=weights, view=view) as cam:
         pictures = [mini / "ILSVRC2012_img_val" / name for name in truth]
         ranks = [
-            [item.index for item in prediction.top].index(int(label)) if int(label) in
-            [item.index for item in prediction.top] else 5
+            [item.index for item in prediction.top].index(int(label))
+            if int(label) in [item.index for item in prediction.top]
+            else 5
             for label, (_, prediction) in zip(truth.values(), cam.stream(pictures, batch=4), strict=True)
         ]
     assert np.mean([rank > 0 for rank in ranks]) == pytest.approx(top1, abs=1 / 300 + 1e-4)
@@ -102,7 +101,23 @@ def test_chosen_classes_by_every_name(shared, weights, tmp_path, capsys):
     picture = shared / "data/samples/n02115913_dhole.JPEG"
     for name in ("n02119022", "277", "red fox"):
         out = tmp_path / name
-        assert main(["heatmap", str(picture), "-m", MODEL, "--weights", str(weights), "--class", name, "--out", str(out)]) == 0
+        assert (
+            main(
+                [
+                    "heatmap",
+                    str(picture),
+                    "-m",
+                    MODEL,
+                    "--weights",
+                    str(weights),
+                    "--class",
+                    name,
+                    "--out",
+                    str(out),
+                ]
+            )
+            == 0
+        )
         found = json.loads((out / picture.stem / f"{picture.stem}.json").read_text())
         assert [item["index"] for item in found["top"]] == [277]
 
@@ -126,7 +141,21 @@ def test_a_net_of_ones_own(weights, net_text, picture, tmp_path, capsys):
     """Without a card, the class maps are found from the graph and said."""
     net = tmp_path / "mine.prototxt"
     net.write_text(net_text)
-    assert main(["heatmap", str(picture), "--prototxt", str(net), "--weights", str(weights), "--out", str(tmp_path)]) == 0
+    assert (
+        main(
+            [
+                "heatmap",
+                str(picture),
+                "--prototxt",
+                str(net),
+                "--weights",
+                str(weights),
+                "--out",
+                str(tmp_path),
+            ]
+        )
+        == 0
+    )
     assert "feature blob 'conv10', a channel a class, scores 'prob'" in capsys.readouterr().err
 
 
@@ -207,7 +236,9 @@ def test_weights_cut_anywhere(weights, picture, tmp_path, capsys):
     rng = np.random.default_rng(0)
     for length in [0, 1, 2, 10, *rng.integers(10, len(data), 10), len(data) - 1]:
         cut.write_bytes(data[:length])
-        assert "cut.caffemodel" in fails(capsys, "heatmap", picture, "-m", MODEL, "--weights", cut, "--out", tmp_path / "out")
+        assert "cut.caffemodel" in fails(
+            capsys, "heatmap", picture, "-m", MODEL, "--weights", cut, "--out", tmp_path / "out"
+        )
     assert not (tmp_path / "out").exists()
 
 
@@ -242,7 +273,10 @@ def test_equal_stems_get_folders_of_their_own(weights, picture, tmp_path):
     out = tmp_path / "out"
     arguments = ["-m", MODEL, "--weights", str(weights), "--out", str(out), "--top", "1", "-q"]
     assert main(["heatmap", str(picture), str(other / "made.png"), *arguments]) == 0
-    assert sorted(str(path.relative_to(out)) for path in out.glob("*/*.json")) == ["made-2/made.json", "made/made.json"]
+    assert sorted(str(path.relative_to(out)) for path in out.glob("*/*.json")) == [
+        "made-2/made.json",
+        "made/made.json",
+    ]
 
 
 def test_folders_never_collide():
@@ -253,7 +287,15 @@ def test_folders_never_collide():
 
 
 def test_the_command_prints_one_line_and_no_traceback(tmp_path):
-    command = [sys.executable, "-m", "pycam", "heatmap", str(tmp_path / "no.jpg"), "--model", "nothing-like-it"]
+    command = [
+        sys.executable,
+        "-m",
+        "pycam",
+        "heatmap",
+        str(tmp_path / "no.jpg"),
+        "--model",
+        "nothing-like-it",
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 5
     assert len(done.stderr.splitlines()) == 1

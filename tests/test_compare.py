@@ -46,8 +46,16 @@ def files(tmp_path) -> tuple[Path, Path]:
 
 
 def test_figures_of_a_row(net):
-    a = {"conv": np.array([3.0, 4.0], np.float32), "prob": np.zeros(2, np.float32), "pool": np.ones(3, np.float32)}
-    b = {"conv": np.array([3.0, 5.0], np.float32), "prob": np.zeros(2, np.float32), "pool": np.ones(2, np.float32)}
+    a = {
+        "conv": np.array([3.0, 4.0], np.float32),
+        "prob": np.zeros(2, np.float32),
+        "pool": np.ones(3, np.float32),
+    }
+    b = {
+        "conv": np.array([3.0, 5.0], np.float32),
+        "prob": np.zeros(2, np.float32),
+        "pool": np.ones(2, np.float32),
+    }
     conv, pool, prob = compare.compare(net, a, b)
     assert (conv.layer, conv.blob) == ("relu", "conv")
     assert conv.max_abs == 1
@@ -131,7 +139,12 @@ def test_certificate_of_agreeing_engines(files, require):
     certificate = certify("made", read_net(*files), published="", names=("onnxruntime", "torch"))
     assert certificate.verdict == "engines agree, real Caffe was not asked"
     (check,) = certificate.engines
-    assert (check.engine, check.reference, check.blobs, check.first_departure) == ("torch", "onnxruntime", 5, None)
+    assert (check.engine, check.reference, check.blobs, check.first_departure) == (
+        "torch",
+        "onnxruntime",
+        5,
+        None,
+    )
     assert 0 <= check.max_rel < 2e-5
 
 

@@ -174,7 +174,7 @@ def test_load_refuses_what_does_not_fit(files, tmp_path):
         load(prototxt=net, weights=weights, mean="1,b,3")
     flat = tmp_path / "flat.prototxt"
     flat.write_text(NET.replace("global_pooling: true", "kernel_size: 3 stride: 2"))
-    with pytest.raises(NetError, match="no global average pooling|no weights|has weights"):
+    with pytest.raises(NetError, match=r"no global average pooling|no weights|has weights"):
         load(prototxt=flat, weights=weights)
     wide = tmp_path / "wide.prototxt"
     wide.write_text(NET.replace("dim: 3 dim: 32 dim: 32", "dim: 3 dim: 32 dim: 64"))

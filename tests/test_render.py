@@ -55,7 +55,9 @@ def test_py_demo_overlay_by_its_definition():
     scaled = (map_ - map_.min()) / (map_.max() - map_.min())
     colours = py_map2jpg(scaled, None, "jet").astype(float)
     stretched = [(a - a.min()) / (a.max() - a.min()) for a in (picture.astype(float), colours)]
-    np.testing.assert_allclose(render.overlay_py_demo(picture, map_), 0.2 * stretched[0] + 0.7 * stretched[1], atol=1e-9)
+    np.testing.assert_allclose(
+        render.overlay_py_demo(picture, map_), 0.2 * stretched[0] + 0.7 * stretched[1], atol=1e-9
+    )
 
 
 def test_matlab_overlay_of_extremes():

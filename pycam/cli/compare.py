@@ -40,7 +40,8 @@ def compare_command(
     prototxt: options.Prototxt = None,
     weights: options.Weights = None,
     picture: Annotated[
-        Path | None, typer.Option(help="Run this picture (view center, or full if the input is too large), not noise.")
+        Path | None,
+        typer.Option(help="Run this picture (view center, or full if the input is too large), not noise."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
     save: Annotated[Path | None, typer.Option(help="Write the blobs of A, input included, to this .npz file.")] = None,
@@ -55,7 +56,9 @@ def compare_command(
     Exit code 0 when all lie within the tolerance, 9 when one departs.
     """
     if b is None and save is None:
-        raise UsageError("nothing to compare with: name a second engine or file, or --save FILE to keep the first's blobs")
+        raise UsageError(
+            "nothing to compare with: name a second engine or file, or --save FILE to keep the first's blobs"
+        )
     net = model_net(zoo.card(model) if model else None, prototxt, weights)
     files = {side: load_blobs(side) for side in (a, b) if side is not None and side.endswith(".npz")}
     inputs = _inputs(net, model, picture, seed, files)
@@ -76,7 +79,10 @@ def compare_command(
     departures = [row for row in rows if row.departs(tolerance)]
     if as_json:
         finite = [
-            {key: value if not isinstance(value, float) or math.isfinite(value) else None for key, value in asdict(row).items()}
+            {
+                key: value if not isinstance(value, float) or math.isfinite(value) else None
+                for key, value in asdict(row).items()
+            }
             for row in rows
         ]
         print(json.dumps(finite, indent=2))
@@ -91,7 +97,8 @@ def verify(
     prototxt: options.Prototxt = None,
     weights: options.Weights = None,
     engines: Annotated[
-        list[str] | None, typer.Option("--engine", help=f"Engines to ask; all if not given: {', '.join(ENGINES)}.")
+        list[str] | None,
+        typer.Option("--engine", help=f"Engines to ask; all if not given: {', '.join(ENGINES)}."),
     ] = None,
     tolerance: Tolerance = TOLERANCE,
     out: Annotated[
@@ -127,7 +134,11 @@ def verify(
 
 
 def _inputs(
-    net: Net, model: str | None, picture: Path | None, seed: int, files: dict[str, dict[str, NDArray[np.float32]]]
+    net: Net,
+    model: str | None,
+    picture: Path | None,
+    seed: int,
+    files: dict[str, dict[str, NDArray[np.float32]]],
 ) -> dict[str, NDArray[np.float32]]:
     """Take the input from a file of blobs when there is one, else from the picture, else noise."""
     for path, blobs in files.items():
@@ -165,4 +176,6 @@ def _print_rows(rows: list[Row], a: str, b: str, tolerance: float) -> None:
         worst = max(rows, key=lambda row: row.max_rel)
         print(f"{len(rows)} blobs agree within {tolerance:g}; furthest apart at {worst.layer}: {worst.max_rel:.2e}")
     else:
-        print(f"departs first at layer {first.layer} (blob {first.blob}): {first.max_rel:.2e}, {tolerance:g} is allowed")
+        print(
+            f"departs first at layer {first.layer} (blob {first.blob}): {first.max_rel:.2e}, {tolerance:g} is allowed"
+        )

@@ -28,7 +28,9 @@ def demo(
     with load(MODEL) as cam:
         for name in PHOTOGRAPHS:
             prediction = cam(getattr(data, name)()[..., ::-1].copy())
-            print(f"{name}: " + ", ".join(f"{item.words.split(',')[0]} {item.score:.2f}" for item in prediction.top[:3]))
+            print(
+                f"{name}: " + ", ".join(f"{item.words.split(',')[0]} {item.score:.2f}" for item in prediction.top[:3])
+            )
             written += prediction.save(out / name)
     print(f"{len(written)} files; look at")
     for path in written:

@@ -76,7 +76,11 @@ def heatmap(
     if as_json:
         print(json.dumps([prediction.as_dict(boxes=boxes) for prediction in done], indent=2, ensure_ascii=False))
     if done or not failures:
-        console.print(f"wrote the heat maps of {_count(len(pictures) - len(failures))} to {out}{os.sep}", highlight=False, soft_wrap=True)
+        console.print(
+            f"wrote the heat maps of {_count(len(pictures) - len(failures))} to {out}{os.sep}",
+            highlight=False,
+            soft_wrap=True,
+        )
     if len(failures) == 1 == len(pictures):
         raise failures[0]
     if failures:
@@ -133,7 +137,12 @@ def _tell(prediction: Prediction, console: Console) -> None:
     for item in prediction.top:
         where = f"  box {item.box}" if "box" in item.__dict__ and item.box else ""
         words = f"{item.wnid} {item.words}".strip()
-        console.print(f"  {item.score:.4f}  {item.index:4d}  {words}{where}", markup=False, highlight=False, soft_wrap=True)
+        console.print(
+            f"  {item.score:.4f}  {item.index:4d}  {words}{where}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def _count(number: int) -> str:

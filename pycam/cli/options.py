@@ -31,9 +31,7 @@ DEFAULT = DEFAULT_ENGINE
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, or what else the engine knows.")]
 Threads = Annotated[int | None, typer.Option(help="Threads of the engine; all cores if not given.")]
 Precision = Annotated[str | None, typer.Option(help="fp32, or bf16 where the engine has it.")]
-ProtocolName = Annotated[
-    str, typer.Option("--protocol", help=f"Row of the protocol table: {', '.join(PROTOCOLS)}.")
-]
+ProtocolName = Annotated[str, typer.Option("--protocol", help=f"Row of the protocol table: {', '.join(PROTOCOLS)}.")]
 View = Annotated[
     str | None,
     typer.Option(help=f"What the net sees, in place of the protocol's: {', '.join(CHOICES['view'])}."),

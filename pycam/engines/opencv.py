@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pycam import layers as L  # noqa: N812
+from pycam import layers as L
 from pycam.engines.base import Engine
 from pycam.errors import EngineError
 from pycam.formats import caffemodel, prototxt
@@ -77,7 +77,8 @@ def _load(net: Net) -> cv2.dnn.Net:
         prototxt.write(net.message, text)
         caffemodel.write(weights, net.message, net.params)
         try:
-            return cv2.dnn.readNetFromCaffe(str(text), str(weights))
+            net_read: cv2.dnn.Net = cv2.dnn.readNetFromCaffe(str(text), str(weights))  # type: ignore[attr-defined,unused-ignore]
+            return net_read
         except cv2.error as error:
             raise EngineError(f"OpenCV cannot load the net: {error.err}") from None
 
