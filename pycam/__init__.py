@@ -30,17 +30,27 @@ _HOME = {
 __all__ = sorted(_HOME)
 
 if TYPE_CHECKING:
-    from pycam.boxes import paper_box as paper_box, released_boxes as released_boxes
+    from pycam.boxes import paper_box as paper_box
+    from pycam.boxes import released_boxes as released_boxes
     from pycam.cam import (
         class_activation_maps as class_activation_maps,
+    )
+    from pycam.cam import (
         merge_ten_crop as merge_ten_crop,
+    )
+    from pycam.cam import (
         py_map2jpg as py_map2jpg,
+    )
+    from pycam.cam import (
         py_returnCAMmap as py_returnCAMmap,
     )
     from pycam.errors import PycamError as PycamError
     from pycam.matlab_resize import imresize as imresize
-    from pycam.net import Net as Net, read_net as read_net
-    from pycam.predict import Cam as Cam, Prediction as Prediction, load as load
+    from pycam.net import Net as Net
+    from pycam.net import read_net as read_net
+    from pycam.predict import Cam as Cam
+    from pycam.predict import Prediction as Prediction
+    from pycam.predict import load as load
 
 
 def __getattr__(name: str) -> Any:
