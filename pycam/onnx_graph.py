@@ -1,14 +1,13 @@
-"""A `Net` spelled as an ONNX graph: what ONNX Runtime and OpenVINO run, and what `pycam net export` writes.
+"""`Net` → ONNX: what ONNX Runtime and OpenVINO run, and what `pycam net export` writes.
 
-Values keep their names, so an output is asked for by its blob's name. Axis 0 is open: any batch runs.
-What Caffe leaves implicit was resolved in `pycam.layers`; here a layer is only spelled, in operators that both
-runtimes compute exactly and fast.
+Values keep their names, so an output is asked for by its blob's name. Axis 0 is open: any batch runs. What a
+layer means is settled in `pycam.layers`; here it is only spelled, in operators that both runtimes compute exactly
+and fast. A new layer is a function and a line in `_SPELLINGS`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import singledispatch
+from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any
 
@@ -17,12 +16,12 @@ import onnx
 from numpy.typing import ArrayLike
 from onnx import TensorProto, helper, numpy_helper
 
-from pycam import layers
+from pycam import layers as L
 from pycam.errors import UnsupportedLayerError
-from pycam.layers import Layer, Shape
-from pycam.net import Net, Params
+from pycam.layers import Shape
+from pycam.net import CamHead, Net, Params
 
-# The oldest ones that have what is spelled here, so that old runtimes read the files as well.
+# The oldest ones that have all the operators below, so that old runtimes read the files as well.
 OPSET = 13
 IR_VERSION = 8
 
@@ -37,44 +36,106 @@ def onnx_model(net: Net, outputs: Sequence[str]) -> onnx.ModelProto:
     net
         With parameters.
     outputs
-        Names of values, other than the net's inputs.
+        Names of values.
 
     Returns
     -------
     onnx.ModelProto
-        It reads those of the net's inputs that `outputs` depend on and gives `outputs`, all float32 with an
-        open axis 0. Pictures are N×C×H×W, BGR, mean subtracted.
+        It reads those of the net's inputs that `outputs` depend on and gives `outputs`, all float32 with axis 0
+        open. Pictures are N×C×H×W, BGR, mean subtracted.
 
     Raises
     ------
     UnsupportedLayerError
-        ONNX cannot say what a layer computes.
+        There is no ONNX spelling for a layer, which is named.
     """
     graph = _Graph(net.params)
-    _spell_net(net, outputs, graph)
+    _spell(net, outputs, graph)
     for output in outputs:
-        graph.outputs.append(_value_info(output, net.value_shapes[output]))
+        graph.add_output(output, net.value_shapes[output])
     return graph.model(net.name)
 
 
-def _spell_net(net: Net, wanted: Sequence[str], graph: _Graph) -> None:
+def onnx_cam_model(net: Net, head: CamHead, top: int = 5) -> onnx.ModelProto:
+    """Spell a net together with its class activation maps, to be run without pycam.
+
+    Parameters
+    ----------
+    net
+        With parameters.
+    head
+        Where its maps come from.
+    top
+        How many classes get a map; all of them if there are fewer.
+
+    Returns
+    -------
+    onnx.ModelProto
+        For N pictures, N×C×H×W, BGR, mean subtracted, it gives, in this order,
+
+        `scores`
+            (N, T) float32, a score a class.
+        `classes`
+            (N, top) int64, the classes of the highest scores, highest first.
+        `maps`
+            (N, top, h, w) float32, their maps at the features' size, neither rectified nor scaled.
+
+        An underscore is added to a name that a blob of the net has.
+
+    Raises
+    ------
+    UnsupportedLayerError
+        There is no ONNX spelling for a layer, which is named.
+    """
+    graph = _Graph(net.params)
+    _spell(net, [head.score_blob, head.feature_blob], graph)
+    scores, classes, maps = (_unused(name, net) for name in ("scores", "classes", "maps"))
+    class_count = int(np.prod(net.value_shapes[head.score_blob][1:]))
+    top = min(top, class_count)
+    _, channels, height, width = net.value_shapes[head.feature_blob]
+
+    graph.add("Flatten", [head.score_blob], scores)
+    graph.add_many("TopK", [scores, graph.constant([top])], [graph.unused("TopK"), classes])
+    if head.class_layer is None:
+        # (N, T, h, w) at (N, top, 1)
+        chosen = graph.add("Unsqueeze", [classes, graph.constant([2])])
+        graph.add("GatherND", [head.feature_blob, chosen], maps, batch_dims=1)
+    else:
+        weights = graph.constant(net.class_weights(head.class_layer))
+        chosen = graph.add("Gather", [weights, classes])  # (N, top, K)
+        columns = graph.add("Reshape", [head.feature_blob, graph.constant([0, channels, height * width])])
+        rows = graph.add("MatMul", [chosen, columns])  # (N, top, h·w)
+        graph.add("Reshape", [rows, graph.constant([0, top, height, width])], maps)
+
+    graph.add_output(scores, (1, class_count))
+    graph.add_output(classes, (1, top), TensorProto.INT64)
+    graph.add_output(maps, (1, top, height, width))
+    return graph.model(net.name)
+
+
+def _unused(name: str, net: Net) -> str:
+    while name in net.value_shapes:
+        name += "_"
+    return name
+
+
+def _spell(net: Net, wanted: Sequence[str], graph: _Graph) -> None:
+    """Write down the layers that some values need, and the inputs."""
     needed = set(wanted)
-    path: list[Layer] = []
+    path: list[L.Layer] = []
     for layer in reversed(net.layers):
         if needed.intersection(layer.outputs):
             needed.update(layer.inputs)
             path.append(layer)
     for layer in reversed(path):
-        if isinstance(layer, layers.Input):
+        if isinstance(layer, L.Input):
             for value, shape in zip(layer.outputs, layer.output_shapes, strict=True):
                 if value in needed:
-                    graph.inputs.append(_value_info(value, shape))
+                    graph.add_input(value, shape)
+        elif type(layer) in _SPELLINGS:
+            _SPELLINGS[type(layer)](layer, graph)
         else:
-            _spell(layer, graph)
-
-
-def _value_info(name: str, shape: Shape, kind: int = TensorProto.FLOAT) -> Any:
-    return helper.make_tensor_value_info(name, kind, [BATCH, *shape[1:]])
+            raise UnsupportedLayerError(f"layer {layer.name!r}: there is no ONNX spelling for the type {layer.type!r}")
 
 
 class _Graph:
@@ -82,44 +143,49 @@ class _Graph:
 
     def __init__(self, params: Params) -> None:
         self.params = params
-        self.inputs: list[Any] = []
-        self.outputs: list[Any] = []
+        self._inputs: list[Any] = []
+        self._outputs: list[Any] = []
         self._nodes: list[Any] = []
         self._constants: list[Any] = []
         self._numbers = count()
 
+    def add_input(self, name: str, shape: Shape) -> None:
+        self._inputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [BATCH, *shape[1:]]))
+
+    def add_output(self, name: str, shape: Shape, kind: int = TensorProto.FLOAT) -> None:
+        self._outputs.append(helper.make_tensor_value_info(name, kind, [BATCH, *shape[1:]]))
+
     def add(self, operator: str, inputs: Sequence[str], output: str | None = None, **attributes: Any) -> str:
         """Append a node and give the name of its one output."""
-        return self.add_many(operator, inputs, [output or self._fresh(operator)], **attributes)[0]
+        output = output or self.unused(operator)
+        self.add_many(operator, inputs, [output], **attributes)
+        return output
 
-    def add_many(
-        self, operator: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any
-    ) -> Sequence[str]:
-        """Append a node with several outputs and give their names."""
-        self._nodes.append(
-            helper.make_node(operator, inputs, outputs, name=f"{operator}/{outputs[0]}", **attributes)
-        )
-        return outputs
+    def add_many(self, operator: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any) -> None:
+        """Append a node with several outputs."""
+        self._nodes.append(helper.make_node(operator, inputs, outputs, f"{operator}/{outputs[0]}", **attributes))
 
     def constant(self, values: ArrayLike, name: str | None = None) -> str:
-        """Add a constant, in single precision unless it holds integers, and give its name."""
+        """Add a constant, integers as they are, others in single precision, and give its name."""
         array = np.asarray(values)
-        if array.dtype.kind == "f":
+        if array.dtype.kind != "i":
             array = array.astype(np.float32, copy=False)
-        name = name or self._fresh("constant")
+        name = name or self.unused("constant")
         self._constants.append(numpy_helper.from_array(array, name))
         return name
 
-    def learned(self, layer: Layer, *roles: str) -> list[str]:
-        """Add a layer's parameters under the names of their roles."""
+    def learned(self, layer: L.Layer, *roles: str) -> list[str]:
+        """Add a layer's parameters, as many as it has, under the names of their roles."""
         arrays = self.params[layer.name]
-        return [
-            self.constant(array, f"{layer.name}.{role}") for array, role in zip(arrays, roles, strict=False)
-        ]
+        return [self.constant(array, f"{layer.name}.{role}") for array, role in zip(arrays, roles, strict=False)]
+
+    def unused(self, role: str) -> str:
+        """Give a name that nothing has."""
+        return f"{role}#{next(self._numbers)}"
 
     def model(self, name: str) -> onnx.ModelProto:
         """Close the graph."""
-        graph = helper.make_graph(self._nodes, name or "net", self.inputs, self.outputs, self._constants)
+        graph = helper.make_graph(self._nodes, name or "net", self._inputs, self._outputs, self._constants)
         return helper.make_model(
             graph,
             opset_imports=[helper.make_opsetid("", OPSET)],
@@ -127,43 +193,34 @@ class _Graph:
             producer_name="pycam",
         )
 
-    def _fresh(self, role: str) -> str:
-        return f"{role}#{next(self._numbers)}"
+
+Spelling = Callable[[Any, _Graph], object]
 
 
-@singledispatch
-def _spell(layer: Layer, graph: _Graph) -> None:
-    raise UnsupportedLayerError(f"layer {layer.name!r}: ONNX has no words for the type {layer.type!r}")
+def _operator(name: str) -> Spelling:
+    """Spell a layer as an operator without attributes."""
+    return lambda layer, graph: graph.add(name, layer.inputs, *layer.outputs)
 
 
-@_spell.register
-def _convolution(layer: layers.Convolution, graph: _Graph) -> None:
-    _filter("Conv", layer, graph)
+def _filter(operator: str) -> Spelling:
+    def spell(layer: L.Convolution | L.Deconvolution, graph: _Graph) -> None:
+        graph.add(
+            operator,
+            [*layer.inputs, *graph.learned(layer, "weight", "bias")],
+            *layer.outputs,
+            kernel_shape=layer.kernel,
+            strides=layer.stride,
+            pads=layer.pad * 2,
+            dilations=layer.dilation,
+            group=layer.group,
+        )
+
+    return spell
 
 
-@_spell.register
-def _deconvolution(layer: layers.Deconvolution, graph: _Graph) -> None:
-    _filter("ConvTranspose", layer, graph)
-
-
-def _filter(operator: str, layer: layers.Convolution | layers.Deconvolution, graph: _Graph) -> None:
-    graph.add(
-        operator,
-        [*layer.inputs, *graph.learned(layer, "weight", "bias")],
-        *layer.outputs,
-        kernel_shape=layer.kernel,
-        strides=layer.stride,
-        pads=layer.pad * 2,
-        dilations=layer.dilation,
-        group=layer.group,
-    )
-
-
-@_spell.register
-def _pooling(layer: layers.Pooling, graph: _Graph) -> None:
+def _pooling(layer: L.Pooling, graph: _Graph) -> None:
     if layer.is_global:
-        operator = {"MAX": "GlobalMaxPool", "AVE": "GlobalAveragePool"}[layer.method]
-        graph.add(operator, layer.inputs, *layer.outputs)
+        graph.add({"MAX": "GlobalMaxPool", "AVE": "GlobalAveragePool"}[layer.method], layer.inputs, *layer.outputs)
         return
     # Explicit pads: runtimes disagree, with Caffe and with each other, on the last window of ceil_mode.
     window: dict[str, Any] = {
@@ -174,8 +231,7 @@ def _pooling(layer: layers.Pooling, graph: _Graph) -> None:
     if layer.method == "MAX":
         graph.add("MaxPool", layer.inputs, *layer.outputs, **window)
         return
-    area = layer.kernel[0] * layer.kernel[1]
-    correction = area / np.outer(*layer.covers)
+    correction = np.prod(layer.kernel) / np.outer(*layer.covers)
     if np.all(correction == 1):
         graph.add("AveragePool", layer.inputs, *layer.outputs, count_include_pad=1, **window)
     else:
@@ -183,170 +239,160 @@ def _pooling(layer: layers.Pooling, graph: _Graph) -> None:
         graph.add("Mul", [means, graph.constant(correction)], *layer.outputs)
 
 
-@_spell.register
-def _lrn(layer: layers.LRN, graph: _Graph) -> None:
-    (x,) = layer.inputs
-    squares = graph.add("Mul", [x, x])
+def _lrn(layer: L.LRN, graph: _Graph) -> None:
+    squares = graph.add("Mul", layer.inputs * 2)
+    near = layer.local_size // 2
     if layer.within_channel:
-        size = (layer.local_size,) * 2
-        pads = (layer.local_size // 2,) * 4
-        means = graph.add("AveragePool", [squares], kernel_shape=size, pads=pads, count_include_pad=1)
-        base = graph.add("Add", [graph.add("Mul", [means, graph.constant(layer.alpha)]), graph.constant(1.0)])
+        window: dict[str, Any] = {"kernel_shape": (layer.local_size,) * 2, "pads": (near,) * 4}
+        means = graph.add("AveragePool", [squares], count_include_pad=1, **window)
+        scaled = graph.add("Mul", [means, graph.constant(layer.alpha)])
+        base = graph.add("Add", [scaled, graph.constant(1.0)])
     else:
-        # The sum over neighbouring channels is a 1×1 convolution: several times faster than the LRN operator
-        # and than an average over channels.
-        channels = layer.input_shapes[0][1]
-        i = np.arange(channels)
-        near = np.abs(i[:, None] - i) <= layer.local_size // 2
-        band = near[:, :, None, None] * (layer.alpha / layer.local_size)
-        base = graph.add("Conv", [squares, graph.constant(band), graph.constant(np.full(channels, layer.k))])
+        # The sum over neighbouring channels is a 1×1 convolution: faster than ONNX Runtime's own LRN.
+        channels = np.arange(layer.input_shapes[0][1])
+        band = np.abs(channels[:, None] - channels) <= near
+        kernel = band[:, :, None, None] * (layer.alpha / layer.local_size)
+        base = graph.add("Conv", [squares, graph.constant(kernel), graph.constant(np.full(len(channels), layer.k))])
     if layer.beta == 0.75:
+        # Two square roots are cheaper than a power.
         root = graph.add("Sqrt", [base])
         power = graph.add("Mul", [root, graph.add("Sqrt", [root])])
     else:
         power = graph.add("Pow", [base, graph.constant(layer.beta)])
-    graph.add("Div", [x, power], *layer.outputs)
+    graph.add("Div", [*layer.inputs, power], *layer.outputs)
 
 
-@_spell.register
-def _inner_product(layer: layers.InnerProduct, graph: _Graph) -> None:
+def _inner_product(layer: L.InnerProduct, graph: _Graph) -> None:
     rows = graph.add("Flatten", layer.inputs, axis=layer.axis)
-    inputs = [rows, *graph.learned(layer, "weight", "bias")]
+    factors = [rows, *graph.learned(layer, "weight", "bias")]
     if layer.axis == 1:
-        graph.add("Gemm", inputs, *layer.outputs, transB=int(not layer.transpose))
-        return
-    products = graph.add("Gemm", inputs, transB=int(not layer.transpose))
-    graph.add("Reshape", [products, graph.constant([-1, *layer.output_shapes[0][1:]])], *layer.outputs)
+        graph.add("Gemm", factors, *layer.outputs, transB=int(not layer.transpose))
+    else:
+        products = graph.add("Gemm", factors, transB=int(not layer.transpose))
+        graph.add("Reshape", [products, graph.constant([-1, *layer.output_shapes[0][1:]])], *layer.outputs)
 
 
-@_spell.register
-def _relu(layer: layers.ReLU, graph: _Graph) -> None:
+def _relu(layer: L.ReLU, graph: _Graph) -> None:
     if layer.negative_slope == 0:
         graph.add("Relu", layer.inputs, *layer.outputs)
     else:
         graph.add("LeakyRelu", layer.inputs, *layer.outputs, alpha=layer.negative_slope)
 
 
-@_spell.register
-def _prelu(layer: layers.PReLU, graph: _Graph) -> None:
-    slopes = graph.params[layer.name][0]
+def _prelu(layer: L.PReLU, graph: _Graph) -> None:
+    (slopes,) = graph.params[layer.name]
     # ONNX aligns shapes at the last axis, Caffe's slopes lie along axis 1.
-    shape = (*slopes.shape, *(1 for _ in layer.input_shapes[0][2:]))
-    graph.add(
-        "PRelu", [*layer.inputs, graph.constant(slopes.reshape(shape), f"{layer.name}.slope")], *layer.outputs
-    )
+    slopes = slopes.reshape(*slopes.shape, *(1 for _ in layer.input_shapes[0][2:]))
+    graph.add("PRelu", [*layer.inputs, graph.constant(slopes, f"{layer.name}.slope")], *layer.outputs)
 
 
-@_spell.register
-def _elu(layer: layers.ELU, graph: _Graph) -> None:
+def _elu(layer: L.ELU, graph: _Graph) -> None:
     graph.add("Elu", layer.inputs, *layer.outputs, alpha=layer.alpha)
 
 
-@_spell.register
-def _sigmoid(layer: layers.Sigmoid, graph: _Graph) -> None:
-    graph.add("Sigmoid", layer.inputs, *layer.outputs)
-
-
-@_spell.register
-def _tanh(layer: layers.TanH, graph: _Graph) -> None:
-    graph.add("Tanh", layer.inputs, *layer.outputs)
-
-
-@_spell.register
-def _abs_val(layer: layers.AbsVal, graph: _Graph) -> None:
-    graph.add("Abs", layer.inputs, *layer.outputs)
-
-
-@_spell.register
-def _power(layer: layers.Power, graph: _Graph) -> None:
+def _power(layer: L.Power, graph: _Graph) -> None:
     scaled = graph.add("Mul", [*layer.inputs, graph.constant(layer.scale)])
-    shifted = [scaled, graph.constant(layer.shift)]
+    terms = [scaled, graph.constant(layer.shift)]
     if layer.power == 1:
-        graph.add("Add", shifted, *layer.outputs)
+        graph.add("Add", terms, *layer.outputs)
     else:
-        graph.add("Pow", [graph.add("Add", shifted), graph.constant(layer.power)], *layer.outputs)
+        graph.add("Pow", [graph.add("Add", terms), graph.constant(layer.power)], *layer.outputs)
 
 
-@_spell.register
-def _softmax(layer: layers.Softmax, graph: _Graph) -> None:
-    graph.add("Softmax", layer.inputs, *layer.outputs, axis=layer.axis)
+def _along_axis(operator: str) -> Spelling:
+    return lambda layer, graph: graph.add(operator, layer.inputs, *layer.outputs, axis=layer.axis)
 
 
-@_spell.register(layers.Dropout)
-@_spell.register(layers.Split)
-def _copies(layer: Layer, graph: _Graph) -> None:
+def _same(layer: L.Dropout | L.Split, graph: _Graph) -> None:
     for output in layer.outputs:
         graph.add("Identity", layer.inputs, output)
 
 
-@_spell.register
-def _concat(layer: layers.Concat, graph: _Graph) -> None:
-    graph.add("Concat", layer.inputs, *layer.outputs, axis=layer.axis)
-
-
-@_spell.register
-def _slice(layer: layers.Slice, graph: _Graph) -> None:
+def _slice(layer: L.Slice, graph: _Graph) -> None:
     sizes = graph.constant([shape[layer.axis] for shape in layer.output_shapes])
     graph.add_many("Split", [*layer.inputs, sizes], layer.outputs, axis=layer.axis)
 
 
-@_spell.register
-def _eltwise(layer: layers.Eltwise, graph: _Graph) -> None:
-    if layer.operation == "MAX":
-        graph.add("Max", layer.inputs, *layer.outputs)
-        return
-    operator = {"SUM": "Add", "PROD": "Mul"}[layer.operation]
+def _eltwise(layer: L.Eltwise, graph: _Graph) -> None:
     terms = [
-        value if factor == 1 else graph.add("Mul", [value, graph.constant(factor)])
-        for value, factor in zip(layer.inputs, layer.coefficients, strict=True)
+        value if coefficient == 1 else graph.add("Mul", [value, graph.constant(coefficient)])
+        for value, coefficient in zip(layer.inputs, layer.coefficients, strict=True)
     ]
-    total = terms[0]
-    for term in terms[1:-1]:
-        total = graph.add(operator, [total, term])
-    graph.add(operator, [total, terms[-1]], *layer.outputs)
+    if layer.operation == "PROD":
+        product = terms[0]
+        for term in terms[1:-1]:
+            product = graph.add("Mul", [product, term])
+        graph.add("Mul", [product, terms[-1]], *layer.outputs)
+    else:
+        graph.add({"SUM": "Sum", "MAX": "Max"}[layer.operation], terms, *layer.outputs)
 
 
-@_spell.register
-def _batch_norm(layer: layers.BatchNorm, graph: _Graph) -> None:
+def _batch_norm(layer: L.BatchNorm, graph: _Graph) -> None:
     mean, variance, factor = graph.params[layer.name]
-    unit = 1 / factor[0] if factor[0] else np.float32(0)
-    statistics = (np.ones_like(mean), np.zeros_like(mean), mean * unit, variance * unit)
-    constants = [
-        graph.constant(values, f"{layer.name}.{role}")
-        for values, role in zip(statistics, ("scale", "bias", "mean", "variance"), strict=True)
-    ]
+    share = 1 / factor[0] if factor[0] else 0
+    statistics = {
+        "scale": np.ones_like(mean),
+        "bias": np.zeros_like(mean),
+        "mean": mean * share,
+        "variance": variance * share,
+    }
+    constants = [graph.constant(values, f"{layer.name}.{role}") for role, values in statistics.items()]
     graph.add("BatchNormalization", [*layer.inputs, *constants], *layer.outputs, epsilon=layer.eps)
 
 
-@_spell.register
-def _scale(layer: layers.Scale, graph: _Graph) -> None:
-    after = len(layer.input_shapes[0]) - layer.axis - len(layer.factor_shape)
-    # ONNX aligns shapes at the last axis, Caffe's factors start at `axis`.
-    shape = (*layer.factor_shape, *(1 for _ in range(after)))
-    learned = [array.reshape(shape) for array in graph.params.get(layer.name, ())]
+def _scale(layer: L.Scale, graph: _Graph) -> None:
     x, *rest = layer.inputs
-    if rest:
-        axes = graph.constant(range(len(layer.factor_shape), len(shape)))
-        factors = graph.add("Unsqueeze", [*rest, axes])
+    # ONNX aligns shapes at the last axis, Caffe's factors start at `axis`.
+    behind = (1,) * (len(layer.input_shapes[0]) - layer.axis - len(layer.factor_shape))
+    learned = [array.reshape(*array.shape, *behind) for array in graph.params.get(layer.name, ())]
+    if not rest:
+        factors = graph.constant(learned[0], f"{layer.name}.scale")
+    elif behind:
+        axes = range(len(layer.factor_shape), len(layer.factor_shape) + len(behind))
+        factors = graph.add("Unsqueeze", [*rest, graph.constant(axes)])
     else:
-        factors = graph.constant(learned.pop(0), f"{layer.name}.scale")
+        (factors,) = rest
     if layer.bias:
         products = graph.add("Mul", [x, factors])
-        graph.add("Add", [products, graph.constant(learned.pop(), f"{layer.name}.bias")], *layer.outputs)
+        graph.add("Add", [products, graph.constant(learned[-1], f"{layer.name}.bias")], *layer.outputs)
     else:
         graph.add("Mul", [x, factors], *layer.outputs)
 
 
-@_spell.register(layers.Flatten)
-@_spell.register(layers.Reshape)
-def _reshape(layer: layers.Flatten | layers.Reshape, graph: _Graph) -> None:
+def _reshape(layer: L.Flatten | L.Reshape, graph: _Graph) -> None:
     graph.add("Reshape", [*layer.inputs, graph.constant(layer.target)], *layer.outputs)
 
 
-@_spell.register
-def _crop(layer: layers.Crop, graph: _Graph) -> None:
+def _crop(layer: L.Crop, graph: _Graph) -> None:
     sizes = layer.output_shapes[0][layer.axis :]
-    starts = list(layer.offsets)
-    ends = [start + size for start, size in zip(starts, sizes, strict=True)]
+    ends = [start + size for start, size in zip(layer.offsets, sizes, strict=True)]
     axes = range(layer.axis, layer.axis + len(sizes))
-    graph.add("Slice", [layer.inputs[0], *map(graph.constant, (starts, ends, axes))], *layer.outputs)
+    bounds = [graph.constant(numbers) for numbers in (layer.offsets, ends, axes)]
+    graph.add("Slice", [layer.inputs[0], *bounds], *layer.outputs)
+
+
+_SPELLINGS: dict[type[L.Layer], Spelling] = {
+    L.Convolution: _filter("Conv"),
+    L.Deconvolution: _filter("ConvTranspose"),
+    L.Pooling: _pooling,
+    L.LRN: _lrn,
+    L.InnerProduct: _inner_product,
+    L.ReLU: _relu,
+    L.PReLU: _prelu,
+    L.ELU: _elu,
+    L.Sigmoid: _operator("Sigmoid"),
+    L.TanH: _operator("Tanh"),
+    L.AbsVal: _operator("Abs"),
+    L.Power: _power,
+    L.Softmax: _along_axis("Softmax"),
+    L.Dropout: _same,
+    L.Split: _same,
+    L.Concat: _along_axis("Concat"),
+    L.Slice: _slice,
+    L.Eltwise: _eltwise,
+    L.BatchNorm: _batch_norm,
+    L.Scale: _scale,
+    L.Flatten: _reshape,
+    L.Reshape: _reshape,
+    L.Crop: _crop,
+}

@@ -1,9 +1,8 @@
-"""ONNX Runtime, the default engine: CPU, and CUDA where its build has it."""
+"""ONNX Runtime, the default engine: on the CPU, and on CUDA where its build has it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
 
 import numpy as np
 import onnxruntime
@@ -14,16 +13,17 @@ from pycam.errors import EngineError
 from pycam.net import Net
 from pycam.onnx_graph import onnx_model
 
-PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
-# Errors come as exceptions; what ONNX Runtime would print besides is no news to a user.
-_SILENT = 4
+# Errors come as exceptions; what ONNX Runtime prints besides is for its own developers.
+_FATAL_ONLY = 4
 
 
 class OnnxRuntimeEngine(Engine):
-    """Runs a net through ONNX Runtime."""
+    """Runs the ONNX translation of a net in ONNX Runtime."""
 
-    name: ClassVar[str] = "onnxruntime"
+    name = "onnxruntime"
+    precisions = ("fp32", "tf32")
 
     def __init__(
         self,
@@ -35,39 +35,50 @@ class OnnxRuntimeEngine(Engine):
         precision: str = "fp32",
     ) -> None:
         self._device = device or "cpu"
+        self._precision = precision
         self._outputs = list(outputs)
-        self._session = onnxruntime.InferenceSession(
-            onnx_model(net, self._outputs).SerializeToString(),
-            _options(threads),
-            providers=[_provider(self._device)],
-        )
+        provider = _provider(self._device, precision)
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = _FATAL_ONLY
+        options.intra_op_num_threads = threads or 0
+        # Threads that spin while they wait take the cores from those that decode and draw.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            self._session = onnxruntime.InferenceSession(
+                onnx_model(net, self._outputs).SerializeToString(), options, providers=[provider]
+            )
+        except Exception as error:  # ONNX Runtime's own have no base class but this one
+            raise EngineError(f"ONNX Runtime cannot load the net: {_line(error)}") from None
+        self._inputs = [value.name for value in self._session.get_inputs()]
 
     def forward(self, inputs: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
-        """Run the net; see `Engine.forward`."""
-        feed = {value.name: np.ascontiguousarray(inputs[value.name]) for value in self._session.get_inputs()}
-        return dict(zip(self._outputs, self._session.run(self._outputs, feed), strict=True))
+        try:
+            values = self._session.run(self._outputs, {name: inputs[name] for name in self._inputs})
+        except Exception as error:  # as above
+            raise EngineError(f"ONNX Runtime failed on {self._device}: {_line(error)}") from None
+        return dict(zip(self._outputs, values, strict=True))
 
     @property
     def description(self) -> str:
-        """Runtime, version, device and precision."""
-        return f"ONNX Runtime {onnxruntime.__version__}, {self._device}, fp32"
+        return f"ONNX Runtime {onnxruntime.__version__}, {self._device}, {self._precision}"
 
 
-def _options(threads: int | None) -> onnxruntime.SessionOptions:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = _SILENT
-    options.intra_op_num_threads = threads or 0
-    return options
-
-
-def _provider(device: str) -> str | tuple[str, dict[str, str]]:
-    if device not in PROVIDERS:
-        raise EngineError(f"engine 'onnxruntime' has no device {device!r}: it has {', '.join(PROVIDERS)}")
-    provider = PROVIDERS[device]
-    available = onnxruntime.get_available_providers()
+def _provider(device: str, precision: str) -> tuple[str, dict[str, str]]:
+    if device not in _PROVIDERS:
+        raise EngineError(f"ONNX Runtime has no device {device!r}: try {' or '.join(_PROVIDERS)}")
+    provider, available = _PROVIDERS[device], onnxruntime.get_available_providers()
     if provider not in available:
         raise EngineError(
-            f"this ONNX Runtime cannot use {device!r} (it has {', '.join(available)}): "
-            "pip uninstall onnxruntime, then pip install onnxruntime-gpu"
+            f"this ONNX Runtime has no {provider} for device {device!r}: uninstall onnxruntime, "
+            "then pip install onnxruntime-gpu"
         )
-    return provider
+    if device == "cuda":
+        # Unless told otherwise, it computes in tf32.
+        return provider, {"use_tf32": str(int(precision == "tf32"))}
+    if precision == "tf32":
+        raise EngineError("ONNX Runtime has tf32 on CUDA alone: use fp32, or --device cuda")
+    return provider, {}
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
