@@ -123,7 +123,8 @@ class Prediction:
         """What maps are drawn on: (H, W, 3) uint8 BGR, the picture or the 256×256 canvas, by the protocol."""
         if self.protocol.base == "picture":
             return self.picture.pixels
-        return resize(self.picture.pixels, CANVAS, self.protocol.resizer)
+        canvas: NDArray[np.uint8] = np.rint(resize(self.picture.pixels, CANVAS, self.protocol.resizer)).astype(np.uint8)
+        return canvas
 
     def boxes(self) -> list[tuple[int, int, int, int] | None]:
         """Give the box of each class in `top`; see `ClassMap.box`."""

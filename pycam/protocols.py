@@ -14,7 +14,7 @@ from pycam.errors import UsageError
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "view": ("center", "full", "ten"),
-    "resizer": ("opencv_bilinear", "opencv_cubic", "pillow_bicubic", "matlab_bicubic"),
+    "resizer": ("opencv_bilinear", "opencv_cubic", "pillow_bicubic", "matlab_bicubic", "matlab_bilinear"),
     "mean": ("pixel", "picture"),
     "map_resizer": ("opencv_bilinear", "matlab_bicubic"),
     "merge": ("single", "absolute_sum"),
@@ -104,7 +104,7 @@ PROTOCOLS = {
         Protocol(
             name="released",
             view="ten",
-            resizer="matlab_bicubic",
+            resizer="matlab_bilinear",
             mean="picture",
             map_resizer="matlab_bicubic",
             merge="absolute_sum",

@@ -90,8 +90,8 @@ def view_of(name: str, size: int) -> View:
     return View(name, CANVAS, size, crops)
 
 
-def resize(pixels: Pixels, side: int, resizer: str = "opencv_bilinear") -> Pixels:
-    """Resize a picture to a square, 8-bit to 8-bit, without regard to its proportions.
+def resize(pixels: Pixels, side: int, resizer: str = "opencv_bilinear") -> NDArray[Any]:
+    """Resize a picture to a square without regard to its proportions.
 
     Parameters
     ----------
@@ -101,11 +101,12 @@ def resize(pixels: Pixels, side: int, resizer: str = "opencv_bilinear") -> Pixel
         Height and width of the result.
     resizer : str
         A name in `RESIZERS`: `opencv_bilinear` and `opencv_cubic` sample (shrinking skips pixels);
-        `pillow_bicubic` and `matlab_bicubic` average over the pixels that become one.
+        `pillow_bicubic`, `matlab_bicubic` and `matlab_bilinear` average over the pixels that become one.
 
     Returns
     -------
-    uint8 (side, side, 3)
+    (side, side, 3)
+        uint8; of `matlab_bilinear` float32, 0…255, not rounded.
     """
     if resizer not in RESIZERS:
         raise UsageError(f"resizer {resizer!r}: there are {', '.join(RESIZERS)}")
@@ -210,9 +211,17 @@ def _matlab_bicubic(pixels: Pixels, side: int) -> Pixels:
     return imresize(pixels, (side, side), "bicubic")
 
 
-RESIZERS: dict[str, Callable[[Pixels, int], Pixels]] = {
+def _matlab_bilinear(pixels: Pixels, side: int) -> Blob:
+    from pycam.matlab_resize import imresize
+
+    # The release's prepare_image converts to single before it resizes.
+    return imresize(pixels.astype(np.float32), (side, side), "bilinear")
+
+
+RESIZERS: dict[str, Callable[[Pixels, int], NDArray[Any]]] = {
     "opencv_bilinear": _opencv_bilinear,
     "opencv_cubic": _opencv_cubic,
     "pillow_bicubic": _pillow_bicubic,
     "matlab_bicubic": _matlab_bicubic,
+    "matlab_bilinear": _matlab_bilinear,
 }

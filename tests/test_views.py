@@ -109,6 +109,8 @@ def test_the_other_resizers_are_what_their_names_say():
     rgb = Image.fromarray(PIXELS[:, :, ::-1]).resize((20, 20), Image.Resampling.BICUBIC)
     assert np.array_equal(resize(PIXELS, 20, "pillow_bicubic"), np.asarray(rgb)[:, :, ::-1])
     assert np.array_equal(resize(PIXELS, 20, "matlab_bicubic"), imresize(PIXELS, (20, 20), "bicubic"))
+    single = imresize(PIXELS.astype(np.float32), (20, 20), "bilinear")
+    assert np.array_equal(resize(PIXELS, 20, "matlab_bilinear"), single)
 
 
 @pytest.mark.parametrize("resizer", RESIZERS)
@@ -116,7 +118,7 @@ def test_the_other_resizers_are_what_their_names_say():
 def test_every_resizer_takes_every_shape(resizer, shape):
     pixels = RANDOM.integers(0, 256, shape, dtype=np.uint8)
     resized = resize(pixels, CANVAS, resizer)
-    assert resized.dtype == np.uint8
+    assert resized.dtype == (np.float32 if resizer == "matlab_bilinear" else np.uint8)
     assert resized.shape == (256, 256, 3)
     if shape == resized.shape:
         assert np.array_equal(resized, pixels)
