@@ -57,3 +57,9 @@ class GroundTruthError(PycamError):
     """Ground truth or predictions are damaged, incomplete, or contradict each other."""
 
     exit_code = 8
+
+
+class TrainingError(PycamError):
+    """A solver, its data or its snapshots are not as they must be, or training diverged."""
+
+    exit_code = 9

@@ -783,3 +783,129 @@ class Crop(Layer):
                 f"offset {offset} and size {like[i]} leave the {shape[i]} values of axis {i}",
             )
         return {"output_shapes": ((*shape[:axis], *like[axis:]),), "axis": axis, "offsets": offsets}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Source(Layer):
+    """Where pictures and their labels enter in training; `pycam.training.data` reads them.
+
+    Attributes
+    ----------
+    batch_size
+        Pictures that go through the net together.
+    """
+
+    bottom_count = (0, 0)
+    top_count = (1, 2)
+    batch_size: int
+
+    @staticmethod
+    def _outputs(message: Any, param: Any, size: Pair, grey: bool) -> dict[str, Any]:
+        crop = int(message.transform_param.crop_size)
+        size = (crop, crop) if crop else size
+        _need(
+            min(size) > 0, "no crop_size: how large its pictures are stands in its source alone, `pycam train` reads it"
+        )
+        _need(param.batch_size > 0, "batch_size must be positive")
+        shapes: tuple[Shape, ...] = ((1, 1 if grey else 3, *size), (1,))
+        return {"output_shapes": shapes[: len(message.top)], "batch_size": int(param.batch_size)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data(_Source):
+    """A database of pictures with labels."""
+
+    type = "Data"
+
+    @classmethod
+    def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
+        return cls._outputs(message, message.data_param, (0, 0), message.transform_param.force_gray)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageData(_Source):
+    """A list of picture files with labels."""
+
+    type = "ImageData"
+
+    @classmethod
+    def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
+        param = message.image_data_param
+        return cls._outputs(message, param, (int(param.new_height), int(param.new_width)), not param.is_color)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Judging(Layer):
+    """What compares scores, its first bottom, with labels, its second: one a position.
+
+    Attributes
+    ----------
+    axis
+        Along which the scores of the classes lie.
+    ignore_label
+        Positions with this label don't count; None: all do.
+    """
+
+    bottom_count = (2, 2)
+    axis: int
+    ignore_label: int | None
+
+    @property
+    def class_count(self) -> int:
+        """How many classes are told apart."""
+        return self.input_shapes[0][self.axis]
+
+    @staticmethod
+    def _judged(param: Any, axis: int, shapes: tuple[Shape, ...]) -> dict[str, Any]:
+        scores, labels = shapes
+        axis = _axis(axis, scores)
+        _need(
+            _count(labels) * scores[axis] == _count(scores),
+            f"labels of {dims(labels)} do not go with scores of {dims(scores)}: one label a position is needed",
+        )
+        ignored = int(param.ignore_label) if param.HasField("ignore_label") else None
+        return {"axis": axis, "ignore_label": ignored}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoftmaxWithLoss(_Judging):
+    """The mean of −log softmax at the labels; a second top is the softmax.
+
+    Attributes
+    ----------
+    normalization
+        What the sum is divided by: `FULL`, all positions; `VALID`, those not ignored; `BATCH_SIZE`; `NONE`, 1.
+    """
+
+    type = "SoftmaxWithLoss"
+    top_count = (1, 2)
+    normalization: str
+
+    @classmethod
+    def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
+        param = message.loss_param
+        normalization = {0: "FULL", 1: "VALID", 2: "BATCH_SIZE", 3: "NONE"}[param.normalization]
+        if param.HasField("normalize") and not param.HasField("normalization"):
+            normalization = "VALID" if param.normalize else "BATCH_SIZE"
+        tops: tuple[Shape, ...] = ((), shapes[0])
+        return {
+            "output_shapes": tops[: len(message.top)],
+            "normalization": normalization,
+            **cls._judged(param, message.softmax_param.axis, shapes),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accuracy(_Judging):
+    """The fraction of labels among the `top_k` classes of the highest scores."""
+
+    type = "Accuracy"
+    top_k: int
+
+    @classmethod
+    def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
+        param = message.accuracy_param
+        judged = cls._judged(param, param.axis, shapes)
+        classes = shapes[0][judged["axis"]]
+        _need(1 <= param.top_k <= classes, f"top_k {param.top_k}: must be from 1 to the {classes} classes")
+        return {"output_shapes": ((),), "top_k": int(param.top_k), **judged}

@@ -210,9 +210,9 @@ class Net:
             weights = weights.T
         return weights.reshape(layer.num_output, -1)
 
-    def with_params(self, params: Mapping[str, Sequence[NDArray[np.float32]]]) -> Net:
-        """Give the same net with these parameters, checked against its shapes."""
-        fitting = _fit_params(self.layers, params, "the parameters", allow_nonfinite=True)
+    def with_params(self, params: Mapping[str, Sequence[NDArray[np.float32]]], path: str = "the parameters") -> Net:
+        """Give the same net with these parameters, checked against its shapes; `path` names them in errors."""
+        fitting = _fit_params(self.layers, params, path, allow_nonfinite=True)
         sources = None if self.sources is None else replace(self.sources, caffemodel=None)
         return replace(self, params=fitting, sources=sources)
 
@@ -277,14 +277,14 @@ def net_from_message(message: Any, lines: Sequence[int] = (), path: str = "the n
         Without parameters.
     """
     numbered = zip(message.layer, lines or [0] * len(message.layer), strict=True)
-    wanted = [(layer, line) for layer, line in numbered if _takes_part(layer, message.state, phase)]
+    wanted = [(layer, line) for layer, line in numbered if takes_part(layer, message.state, phase)]
     if not wanted:
         raise NetError(f"{path}: no layers{f' in phase {phase}' if message.layer else ''}: is this a net?")
     return Net(message.name, _link(wanted, path), message=message)
 
 
-def _takes_part(layer: Any, state: Any, phase: str) -> bool:
-    """Apply a layer's `include` and `exclude` rules, as Caffe's `FilterNet` does."""
+def takes_part(layer: Any, state: Any, phase: str) -> bool:
+    """Tell whether a layer is part of the net in a phase, by its `include` and `exclude` rules, as Caffe does."""
 
     def met(rule: Any) -> bool:
         return (

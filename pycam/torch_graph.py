@@ -209,6 +209,40 @@ def _crop(layer: L.Crop, blobs: Sequence[Tensor], x: Sequence[Tensor], _: bool) 
     return [cropped]
 
 
+def _softmax_with_loss(
+    layer: L.SoftmaxWithLoss, blobs: Sequence[Tensor], x: Sequence[Tensor], _: bool
+) -> Sequence[Tensor]:
+    scores, labels = _judged(layer, x)
+    total = F.cross_entropy(scores, labels, reduction="sum")
+    divisors = {
+        "FULL": x[1].numel(),
+        "VALID": max(labels.numel(), 1),
+        "BATCH_SIZE": x[0].shape[: layer.axis].numel(),
+        "NONE": 1,
+    }
+    tops = [total / divisors[layer.normalization], x[0].softmax(layer.axis)]
+    return tops[: len(layer.outputs)]
+
+
+def _accuracy(layer: L.Accuracy, blobs: Sequence[Tensor], x: Sequence[Tensor], _: bool) -> Sequence[Tensor]:
+    scores, labels = _judged(layer, x)
+    labels = labels[:, None]
+    own = scores.gather(1, labels)
+    # Of equal scores Caffe ranks the larger class first.
+    ahead = (scores > own) | ((scores == own) & (torch.arange(layer.class_count, device=own.device) > labels))
+    right = ahead.sum(1) < layer.top_k
+    return [right.float().sum() / max(len(right), 1)]
+
+
+def _judged(layer: L.SoftmaxWithLoss | L.Accuracy, x: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Give scores as positions × classes and a label a position, of those positions that count."""
+    scores, labels = x[0].movedim(layer.axis, -1).flatten(0, -2), x[1].flatten().long()
+    if layer.ignore_label is None:
+        return scores, labels
+    counted = labels != layer.ignore_label
+    return scores[counted], labels[counted]
+
+
 _SPELLINGS: dict[type[L.Layer], Spelling] = {
     L.Input: lambda layer, blobs, x, training: [],
     L.Convolution: _convolution,
@@ -234,4 +268,6 @@ _SPELLINGS: dict[type[L.Layer], Spelling] = {
     L.Flatten: _reshape,
     L.Reshape: _reshape,
     L.Crop: _crop,
+    L.SoftmaxWithLoss: _softmax_with_loss,
+    L.Accuracy: _accuracy,
 }

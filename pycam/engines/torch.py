@@ -41,7 +41,7 @@ class TorchEngine(Engine):
 
     def forward(self, inputs: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
         try:
-            with torch.inference_mode(), _settings(self._threads, tf32=self._precision == "tf32"):
+            with torch.inference_mode(), torch_settings(self._threads, tf32=self._precision == "tf32"):
                 given = {
                     name: torch.from_numpy(np.ascontiguousarray(values)).to(self._device, self._type)
                     for name, values in inputs.items()
@@ -75,7 +75,7 @@ def torch_device(device: str | None) -> torch.device:
 
 
 @contextmanager
-def _settings(threads: int | None, tf32: bool) -> Iterator[None]:
+def torch_settings(threads: int | None, tf32: bool) -> Iterator[None]:
     """Set what PyTorch keeps for the whole process, and set it back."""
     before = torch.get_num_threads(), torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     try:
