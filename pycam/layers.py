@@ -402,6 +402,7 @@ class InnerProduct(Layer):
     def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
         param = message.inner_product_param
         axis = _axis(param.axis, shapes[0])
+        _need(axis > 0, "axis 0 would make one vector of all the pictures in a batch")
         inputs, outputs = _count(shapes[0][axis:]), int(param.num_output)
         _need(outputs > 0, "num_output must be positive")
         weights = (inputs, outputs) if param.transpose else (outputs, inputs)
@@ -565,6 +566,7 @@ class Slice(Layer):
     def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
         param, shape, tops = message.slice_param, shapes[0], len(message.top)
         axis = _axis(param.slice_dim if param.HasField("slice_dim") else param.axis, shape)
+        _need(axis > 0, "axis 0 would cut the batch")
         points = tuple(int(p) for p in param.slice_point)
         if points:
             _need(
@@ -668,6 +670,7 @@ class Scale(Layer):
                 end <= len(shape),
                 f"num_axes {param.num_axes} from axis {axis} leaves the {len(shape)} axes of its bottom",
             )
+            _need(axis > 0 or end == 0, "axis 0 would weigh pictures by their place in the batch")
             factors = shape[axis:end]
         else:
             factors = shapes[1]

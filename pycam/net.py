@@ -141,6 +141,16 @@ class Net:
         return tuple(top for layer in self.layers if isinstance(layer, Input) for top in layer.tops)
 
     @cached_property
+    def input_values(self) -> dict[str, str]:
+        """The value that each input fills: of another name where a layer changes the blob in place."""
+        return {
+            top: value
+            for layer in self.layers
+            if isinstance(layer, Input)
+            for top, value in zip(layer.tops, layer.outputs, strict=True)
+        }
+
+    @cached_property
     def outputs(self) -> tuple[str, ...]:
         """Blobs that no layer reads."""
         read = {value for layer in self.layers for value in layer.inputs}

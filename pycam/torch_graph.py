@@ -65,8 +65,8 @@ class TorchNet(nn.Module):
             Output -> values, N on axis 0.
         """
         blobs = self.blobs
-        values = dict(inputs)
-        steps = self._steps(frozenset(inputs), tuple(outputs))
+        values = {self.net.input_values.get(name, name): value for name, value in inputs.items()}
+        steps = self._steps(frozenset(values), tuple(outputs))
         for layer, finished in steps:
             read = [values[name] for name in layer.inputs]
             made = _SPELLINGS[type(layer)](layer, blobs.get(layer.name, []), read, self.training)
