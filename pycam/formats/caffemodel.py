@@ -86,9 +86,7 @@ def read(path: str | os.PathLike[str]) -> Weights:
                 if field.kind == BYTES and field.number in DIALECTS:
                     count += 1
                     if count > MOST_LAYERS:
-                        raise WireError(
-                            field.start, f"more than {MOST_LAYERS:,} layers: no caffemodel has as many"
-                        )
+                        raise WireError(field.start, f"more than {MOST_LAYERS:,} layers: no caffemodel has as many")
                     layer, layer_type, blobs = _read_layer(wire, field, DIALECTS[field.number])
                     types[layer] = layer_type
                     if blobs:
@@ -105,9 +103,7 @@ def read(path: str | os.PathLike[str]) -> Weights:
     return Weights(layers, types, name)
 
 
-def _read_layer(
-    wire: Wire, layer: Field, numbers: _Numbers
-) -> tuple[str, str, tuple[NDArray[np.float32], ...]]:
+def _read_layer(wire: Wire, layer: Field, numbers: _Numbers) -> tuple[str, str, tuple[NDArray[np.float32], ...]]:
     """Read a layer's name, type in today's words, and blobs."""
     name = layer_type = ""
     blobs: list[NDArray[np.float32]] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import pickle
 import signal
@@ -20,8 +21,9 @@ from pycam.formats.opening import HEAD, foreign, open_file, shown
 
 EXPECTED = "a MATLAB file"
 MEMORY = 512 << 20
-"""Bytes that reading may take beside three times the file."""
-SECONDS = 60
+SECONDS = 4
+SECONDS_PER_BYTE = 20e-6
+"""What reading may take: this memory and three times the file, and this processor time."""
 
 CHILD = """
 import json, sys
@@ -68,8 +70,8 @@ def read_mat(path: str | os.PathLike[str], variables: Sequence[str]) -> dict[str
         check=False,
     )
     if process.returncode < 0:
-        cause = signal.Signals(-process.returncode).name
-        raise FormatError(f"{name}: damaged: reading it as a MATLAB file ended in {cause}")
+        end = signal.Signals(-process.returncode).name
+        raise FormatError(f"{name}: damaged: SciPy's MATLAB reader crashed or hung on it ({end})")
     try:
         found = _ArrayUnpickler(io.BytesIO(process.stdout)).load()
     except Exception as error:
@@ -97,7 +99,8 @@ def child(path: str, variables: list[str]) -> None:
     """Write the variables to standard output as a pickle, or a string that says what is wrong."""
     import scipy.io
 
-    _limit(MEMORY + 3 * Path(path).stat().st_size)
+    size = Path(path).stat().st_size
+    _limit(MEMORY + 3 * size, math.ceil(SECONDS + SECONDS_PER_BYTE * size))
     answer: dict[str, Any] | str
     try:
         found = scipy.io.loadmat(path, variable_names=variables)
@@ -112,13 +115,13 @@ def child(path: str, variables: list[str]) -> None:
     pickle.dump(answer, sys.stdout.buffer, protocol=4)
 
 
-def _limit(memory: int) -> None:
-    """Bound the processor time of this process and the memory that it takes from now on, where possible."""
+def _limit(memory: int, seconds: int) -> None:
+    """Bound what this process takes from now on, where that can be done."""
     try:
         import resource
     except ImportError:  # Windows
         return
-    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
     pages = Path("/proc/self/statm")
     if pages.exists():
         memory += int(pages.read_text().split()[0]) * resource.getpagesize()

@@ -30,7 +30,7 @@ SIGNATURES = (
     (rb"\x93NUMPY", "a NumPy array", SWAPPED),
     (rb"MATLAB ", "a MATLAB file", SWAPPED),
     (rb"\x89PNG|\xff\xd8\xff|GIF8", "a picture", SWAPPED),
-    (rb"\xff\xfe|\xfe\xff", "UTF-16 text", "save it as UTF-8"),
+    (rb"\xff\xfe|\xfe\xff|([\t-~]\x00){4}|(\x00[\t-~]){4}", "UTF-16 text", "save it as UTF-8"),
     (rb"\x00+\Z", "nothing but zeros", DOWNLOAD_AGAIN),
     (
         rb"\x08[\x80-\xff]*[\x00-\x7f]\x12",
@@ -102,9 +102,7 @@ def open_file(path: str | os.PathLike[str], expected: str) -> BufferedReader:
         if stat.S_ISDIR(status.st_mode):
             raise FormatError(f"{shown(path)}: expected {expected}, found a folder: give a file in it")
         if not stat.S_ISREG(status.st_mode):
-            raise FormatError(
-                f"{shown(path)}: expected {expected}, found a pipe or device: save it to a file first"
-            )
+            raise FormatError(f"{shown(path)}: expected {expected}, found a pipe or device: save it to a file first")
         if status.st_size == 0:
             raise FormatError(f"{shown(path)}: expected {expected}, found an empty file: {DOWNLOAD_AGAIN}")
         return open(path, "rb")

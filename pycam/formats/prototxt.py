@@ -12,7 +12,7 @@ from google.protobuf import text_format
 from pycam.errors import FormatError
 from pycam.files import replacing
 from pycam.formats import schema
-from pycam.formats.opening import HEAD, foreign, open_file, shown
+from pycam.formats.opening import DOWNLOAD_AGAIN, HEAD, foreign, is_text, open_file, shown
 from pycam.formats.schema import Message
 from pycam.formats.text_blocks import LayerBlock, layer_blocks
 from pycam.formats.text_errors import explained
@@ -87,9 +87,7 @@ def dumps(message: Message) -> str:
     """
     text = text_format.MessageToString(message, as_utf8=True)
     text = re.sub(r"^( *\w+: -?\d+)\.0$", r"\1", text, flags=re.MULTILINE)
-    return re.sub(
-        r"shape \{((?:\n *dim: -?\d+)+)\n *\}", lambda dims: f"shape {{ {' '.join(dims[1].split())} }}", text
-    )
+    return re.sub(r"shape \{((?:\n *dim: -?\d+)+)\n *\}", lambda dims: f"shape {{ {' '.join(dims[1].split())} }}", text)
 
 
 def write(message: Message, path: str | os.PathLike[str]) -> None:
@@ -104,6 +102,8 @@ def _read_text(path: str | os.PathLike[str]) -> str:
         head = file.read(HEAD)
         if mistake := foreign(path, "a prototxt", head):
             raise mistake
+        if not is_text(head):
+            raise FormatError(f"{name}: expected a prototxt, found unknown binary data: {DOWNLOAD_AGAIN}")
         data = head + file.read(LARGEST)
     if len(data) > LARGEST:
         raise FormatError(f"{name}: more than {LARGEST >> 20} MiB: a prototxt is text of some kilobytes")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -17,6 +18,12 @@ Place: TypeAlias = tuple[int, int]
 """Line and column, from 1."""
 
 CLOSING = {"{": "}", "<": ">"}
+
+STRING = re.compile(
+    r"""(?:[^\\]|\\(?:[abfnrtv\\'"]|[0-3][0-7]{0,2}|[4-7][0-7]?(?![0-7])|x[0-9a-fA-F]{1,2}"""
+    r"""|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}))*"""
+)
+"""A string with the escapes of C. At others Caffe stops, and protobuf in Python guesses."""
 
 
 @dataclass
@@ -63,6 +70,9 @@ def layer_blocks(text: str, name: str) -> list[LayerBlock]:
     while not tokens.AtEnd():
         token = tokens.token
         outer = opened[-1] if opened else _Block("", "", (0, 0), None)
+        if token.startswith(('"', "'")) and not STRING.fullmatch(token):
+            line, column = _place(tokens)
+            raise FormatError(f"{name}:{line}:{column}: unknown escape in {token[:80]}: write a backslash as \\\\")
         if token in CLOSING:
             place = _place(tokens)
             where = f"{name}:{place[0]}:{place[1]}"
@@ -91,8 +101,12 @@ def layer_blocks(text: str, name: str) -> list[LayerBlock]:
             if outer.layer is not None:
                 outer.layer.end = place
         elif previous == ":":
-            if outer.layer is not None and outer.key in ("layer", "layers") and key in ("name", "type"):
-                setattr(outer.layer, key, token.strip("\"'"))
+            if outer.layer is not None and outer.key in ("layer", "layers"):
+                value = token.strip("\"'")
+                if key == "name":
+                    outer.layer.name = outer.layer.name or value
+                elif key == "type":
+                    outer.layer.type = outer.layer.type or value
         elif token.isidentifier():
             key = token
         previous = token

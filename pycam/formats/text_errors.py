@@ -58,27 +58,17 @@ def explained(error: Any, text: str, name: str, kind: Any, layers: Iterable[Laye
     if found := re.search(r'Enum type "([\w.]+)" has no value (?:named|with number) (.*)\.$', str(error)):
         enum, value = found.groups()
         if not enum.endswith(".LayerType"):
-            return FormatError(
-                f"{where}unknown value {value}: use one of {', '.join(schema.enum_names(enum))}"
-            )
+            return FormatError(f"{where}unknown value {value}: use one of {', '.join(schema.enum_names(enum))}")
         if value.startswith(('"', "'")):
-            return FormatError(
-                f"{where}a type in quotes, {value}, belongs in a `layer` block, not in `layers`"
-            )
-        return UnsupportedLayerError(
-            f"{where}unsupported layer type {value}: Caffe 1.0 has none of that name"
-        )
+            return FormatError(f"{where}a type in quotes, {value}, belongs in a `layer` block, not in `layers`")
+        return UnsupportedLayerError(f"{where}unsupported layer type {value}: Caffe 1.0 has none of that name")
 
     if found := re.search(r'should not have multiple "(\w+)" fields', str(error)):
         return FormatError(f"{where}the field {found[1]!r} is given twice: remove one")
 
     source = text.split("\n")[line - 1]
     reason = (
-        str(error)
-        .removeprefix(f"{line}:{column} : ")
-        .removeprefix(f"'{source}': ")
-        .removeprefix("'': ")
-        .rstrip(".")
+        str(error).removeprefix(f"{line}:{column} : ").removeprefix(f"'{source}': ").removeprefix("'': ").rstrip(".")
     )
     return FormatError(f"{where}cannot read {_clip(source.strip())!r}: {_clip(reason)}")
 

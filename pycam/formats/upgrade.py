@@ -228,9 +228,7 @@ def _v0_to_v1(layer: Message, place: str) -> None:
     old.CopyFrom(layer.layer)
     layer.ClearField("layer")
     if old.type not in V0_TYPES:
-        raise UnsupportedLayerError(
-            f"{place}: layer {old.name!r} has type {old.type!r}, which Caffe does not know"
-        )
+        raise UnsupportedLayerError(f"{place}: layer {old.name!r} has type {old.type!r}, which Caffe does not know")
     layer.type = schema.V1LayerParameter.LayerType.Value(V0_TYPES[old.type])
     for field, value in old.ListFields():
         new, types = V0_FIELDS.get(field.name, ("", ()))
@@ -241,9 +239,7 @@ def _v0_to_v1(layer: Message, place: str) -> None:
         elif old.type in types:
             _set(getattr(layer, V0_BLOCKS[old.type]), new, value)
         elif field.name != "type":
-            raise FormatError(
-                f"{place}: layer {old.name!r} of type {old.type!r} has no {field.name!r}: remove it"
-            )
+            raise FormatError(f"{place}: layer {old.name!r} of type {old.type!r} has no {field.name!r}: remove it")
 
 
 def _v1_to_current(old: Message, layer: Message) -> None:

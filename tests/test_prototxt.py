@@ -1,0 +1,396 @@
+"""Prototxt: dialects against Caffe's own upgrade tool, text against protobuf's parser, and every kind of bad text."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from google.protobuf import text_format
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pycam.errors import FormatError, PycamError, UnsupportedLayerError
+from pycam.formats import prototxt, schema
+
+UPGRADES = Path(__file__).parent / "upgrades"
+"""Each `NAME.caffe.prototxt` is what Caffe 1.0's upgrade_net_proto_text made of `NAME.prototxt`."""
+
+NET = """\
+name: "small"
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 8 dim: 8 } } }
+
+# the only convolution
+layer {
+  name: "conv1"
+  type: "Convolution"
+  bottom: "data"
+  top: "conv1"
+  convolution_param { num_output: 4 kernel_size: 3 }
+}
+"""
+
+
+def saved(folder: Path, data: bytes | str, name: str = "net.prototxt") -> Path:
+    path = folder / name
+    path.write_bytes(data.encode() if isinstance(data, str) else data)
+    return path
+
+
+# Dialects
+
+
+@pytest.mark.parametrize(
+    ("name", "dialect", "lines"),
+    [
+        ("v0", "V0", (0, 5, 11, 12, 13, 15, 16, 17, 18, 19)),
+        ("v0_data", "V0", (2, 3, 4, 5, 6, 7, 8)),
+        ("v1", "V1", (0, 6, 7, 8, 9, 10, 11, 12)),
+        ("batch_norm", "current", (1, 2)),
+    ],
+)
+def test_old_dialects_become_what_caffe_makes_of_them(name: str, dialect: str, lines: tuple[int, ...]):
+    net = prototxt.read(UPGRADES / f"{name}.prototxt")
+    expected = text_format.Parse((UPGRADES / f"{name}.caffe.prototxt").read_text(), schema.NetParameter())
+    assert net.message == expected
+    assert (net.dialect, net.lines) == (dialect, lines)
+
+
+def test_the_three_ways_to_give_an_input_are_one():
+    layer = 'layer { name: "r" type: "ReLU" bottom: "data" top: "r" }'
+    dims = "dim: 1 dim: 3 dim: 8 dim: 9"
+    nets = [
+        prototxt.parse(f'input: "data" {dims.replace("dim", "input_dim")} {layer}'),
+        prototxt.parse(f'input: "data" input_shape {{ {dims} }} {layer}'),
+        prototxt.parse(
+            f'layer {{ name: "input" type: "Input" top: "data" input_param {{ shape {{ {dims} }} }} }} {layer}'
+        ),
+    ]
+    assert nets[0].message == nets[1].message == nets[2].message
+    assert nets[0].lines == (0, 1)
+
+
+def test_v0_layers_keep_their_blobs():
+    net = prototxt.parse('layers { layer { name: "c" type: "conv" blobs { num: 1 data: 2 } } bottom: "a" top: "c" }')
+    assert list(net.message.layer[0].blobs[0].data) == [2]
+
+
+def test_lines_are_those_of_the_layers():
+    assert prototxt.parse(NET).lines == (2, 5)
+    assert prototxt.parse(NET.replace("\n", "\r\n")).lines == (2, 5)
+
+
+# Writing
+
+
+def test_text_is_as_people_write_it():
+    net = schema.NetParameter(name="n")
+    net.layer.add(name="données", type="Input", top=["data"]).input_param.shape.add(dim=[1, 3, 4, 4])
+    net.layer.add(name="norm", type="LRN").lrn_param.MergeFrom(
+        schema.LRNParameter(local_size=5, alpha=0.0001, beta=0.75, k=2)
+    )
+    assert prototxt.dumps(net) == (
+        'name: "n"\n'
+        "layer {\n"
+        '  name: "données"\n'
+        '  type: "Input"\n'
+        '  top: "data"\n'
+        "  input_param {\n"
+        "    shape { dim: 1 dim: 3 dim: 4 dim: 4 }\n"
+        "  }\n"
+        "}\n"
+        "layer {\n"
+        '  name: "norm"\n'
+        '  type: "LRN"\n'
+        "  lrn_param {\n"
+        "    local_size: 5\n"
+        "    alpha: 0.0001\n"
+        "    beta: 0.75\n"
+        "    k: 2\n"
+        "  }\n"
+        "}\n"
+    )
+
+
+SCALARS = {
+    "bool": st.booleans(),
+    "double": st.floats(allow_nan=False),
+    "float": st.floats(allow_nan=False, width=32),
+    "int32": st.integers(-(2**31), 2**31 - 1),
+    "int64": st.integers(-(2**63), 2**63 - 1),
+    "uint32": st.integers(0, 2**32 - 1),
+    "string": st.text(),
+}
+KINDS = {1: "double", 2: "float", 3: "int64", 5: "int32", 8: "bool", 9: "string", 13: "uint32"}
+
+
+@st.composite
+def messages(draw: st.DrawFn, kind: str, without: tuple[str, ...] = ()):
+    """Draw a message with some of its fields, and of theirs, set to anything."""
+    message = schema.MESSAGES[kind]()
+    fields = [field for field in message.DESCRIPTOR.fields if field.name not in without]
+    for field in draw(st.lists(st.sampled_from(fields), max_size=4, unique_by=lambda field: field.name)):
+        if field.message_type:
+            values = messages(field.message_type.name)
+        elif field.enum_type:
+            values = st.sampled_from([value.number for value in field.enum_type.values])
+        else:
+            values = SCALARS[KINDS[field.type]]
+        target = getattr(message, field.name)
+        if hasattr(target, "CopyFrom"):
+            target.CopyFrom(draw(values))
+        elif hasattr(target, "extend"):
+            target.extend(draw(st.lists(values, max_size=3)))
+        else:
+            setattr(message, field.name, draw(values))
+    return message
+
+
+@given(layers=st.lists(messages("LayerParameter", without=("param",)), min_size=1, max_size=3), name=st.text())
+def test_any_net_is_read_as_it_was_written(layers, name):
+    net = schema.NetParameter(name=name, layer=layers)
+    assert prototxt.parse(prototxt.dumps(net)).message == net
+
+
+@given(net=messages("LayerParameter"))
+def test_protobuf_reads_what_is_written(net):
+    assert text_format.Parse(prototxt.dumps(net), schema.LayerParameter()) == net
+
+
+def test_written_files_are_whole_or_absent(tmp_path: Path):
+    net = prototxt.parse(NET).message
+    prototxt.write(net, tmp_path / "net.prototxt")
+    assert prototxt.read(tmp_path / "net.prototxt").message == net
+    with pytest.raises(AttributeError):
+        prototxt.write("not a message", tmp_path / "other.prototxt")
+    assert [path.name for path in tmp_path.iterdir()] == ["net.prototxt"]
+
+
+# Solvers
+
+
+def test_a_solver_is_read(tmp_path: Path):
+    path = saved(tmp_path, 'net: "train.prototxt"\nbase_lr: 0.001\nsolver_type: ADAM\nsolver_mode: CPU\n')
+    solver = prototxt.read_solver(path)
+    assert (solver.net, solver.type, solver.solver_mode) == ("train.prototxt", "Adam", solver.CPU)
+    assert solver.momentum2 == pytest.approx(0.999)
+
+
+def test_a_solver_with_its_net_inside_is_read(tmp_path: Path):
+    solver = prototxt.read_solver(saved(tmp_path, f"net_param {{ {NET} }}"))
+    assert [layer.name for layer in solver.net_param.layer] == ["data", "conv1"]
+
+
+def test_a_solver_with_two_types_is_refused(tmp_path: Path):
+    with pytest.raises(FormatError, match="`type` and its old name `solver_type`"):
+        prototxt.read_solver(saved(tmp_path, 'type: "SGD" solver_type: SGD'))
+
+
+def test_net_and_solver_are_told_apart(tmp_path: Path):
+    with pytest.raises(FormatError, match=r":1:1: unknown field 'base_lr': this is a solver, give its net"):
+        prototxt.read(saved(tmp_path, "base_lr: 0.1"))
+    with pytest.raises(FormatError, match=r":2:1: unknown field 'layer': this is a net, give its solver"):
+        prototxt.read_solver(saved(tmp_path, 'type: "x"\nlayer { name: "a" }'))
+
+
+# Bad text: each error names the place, the cause and the cure
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "found an empty file"),
+        ("\n  \n", "is empty"),
+        ("# nothing\n", "has no layers"),
+        (NET[:-3], r":5:7: the block 'convolution_param|'layer' that begins here is never closed"),
+        (NET.replace(" } } }", " } }"), r":5:7: a layer begins inside layer 'data' of line 2: a closing brace"),
+        (NET + "}", r":12:1: found '}', expected no block to close"),
+        (NET.replace("3 }", "3 >"), r":10:52: found '>', expected '}' for line 10"),
+        ('layer { name: "a"\n name: "b" }', r":2:8: layer 'a': the field 'name' is given twice"),
+        ("layer { lrn_param {} lrn_param {} }", r":1:\d+: the field 'lrn_param' is given twice"),
+        (
+            NET.replace("kernel_size", "kernl_size"),
+            r":10:37: layer 'conv1': unknown field 'kernl_size': did you mean 'kernel_size'\?",
+        ),
+        (NET.replace("convolution_param", "conv_par"), r"layer 'conv1': unknown field 'conv_par'"),
+        ("layer { xyzzy: 1 }", "unknown field 'xyzzy': LayerParameter has none like it, remove it"),
+        (NET.replace("kernel_size: 3", "kernel_size: -1"), r":10:50: layer 'conv1': .*Value out of range: -1"),
+        (NET.replace("kernel_size: 3", "kernel_size: 10000000000"), "Value out of range: 10000000000"),
+        (NET.replace("kernel_size: 3", f"kernel_size: {'9' * 5000}"), "Couldn't parse integer: 9+…"),
+        (NET.replace("kernel_size: 3", "kernel_size: 3.5"), "Couldn't parse integer: 3.5"),
+        ("layer { name: conv1 }", "Expected string but found: 'conv1'"),
+        ('layer { name "conv1" }', 'Expected ":"'),
+        ('layer { name: "conv1 }\n}', "String missing ending quote"),
+        ('layer { name: "a\\qb" }', r"unknown escape in \"a\\qb\": write a backslash as \\\\"),
+        ('layer { name: "\\377" }', "Couldn't parse string"),
+        ("layer { pooling_param { pool: AVG } }", "unknown value AVG: use one of MAX, AVE, STOCHASTIC"),
+        ("state { phase: 7 }", "unknown value 7: use one of TRAIN, TEST"),
+        ('layers { type: "Convolution" }', "belongs in a `layer` block, not in `layers`"),
+        ("layer {" * 100, r"'' of line 1: a closing brace is missing before it"),
+        ("a {" * 100 + "}" * 100, ":1:99: blocks are nested more than 32 deep"),
+        ("a {" * 100_000, "nested more than 32 deep"),
+        ("layer {}\n" * 10_001, ":10001:7: more than 10,000 layers"),
+        ("just some words", "Expected|unknown field"),
+        ("%", "Expected identifier or number"),
+    ],
+)
+def test_bad_text_is_explained(tmp_path: Path, text: str, message: str):
+    path = saved(tmp_path, text)
+    with pytest.raises(FormatError, match=message) as caught:
+        prototxt.read(path)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('input: "a" layer { name: "b" }', r"1 `input`, 0 `input_dim`, 0 `input_shape`"),
+        ('input: "a" input_dim: 1 input_dim: 3 layer { name: "b" }', "1 `input`, 2 `input_dim`"),
+        ("input_dim: 1 layer {}", "0 `input`, 1 `input_dim`"),
+        ('input: "a" input_shape {} input_shape {} layer {}', "2 `input_shape`: each input needs"),
+        ("layers { type: RELU } layer { }", "mixes `layers` .* and `layer`"),
+        (
+            'layers { layer { name: "p" type: "padding" pad: 1 } bottom: "a" top: "p" }\n'
+            'layers { layer { name: "r" type: "relu" } bottom: "p" top: "r" }',
+            r":2: layer 'r' of type 'relu' reads a padding layer",
+        ),
+        (
+            'layers { layer { name: "r" type: "relu" kernelsize: 3 } }',
+            ":1: layer 'r' of type 'relu' has no 'kernelsize'",
+        ),
+    ],
+)
+def test_nets_that_caffe_guesses_at_are_refused(text: str, message: str):
+    with pytest.raises(FormatError, match=message):
+        prototxt.parse(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'layer {\n name: "x"\n type: "Permute"\n permute_param { order: 0 } }',
+        'layer {\n name: "x"\n norm_param { scale_filler { value: 20 } }\n type: "Permute" }',
+        'layer {\n name: "x"\n type: "Permute"\n transform_param { resize_param { prob: 1 } } }',
+        "layers {\n name: 'x'\n type: Permute\n bottom: 'a' }",
+        "layers { layer {\n name: 'x'\n type: 'Permute' } bottom: 'a' }",
+    ],
+)
+def test_layers_of_other_caffes_are_unsupported_not_misspelt(text: str):
+    with pytest.raises(UnsupportedLayerError, match=r"^<text>:\d+.*layer 'x'.* type '?Permute"):
+        prototxt.parse(text)
+
+
+def test_unknown_types_without_unknown_fields_are_left_to_the_net():
+    assert prototxt.parse('layer { name: "x" type: "Permute" }').message.layer[0].type == "Permute"
+
+
+# Bad files
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"<!DOCTYPE html><html></html>", "expected a prototxt, found a web page: download the file itself"),
+        (b"\xef\xbb\xbf\n <html>", "found a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "found a git-LFS pointer: .*git lfs pull"),
+        (b"\x1f\x8b\x08\0\0", "found a gzip archive: unpack it first"),
+        (b"PK\x03\x04\0\0", "found a zip archive"),
+        (b"\0" * 5000, "found nothing but zeros"),
+        (b"\x89PNG\r\n\x1a\n\0", "found a picture"),
+        (NET.encode("utf-16"), "found UTF-16 text: save it as UTF-8"),
+        (
+            NET.replace("only", "einzige für").encode("latin-1"),
+            r":4:16: byte 0xFC is not UTF-8 .*save the file as UTF-8",
+        ),
+        (
+            schema.NetParameter(name="x", layer=[{"name": "a"}]).SerializeToString(),
+            "found Caffe weights: were two files",
+        ),
+        (schema.BlobProto(num=1, channels=3, data=[1]).SerializeToString(), "found a blob such as a mean file"),
+        (NET.encode("utf-16-le"), "found UTF-16 text"),
+        (b"\x01\x02\x03", "found unknown binary data"),
+    ],
+)
+def test_other_files_are_recognised(tmp_path: Path, data: bytes, message: str):
+    with pytest.raises(FormatError, match=message):
+        prototxt.read(saved(tmp_path, data))
+
+
+def test_a_byte_order_mark_is_taken(tmp_path: Path):
+    net = prototxt.read(saved(tmp_path, b"\xef\xbb\xbf" + NET.encode()))
+    assert net.message == prototxt.parse(NET).message
+
+
+def test_places_without_a_file_are_explained(tmp_path: Path):
+    with pytest.raises(FormatError, match=r"absent.prototxt: expected a prototxt, but: No such file"):
+        prototxt.read(tmp_path / "absent.prototxt")
+    with pytest.raises(FormatError, match="found a folder"):
+        prototxt.read(tmp_path)
+    (tmp_path / "link").symlink_to("nowhere")
+    with pytest.raises(FormatError, match="No such file"):
+        prototxt.read(tmp_path / "link")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FormatError, match="found a pipe or device"):
+        prototxt.read(tmp_path / "pipe")
+    with pytest.raises(FormatError, match=r"'a\\nb\\x00.prototxt': .*null byte"):
+        prototxt.read("a\nb\0.prototxt")
+
+
+def test_a_huge_text_is_refused(tmp_path: Path):
+    path = saved(tmp_path, b"#")
+    os.truncate(path, 1)
+    with open(path, "ab") as file:
+        file.write(b" " * (prototxt.LARGEST + 1))
+    with pytest.raises(FormatError, match="more than 64 MiB"):
+        prototxt.read(path)
+
+
+SEEDS = [path.read_text() for path in sorted(UPGRADES.glob("*.prototxt"))] + [NET]
+PIECES = [
+    "{",
+    "}",
+    "layer {",
+    "layers {",
+    ":",
+    '"',
+    "'",
+    "#",
+    "\n",
+    "[",
+    "]",
+    "<",
+    ">",
+    "-1",
+    "1e999",
+    "\\x",
+    "\\400",
+    ";",
+]
+PIECES += ["nan", 'type: "Foo"', 'input: "a"', "input_dim: 3", "\0", "\\ud800", "permute_param {", "é", "net: 'x'"]
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_damaged_text_is_read_or_explained(data: st.DataObject):
+    text = data.draw(st.sampled_from(SEEDS))
+    for _ in range(data.draw(st.integers(1, 4))):
+        start = data.draw(st.integers(0, len(text)))
+        end = start + data.draw(st.integers(0, 30))
+        text = text[:start] + data.draw(st.sampled_from(PIECES) | st.text(max_size=4)) + text[end:]
+    try:
+        net = prototxt.parse(text, "net.prototxt")
+    except PycamError as error:
+        assert str(error).startswith("net.prototxt")
+        assert "\n" not in str(error)
+    else:
+        assert len(net.lines) == len(net.message.layer) > 0
+
+
+@given(data=st.binary(max_size=300))
+def test_any_bytes_are_read_or_explained(tmp_path_factory: pytest.TempPathFactory, data: bytes):
+    path = saved(tmp_path_factory.getbasetemp(), data, "any.prototxt")
+    try:
+        prototxt.read(path)
+    except PycamError as error:
+        assert "\n" not in str(error)

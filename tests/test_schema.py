@@ -1,0 +1,56 @@
+"""The message table, against what protobuf makes of it and what Caffe's files look like on the wire."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from pycam.formats import schema
+
+
+def test_messages_have_caffes_numbers_types_and_defaults():
+    layer = schema.LayerParameter(name="a", phase=schema.Phase.Value("TEST"))
+    layer.pooling_param.pool = schema.PoolingParameter.AVE
+    # field 1, bytes "a"; field 10, varint 1; field 121, a message with field 1, varint 1
+    assert layer.SerializeToString() == b"\x0a\x01a" + b"\x50\x01" + b"\xca\x07\x02\x08\x01"
+    assert schema.PoolingParameter().stride == 1
+    assert schema.SolverParameter().type == "SGD"
+    assert schema.BatchNormParameter().eps == pytest.approx(1e-5)
+    assert schema.BiasParameter().axis == 1
+    assert schema.SolverParameter().solver_mode == schema.SolverParameter.GPU
+
+
+def test_packed_fields_are_packed():
+    assert schema.BlobShape(dim=[3, 4]).SerializeToString() == b"\x0a\x02\x03\x04"
+    assert schema.Datum(float_data=[0, 0]).SerializeToString() == b"\x35\0\0\0\0" * 2
+
+
+def test_every_message_of_the_table_is_an_attribute():
+    assert len(schema.MESSAGES) == 63
+    for name, message in schema.MESSAGES.items():
+        assert getattr(schema, name) is message
+        assert message.DESCRIPTOR.full_name == f"caffe.{name}"
+    with pytest.raises(AttributeError, match="'Layer'"):
+        _ = schema.Layer
+
+
+def test_enum_names_come_in_order():
+    assert schema.enum_names("caffe.PoolingParameter.PoolMethod") == ["MAX", "AVE", "STOCHASTIC"]
+    assert schema.enum_names("caffe.Phase") == ["TRAIN", "TEST"]
+
+
+def test_the_messages_stay_out_of_the_default_pool():
+    """Another Caffe in the process may register its own `caffe.NetParameter`."""
+    code = """
+from pycam.formats import schema
+from google.protobuf import descriptor_pb2, descriptor_pool
+file = descriptor_pb2.FileDescriptorProto(name="caffe.proto", package="caffe")
+file.message_type.add(name="NetParameter")
+descriptor_pool.Default().AddSerializedFile(file.SerializeToString())
+assert descriptor_pool.Default().FindMessageTypeByName("caffe.NetParameter").fields == []
+print(len(schema.NetParameter.DESCRIPTOR.fields))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "9\n", done.stderr
