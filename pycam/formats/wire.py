@@ -103,7 +103,7 @@ class Wire:
         chunks = pieces[DOUBLE_DATA] or pieces[DATA] or [np.empty(0, np.float32)]
         shape = tuple(legacy.get(axis, 0) for axis in LEGACY_AXES) if legacy else tuple(dims)
         count = sum(chunk.size for chunk in chunks)
-        if len(shape) > MOST_AXES or min(shape, default=0) < 0 or math.prod(shape) != count:
+        if len(shape) > MOST_AXES or min(shape, default=1) < 1 or math.prod(shape) != count:
             raise WireError(begin, f"a blob of shape {_product(shape)} holds {count} values")
         values = chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
         with np.errstate(over="ignore", invalid="ignore"):
