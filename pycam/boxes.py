@@ -19,6 +19,9 @@ Mask = NDArray[np.uint8]
 RELEASED_THRESHOLDS = (20, 100, 110)
 """What the release's ILSVRC scripts pass to the box generator."""
 
+OWN_THRESHOLDS = (30, 90, 150)
+"""What the released box generator falls back on by itself."""
+
 
 def paper_box(map: NDArray[Any], threshold: float = 0.2) -> Box:
     """Box the largest region of a map whose values reach a fraction of its maximum.
@@ -126,14 +129,47 @@ def corners(boxes: Boxes) -> Boxes:
     return np.hstack([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]])
 
 
-def first_box(map: NDArray[Any], rule: str) -> Box | None:
-    """Box a class's map, (H, W) at the picture's size, by a protocol's rule: `paper` or `released`.
+@dataclass(frozen=True)
+class BoxRule:
+    """How a class's map becomes boxes.
 
-    The box is x0, y0, x1, y1, 0-based, half-open; None where the released generator finds none.
+    Attributes
+    ----------
+    thresholds : three ints or None
+        Those of the released generator; None for the paper's rule.
+    jpeg : bool
+        Whether the released generator reads the JPEG file that the release writes, or the heat map as it is.
+    sweep : bool
+        Whether an evaluation also judges the true class's map at every threshold (`pycam.ilsvrc.wsol`).
     """
-    if rule == "paper":
-        return paper_box(map)
-    for x0, y0, x1, y1 in corners(released_boxes(grey_heatmap(map))).tolist():
+
+    thresholds: tuple[int, int, int] | None = None
+    jpeg: bool = True
+    sweep: bool = False
+
+    def boxes(self, map: NDArray[Any]) -> Boxes:
+        """Find the boxes of a map, (H, W) at the picture's size: (n, 4) x0, y0, x1, y1, 0-based, best first.
+
+        The paper's rule gives one box, half-open. The released generator gives any number, none for an empty map.
+        """
+        if self.thresholds is None:
+            return np.array([paper_box(map)], np.intp)
+        return corners(released_boxes(grey_heatmap(map, jpeg=self.jpeg), self.thresholds))
+
+
+BOX_RULES = {
+    "paper": BoxRule(),
+    "released": BoxRule(RELEASED_THRESHOLDS),
+    "released_30_90_150": BoxRule(OWN_THRESHOLDS),
+    "released_no_jpeg": BoxRule(RELEASED_THRESHOLDS, jpeg=False),
+    "sweep": BoxRule(sweep=True),
+}
+"""The rules by the names that protocols call them."""
+
+
+def first_box(map: NDArray[Any], rule: str) -> Box | None:
+    """Give the first box that a rule of `BOX_RULES` finds in a map, (H, W) at the picture's size; None for none."""
+    for x0, y0, x1, y1 in BOX_RULES[rule].boxes(map)[:1].tolist():
         return x0, y0, x1, y1
     return None
 
@@ -223,9 +259,7 @@ def _contour_boxes(mask: Mask) -> list[Box]:
     boxes = []
     for contour in contours:
         x, y, w, h = cv2.boundingRect(contour)
-        boxes.append(
-            (_clamp(x, width - 5), _clamp(y, height - 5), _clamp(w, width - x - 5), _clamp(h, height - y - 5))
-        )
+        boxes.append((_clamp(x, width - 5), _clamp(y, height - 5), _clamp(w, width - x - 5), _clamp(h, height - y - 5)))
     return boxes
 
 

@@ -63,3 +63,9 @@ class TrainingError(PycamError):
     """A solver, its data or its snapshots are not as they must be, or training diverged."""
 
     exit_code = 9
+
+
+class RunError(PycamError):
+    """A run cannot begin, or had to stop: its folder holds another run or is in use, its disk is full, a worker died."""
+
+    exit_code = 10

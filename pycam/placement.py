@@ -44,8 +44,9 @@ class Placement:
         -------
         (256, 256) float32; zero where no crop lies.
         """
-        if self.merge == "absolute_sum":
-            return merge_column_maps(maps[:, None], self.view.size)[0]
+        if self.merge != "single":
+            absolute, mean = self.merge.startswith("absolute"), self.merge.endswith("mean")
+            return merge_column_maps(maps[:, None], self.view.size, absolute=absolute, mean=mean)[0]
         (map_,) = maps
         if self.placement == "stretched" or self.view.name == "full":
             return self._resized(map_, CANVAS, CANVAS)

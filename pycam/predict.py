@@ -40,6 +40,7 @@ from pycam.protocols import protocol as get_protocol
 from pycam.views import CANVAS, net_input, resize, view_of
 
 Source = Picture | str | os.PathLike[str] | bytes | NDArray[np.uint8]
+Prepared = tuple[Picture, NDArray[np.float32]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -305,7 +306,7 @@ class Cam:
         with ThreadPoolExecutor(1, "pycam-read") as reader:
             iterator = iter(pictures)
             groups = iter(lambda: list(itertools.islice(iterator, batch)), [])
-            for group, prepared in _run_ahead(reader, self._prepare, groups, ahead):
+            for group, prepared in _run_ahead(reader, self.prepare, groups, ahead):
                 good = [each for each in prepared if not isinstance(each, PycamError)]
                 predictions = iter(self._predict(good, top, wanted))
                 for source, each in zip(group, prepared, strict=True):
@@ -327,9 +328,10 @@ class Cam:
         """Side of the net's square input."""
         return self.net.shapes[self.net.inputs[0]][-1]
 
-    def _prepare(self, group: Sequence[Source]) -> list[tuple[Picture, NDArray[np.float32]] | PycamError]:
-        prepared: list[tuple[Picture, NDArray[np.float32]] | PycamError] = []
-        for source in group:
+    def prepare(self, pictures: Sequence[Source]) -> list[Prepared | PycamError]:
+        """Read pictures and make the inputs of the net, (crops, 3, size, size); an unreadable one gives its error."""
+        prepared: list[Prepared | PycamError] = []
+        for source in pictures:
             try:
                 picture = source if isinstance(source, Picture) else read_picture(source)
                 row = self.protocol
@@ -338,12 +340,26 @@ class Cam:
                 prepared.append(error)
         return prepared
 
-    def _predict(
-        self,
-        prepared: Sequence[tuple[Picture, NDArray[np.float32]]],
-        top: int,
-        wanted: NDArray[np.intp] | None,
-    ) -> Iterator[Prediction]:
+    def look(self, prepared: Sequence[Prepared]) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        """Run the net on pictures, all together.
+
+        Parameters
+        ----------
+        prepared
+            From `prepare`.
+
+        Yields
+        ------
+        scores : (classes,) float32
+            Averaged over the view's crops.
+        features : (crops, K, h, w) float32
+            What `maps` takes.
+
+        Raises
+        ------
+        EngineError
+            The net gave scores that are not finite; the picture is named.
+        """
         if not prepared:
             return
         crops = len(self.placement.view.crops)
@@ -357,8 +373,12 @@ class Cam:
                     f"{self.engine.name} gave scores that are not finite for {picture.path or 'the picture'}: "
                     "are the weights damaged?"
                 )
+            yield scores, values[self.head.feature_blob][own]
+
+    def _predict(self, prepared: Sequence[Prepared], top: int, wanted: NDArray[np.intp] | None) -> Iterator[Prediction]:
+        for (picture, _), (scores, features) in zip(prepared, self.look(prepared), strict=True):
             chosen = best(scores, top) if wanted is None else wanted
-            maps = self.maps(values[self.head.feature_blob][own], chosen)
+            maps = self.maps(features, chosen)
             road = _Road(picture, self.protocol, self.placement)
             items = tuple(
                 ClassMap(

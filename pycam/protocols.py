@@ -17,10 +17,10 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "resizer": ("opencv_bilinear", "opencv_cubic", "pillow_bicubic", "matlab_bicubic", "matlab_bilinear"),
     "mean": ("pixel", "picture"),
     "map_resizer": ("opencv_bilinear", "matlab_bicubic"),
-    "merge": ("single", "absolute_sum"),
+    "merge": ("single", "absolute_sum", "sum", "absolute_mean"),
     "placement": ("in_place", "stretched"),
     "base": ("picture", "canvas"),
-    "box_rule": ("paper", "released"),
+    "box_rule": ("paper", "released", "released_30_90_150", "released_no_jpeg", "sweep"),
     "blend": ("half", "py_demo", "matlab_demo"),
 }
 
@@ -42,13 +42,14 @@ class Protocol:
     map_resizer
         How maps are enlarged.
     merge
-        How the crops' maps become one: there is only a `single` one, or the `absolute_sum` of ten.
+        How the crops' maps become one: there is only a `single` one; or the `absolute_sum` of ten, as released, their
+        plain `sum`, or their `absolute_mean` over the crops that cover a pixel.
     placement
         Where a crop's map lies: `in_place`, where the crop was; or `stretched` over the whole picture.
     base
         What maps are drawn on: the `picture` at its own size, or the 256×256 `canvas`.
     box_rule
-        `paper` or `released`: `pycam.boxes`.
+        How boxes are found: a row of `pycam.boxes.BOX_RULES`.
     blend
         The colours, and how they are mixed with what lies below: `pycam.render`.
     section
@@ -112,6 +113,7 @@ PROTOCOLS = {
             section="4, 5",
         ),
         Protocol(name="paper", section="2, 5"),
+        Protocol(name="sweep", view="full", box_rule="sweep", section="2, 5"),
     )
 }
 

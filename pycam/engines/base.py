@@ -24,10 +24,13 @@ class Engine(ABC):
         As in `--engine`.
     precisions
         What the engine can compute in; the first is the default.
+    steady
+        Whether a picture's results have the same bits in any batch and with any number of threads.
     """
 
     name: ClassVar[str]
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
+    steady: ClassVar[bool] = False
 
     @abstractmethod
     def __init__(

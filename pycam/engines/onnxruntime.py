@@ -24,6 +24,7 @@ class OnnxRuntimeEngine(Engine):
 
     name = "onnxruntime"
     precisions = ("fp32", "tf32")
+    steady = True
 
     def __init__(
         self,
@@ -49,11 +50,12 @@ class OnnxRuntimeEngine(Engine):
             )
         except Exception as error:  # ONNX Runtime's own have no base class but this one
             raise EngineError(f"ONNX Runtime cannot load the net: {_line(error)}") from None
-        self._inputs = [value.name for value in self._session.get_inputs()]
+        read = {value.name for value in self._session.get_inputs()}
+        self._inputs = {value: blob for blob, value in net.input_values.items() if value in read}
 
     def forward(self, inputs: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
         try:
-            values = self._session.run(self._outputs, {name: inputs[name] for name in self._inputs})
+            values = self._session.run(self._outputs, {value: inputs[blob] for value, blob in self._inputs.items()})
         except Exception as error:  # as above
             raise EngineError(f"ONNX Runtime failed on {self._device}: {_line(error)}") from None
         return dict(zip(self._outputs, values, strict=True))
