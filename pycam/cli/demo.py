@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from pycam import zoo
 from pycam.errors import UsageError
+from pycam.pictures import read_picture
 from pycam.predict import load
 
 MODEL = "squeezenet-v1.0"
@@ -27,7 +29,8 @@ def demo(
     written = []
     with load(MODEL) as cam:
         for name in PHOTOGRAPHS:
-            prediction = cam(getattr(data, name)()[..., ::-1].copy())
+            picture = read_picture(getattr(data, name)()[..., ::-1])
+            prediction = cam(replace(picture, path=f"{name}.png"))
             print(
                 f"{name}: " + ", ".join(f"{item.words.split(',')[0]} {item.score:.2f}" for item in prediction.top[:3])
             )
