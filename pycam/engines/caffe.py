@@ -1,0 +1,450 @@
+"""Real Caffe as an engine, in a process of its own: the truth that the other engines are held against.
+
+Nothing here is bound to Caffe's Python, NumPy or protobuf: `caffe_worker.py` runs beside pycaffe, started
+by the command in `PYCAM_CAFFE`, and gets arrays and the bytes of files over a pipe. When Caffe ends on one of
+its checks, the error is one line with what it was doing and what it said last.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import weakref
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from io import BufferedReader
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycam.engines import caffe_worker
+from pycam.engines.base import Engine
+from pycam.errors import EngineError, UsageError
+from pycam.formats import prototxt
+from pycam.net import Net
+
+Array = NDArray[np.float32]
+
+START_TIMEOUT = 60.0  # seconds; a container may have to come up
+TIMEOUT = 600.0
+
+# What a dying Caffe writes around the line that tells why.
+_STACK_TRACE = re.compile(r"\s*(@ |\*\*\*|Aborted|\(unknown\)|PC: )")
+_FATAL = re.compile(r"F\d{4,8} [\d:.]+\s+\d+ \S+:\d+\] (?P<said>.*)")
+_TEMPORARY_FILE = re.compile(r":? /dev/fd/\d+")
+_PROTOBUF_ERROR = re.compile(r"\[libprotobuf ERROR [^\]]*\] (?P<said>.*)")
+
+
+def find_caffe() -> list[str]:
+    """Find the command that starts a Python with pycaffe.
+
+    Returns
+    -------
+    list of str
+        `PYCAM_CAFFE`, split as a shell does; without it, the Python of the folder that `make caffe-root`
+        makes (`PYCAM_CAFFE_ROOT`, by default `~/.cache/pycam/caffe-root`).
+
+    Raises
+    ------
+    EngineError
+        There is neither.
+    """
+    try:
+        command = shlex.split(os.environ.get("PYCAM_CAFFE", ""))
+    except ValueError as error:
+        raise EngineError(f"PYCAM_CAFFE={os.environ['PYCAM_CAFFE']!r} is no command: {error}") from None
+    if command:
+        return command
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    start = Path(os.environ.get("PYCAM_CAFFE_ROOT") or cache / "pycam" / "caffe-root") / "start"
+    if not start.is_file():
+        raise EngineError(
+            f"no Caffe: PYCAM_CAFFE is not set and there is no {start}; run `make caffe-root` in pycam's "
+            "repository, or set PYCAM_CAFFE to a command that starts a Python with pycaffe"
+        )
+    return [str(start), "python3.9"]
+
+
+class Structure(NamedTuple):
+    """A net as Caffe built it, with the `Split` layers that it adds where a blob has several readers."""
+
+    layers: list[tuple[str, str, list[str]]]
+    """Name, type and tops, in order."""
+    blobs: dict[str, tuple[int, ...]]
+    params: dict[str, list[tuple[int, ...]]]
+
+
+class CaffeProcess:
+    """A process with pycaffe that does what it is asked to.
+
+    An error of Python's over there leaves it usable; where Caffe has ended, or did not answer in time, every
+    later call says so. It belongs to the process that made it: a fork needs one of its own.
+
+    Parameters
+    ----------
+    command
+        Starts a Python that has pycaffe, given `-c`, a script, and an argument; `find_caffe()` by default.
+    threads
+        For the BLAS; None for its own choice.
+    start_timeout, timeout
+        Seconds to wait for the start, and for any other answer, before the process is killed.
+
+    Raises
+    ------
+    EngineError
+        In every method: Caffe could not be started, has ended, did not answer, or refused; in one line.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str] | None = None,
+        *,
+        threads: int | None = None,
+        start_timeout: float = START_TIMEOUT,
+        timeout: float = TIMEOUT,
+    ) -> None:
+        command = find_caffe() if command is None else command
+        self._timeout = timeout
+        self._owner = os.getpid()
+        self._lock = threading.Lock()
+        self._said: deque[str] = deque(maxlen=200)
+        self._epitaph: str | None = None
+        name = shlex.join(command)
+        script = Path(caffe_worker.__file__).read_text(encoding="utf-8")
+        try:
+            self._process = subprocess.Popen(
+                [*command, "-c", script, str(threads or 0)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,  # so that what the command starts in turn can be killed with it
+            )
+        except OSError as error:
+            raise EngineError(f"Caffe could not be started by {name!r}: {error.strerror}") from None
+        # Caffe is talkative: a pipe that nobody empties would stop it.
+        listener = threading.Thread(target=_listen, args=(self._process.stderr, self._said), daemon=True)
+        listener.start()
+        self._end = weakref.finalize(self, _end, self._process, listener, self._owner)
+
+        self.versions: dict[str, str]
+        """Of Caffe, its Python and its NumPy."""
+        try:
+            self.versions, _ = self._ask(f"starting by {name!r}", "hello", timeout=start_timeout)
+        except EngineError as error:
+            self.close()
+            raise EngineError(f"{error}; PYCAM_CAFFE must start a Python that has pycaffe") from None
+
+    def load(self, text: bytes, name: str) -> Structure:
+        """Build a net of a prototxt's bytes, in phase TEST.
+
+        Parameters
+        ----------
+        text
+            The file, as it is.
+        name
+            What to call it in errors.
+        """
+        reply, _ = self._ask(f"building the net {name}", "load", [_bytes(text)])
+        return _structure(reply)
+
+    def load_solver(self, solver: bytes, text: bytes, name: str) -> Structure:
+        """Build a solver and its training net.
+
+        Parameters
+        ----------
+        solver
+            A solver prototxt that names no net.
+        text
+            The training net's prototxt.
+        name
+            What to call it in errors.
+        """
+        reply, _ = self._ask(f"building the solver {name}", "load_solver", [_bytes(solver), _bytes(text)])
+        return _structure(reply)
+
+    def load_weights(self, caffemodel: bytes, name: str) -> None:
+        """Give the net the weights in a caffemodel's bytes."""
+        self._ask(f"reading the weights {name}", "load_weights", [_bytes(caffemodel)])
+
+    def set_params(self, params: Mapping[str, Sequence[Array]]) -> None:
+        """Set parameters: layer -> arrays of Caffe's own shapes."""
+        keys = [(layer, i) for layer, arrays in params.items() for i in range(len(arrays))]
+        self._ask("setting parameters", "set_params", [params[layer][i] for layer, i in keys], params=keys)
+
+    def get_params(self) -> dict[str, list[Array]]:
+        """Give every parameter: layer -> arrays."""
+        reply, arrays = self._ask("reading parameters", "get_params")
+        values = iter(arrays)
+        return {layer: [next(values) for _ in range(count)] for layer, count in reply["counts"]}
+
+    def forward(self, inputs: Mapping[str, Array], blobs: Sequence[str]) -> dict[str, Array]:
+        """Run the net; inputs are reshaped to what is given.
+
+        Returns
+        -------
+        dict
+            What each of `blobs` holds when the run has ended.
+        """
+        return dict(zip(blobs, self._run("forward", inputs, [(None, blob) for blob in blobs]), strict=True))
+
+    def forward_tops(self, inputs: Mapping[str, Array], tops: Sequence[tuple[str, str]]) -> list[Array]:
+        """Run the net, stopping to copy values before a later layer can change them in place.
+
+        Parameters
+        ----------
+        inputs
+            Blob -> values.
+        tops
+            Layer and one of its top blobs.
+
+        Returns
+        -------
+        list of float32 arrays
+            For each of `tops` what the blob holds right after the layer.
+        """
+        return self._run("forward", inputs, tops)
+
+    def step(self, inputs: Mapping[str, Array], blobs: Sequence[str]) -> dict[str, Array]:
+        """Train for one iteration.
+
+        Parameters
+        ----------
+        inputs
+            Blobs of the net's `Input` layers -> values. For a net that begins with `MemoryData`, its two tops
+            in order -> as many samples as the iteration takes (batch size times `iter_size`).
+        blobs
+            To be given back, such as the loss.
+        """
+        return dict(zip(blobs, self._run("step", inputs, [(None, blob) for blob in blobs]), strict=True))
+
+    def close(self) -> None:
+        """End the process. Nothing can be asked any more."""
+        self._epitaph = self._epitaph or "Caffe was closed"
+        self._end()
+
+    def __enter__(self) -> CaffeProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _run(
+        self, command: str, inputs: Mapping[str, Array], wanted: Sequence[tuple[str | None, str]]
+    ) -> list[Array]:
+        arrays = [np.asarray(array, np.float32) for array in inputs.values()]
+        doing = f"computing {wanted[-1][1]!r}" if wanted else "computing"
+        _, values = self._ask(doing, command, arrays, inputs=list(inputs), wanted=wanted)
+        return values
+
+    def _ask(
+        self,
+        doing: str,
+        command: str,
+        arrays: Sequence[NDArray[Any]] = (),
+        *,
+        timeout: float | None = None,
+        **arguments: Any,
+    ) -> tuple[dict[str, Any], list[NDArray[Any]]]:
+        """Send a request and wait for its answer; `doing` is for errors."""
+        if os.getpid() != self._owner:
+            raise EngineError(f"this Caffe belongs to process {self._owner}: start one in each process")
+        timeout = self._timeout if timeout is None else timeout
+        with self._lock:
+            if self._epitaph:
+                raise EngineError(self._epitaph)
+            expired = threading.Event()
+            try:
+                with _killed_after(timeout, self._process, expired):
+                    reply, results = _exchange(self._process, dict(arguments, command=command), arrays)
+            except (OSError, EOFError, ValueError) as error:
+                self._epitaph = self._bury(doing, error, timeout if expired.is_set() else None)
+                raise EngineError(self._epitaph) from None
+            except BaseException:
+                # Interrupted: the answer would be taken for that of the next request.
+                self.close()
+                raise
+        if "error" in reply:
+            raise EngineError(f"Caffe failed while {doing}: {_one_line(reply['error'])}")
+        return reply, results
+
+    def _bury(self, doing: str, error: Exception, waited: float | None) -> str:
+        """End a process that did not answer, and say in a line what became of it."""
+        if isinstance(error, ValueError):
+            self._end()
+            return f"Caffe failed while {doing}: {error}"
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(5)  # for its own exit status, and its last words
+        status = self._process.poll()
+        self._end()
+        if waited is not None:
+            how = f"gave no answer in {waited:g} s"
+        elif status is None:
+            how = "hung up"
+        elif status < 0:
+            how = f"was ended by a signal ({signal.strsignal(-status)})"
+        else:
+            how = f"ended with exit code {status}"
+        last = _telling_line(list(self._said))
+        return f"Caffe {how} while {doing}" + (f": {last}" if last else "")
+
+
+def _exchange(
+    process: subprocess.Popen[bytes], header: dict[str, Any], arrays: Sequence[NDArray[Any]]
+) -> tuple[dict[str, Any], list[NDArray[Any]]]:
+    stdin, stdout = cast(BinaryIO, process.stdin), cast(BufferedReader, process.stdout)
+    with contextlib.suppress(BrokenPipeError):  # what it printed before it went tells more
+        caffe_worker.send(stdin, header, arrays)
+    first = stdout.peek(1)
+    if not caffe_worker.MAGIC.startswith(first[: len(caffe_worker.MAGIC)]):
+        raise ValueError(
+            f"it prints {_one_line(first.decode('utf-8', 'replace'), 60)!r} where an answer was due"
+        )
+    reply, results = caffe_worker.receive(stdout)
+    if reply.get("reply") != header["command"]:
+        raise ValueError("it prints what it was sent")
+    return reply, results
+
+
+@contextlib.contextmanager
+def _killed_after(
+    seconds: float, process: subprocess.Popen[bytes], expired: threading.Event
+) -> Iterator[None]:
+    """Kill a process when the block takes too long, which also ends the block's reading and writing."""
+
+    def expire() -> None:
+        expired.set()
+        _kill(process)
+
+    timer = threading.Timer(seconds, expire)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process and what it started."""
+    if sys.platform == "win32":
+        process.kill()
+    else:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _end(process: subprocess.Popen[bytes], listener: threading.Thread, owner: int) -> None:
+    """Leave nothing behind: no process, no zombie, no open pipe."""
+    if os.getpid() == owner:
+        _kill(process)
+        process.wait()
+        listener.join(5)
+    else:
+        process.poll()  # in a fork: finds no child of that number, and so forgets it
+    for pipe in (process.stdin, process.stdout):
+        with contextlib.suppress(OSError):
+            cast(BinaryIO, pipe).close()
+
+
+def _listen(stderr: BinaryIO, said: deque[str]) -> None:
+    with stderr:
+        for line in iter(lambda: stderr.readline(10_000), b""):
+            said.append(line.decode("utf-8", "replace").rstrip())
+
+
+def _telling_line(said: Sequence[str]) -> str:
+    """Pick the line that tells why Caffe ended."""
+    # Protobuf names line and field of what it cannot parse; the check that then fails does not.
+    for pattern in (_PROTOBUF_ERROR, _FATAL):
+        for line in reversed(said):
+            if match := pattern.match(line):
+                return _one_line(_TEMPORARY_FILE.sub("", match["said"]))
+    return next((_one_line(line) for line in reversed(said) if line and not _STACK_TRACE.match(line)), "")
+
+
+def _one_line(text: str, length: int = 300) -> str:
+    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return text if len(text) <= length else text[: length - 2] + " …"
+
+
+def _bytes(data: bytes) -> NDArray[np.uint8]:
+    return np.frombuffer(data, np.uint8)
+
+
+def _structure(reply: Mapping[str, Any]) -> Structure:
+    return Structure(
+        [(name, kind, tops) for name, kind, tops in reply["layers"]],
+        {name: tuple(shape) for name, shape in reply["blobs"]},
+        {name: [tuple(shape) for shape in shapes] for name, shapes in reply["params"]},
+    )
+
+
+class CaffeEngine(Engine):
+    """Caffe itself, on the user's own files.
+
+    A net that has none, or only a prototxt, is written for it; `description` says so.
+    """
+
+    name = "caffe"
+
+    def __init__(
+        self,
+        net: Net,
+        outputs: Sequence[str],
+        *,
+        device: str | None = None,
+        threads: int | None = None,
+        precision: str = "fp32",
+    ) -> None:
+        if device not in (None, "cpu"):
+            raise UsageError(f"engine 'caffe' runs on the CPU, not on {device!r}")
+        sources = net.sources
+        if sources is None:
+            text, name = prototxt.dumps(net.message).encode(), net.name or "(made in memory)"
+        else:
+            text, name = _read(sources.prototxt), sources.prototxt
+        self._outputs = tuple(outputs)
+        makers = [net.producer[output] for output in outputs]
+        self._tops = [(m.name, m.tops[m.outputs.index(o)]) for m, o in zip(makers, outputs, strict=True)]
+        self._process = CaffeProcess(threads=threads)
+        try:
+            self._process.load(text, name)
+            if sources is None or sources.caffemodel is None:
+                self._process.set_params(net.params)
+            else:
+                self._process.load_weights(_read(sources.caffemodel), sources.caffemodel)
+        except BaseException:
+            self._process.close()
+            raise
+        if sources is None:
+            self._written = ", net and weights written by pycam"
+        else:
+            self._written = ", weights written by pycam" if sources.caffemodel is None and net.params else ""
+
+    def forward(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Run the net; see `Engine.forward`."""
+        return dict(zip(self._outputs, self._process.forward_tops(inputs, self._tops), strict=True))
+
+    @property
+    def description(self) -> str:
+        """Caffe's version, device, precision, and what of its files is not the user's own."""
+        return f"Caffe {self._process.versions['caffe']}, cpu, fp32{self._written}"
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.close()
+
+
+def _read(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise EngineError(f"{path} cannot be read for Caffe: {error.strerror}") from None

@@ -1,0 +1,219 @@
+"""Runs real Caffe for pycam: the far end of a pipe, in whatever Python has pycaffe.
+
+`pycam.engines.caffe` hands this file's text to that Python with `-c`, so that it may be in a container, and
+older than pycam: Python 2.7 or 3, NumPy and pycaffe only. Prototxts and caffemodels come as the bytes of the
+user's files, since their paths may mean nothing here.
+
+A message, either way, is `MAGIC`, the header's length (uint32), the header (JSON), and the bytes of the
+arrays that the header lists, little-endian. A request's header names a method of `Worker` and its arguments,
+a reply's has `error` where the method raised. Caffe itself, on a failed check, ends the process.
+
+The only argument is the number of threads, 0 for the BLAS's own choice.
+"""
+# mypy: allow-untyped-defs, allow-untyped-calls
+# The syntax is Python 2.7's; what the methods of `Worker` do is told where `CaffeProcess` offers them.
+# ruff: noqa: B905, D102, RUF005, SIM115, UP004, UP010, UP020, UP031, UP035
+
+from __future__ import print_function
+
+import io
+import json
+import os
+import struct
+import sys
+import tempfile
+
+if __name__ == "__main__":
+    # These are read when the libraries are loaded, which the next lines do.
+    os.environ.setdefault("GLOG_minloglevel", "2")
+    if sys.argv[1] != "0":
+        for library in ("OPENBLAS", "MKL", "OMP"):
+            os.environ[library + "_NUM_THREADS"] = sys.argv[1]
+
+import numpy as np
+
+MYPY = False
+if MYPY:
+    from typing import Any, BinaryIO, Dict, List, Sequence, Tuple  # noqa: F401 - read in the comments below
+
+MAGIC = b"pycam-1\n"
+
+
+def send(stream, header, arrays):
+    # type: (BinaryIO, Dict[str, Any], Sequence[np.ndarray[Any, Any]]) -> None
+    """Write a message; dtypes travel as `<f4`, `|u1` and the like."""
+    arrays = [array.astype(array.dtype.newbyteorder("<"), copy=False) for array in arrays]
+    header = dict(header, arrays=[[array.dtype.str, array.shape] for array in arrays])
+    text = json.dumps(header).encode("ascii")
+    stream.write(MAGIC + struct.pack("<I", len(text)) + text)
+    for array in arrays:
+        stream.write(array.tobytes())
+    stream.flush()
+
+
+def receive(stream):
+    # type: (BinaryIO) -> Tuple[Dict[str, Any], List[np.ndarray[Any, Any]]]
+    """Read a message; EOFError when there is none, ValueError when it is none of ours."""
+    if _read(stream, len(MAGIC)) != MAGIC:
+        raise ValueError("not a message of pycam's")
+    (length,) = struct.unpack("<I", bytes(_read(stream, 4)))
+    header = json.loads(_read(stream, length).decode("ascii"))
+    arrays = []
+    for dtype, shape in header.pop("arrays"):
+        kind = np.dtype(str(dtype))
+        count = int(np.prod(shape, dtype=np.int64)) * kind.itemsize
+        arrays.append(np.ndarray(shape, kind, _read(stream, count)))
+    return header, arrays
+
+
+def _read(stream, count):
+    data = bytearray(count)
+    view = memoryview(data)
+    while len(view):
+        got = stream.readinto(view)
+        if not got:
+            raise EOFError("the other end has gone")
+        view = view[got:]
+    return data
+
+
+class Worker(object):
+    """What can be asked of Caffe: methods that take a request's arrays and give a header and arrays."""
+
+    def hello(self, arrays):
+        import caffe  # type: ignore[import-not-found]
+
+        self.caffe = caffe
+        versions = {"caffe": getattr(caffe, "__version__", "of unknown version"), "numpy": np.__version__}
+        return dict(versions, python="%d.%d" % sys.version_info[:2]), []
+
+    def load(self, arrays):
+        with _as_file(arrays[0]) as prototxt:
+            self.net = self.caffe.Net(_path(prototxt), self.caffe.TEST)
+        return self._describe(), []
+
+    def load_solver(self, arrays):
+        with _as_file(arrays[1]) as prototxt:
+            text = arrays[0].tobytes() + ('\nnet: "%s"\n' % _path(prototxt)).encode("ascii")
+            with _as_file(np.frombuffer(text, np.uint8)) as solver:
+                self.solver = self.caffe.get_solver(_path(solver))
+        self.net = self.solver.net
+        return self._describe(), []
+
+    def _describe(self):
+        blobs = list(self.net._blob_names)
+        return {
+            "layers": [
+                [name, layer.type, [blobs[top] for top in self.net._top_ids(i)]]
+                for i, (name, layer) in enumerate(zip(self.net._layer_names, self.net.layers))
+            ],
+            "blobs": [[name, list(blob.data.shape)] for name, blob in self.net.blobs.items()],
+            "params": [
+                [name, [list(blob.data.shape) for blob in blobs]] for name, blobs in self.net.params.items()
+            ],
+        }
+
+    def load_weights(self, arrays):
+        with _as_file(arrays[0]) as caffemodel:
+            self.net.copy_from(_path(caffemodel))
+        return {}, []
+
+    def set_params(self, arrays, params):
+        for (layer, index), array in zip(params, arrays):
+            if layer not in self.net.params or index >= len(self.net.params[layer]):
+                raise ValueError("the net has no parameter %d of %s" % (index, layer))
+            _fill("parameter %d of %s" % (index, layer), self.net.params[layer][index].data, array)
+        return {}, []
+
+    def get_params(self, arrays):
+        counts = [[name, len(blobs)] for name, blobs in self.net.params.items()]
+        return {"counts": counts}, [blob.data for blobs in self.net.params.values() for blob in blobs]
+
+    def forward(self, arrays, inputs, wanted):
+        # Wanted are pairs of a layer, None for the end of the run, and a blob.
+        for name, array in zip(inputs, arrays):
+            self._blob(name).reshape(*array.shape)
+        self.net.reshape()
+        self._fill_inputs(inputs, arrays)
+
+        stops = [self._stop(layer) for layer, _ in wanted]
+        blobs = [self._blob(blob) for _, blob in wanted]
+        values = [None] * len(wanted)
+        start, end = 0, self._stop(None)
+        for stop in sorted(set(stops + [end])):
+            self.net._forward(start, stop)
+            start = stop + 1
+            for i, blob in enumerate(blobs):
+                if stops[i] == stop:
+                    values[i] = blob.data.copy()
+        return {}, values
+
+    def step(self, arrays, inputs, wanted):
+        if self.net.layers[0].type == "MemoryData":
+            self.net.set_input_arrays(*arrays)
+        else:
+            self._fill_inputs(inputs, arrays)
+        self.solver.step(1)
+        return {}, [self._blob(blob).data.copy() for _, blob in wanted]
+
+    def _fill_inputs(self, inputs, arrays):
+        for name, array in zip(inputs, arrays):
+            _fill("blob " + name, self._blob(name).data, array)
+
+    def _blob(self, name):
+        if name not in self.net.blobs:
+            raise ValueError("the net has no blob %s" % name)
+        return self.net.blobs[name]
+
+    def _stop(self, layer):
+        """Index of the layer after which to stop."""
+        names = list(self.net._layer_names)
+        if layer is None:
+            return len(names) - 1
+        if layer not in names:
+            raise ValueError("the net has no layer %s" % layer)
+        return names.index(layer)
+
+
+def _fill(what, target, array):
+    if target.shape != array.shape:  # NumPy would broadcast
+        raise ValueError("%s is of shape %s in Caffe, not %s" % (what, target.shape, array.shape))
+    target[...] = array
+
+
+def _as_file(array):
+    """Put bytes into a file without a name, which is gone with the process even when Caffe ends it."""
+    handle = tempfile.TemporaryFile()
+    handle.write(array.tobytes())
+    handle.seek(0)  # also flushes; where /dev/fd duplicates, Caffe reads from here
+    return handle
+
+
+def _path(handle):
+    return "/dev/fd/%d" % handle.fileno()
+
+
+def main():
+    """Answer requests until the pipe is closed."""
+    requests, replies = io.open(os.dup(0), "rb"), io.open(os.dup(1), "wb")
+    # From here on nobody can read a request away or write into a reply by chance.
+    with open(os.devnull) as nothing:
+        os.dup2(nothing.fileno(), 0)
+    os.dup2(2, 1)
+
+    worker = Worker()
+    while True:
+        try:
+            header, arrays = receive(requests)
+        except EOFError:
+            return
+        command = header.pop("command")
+        try:
+            reply, arrays = getattr(worker, command)(arrays, **header)
+        except Exception as error:
+            reply, arrays = {"error": "%s: %s" % (type(error).__name__, error)}, []
+        send(replies, dict(reply, reply=command), arrays)
+
+
+if __name__ == "__main__":
+    main()
