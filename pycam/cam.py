@@ -148,22 +148,14 @@ def merge_ten_crop(maps: NDArray[Any], *, absolute: bool = True, mean: bool = Fa
         The maps are not those of ten square crops.
     """
     maps = np.asarray(maps)
-    if (
-        maps.ndim not in (3, 4)
-        or len(maps) != 10
-        or maps.shape[-1] != maps.shape[-2]
-        or maps.shape[-1] > CANVAS
-    ):
+    if maps.ndim not in (3, 4) or len(maps) != 10 or maps.shape[-1] != maps.shape[-2] or maps.shape[-1] > CANVAS:
         raise UsageError(
-            f"merge_ten_crop: maps of shape {maps.shape} came, "
-            f"expected (10, s, s) or (10, T, s, s), s up to {CANVAS}"
+            f"merge_ten_crop: maps of shape {maps.shape} came, expected (10, s, s) or (10, T, s, s), s up to {CANVAS}"
         )
     return _merge(maps, maps.shape[1:], absolute, mean)
 
 
-def merge_column_maps(
-    column_maps: NDArray[Any], size: int, *, absolute: bool = True, mean: bool = False
-) -> Floats:
+def merge_column_maps(column_maps: NDArray[Any], size: int, *, absolute: bool = True, mean: bool = False) -> Floats:
     """Enlarge the maps of ten crops to the crops' size with MATLAB's bicubic resize, and merge them.
 
     Parameters

@@ -128,9 +128,7 @@ def _swap(array: NDArray[Any]) -> NDArray[Any]:
 
 def _check(array: NDArray[Any], size: Sequence[int], method: str) -> None:
     if array.ndim not in (2, 3) or 0 in array.shape:
-        raise UsageError(
-            f"imresize: an array of shape {array.shape} came, expected (H, W) or (H, W, C), none 0"
-        )
+        raise UsageError(f"imresize: an array of shape {array.shape} came, expected (H, W) or (H, W, C), none 0")
     if array.dtype.name not in DTYPES:
         raise UsageError(f"imresize: dtype {array.dtype} came, expected one of {', '.join(DTYPES)}")
     if len(size) != 2 or min(size) < 1:

@@ -128,9 +128,7 @@ def test_thresholds_out_of_order_are_refused(thresholds):
         released_boxes(np.zeros((50, 60), np.uint8), thresholds)
 
 
-@pytest.mark.parametrize(
-    "heatmap", [np.zeros((5, 5)), np.zeros((5, 5, 3), np.uint8), np.zeros((0, 5), np.uint8)]
-)
+@pytest.mark.parametrize("heatmap", [np.zeros((5, 5)), np.zeros((5, 5, 3), np.uint8), np.zeros((0, 5), np.uint8)])
 def test_what_is_no_heat_map_is_refused(heatmap):
     with pytest.raises(UsageError, match=r"expected \(H, W\) uint8"):
         released_boxes(heatmap)

@@ -1,0 +1,65 @@
+"""`ILSVRC_generate_heatmap.m`: `python -m matlab_ports.ILSVRC_generate_heatmap PICTURES… --out FOLDER`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pycam.boxes import grey_heatmap
+from pycam.cli import options
+from pycam.errors import PycamError
+from pycam.files import write_whole
+from pycam.predict import Cam, load
+from pycam.render import encode_jpeg
+
+MATLAB_QUALITY = 75
+
+
+def ILSVRC_generate_heatmap(cam: Cam, imageFiles: Iterable[str | Path], resultFolder: str | Path) -> None:
+    """Write the heat maps of the top five classes of pictures, ready for `generate_bbox`.
+
+    Parameters
+    ----------
+    cam : Cam
+        A model, from `pycam.load(…, protocol="released")`.
+    imageFiles : paths
+        The pictures; their names without extension must differ.
+    resultFolder : path
+        Gets `<name>_1.jpg` to `<name>_5.jpg`, best class first, and `<name>.txt` with a line for each: the
+        class, from 1, and its score. docs/release.md, section 4.
+    """
+    folder = Path(resultFolder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for picture, prediction in cam.stream(imageFiles):
+        if isinstance(prediction, PycamError):
+            raise prediction
+        name = Path(str(picture)).stem
+        for rank, item in enumerate(prediction.top, start=1):
+            heatmap = grey_heatmap(item.picture_map, jpeg=False)
+            write_whole(folder / f"{name}_{rank}.jpg", encode_jpeg(heatmap, MATLAB_QUALITY))
+        classes = "".join(f"{item.index + 1} {item.score:.9g}\n" for item in prediction.top)
+        write_whole(folder / f"{name}.txt", classes)
+
+
+def _script(
+    pictures: Annotated[list[Path], typer.Argument(help="Pictures.")],
+    out: Annotated[Path, typer.Option(help="Folder for the heat maps.")],
+    model: options.Model = "googlenet-cam",
+    engine: options.EngineName = options.DEFAULT,
+    prototxt: options.Prototxt = None,
+    weights: options.Weights = None,
+    mean: options.MeanFile = None,
+) -> None:
+    """Write the heat maps of the top five classes of pictures as the release does."""
+    made = load(model, engine=engine, protocol="released", prototxt=prototxt, weights=weights, mean=mean)
+    with made as cam:
+        ILSVRC_generate_heatmap(cam, pictures, out)
+
+
+if __name__ == "__main__":
+    from matlab_ports.command import run
+
+    run(_script)

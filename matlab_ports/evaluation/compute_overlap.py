@@ -1,0 +1,15 @@
+"""`compute_overlap.m`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pycam.ilsvrc.metrics import overlaps
+
+
+def compute_overlap(bb: Sequence[float], bbgt: Sequence[float]) -> float:
+    """Give the intersection over union of two boxes [xmin, ymin, xmax, ymax], -1 when they do not meet.
+
+    Corners are pixels of the box, so that a side is xmax - xmin + 1. docs/release.md, section 7.
+    """
+    return float(overlaps(bb, bbgt))

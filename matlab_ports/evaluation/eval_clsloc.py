@@ -1,0 +1,50 @@
+"""`eval_clsloc.m`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from matlab_ports.evaluation.simpleEvaluation import simpleEvaluation
+from pycam.errors import UsageError
+from pycam.ilsvrc.predictions import GUESSES
+
+
+def eval_clsloc(
+    predict_file: str | Path,
+    gtruth_dir: str | Path,
+    meta_file: str | Path | None,
+    max_num_pred_per_image: int,
+    gtruth_file: str | Path | None,
+    blacklist_file: str | Path | None,
+    optional_cache_file: str | Path | None = None,
+) -> tuple[float, float]:
+    """Give the classification and the localisation error of a submission file.
+
+    Parameters
+    ----------
+    predict_file : path
+        A line a picture: up to five times `label xmin ymin xmax ymax`, labels being ILSVRC2014 IDs.
+    gtruth_dir : path
+        Folder of VOC-style XML; not read when there is a cache.
+    meta_file : path, optional
+        `meta_clsloc.mat`, which is checked against the joins of IDs that pycam knows.
+    max_num_pred_per_image : int
+        How many of the guesses count, 1 to 5.
+    gtruth_file, blacklist_file : path, optional
+        The pictures' true labels, and the numbers of those that localisation leaves out.
+    optional_cache_file : path, optional
+        The devkit's cache of the boxes. Where it is missing the original writes it; this reads the XML.
+
+    Returns
+    -------
+    (cls_error, loc_error)
+        Fractions. docs/release.md, section 7.
+    """
+    if not 1 <= max_num_pred_per_image <= GUESSES:
+        raise UsageError(f"eval_clsloc: {max_num_pred_per_image} guesses came, expected 1 to {GUESSES}")
+    boxes = gtruth_dir
+    if optional_cache_file is not None and Path(optional_cache_file).is_file():
+        boxes = optional_cache_file
+    table = simpleEvaluation(predict_file, boxes, gtruth_file, blacklist_file, meta_file)
+    _, cls_error, loc_error = table[max_num_pred_per_image - 1].tolist()
+    return cls_error, loc_error

@@ -1,0 +1,71 @@
+"""`simpleEvaluation.m`: `python -m matlab_ports.evaluation.simpleEvaluation PREDICTIONS GROUND_TRUTH`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+from pycam.errors import GroundTruthError
+from pycam.ilsvrc.ground_truth import read_ground_truth
+from pycam.ilsvrc.metrics import score_guesses
+from pycam.ilsvrc.predictions import GUESSES, read_predictions
+
+
+def simpleEvaluation(
+    predict_file: str | Path,
+    ground_truth: str | Path,
+    ground_truth_labelfile: str | Path | None = None,
+    blacklist_file: str | Path | None = None,
+    meta_file: str | Path | None = None,
+) -> NDArray[np.float64]:
+    """Give the errors of a submission file for the first one to five guesses.
+
+    Parameters
+    ----------
+    predict_file : path
+        A line a picture: up to five times `label xmin ymin xmax ymax`, labels being ILSVRC2014 IDs.
+    ground_truth : path
+        The devkit's cache of the boxes (`.mat`), or a folder of VOC-style XML.
+    ground_truth_labelfile, blacklist_file, meta_file : path, optional
+        The pictures' true labels; the numbers of those that localisation leaves out; `meta_clsloc.mat`.
+
+    Returns
+    -------
+    (5, 3) double
+        A row for k = 1…5: k, classification error, localisation error. docs/release.md, section 7.
+    """
+    truth = read_ground_truth(
+        Path(ground_truth),
+        labels=_path(ground_truth_labelfile),
+        blacklist=_path(blacklist_file),
+        meta=_path(meta_file),
+    )
+    scores = score_guesses(read_predictions(Path(predict_file)), truth)
+    if scores.localization_error is None:
+        raise GroundTruthError(f"{ground_truth}: no boxes in it, expected a devkit cache or a folder of XML")
+    return np.column_stack([np.arange(1, GUESSES + 1), scores.classification_error, scores.localization_error])
+
+
+def _path(given: str | Path | None) -> Path | None:
+    return None if given is None else Path(given)
+
+
+def _script(
+    predictions: Annotated[Path, typer.Argument(help="Submission file.")],
+    ground_truth: Annotated[Path, typer.Argument(help="Devkit cache (.mat), or folder of XML.")],
+    labels: Annotated[Path | None, typer.Option(help="The pictures' labels.")] = None,
+    blacklist: Annotated[Path | None, typer.Option(help="Pictures that localisation leaves out.")] = None,
+) -> None:
+    """Print k, classification error and localisation error for k = 1…5."""
+    for k, cls_error, loc_error in simpleEvaluation(predictions, ground_truth, labels, blacklist):
+        print(f"{k:.0f} {cls_error:.10f} {loc_error:.10f}")
+
+
+if __name__ == "__main__":
+    from matlab_ports.command import run
+
+    run(_script)

@@ -1,0 +1,88 @@
+"""`generate_bbox.m` and the program `dt_box` that it runs: `python -m matlab_ports.generate_bbox HEATMAP`."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import cv2
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+from pycam.boxes import RELEASED_THRESHOLDS, corners, released_boxes
+from pycam.files import write_whole
+from pycam.pictures import read_picture
+from pycam.render import draw_box, encode_jpeg
+
+FALLBACK_THRESHOLDS = (30, 90, 150)
+SHOWN = 3
+
+
+def generate_bbox(
+    curHeatMapFile: str | Path,
+    curBBoxFile: str | Path | None = None,
+    bbox_threshold: Sequence[int] = RELEASED_THRESHOLDS,
+) -> NDArray[np.intp]:
+    """Find boxes in a heat map.
+
+    Parameters
+    ----------
+    curHeatMapFile : path
+        An 8-bit grey picture, as `ILSVRC_generate_heatmap` writes it.
+    curBBoxFile : path, optional
+        Where to write the boxes as `dt_box` does: x, y, width and height of each, on one line.
+    bbox_threshold : three ints
+        If they do not rise between 0 and 255, `dt_box` silently takes 30, 90, 150; so does this, and warns.
+
+    Returns
+    -------
+    (n, 4) int
+        x, y, x + width, y + height, from 0: `boxData_formulate` in the release.
+        docs/release.md, section 5.
+    """
+    boxes = dt_box(curHeatMapFile, bbox_threshold)
+    if curBBoxFile is not None:
+        write_whole(curBBoxFile, "".join(f"{number} " for number in boxes.flat))
+    return corners(boxes)
+
+
+def dt_box(curHeatMapFile: str | Path, bbox_threshold: Sequence[int] = RELEASED_THRESHOLDS) -> NDArray[np.intp]:
+    """Give the boxes as `dt_box` prints them: (n, 4) int, x, y, width, height; else as `generate_bbox`."""
+    if len(bbox_threshold) != 3 or not 0 < bbox_threshold[0] < bbox_threshold[1] < bbox_threshold[2] < 255:
+        warnings.warn(
+            f"thresholds {', '.join(map(str, bbox_threshold))} do not rise between 0 and 255: "
+            f"{', '.join(map(str, FALLBACK_THRESHOLDS))} are used in their place, as dt_box does",
+            stacklevel=2,
+        )
+        bbox_threshold = FALLBACK_THRESHOLDS
+    heatmap = cv2.cvtColor(read_picture(curHeatMapFile).pixels, cv2.COLOR_BGR2GRAY)
+    return released_boxes(np.asarray(heatmap, np.uint8), bbox_threshold)
+
+
+def _script(
+    heatmap: Annotated[Path, typer.Argument(help="Grey heat map.")],
+    boxes: Annotated[
+        Path | None, typer.Option(help="File for the boxes: x y width height of each, on one line.")
+    ] = None,
+    picture: Annotated[Path | None, typer.Option(help="Picture to draw the first three boxes on.")] = None,
+    result: Annotated[Path, typer.Option(help="File for that drawing.")] = Path("result_bbox.jpg"),
+    thresholds: Annotated[tuple[int, int, int], typer.Option(help="Three that rise.")] = RELEASED_THRESHOLDS,
+) -> None:
+    """Find boxes in a heat map as the release does, and print their corners."""
+    found = generate_bbox(heatmap, boxes, thresholds).tolist()
+    for corner in found:
+        print(*corner)
+    if picture is not None:
+        drawn = read_picture(picture).pixels
+        for corner in found[:SHOWN]:
+            drawn = draw_box(drawn, corner)
+        write_whole(result, encode_jpeg(drawn))
+
+
+if __name__ == "__main__":
+    from matlab_ports.command import run
+
+    run(_script)

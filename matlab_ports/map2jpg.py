@@ -1,0 +1,37 @@
+"""`map2jpg.m`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from matlab_ports.matlab import gray2ind, ind2rgb, jet, mat2gray
+from pycam.errors import UsageError
+
+
+def map2jpg(imgmap: NDArray[Any], range: Sequence[float] | None = None, colorMap: str = "jet") -> NDArray[np.float64]:
+    """Colour a map.
+
+    Parameters
+    ----------
+    imgmap : (H, W)
+        Any values.
+    range : [low, high], optional
+        What becomes the first and the last colour; minimum and maximum when it is None or empty, `[]`.
+    colorMap : str
+        "jet". The release evaluates any name as MATLAB code; there is no other here.
+
+    Returns
+    -------
+    (H, W, 3) double in [0, 1], RGB
+        docs/release.md, section 3, step 6.
+    """
+    if colorMap != "jet":
+        raise UsageError(f"map2jpg: colour map {colorMap!r} came, there is 'jet' alone")
+    if range is not None and len(range) not in (0, 2):
+        raise UsageError(f"map2jpg: range {list(range)} came, expected [low, high] or []")
+    limits = (float(range[0]), float(range[1])) if range is not None and len(range) else None
+    return ind2rgb(gray2ind(mat2gray(imgmap, limits), 256), jet(256))

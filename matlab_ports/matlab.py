@@ -1,0 +1,56 @@
+"""The functions of MATLAB that the release calls, with MATLAB's defaults, classes and counting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycam import colormaps
+from pycam.colormaps import mat2gray
+from pycam.colormaps import matlab_jet as jet
+from pycam.errors import UsageError
+from pycam.matlab_resize import Method
+from pycam.matlab_resize import imresize as resize_picture
+
+__all__ = ["gray2ind", "im2double", "im2uint8", "imresize", "ind2rgb", "jet", "mat2gray"]
+
+
+def imresize(
+    A: NDArray[Any], output_size: Sequence[int], method: Method = "bicubic", antialiasing: bool = True
+) -> NDArray[Any]:
+    """Resize the first two dimensions of an array of any number of dimensions to `output_size`."""
+    stack = A.reshape(*A.shape[:2], -1)
+    return resize_picture(stack, output_size, method, antialiasing).reshape(*output_size, *A.shape[2:])
+
+
+def im2double(I: NDArray[Any]) -> NDArray[np.float64]:  # noqa: E741
+    """Convert to float64: the values of 8- and 16-bit classes to [0, 1]; floats and logicals as they are."""
+    if I.dtype.kind in "fb":
+        return I.astype(np.float64)
+    if I.dtype.name not in ("uint8", "uint16", "int16"):
+        raise UsageError(f"im2double: dtype {I.dtype} came, expected uint8, uint16, int16, logical or floats")
+    limits = np.iinfo(I.dtype)
+    scaled: NDArray[np.float64] = (I.astype(np.float64) - limits.min) / (limits.max - limits.min)
+    return scaled
+
+
+def im2uint8(I: NDArray[Any]) -> NDArray[np.uint8]:  # noqa: E741
+    """Convert floats in [0, 1] to 8 bits: what MATLAB's `imwrite` does before it writes; 8 bits stay."""
+    if I.dtype == np.uint8:
+        return I
+    rounded: NDArray[np.uint8] = np.floor(np.clip(I, 0, 1) * 255 + 0.5).astype(np.uint8)
+    return rounded
+
+
+def gray2ind(I: NDArray[Any], n: int = 64) -> NDArray[Any]:  # noqa: E741
+    """Turn values in [0, 1] into indices from 0 to n - 1, of class uint8, or uint16 when n is above 256."""
+    return colormaps.gray2ind(I, n).astype(np.uint8 if n <= 256 else np.uint16)
+
+
+def ind2rgb(X: NDArray[Any], map: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Look up colours: indices of an integer class count from 0, those of floats from 1."""
+    indices = X if X.dtype.kind in "iu" else X.astype(np.intp) - 1
+    return colormaps.ind2rgb(indices, map)

@@ -1,0 +1,29 @@
+"""`mergeTenCrop.m`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycam.cam import merge_ten_crop
+from pycam.errors import UsageError
+
+
+def mergeTenCrop(CAMmap_crops: NDArray[Any]) -> NDArray[np.float32]:
+    """Merge the maps of ten crops into one of the whole picture.
+
+    Parameters
+    ----------
+    CAMmap_crops : (W, H, 10)
+        One class's map of each crop, resized to the crop's side, in the order of `prepare_image`.
+
+    Returns
+    -------
+    (256, 256) single
+        Rows before columns: H×W. docs/release.md, section 3, step 5.
+    """
+    if CAMmap_crops.ndim != 3:
+        raise UsageError(f"mergeTenCrop: maps of shape {CAMmap_crops.shape} came, expected (W, H, 10)")
+    return merge_ten_crop(CAMmap_crops.transpose(2, 1, 0))
