@@ -1,0 +1,268 @@
+"""Nets to run: small ones that hit each trap of Caffe's layers, and seeded weights for any net."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+import pycam.nets
+from pycam import engines
+from pycam.formats import prototxt
+from pycam.layers import Layer
+from pycam.net import Net, net_from_message
+
+CAM_NETS = (
+    "deploy_alexnetplusCAM_imagenet",
+    "deploy_alexnetplusCAM_places205",
+    "deploy_googlenetCAM",
+    "deploy_googlenetCAM_places205",
+    "deploy_vgg16CAM",
+)
+
+# How sure a released net with seeded weights is of its first class.
+CERTAINTY = 0.3
+
+
+def layer(kind: str, name: str, bottoms: str, tops: str = "", params: str = "") -> str:
+    """Write a layer; blobs are separated by blanks, no tops means one named like the layer."""
+    blobs = [f'bottom: "{b}"' for b in bottoms.split()] + [f'top: "{t}"' for t in (tops or name).split()]
+    return f'layer {{ name: "{name}" type: "{kind}" {" ".join(blobs)} {params} }}\n'
+
+
+def data(*shape: int, name: str = "data") -> str:
+    """Write an input."""
+    dims = " ".join(f"dim: {side}" for side in shape)
+    return f'layer {{ name: "{name}" type: "Input" top: "{name}" input_param {{ shape {{ {dims} }} }} }}\n'
+
+
+def conv(name: str, bottoms: str, tops: str = "", params: str = "num_output: 4 kernel_size: 3 pad: 1") -> str:
+    return layer("Convolution", name, bottoms, tops, f"convolution_param {{ {params} }}")
+
+
+def pool(name: str, bottom: str, params: str) -> str:
+    return layer("Pooling", name, bottom, params=f"pooling_param {{ {params} }}")
+
+
+TRAPS = {
+    "ceil_pooling": data(1, 3, 13, 18)
+    + pool("max", "data", "pool: MAX kernel_size: 3 stride: 2")
+    + pool("max_padded", "data", "pool: MAX kernel_size: 3 stride: 2 pad: 1")
+    + pool("average", "data", "pool: AVE kernel_size: 3 stride: 2")
+    + pool("average_padded", "data", "pool: AVE kernel_size: 3 stride: 2 pad: 1")
+    + pool("average_far", "data", "pool: AVE kernel_size: 5 stride: 3 pad: 2")
+    + pool("average_even", "data", "pool: AVE kernel_size: 2 stride: 2 pad: 1")
+    + pool("oblong", "data", "pool: AVE kernel_h: 2 kernel_w: 5 stride_h: 3 stride_w: 2 pad_h: 1 pad_w: 0")
+    + pool("sparse", "data", "pool: MAX kernel_size: 2 stride: 4 pad: 1"),
+    # A last window that would begin in the padding is left out.
+    "clipped_pooling": data(1, 2, 5, 7)
+    + pool("max", "data", "pool: MAX kernel_size: 2 stride: 2 pad: 1")
+    + pool("average", "data", "pool: AVE kernel_size: 2 stride: 2 pad: 1")
+    + pool("wide", "data", "pool: AVE kernel_size: 4 stride: 3 pad: 3")
+    + pool("whole", "data", "pool: AVE kernel_h: 5 kernel_w: 7"),
+    "padding_below_zero": data(1, 2, 5, 5)
+    + layer("Power", "negative", "data", params="power_param { scale: 0.01 shift: -7 }")
+    + pool("max", "negative", "pool: MAX kernel_size: 3 stride: 2 pad: 1"),
+    "global_pooling": data(1, 6, 5, 7)
+    + pool("max", "data", "pool: MAX global_pooling: true")
+    + pool("average", "data", "pool: AVE global_pooling: true")
+    + layer("Softmax", "prob", "average"),
+    "lrn": data(1, 7, 4, 5)
+    + layer("LRN", "usual", "data", params="lrn_param { local_size: 5 alpha: 0.0001 beta: 0.75 }")
+    + layer("LRN", "strong", "data", params="lrn_param { local_size: 3 alpha: 2 beta: 0.75 }")
+    + layer("LRN", "power", "data", params="lrn_param { local_size: 3 alpha: 0.5 beta: 0.6 }")
+    + layer("LRN", "wide", "data", params="lrn_param { local_size: 15 alpha: 1 beta: 0.75 }"),
+    "lrn_k": data(1, 7, 4, 5)
+    + layer("LRN", "far", "data", params="lrn_param { local_size: 5 alpha: 0.1 beta: 0.75 k: 2.5 }")
+    + layer("LRN", "near", "data", params="lrn_param { local_size: 5 alpha: 0.1 beta: 0.5 k: 0.25 }"),
+    "lrn_within_channel": data(1, 3, 6, 7)
+    + layer(
+        "LRN", "three", "data", params="lrn_param { local_size: 3 alpha: 2 norm_region: WITHIN_CHANNEL beta: 0.75 }"
+    )
+    + layer("LRN", "five", "data", params="lrn_param { local_size: 5 norm_region: WITHIN_CHANNEL beta: 0.6 }"),
+    "groups_and_dilation": data(1, 4, 11, 12)
+    + conv("groups", "data", params="num_output: 6 kernel_size: 3 group: 2")
+    + conv("depthwise", "data", params="num_output: 4 kernel_size: 3 pad: 1 group: 4 bias_term: false")
+    + conv("spread", "data", params="num_output: 3 kernel_size: 3 dilation: 2 pad: 2")
+    + conv("oblong", "data", params="num_output: 3 kernel_h: 1 kernel_w: 4 stride_h: 2 stride_w: 3 pad_h: 0 pad_w: 2")
+    + conv(
+        "spread_oblong", "data", params="num_output: 4 kernel_size: 3 kernel_size: 2 dilation: 1 dilation: 3 group: 2"
+    )
+    + conv("strided", "data", params="num_output: 3 kernel_size: 5 stride: 4 pad: 1"),
+    "in_place_chain": data(1, 3, 6, 6)
+    + conv("conv", "data")
+    + layer("ReLU", "leaky", "conv", "conv", "relu_param { negative_slope: 0.1 }")
+    + layer("Scale", "scale", "conv", "conv", "scale_param { bias_term: true }")
+    + layer("Dropout", "drop", "conv", "conv")
+    + layer("Power", "power", "conv", "conv", "power_param { scale: -2 shift: 0.5 }")
+    + conv("next", "conv")
+    + layer("ReLU", "relu", "next", "next"),
+    "in_place_input": data(1, 3, 4, 4)
+    + layer("Power", "centre", "data", "data", "power_param { shift: -1 }")
+    + conv("conv", "data"),
+    "concat_of_in_place": data(1, 3, 6, 7)
+    + conv("a", "data")
+    + layer("ReLU", "relu_a", "a", "a")
+    + conv("b", "data", params="num_output: 5 kernel_size: 1")
+    + layer("ReLU", "relu_b", "b", "b")
+    + layer("Concat", "both", "a b")
+    + layer("Concat", "alone", "both")
+    + layer("Concat", "below", "a a", params="concat_param { axis: 2 }")
+    + layer("Concat", "old", "a b a", params="concat_param { concat_dim: 1 }")
+    + layer("Concat", "beside", "a a", params="concat_param { axis: -1 }")
+    + layer("ReLU", "relu_both", "old", "old"),
+    "slice": data(1, 6, 4, 5)
+    + layer("Slice", "cut", "data", "first second third", "slice_param { slice_point: 1 slice_point: 3 }")
+    + layer("ReLU", "relu", "second", "second")
+    + layer("Slice", "halves", "data", "upper lower", "slice_param { axis: 2 }")
+    + layer("Slice", "old", "data", "left right", "slice_param { slice_dim: 1 }")
+    + layer("Eltwise", "sum", "left right"),
+    "deconvolution": data(1, 4, 5, 6)
+    + layer(
+        "Deconvolution", "twice", "data", params="convolution_param { num_output: 3 kernel_size: 4 stride: 2 pad: 1 }"
+    )
+    + layer(
+        "Deconvolution",
+        "groups",
+        "data",
+        params="convolution_param { num_output: 6 kernel_size: 3 group: 2 bias_term: false }",
+    )
+    + layer(
+        "Deconvolution",
+        "spread",
+        "data",
+        params="convolution_param { num_output: 2 kernel_size: 3 dilation: 2 stride: 3 pad: 1 }",
+    )
+    + layer("Crop", "crop", "twice data", params="crop_param { axis: 2 offset: 3 offset: 1 }"),
+    "batch_norm": data(1, 3, 4, 5)
+    + layer("BatchNorm", "norm", "data")
+    + layer("Scale", "scale", "norm", "norm", "scale_param { bias_term: true }")
+    + layer("BatchNorm", "loose", "data", params="batch_norm_param { eps: 0.5 use_global_stats: true }")
+    + layer("InnerProduct", "fc", "norm", params="inner_product_param { num_output: 6 }")
+    + layer("BatchNorm", "flat", "fc"),
+    "scale": data(1, 3, 4, 5)
+    + data(1, 3, name="gate")
+    + layer("Scale", "channels", "data")
+    + layer("Scale", "planes", "data", params="scale_param { axis: 1 num_axes: 2 bias_term: true }")
+    + layer("Scale", "columns", "data", params="scale_param { axis: -1 }")
+    + layer("Scale", "one", "data", params="scale_param { num_axes: 0 bias_term: true }")
+    + layer("Scale", "all", "data", params="scale_param { num_axes: -1 }")
+    + layer("Scale", "gated", "data gate", params="scale_param { axis: 0 }")
+    + layer("Scale", "whole", "data channels", params="scale_param { axis: 0 }"),
+    "eltwise": data(1, 2, 4, 5)
+    + data(1, 2, 4, 5, name="more")
+    + conv("third", "data", params="num_output: 2 kernel_size: 1")
+    + layer("Eltwise", "sum", "data more third")
+    + layer(
+        "Eltwise",
+        "weighted",
+        "data more third",
+        params="eltwise_param { coeff: 0.5 coeff: -2 coeff: 1 operation: SUM }",
+    )
+    + layer("Eltwise", "product", "data more third", params="eltwise_param { operation: PROD }")
+    + layer("Eltwise", "largest", "data more third", params="eltwise_param { operation: MAX }")
+    + layer("Eltwise", "square", "data data", params="eltwise_param { operation: PROD }")
+    + layer("ReLU", "relu", "sum", "sum"),
+    "activations": data(1, 3, 4, 5)
+    + layer("PReLU", "prelu", "data")
+    + layer("PReLU", "prelu_shared", "data", params="prelu_param { channel_shared: true }")
+    + layer("ELU", "elu", "data", params="elu_param { alpha: 0.7 }")
+    + layer("Sigmoid", "sigmoid", "data")
+    + layer("TanH", "tanh", "data")
+    + layer("AbsVal", "abs", "data")
+    + layer("Power", "square", "data", params="power_param { power: 2 scale: 0.5 shift: 1 }")
+    + layer("Power", "cube", "data", params="power_param { power: 3 }")
+    + layer("Power", "root", "abs", params="power_param { power: 0.5 shift: 0.1 }")
+    + layer("Power", "inverse", "abs", params="power_param { power: -1 shift: 0.5 }")
+    + layer("Power", "constant", "data", params="power_param { scale: 0 shift: 3 power: 2 }")
+    + layer("InnerProduct", "fc", "data", params="inner_product_param { num_output: 6 }")
+    + layer("PReLU", "prelu_flat", "fc")
+    + layer("ELU", "elu_flat", "fc"),
+    "inner_product": data(1, 3, 4, 5)
+    + layer("InnerProduct", "fc", "data", params="inner_product_param { num_output: 6 }")
+    + layer("InnerProduct", "without_bias", "fc", params="inner_product_param { num_output: 4 bias_term: false }")
+    + layer("InnerProduct", "rows", "data", params="inner_product_param { num_output: 7 axis: -1 }")
+    + layer("Softmax", "prob", "fc"),
+    "inner_product_transpose": data(1, 3, 4, 5)
+    + layer("InnerProduct", "turned", "data", params="inner_product_param { num_output: 6 transpose: true }")
+    + layer("InnerProduct", "planes", "data", params="inner_product_param { num_output: 2 axis: 2 transpose: true }"),
+    "shapes": data(1, 4, 3, 6)
+    + layer("Flatten", "flat", "data")
+    + layer("Flatten", "planes", "data", params="flatten_param { axis: 2 }")
+    + layer("Flatten", "middle", "data", params="flatten_param { axis: 1 end_axis: 2 }")
+    + layer("Reshape", "reshaped", "data", params="reshape_param { shape { dim: 0 dim: 2 dim: -1 dim: 9 } }")
+    + layer("Reshape", "inner", "data", params="reshape_param { shape { dim: 3 dim: 4 } axis: 1 num_axes: 2 }")
+    + layer("Reshape", "added", "planes", params="reshape_param { shape { dim: 1 dim: 1 } axis: -1 num_axes: 0 }")
+    + conv("conv", "reshaped")
+    + layer("Softmax", "across", "data")
+    + layer("Softmax", "along", "data", params="softmax_param { axis: -1 }")
+    + layer("Split", "split", "conv", "one two")
+    + layer("ReLU", "relu", "one", "one"),
+    "crop": data(1, 4, 7, 8)
+    + data(1, 3, 4, 5, name="like")
+    + layer("Crop", "planes", "data like", params="crop_param { axis: 2 offset: 2 }")
+    + layer("Crop", "channels", "data like", params="crop_param { axis: 1 offset: 1 offset: 3 offset: 0 }"),
+}
+"""Nets by what they try."""
+
+
+def message_of(name: str) -> Any:
+    """Give the net of a trap or of a released name."""
+    return prototxt.parse(TRAPS[name], name).message if name in TRAPS else pycam.nets.build(name)
+
+
+def seeded_net(message: Any, seed: int = 0) -> Net:
+    """Give a net with weights of a fixed seed; one that ends in classes gives its first one `CERTAINTY`."""
+    net = net_from_message(message)
+    rng = np.random.default_rng(seed)
+    net = net.with_params({layer.name: _params(layer, rng) for layer in net.layers if layer.param_shapes})
+    head = net.layers[-1]
+    if head.type != "Softmax" or not net.params or net.value_shapes[head.outputs[0]][1] < 100:
+        return net
+    with engines.make("onnxruntime", net, head.inputs) as engine:
+        logits = engine.forward(pictures(net, 1))[head.inputs[0]].ravel().astype(np.float64)
+    return _scaled(net, _factor(logits))
+
+
+def _params(layer: Layer, rng: np.random.Generator) -> list[np.ndarray]:
+    def normal(shape: tuple[int, ...], spread: float, mean: float = 0) -> np.ndarray:
+        return rng.standard_normal(shape, np.float32) * np.float32(spread) + np.float32(mean)
+
+    first, *rest = layer.param_shapes
+    if layer.type == "BatchNorm":
+        factor = np.float32(998.5)
+        return [normal(first, 10) * factor, (normal(first, 5) ** 2 + 1) * factor, np.full(1, factor)]
+    if layer.type in ("Scale", "PReLU"):
+        return [normal(shape, 0.3, 0.5) for shape in layer.param_shapes]
+    inputs = np.prod(first) / layer.num_output
+    return [normal(first, np.sqrt(2 / inputs)), *(normal(shape, 0.1) for shape in rest)]
+
+
+def _factor(logits: np.ndarray) -> float:
+    """Find how much to scale scores before the softmax for the highest to become `CERTAINTY`."""
+    low, high = 0.0, 1e6
+    for _ in range(100):
+        middle = (low + high) / 2
+        highest = 1 / np.exp(middle * (logits - logits.max())).sum()
+        low, high = (middle, high) if highest < CERTAINTY else (low, middle)
+    return low
+
+
+def _scaled(net: Net, factor: float) -> Net:
+    last = [layer.name for layer in net.layers if layer.param_shapes][-1]
+    scaled = [array * np.float32(factor) for array in net.params[last]]
+    return net.with_params({**net.params, last: scaled})
+
+
+def pictures(net: Net, count: int, seed: int = 1) -> dict[str, np.ndarray]:
+    """Give inputs like pictures less their mean."""
+    rng = np.random.default_rng(seed)
+    return {
+        name: rng.standard_normal((count, *net.shapes[name][1:]), np.float32) * (50 if "prob" in net.shapes else 2)
+        for name in net.inputs
+    }
+
+
+def worst(values: dict[str, np.ndarray], truth: dict[str, np.ndarray]) -> tuple[float, str]:
+    """Give the largest difference of all values, relative to the largest of each, and where it is."""
+    return max((float(np.abs(values[name] - truth[name]).max() / np.abs(truth[name]).max()), name) for name in truth)

@@ -1,0 +1,238 @@
+"""Every engine computes what Caffe computes, or refuses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from conftest import unavailable
+from nets import CAM_NETS, TRAPS, message_of, pictures, seeded_net, worst
+
+import pycam.nets
+from pycam import engines
+from pycam.engines.base import Engine
+from pycam.errors import EngineError, NetError, UsageError
+from pycam.net import Net, read_net
+
+# Of a blob's largest value.
+TOLERANCE = 2e-5
+
+ENGINES = [
+    "onnxruntime",
+    pytest.param("openvino", marks=pytest.mark.openvino),
+    pytest.param("torch", marks=pytest.mark.torch),
+    "opencv",
+]
+
+REFUSED = {
+    ("opencv", "lrn_k"): "far",
+    ("opencv", "inner_product_transpose"): "turned",
+}
+"""(engine, net) -> the layer on which the engine cannot be exact."""
+
+# Nets whose fully connected layers take seconds to fill.
+LARGE = ("deploy_bvlc_alexnet", "deploy_bvlc_caffenet", "deploy_vgg16")
+
+RELEASED = [
+    *CAM_NETS,
+    *(
+        pytest.param(name, marks=[pytest.mark.slow] if name in LARGE else [])
+        for name in pycam.nets.RELEASED
+        if name not in CAM_NETS
+    ),
+]
+
+Blobs = dict[str, np.ndarray]
+
+
+def make(name: str, net: Net, outputs: list[str], **options) -> Engine:
+    """Make an engine, or skip where what it needs is not installed."""
+    try:
+        engines.engine_class(name)
+    except EngineError as error:
+        unavailable(name, str(error))
+    return engines.make(name, net, outputs, **options)
+
+
+@lru_cache(1)
+def net_and_caffes_blobs(net_name: str) -> tuple[Net, Blobs, Blobs]:
+    """A net, inputs, and every value that Caffe computes from them."""
+    net = seeded_net(message_of(net_name))
+    inputs = pictures(net, 2)
+    with make("caffe", net, list(net.value_shapes)) as caffe:
+        return net, inputs, caffe.forward(inputs)
+
+
+def assert_same(engine: Engine, inputs: Blobs, truth: Blobs) -> None:
+    with engine:
+        values = engine.forward(inputs)
+    assert list(values) == list(truth)
+    assert {name: array.shape for name, array in values.items()} == {n: a.shape for n, a in truth.items()}
+    assert {array.dtype for array in values.values()} == {np.dtype(np.float32)}
+    assert worst(values, truth) < (TOLERANCE, "")
+
+
+@pytest.mark.caffe
+@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("net_name", TRAPS)
+def test_traps_hold_what_caffe_holds(name, net_name):
+    net, inputs, truth = net_and_caffes_blobs(net_name)
+    if (name, net_name) in REFUSED:
+        with pytest.raises(EngineError, match=REFUSED[name, net_name]):
+            make(name, net, list(truth))
+    else:
+        assert_same(make(name, net, list(truth)), inputs, truth)
+
+
+@pytest.mark.caffe
+@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("net_name", RELEASED)
+def test_released_nets_hold_what_caffe_holds(name, net_name):
+    net, inputs, truth = net_and_caffes_blobs(net_name)
+    assert 0.05 < truth[net.outputs[-1]].max() < 0.9
+    assert_same(make(name, net, list(truth)), inputs, truth)
+
+
+@pytest.mark.caffe
+@pytest.mark.shared
+@pytest.mark.parametrize("name", ENGINES)
+def test_trained_weights_and_pictures_hold_what_caffe_holds(name, shared, squeezenet_of_caffe):
+    net, inputs, truth = squeezenet_of_caffe
+    assert_same(make(name, net, list(truth)), inputs, truth)
+
+
+@pytest.fixture(scope="module")
+def squeezenet_of_caffe(shared) -> tuple[Net, Blobs, Blobs]:
+    folder = Path(pycam.nets.__file__).parents[2] / "prototxt"
+    net = read_net(folder / "deploy_squeezenet_v1.0.prototxt", shared / "data/weights/squeezenet_v1.0.caffemodel")
+    paths = sorted((shared / "data/samples").glob("*.JPEG"))[:3]
+    mean = np.array([104, 117, 123], np.float32)
+    views = [cv2.resize(cv2.imread(str(path)), (227, 227)).astype(np.float32) - mean for path in paths]
+    inputs = {"data": np.stack(views).transpose(0, 3, 1, 2)}
+    with make("caffe", net, list(net.value_shapes)) as caffe:
+        return net, inputs, caffe.forward(inputs)
+
+
+@pytest.fixture(scope="module")
+def small_net() -> Net:
+    return seeded_net(message_of("concat_of_in_place"))
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_a_batch_gives_what_single_pictures_give(name, small_net):
+    inputs = pictures(small_net, 3)
+    with make(name, small_net, ["old"]) as engine:
+        batch = engine.forward(inputs)["old"]
+        single = [engine.forward({"data": inputs["data"][i : i + 1]})["old"] for i in range(3)]
+    np.testing.assert_allclose(np.concatenate(single), batch, rtol=0, atol=1e-6 * np.abs(batch).max())
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_a_second_run_gives_the_same_and_leaves_the_first_alone(name, small_net):
+    first, second = pictures(small_net, 2, seed=1), pictures(small_net, 2, seed=2)
+    with make(name, small_net, ["old", "a"]) as engine:
+        values = engine.forward(first)
+        kept = {blob: array.copy() for blob, array in values.items()}
+        other = engine.forward(second)
+        again = engine.forward(first)
+    for blob in kept:
+        assert not np.array_equal(other[blob], kept[blob])
+        np.testing.assert_array_equal(values[blob], kept[blob])
+        np.testing.assert_array_equal(again[blob], kept[blob])
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_what_else_is_asked_for_changes_nothing(name, small_net):
+    inputs = pictures(small_net, 2)
+    with make(name, small_net, ["both", "a", "b"]) as engine:
+        several = engine.forward(inputs)
+    with make(name, small_net, ["both"]) as engine:
+        (both,) = engine.forward(inputs).values()
+    assert list(several) == ["both", "a", "b"]
+    np.testing.assert_array_equal(several["both"], np.concatenate([several["a"], several["b"]], axis=1))
+    np.testing.assert_allclose(both, several["both"], rtol=0, atol=1e-6 * np.abs(both).max())
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_views_and_other_strides_are_taken(name, small_net):
+    inputs = pictures(small_net, 2)["data"]
+    turned = np.asfortranarray(inputs)
+    with make(name, small_net, ["a"]) as engine:
+        np.testing.assert_array_equal(engine.forward({"data": turned})["a"], engine.forward({"data": inputs})["a"])
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_one_thread_gives_what_two_give(name, small_net):
+    inputs = pictures(small_net, 2)
+    values = []
+    for threads in (1, 2):
+        with make(name, small_net, ["old"], threads=threads) as engine:
+            values.append(engine.forward(inputs)["old"])
+    np.testing.assert_allclose(*values, rtol=0, atol=1e-6 * np.abs(values[0]).max())
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_an_engine_says_what_it_is(name, small_net):
+    with make(name, small_net, ["a"]) as engine:
+        assert engine.name == name
+        assert "cpu" in engine.description
+        assert "fp32" in engine.description
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_a_picture_of_another_size_is_one_line(name, small_net):
+    with make(name, small_net, ["old"]) as engine:
+        with pytest.raises(EngineError, match=r"(?s)^[^\n]+$"):
+            engine.forward({"data": np.zeros((1, 2, 6, 7), np.float32)})
+        assert np.isfinite(engine.forward(pictures(small_net, 1))["old"]).all()
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_an_unknown_device_is_named(name, small_net):
+    with pytest.raises(EngineError, match="abacus"):
+        make(name, small_net, ["a"], device="abacus")
+
+
+@pytest.mark.parametrize("name", ["openvino", "torch"])
+def test_bf16_is_near_and_said(name, small_net, request):
+    request.applymarker(name)
+    inputs = pictures(small_net, 2)
+    try:
+        half = make(name, small_net, ["old"], precision="bf16")
+    except EngineError as error:
+        unavailable("bf16", str(error))
+    with half, make(name, small_net, ["old"]) as full:
+        assert "bf16" in half.description
+        rough, exact = half.forward(inputs)["old"], full.forward(inputs)["old"]
+    assert rough.dtype == np.float32
+    assert 1e-5 < np.abs(rough - exact).max() / np.abs(exact).max() < 0.05
+
+
+@pytest.mark.parametrize(
+    ("name", "outputs", "options", "error", "words"),
+    [
+        ("onnxruntme", ["a"], {}, UsageError, "did you mean 'onnxruntime'"),
+        ("onnxruntime", ["A1"], {}, NetError, "no blob 'A1'"),
+        ("onnxruntime", ["a"], {"threads": 0}, UsageError, "0 threads"),
+        ("onnxruntime", ["a"], {"precision": "fp8"}, UsageError, "has no precision 'fp8': it has fp32"),
+        ("onnxruntime", ["a"], {"precision": "tf32"}, EngineError, "tf32 on CUDA alone"),
+    ],
+)
+def test_what_cannot_be_made_is_refused(name, outputs, options, error, words, small_net):
+    with pytest.raises(error, match=words):
+        engines.make(name, small_net, outputs, **options)
+
+
+def test_a_net_without_weights_is_refused(small_net):
+    with pytest.raises(NetError, match="no weights"):
+        engines.make("onnxruntime", replace(small_net, params={}), ["a"])
+
+
+def test_cuda_without_a_build_that_has_it_says_what_to_install(small_net, monkeypatch):
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
+    with pytest.raises(EngineError, match="pip install onnxruntime-gpu"):
+        engines.make("onnxruntime", small_net, ["a"], device="cuda")
