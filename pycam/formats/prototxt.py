@@ -18,8 +18,8 @@ from pycam.formats.text_blocks import LayerBlock, layer_blocks
 from pycam.formats.text_errors import explained
 from pycam.formats.upgrade import upgrade
 
-LARGEST = 64 << 20
-"""No prototxt has more bytes."""
+LARGEST = 8 << 20
+"""No prototxt has more bytes: ten thousand layers take three million."""
 
 
 @dataclass(frozen=True)

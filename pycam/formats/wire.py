@@ -65,7 +65,7 @@ class Wire:
                 raise WireError(begin, f"more than {MOST_FIELDS:,} fields: no caffemodel has as many")
             tag = self._varint(end)
             number, kind = tag >> 3, tag & 7
-            if number == 0 or (kind != VARINT and kind != BYTES and kind not in WIDTHS):
+            if number == 0 or kind not in (VARINT, FIXED64, BYTES, FIXED32):
                 raise WireError(begin, f"no protobuf field begins with {tag}")
             value = self._varint(end) if kind in (VARINT, BYTES) else WIDTHS[kind]
             length = 0 if kind == VARINT else value
