@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 import subprocess
@@ -129,6 +130,11 @@ def test_json_on_stdout_is_the_file(shared, weights, tmp_path, capsys):
     assert main(["heatmap", str(picture), *arguments]) == 0
     (printed,) = json.loads(capsys.readouterr().out)
     assert printed == json.loads((tmp_path / "cat/cat.json").read_text())
+    rows = list(csv.DictReader((tmp_path / "boxes.csv").open()))
+    assert [row["picture"] for row in rows] == [str(picture)] * 5
+    assert [[int(row[side]) for side in ("x0", "y0", "x1", "y1")] for row in rows] == [
+        item["box"] for item in printed["top"]
+    ]
     height, width = cv2.imread(str(picture)).shape[:2]
     for item in printed["top"]:
         x0, y0, x1, y1 = item["box"]

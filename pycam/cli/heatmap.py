@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
 from pycam.cli import options
 from pycam.errors import PictureError, PycamError
+from pycam.files import write_whole
 from pycam.predict import Prediction, load
 
 
@@ -63,7 +66,7 @@ def heatmap(
     if model is None:
         console.print(f"found in the net: {cam.head}", markup=False, highlight=False, soft_wrap=True)
     failures: list[PycamError] = []
-    done: list[Prediction] = []
+    done: list[dict[str, Any]] = []
     with cam, ThreadPoolExecutor(1, "pycam-write") as writer, options.progress(console) as progress:
         bar = progress.add_task("heat maps", total=len(pictures))
         found = cam.stream(pictures, top=top, classes=classes, batch=batch)
@@ -72,15 +75,15 @@ def heatmap(
             if isinstance(prediction, PycamError):
                 failures.append(prediction)
                 continue
-            done.append(prediction) if as_json else _tell(prediction, progress.console)
+            done.append(prediction.as_dict(boxes=boxes))
+            if not as_json:
+                _tell(prediction, progress.console)
     if as_json:
-        print(json.dumps([prediction.as_dict(boxes=boxes) for prediction in done], indent=2, ensure_ascii=False))
-    if done or not failures:
-        console.print(
-            f"wrote the heat maps of {_count(len(pictures) - len(failures))} to {out}{os.sep}",
-            highlight=False,
-            soft_wrap=True,
-        )
+        print(json.dumps(done, indent=2, ensure_ascii=False))
+    if done and boxes:
+        write_whole(out / "boxes.csv", _boxes_csv(done))
+    if done:
+        console.print(f"wrote the heat maps of {_count(len(done))} to {out}{os.sep}", highlight=False, soft_wrap=True)
     if len(failures) == 1 == len(pictures):
         raise failures[0]
     if failures:
@@ -143,6 +146,18 @@ def _tell(prediction: Prediction, console: Console) -> None:
             highlight=False,
             soft_wrap=True,
         )
+
+
+def _boxes_csv(done: Sequence[Mapping[str, Any]]) -> str:
+    """List every box, a line each: picture pixels, 0-based, half-open; the sides are empty where there is no box."""
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(["picture", "rank", "index", "wnid", "words", "score", "x0", "y0", "x1", "y1"])
+    for prediction in done:
+        for rank, item in enumerate(prediction["top"], start=1):
+            about = (item["index"], item["wnid"], item["words"], item["score"])
+            lines.writerow([prediction["picture"], rank, *about, *(item["box"] or [""] * 4)])
+    return text.getvalue()
 
 
 def _count(number: int) -> str:
