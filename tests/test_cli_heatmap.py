@@ -130,7 +130,7 @@ def test_json_on_stdout_is_the_file(shared, weights, tmp_path, capsys):
     assert main(["heatmap", str(picture), *arguments]) == 0
     (printed,) = json.loads(capsys.readouterr().out)
     assert printed == json.loads((tmp_path / "cat/cat.json").read_text())
-    rows = list(csv.DictReader((tmp_path / "boxes.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "boxes.csv").read_text().splitlines()))
     assert [row["picture"] for row in rows] == [str(picture)] * 5
     assert [[int(row[side]) for side in ("x0", "y0", "x1", "y1")] for row in rows] == [
         item["box"] for item in printed["top"]
