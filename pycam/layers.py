@@ -140,7 +140,8 @@ def _pair(param: Any, name: str, default: int | None) -> Pair:
     else:
         values = list(value)
     if not values:
-        _need(default is not None, f"no {name} is given")
+        if default is None:
+            raise NetError(f"no {name} is given")
         values = [default]
     _need(len(values) <= 2, f"{name} is given for {len(values)} axes; pycam convolves over two")
     return int(values[0]), int(values[-1])

@@ -46,7 +46,8 @@ class Placement:
         """
         if self.merge != "single":
             absolute, mean = self.merge.startswith("absolute"), self.merge.endswith("mean")
-            return merge_column_maps(maps[:, None], self.view.size, absolute=absolute, mean=mean)[0]
+            merged: Map = merge_column_maps(maps[:, None], self.view.size, absolute=absolute, mean=mean)[0]
+            return merged
         (map_,) = maps
         if self.placement == "stretched" or self.view.name == "full":
             return self._resized(map_, CANVAS, CANVAS)

@@ -49,18 +49,21 @@ def colour_half(pixels: Pixels, map_: Map, region: Region | None = None) -> Pixe
     levels = cv2.convertScaleAbs(np.maximum(map_[seen], 0), alpha=255 / peak if peak > 0 else 0.0)
     colours = opencv_jet(levels)
     if (x0, y0, x1, y1) == (0, 0, width, height):
-        return cv2.addWeighted(pixels, 0.5, colours, 0.5, 0)  # type: ignore[return-value]
-    drawn: Pixels = pixels >> 1
-    cv2.addWeighted(pixels[seen], 0.5, colours, 0.5, 0, dst=colours)
-    drawn[seen] = colours
+        return _mixed(pixels, colours)
+    drawn: Pixels = np.right_shift(pixels, 1)
+    drawn[seen] = _mixed(pixels[seen], colours)
     return drawn
+
+
+def _mixed(a: Pixels, b: Pixels) -> Pixels:
+    return np.asarray(cv2.addWeighted(a, 0.5, b, 0.5, 0), np.uint8)
 
 
 def normalize(values: NDArray[np.generic]) -> NDArray[np.float64]:
     """Stretch an array to [0, 1] over all of its values together, as `cv2.normalize` with NORM_MINMAX does."""
-    return cv2.normalize(  # type: ignore[return-value, call-overload, no-any-return]
-        np.asarray(values, np.float64), None, alpha=0, beta=1, norm_type=cv2.NORM_MINMAX, dtype=cv2.CV_64F
-    )
+    given = np.asarray(values, np.float64)
+    stretched = cv2.normalize(given, None, alpha=0, beta=1, norm_type=cv2.NORM_MINMAX, dtype=cv2.CV_64F)  # type: ignore[call-overload,unused-ignore]
+    return np.asarray(stretched, np.float64)
 
 
 def overlay_py_demo(pixels: Pixels, map_: Map) -> NDArray[np.float64]:
@@ -125,7 +128,7 @@ def draw_box(pixels: Pixels, box: Sequence[int]) -> Pixels:
     """Draw a box (x0, y0, x1, y1; 0-based, half-open) on a copy of a picture."""
     x0, y0, x1, y1 = box
     thickness = max(1, round(min(pixels.shape[:2]) / 150))
-    drawn = pixels.copy()
+    drawn: Pixels = pixels.copy()
     cv2.rectangle(drawn, (x0, y0), (x1 - 1, y1 - 1), (0, 0, 0), thickness + 2)
     cv2.rectangle(drawn, (x0, y0), (x1 - 1, y1 - 1), _BOX_COLOUR, thickness)
     return drawn
@@ -150,7 +153,8 @@ def _caption_bar(width: int, text: str, score: str) -> Pixels:
             text = text[:-1]
         text = text.rstrip(" ,") + "…"
     draw.text((4, CAPTION_HEIGHT // 2), text, font=font, fill=(255, 255, 255), anchor="lm")
-    return np.asarray(bar)[..., ::-1].copy()
+    pixels: Pixels = np.asarray(bar, np.uint8)[..., ::-1].copy()
+    return pixels
 
 
 @functools.lru_cache(maxsize=1)
