@@ -97,8 +97,21 @@ def _output_layer(net: Net, value: str) -> str:
 
 def _inexact(layer: L.Layer) -> str:
     """Say why OpenCV computes a layer otherwise than Caffe, or nothing if it does not."""
-    if isinstance(layer, L.LRN) and layer.k != 1 and not layer.within_channel:
-        return f"OpenCV's LRN ignores k {layer.k}"
-    if isinstance(layer, L.InnerProduct) and layer.transpose:
-        return "OpenCV's InnerProduct ignores transpose"
+    match layer:
+        case L.LRN(within_channel=False, k=k) if k != 1:
+            return f"OpenCV's LRN ignores k {k}"
+        case L.LRN() if not layer.message.lrn_param.HasField("alpha"):
+            return "OpenCV's LRN has another alpha where none is given: give alpha 1"
+        case L.InnerProduct(transpose=True):
+            return "OpenCV's InnerProduct ignores transpose"
+        case L.Deconvolution(dilation=dilation) if dilation != (1, 1):
+            return "OpenCV's Deconvolution ignores dilation"
+        case L.Slice() if not layer.message.slice_param.slice_point:
+            return "OpenCV slices evenly only into tops that are all read: give slice points"
+        case L.Scale() if layer.message.scale_param.axis < 0:
+            return "OpenCV's Scale counts no axis from behind"
+        case L.Reshape() if layer.message.reshape_param.axis < 0:
+            return "OpenCV's Reshape counts no axis from behind"
+        case L.Scale(factor_shape=()) | L.PReLU(param_shapes=((),)):
+            return f"OpenCV's {layer.type} has no single factor for a whole blob"
     return ""
