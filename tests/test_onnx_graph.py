@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from nets import TRAPS, conv, data, layer, message_of, pictures, pool, seeded_net
+
+from pycam import layers, onnx_graph
+from pycam.cam import class_activation_maps
+from pycam.errors import NetError, UnsupportedLayerError
+from pycam.formats import prototxt
+from pycam.net import CamHead, Net, net_from_message
+from pycam.onnx_graph import onnx_cam_model, onnx_model
+
+
+def net_of(text: str) -> Net:
+    return seeded_net(prototxt.parse(text).message)
+
+
+def run(model: onnx.ModelProto, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+    onnx.checker.check_model(model, full_check=True)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(None, inputs)
+
+
+@pytest.mark.parametrize("name", TRAPS)
+def test_models_pass_the_checker_with_every_value_as_output(name):
+    net = seeded_net(message_of(name))
+    model = onnx_model(net, list(net.value_shapes))
+    onnx.checker.check_model(model, full_check=True)
+    assert [output.name for output in model.graph.output] == list(net.value_shapes)
+
+
+def test_every_layer_of_a_deployed_net_has_a_spelling():
+    training = {layers.Data, layers.ImageData, layers.SoftmaxWithLoss, layers.Accuracy}
+    assert set(layers.LAYER_TYPES.values()) - training - {layers.Input} == set(onnx_graph._SPELLINGS)
+
+
+def test_a_layer_without_a_spelling_is_named():
+    net = net_from_message(
+        prototxt.parse(data(1, 3) + data(1, name="label") + layer("SoftmaxWithLoss", "loss", "data label")).message
+    )
+    with pytest.raises(UnsupportedLayerError, match=r"'loss'.*'SoftmaxWithLoss'"):
+        onnx_model(net, ["loss"])
+
+
+def test_only_what_the_outputs_need_is_written():
+    net = net_of(data(1, 3, 5, 5) + data(1, 3, 5, 5, name="other") + conv("a", "data") + conv("b", "other"))
+    model = onnx_model(net, ["b"])
+    assert [value.name for value in model.graph.input] == ["other"]
+    assert [node.op_type for node in model.graph.node] == ["Conv"]
+    assert [constant.name for constant in model.graph.initializer] == ["b.weight", "b.bias"]
+
+
+def test_the_batch_is_open():
+    net = net_of(data(10, 3, 5, 6) + conv("a", "data"))
+    model = onnx_model(net, ["a"])
+    for value in (*model.graph.input, *model.graph.output):
+        batch, *rest = value.type.tensor_type.shape.dim
+        assert batch.dim_param == "N"
+        assert [side.dim_value for side in rest] == list(net.shapes[value.name][1:])
+
+
+side = st.integers(1, 9)
+window = st.integers(1, 5)
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from(["MAX", "AVE"]),
+    st.tuples(side, side),
+    st.tuples(window, window),
+    st.tuples(window, window),
+    st.tuples(st.integers(0, 4), st.integers(0, 4)),
+    st.integers(0, 2**32 - 1),
+)
+def test_pooling_is_caffes_definition(method, size, kernel, stride, pad, seed):
+    given_ = {"kernel": kernel, "stride": stride, "pad": pad}
+    params = " ".join(
+        f"{name}_{axis}: {n}" for name, pair in given_.items() for axis, n in zip("hw", pair, strict=True)
+    )
+    try:
+        net = net_of(data(1, 2, *size) + pool("pool", "data", f"pool: {method} {params}"))
+    except NetError:
+        assume(False)
+    x = pictures(net, 2, seed)["data"]
+    (values,) = run(onnx_model(net, ["pool"]), {"data": x})
+    truth = pooled(x, method, kernel, stride, pad)
+    assert values.shape[1:] == net.shapes["pool"][1:] == truth.shape[1:]
+    np.testing.assert_allclose(values, truth, rtol=1e-5, atol=1e-6)
+
+
+def pooled(x, method, kernel, stride, pad):
+    """Pool as docs/caffe.md tells, one window after the other."""
+    counts = []
+    for n, k, s, p in zip(x.shape[2:], kernel, stride, pad, strict=True):
+        count = int(np.ceil((n + 2 * p - k) / s)) + 1
+        counts.append(count - 1 if p and (count - 1) * s >= n + p else count)
+    result = np.empty((*x.shape[:2], *counts))
+    for i, j in product(*map(range, counts)):
+        starts = [index * s - p for index, s, p in zip((i, j), stride, pad, strict=True)]
+        ends = [min(a + k, n + p) for a, k, n, p in zip(starts, kernel, x.shape[2:], pad, strict=True)]
+        (top, left), (bottom, right) = starts, ends
+        values = x[:, :, max(top, 0) : bottom, max(left, 0) : right]
+        if method == "MAX":
+            result[:, :, i, j] = values.max((2, 3))
+        else:
+            result[:, :, i, j] = values.sum((2, 3)) / ((bottom - top) * (right - left))
+    return result
+
+
+@settings(deadline=None)
+@given(
+    st.integers(1, 12),
+    st.sampled_from([1, 3, 5, 7, 9]),
+    st.floats(0, 4, width=32),
+    st.sampled_from([0.5, 0.75, 1.0, 1.3]),
+    st.floats(0.5, 3, width=32),
+)
+def test_lrn_is_caffes_definition(channels, size, alpha, beta, k):
+    text = f"lrn_param {{ local_size: {size} alpha: {alpha} beta: {beta} k: {k} }}"
+    net = net_of(data(1, channels, 3, 2) + layer("LRN", "norm", "data", params=text))
+    x = pictures(net, 2)["data"]
+    (values,) = run(onnx_model(net, ["norm"]), {"data": x})
+    squares = x.astype(np.float64) ** 2
+    sums = [squares[:, max(0, c - size // 2) : c + size // 2 + 1].sum(1) for c in range(channels)]
+    truth = x / (k + alpha / size * np.stack(sums, 1)) ** beta
+    np.testing.assert_allclose(values, truth, rtol=0, atol=1e-6 * np.abs(truth).max())
+
+
+CLASSIFIER = (
+    data(1, 3, 6, 7)
+    + conv("features", "data", params="num_output: 8 kernel_size: 3")
+    + layer("ReLU", "relu", "features", "features")
+    + pool("mean", "features", "pool: AVE global_pooling: true")
+)
+WEIGHED = CLASSIFIER + (
+    layer("InnerProduct", "fc", "mean", params="inner_product_param { num_output: 7 }") + layer("Softmax", "prob", "fc")
+)
+TURNED = WEIGHED.replace("num_output: 7 }", "num_output: 7 transpose: true }")
+BY_CONVOLUTION = CLASSIFIER + conv("fc", "mean", params="num_output: 7 kernel_size: 1") + layer("Softmax", "prob", "fc")
+MAPS_ARE_CHANNELS = CLASSIFIER + layer("Softmax", "prob", "mean")
+
+
+@pytest.mark.parametrize("text", [WEIGHED, TURNED, BY_CONVOLUTION, MAPS_ARE_CHANNELS])
+@pytest.mark.parametrize("top", [1, 5])
+def test_the_cam_model_gives_the_maps_of_the_first_classes(text, top):
+    net = net_of(text)
+    head = net.cam_head
+    inputs = pictures(net, 3)
+    features, truth = run(onnx_model(net, ["features", "prob"]), inputs)
+    model = onnx_cam_model(net, head, top)
+    scores, classes, maps = run(model, inputs)
+
+    assert [output.name for output in model.graph.output] == ["scores", "classes", "maps"]
+    np.testing.assert_array_equal(scores, truth.reshape(3, -1))
+    np.testing.assert_array_equal(classes, np.argsort(-scores, axis=1)[:, :top])
+    if head.class_layer is None:
+        expected = features[np.arange(3)[:, None], classes]
+    else:
+        expected = class_activation_maps(features, net.class_weights("fc")[classes])
+    assert maps.shape == (3, top, 4, 5)
+    np.testing.assert_allclose(maps, expected, rtol=0, atol=1e-6 * np.abs(expected).max())
+
+
+@pytest.mark.openvino
+@pytest.mark.parametrize("text", [WEIGHED, MAPS_ARE_CHANNELS])
+def test_the_cam_model_gives_the_same_in_openvino(text, require):
+    openvino = require("openvino", "openvino")
+    net = net_of(text)
+    inputs = pictures(net, 3)
+    model = onnx_cam_model(net, net.cam_head)
+    compiled = openvino.Core().compile_model(
+        openvino.Core().read_model(model.SerializeToString()), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+    )
+    values = compiled(inputs)
+    for name, truth in zip(("scores", "classes", "maps"), run(model, inputs), strict=True):
+        np.testing.assert_allclose(values[name], truth, rtol=0, atol=1e-5 * np.abs(truth).max())
+
+
+def test_the_cam_model_gives_all_classes_where_there_are_few():
+    net = net_of(WEIGHED)
+    _, classes, maps = run(onnx_cam_model(net, net.cam_head, top=20), pictures(net, 2))
+    assert classes.shape == (2, 7)
+    assert maps.shape == (2, 7, 4, 5)
+
+
+def test_names_that_blobs_have_are_given_an_underscore():
+    net = net_of(WEIGHED.replace('"features"', '"maps"').replace('"prob"', '"scores"'))
+    model = onnx_cam_model(net, CamHead("maps", "fc", "scores"))
+    assert [output.name for output in model.graph.output] == ["scores_", "classes", "maps_"]
+    assert run(model, pictures(net, 2))[2].shape == (2, 5, 4, 5)
