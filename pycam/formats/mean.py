@@ -72,7 +72,9 @@ def _npy(path: str | os.PathLike[str]) -> NDArray[Any]:
         values: NDArray[Any] = np.lib.format.open_memmap(path, mode="r")
         return values
     except Exception as error:  # a broken header makes NumPy raise nearly anything
-        reason = "it is a pickle, which could run anything" if "Python objects" in str(error) else error
+        reason = str(error).partition("\n")[0][:100]
+        if "Python objects" in reason:
+            reason = "it is a pickle, which could run anything"
         raise FormatError(f"{shown(path)}: not a readable .npy of numbers: {reason}") from None
 
 
