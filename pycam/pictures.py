@@ -75,7 +75,7 @@ class Picture:
         return self.width, self.height
 
 
-def read_picture(source: str | os.PathLike[str] | bytes | NDArray[np.uint8]) -> Picture:
+def read_picture(source: str | os.PathLike[str] | bytes | NDArray[np.uint8], largest: int = LARGEST) -> Picture:
     """Read a picture from a file, from a file's bytes, or from pixels.
 
     The pixels are those of `cv2.imread(path, IMREAD_COLOR | IMREAD_IGNORE_ORIENTATION)`, which Caffe's users
@@ -93,6 +93,8 @@ def read_picture(source: str | os.PathLike[str] | bytes | NDArray[np.uint8]) -> 
     ----------
     source : path, bytes, or array
         A file, the content of one, or uint8 pixels: (H, W, 3) BGR or (H, W) grey.
+    largest : int
+        The most pixels a file's picture may have.
 
     Returns
     -------
@@ -102,16 +104,16 @@ def read_picture(source: str | os.PathLike[str] | bytes | NDArray[np.uint8]) -> 
     ------
     PictureError
         The file is missing, unreadable, no regular file, no picture, damaged, truncated, or has more than
-        `LARGEST` pixels; or the array is not as above.
+        `largest` pixels; or the array is not as above.
     """
     if isinstance(source, np.ndarray):
         return Picture(_bgr_of_array(source))
     if isinstance(source, (bytes, bytearray, memoryview)):
-        pixels, orientation = _decode(bytes(source), f"picture of {len(source)} bytes")
+        pixels, orientation = _decode(bytes(source), f"picture of {len(source)} bytes", largest)
         return Picture(pixels, "", orientation)
     path = os.fspath(source)
     name = _printable(path)
-    pixels, orientation = _decode(_content(Path(path), name), name)
+    pixels, orientation = _decode(_content(Path(path), name), name, largest)
     return Picture(pixels, path, orientation)
 
 
@@ -146,15 +148,15 @@ def _content(path: Path, name: str) -> bytes:
     raise PictureError(f"{name}: a pipe or device, not a picture; copy what it gives into a file")
 
 
-def _decode(data: bytes, name: str) -> tuple[NDArray[np.uint8], int]:
+def _decode(data: bytes, name: str, largest: int) -> tuple[NDArray[np.uint8], int]:
     if not data:
         raise _damaged(name, "empty, 0 bytes")
     if data.startswith(_SOI):
-        return _decode_jpeg(data, name)
-    return _decode_with_pillow(data, name, FORMATS)
+        return _decode_jpeg(data, name, largest)
+    return _decode_with_pillow(data, name, FORMATS, largest)
 
 
-def _decode_jpeg(data: bytes, name: str) -> tuple[NDArray[np.uint8], int]:
+def _decode_jpeg(data: bytes, name: str, largest: int) -> tuple[NDArray[np.uint8], int]:
     width = height = 0
     orientation = 1
     at = len(_SOI)
@@ -170,7 +172,7 @@ def _decode_jpeg(data: bytes, name: str) -> tuple[NDArray[np.uint8], int]:
         segment = data[at + 2 : at + length]
         if marker in _FRAMES and len(segment) >= 5:
             height, width = struct.unpack_from(">HH", segment, 1)
-            _check_size(width, height, name)
+            _check_size(width, height, name, largest)
         elif marker == _APP1 and segment.startswith(b"Exif\0\0"):
             orientation = _orientation(segment)
         at += length
@@ -193,17 +195,19 @@ def _stops_early(data: bytes, scan: int, name: str) -> bool:
     # The first byte is 0 so that an 0xff before it stays data.
     longer = data[:end] + bytes(range(64)) + data[end:]
     # By Pillow, whose libjpeg says nothing about the surplus.
-    as_is, _ = _decode_with_pillow(data, name, ("JPEG",))
-    with_more, _ = _decode_with_pillow(longer, name, ("JPEG",))
+    as_is, _ = _decode_with_pillow(data, name, ("JPEG",), LARGEST)
+    with_more, _ = _decode_with_pillow(longer, name, ("JPEG",), LARGEST)
     return not np.array_equal(as_is, with_more)
 
 
-def _decode_with_pillow(data: bytes, name: str, formats: tuple[str, ...]) -> tuple[NDArray[np.uint8], int]:
+def _decode_with_pillow(
+    data: bytes, name: str, formats: tuple[str, ...], largest: int
+) -> tuple[NDArray[np.uint8], int]:
     with _PILLOW, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             with Image.open(io.BytesIO(data), formats=formats) as image:
-                _check_size(image.width, image.height, name)
+                _check_size(image.width, image.height, name, largest)
                 image.verify()
             with Image.open(io.BytesIO(data), formats=formats) as image:
                 return _bgr_of_image(image), _orientation(image.info.get("exif", b""))
@@ -213,7 +217,7 @@ def _decode_with_pillow(data: bytes, name: str, formats: tuple[str, ...]) -> tup
                 f"convert it to one of JPEG, {', '.join(FORMATS)}, or fetch it again"
             ) from None
         except Image.DecompressionBombError:
-            raise _too_large(name) from None
+            raise _too_large(name, largest) from None
         except PictureError:
             raise
         # Pillow's readers let all kinds of exceptions through when a file is damaged.
@@ -252,13 +256,13 @@ def _orientation(exif: bytes) -> int:
     return 1
 
 
-def _check_size(width: int, height: int, name: str) -> None:
-    if width * height > LARGEST:
-        raise _too_large(name)
+def _check_size(width: int, height: int, name: str, largest: int) -> None:
+    if width * height > largest:
+        raise _too_large(name, largest)
 
 
-def _too_large(name: str) -> PictureError:
-    return PictureError(f"{name}: has more than {LARGEST // 10**6} million pixels; scale it down first")
+def _too_large(name: str, largest: int) -> PictureError:
+    return PictureError(f"{name}: has more than {largest / 10**6:g} million pixels; scale it down first")
 
 
 def _damaged(name: str, cause: str) -> PictureError:

@@ -127,6 +127,11 @@ class Prediction:
         canvas: NDArray[np.uint8] = np.rint(resize(self.picture.pixels, CANVAS, self.protocol.resizer)).astype(np.uint8)
         return canvas
 
+    @property
+    def placement(self) -> Placement:
+        """How the maps come to lie on the picture."""
+        return self.top[0]._of.placement
+
     def boxes(self) -> list[tuple[int, int, int, int] | None]:
         """Give the box of each class in `top`; see `ClassMap.box`."""
         return [item.box for item in self.top]
