@@ -497,7 +497,7 @@ def load(
         row = row.with_view(view)
     card = None if model is None else zoo.card(model)
     net = model_net(card, prototxt, weights)
-    head = _head(net, card)
+    head = model_head(net, card)
     made = Cam(
         name=card.name if card else net.name or Path(_path(net)).stem,
         net=net,
@@ -547,8 +547,14 @@ def _path(net: Net) -> str:
     return net.sources.prototxt if net.sources else "the net"
 
 
-def _head(net: Net, card: zoo.Card | None) -> CamHead:
-    """Take from the card where maps come from, or find it from the graph."""
+def model_head(net: Net, card: zoo.Card | None) -> CamHead:
+    """Take from the card where a net's maps come from, or find it from the graph.
+
+    Raises
+    ------
+    NetError
+        The net takes no square pictures of three channels, has no class activation maps, or is not the card's.
+    """
     path = _path(net)
     if len(net.inputs) != 1:
         raise NetError(

@@ -145,3 +145,58 @@ def test_write_wants_names_or_all(arguments, tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="or give --all; there is deploy_alexnetplusCAM_imagenet"):
         run(*arguments)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> tuple[Path, Path]:
+    text, weights = tmp_path / "small.prototxt", tmp_path / "small.caffemodel"
+    text.write_text(SMALL)
+    rng = np.random.default_rng(0)
+    message = prototxt.parse(SMALL).message
+    shapes = {"conv": [(4, 3, 3, 3), (4,)], "fc": [(5, 4), (5,)]}
+    params = {name: [rng.normal(0, 0.1, shape).astype(np.float32) for shape in own] for name, own in shapes.items()}
+    caffemodel.write(weights, message, params)
+    return text, weights
+
+
+def test_exported_maps_run_without_pycam(small, tmp_path):
+    text, weights = small
+    out = tmp_path / "small.onnx"
+    arguments = [
+        "export",
+        "--prototxt",
+        str(text),
+        "--weights",
+        str(weights),
+        "--onnx",
+        str(out),
+        "--maps",
+        "--top",
+        "2",
+    ]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert "scores, classes, maps" in result.output
+
+    import onnx
+    import onnxruntime
+
+    onnx.checker.check_model(str(out), full_check=True)
+    session = onnxruntime.InferenceSession(str(out))
+    x = np.random.default_rng(1).uniform(-100, 100, (3, 3, 8, 8)).astype(np.float32)
+    scores, classes, maps = session.run(["scores", "classes", "maps"], {"data": x})
+    assert scores.shape == (3, 5)
+    assert maps.shape == (3, 2, 6, 6)
+    np.testing.assert_array_equal(classes, np.argsort(-scores, axis=1)[:, :2])
+    # A map's mean is its class's score before softmax, less the bias.
+    bias = caffemodel.read(weights).layers["fc"][1]
+    logits = maps.mean(axis=(2, 3)) + bias[classes]
+    best = np.take_along_axis(scores, classes, axis=1)
+    np.testing.assert_allclose(logits[:, 0] - logits[:, 1], np.log(best[:, 0] / best[:, 1]), rtol=1e-3, atol=1e-4)
+
+
+def test_export_without_maps_gives_the_nets_outputs(small, tmp_path):
+    text, weights = small
+    out = tmp_path / "small.onnx"
+    result = CliRunner().invoke(app, ["export", "--prototxt", str(text), "--weights", str(weights), "--onnx", str(out)])
+    assert result.output.strip().endswith("small.onnx: prob")

@@ -13,10 +13,13 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from pycam import nets
+from pycam import nets, zoo
+from pycam.cli import options
 from pycam.errors import UsageError
+from pycam.files import write_whole
 from pycam.layers import Layer, dims
 from pycam.net import Net, read_net
+from pycam.predict import model_head, model_net
 
 # Wide enough for any table, so that a layer stays on one line when the output is piped.
 UNBOUNDED = 100_000
@@ -42,10 +45,39 @@ def show(
 
 
 @app.command()
+def export(
+    onnx: Annotated[Path, typer.Option(help="The ONNX file to write.")],
+    model: Annotated[str | None, typer.Argument(help="Model by name, or a card of your own.")] = None,
+    prototxt: options.Prototxt = None,
+    weights: options.Weights = None,
+    maps: Annotated[
+        bool, typer.Option("--maps", help="Give scores, the best classes and their maps, not the net's outputs.")
+    ] = False,
+    top: Annotated[int, typer.Option(help="How many classes get a map.")] = 5,
+) -> None:
+    """Write a net and its weights as one ONNX file for any batch, to be run without pycam.
+
+    With --maps its outputs are `scores`, `classes` and `maps`: the class activation maps of the best classes, at the
+    size of the features. Its input is a picture as Caffe wants it: BGR, 0…255, less the mean.
+    """
+    # Writing ONNX is the only command here that needs the package.
+    from pycam.onnx_graph import onnx_cam_model, onnx_model
+
+    card = zoo.card(model) if model else None
+    net = model_net(card, prototxt, weights)
+    if maps:
+        head = model_head(net, card)
+        written = onnx_cam_model(net, head, top)
+    else:
+        written = onnx_model(net, net.outputs)
+    write_whole(onnx, written.SerializeToString())
+    outputs = ", ".join(output.name for output in written.graph.output)
+    typer.echo(f"{onnx}: {outputs}{f' ({head})' if maps else ''}")
+
+
+@app.command()
 def write(
-    names: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME", help="Such as deploy_vgg16CAM.")
-    ] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Such as deploy_vgg16CAM.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Write every released net.")] = False,
     out: Annotated[Path, typer.Option(help="The folder to write into.")] = Path(),
 ) -> None:
@@ -113,9 +145,7 @@ def _print_net(net: Net) -> None:
     console.print(f"multiply-adds {net.multiply_adds:,} a picture")
     console.print(f"class maps    {net.cam_head or 'none: no global average pooling before the scores'}")
     if net.ignored_weights:
-        console.print(
-            f"ignored       weights of layers that the net does not have: {_join(net.ignored_weights)}"
-        )
+        console.print(f"ignored       weights of layers that the net does not have: {_join(net.ignored_weights)}")
 
 
 def _param_count(layer: Layer) -> int:
