@@ -148,7 +148,7 @@ def test_write_wants_names_or_all(arguments, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def small(tmp_path: Path) -> tuple[Path, Path]:
+def small_files(tmp_path: Path) -> tuple[Path, Path]:
     text, weights = tmp_path / "small.prototxt", tmp_path / "small.caffemodel"
     text.write_text(SMALL)
     rng = np.random.default_rng(0)
@@ -159,8 +159,8 @@ def small(tmp_path: Path) -> tuple[Path, Path]:
     return text, weights
 
 
-def test_exported_maps_run_without_pycam(small, tmp_path):
-    text, weights = small
+def test_exported_maps_run_without_pycam(small_files, tmp_path):
+    text, weights = small_files
     out = tmp_path / "small.onnx"
     arguments = [
         "export",
@@ -195,8 +195,8 @@ def test_exported_maps_run_without_pycam(small, tmp_path):
     np.testing.assert_allclose(logits[:, 0] - logits[:, 1], np.log(best[:, 0] / best[:, 1]), rtol=1e-3, atol=1e-4)
 
 
-def test_export_without_maps_gives_the_nets_outputs(small, tmp_path):
-    text, weights = small
+def test_export_without_maps_gives_the_nets_outputs(small_files, tmp_path):
+    text, weights = small_files
     out = tmp_path / "small.onnx"
     result = CliRunner().invoke(app, ["export", "--prototxt", str(text), "--weights", str(weights), "--onnx", str(out)])
     assert result.output.strip().endswith("small.onnx: prob")
