@@ -1,0 +1,179 @@
+"""`pycam evaluate`: ILSVRC's errors of a model, by a run that survives being stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from pycam.cli import options
+from pycam.engines import engine_class
+from pycam.errors import UsageError
+from pycam.evaluation.plan import Plan, Recipe, find_pictures
+from pycam.evaluation.results import figures
+from pycam.evaluation.run import evaluate as run
+from pycam.ilsvrc.ground_truth import read_ground_truth
+from pycam.protocols import Protocol
+from pycam.protocols import protocol as get_protocol
+
+
+class OnError(str, Enum):
+    """What a picture that cannot be read does."""
+
+    FAIL = "fail"
+    SKIP = "skip"
+
+
+def evaluate(
+    pictures: Annotated[Path, typer.Option(help="Folder of the pictures.", show_default=False)],
+    ground_truth: Annotated[
+        Path,
+        typer.Option(
+            help="XML folder, devkit cache (.mat), WSOL metadata folder, or list of labels.", show_default=False
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Folder of the run; one that was stopped is gone on with.", show_default=False)
+    ],
+    model: options.Model = None,
+    prototxt: options.Prototxt = None,
+    weights: options.Weights = None,
+    mean: options.MeanFile = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="True classes: a devkit list, or a val.txt with network indices.")
+    ] = None,
+    blacklist: Annotated[
+        Path | None, typer.Option(help="Numbers, from 1, of the pictures that localization leaves out.")
+    ] = None,
+    meta: Annotated[Path | None, typer.Option(help="meta_clsloc.mat, to check the class IDs by.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Evaluate only so many pictures, the first.")] = None,
+    protocol: options.ProtocolName = "paper",
+    view: options.View = None,
+    choices: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="CHOICE=VALUE", help="Another choice in place of the protocol's: mean=picture."),
+    ] = None,
+    engine: options.EngineName = options.DEFAULT,
+    device: options.Device = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads of each worker's engine; its share of the cores if not given.")
+    ] = None,
+    precision: options.Precision = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that work at the same time.")] = 1,
+    batch: Annotated[int, typer.Option(min=1, help="Pictures that go through the net together.")] = 8,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Dask scheduler whose workers do the work: tcp://host:8786, or local:N.")
+    ] = None,
+    on_error: Annotated[
+        OnError, typer.Option(help="What a picture that cannot be read does: fail the run, or be skipped and listed.")
+    ] = OnError.FAIL,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Compute ILSVRC's errors. A run that is stopped, in whatever way, goes on by the same command.
+
+    OUT gets predictions.txt (ILSVRC's form), predictions.csv (every box), report.json and report.md.
+    """
+    truth = read_ground_truth(ground_truth, labels=labels, blacklist=blacklist, meta=meta)
+    files = find_pictures(pictures, truth.names)
+    if limit is not None and limit < len(truth):
+        truth, files = truth.select(truth.names[:limit]), files[:limit]
+    plan = Plan(
+        Recipe(
+            protocol=_protocol(protocol, view, choices or []),
+            model=_absolute(model) if model and model.endswith((".yaml", ".yml")) else model,
+            engine=engine,
+            prototxt=_absolute(prototxt),
+            weights=_absolute(weights),
+            mean=str(mean) if mean is not None and "," in str(mean) else _absolute(mean),
+            device=device,
+            precision=precision,
+            threads=threads or _share_of_cores(engine, workers, scheduler),
+        ),
+        truth,
+        files,
+        batch,
+    )
+    console = Console(stderr=True, quiet=quiet)
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    ) as progress:
+        bar = progress.add_task("pictures", total=len(plan))
+        earlier: list[int] = []
+
+        def show(done: int) -> None:
+            if not earlier:
+                earlier.append(done)
+                progress.reset(bar, completed=done)
+                if done:
+                    console.print(f"going on: {done} of {len(plan)} pictures are done", highlight=False)
+            progress.update(bar, completed=done)
+
+        report = run(plan, out, workers=workers, scheduler=scheduler, skip=on_error is OnError.SKIP, progress=show)
+    if as_json:
+        print(json.dumps(report, indent=2, ensure_ascii=False))
+    else:
+        _tell(report)
+    console.print(f"wrote predictions and report to {out}{os.sep}", highlight=False, markup=False, soft_wrap=True)
+
+
+class _Rate(ProgressColumn):
+    """Pictures a second."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:.1f}/s")
+
+
+def _protocol(name: str, view: str | None, choices: list[str]) -> Protocol:
+    row = get_protocol(name)
+    if view is not None:
+        row = row.with_view(view)
+    given = dict(choice.partition("=")[::2] for choice in choices)
+    if unknown := given.keys() - row.choices().keys():
+        raise UsageError(f"--set {min(unknown)}: there are {', '.join(row.choices())}, each as in mean=picture")
+    return Protocol(name=row.name, section=row.section, **{**row.choices(), **given})
+
+
+def _share_of_cores(engine: str, workers: int, scheduler: str | None) -> int:
+    """How many threads a worker's engine may have without changing the result."""
+    if scheduler is not None or not engine_class(engine).steady:
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // workers)
+
+
+def _absolute(path: Path | str | None) -> str | None:
+    return None if path is None else str(Path(path).absolute())
+
+
+def _tell(report: dict[str, Any]) -> None:
+    print(f"{report['pictures']} pictures, {report['blacklisted']} of them on the blacklist")
+    for name, errors in report.get("submissions", {"": report}).items():
+        for row in figures(errors):
+            title = f"{name} {row.name}".strip()
+            print(f"{title:36}{row.error:8.2%}   95 % interval {row.low:.2%} to {row.high:.2%}")
+    for key, name in (("whole_picture", "whole picture"), ("center_gaussian", "center Gaussian")):
+        if (value := report[f"{key}_gt_known_error"]) is not None:
+            print(f"{name + ', class known':36}{value:8.2%}")
+    for key, name in (("max_box_acc", "MaxBoxAcc"), ("max_box_acc_v2", "MaxBoxAccV2")):
+        if key in report:
+            low, high = report["max_box_acc_intervals"][key]
+            print(f"{name:36}{report[key]:8.2f}   95 % interval {low:.2f} to {high:.2f}")
+    for each in report["skipped"]:
+        print(f"left out: {each['picture']}: {each['reason']}")
+    for note in report["notes"]:
+        print(f"note: {note}")

@@ -1,0 +1,1 @@
+"""Long runs over many pictures, which survive being stopped: plan, store, workers, cluster, report."""

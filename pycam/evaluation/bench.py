@@ -1,0 +1,183 @@
+"""What is done with a batch of pictures, wherever it is done: read them, run the net, find boxes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycam.boxes import BOX_RULES, Boxes, BoxRule
+from pycam.errors import PictureError, PycamError, RunError
+from pycam.evaluation.plan import Batch, Identity, Recipe, Task
+from pycam.evaluation.store import BOXES, RECORD, TOP, Outcome
+from pycam.ilsvrc.predictions import submission_boxes
+from pycam.ilsvrc.wsol import SIDE, box_hits, candidates, scaled
+from pycam.placement import Map, Placement
+from pycam.predict import Prepared, best
+
+TRUE = TOP
+"""Where the true class stands in a record, after the best."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sight:
+    """What the net says of a picture, before boxes are found.
+
+    Attributes
+    ----------
+    size
+        Width and height of the picture.
+    classes, scores
+        (6,): the five best classes, then the true one.
+    maps
+        (crops, 6, h, w) float32: their maps as they left the net.
+    """
+
+    size: tuple[int, int]
+    classes: NDArray[np.intp]
+    scores: NDArray[np.float32]
+    maps: NDArray[np.float32]
+
+
+class Bench:
+    """A recipe with its model, ready for batches. Its three steps may run in three threads.
+
+    Parameters
+    ----------
+    recipe
+        How pictures are evaluated.
+    expected
+        The recipe's identity where the run was planned.
+
+    Raises
+    ------
+    RunError
+        The recipe's identity is another one on this machine.
+    """
+
+    def __init__(self, recipe: Recipe, expected: Identity) -> None:
+        self._cam = recipe.load()
+        found = dict(recipe.identity(self._cam))
+        for name, value in expected:
+            if found.get(name) != value:
+                self.close()
+                raise RunError(f"a worker has another {name} than the run: {found.get(name)}, not {value}")
+
+    def prepare(self, batch: Batch) -> list[Prepared | PycamError]:
+        """Read pictures, and make the inputs of the net."""
+        prepared = self._cam.prepare([task.path for task in batch])
+        return [_checked(task, each) for task, each in zip(batch, prepared, strict=True)]
+
+    def look(self, batch: Batch, prepared: Sequence[Prepared | PycamError]) -> list[Sight | PycamError]:
+        """Run the net on a batch."""
+        good = [each for each in prepared if not isinstance(each, PycamError)]
+        looks = iter(self._cam.look(good))
+        sights: list[Sight | PycamError] = []
+        for task, each in zip(batch, prepared, strict=True):
+            if isinstance(each, PycamError):
+                sights.append(each)
+                continue
+            picture, _ = each
+            scores, features = next(looks)
+            classes = np.append(best(scores, TOP), task.true_class)
+            sights.append(Sight(picture.size, classes, scores[classes], self._cam.maps(features, classes)))
+        return sights
+
+    def find(self, batch: Batch, sights: Sequence[Sight | PycamError]) -> list[Outcome]:
+        """Find boxes in the maps of a batch."""
+        return [
+            Outcome(task.position, file_size(task.path), str(sight))
+            if isinstance(sight, PycamError)
+            else outcome(task, sight, self._cam.placement, BOX_RULES[self._cam.protocol.box_rule])
+            for task, sight in zip(batch, sights, strict=True)
+        ]
+
+    def close(self) -> None:
+        """Let go of the engine."""
+        self._cam.close()
+
+
+def outcome(task: Task, sight: Sight, placement: Placement, rule: BoxRule) -> Outcome:
+    """Find boxes in a picture's maps, and pack what is kept of it."""
+    width, height = sight.size
+    record = np.zeros((), RECORD)
+    record["size"] = sight.size
+    record["classes"] = sight.classes
+    record["scores"] = sight.scores
+    record["maps"] = sight.maps.shape
+    # The true class is mostly among the best, and its map the same.
+    known: dict[int, Boxes] = {}
+    for rank, index in enumerate(sight.classes.tolist()):
+        if index not in known:
+            on_picture = placement.on_picture(sight.maps[:, rank], height, width)
+            known[index] = _submitted(rule.boxes(on_picture)[:BOXES], rule)
+        record["found"][rank] = len(known[index])
+        record["boxes"][rank, : len(known[index])] = known[index]
+    hits = b""
+    if rule.sweep and len(task.true_boxes):
+        score_map = _normalised(placement.on_picture(sight.maps[:, TRUE], SIDE, SIDE))
+        true_boxes = scaled(task.true_boxes, sight.size, (SIDE, SIDE))
+        hits = np.packbits(box_hits(candidates(score_map), true_boxes)).tobytes()
+    maps = np.ascontiguousarray(sight.maps, "<f4").tobytes()
+    return Outcome(task.position, file_size(task.path), "", record.tobytes(), maps, hits)
+
+
+def sight_of(kept: Outcome) -> Sight:
+    """Unpack what the net said of a picture from what was kept of it."""
+    record = np.frombuffer(kept.record, RECORD)[0]
+    maps = np.frombuffer(kept.maps, "<f4").reshape(record["maps"])
+    width, height = record["size"].tolist()
+    return Sight((width, height), record["classes"].astype(np.intp), record["scores"], maps)
+
+
+def file_size(path: str) -> int:
+    """Give the size of a file in bytes, -1 if there is none."""
+    try:
+        return Path(path).stat().st_size
+    except OSError:
+        return -1
+
+
+_MAKING = threading.Lock()
+
+
+def run_batch(recipe: Recipe, expected: Identity, batch: Batch) -> list[Outcome]:
+    """Evaluate a batch in a process that has little else to do; the model is made once and kept."""
+    with _MAKING:
+        bench, looking = _kept_bench(recipe, expected)
+    prepared = bench.prepare(batch)
+    # Not every engine can run twice at a time, and a Dask worker may have several threads.
+    with looking:
+        sights = bench.look(batch, prepared)
+    return bench.find(batch, sights)
+
+
+@lru_cache(1)
+def _kept_bench(recipe: Recipe, expected: Identity) -> tuple[Bench, threading.Lock]:
+    return Bench(recipe, expected), threading.Lock()
+
+
+def _checked(task: Task, prepared: Prepared | PycamError) -> Prepared | PycamError:
+    if isinstance(prepared, PycamError) or task.size in ((0, 0), prepared[0].size):
+        return prepared
+    (width, height), (said_width, said_height) = prepared[0].size, task.size
+    return PictureError(
+        f"{task.path}: {width}×{height} pixels, but the ground truth is of a picture of {said_width}×{said_height}: "
+        "its boxes would not fit; give the picture that was annotated"
+    )
+
+
+def _submitted(boxes: Boxes, rule: BoxRule) -> Boxes:
+    """Bring boxes to the form of a submission: 1-based, inclusive; as they are, like the release, for its generator."""
+    return boxes if rule.thresholds else submission_boxes(boxes)
+
+
+def _normalised(map: Map) -> Map:
+    """Scale a map to [0, 1] from its least to its largest value; a flat one to zeros."""
+    low, high = map.min(), map.max()
+    return (map - low) / (high - low) if high > low else np.zeros_like(map)

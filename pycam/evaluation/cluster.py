@@ -1,0 +1,91 @@
+"""Workers on other machines: the same batches, handed out by a Dask scheduler."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Iterable, Iterator
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from pycam.errors import PycamError, RunError, UsageError
+from pycam.evaluation.bench import run_batch
+from pycam.evaluation.plan import Batch, Identity, Recipe
+from pycam.evaluation.workers import Done, finished
+
+try:
+    import distributed
+except ImportError:
+    raise UsageError("a cluster needs Dask: pip install 'caffe-cam[cluster]'") from None
+
+LOCAL = "local:"
+
+
+def on_cluster(recipe: Recipe, identity: Identity, batches: Iterable[Batch], scheduler: str) -> Done:
+    """Evaluate batches on a Dask cluster, which replaces workers that die and does their batches again.
+
+    Parameters
+    ----------
+    recipe, identity, batches
+        As for the other workers. Pictures and weights must lie at the same paths on every machine.
+    scheduler
+        Its address, as in `tcp://host:8786`; or `local:N`, to start one here with N workers.
+
+    Raises
+    ------
+    UsageError
+        The address is none.
+    RunError
+        The scheduler cannot be reached or is lost, or a worker is not fit for the run.
+    """
+    try:
+        with _client(scheduler) as client:
+            workers = len(client.scheduler_info()["workers"])
+            submit = partial(client.get_executor(pure=False).submit, run_batch, recipe, identity)
+            yield from finished(submit, batches, at_once=2 * max(workers, 1))
+    except PycamError:
+        raise
+    except distributed.KilledWorker:
+        raise RunError(
+            f"{scheduler}: workers died again and again on one batch: out of memory? Try a smaller --batch; "
+            "the same command goes on from here"
+        ) from None
+    except (CancelledError, OSError) as error:
+        reason = str(error) or type(error).__name__
+        raise RunError(
+            f"{scheduler}: no scheduler answers there ({reason}): the same command goes on from here"
+        ) from None
+
+
+@contextmanager
+def _client(scheduler: str) -> Iterator[distributed.Client]:
+    # What goes wrong comes as an exception, on one line; Dask's own log would be many.
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    if not scheduler.startswith(LOCAL):
+        with distributed.Client(scheduler) as client:
+            yield client
+        return
+    number = scheduler.removeprefix(LOCAL)
+    if not number.isdecimal() or int(number) < 1:
+        raise UsageError(f"scheduler {scheduler!r}: local:N was expected, N workers, or tcp://host:port")
+    with (
+        distributed.LocalCluster(
+            n_workers=int(number),
+            threads_per_worker=1,
+            memory_limit=None,
+            dashboard_address=None,
+            silence_logs=logging.CRITICAL,
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        client.register_plugin(_DeafToCtrlC())
+        yield client
+
+
+class _DeafToCtrlC(distributed.WorkerPlugin):  # type: ignore[misc]
+    """A Ctrl-C reaches the whole terminal; the parent alone decides what follows from it."""
+
+    def setup(self, worker: Any) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,224 @@
+"""What a run computes: its pictures, the recipe for each, and all that decides the result."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import PIL
+import scipy
+from numpy.typing import NDArray
+
+import pycam
+from pycam.checksums import checksum
+from pycam.engines import engine_class
+from pycam.errors import GroundTruthError, UsageError
+from pycam.ilsvrc.ground_truth import GroundTruth
+from pycam.ilsvrc.synsets import CLASSES
+from pycam.predict import Cam, load
+from pycam.protocols import Protocol
+
+PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm"}
+
+Identity = tuple[tuple[str, str], ...]
+"""Names of what decides a result, each with its value: versions, hashes, choices."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a picture is evaluated, as names and paths: small enough to be sent to a worker on another machine.
+
+    Attributes
+    ----------
+    protocol
+        A row of the table, with its overrides.
+    model, engine, prototxt, weights, mean, device, precision, threads
+        As for `pycam.load`.
+    """
+
+    protocol: Protocol
+    model: str | None = None
+    engine: str = "onnxruntime"
+    prototxt: str | None = None
+    weights: str | None = None
+    mean: str | None = None
+    device: str | None = None
+    precision: str | None = None
+    threads: int | None = None
+
+    def load(self) -> Cam:
+        """Make the model ready.
+
+        Raises
+        ------
+        PycamError
+            As `pycam.load`; and if the net does not tell ILSVRC's 1000 classes apart.
+        """
+        cam = load(
+            self.model,
+            engine=self.engine,
+            protocol=self.protocol,
+            prototxt=self.prototxt,
+            weights=self.weights,
+            mean=self.mean,
+            device=self.device,
+            threads=self.threads,
+            precision=self.precision,
+        )
+        if cam.class_count != CLASSES:
+            cam.close()
+            raise UsageError(f"{cam.name} tells {cam.class_count} classes apart: ILSVRC's errors need its {CLASSES}")
+        return cam
+
+    def identity(self, cam: Cam) -> Identity:
+        """Give all that decides what the recipe makes of a picture, on this machine; `cam` is its model."""
+        sources = cam.net.sources
+        assert sources is not None
+        assert sources.caffemodel is not None
+        choices = {name: value for name, value in self.protocol.choices().items() if name not in ("base", "blend")}
+        return (
+            ("net", checksum(Path(sources.prototxt), "sha256")),
+            ("weights", checksum(Path(sources.caffemodel), "sha256")),
+            ("mean values", hashlib.sha256(cam.mean.astype("<f4").tobytes()).hexdigest()),
+            *choices.items(),
+            ("engine", cam.engine.description),
+            # What else moves the last bits.
+            *(() if engine_class(self.engine).steady else (("threads", str(self.threads)),)),
+            ("pycam", pycam.__version__),
+            ("NumPy", np.__version__),
+            ("SciPy", scipy.__version__),
+            ("OpenCV", cv2.__version__),
+            ("Pillow", PIL.__version__),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A picture to be evaluated.
+
+    Attributes
+    ----------
+    position
+        In the run's list, from 0.
+    path
+        The picture's file.
+    true_class
+        A network index.
+    true_boxes
+        (b, 4) int64, of the true class, as in `GroundTruth`.
+    size
+        Width and height that the ground truth says; zeros where it says none.
+    """
+
+    position: int
+    path: str
+    true_class: int
+    true_boxes: NDArray[np.int64]
+    size: tuple[int, int]
+
+
+Batch = tuple[Task, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A run.
+
+    Attributes
+    ----------
+    recipe
+        How each picture is evaluated.
+    truth
+        What is true of the pictures, in their order.
+    pictures
+        Their files.
+    batch
+        How many go through the net together. A picture's batch follows from its position, so that results do not
+        depend on where a run was interrupted.
+    """
+
+    recipe: Recipe
+    truth: GroundTruth
+    pictures: tuple[Path, ...]
+    batch: int
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def identity(self, of_recipe: Identity) -> Identity:
+        """Give all that decides the result of the run; `of_recipe` is the recipe's."""
+        names = hashlib.sha256("\n".join(self.truth.names).encode()).hexdigest()
+        steady = engine_class(self.recipe.engine).steady
+        return (
+            ("protocol", self.recipe.protocol.name),
+            *of_recipe,
+            *(() if steady else (("batch", str(self.batch)),)),
+            ("pictures", f"{len(self)} in the list {names}"),
+            ("ground truth", self.truth.digest()),
+        )
+
+    def batches(self) -> Iterator[Batch]:
+        """Cut the list of pictures into batches."""
+        for start in range(0, len(self), self.batch):
+            yield tuple(self._task(position) for position in range(start, min(start + self.batch, len(self))))
+
+    def _task(self, position: int) -> Task:
+        width, height = self.truth.sizes[position].tolist()
+        return Task(
+            position,
+            str(self.pictures[position]),
+            int(self.truth.classes[position]),
+            self.truth.boxes_of(position),
+            (width, height),
+        )
+
+
+def find_pictures(folder: Path, names: Sequence[str]) -> tuple[Path, ...]:
+    """Find the files of the pictures that the ground truth names.
+
+    Parameters
+    ----------
+    folder
+        With all these pictures and no other. Files that are no pictures, by their names, are not looked at.
+    names
+        `GroundTruth.names`: file names with or without extension, or "1", "2", …, for all files in the order of
+        their names.
+
+    Raises
+    ------
+    GroundTruthError
+        Naming the first picture without ground truth, or the reverse.
+    UsageError
+        The folder is none, or has no pictures.
+    """
+    if not folder.is_dir():
+        raise UsageError(
+            f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}: name that of the pictures"
+        )
+    paths = sorted(path.absolute() for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
+    if not paths:
+        raise UsageError(f"{folder}: no pictures in it")
+    by_stem: dict[str, Path] = {}
+    for path in paths:
+        if (other := by_stem.setdefault(path.stem, path)) is not path:
+            raise GroundTruthError(f"{path}: there is {other} as well: which of the two is picture {path.stem!r}?")
+    stems = [_stem(name) for name in names]
+    missing = next((name for name, stem in zip(names, stems, strict=True) if stem not in by_stem), None)
+    if missing == "1" and names[-1] == str(len(names)):
+        if len(paths) != len(names):
+            raise GroundTruthError(f"{folder}: {len(paths)} pictures in it, the ground truth is of {len(names)}")
+        return tuple(paths)
+    if missing is not None:
+        raise GroundTruthError(f"{folder}: no picture {missing!r} in it, which the ground truth names")
+    if extra := by_stem.keys() - set(stems):
+        raise GroundTruthError(f"{by_stem[min(extra)]}: the ground truth does not name this picture")
+    return tuple(by_stem[stem] for stem in stems)
+
+
+def _stem(name: str) -> str:
+    path = Path(name)
+    return path.stem if path.suffix.lower() in PICTURE_SUFFIXES else path.name

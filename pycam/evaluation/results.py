@@ -1,0 +1,289 @@
+"""What a finished run says: its errors, its guesses in ILSVRC's form and as a table, and a page to read."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycam.boxes import BOX_RULES, SUBMISSIONS
+from pycam.errors import RunError
+from pycam.evaluation.plan import Identity, Plan
+from pycam.evaluation.store import BOXES, RECORD, TOP, Store
+from pycam.files import replacing, write_whole
+from pycam.ilsvrc import wsol
+from pycam.ilsvrc.ground_truth import GroundTruth
+from pycam.ilsvrc.metrics import (
+    by_k,
+    error,
+    error_interval,
+    known_class_hits,
+    overlaps,
+    score_guesses,
+    whole_pictures,
+)
+from pycam.ilsvrc.predictions import GUESSES, Predictions, write_predictions
+from pycam.ilsvrc.synsets import synsets
+
+REPORT = "report.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """The records of the pictures that could be evaluated, with what is true of them.
+
+    Attributes
+    ----------
+    positions
+        (n,) int64: where the pictures stand in the run's list.
+    records
+        (n,) `RECORD`.
+    hits
+        (n, 4, 1000) bool for a sweep (`wsol.box_hits`), else None.
+    truth
+        Of these pictures.
+    """
+
+    positions: NDArray[np.int64]
+    records: NDArray[np.void]
+    hits: NDArray[np.bool_] | None
+    truth: GroundTruth
+
+    @cached_property
+    def known_class_hits(self) -> NDArray[np.bool_]:
+        """Whether each box of the true class fits: (c, 2), for the pictures that are not blacklisted."""
+        taken = [self._boxes(np.array([TOP]), np.array([number]))[:, 0] for number in range(BOXES)]
+        return np.stack([known_class_hits(boxes, self.truth) for boxes in taken], axis=1)
+
+    def predictions(self, submission: str) -> Predictions:
+        """Fill the five guesses of one of the `SUBMISSIONS`."""
+        ranks, numbers = np.array(SUBMISSIONS[submission]).T
+        return Predictions(
+            self.records["classes"][:, ranks].astype(np.int64), self._boxes(ranks, numbers).astype(float)
+        )
+
+    def fallbacks(self, submission: str) -> dict[str, int]:
+        """Count guesses that had to take a class's first box for its second, and those that found none."""
+        ranks, numbers = np.array(SUBMISSIONS[submission]).T
+        found = self.records["found"][:, ranks]
+        return {"fallbacks": int(((found > 0) & (found <= numbers)).sum()), "missing": int((found == 0).sum())}
+
+    def _boxes(self, ranks: NDArray[np.intp], numbers: NDArray[np.intp]) -> NDArray[np.int32]:
+        """Give the boxes of these numbers of the classes of these ranks: (n, g, 4); the first if there is but one."""
+        there = np.where(numbers < self.records["found"][:, ranks], numbers, 0)
+        boxes: NDArray[np.int32] = self.records["boxes"][np.arange(len(self.records))[:, None], ranks, there]
+        return boxes
+
+
+def read_results(plan: Plan, store: Store) -> Results:
+    """Read all that is kept of a run, without the maps.
+
+    Raises
+    ------
+    RunError
+        Not one picture could be evaluated.
+    """
+    positions, records, hits = [], [], []
+    for outcome in store.outcomes():
+        positions.append(outcome.position)
+        records.append(outcome.record)
+        hits.append(outcome.hits)
+    if not positions:
+        raise RunError(f"{store.path.parent}: not one of the {len(plan)} pictures could be evaluated")
+    stacked = np.frombuffer(b"".join(records), RECORD)
+    truth = plan.truth.select([plan.truth.names[position] for position in positions])
+    if not truth.has_sizes:
+        truth = replace(truth, sizes=stacked["size"].astype(np.int64))
+    bits = None
+    if all(hits):
+        shape = (len(wsol.RULES), len(wsol.THRESHOLDS))
+        packed = np.frombuffer(b"".join(hits), np.uint8).reshape(len(hits), -1)
+        bits = np.unpackbits(packed, axis=1, count=shape[0] * shape[1]).reshape(-1, *shape).astype(bool)
+    return Results(np.array(positions), stacked, bits, truth)
+
+
+def write_results(plan: Plan, identity: Identity, store: Store, folder: Path) -> dict[str, Any]:
+    """Write `predictions.txt`, `predictions.csv`, `report.json` and `report.md`, and give what `report.json` says."""
+    results = read_results(plan, store)
+    report = _report(plan, identity, results, store.failures())
+    try:
+        for number, submission in enumerate(_submissions(plan)):
+            path = folder / (f"predictions_{submission}.txt" if number else "predictions.txt")
+            write_predictions(path, _with_gaps(results.predictions(submission), results.positions, len(plan)))
+        _write_table(folder / "predictions.csv", results)
+        write_whole(folder / "report.md", "".join(f"{line}\n" for line in _page(report)))
+        write_whole(folder / REPORT, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    except OSError as failure:
+        raise RunError(
+            f"{folder}: the results cannot be written ({failure.strerror}): every picture is done, "
+            "the same command writes them"
+        ) from None
+    return report
+
+
+def _submissions(plan: Plan) -> list[str]:
+    """Name the submissions that a protocol's boxes can fill: all of the release's, or the plain one, `bbox1`."""
+    several = BOX_RULES[plan.recipe.protocol.box_rule].thresholds is not None
+    return list(SUBMISSIONS) if several else ["bbox1"]
+
+
+def _report(plan: Plan, identity: Identity, results: Results, failures: Mapping[int, str]) -> dict[str, Any]:
+    truth = results.truth
+    first, *others = _submissions(plan)
+    errors = {name: _errors(results, name) for name in (first, *others)}
+    report: dict[str, Any] = {
+        "pictures": len(truth),
+        "skipped": [{"picture": plan.truth.names[position], "reason": reason} for position, reason in failures.items()],
+        "blacklisted": int(truth.blacklisted.sum()),
+        "model": plan.recipe.model or Path(plan.recipe.weights or "").name,
+        "protocol": plan.recipe.protocol.name,
+        "engine": plan.recipe.engine,
+        **({"submissions": {n: e | results.fallbacks(n) for n, e in errors.items()}} if others else errors[first]),
+        "whole_picture_gt_known_error": None,
+        "center_gaussian_gt_known_error": None,
+    }
+    if len(truth.counted) and truth.has_boxes:
+        center, whole = wsol.center_gaussian(truth), wsol.whole_picture(truth)
+        report["whole_picture_gt_known_error"] = float(error(known_class_hits(whole_pictures(truth), truth)))
+        report["center_gaussian_gt_known_error"] = 1 - center.max_box_acc / 100
+        if results.hits is not None:
+            report |= _accuracies(wsol.BoxAccuracy(results.hits[truth.counted]), center, whole)
+    notes = list(truth.notes)
+    if failures:
+        notes.append(f"{len(failures)} of {len(plan)} pictures could not be evaluated and are left out of all figures")
+    return report | {"notes": notes, "identity": dict(identity)}
+
+
+def _errors(results: Results, submission: str) -> dict[str, Any]:
+    scores = score_guesses(results.predictions(submission), results.truth)
+    found: dict[str, Any] = {
+        "classification_error": by_k(scores.classification_error),
+        "localization_error": None,
+        "gt_known_error": None,
+    }
+    intervals: dict[str, Any] = {"classification_error": by_k(error_interval(scores.classified))}
+    if scores.localized is not None and len(scores.localized):
+        # Of the true class, the boxes that the submission takes of its best.
+        numbers = [number for rank, number in SUBMISSIONS[submission] if rank == 0]
+        known = np.logical_or.reduce(results.known_class_hits[:, numbers], axis=1, keepdims=True)
+        found |= {"localization_error": by_k(error(scores.localized)), "gt_known_error": float(error(known)[0])}
+        intervals |= {
+            "localization_error": by_k(error_interval(scores.localized)),
+            "gt_known_error": error_interval(known)[0].tolist(),
+        }
+    return found | {"intervals": intervals}
+
+
+def _accuracies(accuracy: wsol.BoxAccuracy, center: wsol.BoxAccuracy, whole: wsol.BoxAccuracy) -> dict[str, Any]:
+    def two(of: wsol.BoxAccuracy) -> dict[str, float]:
+        return {"max_box_acc": of.max_box_acc, "max_box_acc_v2": of.max_box_acc_v2}
+
+    first, second = accuracy.intervals().tolist()
+    return {
+        **two(accuracy),
+        "max_box_acc_intervals": {"max_box_acc": first, "max_box_acc_v2": second},
+        "center_gaussian": two(center),
+        "whole_picture": two(whole),
+        "best_thresholds": dict(zip(wsol.RULES, accuracy.best_thresholds.tolist(), strict=True)),
+        "thresholds": wsol.THRESHOLDS.round(3).tolist(),
+        "curves": dict(zip(wsol.RULES, accuracy.curves.tolist(), strict=True)),
+    }
+
+
+def _with_gaps(predictions: Predictions, positions: NDArray[np.int64], count: int) -> Predictions:
+    """Give a picture that could not be evaluated its line too, without a guess."""
+    classes = np.full((count, GUESSES), -1)
+    boxes = np.zeros((count, GUESSES, 4))
+    classes[positions], boxes[positions] = predictions.classes, predictions.boxes
+    return Predictions(classes, boxes)
+
+
+def _write_table(path: Path, results: Results) -> None:
+    """Write every box that is kept: a row each, of the five best classes by rank, and of the true class."""
+    truth, records = results.truth, results.records
+    targets, pictures = truth.targets
+    best = np.full(records["boxes"].shape[:-1], -1.0)
+    np.maximum.at(best, pictures, overlaps(records["boxes"][pictures], targets[:, None, None]))
+    with replacing(path) as file:
+        text = io.TextIOWrapper(file, "utf-8", newline="")
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(
+            ["picture", "true_wnid", "rank", "index", "wnid", "score", "box", "xmin", "ymin", "xmax", "ymax", "overlap"]
+        )
+        wnids = synsets().wnids
+        for name, record, found_overlaps in zip(truth.names, records, best, strict=True):
+            true = wnids[record["classes"][TOP]]
+            for rank, index in enumerate(record["classes"].tolist()):
+                place = rank + 1 if rank < TOP else "true"
+                score = f"{record['scores'][rank]:.6g}"
+                for number in range(record["found"][rank]):
+                    box = record["boxes"][rank, number].tolist()
+                    overlap = f"{found_overlaps[rank, number]:.4f}"
+                    table.writerow([name, true, place, index, wnids[index], score, number + 1, *box, overlap])
+        text.flush()
+        text.detach()
+
+
+def _page(report: Mapping[str, Any]) -> Iterator[str]:
+    """Lay a report out as Markdown, a line at a time."""
+    yield f"# {report['model']}, protocol {report['protocol']}"
+    yield ""
+    yield f"{report['pictures']} pictures, {report['blacklisted']} of them on the blacklist; 95 % bootstrap intervals."
+    yield ""
+    yield "| error | | 95 % interval |"
+    yield "|---|---|---|"
+    for name, errors in report.get("submissions", {"": report}).items():
+        yield from error_rows(errors, f", {name}" if name else "")
+    for key, name in (("whole_picture", "whole picture"), ("center_gaussian", "center Gaussian")):
+        if (value := report[f"{key}_gt_known_error"]) is not None:
+            yield f"| class known, {name} | {value:.2%} | |"
+    for key, name in (("max_box_acc", "MaxBoxAcc"), ("max_box_acc_v2", "MaxBoxAccV2")):
+        if key in report:
+            low, high = report["max_box_acc_intervals"][key]
+            yield f"| {name} (accuracy, %) | {report[key]:.2f} | {low:.2f} to {high:.2f} |"
+            yield f"| {name}, center Gaussian | {report['center_gaussian'][key]:.2f} | |"
+            yield f"| {name}, whole picture | {report['whole_picture'][key]:.2f} | |"
+    for title, lines in (
+        ("Notes", report["notes"]),
+        ("Left out", [f"{each['picture']}: {each['reason']}" for each in report["skipped"]]),
+        ("Made with", [f"{name}: {value}" for name, value in report["identity"].items()]),
+    ):
+        if lines:
+            yield from ("", f"## {title}", "", *(f"- {line}" for line in lines))
+
+
+def error_rows(errors: Mapping[str, Any], suffix: str = "") -> Iterator[str]:
+    """Lay the errors of a submission out as rows of a Markdown table."""
+    for row in figures(errors):
+        yield f"| {row.name}{suffix} | {row.error:.2%} | {row.low:.2%} to {row.high:.2%} |"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """An error with its interval."""
+
+    name: str
+    error: float
+    low: float
+    high: float
+
+
+def figures(errors: Mapping[str, Any]) -> list[Figure]:
+    """List the errors that a report, or one of its submissions, gives."""
+    intervals = errors["intervals"]
+    found = [
+        Figure(f"{kind}, {k.replace('top', 'top-')}", value, *intervals[f"{kind}_error"][k])
+        for kind in ("classification", "localization")
+        for k, value in (errors[f"{kind}_error"] or {}).items()
+    ]
+    if errors["gt_known_error"] is not None:
+        found.append(Figure("localization, class known", errors["gt_known_error"], *intervals["gt_known_error"]))
+    return found

@@ -1,0 +1,144 @@
+"""A run from its beginning, or from where it stopped, to its report."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import takewhile
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from pycam.errors import PictureError, RunError
+from pycam.evaluation.bench import file_size
+from pycam.evaluation.plan import Batch, Identity, Plan, Recipe
+from pycam.evaluation.results import write_results
+from pycam.evaluation.store import Store
+from pycam.evaluation.workers import Done, in_processes, in_threads
+
+STORE = "run.sqlite"
+
+
+def evaluate(
+    plan: Plan,
+    folder: Path,
+    *,
+    workers: int = 1,
+    scheduler: str | None = None,
+    skip: bool = False,
+    progress: Callable[[int], None] = lambda done: None,
+) -> dict[str, Any]:
+    """Evaluate what is not evaluated yet, and write the results.
+
+    Parameters
+    ----------
+    plan
+        What to evaluate.
+    folder
+        Where results are kept; made if need be. One that holds a part of the same run is gone on with.
+    workers
+        Processes; one works in this process.
+    scheduler
+        A Dask scheduler to hand the work to instead, as `pycam.evaluation.cluster.on_cluster` takes it.
+    skip
+        Leave out pictures that cannot be read, instead of stopping at the first.
+    progress
+        Called with the number of pictures that are done, first with that of an earlier run.
+
+    Returns
+    -------
+    dict
+        What `report.json` says.
+
+    Raises
+    ------
+    RunError
+        The folder holds another run, or is in use; the run had to stop. What is done is kept.
+    PictureError
+        A picture cannot be read.
+    """
+    with plan.recipe.load() as cam:
+        of_recipe = plan.recipe.identity(cam)
+    identity = plan.identity(of_recipe)
+    with Store(folder / STORE, identity) as store:
+        done = _done(plan, store, skip)
+        progress(len(done))
+        with _told_to_stop() as told:
+            # To stop is to have no more batches: what has begun is finished.
+            todo = (batch for batch in plan.batches() if not done.issuperset(task.position for task in batch))
+            for outcomes in _work(plan.recipe, of_recipe, takewhile(lambda _: not told, todo), workers, scheduler):
+                failure = next((each.error for each in outcomes if each.error), None)
+                if failure is not None and not skip:
+                    raise PictureError(failure)
+                store.add(outcomes)
+                done.update(each.position for each in outcomes)
+                progress(len(done))
+        if len(done) < len(plan):
+            raise _stopped(told[0], len(done), len(plan))
+        return write_results(plan, identity, store, folder)
+
+
+def _work(recipe: Recipe, identity: Identity, batches: Iterator[Batch], workers: int, scheduler: str | None) -> Done:
+    if scheduler is not None:
+        from pycam.evaluation.cluster import on_cluster
+
+        return on_cluster(recipe, identity, batches, scheduler)
+    if workers == 1:
+        return in_threads(recipe, identity, batches)
+    return in_processes(recipe, identity, batches, workers)
+
+
+def _done(plan: Plan, store: Store, skip: bool) -> set[int]:
+    """Give the positions of the pictures that need not be evaluated any more.
+
+    A picture that failed is tried again if its file has changed, or if failures are not to be skipped.
+
+    Raises
+    ------
+    RunError
+        A picture has changed after it was evaluated.
+    """
+    failed = store.failures()
+    done = set()
+    for position, was in store.file_sizes().items():
+        path = plan.pictures[position]
+        same = file_size(str(path)) == was
+        if position not in failed and not same:
+            raise RunError(f"{path}: has changed since it was evaluated, it had {was} bytes: name another --out")
+        if same and (skip or position not in failed):
+            done.add(position)
+    return done
+
+
+@contextmanager
+def _told_to_stop() -> Iterator[list[int]]:
+    """Note Ctrl-C and SIGTERM instead of being ended by them; a second one ends the process as ever."""
+    told: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield told
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        told.append(number)
+        restore()
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield told
+    finally:
+        restore()
+
+
+def _stopped(number: int, done: int, total: int) -> RunError:
+    error = RunError(
+        f"stopped by {signal.Signals(number).name} with {done} of {total} pictures done: "
+        "the same command goes on from here"
+    )
+    error.exit_code = 128 + number
+    return error

@@ -1,0 +1,204 @@
+"""A run's results on disk: a SQLite file that any kill leaves whole, and that only one process can have open."""
+
+from __future__ import annotations
+
+import sqlite3
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycam.errors import RunError
+from pycam.evaluation.plan import Identity
+
+TOP = 5
+BOXES = 2
+
+RECORD = np.dtype(
+    [
+        ("size", "<i4", 2),
+        ("classes", "<i4", TOP + 1),
+        ("scores", "<f4", TOP + 1),
+        ("found", "<i4", TOP + 1),
+        ("boxes", "<i4", (TOP + 1, BOXES, 4)),
+        ("maps", "<i4", 4),
+    ]
+)
+"""What is kept of a picture: width and height; the five best classes and the true one, with their scores; how many
+boxes each has, two at most, and these boxes as submissions have them; the shape of the maps, (crops, 6, h, w)."""
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS identity (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS pictures (
+    position INTEGER PRIMARY KEY, file_size INTEGER NOT NULL, error TEXT NOT NULL,
+    record BLOB NOT NULL, maps BLOB NOT NULL, hits BLOB NOT NULL, checksum INTEGER NOT NULL
+);
+"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a picture.
+
+    Attributes
+    ----------
+    position
+        In the run's list, from 0.
+    file_size
+        Of the picture's file, in bytes; -1 where there is none.
+    error
+        Why the picture could not be evaluated; empty for one that could.
+    record
+        A `RECORD`.
+    maps
+        float32, C order: the class maps of each crop as they left the net.
+    hits
+        `pycam.ilsvrc.wsol.box_hits` of the true class, packed to bits, if the protocol judges it; else empty.
+    """
+
+    position: int
+    file_size: int
+    error: str = ""
+    record: bytes = b""
+    maps: bytes = b""
+    hits: bytes = b""
+
+    @property
+    def checksum(self) -> int:
+        """CRC-32 of what is kept."""
+        state = zlib.crc32(f"{self.position} {self.file_size} {self.error}".encode())
+        for part in (self.record, self.maps, self.hits):
+            state = zlib.crc32(part, state)
+        return state
+
+
+class Store:
+    """The results of a run, in a file. Use it in a `with` block; while it is open, nobody else can open it.
+
+    Parameters
+    ----------
+    path
+        Made if need be, its folder too.
+    identity
+        All that decides the results.
+
+    Raises
+    ------
+    RunError
+        The file is open elsewhere, is damaged, cannot be written, or belongs to a run of another identity; what
+        differs is named.
+    """
+
+    def __init__(self, path: Path, identity: Identity) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with self._complaints():
+            self._db = sqlite3.connect(path, timeout=0)
+        try:
+            with self._complaints(), self._db:
+                # Set before the first access, this locks the file until it is closed, and a kill unlocks it.
+                self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
+                self._db.execute("PRAGMA journal_mode = WAL")
+                self._db.execute("PRAGMA synchronous = FULL")
+                self._db.executescript(_TABLES)
+                self._db.execute("BEGIN IMMEDIATE")
+                self._take_identity(identity)
+        except BaseException:
+            self._db.close()
+            raise
+
+    def _take_identity(self, identity: Identity) -> None:
+        kept = dict(self._db.execute("SELECT name, value FROM identity"))
+        if not kept:
+            self._db.executemany("INSERT INTO identity VALUES (?, ?)", identity)
+            return
+        given = dict(identity)
+        if differing := [name for name in {**kept, **given} if kept.get(name) != given.get(name)]:
+            said = ", ".join(f"{name} ({_short(kept.get(name))}, now {_short(given.get(name))})" for name in differing)
+            raise RunError(f"{self.path.parent}: holds another run, which differs in {said}: name another --out")
+
+    def add(self, outcomes: Iterable[Outcome]) -> None:
+        """Keep results, all or none of them, and be sure that they are on the disk."""
+        rows = [
+            (each.position, each.file_size, each.error, each.record, each.maps, each.hits, each.checksum)
+            for each in outcomes
+        ]
+        with self._complaints(), self._db:
+            self._db.executemany("INSERT OR REPLACE INTO pictures VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+
+    def file_sizes(self) -> dict[int, int]:
+        """Give the file size, as it was, of each picture that was evaluated or failed, by its position."""
+        with self._complaints():
+            return dict(self._db.execute("SELECT position, file_size FROM pictures"))
+
+    def failures(self) -> dict[int, str]:
+        """Give the error of each picture that failed, by its position, in order."""
+        with self._complaints():
+            return dict(self._db.execute("SELECT position, error FROM pictures WHERE error != '' ORDER BY position"))
+
+    def outcomes(self, start: int = 0, stop: int = 2**62) -> Iterator[Outcome]:
+        """Read what came of the pictures from position `start` to `stop`, without those that failed, in order.
+
+        Raises
+        ------
+        RunError
+            What is read is not what was kept.
+        """
+        with self._complaints():
+            rows = self._db.execute(
+                "SELECT * FROM pictures WHERE position >= ? AND position < ? AND error = '' ORDER BY position",
+                (start, stop),
+            )
+            for *values, checksum in rows:
+                outcome = Outcome(*values)
+                if outcome.checksum != checksum:
+                    raise self._damaged(f"picture {outcome.position + 1} is not as it was written")
+                yield outcome
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._complaints():
+            self._db.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @contextmanager
+    def _complaints(self) -> Iterator[None]:
+        """Turn what SQLite complains of into what the user can do about it."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            reason = str(error)
+            if "locked" in reason:
+                raise RunError(f"{self.path.parent}: another process is at work on this run") from None
+            raise RunError(
+                f"{self.path}: cannot be read or written ({reason}): if the disk is full, free some of it; "
+                "the same command then goes on where this one stopped"
+            ) from None
+        except sqlite3.DatabaseError as error:
+            raise self._damaged(str(error)) from None
+
+    def _damaged(self, reason: str) -> RunError:
+        return RunError(f"{self.path}: damaged ({reason}): remove it, or name another --out, and start again")
+
+
+def records_of(outcomes: Sequence[Outcome]) -> NDArray[np.void]:
+    """Stack the records of pictures: (n,) `RECORD`."""
+    return np.frombuffer(b"".join(outcome.record for outcome in outcomes), RECORD)
+
+
+def _short(value: str | None) -> str:
+    if value is None:
+        return "none"
+    return " ".join(word[:12] + "…" if len(word) > 32 else word for word in value.split())
