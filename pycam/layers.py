@@ -66,6 +66,8 @@ class Layer:
     # How many bottoms and tops the type takes: (least, most), None for no bound.
     bottom_count: ClassVar[tuple[int, int | None]] = (1, 1)
     top_count: ClassVar[tuple[int, int | None]] = (1, 1)
+    # Whether Caffe gives the right values, not garbage, where the top is the bottom.
+    works_in_place: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -426,6 +428,7 @@ class ReLU(Layer):
     """max(x, 0), or `negative_slope`·x below 0."""
 
     type = "ReLU"
+    works_in_place = True
     negative_slope: float
 
     @classmethod
@@ -438,6 +441,7 @@ class PReLU(Layer):
     """ReLU with a learned slope below 0, one a channel or one for all."""
 
     type = "PReLU"
+    works_in_place = True
 
     @classmethod
     def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
@@ -451,6 +455,7 @@ class ELU(Layer):
     """x above 0, `alpha`·(exp(x) − 1) below."""
 
     type = "ELU"
+    works_in_place = True
     alpha: float
 
     @classmethod
@@ -463,6 +468,7 @@ class Sigmoid(Layer):
     """1 / (1 + exp(−x))."""
 
     type = "Sigmoid"
+    works_in_place = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -470,6 +476,7 @@ class TanH(Layer):
     """Hyperbolic tangent."""
 
     type = "TanH"
+    works_in_place = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -484,6 +491,7 @@ class Power(Layer):
     """(shift + scale·x)^power."""
 
     type = "Power"
+    works_in_place = True
     power: float
     scale: float
     shift: float
@@ -500,6 +508,7 @@ class Softmax(Layer):
     """exp(x) over its sum along `axis`."""
 
     type = "Softmax"
+    works_in_place = True
     axis: int
 
     @classmethod
@@ -512,6 +521,7 @@ class Dropout(Layer):
     """Nothing when testing; in training, values are dropped at `ratio` and the rest scaled up."""
 
     type = "Dropout"
+    works_in_place = True
     ratio: float
 
     @classmethod
@@ -629,6 +639,7 @@ class BatchNorm(Layer):
     """
 
     type = "BatchNorm"
+    works_in_place = True
     eps: float
 
     @classmethod
@@ -654,6 +665,7 @@ class Scale(Layer):
     """
 
     type = "Scale"
+    works_in_place = True
     bottom_count = (1, 2)
     axis: int
     factor_shape: Shape

@@ -337,6 +337,11 @@ def _link(messages: Sequence[tuple[Any, int]], path: str) -> tuple[Layer, ...]:
             in_place = i < len(message.bottom) and message.bottom[i] == top
             if top in message.top[:i] or (top in current and not in_place):
                 raise NetError(f"{where} writes blob {top!r}, which {makers[top][0]!r} already writes: rename the top")
+            if in_place and not kind.works_in_place:
+                raise NetError(
+                    f"{where} writes its own bottom {top!r}, but Caffe cannot compute a layer of type "
+                    f"{message.type!r} in place: give the layer a top of its own"
+                )
             if in_place and readers[top, written_at[top]] > 1:
                 raise NetError(
                     f"{where} changes blob {top!r} in place, but another layer reads its values from before "
