@@ -226,11 +226,9 @@ def _softmax_with_loss(
 
 def _accuracy(layer: L.Accuracy, blobs: Sequence[Tensor], x: Sequence[Tensor], _: bool) -> Sequence[Tensor]:
     scores, labels = _judged(layer, x)
-    labels = labels[:, None]
-    own = scores.gather(1, labels)
-    # Of equal scores Caffe ranks the larger class first.
-    ahead = (scores > own) | ((scores == own) & (torch.arange(layer.class_count, device=own.device) > labels))
-    right = ahead.sum(1) < layer.top_k
+    # As Caffe does, rank classes of equal scores before the right one.
+    rank = (scores >= scores.gather(1, labels[:, None])).sum(1)
+    right = rank <= layer.top_k
     return [right.float().sum() / max(len(right), 1)]
 
 

@@ -136,7 +136,7 @@ def test_write_one_net(tmp_path):
 
 def test_write_all_nets(tmp_path):
     assert run("write", "--all", "--out", tmp_path).exit_code == 0
-    assert {path.stem for path in tmp_path.iterdir()} == set(nets.RELEASED)
+    assert {path.stem for path in tmp_path.iterdir()} == set(nets.FILES)
 
 
 @pytest.mark.parametrize("arguments", [["write"], ["write", "deploy_vgg16", "--all"]])

@@ -9,6 +9,7 @@ from pycam import nets
 from pycam.errors import UsageError
 from pycam.formats import prototxt
 from pycam.net import read_net
+from pycam.nets.training import train_val_squeezenet_cam_caltech101
 
 FOLDER = Path(__file__).parents[1] / "prototxt"
 
@@ -27,7 +28,7 @@ FACTS = {
 }
 
 
-@pytest.mark.parametrize("name", nets.RELEASED)
+@pytest.mark.parametrize("name", nets.FILES)
 def test_the_file_in_prototxt_is_what_the_net_writes(name, tmp_path):
     (written,) = nets.write([name], tmp_path / "new")
     assert written == tmp_path / "new" / f"{name}.prototxt"
@@ -59,6 +60,60 @@ def test_every_layer_is_as_caffe_has_it(facts_name, shared):
     # Blobs hold what their last writer left.
     last = {fact["top"][0]: tuple(fact["top_shape"]) for fact in facts["layers"]}
     assert {**net.shapes, **last} == net.shapes
+
+
+@pytest.mark.shared
+def test_the_training_net_is_as_released(shared):
+    facts = json.loads((shared / "facts/nets/train_val_googlenetCAM.json").read_text("utf-8"))
+    message = prototxt.read(FOLDER / "train_val_googlenetCAM.prototxt").message
+    assert message.name == facts["net"]["name"]
+    assert [training_facts(layer) for layer in message.layer] == facts["layers"]
+
+
+def training_facts(layer):
+    """Spell a layer of a training net as the facts do."""
+    facts = {"name": layer.name, "type": layer.type, "bottom": list(layer.bottom), "top": list(layer.top)}
+    if layer.include:
+        facts["include"] = [{0: "TRAIN", 1: "TEST"}[rule.phase] for rule in layer.include]
+    if layer.type == "Data":
+        facts["backend"] = {0: "LEVELDB", 1: "LMDB"}[layer.data_param.backend]
+        facts["batch_size"] = layer.data_param.batch_size
+        transform = layer.transform_param
+        facts |= {
+            "mirror": transform.mirror,
+            "crop_size": transform.crop_size,
+            "mean_value": list(transform.mean_value),
+        }
+    if layer.param:
+        facts["lr_mult"] = [spec.lr_mult for spec in layer.param]
+        facts["decay_mult"] = [spec.decay_mult for spec in layer.param]
+    if layer.type in ("Convolution", "InnerProduct"):
+        param = layer.convolution_param if layer.type == "Convolution" else layer.inner_product_param
+        facts["num_output"] = param.num_output
+        if layer.type == "Convolution":
+            (facts["kernel_size"],) = param.kernel_size
+            (facts["stride"],) = param.stride or [1]
+            (facts["pad"],) = param.pad or [0]
+            facts["group"] = param.group
+        for name in ("weight_filler", "bias_filler"):
+            facts[name] = {field.name: given(value) for field, value in getattr(param, name).ListFields()}
+    elif layer.type == "Pooling":
+        window = layer.pooling_param
+        method = {0: "MAX", 1: "AVE"}[window.pool]
+        facts |= {"pool": method, "kernel_size": window.kernel_size, "stride": window.stride, "pad": window.pad}
+    elif layer.type == "LRN":
+        norm = layer.lrn_param
+        facts |= {"local_size": norm.local_size, "alpha": given(norm.alpha), "beta": given(norm.beta)}
+    elif layer.type == "SoftmaxWithLoss":
+        facts["loss_weight"] = list(layer.loss_weight)
+    elif layer.type == "Accuracy":
+        facts["top_k"] = layer.accuracy_param.top_k
+    return facts
+
+
+def given(value):
+    """A number as the file gives it, not as single precision has it."""
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def layer_facts(layer):
@@ -129,6 +184,7 @@ def test_parameters_and_multiply_adds_are_the_known_ones(name, parameters, multi
         ("deploy_squeezenet_v1.0", "conv10", None, 15),
         ("deploy_squeezenet_v1.1", "conv10", None, 14),
         ("deploy_bvlc_googlenet", "inception_5b/output", "loss3/classifier", 7),
+        ("deploy_squeezenet_cam_caltech101", "fire9/concat", "CAM_fc", 13),
     ],
 )
 def test_the_place_of_the_maps_is_found(name, feature_blob, class_layer, side):
@@ -142,6 +198,11 @@ def test_nets_without_global_average_have_no_place_for_maps(name):
     assert read_net(FOLDER / f"{name}.prototxt").cam_head is None
 
 
+def test_the_example_is_in_step():
+    example = Path(__file__).parents[1] / "examples/caltech101/train_val.prototxt"
+    assert prototxt.read(example).message == train_val_squeezenet_cam_caltech101()
+
+
 def test_building_twice_gives_two_messages():
     first, second = nets.build("deploy_vgg16CAM"), nets.build("deploy_vgg16CAM.prototxt")
     assert first == second
@@ -152,7 +213,7 @@ def test_building_twice_gives_two_messages():
 def test_an_unknown_name_offers_the_nearest():
     with pytest.raises(UsageError, match=r"'deploy_vgg16cam'; there is deploy_vgg16, deploy_vgg16CAM"):
         nets.build("deploy_vgg16cam")
-    with pytest.raises(UsageError, match=r"deploy_alexnetplusCAM_imagenet, .*deploy_vgg16$"):
+    with pytest.raises(UsageError, match=r"deploy_alexnetplusCAM_imagenet, .*solver_imagenet_googlenetCAM$"):
         nets.build("?")
 
 

@@ -83,8 +83,8 @@ def write(
 ) -> None:
     """Write released nets as prototxt files, in Caffe's current dialect."""
     if bool(names) == every:
-        raise UsageError(f"name the nets to write, or give --all; there is {', '.join(nets.RELEASED)}")
-    for path in nets.write(nets.RELEASED if every else names or (), out):
+        raise UsageError(f"name the nets to write, or give --all; there is {', '.join(nets.FILES)}")
+    for path in nets.write(nets.FILES if every else names or (), out):
         typer.echo(path)
 
 

@@ -12,13 +12,12 @@ from pycam.errors import UsageError
 from pycam.formats import prototxt
 from pycam.nets.alexnet import alexnetplus_cam, bvlc_alexnet, bvlc_caffenet
 from pycam.nets.googlenet import bvlc_googlenet, googlenet_cam
-from pycam.nets.squeezenet import squeezenet_v1_0, squeezenet_v1_1
+from pycam.nets.squeezenet import squeezenet_cam, squeezenet_v1_0, squeezenet_v1_1
+from pycam.nets.training import solver_imagenet_googlenet_cam, train_val_googlenet_cam
 from pycam.nets.vgg import vgg16, vgg16_cam
 
 RELEASED: dict[str, Callable[[], Any]] = {
-    "deploy_alexnetplusCAM_imagenet": partial(
-        alexnetplus_cam, "imagenetCNN_alexnetdeep", classes=1000, dropout=True
-    ),
+    "deploy_alexnetplusCAM_imagenet": partial(alexnetplus_cam, "imagenetCNN_alexnetdeep", classes=1000, dropout=True),
     "deploy_alexnetplusCAM_places205": partial(
         alexnetplus_cam, "placesCNNobjectdiscoveryAverageSumDeepNoDropout", classes=205, dropout=False
     ),
@@ -31,22 +30,32 @@ RELEASED: dict[str, Callable[[], Any]] = {
     "deploy_bvlc_alexnet": bvlc_alexnet,
     "deploy_bvlc_caffenet": bvlc_caffenet,
     "deploy_vgg16": vgg16,
+    "deploy_squeezenet_cam_caltech101": partial(squeezenet_cam, classes=101),
 }
 """The nets by the names of their files, without `.prototxt`."""
 
+TRAINING: dict[str, Callable[[], Any]] = {
+    "train_val_googlenetCAM": train_val_googlenet_cam,
+    "solver_imagenet_googlenetCAM": solver_imagenet_googlenet_cam,
+}
+"""What GoogLeNet-CAM was trained with, a net and its solver."""
+
+FILES = {**RELEASED, **TRAINING}
+"""All that stands in `prototxt/`."""
+
 
 def build(name: str) -> Any:
-    """Build a released net.
+    """Build a released net, or the solver.
 
     Parameters
     ----------
     name : str
-        A key of `RELEASED`; a trailing `.prototxt` does no harm.
+        A key of `FILES`; a trailing `.prototxt` does no harm.
 
     Returns
     -------
-    NetParameter
-        The net in the current dialect, with a batch of 10 as it was released.
+    NetParameter or SolverParameter
+        A net in the current dialect, with a batch of 10 as it was released.
 
     Raises
     ------
@@ -54,10 +63,10 @@ def build(name: str) -> Any:
         If no released net has that name.
     """
     stem = name.removesuffix(".prototxt")
-    if stem not in RELEASED:
-        near = difflib.get_close_matches(stem, RELEASED, n=3, cutoff=0.4) or RELEASED
+    if stem not in FILES:
+        near = difflib.get_close_matches(stem, FILES, n=3, cutoff=0.4) or FILES
         raise UsageError(f"no released net is named {name!r}; there is {', '.join(near)}")
-    return RELEASED[stem]()
+    return FILES[stem]()
 
 
 def write(names: Iterable[str], folder: Path) -> list[Path]:

@@ -27,9 +27,7 @@ class NetSpec:
         """Append the input, of the shape N, C, H, W."""
         return self._layer("Input", name, input_param={"shape": [{"dim": dim}]})
 
-    def convolution(
-        self, name: str, bottom: str, *, num_output: int, group: int | None = None, **window: int
-    ) -> str:
+    def convolution(self, name: str, bottom: str, *, num_output: int, group: int | None = None, **window: int) -> str:
         """Append a convolution; `window` is `kernel_size`, `stride` and `pad`, equal along both axes."""
         per_axis = {field: [size] for field, size in window.items()}
         param = {"num_output": num_output, "group": group, **per_axis}
@@ -57,9 +55,7 @@ class NetSpec:
 
     def dropout(self, name: str, blob: str, *, dropout_ratio: float) -> str:
         """Append a dropout in place."""
-        return self._layer(
-            "Dropout", name, blob, in_place=True, dropout_param={"dropout_ratio": dropout_ratio}
-        )
+        return self._layer("Dropout", name, blob, in_place=True, dropout_param={"dropout_ratio": dropout_ratio})
 
     def inner_product(self, name: str, bottom: str, *, num_output: int) -> str:
         """Append a fully connected layer with bias."""

@@ -10,6 +10,25 @@ from pycam.nets.spec import NetSpec
 def squeezenet_v1_0() -> Any:
     """Write SqueezeNet v1.0; the maps are 15×15, because `conv10` pads its 1×1 window by one pixel."""
     net = NetSpec()
+    x = _v1_0_conv1_to_fire9(net)
+    x = net.dropout("drop9", x, dropout_ratio=0.5)
+    x = net.convolution("conv10", x, num_output=1000, kernel_size=1, pad=1)
+    _relu_conv10_to_prob(net, x)
+    return net.message
+
+
+def squeezenet_cam(*, classes: int) -> Any:
+    """Write SqueezeNet v1.0 up to `fire9` with a global average and a fully connected layer; the maps are 13×13."""
+    net = NetSpec("SqueezeNet-CAM")
+    x = _v1_0_conv1_to_fire9(net)
+    x = net.average_pooling("CAM_pool", x, global_pooling=True)
+    x = net.dropout("CAM_dropout", x, dropout_ratio=0.5)
+    x = net.inner_product("CAM_fc", x, num_output=classes)
+    net.softmax("prob", x)
+    return net.message
+
+
+def _v1_0_conv1_to_fire9(net: NetSpec) -> str:
     x = net.input("data", 10, 3, 227, 227)
     x = net.convolution("conv1", x, num_output=96, kernel_size=7, stride=2)
     x = net.relu("relu_conv1", x)
@@ -23,11 +42,7 @@ def squeezenet_v1_0() -> Any:
     x = fire(net, "fire7", x, squeeze=48, expand=192)
     x = fire(net, "fire8", x, squeeze=64, expand=256)
     x = net.max_pooling("pool8", x, kernel_size=3, stride=2)
-    x = fire(net, "fire9", x, squeeze=64, expand=256)
-    x = net.dropout("drop9", x, dropout_ratio=0.5)
-    x = net.convolution("conv10", x, num_output=1000, kernel_size=1, pad=1)
-    _relu_conv10_to_prob(net, x)
-    return net.message
+    return fire(net, "fire9", x, squeeze=64, expand=256)
 
 
 def squeezenet_v1_1() -> Any:

@@ -1,0 +1,144 @@
+"""Training nets and solvers: those released with GoogLeNet-CAM, and those of the demo model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from pycam.formats import schema
+from pycam.nets.googlenet import googlenet_cam
+from pycam.nets.squeezenet import squeezenet_cam
+
+Fields = Mapping[str, Any]
+
+MEAN = (104.0, 117.0, 123.0)
+
+# Caffe's xavier has no std; the released net gives one all the same.
+_STD = {
+    "7x7_s2": 0.1,
+    "1x1": 0.03,
+    "3x3_reduce": 0.09,
+    "3x3": 0.03,
+    "5x5_reduce": 0.2,
+    "5x5": 0.03,
+    "pool_proj": 0.1,
+}
+
+
+def train_val_googlenet_cam() -> Any:
+    """Write the released training net of GoogLeNet-CAM; docs/caffe.md, "Training"."""
+
+    def data(phase: str, folder: str, batch_size: int, mirror: bool) -> Fields:
+        return {
+            "type": "Data",
+            "include": [{"phase": phase}],
+            "transform_param": {"mirror": mirror, "crop_size": 224, "mean_value": MEAN},
+            "data_param": {"source": folder, "batch_size": batch_size, "backend": "LMDB"},
+        }
+
+    def fillers(name: str) -> tuple[Fields, Fields]:
+        if name == "CAM_fc":
+            return {"type": "xavier"}, {"type": "constant", "value": 0}
+        if name == "CAM_conv":
+            return {"type": "gaussian", "std": 0.01}, {"type": "constant", "value": 1}
+        std = 0.1 if name == "conv2/3x3_reduce" else _STD[name.rpartition("/")[2]]
+        return {"type": "xavier", "std": std}, {"type": "constant", "value": 0.2}
+
+    return _train_val(
+        googlenet_cam(classes=1000),
+        data=[
+            data("TRAIN", "ilsvrc12_train_lmdb", 64, mirror=True),
+            data("TEST", "ilsvrc12_val_lmdb", 50, mirror=False),
+        ],
+        fillers=fillers,
+        loss={"name": "loss3/loss3", "loss_weight": [1]},
+        accuracies={"loss3/top-1": 1, "loss3/top-5": 5},
+    )
+
+
+def solver_imagenet_googlenet_cam() -> Any:
+    """Write the released solver of GoogLeNet-CAM, which calls its net by another name than the file has."""
+    return schema.SolverParameter(
+        net="train_val_imagenet_googlenetCAM.prototxt",
+        test_iter=[1000],
+        test_interval=3000,
+        base_lr=0.001,
+        lr_policy="step",
+        gamma=0.1,
+        stepsize=40000,
+        display=20,
+        max_iter=160000,
+        momentum=0.9,
+        weight_decay=0.0005,
+        snapshot=10000,
+        snapshot_prefix="CAMmodels/imagenet_googlenetCAM_train",
+        solver_mode="GPU",
+        device_id=1,
+    )
+
+
+def train_val_squeezenet_cam_caltech101() -> Any:
+    """Write the training net of the demo model: whole pictures, some of them mirrored."""
+
+    def data(phase: str, batch_size: int, mirror: bool) -> Fields:
+        return {
+            "type": "ImageData",
+            "include": [{"phase": phase}],
+            "transform_param": {"mirror": mirror, "mean_value": MEAN},
+            "image_data_param": {
+                "source": {"TRAIN": "train.txt", "TEST": "test.txt"}[phase],
+                "root_folder": "images/",
+                "batch_size": batch_size,
+                "new_height": 227,
+                "new_width": 227,
+                "shuffle": phase == "TRAIN",
+            },
+        }
+
+    return _train_val(
+        squeezenet_cam(classes=101),
+        data=[data("TRAIN", 32, mirror=True), data("TEST", 36, mirror=False)],
+        # The averaged features are in the tens: scores must begin small.
+        fillers=lambda name: ({"type": "gaussian", "std": 0.001}, {"type": "constant"}),
+        loss={"name": "loss"},
+        accuracies={"accuracy": 1},
+    )
+
+
+def _train_val(
+    deploy: Any,
+    *,
+    data: Sequence[Fields],
+    fillers: Callable[[str], tuple[Fields, Fields]],
+    loss: Fields,
+    accuracies: Mapping[str, int],
+) -> Any:
+    """Turn a deploy net into a training net: data for its input, a loss and accuracies for its softmax.
+
+    Biases learn twice as fast as weights and don't decay.
+    """
+    net = schema.NetParameter(name=deploy.name)
+    for fields in data:
+        net.layer.add(name="data", top=["data", "label"], **fields)
+    for layer in deploy.layer[1:-1]:
+        added = net.layer.add()
+        added.CopyFrom(layer)
+        param = {"Convolution": added.convolution_param, "InnerProduct": added.inner_product_param}.get(layer.type)
+        if param is not None:
+            weight, bias = fillers(layer.name)
+            param.weight_filler.MergeFrom(schema.FillerParameter(**weight))
+            param.bias_filler.MergeFrom(schema.FillerParameter(**bias))
+            added.param.add(lr_mult=1, decay_mult=1)
+            added.param.add(lr_mult=2, decay_mult=0)
+    judged = [deploy.layer[-1].bottom[0], "label"]
+    net.layer.add(type="SoftmaxWithLoss", bottom=judged, top=[loss["name"]], **loss)
+    for name, top_k in accuracies.items():
+        net.layer.add(
+            name=name,
+            type="Accuracy",
+            bottom=judged,
+            top=[name],
+            accuracy_param={"top_k": top_k},
+            include=[{"phase": "TEST"}],
+        )
+    return net
