@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import pycam
-from pycam.cli import compare, demo, heatmap, models, net, score
+from pycam.cli import compare, demo, heatmap, models, net, score, train
 from pycam.errors import PycamError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command("heatmap")(heatmap.heatmap)
 app.command("score")(score.score)
 app.command("compare")(compare.compare_command)
 app.command("verify")(compare.verify)
+app.command("train")(train.train)
 app.command("demo")(demo.demo)
 app.add_typer(net.app, name="net")
 app.add_typer(models.app, name="models")

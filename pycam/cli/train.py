@@ -1,0 +1,69 @@
+"""`pycam train`: train a net from Caffe's own files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from pycam.cli import options
+from pycam.errors import EngineError
+
+if TYPE_CHECKING:
+    from pycam.training.log import Row
+
+LISTED = "a list (a path and a label a line), or a folder with a folder a class"
+
+
+def train(
+    solver: Annotated[Path, typer.Option(help="Caffe's solver prototxt; it names the net.")],
+    weights: Annotated[
+        list[Path] | None,
+        typer.Option(help="Caffemodel to begin with; layers that it lacks begin with their fillers."),
+    ] = None,
+    resume: Annotated[Path | None, typer.Option(help="Solverstate to go on from.")] = None,
+    data: Annotated[Path | None, typer.Option(help=f"Pictures in place of the training net's: {LISTED}.")] = None,
+    test_data: Annotated[Path | None, typer.Option(help="The same for the test net.")] = None,
+    device: options.Device = None,
+    threads: options.Threads = None,
+    precision: Annotated[str, typer.Option(help="fp32, or bf16, faster where the processor has it.")] = "fp32",
+    quiet: options.Quiet = False,
+) -> None:
+    """Train a net from Caffe's own files, without Caffe.
+
+    Writes caffemodels and solverstates as Caffe does, a log (CSV) and the learning curves beside them.
+    """
+    try:
+        from pycam.training.loop import train as train_net
+    except ImportError as error:
+        raise EngineError(f"training needs PyTorch: pip install 'caffe-cam[torch]' ({error})") from None
+    from pycam.training.solver import read_solver
+
+    plan = read_solver(solver)
+    console = Console(stderr=True, quiet=quiet)
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[loss]}"))
+    hidden = not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
+        bar = progress.add_task("training", total=plan.max_iter, loss="")
+
+        def tell(row: Row) -> None:
+            loss = "" if row.loss is None else f"loss {row.loss:.3f}"
+            progress.update(bar, completed=row.iteration + 1, loss=loss)
+            if row.tests or plan.tells_at(row.iteration):
+                progress.console.print(str(row), markup=False, highlight=False, soft_wrap=True)
+
+        last = train_net(
+            plan,
+            weights=weights or (),
+            resume=resume,
+            data=data,
+            test_data=test_data,
+            device=device,
+            threads=threads,
+            precision=precision,
+            tell=tell,
+        )
+    console.print(f"wrote {last}", markup=False, highlight=False, soft_wrap=True)

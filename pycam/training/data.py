@@ -1,0 +1,324 @@
+"""Data for training: lists and folders of pictures, databases, and what Caffe does to pictures on their way in.
+
+A batch is known by its number: the same number gives the same pictures, cut and mirrored in the same way, whenever
+and however often it is asked for. So a training goes on where it was without remembering anything but a number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pycam.errors import PycamError, TrainingError
+from pycam.formats.mean import read_mean
+from pycam.pictures import FORMATS, read_picture
+from pycam.training.solver import beside
+from pycam.views import CANVAS
+
+Floats = NDArray[np.float32]
+Pixels = NDArray[Any]
+
+SUFFIXES = (".jpg", ".jpeg", ".tif", ".pgm", *(f".{name.lower()}" for name in FORMATS))
+"""Files in a folder that count as pictures."""
+
+
+class Source(Protocol):
+    """Pictures with labels."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> tuple[Pixels, int]:
+        """Give a picture, (H, W, C) BGR or grey, and its label."""
+        ...
+
+
+@dataclass(frozen=True)
+class PictureFiles:
+    """Picture files with labels.
+
+    Attributes
+    ----------
+    name
+        Of the list or folder, for errors.
+    paths, labels
+        One each a picture.
+    lines
+        Line of each picture in its list; 0 in a folder.
+    size
+        (height, width) that each picture is resized to, bilinear by OpenCV as Caffe does; None for its own.
+    grey
+        Give one channel.
+    """
+
+    name: str
+    paths: tuple[str, ...]
+    labels: tuple[int, ...]
+    lines: tuple[int, ...]
+    size: tuple[int, int] | None = None
+    grey: bool = False
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> tuple[Pixels, int]:
+        pixels: Pixels = read_picture(self.paths[index]).pixels
+        if self.grey:
+            pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)
+        if self.size is not None:
+            pixels = cv2.resize(pixels, self.size[::-1], interpolation=cv2.INTER_LINEAR)
+        return np.atleast_3d(pixels), self.labels[index]
+
+    def check_labels(self, classes: int) -> None:
+        """Refuse labels that are none of `classes`."""
+        for label, line in zip(self.labels, self.lines, strict=True):
+            if not 0 <= label < classes:
+                where = f"{self.name}:{line}" if line else self.name
+                raise TrainingError(f"{where}: label {label}, but the net has {classes} classes, 0 to {classes - 1}")
+
+
+def list_files(path: Path, root: str = "") -> PictureFiles:
+    """Read a list of pictures as Caffe does: a path and a label a line, the label behind the last blank.
+
+    Parameters
+    ----------
+    path
+        The list.
+    root
+        The folder of its paths; if it is relative, in the current folder, or else beside the list.
+
+    Raises
+    ------
+    TrainingError
+        The list is missing or empty, a line is not as it must be, or a picture is not there.
+    """
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise TrainingError(f"{path}: the list of pictures cannot be read: {error}") from None
+    paths, labels, lines = [], [], []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        name, _, label = line.rstrip().rpartition(" ")
+        if not name or not label.lstrip("-").isdecimal():
+            raise TrainingError(f"{path}:{number}: expected a path, a blank and a label, found {line[:80]!r}")
+        paths.append(str(Path(root, name)))
+        labels.append(int(label))
+        lines.append(number)
+    if not paths:
+        raise TrainingError(f"{path}: a list without pictures")
+    if not Path(paths[0]).exists():
+        paths = [str(path.parent / name) for name in paths]
+    for name, number in zip(paths, lines, strict=True):
+        if not Path(name).is_file():
+            raise TrainingError(f"{path}:{number}: no picture {name}")
+    return PictureFiles(str(path), tuple(paths), tuple(labels), tuple(lines))
+
+
+def folder_files(path: Path) -> PictureFiles:
+    """Read a folder that has a folder of pictures a class; classes are numbered in the order of their names."""
+    classes = sorted(entry for entry in path.iterdir() if entry.is_dir())
+    found = [
+        (str(file), label)
+        for label, folder in enumerate(classes)
+        for file in sorted(folder.iterdir())
+        if file.suffix.lower() in SUFFIXES
+    ]
+    if not found:
+        raise TrainingError(f"{path}: expected a folder a class with pictures in it, found {len(classes)} folders")
+    paths, labels = zip(*found, strict=True)
+    return PictureFiles(str(path), paths, labels, (0,) * len(paths))
+
+
+@dataclass(frozen=True)
+class Transform:
+    """What Caffe does to a picture on its way into a net: crop, mirror, subtract the mean, scale.
+
+    Attributes
+    ----------
+    crop
+        Side of the square that is cut out; 0 for the whole picture.
+    anywhere
+        Cut at random, as in training; else from the middle.
+    mirror
+        Mirror every other picture, at random.
+    mean
+        (C,) or (C, H, W), subtracted before cropping; None for nothing.
+    scale
+        Factor, applied last.
+    """
+
+    crop: int = 0
+    anywhere: bool = False
+    mirror: bool = False
+    mean: Floats | None = None
+    scale: float = 1.0
+
+    def __call__(self, pixels: Pixels, rng: np.random.Generator) -> Floats:
+        """Turn a picture, (H, W, C), into what a net is given: (C, crop, crop) or (C, H, W) float32."""
+        height, width, channels = pixels.shape
+        tall, wide = (self.crop, self.crop) if self.crop else (height, width)
+        if height < tall or width < wide:
+            raise TrainingError(f"a picture of {width}×{height} is smaller than crop_size {self.crop}")
+        y, x = (height - tall) // 2, (width - wide) // 2
+        if self.anywhere:
+            y, x = (int(rng.integers(room + 1)) for room in (height - tall, width - wide))
+        part = np.s_[:, y : y + tall, x : x + wide]
+        cut: Floats = pixels.transpose(2, 0, 1)[part].astype(np.float32)
+        if self.mean is not None:
+            if self.mean.ndim == 3 and self.mean.shape != (channels, height, width):
+                raise TrainingError(f"a mean picture of {self.mean.shape} for a picture of {(channels, height, width)}")
+            cut -= self.mean[part] if self.mean.ndim == 3 else self.mean[:, None, None]
+        if self.mirror and rng.integers(2):
+            cut = cut[:, :, ::-1]
+        if self.scale != 1:
+            cut = cut * np.float32(self.scale)
+        return cut
+
+
+@dataclass(frozen=True)
+class Batches:
+    """What a data layer gives.
+
+    Attributes
+    ----------
+    tops
+        Its blobs: pictures, and labels if there is a second one.
+    source, transform
+        Where pictures come from, and what is done to them.
+    size
+        Pictures a batch.
+    shuffle
+        Mix the pictures anew each time round.
+    skip
+        How many pictures are left out at the start.
+    seed
+        Of everything random here.
+    """
+
+    tops: tuple[str, ...]
+    source: Source
+    transform: Transform
+    size: int
+    shuffle: bool = False
+    skip: int = 0
+    seed: tuple[int, ...] = (0,)
+
+    @cached_property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shapes of the blobs."""
+        picture = self.transform(self.source[0][0], np.random.default_rng(0)).shape
+        return ((self.size, *picture), (self.size,))[: len(self.tops)]
+
+    def __getitem__(self, number: int) -> dict[str, Floats]:
+        """Give batch `number`, from 0: the pictures, (N, C, H, W) float32, and the labels, (N,) float32."""
+        rng = np.random.default_rng([*self.seed, number])
+        pictures = np.empty(self.shapes[0], np.float32)
+        labels = np.empty(self.size, np.float32)
+        for i in range(self.size):
+            round_, place = divmod(self.skip + number * self.size + i, len(self.source))
+            index = int(_order(len(self.source), (*self.seed, round_))[place]) if self.shuffle else place
+            pixels, labels[i] = self.source[index]
+            given = self.transform(pixels, rng)
+            if given.shape != pictures.shape[1:]:
+                raise TrainingError(
+                    f"picture {index} gives {given.shape}, the first one {pictures.shape[1:]}: one size is needed: "
+                    "give crop_size, or new_height and new_width"
+                )
+            pictures[i] = given
+        return dict(zip(self.tops, (pictures, labels), strict=False))
+
+    def stream(self, first: int, last: int) -> Iterator[dict[str, Floats]]:
+        """Give the batches from `first` up to, not including, `last`, each made while the one before is used."""
+        with ThreadPoolExecutor(1, "pycam-data") as reader:
+            coming = reader.submit(self.__getitem__, first)
+            for number in range(first + 1, last + 1):
+                batch = coming.result()
+                if number < last:
+                    coming = reader.submit(self.__getitem__, number)
+                yield batch
+
+
+@lru_cache(maxsize=2)
+def _order(count: int, seed: tuple[int, ...]) -> NDArray[np.intp]:
+    return np.random.default_rng(seed).permutation(count)
+
+
+def open_batches(layer: Any, path: Path, phase: str, seed: int = 0, given: Path | None = None) -> Batches:
+    """Make ready what a data layer reads.
+
+    Parameters
+    ----------
+    layer
+        The `LayerParameter`, of type `Data` or `ImageData`.
+    path
+        Its prototxt. Relative paths in it are looked for in the current folder, as Caffe does, then beside it.
+    phase
+        `TRAIN` cuts anywhere, `TEST` from the middle.
+    seed
+        Of what is random.
+    given
+        A list or a folder in place of the layer's own source. Its pictures are resized to what the layer says, or
+        else to 256×256 before they are cropped; in training they are shuffled.
+
+    Raises
+    ------
+    TrainingError
+        The source is missing or damaged.
+    """
+    training = phase == "TRAIN"
+    param = layer.image_data_param if layer.type == "ImageData" else layer.data_param
+    shuffle = layer.type == "ImageData" and param.shuffle
+    try:
+        source: Source
+        if given is not None:
+            source = _files(layer, given)
+            shuffle = training
+        elif layer.type == "ImageData":
+            source = _files(layer, beside(param.source, path))
+        else:
+            from pycam.training.database import open_database
+
+            source = open_database(layer, beside(param.source, path))
+        seeds = (seed, int(training))
+        return Batches(
+            tops=tuple(layer.top),
+            source=source,
+            transform=_transform(layer.transform_param, path, training),
+            size=int(param.batch_size),
+            shuffle=shuffle,
+            skip=int(np.random.default_rng(seeds).integers(param.rand_skip)) if param.rand_skip else 0,
+            seed=seeds,
+        )
+    except PycamError as error:
+        raise TrainingError(f"{path}: layer {layer.name!r} ({phase}): {error}") from None
+
+
+def _files(layer: Any, path: Path) -> PictureFiles:
+    param = layer.image_data_param
+    if path.is_dir():
+        files = folder_files(path)
+    else:
+        files = list_files(path, param.root_folder)
+    size = (int(param.new_height), int(param.new_width))
+    if size == (0, 0) and layer.type == "Data":
+        size = (CANVAS, CANVAS)
+    grey = layer.transform_param.force_gray or (layer.type == "ImageData" and not param.is_color)
+    return PictureFiles(files.name, files.paths, files.labels, files.lines, size if all(size) else None, grey)
+
+
+def _transform(param: Any, path: Path, training: bool) -> Transform:
+    mean = None
+    if param.mean_file:
+        mean = read_mean(beside(param.mean_file, path))
+    elif param.mean_value:
+        mean = np.array(param.mean_value, np.float32)
+    return Transform(int(param.crop_size), training, bool(param.mirror), mean, float(param.scale))

@@ -1,0 +1,95 @@
+"""Caffe's databases: LMDB with a `Datum` a picture, as `convert_imageset` writes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+
+from pycam.errors import TrainingError
+from pycam.formats import schema
+
+LMDB = 1
+
+
+class Database:
+    """The pictures of an LMDB, in the order of its keys.
+
+    Parameters
+    ----------
+    path
+        The folder with `data.mdb`.
+    flags
+        How encoded pictures are decoded: a flag of OpenCV's `imdecode`.
+    """
+
+    def __init__(self, path: Path, flags: int = cv2.IMREAD_UNCHANGED) -> None:
+        import lmdb
+
+        self._name = str(path)
+        self._flags = flags
+        self._lmdb = lmdb.open(str(path), readonly=True, lock=False, subdir=path.is_dir())
+        with self._lmdb.begin() as reading:
+            self._keys = [bytes(key) for key in reading.cursor().iternext(values=False)]
+        if not self._keys:
+            raise TrainingError(f"{path}: an empty database")
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __getitem__(self, index: int) -> tuple[NDArray[Any], int]:
+        """Give a picture, (H, W, C) as stored, and its label."""
+        key = self._keys[index]
+        with self._lmdb.begin() as reading:
+            try:
+                datum = schema.Datum.FromString(reading.get(key))
+            except DecodeError:
+                raise TrainingError(f"{self._name}: the value of key {key!r} is no Datum") from None
+        return self._pixels(datum, key), int(datum.label)
+
+    def _pixels(self, datum: Any, key: bytes) -> NDArray[Any]:
+        if datum.encoded:
+            decoded = cv2.imdecode(np.frombuffer(datum.data, np.uint8), self._flags)
+            if decoded is None:
+                raise TrainingError(f"{self._name}: the picture of key {key!r} cannot be decoded")
+            pixels: NDArray[Any] = np.atleast_3d(decoded)
+            return pixels
+        shape = datum.channels, datum.height, datum.width
+        values: NDArray[Any] = np.array(datum.float_data, np.float32)
+        if datum.data:
+            values = np.frombuffer(datum.data, np.uint8)
+        if values.size != np.prod(shape):
+            raise TrainingError(f"{self._name}: key {key!r} has {values.size} values for a picture of {shape}")
+        planes: NDArray[Any] = values.reshape(shape)
+        return planes.transpose(1, 2, 0)
+
+
+def open_database(layer: Any, path: Path) -> Database:
+    """Open the database of a `Data` layer.
+
+    Raises
+    ------
+    TrainingError
+        It is not there, no LMDB, or the package `lmdb` is not installed.
+    """
+    instead = "or give a list or a folder of pictures with --data (--test-data)"
+    if layer.data_param.backend != LMDB:
+        raise TrainingError(f"{path}: backend LEVELDB is not supported: use LMDB, {instead}")
+    if not path.exists():
+        raise TrainingError(f"no database {path}: check `source`, {instead}")
+    try:
+        import lmdb
+    except ImportError:
+        raise TrainingError(f"{path}: reading LMDB needs `pip install 'caffe-cam[lmdb]'`, {instead}") from None
+    param = layer.transform_param
+    flags = cv2.IMREAD_UNCHANGED
+    if param.force_color or param.force_gray:
+        flags = cv2.IMREAD_COLOR if param.force_color else cv2.IMREAD_GRAYSCALE
+    try:
+        return Database(path, flags)
+    except lmdb.Error as error:
+        raise TrainingError(f"{path}: no readable LMDB: {error}") from None

@@ -1,0 +1,95 @@
+"""Caffe's fillers: what a net's parameters are before it has learned anything."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycam.errors import TrainingError
+from pycam.formats import schema
+from pycam.layers import Layer, Shape
+from pycam.net import Net, Params
+
+Floats = NDArray[np.float32]
+
+
+def fill(net: Net, seed: int = 0) -> Params:
+    """Give a net's first parameters, by the fillers in its prototxt; the same seed gives the same numbers.
+
+    Raises
+    ------
+    TrainingError
+        A filler that pycam does not have; the layer is named.
+    """
+    params: Params = {}
+    for number, layer in enumerate(net.layers):
+        if not layer.param_shapes:
+            continue
+        rng = np.random.default_rng([seed, number])
+        try:
+            fillers = zip(_fillers(layer), layer.param_shapes, strict=True)
+            params[layer.name] = tuple(_FILLERS[filler.type](filler, shape, rng) for filler, shape in fillers)
+        except KeyError as error:
+            known = ", ".join(_FILLERS)
+            raise TrainingError(f"layer {layer.name!r}: filler {error} is not supported: there are {known}") from None
+    return params
+
+
+def _fillers(layer: Layer) -> list[Any]:
+    """Give a filler for each of a layer's parameters."""
+    message = layer.message
+    if layer.type in ("Convolution", "Deconvolution"):
+        given = [message.convolution_param.weight_filler, message.convolution_param.bias_filler]
+    elif layer.type == "InnerProduct":
+        given = [message.inner_product_param.weight_filler, message.inner_product_param.bias_filler]
+    elif layer.type == "Scale":
+        param = message.scale_param
+        given = [param.filler if param.HasField("filler") else _constant(1), param.bias_filler]
+        given = given[2 - len(layer.param_shapes) :] if len(layer.inputs) == 2 else given
+    elif layer.type == "PReLU":
+        param = message.prelu_param
+        given = [param.filler if param.HasField("filler") else _constant(0.25)]
+    else:
+        given = [_constant(0)] * len(layer.param_shapes)
+    return given[: len(layer.param_shapes)]
+
+
+def _constant(value: float) -> Any:
+    return schema.FillerParameter(type="constant", value=value)
+
+
+def _fan(filler: Any, shape: Shape) -> float:
+    """Give how many values reach an output, or are reached from an input, or the mean of both, as the filler says."""
+    count = math.prod(shape)
+    fan_in, fan_out = count / shape[0], count / shape[1] if len(shape) > 1 else count
+    return (fan_in, fan_out, (fan_in + fan_out) / 2)[filler.variance_norm]
+
+
+def _xavier(filler: Any, shape: Shape, rng: np.random.Generator) -> Floats:
+    limit = math.sqrt(3 / _fan(filler, shape))
+    return rng.uniform(-limit, limit, shape).astype(np.float32)
+
+
+def _msra(filler: Any, shape: Shape, rng: np.random.Generator) -> Floats:
+    return rng.normal(0, math.sqrt(2 / _fan(filler, shape)), shape).astype(np.float32)
+
+
+def _gaussian(filler: Any, shape: Shape, rng: np.random.Generator) -> Floats:
+    values = rng.normal(filler.mean, filler.std, shape)
+    if filler.sparse >= 0:
+        # As many weights an output as `sparse` says are not zero, on average.
+        values *= rng.random(shape) < filler.sparse / shape[0]
+    return values.astype(np.float32)
+
+
+_FILLERS: dict[str, Callable[[Any, Shape, np.random.Generator], Floats]] = {
+    "constant": lambda filler, shape, rng: np.full(shape, filler.value, np.float32),
+    "uniform": lambda filler, shape, rng: rng.uniform(filler.min, filler.max, shape).astype(np.float32),
+    "gaussian": _gaussian,
+    "xavier": _xavier,
+    "msra": _msra,
+}

@@ -1,0 +1,246 @@
+"""A net that learns: gradients by PyTorch, updates by Caffe's arithmetic (docs/caffe.md, "Training")."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pycam import layers as L
+from pycam.errors import TrainingError
+from pycam.net import Net, Params
+from pycam.torch_graph import TorchNet
+from pycam.training.solver import Solver
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class _Learned:
+    """A parameter, its factors from the prototxt, and what the solver remembers of it."""
+
+    values: torch.nn.Parameter
+    lr_mult: float
+    decay_mult: float
+    history: tuple[Tensor, ...]
+
+
+class Learner:
+    """A net that learns from batches.
+
+    Parameters
+    ----------
+    net
+        With parameters and a loss; copied.
+    solver
+        How it learns.
+    device
+        Where.
+    precision
+        `fp32`, or `bf16`: convolutions and products in bfloat16, parameters and updates in float32.
+    history
+        What `history` gave earlier, to go on from there.
+
+    Raises
+    ------
+    TrainingError
+        The net has no loss, or a layer that cannot be trained; it is named.
+    """
+
+    def __init__(
+        self,
+        net: Net,
+        solver: Solver,
+        device: torch.device | None = None,
+        precision: str = "fp32",
+        history: Sequence[Floats] | None = None,
+    ) -> None:
+        self.net = net
+        self._solver = solver
+        self._device = device or torch.device("cpu")
+        self._precision = precision
+        self._terms = _loss_terms(net)
+        self._module = _ready(net, self._device).train()
+        self._learned = self._with_history(history)
+
+    def _with_history(self, history: Sequence[Floats] | None) -> list[_Learned]:
+        count = {"SGD": 1, "Adam": 2}[self._solver.type]
+        parameters = [
+            (values, *factors)
+            for name, blobs in self._module.blobs.items()
+            for values, factors in zip(blobs, _factors(self.net.by_name[name]), strict=True)
+        ]
+        if history is not None and [h.shape for h in history] != [v.shape for v, *_ in parameters] * count:
+            raise TrainingError("the solver's state is not one of this net and this type of solver")
+        learned = []
+        for number, (values, lr_mult, decay_mult) in enumerate(parameters):
+            values.requires_grad_(lr_mult != 0)
+            memory = tuple(torch.zeros_like(values, requires_grad=False) for _ in range(count))
+            if history is not None:
+                for tensor, array in zip(memory, history[number :: len(parameters)], strict=True):
+                    tensor.copy_(torch.from_numpy(np.array(array)))
+            learned.append(_Learned(values, lr_mult, decay_mult, memory))
+        return learned
+
+    def step(self, batches: Iterable[Mapping[str, Floats]], iteration: int) -> float:
+        """Learn from the batches of one iteration.
+
+        Parameters
+        ----------
+        batches
+            As many as the solver's `iter_size`: blob -> values.
+        iteration
+            From 0; decides the rate, and what is random in dropout.
+
+        Returns
+        -------
+        float
+            The loss before the update.
+
+        Raises
+        ------
+        TrainingError
+            The loss is not finite; nothing was updated.
+        """
+        torch.manual_seed(_mixed(self._solver.random_seed, iteration))
+        loss = sum(self._backward(batch) for batch in batches) / self._solver.iter_size
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"iteration {iteration}: the loss is {loss}, training diverged: "
+                "try a smaller base_lr, or clip_gradients"
+            )
+        self._update(iteration)
+        return loss
+
+    def _backward(self, batch: Mapping[str, Floats]) -> float:
+        """Add the gradients of a batch to those that are there; give its loss."""
+        with _autocast(self._device, self._precision):
+            values = self._module(_on(self._device, batch), [value for value, _ in self._terms])
+            loss = sum(weight * values[value].sum() for value, weight in self._terms)
+        assert isinstance(loss, Tensor)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return float(loss.detach())
+
+    @torch.no_grad()
+    def _update(self, iteration: int) -> None:
+        solver, rate = self._solver, self._solver.rate(iteration)
+        moving = [each for each in self._learned if each.lr_mult]
+        gradients = [_gradient(each.values) for each in moving]
+        if solver.clip_gradients >= 0:
+            norm = math.sqrt(sum(float(gradient.square().sum()) for gradient in gradients))
+            if norm > solver.clip_gradients:
+                for gradient in gradients:
+                    gradient *= solver.clip_gradients / norm
+        for each, gradient in zip(moving, gradients, strict=True):
+            gradient /= solver.iter_size
+            if decay := solver.weight_decay * each.decay_mult:
+                gradient += decay * (each.values if solver.regularization_type == "L2" else each.values.sign())
+            each.values.sub_(self._change(each, gradient, rate * each.lr_mult, iteration + 1))
+            each.values.grad = None
+
+    def _change(self, each: _Learned, gradient: Tensor, rate: float, count: int) -> Tensor:
+        """Take a gradient into the history; give what is subtracted at the update that is the `count`-th."""
+        solver = self._solver
+        if solver.type == "SGD":
+            (history,) = each.history
+            # The rate belongs inside the history, unlike in torch.optim.SGD.
+            return history.mul_(solver.momentum).add_(gradient, alpha=rate)
+        mean, square = each.history
+        mean.mul_(solver.momentum).add_(gradient, alpha=1 - solver.momentum)
+        square.mul_(solver.momentum2).addcmul_(gradient, gradient, value=1 - solver.momentum2)
+        correction = math.sqrt(1 - solver.momentum2**count) / (1 - solver.momentum**count)
+        return rate * correction * mean / (square.sqrt() + solver.delta)
+
+    @property
+    def params(self) -> Params:
+        """The parameters as they are now, copied."""
+        return {name: tuple(map(_array, blobs)) for name, blobs in self._module.blobs.items()}
+
+    @property
+    def history(self) -> list[Floats]:
+        """What the solver remembers, in Caffe's order: an array a parameter; for Adam the means, then the squares."""
+        parts = zip(*(each.history for each in self._learned), strict=True)
+        return [_array(memory) for part in parts for memory in part]
+
+
+def judge(
+    net: Net, batches: Iterable[Mapping[str, Floats]], device: torch.device, precision: str = "fp32"
+) -> dict[str, float]:
+    """Run a test net over batches; give the mean of each output that is a number, such as loss and accuracy."""
+    outputs = scalar_outputs(net)
+    module = _ready(net, device).eval()
+    found = []
+    with torch.inference_mode(), _autocast(device, precision):
+        for batch in batches:
+            values = module(_on(device, batch), outputs)
+            found.append([float(values[output]) for output in outputs])
+    return dict(zip(outputs, np.mean(found, axis=0).tolist(), strict=True))
+
+
+def scalar_outputs(net: Net) -> list[str]:
+    """Give the names of a net's outputs that are a number."""
+    return [output for output in net.outputs if net.shapes[output] == ()]
+
+
+def _loss_terms(net: Net) -> list[tuple[str, float]]:
+    """Give the values that make up the loss, with their weights."""
+    terms = []
+    for layer in net.layers:
+        default = [1.0] if isinstance(layer, L.SoftmaxWithLoss) else []
+        weights = list(layer.message.loss_weight) or default
+        # A second top may go without a weight: it then counts nothing.
+        terms += [(value, weight) for value, weight in zip(layer.outputs, weights, strict=False) if weight]
+    if not terms:
+        raise TrainingError(f"net {net.name!r}: no loss: end it in a layer of type SoftmaxWithLoss")
+    return terms
+
+
+def _factors(layer: L.Layer) -> Iterator[tuple[float, float]]:
+    """Give lr_mult and decay_mult of each of a layer's parameters."""
+    where = f"layer {layer.name!r}" + (f" (line {layer.line})" if layer.line else "")
+    if any(spec.name for spec in layer.message.param):
+        raise TrainingError(f"{where}: parameters that layers share cannot be trained: remove their names")
+    frozen = isinstance(layer, L.BatchNorm)
+    if frozen and not layer.message.batch_norm_param.use_global_stats:
+        raise TrainingError(f"{where}: the statistics of batches cannot be learned: set use_global_stats: true")
+    for index in range(len(layer.param_shapes)):
+        given = layer.message.param[index] if index < len(layer.message.param) else None
+        if frozen:
+            yield 0.0, 0.0
+        else:
+            yield (1.0, 1.0) if given is None else (L.single(given.lr_mult), L.single(given.decay_mult))
+
+
+def _ready(net: Net, device: torch.device) -> TorchNet:
+    # Channels last: twice as fast on CPUs, and as exact.
+    module: TorchNet = TorchNet(net).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return module
+
+
+def _on(device: torch.device, batch: Mapping[str, Floats]) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(values).to(device) for name, values in batch.items()}
+
+
+@contextmanager
+def _autocast(device: torch.device, precision: str) -> Iterator[None]:
+    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+        yield
+
+
+def _gradient(values: torch.nn.Parameter) -> Tensor:
+    # A parameter that the loss does not depend on has none; it still decays.
+    return torch.zeros_like(values) if values.grad is None else values.grad
+
+
+def _array(tensor: Tensor) -> Floats:
+    return np.array(tensor.detach().cpu().numpy(), np.float32, order="C")
+
+
+def _mixed(*numbers: int) -> int:
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])

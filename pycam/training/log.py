@@ -1,0 +1,103 @@
+"""The log of a training: a line and a row of a CSV for each measurement."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pycam.errors import TrainingError
+from pycam.files import write_whole
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was measured at an iteration.
+
+    Attributes
+    ----------
+    iteration
+        Iterations done before.
+    lr
+        The learning rate.
+    loss
+        Of training, averaged as the solver says; None where nothing was learned.
+    tests
+        Outputs of the test net; empty where it was not tested.
+    """
+
+    iteration: int
+    lr: float
+    loss: float | None
+    tests: Mapping[str, float] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        parts = [f"iteration {self.iteration}", f"lr {self.lr:g}"]
+        parts += [f"loss {self.loss:.4f}"] if self.loss is not None else []
+        parts += [f"test {name} {value:.4f}" for name, value in self.tests.items()]
+        return ", ".join(parts)
+
+
+class Log:
+    """The rows of a training, in a CSV.
+
+    Parameters
+    ----------
+    path
+        The CSV: `iteration,lr,loss` and a column a test output.
+    outputs
+        Names of the test outputs.
+    resumed
+        At which iteration the training goes on; rows of earlier ones are kept. None: it begins anew.
+    """
+
+    def __init__(self, path: Path, outputs: Sequence[str], resumed: int | None = None) -> None:
+        self._path = path
+        self._outputs = list(outputs)
+        kept = read_rows(path) if resumed is not None and path.is_file() else []
+        self.rows = [row for row in kept if resumed is not None and row.iteration < resumed]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        head = ["iteration", "lr", "loss", *(f"test {name}" for name in self._outputs)]
+        write_whole(path, _csv([head, *map(self._cells, self.rows)]))
+
+    def add(self, row: Row) -> None:
+        """Append a row."""
+        self.rows.append(row)
+        with self._path.open("a", encoding="utf-8", newline="") as file:
+            file.write(_csv([self._cells(row)]))
+
+    def _cells(self, row: Row) -> list[object]:
+        tests = [row.tests.get(name, "") for name in self._outputs]
+        return [row.iteration, f"{row.lr:.9g}", "" if row.loss is None else row.loss, *tests]
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Read a log's CSV.
+
+    Raises
+    ------
+    TrainingError
+        It is none.
+    """
+    rows = []
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            for cells in csv.DictReader(file):
+                tests = {
+                    name.removeprefix("test "): float(value)
+                    for name, value in cells.items()
+                    if name.startswith("test ") and value
+                }
+                loss = float(cells["loss"]) if cells["loss"] else None
+                rows.append(Row(int(cells["iteration"]), float(cells["lr"]), loss, tests))
+    except (KeyError, ValueError, AttributeError, TypeError, csv.Error) as error:
+        raise TrainingError(f"{path}: not the log of a training ({error}): move it away") from None
+    return rows
+
+
+def _csv(rows: Sequence[Sequence[object]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()

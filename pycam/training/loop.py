@@ -1,0 +1,148 @@
+"""The loop of training."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+
+import torch
+
+from pycam.engines.torch import torch_device, torch_settings
+from pycam.errors import TrainingError
+from pycam.files import write_whole
+from pycam.formats import caffemodel
+from pycam.net import Net
+from pycam.training.curves import draw_curves
+from pycam.training.fillers import fill
+from pycam.training.learner import Learner, judge, scalar_outputs
+from pycam.training.log import Log, Row
+from pycam.training.nets import open_net
+from pycam.training.snapshots import read_state, write_snapshot
+from pycam.training.solver import Solver
+
+PRECISIONS = ("fp32", "bf16")
+
+
+def train(
+    solver: Solver,
+    *,
+    weights: Sequence[str | os.PathLike[str]] = (),
+    resume: str | os.PathLike[str] | None = None,
+    data: str | os.PathLike[str] | None = None,
+    test_data: str | os.PathLike[str] | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+    precision: str = "fp32",
+    tell: Callable[[Row], None] = lambda row: None,
+) -> Path:
+    """Train a net as a solver says.
+
+    Every random number follows from the solver's seed and the number of the iteration: a training that was killed
+    and resumed ends with the same bytes as one that was not, on the same machine with the same threads.
+
+    Parameters
+    ----------
+    solver
+        From `pycam.training.solver.read_solver`.
+    weights
+        Caffemodels to begin with; layers that none of them has begin with their fillers.
+    resume
+        A solverstate to go on from.
+    data, test_data
+        Lists or folders of pictures in place of what the net's data layers read.
+    device
+        `cpu` or `cuda`; by default what the solver says, or the CPU where there is no GPU.
+    threads
+        Of PyTorch.
+    precision
+        `fp32`, or `bf16`, which is faster where the processor has it.
+    tell
+        Called after each iteration, and after the last test.
+
+    Returns
+    -------
+    Path
+        The last caffemodel. Beside it lie its solverstate, the log (`PREFIX_log.csv`) and the learning curves
+        (`PREFIX_curves.png`).
+
+    Raises
+    ------
+    TrainingError
+        Something is not as it must be, or training diverged: the last snapshot is then whole.
+    """
+    on = _device(solver, device)
+    feed = open_net(solver, "TRAIN", _path(data))
+    test = open_net(solver, "TEST", _path(test_data)) if solver.test_interval else None
+    state = None if resume is None else read_state(Path(resume))
+    start = state.iteration if state else 0
+    net = _begin(feed.net, solver, [state.weights] if state else [caffemodel.read(path) for path in weights])
+    log = Log(
+        solver.prefix.with_name(f"{solver.prefix.name}_log.csv"),
+        scalar_outputs(test.net) if test else [],
+        start if state else None,
+    )
+    last = Path(state.weights.path) if state else solver.prefix
+
+    with torch_settings(threads, tf32=False), _own_random_numbers(on):
+        learner = Learner(net, solver, on, precision, state.history if state else None)
+
+        def tested() -> dict[str, float]:
+            assert test is not None
+            current = test.net.with_params(learner.params)
+            return judge(current, test.stream(0, solver.test_iter[0]), on, precision)
+
+        batches = feed.stream(start * solver.iter_size, solver.max_iter * solver.iter_size)
+        losses: deque[float] = deque(maxlen=solver.average_loss)
+        for iteration in range(start, solver.max_iter):
+            tests = tested() if solver.tests_at(iteration) else {}
+            losses.append(learner.step(islice(batches, solver.iter_size), iteration))
+            row = Row(iteration, solver.rate(iteration), math.fsum(losses) / len(losses), tests)
+            if tests or solver.tells_at(iteration):
+                log.add(row)
+            tell(row)
+            if solver.snapshots_at(iteration + 1):
+                last = write_snapshot(solver.prefix, iteration + 1, net.with_params(learner.params), learner.history)
+                _draw(log, solver)
+        if solver.tests_at(solver.max_iter):
+            row = Row(solver.max_iter, solver.rate(solver.max_iter), None, tested())
+            log.add(row)
+            tell(row)
+    _draw(log, solver)
+    return last
+
+
+def _begin(net: Net, solver: Solver, weights: Sequence[caffemodel.Weights]) -> Net:
+    """Give the net its first parameters: of each layer the last weights that have it, or its fillers'."""
+    params = dict(fill(net, solver.random_seed))
+    for each in weights:
+        found = {name: blobs for name, blobs in each.layers.items() if name in params}
+        if not found:
+            raise TrainingError(f"{each.path}: no layer of net {net.name!r} is in it: are these the right weights?")
+        params = dict(net.with_params({**params, **found}, each.path).params)
+    return net.with_params(params)
+
+
+def _device(solver: Solver, named: str | None) -> torch.device:
+    wants_gpu = solver.solver_mode == 1 and torch.cuda.is_available()
+    return torch_device(named or (f"cuda:{solver.device_id}" if wants_gpu else "cpu"))
+
+
+@contextmanager
+def _own_random_numbers(device: torch.device) -> Iterator[None]:
+    """Leave PyTorch's random numbers as they were."""
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        yield
+
+
+def _draw(log: Log, solver: Solver) -> None:
+    picture = draw_curves(log.rows, solver.prefix.name)
+    write_whole(solver.prefix.with_name(f"{solver.prefix.name}_curves.png"), picture)
+
+
+def _path(given: str | os.PathLike[str] | None) -> Path | None:
+    return None if given is None else Path(given)

@@ -1,0 +1,86 @@
+"""Training nets: a prototxt's layers of one phase, and the data that its data layers read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pycam.errors import TrainingError
+from pycam.formats import prototxt, schema
+from pycam.layers import Accuracy, SoftmaxWithLoss
+from pycam.net import Net, net_from_message, takes_part
+from pycam.training.data import Batches, Floats, PictureFiles, open_batches
+from pycam.training.solver import Solver, net_path
+
+DATA_TYPES = ("Data", "ImageData")
+
+
+@dataclass(frozen=True)
+class FedNet:
+    """A net and what it is fed.
+
+    Attributes
+    ----------
+    net
+        In place of its data layers it has inputs, of the shapes that the data turned out to have.
+    batches
+        One a data layer.
+    """
+
+    net: Net
+    batches: tuple[Batches, ...]
+
+    def stream(self, first: int, last: int) -> Iterator[dict[str, Floats]]:
+        """Give the inputs of the passes from `first` up to, not including, `last`."""
+        for parts in zip(*(batches.stream(first, last) for batches in self.batches), strict=True):
+            yield {blob: values for part in parts for blob, values in part.items()}
+
+
+def open_net(solver: Solver, phase: str, data: Path | None = None) -> FedNet:
+    """Read a solver's net for a phase, and make its data ready.
+
+    Parameters
+    ----------
+    solver
+        Names the net.
+    phase
+        `TRAIN` or `TEST`.
+    data
+        A list or folder of pictures, in place of what the net names.
+
+    Raises
+    ------
+    FormatError, NetError, TrainingError
+        The net or its data are not as they must be.
+    """
+    path = net_path(solver, phase)
+    text = prototxt.read(path)
+    message = schema.NetParameter()
+    message.CopyFrom(text.message)
+    message.ClearField("layer")
+    lines, batches = [], []
+    for layer, line in zip(text.message.layer, text.lines, strict=True):
+        if not takes_part(layer, text.message.state, phase):
+            continue
+        lines.append(line)
+        if layer.type in DATA_TYPES:
+            batches.append(open_batches(layer, path, phase, solver.random_seed, data))
+            shapes = [{"dim": shape} for shape in batches[-1].shapes]
+            message.layer.add(name=layer.name, type="Input", top=layer.top, input_param={"shape": shapes})
+        else:
+            message.layer.add().CopyFrom(layer)
+    if not batches:
+        raise TrainingError(f"{path}: no data layer in phase {phase}: give it one of type Data or ImageData")
+    net = net_from_message(message, lines, text.path, phase)
+    _check_labels(net, batches)
+    return FedNet(net, tuple(batches))
+
+
+def _check_labels(net: Net, batches: list[Batches]) -> None:
+    judges = [layer for layer in net.layers if isinstance(layer, SoftmaxWithLoss | Accuracy)]
+    for layer in judges:
+        for each in batches:
+            # Databases are too large to be looked through before the start.
+            if layer.bottoms[1] in each.tops and isinstance(each.source, PictureFiles):
+                each.source.check_labels(layer.class_count)

@@ -1,0 +1,204 @@
+"""Solvers: what a solver prototxt says, checked, and the learning rate that follows from it."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from pycam.errors import TrainingError
+from pycam.formats import prototxt
+from pycam.layers import single
+
+RENAMED = {"train_val_imagenet_googlenetCAM.prototxt": "train_val_googlenetCAM.prototxt"}
+"""The released solver calls its net by another name than the file has."""
+
+_TYPES = ("SGD", "Adam")
+_REGULARIZATIONS = ("L2", "L1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Solver:
+    """How a net is trained, in the words of Caffe's `SolverParameter`; docs/caffe.md, "Training".
+
+    Attributes
+    ----------
+    path
+        The solver's file.
+    net, train_net, test_net
+        The net's file; or one for training and one for testing.
+    test_iter, test_interval, test_initialization
+        How many batches a test takes, how many iterations lie between two, and whether there is one before the first.
+    base_lr, lr_policy, gamma, power, stepsize, stepvalue
+        The learning rate; see `rate`.
+    max_iter, iter_size
+        Iterations, and batches whose gradients are summed in each.
+    momentum, momentum2, delta
+        The memory of gradients; the last two are Adam's.
+    weight_decay, regularization_type, clip_gradients
+        Decay by `L2` or `L1`; the largest norm of all gradients together, negative for none.
+    display, average_loss
+        Iterations between two lines of the log, and over how many the loss in it is averaged.
+    snapshot, snapshot_prefix, snapshot_after_train
+        Iterations between two snapshots (0: none), how their names begin, and whether there is one at the end.
+    solver_mode, device_id
+        CPU or GPU, and which.
+    random_seed
+        From which every random number follows; unlike in Caffe, where none means another run each time, 0 by default.
+    """
+
+    path: Path
+    net: str = ""
+    train_net: str = ""
+    test_net: tuple[str, ...] = ()
+    test_iter: tuple[int, ...] = ()
+    test_interval: int = 0
+    test_initialization: bool = True
+    base_lr: float
+    lr_policy: str
+    gamma: float = 0.0
+    power: float = 0.0
+    stepsize: int = 0
+    stepvalue: tuple[int, ...] = ()
+    max_iter: int
+    iter_size: int = 1
+    momentum: float = 0.0
+    momentum2: float = 0.999
+    delta: float = 1e-8
+    weight_decay: float = 0.0
+    regularization_type: str = "L2"
+    clip_gradients: float = -1.0
+    display: int = 0
+    average_loss: int = 1
+    snapshot: int = 0
+    snapshot_prefix: str = ""
+    snapshot_after_train: bool = True
+    solver_mode: int = 1
+    device_id: int = 0
+    random_seed: int = 0
+    type: str = "SGD"
+
+    def __post_init__(self) -> None:
+        self._need(bool(self.net) != bool(self.train_net), "give `net`, or `train_net` and `test_net`")
+        self._need(len(self.test_net) <= 1, "more than one test_net: pycam tests one")
+        self._need(self.lr_policy in _POLICIES, f"lr_policy {self.lr_policy!r}: there are {', '.join(_POLICIES)}")
+        self._need(self.lr_policy != "step" or self.stepsize > 0, "lr_policy step needs a positive stepsize")
+        self._need(self.gamma >= 0, f"gamma {self.gamma:g} must not be negative")
+        self._need(self.type in _TYPES, f"type {self.type!r}: pycam has {', '.join(_TYPES)}")
+        self._need(
+            self.regularization_type in _REGULARIZATIONS,
+            f"regularization_type {self.regularization_type!r}: there are {', '.join(_REGULARIZATIONS)}",
+        )
+        for name in ("max_iter", "iter_size", "average_loss"):
+            self._need(getattr(self, name) > 0, f"{name} must be positive")
+        self._need(
+            self.test_interval == 0 or len(self.test_iter) == 1,
+            f"test_interval needs one test_iter, there are {len(self.test_iter)}",
+        )
+        self._need(bool(self.snapshot_prefix), "snapshot_prefix is missing: where shall the trained net go?")
+
+    def _need(self, condition: bool, message: str) -> None:
+        if not condition:
+            raise TrainingError(f"{self.path}: {message}")
+
+    def rate(self, iteration: int) -> float:
+        """Give the learning rate of an iteration, 0 for the first."""
+        return self.base_lr * _POLICIES[self.lr_policy](self, iteration)
+
+    def tests_at(self, iteration: int) -> bool:
+        """Whether the net is tested before this iteration, or, at `max_iter`, in the end."""
+        due = self.test_interval > 0 and iteration % self.test_interval == 0
+        return due and (iteration > 0 or self.test_initialization)
+
+    def tells_at(self, iteration: int) -> bool:
+        """Whether the log has a line for this iteration."""
+        return self.display > 0 and iteration % self.display == 0
+
+    def snapshots_at(self, iteration: int) -> bool:
+        """Whether there is a snapshot when this many iterations are done."""
+        if self.snapshot > 0 and iteration % self.snapshot == 0:
+            return True
+        return self.snapshot_after_train and iteration == self.max_iter
+
+    @property
+    def prefix(self) -> Path:
+        """What the names of snapshots and logs begin with."""
+        return Path(self.snapshot_prefix)
+
+
+# What the base rate is multiplied by at iteration t.
+_POLICIES: dict[str, Callable[[Solver, int], float]] = {
+    "fixed": lambda s, t: 1.0,
+    "step": lambda s, t: s.gamma ** (t // s.stepsize),
+    "exp": lambda s, t: s.gamma**t,
+    "inv": lambda s, t: (1 + s.gamma * t) ** -s.power,
+    "multistep": lambda s, t: s.gamma ** sum(value <= t for value in s.stepvalue),
+    "poly": lambda s, t: (1 - t / s.max_iter) ** s.power,
+    "sigmoid": lambda s, t: 1 / (1 + math.exp(-s.gamma * (t - s.stepsize))),
+}
+
+
+def read_solver(path: str | os.PathLike[str]) -> Solver:
+    """Read a solver prototxt.
+
+    Raises
+    ------
+    FormatError
+        The file is no solver.
+    TrainingError
+        It says what pycam does not do, or what contradicts itself; the field is named.
+    """
+    message = prototxt.read_solver(path)
+    known = {field.name: field for field in fields(Solver)}
+    default = type(message)()
+    for field, value in message.ListFields():
+        if field.name not in known and field.name not in _WITHOUT_EFFECT and value != getattr(default, field.name):
+            if field.name == "snapshot_format":
+                raise TrainingError(f"{path}: snapshot_format HDF5 is not supported: leave it away for BINARYPROTO")
+            raise TrainingError(f"{path}: the solver's field {field.name!r} is not supported: remove it")
+    missing = [name for name in ("base_lr", "lr_policy", "max_iter") if not message.HasField(name)]
+    if missing:
+        raise TrainingError(f"{path}: the solver has no {', '.join(missing)}")
+    given = {field.name: _plain(value) for field, value in message.ListFields() if field.name in known}
+    if given.get("random_seed", 0) < 0:
+        del given["random_seed"]
+    return Solver(path=Path(path), **given)
+
+
+# How gradients are exchanged between GPUs, and how much is printed, does not change what is learned.
+_WITHOUT_EFFECT = ("layer_wise_reduce", "debug_info", "test_compute_loss")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return single(value)
+    return value if isinstance(value, bool | int | str) else tuple(value)
+
+
+def beside(path: str, file: Path) -> Path:
+    """Find what a file names by a relative path: where Caffe looks, in the current folder, or else beside the file."""
+    return next((there for there in (Path(path), file.parent / path) if there.exists()), Path(path))
+
+
+def net_path(solver: Solver, phase: str) -> Path:
+    """Find the net's file for the phase `TRAIN` or `TEST`.
+
+    Raises
+    ------
+    TrainingError
+        There is none.
+    """
+    own = solver.train_net if phase == "TRAIN" else "".join(solver.test_net)
+    named = own or solver.net
+    if not named:
+        raise TrainingError(f"{solver.path}: tests are asked for by test_interval, but there is no test_net")
+    names = [named, str(Path(named).with_name(RENAMED[Path(named).name]))] if Path(named).name in RENAMED else [named]
+    for name in names:
+        # A solver written elsewhere has a path of that place: the net lies beside it all the same.
+        for candidate in (beside(name, solver.path), solver.path.parent / Path(name).name):
+            if candidate.is_file():
+                return candidate
+    raise TrainingError(f"{solver.path}: its net {named} is neither in the current folder nor beside the solver")

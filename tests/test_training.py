@@ -1,0 +1,398 @@
+"""Training from end to end on made pictures, and everything that can be wrong with what it is given."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from pycam.cli import main
+from pycam.errors import TrainingError
+from pycam.formats import caffemodel, schema
+from pycam.net import read_net
+from pycam.training.log import read_rows
+from pycam.training.solver import read_solver
+
+torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.torch
+
+from pycam.training.loop import train  # noqa: E402 - it needs PyTorch
+
+SOLVER = """
+net: "net.prototxt"
+test_iter: 2 test_interval: 5
+base_lr: 0.05 lr_policy: "step" gamma: 0.5 stepsize: 4 momentum: 0.9 weight_decay: 0.001
+max_iter: 10 display: 2 snapshot: 3 snapshot_prefix: "%s/out/tiny"
+solver_mode: CPU random_seed: 7
+"""
+NET = """
+name: "tiny"
+layer { name: "data" type: "ImageData" top: "data" top: "label" include { phase: TRAIN }
+  transform_param { mirror: true crop_size: 16 mean_value: 100 mean_value: 110 mean_value: 120 scale: 0.01 }
+  image_data_param { source: "train.txt" root_folder: "pictures" batch_size: 5 shuffle: true } }
+layer { name: "data" type: "ImageData" top: "data" top: "label" include { phase: TEST }
+  transform_param { crop_size: 16 mean_value: 100 mean_value: 110 mean_value: 120 scale: 0.01 }
+  image_data_param { source: "train.txt" root_folder: "pictures" batch_size: 6 } }
+layer { name: "conv.1" type: "Convolution" bottom: "data" top: "conv.1"
+  convolution_param { num_output: 4 kernel_size: 5 weight_filler { type: "xavier" } } }
+layer { name: "relu" type: "ReLU" bottom: "conv.1" top: "conv.1" }
+layer { name: "pool" type: "Pooling" bottom: "conv.1" top: "pool" pooling_param { pool: AVE global_pooling: true } }
+layer { name: "drop" type: "Dropout" bottom: "pool" top: "pool" dropout_param { dropout_ratio: 0.3 } }
+layer { name: "fc" type: "InnerProduct" bottom: "pool" top: "fc"
+  inner_product_param { num_output: 2 weight_filler { type: "xavier" } } }
+"""
+LOSS = """
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: "loss" }
+layer { name: "accuracy" type: "Accuracy" bottom: "fc" bottom: "label" top: "accuracy" include { phase: TEST } }
+"""
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A solver, its net, and twelve pictures of which every other one has a bright spot."""
+    rng = np.random.default_rng(0)
+    lines = []
+    for number in range(12):
+        folder = tmp_path / "pictures" / ("plain", "spot")[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(80, 140, (20, 22, 3), np.uint8)
+        if number % 2:
+            cv2.circle(pixels, (11, 10), 5, (255, 255, 255), -1)
+        cv2.imwrite(str(folder / f"{number}.png"), pixels)
+        lines.append(f"{folder.name}/{number}.png {number % 2}\n")
+    (tmp_path / "train.txt").write_text("".join(lines))
+    (tmp_path / "net.prototxt").write_text(NET + LOSS)
+    (tmp_path / "solver.prototxt").write_text(SOLVER % tmp_path)
+    return tmp_path
+
+
+def change(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def trained(place: Path, **options) -> Path:
+    return train(read_solver(place / "solver.prototxt"), **options)
+
+
+def test_what_a_training_leaves(place, capsys):
+    before = torch.random.get_rng_state()
+    assert main(["train", "--solver", str(place / "solver.prototxt")]) == 0
+    assert torch.equal(torch.random.get_rng_state(), before)
+    out = place / "out"
+    names = {f"tiny_iter_{n}.{kind}" for n in (3, 6, 9, 10) for kind in ("caffemodel", "solverstate")}
+    assert {path.name for path in out.iterdir()} == {*names, "tiny_curves.png", "tiny_log.csv"}
+    printed = capsys.readouterr().err
+    assert "iteration 8, lr 0.0125, loss" in printed
+    assert f"wrote {out}/tiny_iter_10.caffemodel" in printed
+
+    rows = read_rows(out / "tiny_log.csv")
+    assert [row.iteration for row in rows] == [0, 2, 4, 5, 6, 8, 10]
+    assert [row.lr for row in rows] == [0.05, 0.05, 0.025, 0.025, 0.025, 0.0125, 0.0125]
+    assert [row.iteration for row in rows if row.tests] == [0, 5, 10]
+    assert rows[-1].loss is None
+    assert set(rows[0].tests) == {"loss", "accuracy"}
+    assert rows[-1].tests["loss"] < rows[0].tests["loss"]
+    with Image.open(out / "tiny_curves.png") as curves:
+        assert np.asarray(curves).std() > 5
+
+    weights = caffemodel.read(out / "tiny_iter_10.caffemodel")
+    assert {name: [b.shape for b in blobs] for name, blobs in weights.layers.items()} == {
+        "conv.1": [(4, 3, 5, 5), (4,)],
+        "fc": [(2, 4), (2,)],
+    }
+
+
+def test_killed_and_resumed_is_as_if_never_killed(place):
+    whole = trained(place)
+    expected, log = whole.read_bytes(), (whole.parent / "tiny_log.csv").read_bytes()
+    for path in whole.parent.iterdir():
+        path.unlink()
+    program = (
+        "import os, sys; from pycam.training.loop import train; from pycam.training.solver import read_solver\n"
+        "kill = lambda row: row.iteration == 7 and os.kill(os.getpid(), 9)\n"
+        "train(read_solver(sys.argv[1]), threads=1, tell=kill)"
+    )
+    killed = subprocess.run([sys.executable, "-c", program, str(place / "solver.prototxt")], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert not whole.exists()
+    assert trained(place, resume=whole.with_name("tiny_iter_6.solverstate")) == whole
+    assert whole.read_bytes() == expected
+    assert (whole.parent / "tiny_log.csv").read_bytes() == log
+
+
+@pytest.mark.parametrize("kind", ['type: "Adam" momentum2: 0.99', "iter_size: 2"])
+def test_resuming_with_more_to_remember(kind, place):
+    with (place / "solver.prototxt").open("a") as file:
+        file.write(kind)
+    expected = trained(place).read_bytes()
+    assert trained(place, resume=place / "out/tiny_iter_6.solverstate").read_bytes() == expected
+
+
+def test_a_state_of_another_solver_is_refused(place):
+    trained(place)
+    change(place / "solver.prototxt", "max_iter", 'type: "Adam" max_iter')
+    with pytest.raises(TrainingError, match="not one of this net and this type of solver"):
+        trained(place, resume=place / "out/tiny_iter_6.solverstate")
+
+
+def test_the_same_seed_trains_the_same_and_another_seed_another(place):
+    first = trained(place).read_bytes()
+    assert trained(place).read_bytes() == first
+    change(place / "solver.prototxt", "random_seed: 7", "random_seed: 8")
+    assert trained(place).read_bytes() != first
+
+
+def test_beginning_with_weights(place):
+    first = trained(place)
+    params = caffemodel.read(first).layers
+    change(place / "solver.prototxt", "base_lr: 0.05", "base_lr: 0")
+    change(place / "solver.prototxt", "tiny", "still")
+    again = caffemodel.read(trained(place, weights=[first])).layers
+    np.testing.assert_array_equal(again["conv.1"][0], params["conv.1"][0])
+    # A new head begins with its filler.
+    change(place / "net.prototxt", '"fc"', '"fc_2"')
+    renewed = caffemodel.read(trained(place, weights=[first])).layers
+    np.testing.assert_array_equal(renewed["conv.1"][0], params["conv.1"][0])
+    assert np.abs(renewed["fc_2"][0]).max() > 0
+    change(place / "net.prototxt", "kernel_size: 5", "kernel_size: 3")
+    with pytest.raises(Exception, match=r"tiny_iter_10\.caffemodel: layer 'conv\.1'.* has weights of 4×3×5×5"):
+        trained(place, weights=[first])
+    change(place / "net.prototxt", '"conv.1"', '"other"')
+    with pytest.raises(TrainingError, match="no layer of net 'tiny' is in it"):
+        trained(place, weights=[first])
+
+
+@pytest.mark.caffe
+def test_real_caffe_scores_alike_with_what_was_trained(place, tmp_path):
+    from conftest import unavailable
+
+    from pycam import engines
+    from pycam.engines.caffe import find_caffe
+    from pycam.errors import EngineError
+
+    try:
+        find_caffe()
+    except EngineError as error:
+        unavailable("caffe", str(error))
+    deploy = tmp_path / "deploy.prototxt"
+    body = NET[NET.index('layer { name: "conv.1"') :]
+    deploy.write_text(
+        'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 16 dim: 16 } } }'
+        f'{body} layer {{ name: "prob" type: "Softmax" bottom: "fc" top: "prob" }}'
+    )
+    net = read_net(deploy, trained(place))
+    pictures = np.random.default_rng(1).normal(0, 1, (4, 3, 16, 16)).astype(np.float32)
+    scores = []
+    for name in ("caffe", "torch"):
+        with engines.make(name, net, ["prob", "fc"]) as engine:
+            scores.append(engine.forward({"data": pictures}))
+    for blob in ("prob", "fc"):
+        np.testing.assert_allclose(scores[0][blob], scores[1][blob], atol=2e-5)
+
+
+@pytest.mark.caffe
+def test_real_caffe_goes_on_from_our_state(place):
+    from conftest import unavailable
+
+    from pycam.engines.caffe import find_caffe
+    from pycam.errors import EngineError
+
+    try:
+        start = find_caffe()[0]
+    except EngineError as error:
+        unavailable("caffe", str(error))
+    if Path(start).name != "start":
+        unavailable("caffe", "PYCAM_CAFFE is a Python: the tool `caffe` is not at hand")
+    # Without chance, both must go the same way.
+    for old, new in (("shuffle: true", ""), ("mirror: true", ""), ("dropout_ratio: 0.3", "dropout_ratio: 0")):
+        change(place / "net.prototxt", old, new)
+    change(place / "net.prototxt", "crop_size: 16", "")
+    change(place / "net.prototxt", 'root_folder: "pictures"', f'root_folder: "{place}/pictures/"')
+    change(place / "net.prototxt", "batch_size: 5", "batch_size: 12")  # each batch is all there is
+    mine = trained(place)
+    expected = caffemodel.read(mine).layers
+    mine.unlink()
+    run = subprocess.run(
+        [start, "caffe", "train", "--solver=solver.prototxt", "--snapshot=out/tiny_iter_6.solverstate"],
+        cwd=place,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr[-2000:]
+    for name, blobs in caffemodel.read(mine).layers.items():
+        for theirs, own in zip(blobs, expected[name], strict=True):
+            np.testing.assert_allclose(own, theirs, rtol=0, atol=1e-4 * np.abs(theirs).max())
+
+
+def test_a_folder_in_place_of_a_list(place):
+    (place / "train.txt").unlink()
+    trained(place, data=place / "pictures", test_data=place / "pictures")
+
+
+def test_a_list_in_place_of_a_database(place):
+    text = (place / "net.prototxt").read_text()
+    for old in (
+        'source: "train.txt" root_folder: "pictures" batch_size: 5 shuffle: true',
+        'source: "train.txt" root_folder: "pictures" batch_size: 6',
+    ):
+        size = old.split("batch_size: ")[1].split()[0]
+        text = text.replace(
+            f"image_data_param {{ {old} }}", f'data_param {{ source: "db" backend: LMDB batch_size: {size} }}'
+        )
+    (place / "net.prototxt").write_text(text.replace('"ImageData"', '"Data"'))
+    with pytest.raises(TrainingError, match=r"layer 'data' \(TRAIN\): no database .*db: .* with --data"):
+        trained(place)
+    moved = place / "pictures/list.txt"
+    moved.write_text((place / "train.txt").read_text())
+    trained(place, data=moved, test_data=moved)
+
+
+def test_diverging_stops_and_keeps_the_last_snapshot(place, capsys):
+    trained(place)
+    good = (place / "out/tiny_iter_3.caffemodel").read_bytes()
+    change(place / "solver.prototxt", 'lr_policy: "step"', 'lr_policy: "multistep" stepvalue: 4')
+    change(place / "solver.prototxt", "gamma: 0.5", "gamma: 1e30")
+    for path in (place / "out").iterdir():
+        path.unlink()
+    assert main(["train", "--solver", str(place / "solver.prototxt"), "-q"]) == 9
+    assert "pycam: iteration 5: the loss is nan, training diverged" in capsys.readouterr().err
+    assert (place / "out/tiny_iter_3.caffemodel").read_bytes() == good
+    assert not (place / "out/tiny_iter_6.caffemodel").exists()
+
+
+def test_a_full_disk_leaves_the_older_snapshot(place, monkeypatch):
+    trained(place)
+    kept = {path.name: path.read_bytes() for path in (place / "out").glob("*_iter_*")}
+    replace = os.replace
+
+    def full(self, target):
+        if "_iter_" in str(target):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(TrainingError, match=r"snapshot of iteration 3 could not be written \(No space left"):
+        trained(place)
+    assert {path.name: path.read_bytes() for path in (place / "out").glob("*_iter_*")} == kept
+    assert not list((place / "out").glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("max_iter: 10", "max_iter: 10 rms_decay: 0.5", "field 'rms_decay' is not supported"),
+        ("max_iter: 10", "max_iter: 10 snapshot_format: HDF5", "HDF5 is not supported"),
+        ("max_iter: 10", 'max_iter: 10 type: "RMSProp"', "type 'RMSProp': pycam has SGD, Adam"),
+        ("max_iter: 10", "max_iter: 10 solver_type: NESTEROV", "type 'Nesterov'"),
+        ("max_iter: 10", 'max_iter: 10 regularization_type: "L0"', "regularization_type 'L0'"),
+        ("max_iter: 10", "", "has no max_iter"),
+        ("base_lr: 0.05", "", "has no base_lr"),
+        ('"step"', '"steps"', "lr_policy 'steps': there are fixed, step"),
+        ("stepsize: 4", "", "lr_policy step needs a positive stepsize"),
+        ("gamma: 0.5", "gamma: -1", "gamma -1 must not be negative"),
+        ("test_iter: 2", "", "test_interval needs one test_iter, there are 0"),
+        ('net: "net.prototxt"', "", "give `net`"),
+        ('net: "net.prototxt"', 'net: "lost.prototxt"', "its net lost.prototxt is neither"),
+        ('net: "net.prototxt"', 'train_net: "net.prototxt"', "there is no test_net"),
+        ("snapshot_prefix", "#", "snapshot_prefix is missing"),
+    ],
+)
+def test_a_solver_that_cannot_be_followed(old, new, message, place):
+    change(place / "solver.prototxt", old, new)
+    with pytest.raises(TrainingError, match=message):
+        trained(place)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("plain/4.png 0", "plain/44.png 0", r"train\.txt:5: no picture .*plain/44\.png"),
+        ("plain/4.png 0", "plain/4.png 2", r"train\.txt:5: label 2, but the net has 2 classes, 0 to 1"),
+        ("plain/4.png 0", "plain/4.png -1", r"train\.txt:5: label -1"),
+        ("plain/4.png 0", "plain/4.png", r"train\.txt:5: expected a path, a blank and a label, found 'plain/4\.png'"),
+        ("plain/4.png 0", "plain/4.png spot", r"train\.txt:5: expected a path"),
+    ],
+)
+def test_a_list_with_a_mistake(old, new, message, place):
+    change(place / "train.txt", old, new)
+    with pytest.raises(TrainingError, match=message):
+        trained(place)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("crop_size: 16", "crop_size: 40", "a picture of 22×20 is smaller than crop_size 40"),
+        ("scale: 0.01", 'scale: 0.01 mean_file: "lost.npy"', "lost.npy"),
+        (
+            'type: "xavier"',
+            'type: "bilinear"',
+            r"layer 'conv\.1': filler 'bilinear' is not supported: there are constant",
+        ),
+        ('"SoftmaxWithLoss"', '"Accuracy"', "no loss: end it in a layer of type SoftmaxWithLoss"),
+        ("include { phase: TRAIN }", "include { phase: TEST stage: 'x' }", "no data layer in phase TRAIN"),
+        ('name: "fc" type', 'name: "fc" param { name: "w" } type', "parameters that layers share"),
+    ],
+)
+def test_a_net_that_cannot_be_trained(old, new, message, place):
+    change(place / "net.prototxt", old, new)
+    with pytest.raises(Exception, match=message):
+        trained(place)
+
+
+def test_a_damaged_picture_and_a_damaged_state(place):
+    trained(place)
+    state = place / "out/tiny_iter_6.solverstate"
+    (place / "out/tiny_iter_6.caffemodel").unlink()
+    with pytest.raises(TrainingError, match=r"its caffemodel tiny_iter_6\.caffemodel is not beside it"):
+        trained(place, resume=state)
+    state.write_bytes(b"\xff\xff")
+    with pytest.raises(TrainingError, match="no solverstate, or a damaged one"):
+        trained(place, resume=state)
+    (place / "pictures/plain/4.png").write_bytes(b"\x89PNG")
+    with pytest.raises(Exception, match=r"plain/4\.png"):
+        trained(place)
+
+
+def test_batch_statistics_are_refused(place):
+    norm = 'layer { name: "norm" type: "BatchNorm" bottom: "conv.1" top: "norm" %s }\n'
+    for given, message in (("", "layer 'norm' .*set use_global_stats: true"),):
+        change(place / "net.prototxt", 'layer { name: "pool"', norm % given + 'layer { name: "pool"')
+        with pytest.raises(TrainingError, match=message):
+            trained(place)
+    change(place / "net.prototxt", norm % "", norm % "batch_norm_param { use_global_stats: true }")
+    trained(place)
+
+
+def test_caffes_own_state_is_read(tmp_path):
+    from pycam.training.snapshots import read_state
+
+    net = schema.NetParameter(name="n", layer=[schema.LayerParameter(name="fc", type="InnerProduct")])
+    caffemodel.write(tmp_path / "n_iter_5.caffemodel", net, {"fc": [np.ones((2, 3), np.float32)]})
+    state = schema.SolverState(iter=5, learned_net="/elsewhere/n_iter_5.caffemodel", current_step=1)
+    state.history.add(shape={"dim": [2, 3]}, data=range(6))
+    path = tmp_path / "n_iter_5.solverstate"
+    path.write_bytes(state.SerializeToString())
+    found = read_state(path)
+    assert found.iteration == 5
+    np.testing.assert_array_equal(found.history[0], np.arange(6).reshape(2, 3))
+    np.testing.assert_array_equal(found.weights.layers["fc"][0], np.ones((2, 3)))
