@@ -1,0 +1,145 @@
+"""Maps from gradients: against differences, against definitions written out, and against the CAM they generalise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pycam import nets
+from pycam.errors import NetError, UsageError
+from pycam.formats import prototxt
+from pycam.net import net_from_message, read_net
+from pycam.training.fillers import fill
+
+torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.torch
+
+from pycam.gradients import GradientMaps, class_gradients, default_layer, grad_cam, saliency  # noqa: E402
+from pycam.torch_graph import TorchNet  # noqa: E402
+
+SMALL = """
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 9 dim: 9 } } }
+layer { name: "conv1" type: "Convolution" bottom: "data" top: "conv1"
+  convolution_param { num_output: 4 kernel_size: 3 weight_filler { type: "gaussian" std: 0.5 } } }
+layer { name: "relu1" type: "ReLU" bottom: "conv1" top: "conv1" relu_param { negative_slope: 0.2 } }
+layer { name: "norm" type: "LRN" bottom: "conv1" top: "norm" lrn_param { local_size: 3 alpha: 0.5 beta: 0.75 } }
+layer { name: "conv2" type: "Convolution" bottom: "norm" top: "conv2"
+  convolution_param { num_output: 6 kernel_size: 3 pad: 1 group: 2 weight_filler { type: "gaussian" std: 0.5 } } }
+layer { name: "sum" type: "Eltwise" bottom: "conv2" bottom: "conv2" top: "sum" eltwise_param { coeff: 1 coeff: -0.3 } }
+layer { name: "pool" type: "Pooling" bottom: "sum" top: "pool" pooling_param { pool: AVE kernel_size: 3 stride: 2 } }
+layer { name: "fc" type: "InnerProduct" bottom: "pool" top: "fc"
+  inner_product_param { num_output: 5 weight_filler { type: "gaussian" std: 0.5 } } }
+layer { name: "prob" type: "Softmax" bottom: "fc" top: "prob" }
+"""
+RNG = np.random.default_rng(0)
+
+
+def small():
+    net = net_from_message(prototxt.parse(SMALL).message)
+    return net.with_params(fill(net, 1))
+
+
+@pytest.mark.parametrize("layer", ["data", "conv1", "norm", "conv2"])
+@pytest.mark.parametrize("target", ["fc", "prob"])
+def test_gradients_are_those_of_central_differences(layer, target):
+    module = TorchNet(small()).double().requires_grad_(False)
+    given = {"data": torch.from_numpy(RNG.normal(size=(2, 3, 9, 9)))}
+    values, gradients = class_gradients(module, given, layer, target, [3, 0])
+    assert gradients.shape == (2, 2, *values.shape[1:])
+    for _ in range(10):
+        spot = tuple(int(RNG.integers(side)) for side in values.shape)
+        step = torch.zeros_like(values)
+        step[spot] = 1e-6
+        high, low = (module({**given, layer: values + sign * step}, [target])[target] for sign in (1, -1))
+        for t, index in enumerate((3, 0)):
+            slope = float(high[spot[0], index] - low[spot[0], index]) / 2e-6
+            assert float(gradients[spot[0], t][spot[1:]]) == pytest.approx(slope, rel=1e-6, abs=1e-9)
+
+
+def test_the_maps_are_as_defined():
+    values, gradients = RNG.normal(size=(2, 4, 3, 5)), RNG.normal(size=(2, 3, 4, 3, 5))
+    maps = grad_cam(torch.from_numpy(values), torch.from_numpy(gradients)).numpy()
+    strong = saliency(torch.from_numpy(gradients)).numpy()
+    for n in range(2):
+        for t in range(3):
+            expected = sum(gradients[n, t, k].mean() * values[n, k] for k in range(4))
+            np.testing.assert_allclose(maps[n, t], expected)
+            np.testing.assert_allclose(strong[n, t], np.abs(gradients[n, t]).max(axis=0))
+
+
+def test_on_a_cam_net_grad_cam_is_the_cam_up_to_a_factor():
+    net = net_from_message(nets.build("deploy_squeezenet_cam_caltech101"))
+    net = net.with_params(fill_somehow(net))
+    pictures = RNG.normal(0, 50, (1, 3, 227, 227)).astype(np.float32)
+    features = TorchNet(net)({"data": torch.from_numpy(pictures)}, ["fire9/concat"])["fire9/concat"]
+    weights = net.class_weights("CAM_fc")
+    maps = GradientMaps(net, "fire9/concat", "prob", threads=1)(pictures, np.array([5, 70]))
+    for t, index in enumerate((5, 70)):
+        cam = np.einsum("k,khw->hw", weights[index], features[0].detach().numpy())
+        np.testing.assert_allclose(maps[0, t] * 13 * 13, cam, rtol=0, atol=1e-4 * np.abs(cam).max())
+
+
+def fill_somehow(net):
+    """Parameters that keep values in a net about as large as they are."""
+    return {
+        layer.name: tuple(
+            (RNG.normal(size=shape) * np.sqrt(2 / max(np.prod(shape[1:]), 1))).astype(np.float32)
+            for shape in layer.param_shapes
+        )
+        for layer in net.layers
+        if layer.param_shapes
+    }
+
+
+@pytest.mark.slow
+def test_on_vgg16_against_its_definition():
+    """Forward, the softmax's and conv5_3's gradient as PyTorch's own layers give them, with no pycam in between."""
+    import torch.nn.functional as F
+
+    net = net_from_message(nets.build("deploy_vgg16"))
+    params = fill_somehow(net)
+    net = net.with_params(params)
+    pictures = RNG.normal(0, 50, (1, 3, 224, 224)).astype(np.float32)
+    weights = {name: [torch.from_numpy(blob) for blob in blobs] for name, blobs in params.items()}
+
+    x = torch.from_numpy(pictures)
+    for stage, count in enumerate((2, 2, 3, 3, 3), start=1):
+        for number in range(1, count + 1):
+            x = F.relu(F.conv2d(x, *weights[f"conv{stage}_{number}"], padding=1))
+        if stage == 5:
+            features = x.detach().requires_grad_()
+            x = features
+        x = F.max_pool2d(x, 2)
+    x = x.flatten(1)
+    for name in ("fc6", "fc7"):
+        x = F.relu(F.linear(x, *weights[name]))
+    logits = F.linear(x, *weights["fc8"])
+    index = int(logits.argmax())
+    for target, scores in (("logit", logits), ("probability", logits.softmax(1))):
+        (gradient,) = torch.autograd.grad(scores[0, index], features, retain_graph=True)
+        expected = (gradient.mean((2, 3))[..., None, None] * features.detach()).sum(1)[0].numpy()
+        found = GradientMaps(net, "conv5_3", "prob", target)(pictures, np.array([index]))[0, 0]
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+
+
+def test_where_maps_are_made_by_default():
+    assert default_layer(net_from_message(nets.build("deploy_vgg16"))) == "pool5"
+    assert default_layer(net_from_message(nets.build("deploy_googlenetCAM"))) == "CAM_conv"
+    assert default_layer(net_from_message(nets.build("deploy_squeezenet_v1.0"))) == "conv10"
+
+
+def test_a_blob_or_target_that_cannot_be(tmp_path):
+    net = small()
+    with pytest.raises(NetError, match="no blob 'conv9' to make maps at; there are data, conv1, norm"):
+        GradientMaps(net, "conv9", "prob")
+    with pytest.raises(NetError, match="blob 'fc' is 1×5: maps need rows and columns"):
+        GradientMaps(net, "fc", "prob")
+    with pytest.raises(UsageError, match="target 'loss': there are logit, probability"):
+        GradientMaps(net, "conv1", "prob", "loss")
+    with pytest.raises(UsageError, match=r"'fc' comes from 'fc' \(InnerProduct\), not from a Softmax"):
+        GradientMaps(net, "conv1", "fc", "probability")
+    aside = SMALL + 'layer { name: "aside" type: "TanH" bottom: "data" top: "aside" }'
+    (tmp_path / "aside.prototxt").write_text(aside)
+    other = read_net(tmp_path / "aside.prototxt")
+    with pytest.raises(NetError, match="blob 'aside' has no influence on the scores 'fc'"):
+        GradientMaps(other.with_params(fill(other)), "aside", "prob")
