@@ -24,6 +24,9 @@ Pair: TypeAlias = tuple[int, int]
 # Caffe counts a blob's values in a C int.
 MAX_BLOB_COUNT = 2**31 - 1
 
+# Of a pooled blob; a damaged number must not cost all memory.
+MAX_SIDE = 2**16
+
 LAYER_TYPES: dict[str, type[Layer]] = {}
 
 
@@ -156,6 +159,8 @@ class Input(Layer):
     type = "Input"
     bottom_count = (0, 0)
     top_count = (1, None)
+    # It tells nothing: where the file has no layer for its inputs, Caffe makes one and calls it `input`.
+    name: str = field(compare=False)
 
     @classmethod
     def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
@@ -346,11 +351,12 @@ def _windows(size: int, kernel: int, stride: int, pad: int, round_up: bool) -> t
     count = (-(-room // stride) if round_up else room // stride) + 1
     if pad and (count - 1) * stride >= size + pad:
         count -= 1
-    starts = range(-pad, -pad + count * stride, stride)
+    _need(count <= MAX_SIDE, f"{count} windows along a side: pycam pools into at most {MAX_SIDE}")
     _need(
-        all(start < size for start in starts),
+        (count - 1) * stride - pad < size,
         f"stride {stride} with kernel {kernel} leaves a window without a value (Caffe fills it with garbage)",
     )
+    starts = range(-pad, -pad + count * stride, stride)
     return count, tuple(min(start + kernel, size + pad) - start for start in starts)
 
 

@@ -1,0 +1,424 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from nets import conv, data, layer, pool, seeded_net
+
+import pycam.nets
+from pycam.errors import NetError, UnsupportedLayerError
+from pycam.formats import caffemodel, prototxt, schema
+from pycam.net import CamHead, Net, net_from_message, read_net
+
+
+def net_of(text: str, **options) -> Net:
+    read = prototxt.parse(text, "net.prototxt")
+    return net_from_message(read.message, read.lines, read.path, **options)
+
+
+# Values
+
+
+def test_values_are_written_once():
+    net = net_of(
+        data(1, 3, 6, 6)
+        + conv("conv", "data")
+        + layer("ReLU", "relu", "conv", "conv")
+        + pool("side", "conv", "kernel_size: 2 stride: 2")
+        + layer("Dropout", "drop", "side", "side")
+        + layer("ReLU", "other", "side", "side")
+    )
+    assert [(step.inputs, step.outputs) for step in net.layers] == [
+        ((), ("data",)),
+        (("data",), ("conv@conv",)),
+        (("conv@conv",), ("conv",)),
+        (("conv",), ("side@side",)),
+        (("side@side",), ("side@drop",)),
+        (("side@drop",), ("side",)),
+    ]
+    assert list(net.shapes) == ["data", "conv", "side"]
+    assert net.producer["conv"].name == "relu"
+    assert net.outputs == ("side",)
+
+
+def test_an_input_may_be_changed_in_place():
+    net = net_of(data(1, 3, 6, 6) + layer("Power", "centre", "data", "data", "power_param { shift: -1 }"))
+    assert net.inputs == ("data",)
+    assert net.input_values == {"data": "data@data"}
+    assert net.value_shapes == {"data@data": (1, 3, 6, 6), "data": (1, 3, 6, 6)}
+
+
+def test_shapes_are_at_batch_one():
+    net = net_of(data(10, 3, 6, 6) + conv("conv", "data"))
+    assert net.shapes == {"data": (1, 3, 6, 6), "conv": (1, 4, 6, 6)}
+
+
+def test_blobs_that_nobody_reads_are_outputs():
+    net = net_of(data(1, 4) + layer("Slice", "cut", "data", "a b") + layer("ReLU", "relu", "a", "c"))
+    assert net.outputs == ("b", "c")
+
+
+def test_phases_choose_layers():
+    text = data(1, 3, 4, 4) + "".join(
+        layer("ReLU", f"{phase}_{i}", "data", "top", f"include {{ phase: {phase} }}")
+        for i, phase in enumerate(["TRAIN", "TEST"])
+    )
+    assert [step.name for step in net_of(text).layers] == ["data", "TEST_1"]
+    assert [step.name for step in net_of(text, phase="TRAIN").layers] == ["data", "TRAIN_0"]
+
+
+def test_layers_count_their_multiplications():
+    net = net_of(
+        data(1, 4, 5, 6)
+        + conv("conv", "data", params="num_output: 6 kernel_size: 3 group: 2")
+        + layer("InnerProduct", "fc", "conv", params="inner_product_param { num_output: 7 }")
+    )
+    assert [step.multiply_adds for step in net.layers] == [0, 6 * 3 * 4 * 2 * 9, 6 * 3 * 4 * 7]
+    assert net.param_count == 6 * 2 * 9 + 6 + 6 * 3 * 4 * 7 + 7
+
+
+# Refusals
+
+BASE = data(1, 3, 8, 8) + conv("conv", "data")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (layer("ReLU", "x", "a", "b", "include { phase: TRAIN }"), r"^net.prototxt: no layers in phase TEST"),
+        (
+            data(1, 3, 8, 8) + conv("a", "b") + conv("b", "a"),
+            r"net.prototxt:2: layer 'a' reads blob 'b', which only a later layer, 'b' \(line 3\), writes: .* cycle",
+        ),
+        (BASE + conv("next", "conf"), r"net.prototxt:3: .*blob 'conf', which no layer writes: did you mean 'conv'\?"),
+        (BASE + conv("next", "xyz"), r":3: layer 'next' reads blob 'xyz', which no layer writes$"),
+        (BASE + conv("next", "data", "conv"), r":3: layer 'next' writes blob 'conv', which 'conv' already writes"),
+        (BASE + layer("Slice", "cut", "data", "a a"), r":3: layer 'cut' writes blob 'a'"),
+        (BASE + conv("conv", "data", "other"), r":3: layer 'conv': line 2 already has a layer of that name"),
+        (
+            BASE + conv("next", "conv") + layer("ReLU", "relu", "conv", "conv"),
+            r":4: layer 'relu' changes blob 'conv' in place, but another layer reads its values from before",
+        ),
+        (BASE + conv("next", "conv", "conv"), r":3: layer 'next' writes its own bottom 'conv'.*a top of its own"),
+        (BASE + 'layer { type: "ReLU" bottom: "conv" top: "x" }', r":3: layer '' \(type 'ReLU'\) has no name"),
+        (BASE + layer("ReLU", "relu", "conv data", "x"), r":3: .*\(ReLU\) has 2 bottoms, the type takes 1$"),
+        (BASE + layer("Eltwise", "sum", "conv"), r":3: .*has 1 bottoms, the type takes 2 or more"),
+        (BASE + layer("ReLU", "relu", "conv", "x y"), r":3: .*has 2 tops, the type takes 1$"),
+        (data(1, 3, 0, 8), r":1: layer 'data' \(Input\): a shape with a side that is not positive: 1×3×0×8"),
+        (data(1, 3, 2**20, 2**20), r":1: .*blob 'data' of 1×3×1048576×1048576 has more values than Caffe can count"),
+    ],
+)
+def test_nets_that_contradict_themselves_are_refused(text, message):
+    with pytest.raises(NetError, match=message):
+        net_of(text)
+
+
+@pytest.mark.parametrize(
+    ("kind", "params", "message"),
+    [
+        ("Convolution", "", "no kernel_size is given"),
+        ("Convolution", "num_output: 4 kernel_size: 9", r"kernel 9×9 .* does not fit its bottom of 1×3×8×8"),
+        ("Convolution", "num_output: 4 kernel_size: 5 dilation: 2", "does not fit"),
+        ("Convolution", "num_output: 4 kernel_size: 0", "kernel 0×0: its sides must be positive"),
+        ("Convolution", "num_output: 4 kernel_size: 3 stride: 0", "stride 0×0: must be positive"),
+        ("Convolution", "num_output: 4 kernel_size: 3 dilation: 0", "dilation"),
+        ("Convolution", "kernel_size: 3", "num_output must be positive"),
+        ("Convolution", "num_output: 4 kernel_size: 3 group: 2", "3 channels do not divide into 2 groups"),
+        ("Convolution", "num_output: 4 kernel_size: 3 group: 3", "num_output 4 does not divide into 3 groups"),
+        (
+            "Convolution",
+            "num_output: 4 kernel_size: 3 kernel_size: 3 kernel_size: 3",
+            "3 axes; pycam convolves over two",
+        ),
+        ("Convolution", "num_output: 4 kernel_size: 3 axis: 2", "axis 2"),
+        ("Deconvolution", "num_output: 4 kernel_size: 1 pad: 4", "does not fit"),
+        ("Pooling", "kernel_size: 0", "kernel 0×0"),
+        ("Pooling", "kernel_size: 2 pad: 2", "pad 2×2 must be smaller than kernel 2×2"),
+        ("Pooling", "kernel_size: 9", "does not fit"),
+        ("Pooling", "kernel_size: 1 stride: 5", "leaves a window without a value"),
+        ("Pooling", "kernel_size: 2 pool: STOCHASTIC", "stochastic pooling is not supported"),
+        ("Pooling", "kernel_size: 4000000000 pad: 3900000000", "windows along a side"),
+        ("LRN", "local_size: 4", "local_size 4 must be odd"),
+        ("InnerProduct", "", "num_output must be positive"),
+        ("InnerProduct", "num_output: 4 axis: 0", "one vector of all the pictures"),
+        ("InnerProduct", "num_output: 4 axis: 4", r"axis 4 of a blob with 4 axes \(1×3×8×8\)"),
+        ("Softmax", "axis: -5", "axis -5"),
+        ("BatchNorm", "use_global_stats: false", "for training only"),
+        ("Scale", "axis: 0", "by their place in the batch"),
+        ("Scale", "axis: 3 num_axes: 2", "leaves the 4 axes"),
+        ("Flatten", "axis: 3 end_axis: 1", "axis 3 lies behind end_axis 1"),
+        ("Reshape", "shape { dim: 0 dim: 5 dim: -1 }", "does not divide"),
+        ("Reshape", "shape { dim: 0 dim: -1 dim: -1 }", "only one can be worked out"),
+        ("Reshape", "shape { dim: 0 dim: 7 }", "1×3×8×8 cannot become 1×7"),
+        ("Reshape", "shape { dim: 1 dim: -1 }", "fixes the batch"),
+    ],
+)
+def test_layers_that_cannot_be_are_refused(kind, params, message):
+    field = {
+        "Deconvolution": "convolution_param",
+        "InnerProduct": "inner_product_param",
+        "BatchNorm": "batch_norm_param",
+    }
+    params = f"{field.get(kind, f'{kind.lower()}_param')} {{ {params} }}"
+    with pytest.raises(NetError, match=rf"net.prototxt:2: layer 'x' \({kind}\): .*{message}"):
+        net_of(data(1, 3, 8, 8) + layer(kind, "x", "data", params=params))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (layer("Concat", "x", "a b", params="concat_param { axis: 1 }"), "'b' of 1×3×4×5 does not fit beside 'a'"),
+        (layer("Eltwise", "x", "a b"), "'b' of 1×3×4×5 differs from 'a'"),
+        (layer("Eltwise", "x", "a a", params="eltwise_param { coeff: 1 }"), "1 coefficients for 2 bottoms"),
+        (layer("Eltwise", "x", "a a", params="eltwise_param { operation: MAX coeff: 1 coeff: 1 }"), "are for SUM"),
+        (layer("Scale", "x", "a b"), "factors of 1×3×4×5 do not fit 1×2×6×5 from axis 1 on"),
+        (layer("Crop", "x", "a b", params="crop_param { axis: 1 }"), "leave the 2 values of axis 1"),
+        (layer("Crop", "x", "a b", params="crop_param { axis: 2 offset: 3 }"), "offset 3 and size 4 leave the 6 values"),
+        (layer("Crop", "x", "a b", params="crop_param { axis: 1 offset: 3 offset: 3 }"), "2 offsets for 3 axes"),
+        (layer("Crop", "x", "a b", params="crop_param { axis: 0 }"), "axis 0 would crop the batch"),
+        (layer("Slice", "x", "a", "p q r"), "2 values along axis 1 do not divide into 3 tops"),
+        (layer("Slice", "x", "a", "p q", "slice_param { slice_point: 2 }"), "must rise within the 2 values"),
+        (layer("Slice", "x", "a", "p q r", "slice_param { slice_point: 1 }"), "1 slice points for 3 tops"),
+        (layer("Slice", "x", "a", "p q", "slice_param { axis: 0 }"), "axis 0 would cut the batch"),
+    ],
+)  # fmt: skip
+def test_blobs_that_do_not_fit_are_refused(text, message):
+    with pytest.raises(NetError, match=f"net.prototxt:3: layer 'x' .*{message}"):
+        net_of(data(1, 2, 6, 5, name="a") + data(1, 3, 4, 5, name="b") + text)
+
+
+def test_an_unsupported_type_offers_the_nearest():
+    with pytest.raises(
+        UnsupportedLayerError, match=r":2: layer 'x' has the unsupported type 'Convolutoin': .*'Convolution'"
+    ):
+        net_of(data(1, 3, 8, 8) + layer("Convolutoin", "x", "data"))
+    with pytest.raises(UnsupportedLayerError, match="unsupported type 'Permute': pycam has AbsVal, "):
+        net_of(data(1, 3, 8, 8) + layer("Permute", "x", "data"))
+
+
+# Dialects
+
+
+def alexnet_plus_in_v1() -> schema.NetParameter:
+    """Spell the current net in V1, as the release has it."""
+    current = pycam.nets.build("deploy_alexnetplusCAM_imagenet")
+    enums = {"Convolution": "CONVOLUTION", "InnerProduct": "INNER_PRODUCT"}
+    old = schema.NetParameter(name=current.name, input=["data"], input_dim=current.layer[0].input_param.shape[0].dim)
+    for new in current.layer[1:]:
+        kind = schema.V1LayerParameter.LayerType.Value(enums.get(new.type, new.type.upper()))
+        v1 = old.layers.add(name=new.name, type=kind, bottom=new.bottom, top=new.top)
+        for field, value in new.ListFields():
+            if field.name.endswith("_param"):
+                getattr(v1, field.name).CopyFrom(value)
+    return old
+
+
+def alexnet_plus_in_v0() -> schema.NetParameter:
+    """Spell the current net in V0: flat layers, and padding as layers of its own."""
+    current = pycam.nets.build("deploy_alexnetplusCAM_imagenet")
+    kinds = {"Convolution": "conv", "Pooling": "pool", "InnerProduct": "innerproduct"}
+    old = schema.NetParameter(name=current.name, input=["data"], input_dim=current.layer[0].input_param.shape[0].dim)
+    for new in current.layer[1:]:
+        bottom = list(new.bottom)
+        flat = schema.V0LayerParameter(name=new.name, type=kinds.get(new.type, new.type.lower()))
+        for param, value in new.ListFields():
+            for field, number in value.ListFields() if param.name.endswith("_param") else ():
+                number = number if isinstance(number, int | float) else number[0]
+                if field.name == "pad":
+                    padding = old.layers.add(bottom=bottom, top=[f"pad_{new.name}"])
+                    padding.layer.name, padding.layer.type, padding.layer.pad = f"pad_{new.name}", "padding", number
+                    bottom = list(padding.top)
+                else:
+                    setattr(flat, {"kernel_size": "kernelsize"}.get(field.name, field.name), number)
+        old.layers.add(layer=flat, bottom=bottom, top=new.top)
+    return old
+
+
+@pytest.mark.parametrize(("spell", "dialect"), [(alexnet_plus_in_v1, "V1"), (alexnet_plus_in_v0, "V0")])
+def test_old_dialects_give_the_same_net(spell, dialect, tmp_path):
+    current = net_from_message(pycam.nets.build("deploy_alexnetplusCAM_imagenet"))
+    path = tmp_path / "old.prototxt"
+    path.write_text(str(spell()))
+    assert prototxt.read(path).dialect == dialect
+    assert read_net(path) == current
+
+
+def test_another_number_gives_another_net():
+    current = pycam.nets.build("deploy_alexnetplusCAM_imagenet")
+    other = pycam.nets.build("deploy_alexnetplusCAM_imagenet")
+    other.layer[3].pooling_param.pool = schema.PoolingParameter.AVE
+    assert net_from_message(current) == net_from_message(pycam.nets.build("deploy_alexnetplusCAM_imagenet"))
+    assert net_from_message(current) != net_from_message(other)
+
+
+# Weights
+
+CLASSIFIER = (
+    data(1, 3, 8, 8)
+    + conv("first", "data")
+    + layer("ReLU", "relu", "first", "first")
+    + conv("second", "first")
+    + pool("mean", "second", "pool: AVE global_pooling: true")
+    + layer("InnerProduct", "fc", "mean", params="inner_product_param { num_output: 5 }")
+    + layer("Softmax", "prob", "fc")
+)
+
+
+@pytest.fixture
+def files(tmp_path):
+    """The net as two files, and itself."""
+    read = prototxt.parse(CLASSIFIER)
+    net = seeded_net(read.message)
+    (tmp_path / "net.prototxt").write_text(CLASSIFIER)
+    caffemodel.write(tmp_path / "net.caffemodel", read.message, net.params)
+    return tmp_path / "net.prototxt", tmp_path / "net.caffemodel", net
+
+
+def test_weights_are_matched_by_name(files):
+    text, weights, net = files
+    read = read_net(text, weights)
+    assert read == net
+    assert (read.sources.prototxt, read.sources.caffemodel) == (str(text), str(weights))
+    assert read.ignored_weights == ()
+
+
+def test_two_nets_with_other_weights_differ(files):
+    net = files[2]
+    changed = {**net.params, "fc": (net.params["fc"][0] + 1, net.params["fc"][1])}
+    assert net != net.with_params(changed)
+    assert net != replace(net, params={})
+
+
+def test_legacy_shapes_fit(files):
+    text, weights, net = files
+    legacy = {
+        name: [array.reshape((1,) * (4 - array.ndim) + array.shape) for array in arrays]
+        for name, arrays in net.params.items()
+    }
+    caffemodel.write(weights, net.message, legacy)
+    assert read_net(text, weights) == net
+
+
+def test_layers_of_the_weights_that_the_net_lacks_are_told(files):
+    _, weights, _ = files
+    text = weights.with_name("shorter.prototxt")
+    text.write_text(CLASSIFIER.replace(conv("second", "first"), layer("ReLU", "second", "first")))
+    assert read_net(text, weights).ignored_weights == ("second",)
+
+
+def test_weights_of_another_net_name_the_first_mismatch_with_both_shapes(files):
+    text, weights, _ = files
+    text.write_text(CLASSIFIER.replace("kernel_size: 3", "kernel_size: 1"))
+    with pytest.raises(
+        NetError,
+        match=r"layer 'first' \(line 2 of the net\) has weights of 4×3×3×3 and 4, the net expects 4×3×1×1 and 4",
+    ):
+        read_net(text, weights)
+
+
+def test_weights_with_a_layer_missing_are_refused(files):
+    text, weights, net = files
+    caffemodel.write(weights, net.message, {name: arrays for name, arrays in net.params.items() if name != "fc"})
+    with pytest.raises(
+        NetError, match=r"no weights for layer 'fc' \(line 6 of the net\); 2 of the net's 3 layers .* cut short"
+    ):
+        read_net(text, weights)
+
+
+def test_weights_without_any_of_the_layers_are_those_of_another_net(files):
+    text, weights, _ = files
+    text.write_text(CLASSIFIER.replace('name: "f', 'name: "F').replace('name: "s', 'name: "S'))
+    with pytest.raises(NetError, match=r"0 of the net's 3 layers .* another net"):
+        read_net(text, weights)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_weights_that_are_no_numbers_are_refused_unless_allowed(files, bad):
+    text, weights, net = files
+    net.params["second"][0][0, 0, 0, 0] = bad
+    caffemodel.write(weights, net.message, net.params)
+    with pytest.raises(NetError, match="layer 'second' has 1 weights that are infinite or not a number"):
+        read_net(text, weights)
+    assert read_net(text, weights, allow_nonfinite=True).params["second"][0][0, 0, 0, 0] in (bad, *[None]) or np.isnan(
+        bad
+    )
+
+
+def test_large_finite_weights_whose_sum_overflows_are_taken(files):
+    text, weights, net = files
+    net.params["second"][0][...] = np.finfo(np.float32).max
+    caffemodel.write(weights, net.message, net.params)
+    assert read_net(text, weights) == net
+
+
+# The place of the maps
+
+
+@pytest.mark.parametrize(
+    ("text", "head"),
+    [
+        (CLASSIFIER, CamHead("second", "fc", "prob")),
+        (CLASSIFIER.replace("global_pooling: true", "kernel_size: 8 stride: 8"), CamHead("second", "fc", "prob")),
+        (
+            CLASSIFIER.replace('"InnerProduct"', '"Convolution"').replace(
+                "inner_product_param { num_output: 5 }", "convolution_param { num_output: 5 kernel_size: 1 }"
+            ),
+            CamHead("second", "fc", "prob"),
+        ),
+        (
+            CLASSIFIER.replace(
+                'name: "fc" type: "InnerProduct" bottom: "mean"',
+                'name: "drop" type: "Dropout" bottom: "mean" top: "mean" } '
+                'layer { name: "flat" type: "Flatten" bottom: "mean" top: "flat" } '
+                'layer { name: "fc" type: "InnerProduct" bottom: "flat"',
+            ),
+            CamHead("second", "fc", "prob"),
+        ),
+        (
+            data(1, 3, 8, 8) + conv("maps", "data") + pool("mean", "maps", "pool: AVE global_pooling: true")
+            + layer("Softmax", "prob", "mean"),
+            CamHead("maps", None, "prob"),
+        ),
+        (CLASSIFIER.replace("pool: AVE", "pool: MAX"), None),
+        (CLASSIFIER.replace("global_pooling: true", "kernel_size: 2 stride: 2"), None),
+        (data(1, 3, 8, 8) + conv("conv", "data"), None),
+    ],
+)  # fmt: skip
+def test_the_place_of_the_maps_is_found_in_the_graph(text, head):
+    assert net_of(text).cam_head == head
+
+
+def test_class_weights_are_classes_by_channels(files):
+    net = files[2]
+    np.testing.assert_array_equal(net.class_weights("fc"), net.params["fc"][0])
+    turned = seeded_net(prototxt.parse(CLASSIFIER.replace("num_output: 5", "num_output: 5 transpose: true")).message)
+    assert turned.params["fc"][0].shape == (4, 5)
+    np.testing.assert_array_equal(turned.class_weights("fc"), turned.params["fc"][0].T)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("prob", "is of type 'Softmax'"), ("nothing", "is not in the net")],
+)
+def test_class_weights_of_what_has_none_are_refused(files, name, message):
+    with pytest.raises(NetError, match=message):
+        files[2].class_weights(name)
+
+
+def test_class_weights_need_weights(files):
+    with pytest.raises(NetError, match="no weights for 'fc'"):
+        read_net(files[0]).class_weights("fc")
+
+
+def test_a_file_and_its_message_give_the_same_net(files):
+    text, _, net = files
+    assert read_net(text) == net_from_message(net.message)
+
+
+def test_lines_do_not_count_but_order_does():
+    spread = net_of(CLASSIFIER.replace("layer {", "\n\nlayer {"))
+    assert spread == net_of(CLASSIFIER)
+    assert [step.line for step in spread.layers][:3] == [3, 6, 9]
+    assert all(a.line < b.line for a, b in pairwise(spread.layers))
