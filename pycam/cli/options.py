@@ -28,7 +28,7 @@ MeanFile = Annotated[
 ]
 EngineName = Annotated[str, typer.Option("--engine", help=f"What runs the net: {', '.join(ENGINES)}.")]
 DEFAULT = DEFAULT_ENGINE
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, or what else the engine knows.")]
+Device = Annotated[str | None, typer.Option(envvar="PYCAM_DEVICE", help="cpu, cuda, or what else the engine knows.")]
 Threads = Annotated[int | None, typer.Option(help="Threads of the engine; all cores if not given.")]
 Precision = Annotated[str | None, typer.Option(help="fp32, or bf16 where the engine has it.")]
 ProtocolName = Annotated[str, typer.Option("--protocol", help=f"Row of the protocol table: {', '.join(PROTOCOLS)}.")]
