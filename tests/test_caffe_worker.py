@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from conftest import unavailable
 
+from pycam.engines import caffe_worker
 from pycam.engines.caffe import CaffeEngine, CaffeProcess, find_caffe
 from pycam.errors import EngineError, UsageError
 from pycam.formats import caffemodel, prototxt
@@ -150,6 +151,17 @@ def test_what_is_no_pycaffe_is_one_line(program, body, said):
         CaffeProcess(program(body))
     assert str(caught.value).endswith("; PYCAM_CAFFE must start a Python that has pycaffe")
     assert "\n" not in str(caught.value)
+
+
+def test_what_has_gone_before_it_was_asked_is_still_read(monkeypatch):
+    def send_late(*message):
+        time.sleep(0.5)
+        send(*message)
+
+    send = caffe_worker.send
+    monkeypatch.setattr(caffe_worker, "send", send_late)
+    with pytest.raises(EngineError, match="it prints 'hello' where an answer was due"):
+        CaffeProcess(["sh", "-c", "echo hello"])
 
 
 @pytest.mark.parametrize("said", ["", "pycam"])
@@ -326,11 +338,11 @@ warnings.simplefilter("ignore", DeprecationWarning)  # of forking beside threads
 process = CaffeProcess([sys.executable])
 process.load(b"pass", "net.prototxt")
 child = os.fork()
-try:
-    print(process.forward({"data": np.ones(1)}, ["data"])["data"], flush=True)
-except EngineError as error:
-    print(error, flush=True)
 if child == 0:
+    try:
+        process.forward({"data": np.ones(1)}, ["data"])
+    except EngineError as error:
+        print(error, flush=True)
     sys.exit()
 os.waitpid(child, 0)
 print(process.forward({"data": np.ones(1)}, ["data"])["data"])
@@ -344,9 +356,9 @@ print(process.forward({"data": np.ones(1)}, ["data"])["data"])
         timeout=60,
     )
     assert run.stderr == ""
-    lines = run.stdout.splitlines()
-    assert lines.count("[1.]") == 2
-    assert sum("this Caffe belongs to process" in line for line in lines) == 1
+    childs, parents = run.stdout.splitlines()
+    assert "this Caffe belongs to process" in childs
+    assert parents == "[1.]"
 
 
 # Real Caffe

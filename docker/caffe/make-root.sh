@@ -54,6 +54,8 @@ mirror() {
     fi
 }
 
+install_debootstrap() { apt-get install --yes --no-install-recommends debootstrap; }
+
 # The proxies that this machine's apt goes through, if any.
 proxies() { apt-config dump 2>/dev/null | grep -iE '^Acquire::(https?::)?proxy' || true; }
 
@@ -84,9 +86,8 @@ fi
 mkdir -p "$(dirname "$root")"
 if ! command -v debootstrap >/dev/null; then
     echo "Installing debootstrap"
-    apt-get install --yes --no-install-recommends debootstrap >"$log" 2>&1 ||
-        fail "debootstrap is missing and apt-get could not install it ($(tail -n 1 "$log")):" \
-            "install it, perhaps after 'apt-get update', and try again"
+    { install_debootstrap || { apt-get update && install_debootstrap; }; } >"$log" 2>&1 ||
+        fail "debootstrap is missing and apt-get could not install it: $(tail -n 1 "$log") (more in $log)"
 fi
 
 echo "Making $root: a few minutes, some 0.8 GB; the log is $log"

@@ -236,9 +236,7 @@ class CaffeProcess:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _run(
-        self, command: str, inputs: Mapping[str, Array], wanted: Sequence[tuple[str | None, str]]
-    ) -> list[Array]:
+    def _run(self, command: str, inputs: Mapping[str, Array], wanted: Sequence[tuple[str | None, str]]) -> list[Array]:
         arrays = [np.asarray(array, np.float32) for array in inputs.values()]
         doing = f"computing {wanted[-1][1]!r}" if wanted else "computing"
         _, values = self._ask(doing, command, arrays, inputs=list(inputs), wanted=wanted)
@@ -304,19 +302,15 @@ def _exchange(
         caffe_worker.send(stdin, header, arrays)
     first = stdout.peek(1)
     if not caffe_worker.MAGIC.startswith(first[: len(caffe_worker.MAGIC)]):
-        raise ValueError(
-            f"it prints {_one_line(first.decode('utf-8', 'replace'), 60)!r} where an answer was due"
-        )
+        raise ValueError(f"it prints {_one_line(first.decode('utf-8', 'replace'), 60)!r} where an answer was due")
     reply, results = caffe_worker.receive(stdout)
-    if reply.get("reply") != header["command"]:
+    if reply.pop("reply", None) != header["command"]:
         raise ValueError("it prints what it was sent")
     return reply, results
 
 
 @contextlib.contextmanager
-def _killed_after(
-    seconds: float, process: subprocess.Popen[bytes], expired: threading.Event
-) -> Iterator[None]:
+def _killed_after(seconds: float, process: subprocess.Popen[bytes], expired: threading.Event) -> Iterator[None]:
     """Kill a process when the block takes too long, which also ends the block's reading and writing."""
 
     def expire() -> None:

@@ -12,9 +12,7 @@ The only argument is the number of threads, 0 for the BLAS's own choice.
 """
 # mypy: allow-untyped-defs, allow-untyped-calls
 # The syntax is Python 2.7's; what the methods of `Worker` do is told where `CaffeProcess` offers them.
-# ruff: noqa: B905, D102, RUF005, SIM115, UP004, UP010, UP020, UP031, UP035
-
-from __future__ import print_function
+# ruff: noqa: B905, SIM115, UP004, UP020, UP031, UP035
 
 import io
 import json
@@ -22,6 +20,7 @@ import os
 import struct
 import sys
 import tempfile
+import traceback
 
 if __name__ == "__main__":
     # These are read when the libraries are loaded, which the next lines do.
@@ -108,9 +107,7 @@ class Worker(object):
                 for i, (name, layer) in enumerate(zip(self.net._layer_names, self.net.layers))
             ],
             "blobs": [[name, list(blob.data.shape)] for name, blob in self.net.blobs.items()],
-            "params": [
-                [name, [list(blob.data.shape) for blob in blobs]] for name, blobs in self.net.params.items()
-            ],
+            "params": [[name, [list(blob.data.shape) for blob in blobs]] for name, blobs in self.net.params.items()],
         }
 
     def load_weights(self, arrays):
@@ -139,8 +136,8 @@ class Worker(object):
         stops = [self._stop(layer) for layer, _ in wanted]
         blobs = [self._blob(blob) for _, blob in wanted]
         values = [None] * len(wanted)
-        start, end = 0, self._stop(None)
-        for stop in sorted(set(stops + [end])):
+        start = 0
+        for stop in sorted(set(stops)):
             self.net._forward(start, stop)
             start = stop + 1
             for i, blob in enumerate(blobs):
@@ -211,7 +208,7 @@ def main():
         try:
             reply, arrays = getattr(worker, command)(arrays, **header)
         except Exception as error:
-            reply, arrays = {"error": "%s: %s" % (type(error).__name__, error)}, []
+            reply, arrays = {"error": traceback.format_exception_only(type(error), error)[-1]}, []
         send(replies, dict(reply, reply=command), arrays)
 
 
