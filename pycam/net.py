@@ -318,6 +318,7 @@ def _link(messages: Sequence[tuple[Any, int]], path: str) -> tuple[Layer, ...]:
     current: dict[str, str] = {}  # blob -> the value that it holds
     written_at: dict[str, int] = {}
     shapes: dict[str, Shape] = {}
+    memory = _Memory()
     seen: dict[str, int] = {}
     layers: list[Layer] = []
     for index, (message, line) in enumerate(messages):
@@ -333,6 +334,11 @@ def _link(messages: Sequence[tuple[Any, int]], path: str) -> tuple[Layer, ...]:
         for bottom in message.bottom:
             if bottom not in current:
                 raise NetError(f"{where} reads blob {bottom!r}, {_why_missing(bottom, makers, current)}")
+            if changer := memory.changer(current[bottom]):
+                raise NetError(
+                    f"{where} reads blob {bottom!r}, which in Caffe shares memory with one that {changer!r} changes "
+                    "in place before: give that layer a top of its own"
+                )
         for i, top in enumerate(message.top):
             in_place = i < len(message.bottom) and message.bottom[i] == top
             if top in message.top[:i] or (top in current and not in_place):
@@ -361,6 +367,7 @@ def _link(messages: Sequence[tuple[Any, int]], path: str) -> tuple[Layer, ...]:
             current[top] = top if last_writer[top] == index else f"{top}@{message.name}"
             written_at[top] = index
             shapes[current[top]] = shape
+        memory.write(message, inputs, [current[top] for top in message.top])
         layers.append(
             kind(
                 name=message.name,
@@ -375,6 +382,33 @@ def _link(messages: Sequence[tuple[Any, int]], path: str) -> tuple[Layer, ...]:
             )
         )
     return tuple(layers)
+
+
+class _Memory:
+    """Which values lie in the same memory in Caffe, and who changed it last."""
+
+    def __init__(self) -> None:
+        self._place: dict[str, str] = {}  # value -> the value that its memory was made for
+        self._changes: dict[str, list[str]] = {}  # names of layers, by place
+        self._known: dict[str, int] = {}  # value -> how many changes it has seen
+
+    def write(self, message: Any, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+        """Take note of what a layer writes."""
+        alone = len(inputs) == len(outputs) == 1
+        shares = message.type in ("Flatten", "Reshape", "Split") or (alone and message.type in ("Concat", "Slice"))
+        for i, output in enumerate(outputs):
+            in_place = i < len(message.bottom) and message.bottom[i] == message.top[i]
+            place = self._place[inputs[0]] if shares or in_place else output
+            changes = self._changes.setdefault(place, [])
+            # A dropout changes nothing but in training.
+            if in_place and message.type != "Dropout":
+                changes.append(message.name)
+            self._place[output], self._known[output] = place, len(changes)
+
+    def changer(self, value: str) -> str | None:
+        """Name the layer that has changed a value's memory since it was written."""
+        unseen = self._changes[self._place[value]][self._known[value] :]
+        return unseen[0] if unseen else None
 
 
 def _count_readers(messages: Sequence[tuple[Any, int]]) -> Counter[tuple[str, int]]:

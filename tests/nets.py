@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from hypothesis import strategies as st
 
 import pycam.nets
 from pycam import engines
@@ -19,6 +20,8 @@ CAM_NETS = (
     "deploy_googlenetCAM_places205",
     "deploy_vgg16CAM",
 )
+
+Shapes = dict[str, tuple[int, ...]]
 
 # How sure a released net with seeded weights is of its first class.
 CERTAINTY = 0.3
@@ -263,6 +266,192 @@ def pictures(net: Net, count: int, seed: int = 1) -> dict[str, np.ndarray]:
     }
 
 
+@st.composite
+def small_nets(draw: st.DrawFn) -> str:
+    """Draw a net of a few layers, nearly always one that Caffe takes."""
+    text = data(1, *draw(st.tuples(st.integers(1, 6), st.integers(3, 9), st.integers(3, 9))))
+    unread = {"data"}
+    for number in range(draw(st.integers(1, 8))):
+        shapes = net_from_message(prototxt.parse(text).message).shapes
+        bottom = draw(st.sampled_from(sorted(shapes)))
+        rank = len(shapes[bottom])
+        write = draw(st.sampled_from([*ANY_RANK, *(FOUR_AXES if rank == 4 else ())]))
+        in_place = write in IN_PLACE and bottom in unread and draw(st.booleans())
+        name = f"layer{number}"
+        text += write(draw, name, bottom, bottom if in_place else name, shapes)
+        if not in_place:
+            unread -= {bottom}
+            if write not in SHARING:
+                unread.add(name)
+    return text
+
+
+def _sides(draw: st.DrawFn, **bounds: tuple[int, int]) -> str:
+    return " ".join(f"{name}: {draw(st.integers(*bound))}" for name, bound in bounds.items())
+
+
+def _draw_filter(draw: st.DrawFn, name: str, bottom: str, top: str, shapes: Shapes) -> str:
+    channels, *size = shapes[bottom][1:]
+    group = draw(st.sampled_from([n for n in (1, 2, 3) if channels % n == 0]))
+    outputs = group * draw(st.integers(1, 4))
+    kernel = _sides(draw, kernel_h=(1, min(4, size[0])), kernel_w=(1, min(4, size[1])))
+    strides = _sides(draw, stride_h=(1, 3), stride_w=(1, 3))
+    kind, pads = draw(st.sampled_from([("Convolution", (0, 2)), ("Deconvolution", (0, 0))]))
+    params = f"{kernel} {strides} {_sides(draw, pad_h=pads, pad_w=pads)} num_output: {outputs} group: {group}"
+    bias = draw(st.sampled_from(["true", "false"]))
+    return layer(kind, name, bottom, top, f"convolution_param {{ {params} bias_term: {bias} }}")
+
+
+def _draw_dilated(draw: st.DrawFn, name: str, bottom: str, top: str, shapes: Shapes) -> str:
+    spread = draw(st.integers(1, 3))
+    return conv(name, bottom, top, f"num_output: 3 kernel_size: 2 dilation: {spread} pad: {spread}")
+
+
+def _draw_pooling(draw: st.DrawFn, name: str, bottom: str, top: str, shapes: Shapes) -> str:
+    method = draw(st.sampled_from(["MAX", "AVE"]))
+    if draw(st.integers(0, 4)) == 0:
+        return pool(name, bottom, f"pool: {method} global_pooling: true")
+    kernels = [draw(st.integers(1, min(5, side))) for side in shapes[bottom][2:]]
+    params = "".join(
+        f" kernel_{axis}: {kernel} stride_{axis}: {draw(st.integers(1, min(3, kernel)))}"
+        f" pad_{axis}: {draw(st.integers(0, min(2, kernel - 1)))}"
+        for axis, kernel in zip("hw", kernels, strict=True)
+    )
+    return pool(name, bottom, f"pool: {method}{params}")
+
+
+def _draw_lrn(draw: st.DrawFn, name: str, bottom: str, top: str, shapes: Shapes) -> str:
+    numbers = f"local_size: {draw(st.sampled_from([1, 3, 5]))} alpha: {draw(st.sampled_from([0.0001, 0.1, 2]))}"
+    numbers += f" beta: {draw(st.sampled_from([0.5, 0.75, 1]))} k: {draw(st.sampled_from([1, 2]))}"
+    region = draw(st.sampled_from(["ACROSS_CHANNELS", "WITHIN_CHANNEL"]))
+    return layer("LRN", name, bottom, top, f"lrn_param {{ {numbers} norm_region: {region} }}")
+
+
+def _draw_crop(draw: st.DrawFn, name: str, bottom: str, top: str, shapes: Shapes) -> str:
+    (_, _, height, width), (x, y) = shapes[bottom], (draw(st.integers(0, 1)), draw(st.integers(0, 1)))
+    like = pool(f"{name}_like", bottom, f"kernel_h: {min(2, height)} kernel_w: {min(2, width)}")
+    offsets = f"offset: {min(y, height - 1)} offset: {min(x, width - 1)}"
+    crop = layer("Crop", name, f"{bottom} {name}_like", params=f"crop_param {{ axis: 2 {offsets} }}")
+    # A kernel of 2 leaves one row and column fewer, and so room for an offset of 1.
+    return like + crop
+
+
+def _draw_activation(draw: st.DrawFn, name: str, bottom: str, top: str, shapes: Shapes) -> str:
+    kinds = {
+        "ReLU": "",
+        "PReLU": "",
+        "ELU": "elu_param { alpha: 0.5 }",
+        "Sigmoid": "",
+        "TanH": "",
+        "Dropout": "",
+        "BatchNorm": "",
+        "Power": "power_param { scale: -0.5 shift: 1 }",
+        "Scale": "scale_param { bias_term: true }",
+    }
+    kind = draw(st.sampled_from(list(kinds)))
+    return layer(kind, name, bottom, top, kinds[kind])
+
+
+def _draw_leaky(draw: st.DrawFn, name: str, bottom: str, top: str, shapes: Shapes) -> str:
+    return layer("ReLU", name, bottom, top, "relu_param { negative_slope: 0.2 }")
+
+
+def _draw_abs(draw: st.DrawFn, name: str, bottom: str, top: str, shapes: Shapes) -> str:
+    return layer("AbsVal", name, bottom, top)
+
+
+# What squares or multiplies is given what is bounded, and softmax what is small: single precision must suffice.
+
+
+def _draw_square(draw: st.DrawFn, name: str, bottom: str, top: str, shapes: Shapes) -> str:
+    return layer("TanH", f"{name}_bound", bottom) + layer(
+        "Power", name, f"{name}_bound", params="power_param { power: 2 scale: 0.5 shift: 1 }"
+    )
+
+
+def _draw_softmax(draw: st.DrawFn, name: str, bottom: str, top: str, shapes: Shapes) -> str:
+    axis = draw(st.integers(1, len(shapes[bottom]) - 1))
+    return layer("Power", f"{name}_small", bottom, params="power_param { scale: 0.05 }") + layer(
+        "Softmax", name, f"{name}_small", params=f"softmax_param {{ axis: {axis} }}"
+    )
+
+
+def _draw_eltwise(draw: st.DrawFn, name: str, bottom: str, top: str, shapes: Shapes) -> str:
+    operation = draw(st.sampled_from(["SUM", "SUM coeff: 0.5 coeff: 2", "MAX", "PROD"]))
+    others = sorted(blob for blob in shapes if shapes[blob] == shapes[bottom])
+    bound = layer("TanH", f"{name}_bound", draw(st.sampled_from(others)))
+    return bound + layer(
+        "Eltwise", name, f"{bottom} {name}_bound", params=f"eltwise_param {{ operation: {operation} }}"
+    )
+
+
+def _draw_concat(draw: st.DrawFn, name: str, bottom: str, top: str, shapes: Shapes) -> str:
+    def fits(blob: str) -> bool:
+        shape, other = shapes[blob], shapes[bottom]
+        return len(shape) == len(other) and all(
+            a == b for i, (a, b) in enumerate(zip(shape, other, strict=True)) if i != 1
+        )
+
+    others = draw(st.lists(st.sampled_from(sorted(filter(fits, shapes))), min_size=1, max_size=3))
+    return layer("Concat", name, " ".join([bottom, *others]))
+
+
+def _draw_slice(draw: st.DrawFn, name: str, bottom: str, top: str, shapes: Shapes) -> str:
+    axis = draw(st.integers(1, len(shapes[bottom]) - 1))
+    side = shapes[bottom][axis]
+    points = sorted(draw(st.sets(st.integers(1, side - 1), min_size=1, max_size=2))) if side > 1 else []
+    tops = " ".join(f"{name}_{i}" for i in range(len(points) + 1))
+    cuts = " ".join(f"slice_point: {point}" for point in points)
+    return layer("Slice", name, bottom, tops, f"slice_param {{ axis: {axis} {cuts} }}")
+
+
+def _draw_inner_product(draw: st.DrawFn, name: str, bottom: str, top: str, shapes: Shapes) -> str:
+    axis = draw(st.integers(1, len(shapes[bottom]) - 1))
+    turned, bias = (draw(st.sampled_from(["true", "false"])) for _ in range(2))
+    params = f"num_output: {draw(st.integers(1, 9))} axis: {axis} transpose: {turned} bias_term: {bias}"
+    return layer("InnerProduct", name, bottom, params=f"inner_product_param {{ {params} }}")
+
+
+def _draw_flatten(draw: st.DrawFn, name: str, bottom: str, top: str, shapes: Shapes) -> str:
+    axis = draw(st.integers(1, len(shapes[bottom]) - 1))
+    return layer("Flatten", name, bottom, params=f"flatten_param {{ axis: {axis} }}")
+
+
+def _draw_reshape(draw: st.DrawFn, name: str, bottom: str, top: str, shapes: Shapes) -> str:
+    asked = draw(
+        st.sampled_from(
+            ["dim: 0 dim: -1", "dim: 0 dim: 1 dim: -1", "dim: 0 dim: -1 dim: 1 dim: 1", "dim: 0 dim: 0 dim: 1 dim: -1"]
+        )
+    )
+    return layer("Reshape", name, bottom, params=f"reshape_param {{ shape {{ {asked} }} }}")
+
+
+IN_PLACE = (_draw_activation, _draw_leaky)
+# Caffe gives top and bottom the same memory, at least sometimes: what changes the one in place changes the other.
+SHARING = (_draw_flatten, _draw_reshape, _draw_concat, _draw_slice)
+FOUR_AXES = (_draw_filter, _draw_filter, _draw_dilated, _draw_pooling, _draw_pooling, _draw_lrn, _draw_crop)
+ANY_RANK = (
+    _draw_activation,
+    _draw_activation,
+    _draw_leaky,
+    _draw_abs,
+    _draw_square,
+    _draw_softmax,
+    _draw_eltwise,
+    _draw_concat,
+    _draw_slice,
+    _draw_inner_product,
+    _draw_flatten,
+    _draw_reshape,
+)
+
+
 def worst(values: dict[str, np.ndarray], truth: dict[str, np.ndarray]) -> tuple[float, str]:
     """Give the largest difference of all values, relative to the largest of each, and where it is."""
-    return max((float(np.abs(values[name] - truth[name]).max() / np.abs(truth[name]).max()), name) for name in truth)
+
+    def difference(name: str) -> float:
+        return float(
+            np.abs(values[name] - truth[name]).max() / max(np.abs(truth[name]).max(), np.finfo(np.float32).tiny)
+        )
+
+    return max((difference(name), name) for name in truth)

@@ -175,7 +175,7 @@ def test_layers_that_cannot_be_are_refused(kind, params, message):
         (layer("Eltwise", "x", "a a", params="eltwise_param { operation: MAX coeff: 1 coeff: 1 }"), "are for SUM"),
         (layer("Scale", "x", "a b"), "factors of 1×3×4×5 do not fit 1×2×6×5 from axis 1 on"),
         (layer("Crop", "x", "a b", params="crop_param { axis: 1 }"), "leave the 2 values of axis 1"),
-        (layer("Crop", "x", "a b", params="crop_param { axis: 2 offset: 3 }"), "offset 3 and size 4 leave the 6 values"),
+        (layer("Crop", "x", "a b", params="crop_param { axis: 2 offset: 3 }"), "offset 3 and size 4 leave the 6"),
         (layer("Crop", "x", "a b", params="crop_param { axis: 1 offset: 3 offset: 3 }"), "2 offsets for 3 axes"),
         (layer("Crop", "x", "a b", params="crop_param { axis: 0 }"), "axis 0 would crop the batch"),
         (layer("Slice", "x", "a", "p q r"), "2 values along axis 1 do not divide into 3 tops"),
@@ -196,6 +196,30 @@ def test_an_unsupported_type_offers_the_nearest():
         net_of(data(1, 3, 8, 8) + layer("Convolutoin", "x", "data"))
     with pytest.raises(UnsupportedLayerError, match="unsupported type 'Permute': pycam has AbsVal, "):
         net_of(data(1, 3, 8, 8) + layer("Permute", "x", "data"))
+
+
+SHARED_MEMORY = data(1, 3, 8, 8) + layer("Flatten", "flat", "data")
+
+
+def test_blobs_that_caffe_changes_behind_ones_back_are_refused():
+    text = SHARED_MEMORY + layer("ReLU", "relu", "flat", "flat") + conv("conv", "data")
+    with pytest.raises(
+        NetError, match=r":4: layer 'conv' reads blob 'data', .* one that 'relu' changes in place before"
+    ):
+        net_of(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        conv("conv", "data") + layer("ReLU", "relu", "flat", "flat"),
+        layer("Dropout", "drop", "flat", "flat") + conv("conv", "data"),
+        layer("ReLU", "relu", "flat", "other") + conv("conv", "data"),
+        layer("ReLU", "relu", "flat", "flat") + layer("ReLU", "again", "flat", "flat"),
+    ],
+)
+def test_shared_memory_is_no_matter_where_nobody_sees_a_change(text):
+    assert len(net_of(SHARED_MEMORY + text).layers) == 4
 
 
 # Dialects

@@ -1,0 +1,62 @@
+"""Nets that nobody wrote: real Caffe and both translators agree on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from conftest import unavailable
+from hypothesis import given, settings
+from nets import pictures, seeded_net, small_nets, worst
+
+from pycam import engines
+from pycam.engines.caffe import CaffeProcess
+from pycam.errors import EngineError, PycamError
+from pycam.formats import prototxt
+
+# Of a blob's largest value.
+TOLERANCE = 2e-5
+
+
+@pytest.fixture(scope="module")
+def caffe() -> Iterator[CaffeProcess]:
+    try:
+        process = CaffeProcess(threads=1)
+    except EngineError as error:
+        unavailable("caffe", str(error))
+    with process:
+        yield process
+
+
+@pytest.mark.caffe
+@pytest.mark.torch
+def test_random_nets_hold_what_caffe_holds(caffe, require):
+    require("torch", "torch")
+    drawn, refused = [], []
+
+    @settings(max_examples=150, deadline=None, derandomize=True)
+    @given(small_nets())
+    def agree(text: str) -> None:
+        drawn.append(text)
+        try:
+            net = seeded_net(prototxt.parse(text).message)
+        except PycamError as error:
+            refused.append((text, str(error)))
+            return
+        inputs = pictures(net, 3)
+        computed = [value for value in net.value_shapes if value not in net.input_values.values()]
+        makers = [net.producer[value] for value in computed]
+        caffe.load(text.encode(), "a random net")
+        caffe.set_params(net.params)
+        tops = [
+            (maker.name, maker.tops[maker.outputs.index(value)]) for maker, value in zip(makers, computed, strict=True)
+        ]
+        truth = dict(zip(computed, caffe.forward_tops(inputs, tops), strict=True))
+        for name in ("onnxruntime", "torch"):
+            with engines.make(name, net, computed) as engine:
+                values = engine.forward(inputs)
+            assert {blob: values[blob].shape for blob in truth} == {blob: truth[blob].shape for blob in truth}
+            assert worst(values, truth) < (TOLERANCE, ""), name
+
+    agree()
+    assert len(refused) <= 0.05 * len(drawn), refused
