@@ -164,6 +164,8 @@ def _tell(report: dict[str, Any]) -> None:
     print(f"{report['pictures']} pictures, {report['blacklisted']} of them on the blacklist")
     for name, errors in report.get("submissions", {"": report}).items():
         for row in figures(errors):
+            if row.name.endswith(("-2", "-3", "-4")):
+                continue
             title = f"{name} {row.name}".strip()
             print(f"{title:36}{row.error:8.2%}   95 % interval {row.low:.2%} to {row.high:.2%}")
     for key, name in (("whole_picture", "whole picture"), ("center_gaussian", "center Gaussian")):

@@ -32,6 +32,7 @@ from pycam.ilsvrc.metrics import (
 )
 from pycam.ilsvrc.predictions import GUESSES, Predictions, write_predictions
 from pycam.ilsvrc.synsets import synsets
+from pycam.protocols import PROTOCOLS, Protocol
 
 REPORT = "report.json"
 
@@ -145,6 +146,7 @@ def _report(plan: Plan, identity: Identity, results: Results, failures: Mapping[
         "blacklisted": int(truth.blacklisted.sum()),
         "model": plan.recipe.model or Path(plan.recipe.weights or "").name,
         "protocol": plan.recipe.protocol.name,
+        "overrides": _overrides(plan.recipe.protocol),
         "engine": plan.recipe.engine,
         **({"submissions": {n: e | results.fallbacks(n) for n, e in errors.items()}} if others else errors[first]),
         "whole_picture_gt_known_error": None,
@@ -160,6 +162,12 @@ def _report(plan: Plan, identity: Identity, results: Results, failures: Mapping[
     if failures:
         notes.append(f"{len(failures)} of {len(plan)} pictures could not be evaluated and are left out of all figures")
     return report | {"notes": notes, "identity": dict(identity)}
+
+
+def _overrides(protocol: Protocol) -> dict[str, str]:
+    """Give the choices that are not those of the table's row."""
+    row = PROTOCOLS[protocol.name].choices()
+    return {name: value for name, value in protocol.choices().items() if value != row[name]}
 
 
 def _errors(results: Results, submission: str) -> dict[str, Any]:
@@ -234,7 +242,8 @@ def _write_table(path: Path, results: Results) -> None:
 
 def _page(report: Mapping[str, Any]) -> Iterator[str]:
     """Lay a report out as Markdown, a line at a time."""
-    yield f"# {report['model']}, protocol {report['protocol']}"
+    overrides = "".join(f", {name} {value}" for name, value in report["overrides"].items())
+    yield f"# {report['model']}, protocol {report['protocol']}{overrides}"
     yield ""
     yield f"{report['pictures']} pictures, {report['blacklisted']} of them on the blacklist; 95 % bootstrap intervals."
     yield ""

@@ -56,7 +56,7 @@ class Outcome:
     record
         A `RECORD`.
     maps
-        float32, C order: the class maps of each crop as they left the net.
+        float32, C order: the class maps of each crop as they left the net; empty where nobody will ask for them.
     hits
         `pycam.ilsvrc.wsol.box_hits` of the true class, packed to bits, if the protocol judges it; else empty.
     """

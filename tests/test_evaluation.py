@@ -1,0 +1,579 @@
+"""Long runs: what they compute, and that nothing that happens to them changes it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import multiprocessing
+import os
+import random
+import resource
+import signal
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from pycam.boxes import SUBMISSIONS, grey_heatmap, released_boxes, submission
+from pycam.errors import GroundTruthError, PictureError, RunError, UsageError
+from pycam.evaluation import bench, plan, workers
+from pycam.evaluation.plan import Plan, Recipe, find_pictures
+from pycam.evaluation.run import evaluate
+from pycam.evaluation.store import Outcome, Store
+from pycam.formats import caffemodel, prototxt
+from pycam.ilsvrc import wsol
+from pycam.ilsvrc.ground_truth import GroundTruth
+from pycam.ilsvrc.metrics import score_guesses
+from pycam.ilsvrc.predictions import read_predictions
+from pycam.protocols import protocol
+
+# A net of ILSVRC's 1000 classes that takes no time.
+NET = """
+name: "tiny"
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 10 dim: 3 dim: 32 dim: 32 } } }
+layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
+  convolution_param { num_output: 8 kernel_size: 5 stride: 4 } }
+layer { name: "relu" type: "ReLU" bottom: "conv" top: "conv" }
+layer { name: "pool" type: "Pooling" bottom: "conv" top: "pool" pooling_param { pool: AVE global_pooling: true } }
+layer { name: "fc" type: "InnerProduct" bottom: "pool" top: "fc" inner_product_param { num_output: 1000 } }
+layer { name: "prob" type: "Softmax" bottom: "fc" top: "prob" }
+"""
+COUNT = 30
+BATCH = 2
+FILES = ("predictions.txt", "predictions.csv", "report.json", "report.md")
+
+# Forked from a process that has imported everything, a victim lives only for what is tested.
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["pycam.evaluation.run", "pycam.engines.onnxruntime"])
+
+
+def write_model(folder: Path, seed: int = 0) -> tuple[Path, Path]:
+    rng = np.random.default_rng(seed)
+    net, weights = folder / "tiny.prototxt", folder / f"tiny{seed}.caffemodel"
+    net.write_text(NET)
+    params = {
+        "conv": (rng.normal(0, 0.01, (8, 3, 5, 5)).astype(np.float32), np.full(8, 0.1, np.float32)),
+        "fc": (rng.normal(size=(1000, 8)).astype(np.float32), np.zeros(1000, np.float32)),
+    }
+    caffemodel.write(weights, prototxt.parse(NET).message, params)
+    return net, weights
+
+
+def make_truth(names: list[str], seed: int = 0) -> GroundTruth:
+    rng = np.random.default_rng(seed)
+    corner = rng.integers(1, 20, (len(names), 2))
+    boxes = np.hstack([corner, corner + rng.integers(5, 20, (len(names), 2))])
+    classes = rng.integers(0, 1000, len(names))
+    rows = np.arange(len(names))
+    sizes = np.tile([60, 50], (len(names), 1))
+    return GroundTruth(tuple(names), classes, boxes, classes.copy(), rows, sizes, rows % 7 == 3)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> tuple[Path, Path]:
+    return write_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(1)
+    for number in range(COUNT):
+        small = rng.integers(0, 256, (5, 6, 3), np.uint8)
+        cv2.imwrite(str(folder / f"{number:03}.png"), cv2.resize(small, (60, 50)))
+    return folder
+
+
+def make_plan(model, pictures: Path, row: str = "paper", batch: int = BATCH, **choices) -> Plan:
+    net, weights = model
+    names = sorted(path.stem for path in pictures.iterdir())
+    recipe = Recipe(protocol(row), prototxt=str(net), weights=str(weights), threads=1, **choices)
+    return Plan(recipe, make_truth(names), find_pictures(pictures, names), batch)
+
+
+@pytest.fixture(scope="module")
+def whole(model, pictures, tmp_path_factory) -> Path:
+    """A run that nothing happened to."""
+    folder = tmp_path_factory.mktemp("run")
+    evaluate(make_plan(model, pictures), folder)
+    return folder
+
+
+def assert_same(folder: Path, whole: Path) -> None:
+    for name in FILES:
+        assert (folder / name).read_bytes() == (whole / name).read_bytes(), name
+
+
+# What a run computes
+
+
+def test_guesses_are_those_of_the_road(model, pictures, whole):
+    recipe = make_plan(model, pictures).recipe
+    guesses = read_predictions(whole / "predictions.txt")
+    with recipe.load() as cam:
+        for row, path in enumerate(sorted(pictures.iterdir())):
+            prediction = cam(path)
+            assert guesses.classes[row].tolist() == [item.index for item in prediction.top]
+            for box, item in zip(guesses.boxes[row].tolist(), prediction.top, strict=True):
+                x0, y0, x1, y1 = item.box
+                assert box == [x0 + 1, y0 + 1, x1, y1]
+
+
+def test_report_gives_the_errors_of_the_guesses(model, pictures, whole):
+    truth = make_plan(model, pictures).truth
+    report = json.loads((whole / "report.json").read_text())
+    scores = score_guesses(read_predictions(whole / "predictions.txt"), truth)
+    assert report["pictures"] == COUNT
+    assert report["blacklisted"] == 4
+    assert report["protocol"] == "paper"
+    assert report["engine"] == "onnxruntime"
+    assert report["skipped"] == []
+    assert report["classification_error"] == {f"top{k + 1}": e for k, e in enumerate(scores.classification_error)}
+    assert report["localization_error"] == {f"top{k + 1}": e for k, e in enumerate(scores.localization_error)}
+    low, high = report["intervals"]["gt_known_error"]
+    assert low <= report["gt_known_error"] <= high
+    assert 0 <= report["whole_picture_gt_known_error"] <= 1
+    assert report["identity"]["weights"] in (whole / "report.md").read_text()
+
+
+def test_class_known_error_by_its_definition(model, pictures, whole):
+    """The box of the true class's map, for every picture that counts."""
+    planned = make_plan(model, pictures)
+    wrong = []
+    with planned.recipe.load() as cam:
+        for row in planned.truth.counted:
+            true = int(planned.truth.classes[row])
+            x0, y0, x1, y1 = cam(planned.pictures[row], classes=[true]).top[0].box
+            (a0, b0, a1, b1) = planned.truth.boxes[row].tolist()
+            shared = max(0, min(x1, a1) - max(x0 + 1, a0) + 1) * max(0, min(y1, b1) - max(y0 + 1, b0) + 1)
+            union = (x1 - x0) * (y1 - y0) + (a1 - a0 + 1) * (b1 - b0 + 1) - shared
+            wrong.append(shared / union < 0.5)
+    report = json.loads((whole / "report.json").read_text())
+    assert report["gt_known_error"] == pytest.approx(np.mean(wrong))
+
+
+def test_table_has_a_row_a_box(whole):
+    rows = list(csv.DictReader((whole / "predictions.csv").read_text().splitlines()))
+    assert len(rows) == COUNT * 6
+    assert [row["rank"] for row in rows[:6]] == ["1", "2", "3", "4", "5", "true"]
+    assert all(row["wnid"] == row["true_wnid"] for row in rows if row["rank"] == "true")
+    assert all(-1 <= float(row["overlap"]) <= 1 for row in rows)
+
+
+def test_released_protocol_fills_three_submissions(model, pictures, tmp_path):
+    planned = make_plan(model, pictures, "released", mean="104,117,123")
+    report = evaluate(planned, tmp_path)
+    assert list(report["submissions"]) == list(SUBMISSIONS)
+    files = {name: f"predictions_{name}.txt" for name in SUBMISSIONS} | {"bbox1": "predictions.txt"}
+    fallbacks = Counter()
+    with planned.recipe.load() as cam:
+        for row, path in enumerate(planned.pictures[:6]):
+            top = cam(path).top
+            found = [released_boxes(grey_heatmap(item.picture_map)) for item in top]
+            for name in SUBMISSIONS:
+                expected = submission(name, [item.index for item in top], found)
+                guesses = read_predictions(tmp_path / files[name])
+                assert guesses.classes[row].tolist() == expected.classes.tolist()
+                assert guesses.boxes[row].tolist() == expected.boxes.tolist()
+                fallbacks[name] += expected.fallbacks
+    assert report["submissions"]["bbox2"]["fallbacks"] >= fallbacks["bbox2"]
+    assert report["submissions"]["bbox1"]["fallbacks"] == 0
+
+
+def test_sweep_judges_the_true_class_at_every_threshold(model, pictures, tmp_path):
+    planned = make_plan(model, pictures, "sweep")
+    report = evaluate(planned, tmp_path)
+    maps = []
+    with planned.recipe.load() as cam:
+        for row in planned.truth.counted:
+            item = cam(planned.pictures[row], classes=[int(planned.truth.classes[row])]).top[0]
+            enlarged = cv2.resize(item.feature_maps[0], (224, 224), interpolation=cv2.INTER_LINEAR)
+            maps.append((enlarged - enlarged.min()) / (enlarged.max() - enlarged.min()))
+    accuracy = wsol.score_maps(maps, planned.truth)
+    assert report["max_box_acc"] == accuracy.max_box_acc
+    assert report["max_box_acc_v2"] == accuracy.max_box_acc_v2
+    assert report["curves"]["largest, 0.5"] == accuracy.curves[0].tolist()
+    assert report["center_gaussian"]["max_box_acc"] == wsol.center_gaussian(planned.truth).max_box_acc
+
+
+def test_truth_without_boxes_gives_classification_alone(model, pictures, tmp_path):
+    planned = make_plan(model, pictures)
+    none = np.zeros(0, np.int64)
+    truth = replace(planned.truth, boxes=none.reshape(0, 4), box_classes=none, box_pictures=none)
+    report = evaluate(replace(planned, truth=truth), tmp_path)
+    assert report["localization_error"] is None
+    assert report["gt_known_error"] is None
+    assert report["whole_picture_gt_known_error"] is None
+    assert 0 <= report["classification_error"]["top5"] <= report["classification_error"]["top1"] <= 1
+
+
+# What does not change it
+
+
+@pytest.mark.parametrize("batch", [1, 7, 64])
+def test_batches_do_not_change_a_byte(model, pictures, whole, tmp_path, batch):
+    evaluate(make_plan(model, pictures, batch=batch), tmp_path)
+    assert_same(tmp_path, whole)
+
+
+def test_a_finished_run_is_not_computed_again(model, pictures, whole, monkeypatch):
+    monkeypatch.setattr(bench.Bench, "look", None)
+    before = {name: (whole / name).read_bytes() for name in FILES}
+    (whole / "report.json").unlink()
+    done = []
+    evaluate(make_plan(model, pictures), whole, progress=done.append)
+    assert done == [COUNT]
+    assert {name: (whole / name).read_bytes() for name in FILES} == before
+
+
+def test_processes_give_the_same_bytes_though_one_is_killed(model, pictures, whole, tmp_path):
+    killed = []
+
+    def kill_one(done: int) -> None:
+        if done and not killed:
+            victim = multiprocessing.active_children()[0]
+            victim.kill()
+            victim.join()
+            killed.append(victim.pid)
+
+    report = evaluate(make_plan(model, pictures), tmp_path, workers=2, progress=kill_one)
+    assert killed
+    assert report["pictures"] == COUNT
+    assert_same(tmp_path, whole)
+
+
+def die(*_: object) -> None:
+    os._exit(1)
+
+
+def test_workers_that_always_die_end_the_run(model, pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr(workers, "run_batch", die)
+    with pytest.raises(RunError, match=r"workers died 3 times in a row, near .*000\.png: out of memory"):
+        evaluate(make_plan(model, pictures), tmp_path, workers=2)
+
+
+@pytest.mark.torch
+def test_an_unsteady_engine_keeps_to_its_batches(model, pictures, tmp_path, require):
+    require("torch", "torch")
+    evaluate(make_plan(model, pictures, engine="torch"), tmp_path)
+    with pytest.raises(RunError, match=r"differs in batch \(2, now 3\): name another --out"):
+        evaluate(make_plan(model, pictures, engine="torch", batch=3), tmp_path)
+
+
+# What is refused
+
+
+def other_weights(planned: Plan, folder: Path) -> Plan:
+    return replace(planned, recipe=replace(planned.recipe, weights=str(write_model(folder, seed=1)[1])))
+
+
+def other_net(planned: Plan, folder: Path) -> Plan:
+    net = folder / "other.prototxt"
+    net.write_text(NET.replace("tiny", "other"))
+    return replace(planned, recipe=replace(planned.recipe, prototxt=str(net)))
+
+
+def other_mean(planned: Plan, folder: Path) -> Plan:
+    return replace(planned, recipe=replace(planned.recipe, mean="1,2,3"))
+
+
+def other_protocol(planned: Plan, folder: Path) -> Plan:
+    return replace(planned, recipe=replace(planned.recipe, protocol=protocol("default")))
+
+
+def other_choice(planned: Plan, folder: Path) -> Plan:
+    return replace(planned, recipe=replace(planned.recipe, protocol=protocol("paper").with_view("full")))
+
+
+def fewer_pictures(planned: Plan, folder: Path) -> Plan:
+    return replace(planned, truth=planned.truth.select(planned.truth.names[:9]), pictures=planned.pictures[:9])
+
+
+def other_truth(planned: Plan, folder: Path) -> Plan:
+    return replace(planned, truth=make_truth(list(planned.truth.names), seed=1))
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (other_weights, r"weights \(\w{12}…, now \w{12}…\)"),
+        (other_net, r"net \(\w{12}…, now \w{12}…\)"),
+        (other_mean, r"mean values \(.*\)"),
+        (other_protocol, r"protocol \(paper, now default\)"),
+        (other_choice, r"view \(center, now full\)"),
+        (fewer_pictures, r"pictures \(30 in the list \w{12}…, now 9 in the list \w{12}…\), ground truth \(.*\)"),
+        (other_truth, r"ground truth \(.*\)"),
+    ],
+)
+def test_another_run_in_the_same_folder_is_refused(model, pictures, whole, tmp_path, change, named):
+    before = (whole / "report.json").read_bytes()
+    with pytest.raises(RunError, match=rf"holds another run, which differs in {named}: name another --out"):
+        evaluate(change(make_plan(model, pictures), tmp_path), whole)
+    assert (whole / "report.json").read_bytes() == before
+
+
+def test_another_library_version_is_refused(model, pictures, whole, monkeypatch):
+    monkeypatch.setattr(plan.cv2, "__version__", "3.1")
+    with pytest.raises(RunError, match=r"OpenCV \(.*, now 3\.1\)"):
+        evaluate(make_plan(model, pictures), whole)
+
+
+def test_a_worker_with_another_library_is_refused(model, pictures, monkeypatch):
+    planned = make_plan(model, pictures)
+    with planned.recipe.load() as cam:
+        expected = planned.recipe.identity(cam)
+    monkeypatch.setattr(plan.np, "__version__", "1.0")
+    with pytest.raises(RunError, match=r"a worker has another NumPy than the run: 1\.0, not \d"):
+        bench.Bench(planned.recipe, expected)
+
+
+def test_a_net_of_other_classes_is_refused(model, pictures, tmp_path):
+    net = tmp_path / "small.prototxt"
+    net.write_text(NET.replace("num_output: 1000", "num_output: 6"))
+    weights = tmp_path / "small.caffemodel"
+    params = {"conv": (np.zeros((8, 3, 5, 5), np.float32), np.zeros(8, np.float32))}
+    params["fc"] = (np.zeros((6, 8), np.float32), np.zeros(6, np.float32))
+    caffemodel.write(weights, prototxt.parse(net.read_text()).message, params)
+    with pytest.raises(UsageError, match="tells 6 classes apart: ILSVRC's errors need its 1000"):
+        evaluate(make_plan((net, weights), pictures), tmp_path / "run")
+
+
+def test_a_second_process_in_the_folder_is_refused(model, pictures, tmp_path):
+    refused = []
+
+    def intrude(done: int) -> None:
+        with pytest.raises(RunError, match="another process is at work on this run") as caught:
+            evaluate(make_plan(model, pictures), tmp_path)
+        refused.append(caught)
+
+    evaluate(make_plan(model, pictures, batch=64), tmp_path, progress=intrude)
+    assert len(refused) == 2
+
+
+# Pictures that are not as they should be
+
+
+@pytest.fixture
+def own_pictures(pictures, tmp_path) -> Path:
+    folder = tmp_path / "own"
+    folder.mkdir()
+    for path in pictures.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    return folder
+
+
+def test_a_bad_picture_fails_the_run_or_is_left_out_and_tried_again_when_it_changes(
+    model, pictures, own_pictures, whole, tmp_path
+):
+    planned = make_plan(model, own_pictures)
+    bad = own_pictures / "004.png"
+    bad.write_bytes(bad.read_bytes()[:50])
+    folder = tmp_path / "run"
+    with pytest.raises(PictureError, match=r"004\.png: .*"):
+        evaluate(planned, folder)
+    report = evaluate(planned, folder, skip=True)
+    assert report["pictures"] == COUNT - 1
+    assert [each["picture"] for each in report["skipped"]] == ["004"]
+    assert "004.png" in report["skipped"][0]["reason"]
+    assert "1 of 30 pictures could not be evaluated" in report["notes"][-1]
+    lines = (folder / "predictions.txt").read_text().splitlines()
+    assert [number for number, line in enumerate(lines) if not line] == [4]
+    with pytest.raises(PictureError, match=r"004\.png"):
+        evaluate(planned, folder)
+    bad.write_bytes((pictures / "004.png").read_bytes())
+    evaluate(planned, folder)
+    assert_same(folder, whole)
+
+
+def test_skipped_pictures_are_not_tried_again_while_they_stay_as_they_are(model, own_pictures, tmp_path, monkeypatch):
+    (own_pictures / "004.png").write_bytes(b"")
+    first = evaluate(make_plan(model, own_pictures), tmp_path / "run", skip=True)
+    monkeypatch.setattr(bench.Bench, "look", None)
+    assert evaluate(make_plan(model, own_pictures), tmp_path / "run", skip=True) == first
+
+
+def test_a_picture_that_changes_under_the_run_is_refused(model, own_pictures, tmp_path):
+    planned = make_plan(model, own_pictures)
+    evaluate(planned, tmp_path / "run")
+    with (own_pictures / "002.png").open("ab") as file:
+        file.write(b"more")
+    with pytest.raises(RunError, match=r"002\.png: has changed since it was evaluated, it had \d+ bytes"):
+        evaluate(planned, tmp_path / "run")
+
+
+def test_a_picture_of_another_size_than_the_truth_says(model, own_pictures, tmp_path):
+    planned = make_plan(model, own_pictures)
+    cv2.imwrite(str(own_pictures / "003.png"), np.zeros((25, 30, 3), np.uint8))
+    with pytest.raises(PictureError, match=r"003\.png: 30×25 pixels, but the ground truth is of a picture of 60×50"):
+        evaluate(planned, tmp_path / "run")
+
+
+def test_not_one_good_picture(model, own_pictures, tmp_path):
+    planned = make_plan(model, own_pictures)
+    for path in own_pictures.iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(RunError, match="not one of the 30 pictures could be evaluated"):
+        evaluate(planned, tmp_path / "run", skip=True)
+
+
+def test_pictures_are_joined_by_name(pictures, tmp_path):
+    names = [path.stem for path in sorted(pictures.iterdir())]
+    assert find_pictures(pictures, names[::-1]) == tuple(pictures / f"{name}.png" for name in names[::-1])
+    assert find_pictures(pictures, [f"val/{name}.JPEG" for name in names]) == find_pictures(pictures, names)
+    by_order = [str(number) for number in range(1, COUNT + 1)]
+    assert find_pictures(pictures, by_order) == find_pictures(pictures, names)
+    with pytest.raises(GroundTruthError, match="no picture 'new' in it, which the ground truth names"):
+        find_pictures(pictures, [*names, "new"])
+    with pytest.raises(GroundTruthError, match=r"000\.png: the ground truth does not name this picture"):
+        find_pictures(pictures, names[1:])
+    with pytest.raises(GroundTruthError, match="30 pictures in it, the ground truth is of 31"):
+        find_pictures(pictures, [*by_order, "31"])
+    with pytest.raises(UsageError, match="no such folder"):
+        find_pictures(tmp_path / "none", names)
+    with pytest.raises(UsageError, match="no pictures in it"):
+        find_pictures(tmp_path, names)
+    for name in ("a.png", "a.jpg"):
+        (tmp_path / name).touch()
+    with pytest.raises(GroundTruthError, match="which of the two is picture 'a'"):
+        find_pictures(tmp_path, ["a"])
+
+
+# What happens to a run
+
+
+def live(planned: Plan, folder: Path, log: Path, options: dict[str, int]) -> None:
+    """Evaluate in a process that will be killed; log each batch when it is computed."""
+    find = bench.Bench.find
+
+    def logged(self, batch, sights):
+        found = find(self, batch, sights)
+        with log.open("a") as file:
+            file.write("".join(f"{task.position}\n" for task in batch))
+        return found
+
+    bench.Bench.find = logged
+    if limit := options.get("file_size"):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    try:
+        evaluate(planned, folder, progress=lambda done: time.sleep(options.get("pause", 0) / 1000))
+    except RunError as error:
+        (folder / "error.txt").write_text(str(error))
+        os._exit(error.exit_code)
+
+
+def begin(planned: Plan, folder: Path, **options: int) -> multiprocessing.Process:
+    process = SERVER.Process(target=live, args=(planned, folder, folder.parent / "log.txt", options))
+    process.start()
+    return process
+
+
+@pytest.mark.slow
+def test_killed_at_thirty_random_moments(model, pictures, whole, tmp_path):
+    """Nothing is lost or changed, and a kill costs at most a batch."""
+    planned = make_plan(model, pictures)
+    random_source = random.Random(0)
+    kills = 0
+    while kills < 30:
+        place = tmp_path / str(kills)
+        place.mkdir()
+        lives = 1
+        while True:
+            process = begin(planned, place / "run", pause=20)
+            process.join(random_source.uniform(0.02, 0.4))
+            if not process.is_alive():
+                break
+            process.kill()
+            process.join()
+            lives += 1
+        assert process.exitcode == 0
+        assert_same(place / "run", whole)
+        computed = Counter((place / "log.txt").read_text().split())
+        assert set(computed) == {str(position) for position in range(COUNT)}
+        assert computed.total() <= COUNT + (lives - 1) * BATCH
+        kills += lives - 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_lets_the_batch_finish_and_says_how_to_go_on(model, pictures, whole, tmp_path, number):
+    folder = tmp_path / "run"
+    process = begin(make_plan(model, pictures), folder, pause=100)
+    while not (tmp_path / "log.txt").exists():
+        time.sleep(0.01)
+    os.kill(process.pid, number)
+    process.join()
+    assert process.exitcode == 128 + number
+    told = (folder / "error.txt").read_text()
+    assert f"stopped by {number.name} with " in told
+    assert told.endswith(" of 30 pictures done: the same command goes on from here")
+    done = []
+    evaluate(make_plan(model, pictures), folder, progress=done.append)
+    assert f"with {done[0]} of 30" in told
+    assert 0 < done[0] < COUNT
+    computed = Counter((tmp_path / "log.txt").read_text().split())
+    assert computed.total() == done[0]
+    assert_same(folder, whole)
+
+
+@pytest.mark.parametrize("file_size", [1_000, 30_000, 60_000])
+def test_a_full_disk_stops_the_run_until_there_is_room(model, pictures, whole, tmp_path, file_size):
+    folder = tmp_path / "run"
+    process = begin(make_plan(model, pictures), folder, file_size=file_size)
+    process.join()
+    assert process.exitcode == RunError.exit_code
+    assert "the same command" in (folder / "error.txt").read_text()
+    evaluate(make_plan(model, pictures), folder)
+    assert_same(folder, whole)
+
+
+# The store
+
+
+IDENTITY = (("engine", "one"), ("weights", "two"))
+
+
+def test_store_gives_back_what_was_kept(tmp_path):
+    good = Outcome(3, 10, "", b"record", b"maps", b"hits")
+    with Store(tmp_path / "deep/run.sqlite", IDENTITY) as store:
+        store.add([good, Outcome(1, -1, "no such picture")])
+        store.add([good])
+    with Store(tmp_path / "deep/run.sqlite", IDENTITY) as store:
+        assert list(store.outcomes()) == [good]
+        assert list(store.outcomes(0, 3)) == []
+        assert store.failures() == {1: "no such picture"}
+        assert store.file_sizes() == {1: -1, 3: 10}
+
+
+def test_store_keeps_all_of_a_batch_or_nothing(tmp_path):
+    with Store(tmp_path / "run.sqlite", IDENTITY) as store:
+        with pytest.raises(RunError, match="damaged"):
+            store.add([Outcome(1, 2), Outcome(2, None)])
+        assert store.file_sizes() == {}
+
+
+def test_store_notices_a_flipped_bit(tmp_path):
+    path = tmp_path / "run.sqlite"
+    with Store(path, IDENTITY) as store:
+        store.add([Outcome(3, 10, "", b"record", b"maps" * 10, b"hits")])
+    content = path.read_bytes()
+    assert content.count(b"mapsmaps") > 0
+    path.write_bytes(content.replace(b"mapsmaps", b"mapsmapt", 1))
+    with Store(path, IDENTITY) as store, pytest.raises(RunError, match=r"damaged \(picture 4 is not as it was written"):
+        list(store.outcomes())
+
+
+@pytest.mark.parametrize("content", [b"<html>" * 1000, b"SQLite format 3\0" + b"\0" * 5000])
+def test_store_refuses_a_damaged_file(tmp_path, content):
+    path = tmp_path / "run.sqlite"
+    path.write_bytes(content)
+    with pytest.raises(RunError, match=r"damaged \(.*\): remove it, or name another --out"):
+        Store(path, IDENTITY)
+
+
+def test_store_that_cannot_be_written(tmp_path):
+    (tmp_path / "run.sqlite").mkdir()
+    with pytest.raises(RunError, match=r"run\.sqlite: cannot be read or written \(unable to open database file\)"):
+        Store(tmp_path / "run.sqlite", IDENTITY)
