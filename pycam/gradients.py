@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -17,9 +17,6 @@ from pycam.torch_graph import TorchNet
 
 Floats = NDArray[np.float32]
 
-TARGETS = ("logit", "probability")
-"""What is differentiated: a class's score before the softmax, or behind it."""
-
 
 class GradientMaps:
     """Makes maps of classes from gradients.
@@ -28,13 +25,15 @@ class GradientMaps:
     ----------
     net
         With parameters.
-    layer
-        Blob whose channels are weighed by their gradients (Grad-CAM), as Caffe has it once the net has run, that is
-        behind its ReLU; or the input, which gives saliency.
     scores
         Blob of the class scores.
+    method
+        A name in `METHODS`.
     target
-        One of `TARGETS`.
+        What is differentiated: a class's `logit`, its score before the softmax, or its `probability` behind it.
+    layer
+        Of Grad-CAM: the blob whose channels are weighed by their gradients, as Caffe has it once the net has run, that
+        is behind its ReLU; by default the deepest with rows and columns. Saliency is always that of the input.
     device, threads
         As for `pycam.engines.torch.TorchEngine`.
 
@@ -49,19 +48,21 @@ class GradientMaps:
     def __init__(
         self,
         net: Net,
-        layer: str,
         scores: str,
+        method: str = "gradcam",
         target: str = "logit",
+        layer: str = "",
         *,
         device: str | None = None,
         threads: int | None = None,
     ) -> None:
-        self.layer = layer
         self._input = net.inputs[0]
+        self._make = METHODS[method]
+        self.layer = self._input if method == "saliency" else layer or default_layer(net)
         self._target = target_value(net, scores, target)
         self._threads = threads
         self._device = torch_device(device)
-        _check(net, layer, self._target)
+        _check(net, self.layer, self._target)
         self._module = TorchNet(net).eval().requires_grad_(False).to(self._device)
 
     def __call__(self, pictures: Floats, classes: NDArray[np.intp]) -> Floats:
@@ -77,15 +78,13 @@ class GradientMaps:
         Returns
         -------
         (N, T, h, w) float32
-            Grad-CAM before its ReLU, or, at the input, saliency.
         """
         with torch_settings(self._threads, tf32=False):
             given = {self._input: torch.from_numpy(np.ascontiguousarray(pictures)).to(self._device)}
             values, gradients = class_gradients(
                 self._module, given, self.layer, self._target, [int(index) for index in classes]
             )
-            maps = saliency(gradients) if self.layer == self._input else grad_cam(values, gradients)
-            return np.asarray(maps.cpu().numpy(), np.float32)
+            return np.asarray(self._make(values, gradients).cpu().numpy(), np.float32)
 
 
 def class_gradients(
@@ -130,12 +129,21 @@ def grad_cam(values: Tensor, gradients: Tensor) -> Tensor:
     return torch.einsum("ntk,nkhw->nthw", gradients.mean(dim=(3, 4)), values)
 
 
-def saliency(gradients: Tensor) -> Tensor:
-    """Give the largest absolute gradient over channels: (N, T, K, H, W) -> (N, T, H, W).
+def saliency(values: Tensor, gradients: Tensor) -> Tensor:
+    """Give the largest absolute gradient over channels: (N, K, H, W), (N, T, K, H, W) -> (N, T, H, W).
 
     Simonyan et al., 2014: the backpropagation of the paper's Table 2.
     """
     return gradients.abs().amax(dim=2)
+
+
+METHODS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "gradcam": lambda values, gradients: grad_cam(values, gradients).relu(),
+    # As a walk-through in Keras has it; docs/recipes.md.
+    "gradcam_mean": lambda values, gradients: grad_cam(values, gradients) / values.shape[1],
+    "saliency": saliency,
+}
+"""Maps from a blob's values and the gradients at it, by the names that protocols call them."""
 
 
 def target_value(net: Net, scores: str, target: str) -> str:
@@ -144,10 +152,8 @@ def target_value(net: Net, scores: str, target: str) -> str:
     Raises
     ------
     UsageError
-        No such target, or a probability is asked for where there is no softmax.
+        A probability is asked for where there is no softmax.
     """
-    if target not in TARGETS:
-        raise UsageError(f"target {target!r}: there are {', '.join(TARGETS)}")
     layer = net.producer[scores]
     if isinstance(layer, Softmax):
         return scores if target == "probability" else layer.inputs[0]

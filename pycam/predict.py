@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,9 @@ from pycam.placement import Map, Placement
 from pycam.protocols import Protocol
 from pycam.protocols import protocol as get_protocol
 from pycam.views import CANVAS, net_input, resize, view_of
+
+if TYPE_CHECKING:
+    from pycam.gradients import GradientMaps
 
 Source = Picture | str | os.PathLike[str] | bytes | NDArray[np.uint8]
 Prepared = tuple[Picture, NDArray[np.float32]]
@@ -187,6 +190,8 @@ class Prediction:
                 for item in self.top
             ],
         }
+        if self.protocol.method != "cam":
+            found["method"] = self.protocol.method
         if self.picture.exif_orientation != 1:
             found["exif_orientation_not_applied"] = self.picture.exif_orientation
         return found
@@ -238,6 +243,8 @@ class Cam:
         What runs the net.
     protocol, labels, mean
         What lies between a picture and its maps.
+    gradients
+        Makes the maps where the protocol's method asks for gradients.
     """
 
     name: str
@@ -247,6 +254,7 @@ class Cam:
     protocol: Protocol
     labels: Labels
     mean: NDArray[np.float32]
+    gradients: GradientMaps | None = None
 
     def __call__(self, picture: Source, top: int = 5, classes: Sequence[int | str] | None = None) -> Prediction:
         """Predict one picture.
@@ -369,7 +377,8 @@ class Cam:
             return
         crops = len(self.placement.view.crops)
         inputs = prepared[0][1] if len(prepared) == 1 else np.concatenate([batch for _, batch in prepared])
-        values = self.engine.forward({self.net.inputs[0]: inputs})
+        given = {self.net.inputs[0]: inputs}
+        values = {**given, **self.engine.forward(given)}
         for i, (picture, _) in enumerate(prepared):
             own = slice(i * crops, (i + 1) * crops)
             scores = values[self.head.score_blob][own].reshape(crops, -1).mean(axis=0)
@@ -399,7 +408,9 @@ class Cam:
             yield Prediction(picture, self.name, self.engine.name, self.protocol, items, scores)
 
     def maps(self, features: NDArray[np.float32], classes: NDArray[np.intp]) -> NDArray[np.float32]:
-        """Give class activation maps of features: (n, K, h, w) and (T,) indices -> (n, T, h, w) float32."""
+        """Give the maps of classes from what `look` gave: (n, K, h, w) and (T,) indices -> (n, T, h, w) float32."""
+        if self.gradients is not None:
+            return self.gradients(features, classes)
         if self._class_weights is None:
             return features[:, classes]
         return class_activation_maps(features, self._class_weights[classes])
@@ -453,6 +464,9 @@ def load(
     engine: str = engines.DEFAULT_ENGINE,
     protocol: str | Protocol = "default",
     view: str | None = None,
+    method: str | None = None,
+    layer: str | None = None,
+    target: str | None = None,
     prototxt: str | os.PathLike[str] | None = None,
     weights: str | os.PathLike[str] | None = None,
     labels: str | os.PathLike[str] | None = None,
@@ -472,8 +486,8 @@ def load(
         `onnxruntime`, `openvino`, `torch`, `opencv` or `caffe`.
     protocol
         Name of a row of the protocol table, or a `pycam.protocols.Protocol`.
-    view
-        `center`, `full` or `ten`, in place of the protocol's.
+    view, method, layer, target
+        Choices in place of the protocol's; see `pycam.protocols.Protocol`. Gradients need PyTorch.
     prototxt, weights, labels, mean
         Files in place of the model's.
     device, threads, precision
@@ -493,11 +507,14 @@ def load(
         The engine is not there, or cannot be exact on the net.
     """
     row = get_protocol(protocol) if isinstance(protocol, str) else protocol
-    if view is not None:
-        row = row.with_view(view)
+    row = row.with_choices(view=view, method=method, layer=layer, target=target)
     card = None if model is None else zoo.card(model)
     net = model_net(card, prototxt, weights)
-    head = model_head(net, card)
+    if row.method == "cam":
+        head, gradients = model_head(net, card), None
+    else:
+        head = _scores_head(net, card)
+        gradients = _gradient_maps(net, head.score_blob, row, device, threads)
     made = Cam(
         name=card.name if card else net.name or Path(_path(net)).stem,
         net=net,
@@ -505,7 +522,7 @@ def load(
         engine=engines.make(
             engine,
             net,
-            [head.feature_blob, head.score_blob],
+            [blob for blob in (head.feature_blob, head.score_blob) if blob not in net.inputs],
             device=device,
             threads=threads,
             precision=precision,
@@ -513,6 +530,7 @@ def load(
         protocol=row,
         labels=_labels(card, labels, math.prod(net.shapes[head.score_blob][1:])),
         mean=model_mean(card, mean, row.mean),
+        gradients=gradients,
     )
     _ = made.placement  # a view that the net's input cannot have is refused here, not at the first picture
     return made
@@ -556,13 +574,7 @@ def model_head(net: Net, card: zoo.Card | None) -> CamHead:
         The net takes no square pictures of three channels, has no class activation maps, or is not the card's.
     """
     path = _path(net)
-    if len(net.inputs) != 1:
-        raise NetError(
-            f"{path}: {len(net.inputs)} inputs ({', '.join(net.inputs) or 'none'}): one for pictures is needed"
-        )
-    shape = net.shapes[net.inputs[0]]
-    if len(shape) != 4 or shape[1] != 3 or shape[2] != shape[3]:
-        raise NetError(f"{path}: its input is {dims(shape)}: pictures need 3 channels and a square, N×3×S×S")
+    _check_input(net)
     if card is not None and not card.cam:
         raise NetError(
             f"{card.name} classifies, but has no class activation maps: no global average pooling before its scores"
@@ -578,6 +590,34 @@ def model_head(net: Net, card: zoo.Card | None) -> CamHead:
             f"{path}: no global average pooling before the scores, so the net has no class activation maps as it stands"
         )
     return net.cam_head
+
+
+def _scores_head(net: Net, card: zoo.Card | None) -> CamHead:
+    """Give the input as what maps are made from, for gradients lead back to it, and the blob of the scores."""
+    _check_input(net)
+    scores = (card.score_blob if card else None) or net.outputs[-1]
+    if scores not in net.shapes:
+        raise NetError(f"{_path(net)}: no blob {scores!r}, which the model's card names: is this the card's net?")
+    return CamHead(net.inputs[0], None, scores)
+
+
+def _gradient_maps(net: Net, scores: str, row: Protocol, device: str | None, threads: int | None) -> GradientMaps:
+    try:
+        from pycam.gradients import GradientMaps
+    except ImportError as error:
+        raise EngineError(f"method {row.method!r} needs PyTorch: pip install 'caffe-cam[torch]' ({error})") from None
+    return GradientMaps(net, scores, row.method, row.target, row.layer, device=device, threads=threads)
+
+
+def _check_input(net: Net) -> None:
+    path = _path(net)
+    if len(net.inputs) != 1:
+        raise NetError(
+            f"{path}: {len(net.inputs)} inputs ({', '.join(net.inputs) or 'none'}): one for pictures is needed"
+        )
+    shape = net.shapes[net.inputs[0]]
+    if len(shape) != 4 or shape[1] != 3 or shape[2] != shape[3]:
+        raise NetError(f"{path}: its input is {dims(shape)}: pictures need 3 channels and a square, N×3×S×S")
 
 
 def _labels(card: zoo.Card | None, path: str | os.PathLike[str] | None, classes: int) -> Labels:

@@ -8,7 +8,7 @@ A row is data. What a choice means is carried out where it belongs (`pycam.views
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from pycam.errors import UsageError
 
@@ -16,6 +16,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "view": ("center", "full", "ten"),
     "resizer": ("opencv_bilinear", "opencv_cubic", "pillow_bicubic", "matlab_bicubic", "matlab_bilinear"),
     "mean": ("pixel", "picture"),
+    "method": ("cam", "gradcam", "gradcam_mean", "saliency"),
+    "target": ("logit", "probability"),
     "map_resizer": ("opencv_bilinear", "matlab_bicubic"),
     "merge": ("single", "absolute_sum", "sum", "absolute_mean"),
     "placement": ("in_place", "stretched"),
@@ -39,6 +41,13 @@ class Protocol:
         How the picture is brought to the view's canvas.
     mean
         What is subtracted: the mean `pixel`, or the mean `picture`.
+    method
+        How a class gets its map: by the net's class weights, `cam`; or from gradients: `gradcam`, `gradcam_mean`, where
+        channels are averaged and nothing is rectified, or `saliency`.
+    target
+        Of gradients: whether they are those of the class's `logit`, or of its `probability`.
+    layer
+        Of Grad-CAM: the blob that it is made at; none for the deepest with rows and columns.
     map_resizer
         How maps are enlarged.
     merge
@@ -60,6 +69,9 @@ class Protocol:
     view: str = "center"
     resizer: str = "opencv_bilinear"
     mean: str = "pixel"
+    method: str = "cam"
+    target: str = "logit"
+    layer: str = ""
     map_resizer: str = "opencv_bilinear"
     merge: str = "single"
     placement: str = "in_place"
@@ -78,12 +90,17 @@ class Protocol:
 
     def choices(self) -> dict[str, str]:
         """Every choice by name, without the row's name and section."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name in CHOICES}
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("name", "section")}
 
     def with_view(self, view: str) -> Protocol:
         """Give the same choices with another view, and the merge that goes with it."""
-        merge = "absolute_sum" if view == "ten" else "single"
-        return Protocol(name=self.name, section=self.section, **{**self.choices(), "view": view, "merge": merge})
+        return replace(self, view=view, merge="absolute_sum" if view == "ten" else "single")
+
+    def with_choices(self, **choices: str | None) -> Protocol:
+        """Give the row with other choices where they are not None; a view brings its merge."""
+        given = {name: value for name, value in choices.items() if value is not None}
+        row = self.with_view(given.pop("view")) if "view" in given else self
+        return replace(row, **given)
 
 
 PROTOCOLS = {

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
+import pycam
 from pycam import nets
+from pycam.cli import main
 from pycam.errors import NetError, UsageError
 from pycam.formats import prototxt
 from pycam.net import net_from_message, read_net
@@ -59,7 +63,7 @@ def test_gradients_are_those_of_central_differences(layer, target):
 def test_the_maps_are_as_defined():
     values, gradients = RNG.normal(size=(2, 4, 3, 5)), RNG.normal(size=(2, 3, 4, 3, 5))
     maps = grad_cam(torch.from_numpy(values), torch.from_numpy(gradients)).numpy()
-    strong = saliency(torch.from_numpy(gradients)).numpy()
+    strong = saliency(torch.from_numpy(values), torch.from_numpy(gradients)).numpy()
     for n in range(2):
         for t in range(3):
             expected = sum(gradients[n, t, k].mean() * values[n, k] for k in range(4))
@@ -73,10 +77,12 @@ def test_on_a_cam_net_grad_cam_is_the_cam_up_to_a_factor():
     pictures = RNG.normal(0, 50, (1, 3, 227, 227)).astype(np.float32)
     features = TorchNet(net)({"data": torch.from_numpy(pictures)}, ["fire9/concat"])["fire9/concat"]
     weights = net.class_weights("CAM_fc")
-    maps = GradientMaps(net, "fire9/concat", "prob", threads=1)(pictures, np.array([5, 70]))
+    maps = GradientMaps(net, "prob", "gradcam", threads=1)(pictures, np.array([5, 70]))
+    unrectified = GradientMaps(net, "prob", "gradcam_mean", threads=1)(pictures, np.array([5, 70])) * 512
+    np.testing.assert_array_equal(maps, np.maximum(unrectified, 0))
     for t, index in enumerate((5, 70)):
         cam = np.einsum("k,khw->hw", weights[index], features[0].detach().numpy())
-        np.testing.assert_allclose(maps[0, t] * 13 * 13, cam, rtol=0, atol=1e-4 * np.abs(cam).max())
+        np.testing.assert_allclose(unrectified[0, t] * 13 * 13, cam, rtol=0, atol=1e-4 * np.abs(cam).max())
 
 
 def fill_somehow(net):
@@ -118,7 +124,7 @@ def test_on_vgg16_against_its_definition():
     for target, scores in (("logit", logits), ("probability", logits.softmax(1))):
         (gradient,) = torch.autograd.grad(scores[0, index], features, retain_graph=True)
         expected = (gradient.mean((2, 3))[..., None, None] * features.detach()).sum(1)[0].numpy()
-        found = GradientMaps(net, "conv5_3", "prob", target)(pictures, np.array([index]))[0, 0]
+        found = GradientMaps(net, "prob", "gradcam_mean", target, "conv5_3")(pictures, np.array([index]))[0, 0] * 512
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
 
 
@@ -131,15 +137,41 @@ def test_where_maps_are_made_by_default():
 def test_a_blob_or_target_that_cannot_be(tmp_path):
     net = small()
     with pytest.raises(NetError, match="no blob 'conv9' to make maps at; there are data, conv1, norm"):
-        GradientMaps(net, "conv9", "prob")
+        GradientMaps(net, "prob", layer="conv9")
     with pytest.raises(NetError, match="blob 'fc' is 1×5: maps need rows and columns"):
-        GradientMaps(net, "fc", "prob")
-    with pytest.raises(UsageError, match="target 'loss': there are logit, probability"):
-        GradientMaps(net, "conv1", "prob", "loss")
+        GradientMaps(net, "prob", layer="fc")
     with pytest.raises(UsageError, match=r"'fc' comes from 'fc' \(InnerProduct\), not from a Softmax"):
-        GradientMaps(net, "conv1", "fc", "probability")
+        GradientMaps(net, "fc", "gradcam", "probability", "conv1")
     aside = SMALL + 'layer { name: "aside" type: "TanH" bottom: "data" top: "aside" }'
     (tmp_path / "aside.prototxt").write_text(aside)
     other = read_net(tmp_path / "aside.prototxt")
     with pytest.raises(NetError, match="blob 'aside' has no influence on the scores 'fc'"):
-        GradientMaps(other.with_params(fill(other)), "aside", "prob")
+        GradientMaps(other.with_params(fill(other)), "prob", layer="aside")
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("method", ["gradcam", "saliency"])
+def test_from_a_picture_to_maps_and_boxes(method, shared, tmp_path):
+    weights = shared / "data/weights/squeezenet_v1.0.caffemodel"
+    picture = next(iter(sorted((shared / "data/samples").glob("*.JPEG"))))
+    arguments = ["--model", "squeezenet-v1.0", "--weights", str(weights), "--method", method, "--top", "2"]
+    arguments += ["--layer", "fire5/concat", "--target", "probability"]
+    out = tmp_path / "out"
+    assert main(["heatmap", str(picture), *arguments, "--boxes", "--out", str(out)]) == 0
+    found = json.loads((out / picture.stem / f"{picture.stem}.json").read_text())
+    assert found["method"] == method
+
+    plain = pycam.load("squeezenet-v1.0", weights=weights)(picture, top=2)
+    assert [item["index"] for item in found["top"]] == [item.index for item in plain.top]
+    cam = pycam.load(
+        "squeezenet-v1.0", weights=weights, method=method, layer="fire5/concat", target="probability", threads=1
+    )
+    item = cam(picture, top=2).top[1]
+    assert item.feature_maps.shape == ((1, 27, 27) if method == "gradcam" else (1, 227, 227))
+    assert item.feature_maps.min() >= 0
+    assert list(item.box) == found["top"][1]["box"]
+
+
+def test_a_method_that_there_is_not(capsys):
+    assert main(["heatmap", "x.jpg", "--model", "squeezenet-v1.0", "--method", "lime"]) == 2
+    assert "method 'lime' is none of cam, gradcam, gradcam_mean, saliency" in capsys.readouterr().err

@@ -10,7 +10,8 @@ from pycam.protocols import CHOICES, PROTOCOLS, Protocol, protocol
 
 def test_rows_say_what_the_release_does():
     assert protocol("default").choices() == {
-        "view": "center", "resizer": "opencv_bilinear", "mean": "pixel", "map_resizer": "opencv_bilinear",
+        "view": "center", "resizer": "opencv_bilinear", "mean": "pixel", "method": "cam", "target": "logit",
+        "layer": "", "map_resizer": "opencv_bilinear",
         "merge": "single", "placement": "in_place", "base": "picture", "box_rule": "paper", "blend": "half",
     }  # fmt: skip
     assert (protocol("py_demo").placement, protocol("py_demo").base) == ("stretched", "canvas")
@@ -36,6 +37,12 @@ def test_view_brings_its_merge():
     assert protocol("default").with_view("full").name == "default"
     with pytest.raises(UsageError, match="does not go with"):
         Protocol(name="x", view="ten")
+
+
+def test_choices_in_place_of_a_rows():
+    row = protocol("matlab_demo").with_choices(view="full", method="gradcam", layer="conv5_3", target=None)
+    assert (row.view, row.merge, row.method, row.layer, row.target) == ("full", "single", "gradcam", "conv5_3", "logit")
+    assert row.with_view("ten").layer == "conv5_3"
 
 
 def test_unknown_row_offers_the_nearest():

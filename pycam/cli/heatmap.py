@@ -20,6 +20,7 @@ from pycam.cli import options
 from pycam.errors import PictureError, PycamError
 from pycam.files import write_whole
 from pycam.predict import Prediction, load
+from pycam.protocols import CHOICES
 
 
 def heatmap(
@@ -31,6 +32,13 @@ def heatmap(
     mean: options.MeanFile = None,
     protocol: options.ProtocolName = "default",
     view: options.View = None,
+    method: Annotated[
+        str | None, typer.Option(help=f"How maps are made: {', '.join(CHOICES['method'])}; gradients need PyTorch.")
+    ] = None,
+    layer: Annotated[
+        str | None, typer.Option(help="Blob that Grad-CAM is made at; the deepest with rows and columns if not given.")
+    ] = None,
+    target: Annotated[str | None, typer.Option(help=f"What gradients are of: {', '.join(CHOICES['target'])}.")] = None,
     top: Annotated[int, typer.Option(help="How many classes, best first.")] = 5,
     classes: Annotated[
         list[str] | None,
@@ -54,6 +62,9 @@ def heatmap(
         engine=engine,
         protocol=protocol,
         view=view,
+        method=method,
+        layer=layer,
+        target=target,
         prototxt=prototxt,
         weights=weights,
         labels=labels,
@@ -63,7 +74,7 @@ def heatmap(
         precision=precision,
     )
     console = Console(stderr=True, quiet=quiet)
-    if model is None:
+    if model is None and cam.gradients is None:
         console.print(f"found in the net: {cam.head}", markup=False, highlight=False, soft_wrap=True)
     failures: list[PycamError] = []
     done: list[dict[str, Any]] = []
