@@ -19,7 +19,7 @@ $(VENV)/.core: pyproject.toml
 
 $(VENV)/.all: $(VENV)/.core
 	$(RUN)/python -m pip install --quiet '$(TORCH)'
-	$(RUN)/python -m pip install --quiet --editable '.[demo,openvino,torch,opencv,test,check]'
+	$(RUN)/python -m pip install --quiet --editable '.[demo,openvino,torch,opencv,cluster,test,check]'
 	@touch $@
 
 demo: export PYCAM_MODELS ?= $(or $(PYCAM_SHARED),../shared)/data/weights
