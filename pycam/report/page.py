@@ -1,0 +1,86 @@
+"""Pages that need nothing but themselves: styles, scripts and colours inside, and a policy that forbids any request.
+
+The browser runs the scripts that are listed here and no other, whatever a file name or a label holds.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import cv2
+import numpy as np
+
+from pycam.colormaps import opencv_jet
+
+COLOURS = ("JET", "viridis")
+
+
+def page(
+    title: str, script: str, *, scripts: str = "", images: str = "data:", answers: str = "'none'"
+) -> tuple[str, str]:
+    """Give the beginning and the end of a page; what it shows lies between them as `json_block`s.
+
+    Parameters
+    ----------
+    title
+        Of the page.
+    script
+        The file in `viewer/` that makes the page, `report.js` or `serve.js`.
+    scripts, images, answers
+        Where else scripts, and where pictures and answers, may come from: sources of a Content-Security-Policy.
+
+    Returns
+    -------
+    (str, str)
+        HTML, from the doctype to the open body, and from there to the end.
+    """
+    style, code = _files(script)
+    policy = (
+        "default-src 'none'; base-uri 'none'; form-action 'none'; "
+        f"style-src '{_hash(style)}'; script-src '{_hash(code)}' {scripts}; img-src {images}; connect-src {answers}"
+    )
+    begin = (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{html.escape(title)}</title>\n<style>{style}</style>\n</head>\n<body>\n"
+        "<noscript>This page draws its maps in the browser: allow it to run its own scripts.</noscript>\n"
+    )
+    return begin, f"{json_block('colours', colour_tables())}<script>{code}</script>\n</body>\n</html>\n"
+
+
+def json_block(name: str, value: Any) -> str:
+    """Put a value into a page, to be read by its scripts: nothing in it can end the block or run."""
+    return f'<script type="application/json" id="{name}">{json_text(value)}</script>\n'
+
+
+def json_text(value: Any) -> str:
+    """Write JSON in ASCII that is safe inside HTML."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+
+
+@cache
+def _files(script: str) -> tuple[str, str]:
+    folder = resources.files("pycam.report") / "viewer"
+    styles = [(folder / name).read_text("utf-8") for name in ("viewer.css", script.replace(".js", ".css"))]
+    scripts = [(folder / name).read_text("utf-8") for name in ("maps.js", "elements.js", "viewer.js", script)]
+    return "\n".join(styles), "\n".join(scripts)
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+@cache
+def colour_tables() -> dict[str, str]:
+    """Give each colour map as base64 of 256 RGB triples."""
+    levels = np.arange(256, dtype=np.uint8)[:, None]
+    even = np.asarray(cv2.applyColorMap(levels, cv2.COLORMAP_VIRIDIS), np.uint8)
+    tables = zip(COLOURS, (opencv_jet(levels), even), strict=True)
+    return {name: base64.b64encode(bgr[:, 0, ::-1].tobytes()).decode() for name, bgr in tables}

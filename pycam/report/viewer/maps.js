@@ -1,0 +1,251 @@
+"use strict";
+// From the values that left the net to a map over the picture, its box and its colours, by pycam's own arithmetic:
+// placement.py, matlab_resize.py, cam.py and boxes.py. A map is {height, width, values}, rows first; a box is
+// [x0, y0, x1, y1] in picture pixels, 0-based, half-open.
+
+/** Decodes maps as report/record.py writes them: base64 of little-endian float32, one map a crop. */
+function decodeMaps({ shape: [count, height, width], values }) {
+  const bytes = Uint8Array.from(atob(values), (character) => character.charCodeAt(0));
+  const floats = new Float32Array(bytes.buffer);
+  return Array.from({ length: count }, (_, crop) => ({
+    height,
+    width,
+    values: floats.subarray(crop * height * width, (crop + 1) * height * width),
+  }));
+}
+
+/** Places the maps of a view's crops on a picture, as Placement.on_picture does. */
+function placeOnPicture(maps, placement, height, width) {
+  const resize = placement.map_resizer === "matlab_bicubic" ? resizeMatlab : resizeOpenCv;
+  if (placement.view === "full") return resize(maps[0], height, width);
+  return resize(placeOnCanvas(maps, placement, resize), height, width);
+}
+
+function placeOnCanvas(maps, placement, resize) {
+  const { canvas, size, crops, merge } = placement;
+  if (merge !== "single") return mergeTenCrops(maps, placement);
+  if (placement.placement === "stretched") return resize(maps[0], canvas, canvas);
+  const [[x, y]] = crops;
+  const seen = resize(maps[0], size, size);
+  const values = new Float32Array(canvas * canvas);
+  for (let row = 0; row < size; row++) {
+    values.set(seen.values.subarray(row * size, (row + 1) * size), (y + row) * canvas + x);
+  }
+  return { height: canvas, width: canvas, values };
+}
+
+const CHANNELS = 3; // The release sums a crop's map once for each of three equal colour channels.
+
+function mergeTenCrops(maps, { canvas, size, crops, merge }) {
+  const isAbsolute = merge.startsWith("absolute");
+  const sum = new Float64Array(canvas * canvas);
+  const coverage = new Uint8Array(canvas * canvas);
+  crops.forEach(([left, top, mirrored], crop) => {
+    const seen = resampled(maps[crop], size, size).values;
+    for (let y = 0; y < size; y++) {
+      for (let x = 0; x < size; x++) {
+        const value = seen[y * size + (mirrored ? size - 1 - x : x)];
+        const place = (top + y) * canvas + left + x;
+        sum[place] += isAbsolute ? Math.abs(value) : value;
+        coverage[place]++;
+      }
+    }
+  });
+  const factor = (place) => (merge.endsWith("mean") ? 1 / Math.max(coverage[place], 1) : CHANNELS);
+  return { height: canvas, width: canvas, values: Float32Array.from(sum, (value, place) => value * factor(place)) };
+}
+
+/** Enlarges or shrinks as OpenCV's INTER_LINEAR does on float32, rounding where it rounds. */
+function resizeOpenCv(map, height, width) {
+  const across = neighbours(map.width, width);
+  const down = neighbours(map.height, height);
+  const rows = new Float32Array(map.height * width);
+  for (let y = 0; y < map.height; y++) {
+    for (let x = 0; x < width; x++) {
+      const start = map.values[y * map.width + across.first[x]];
+      const end = map.values[y * map.width + across.second[x]];
+      rows[y * width + x] = start + Math.fround(end - start) * across.fraction[x];
+    }
+  }
+  const values = new Float32Array(height * width);
+  for (let y = 0; y < height; y++) {
+    const upper = down.first[y] * width;
+    const lower = down.second[y] * width;
+    const fraction = down.fraction[y];
+    for (let x = 0; x < width; x++) {
+      const start = rows[upper + x];
+      values[y * width + x] = start + Math.fround(rows[lower + x] - start) * fraction;
+    }
+  }
+  return { height, width, values };
+}
+
+/** For each position of a resized axis: the two old positions around it, and how far it lies towards the second. */
+function neighbours(from, to) {
+  const first = new Uint32Array(to);
+  const second = new Uint32Array(to);
+  const fraction = new Float32Array(to);
+  for (let i = 0; i < to; i++) {
+    const centre = Math.min(Math.max((i + 0.5) * (from / to) - 0.5, 0), from - 1);
+    first[i] = Math.floor(centre);
+    second[i] = Math.min(first[i] + 1, from - 1);
+    fraction[i] = centre - first[i];
+  }
+  return { first, second, fraction };
+}
+
+/** Resizes as MATLAB's imresize does, bicubic with antialiasing: float32 in and out, float64 between. */
+function resizeMatlab(map, height, width) {
+  const { values } = resampled(map, height, width);
+  return { height, width, values: Float32Array.from(values) };
+}
+
+function resampled(map, height, width) {
+  const rows = (old) => weightedRows(old, height);
+  const columns = (old) => transposed(weightedRows(transposed(old), width));
+  // The dimension that grows least goes first, rows on a tie: sums of floats depend on their order.
+  return width / map.width < height / map.height ? rows(columns(map)) : columns(rows(map));
+}
+
+function weightedRows(map, height) {
+  const { width } = map;
+  const values = new Float64Array(height * width);
+  cubicTaps(map.height, height).forEach((taps, y) => {
+    for (const [row, weight] of taps) {
+      for (let x = 0; x < width; x++) values[y * width + x] += weight * map.values[row * width + x];
+    }
+  });
+  return { height, width, values };
+}
+
+function transposed({ height, width, values }) {
+  const turned = new Float64Array(height * width);
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) turned[x * height + y] = values[y * width + x];
+  }
+  return { height: width, width: height, values: turned };
+}
+
+/** For each position of a resized axis: the old positions that it is made of, and their weights, which sum to 1. */
+function cubicTaps(from, to) {
+  const scale = to / from;
+  const stretch = Math.min(scale, 1);
+  const support = 4 / stretch;
+  return Array.from({ length: to }, (_, i) => {
+    const centre = (i + 1) / scale + 0.5 * (1 - 1 / scale);
+    const first = Math.floor(centre - support / 2);
+    const taps = [];
+    let total = 0;
+    for (let position = first; position < first + Math.ceil(support) + 2; position++) {
+      const weight = cubic(stretch * Math.abs(centre - position));
+      if (weight === 0) continue;
+      total += weight;
+      const period = (((position - 1) % (2 * from)) + 2 * from) % (2 * from);
+      taps.push([Math.min(period, 2 * from - 1 - period), weight]);
+    }
+    return taps.map(([row, weight]) => [row, weight / total]);
+  });
+}
+
+function cubic(t) {
+  if (t <= 1) return (1.5 * t - 2.5) * (t * t) + 1;
+  return t <= 2 ? ((-0.5 * t + 2.5) * t - 4) * t + 2 : 0;
+}
+
+function largest(values) {
+  let peak = -Infinity;
+  for (let i = 0; i < values.length; i++) if (values[i] > peak) peak = values[i];
+  return peak;
+}
+
+/**
+ * Boxes the largest region of a map that reaches a fraction of its maximum, as pycam.paper_box does: 8-connected,
+ * of equal regions the first in raster order, the whole picture where the maximum is not positive.
+ */
+function paperBox(map, threshold, peak = largest(map.values)) {
+  const { height, width, values } = map;
+  if (!(peak > 0)) return [0, 0, width, height];
+  const level = Math.fround(Math.fround(threshold) * peak);
+  const regions = []; // A run of foreground in a row begins as a region of its own: a tree, its root the first run.
+  const rootOf = (index) => {
+    while (regions[index].parent !== index) {
+      regions[index].parent = regions[regions[index].parent].parent;
+      index = regions[index].parent;
+    }
+    return index;
+  };
+  const join = (one, other) => {
+    const [root, child] = [rootOf(one), rootOf(other)].sort((a, b) => a - b);
+    regions[child].parent = root;
+  };
+  let above = 0; // The first run of the row above.
+  for (let y = 0; y < height; y++) {
+    const first = regions.length;
+    let candidate = above;
+    const line = y * width;
+    for (let x = 0; x < width; x++) {
+      if (values[line + x] < level) continue;
+      const x0 = x;
+      while (x < width && values[line + x] >= level) x++;
+      const run = regions.push({ parent: regions.length, x0, y0: y, x1: x, y1: y + 1, area: x - x0 }) - 1;
+      // Corners touch as well: 8-connected.
+      while (candidate < first && regions[candidate].x1 < x0) candidate++;
+      for (let near = candidate; near < first && regions[near].x0 <= x; near++) join(run, near);
+    }
+    above = first;
+  }
+  let best = null;
+  for (let index = regions.length - 1; index >= 0; index--) {
+    const region = regions[index];
+    if (region.parent === index) {
+      if (best === null || region.area >= best.area) best = region;
+      continue;
+    }
+    const parent = regions[region.parent];
+    parent.x0 = Math.min(parent.x0, region.x0);
+    parent.y0 = Math.min(parent.y0, region.y0);
+    parent.x1 = Math.max(parent.x1, region.x1);
+    parent.y1 = Math.max(parent.y1, region.y1);
+    parent.area += region.area;
+  }
+  return [best.x0, best.y0, best.x1, best.y1];
+}
+
+/** Intersection over union of two boxes. */
+function overlap(a, b) {
+  const area = ([x0, y0, x1, y1]) => Math.max(0, x1 - x0) * Math.max(0, y1 - y0);
+  const shared = area([Math.max(a[0], b[0]), Math.max(a[1], b[1]), Math.min(a[2], b[2]), Math.min(a[3], b[3])]);
+  return shared / (area(a) + area(b) - shared);
+}
+
+/**
+ * Paints a map on a canvas element: the colour of each value, 0 and below lowest, the maximum highest; black outside of
+ * `region`, about which the map says nothing. The canvas keeps its own size: the map is sampled.
+ */
+function paint(canvas, map, colours, region, peak = largest(map.values)) {
+  const { width, height } = canvas;
+  const picture = new ImageData(width, height);
+  const pixels = new Uint32Array(picture.data.buffer);
+  const scale = peak > 0 ? 255 / peak : 0;
+  const columns = Uint32Array.from({ length: width }, (_, x) => ((x + 0.5) * map.width) / width);
+  for (let y = 0; y < height; y++) {
+    const row = Math.floor(((y + 0.5) * map.height) / height);
+    const inside = row >= region[1] && row < region[3];
+    for (let x = 0; x < width; x++) {
+      const column = columns[x];
+      const seen = inside && column >= region[0] && column < region[2];
+      const level = Math.max(0, Math.round(map.values[row * map.width + column] * scale));
+      pixels[y * width + x] = seen ? colours[level] : BLACK;
+    }
+  }
+  canvas.getContext("2d").putImageData(picture, 0, 0);
+}
+
+const BLACK = 0xff000000;
+
+/** Turns base64 of 256 RGB triples into the 32-bit pixels of a canvas. */
+function colourTable(base64) {
+  const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+  const channel = (i, shift) => bytes[3 * i + shift / 8] << shift; // little-endian: red is the lowest byte
+  return Uint32Array.from({ length: 256 }, (_, i) => BLACK | channel(i, 0) | channel(i, 8) | channel(i, 16));
+}

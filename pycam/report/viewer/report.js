@@ -1,0 +1,289 @@
+"use strict";
+// The report: what the runs say in sum, then every picture as a card; a card opens the viewer.
+
+const report = JSON.parse(document.getElementById("report").textContent);
+const chunks = new Map();
+const SORTS = {
+  [report.runs.length > 1 ? "most changed first" : "worst first"]: (a, b) => b.badness - a.badness,
+  "lowest IoU first": (a, b) => (a.runs.at(-1).iou ?? 2) - (b.runs.at(-1).iou ?? 2),
+  "most confident first": (a, b) => b.runs.at(-1).score - a.runs.at(-1).score,
+  "least confident first": (a, b) => a.runs.at(-1).score - b.runs.at(-1).score,
+  "by name": (a, b) => a.name.localeCompare(b.name, "en", { numeric: true }),
+};
+
+/** Gives what the viewer shows of a picture: from this page, or from the folder beside it. */
+async function detail(number) {
+  if (!report.chunk) return JSON.parse(document.getElementById(`picture-${number}`).textContent);
+  const chunk = Math.floor(number / report.chunk);
+  if (!chunks.has(chunk)) chunks.set(chunk, loaded(chunk));
+  return (await chunks.get(chunk))[number % report.chunk];
+}
+
+// A page on a disk may load scripts, but not fetch.
+function loaded(chunk) {
+  return new Promise((resolve, reject) => {
+    globalThis.arrived ??= {};
+    const script = element("script", {
+      src: `data/${chunk}.js`,
+      load: () => resolve(globalThis.arrived[chunk]),
+      error: () => reject(new Error(`data/${chunk}.js is missing: keep the report's folder together`)),
+    });
+    document.head.append(script);
+  });
+}
+
+class Gallery {
+  #order = report.pictures.map((_, number) => number);
+  #cards = report.pictures.map((picture, number) => this.#card(picture, number));
+  #wanted = { text: "", groups: new Set(), sort: null };
+  #list = element("ol", { class: "cards" });
+  #count = element("p", { class: "count", role: "status" });
+  #watcher = new IntersectionObserver((entries) => this.#fill(entries), { rootMargin: "800px" });
+
+  constructor(onopen) {
+    this.onopen = onopen;
+    const sorts = Object.keys(SORTS).filter((name) => report.judged || !/changed|worst|IoU/.test(name));
+    this.#wanted.sort = sorts[0];
+    this.root = element(
+      "section",
+      { class: "gallery", "aria-labelledby": "pictures", "data-runs": report.runs.length },
+      element("h2", { id: "pictures" }, "Pictures"),
+      this.#chips(),
+      element(
+        "div",
+        { class: "tools", role: "search" },
+        element("input", { type: "search", placeholder: "Name or class", "aria-label": "Name or class", input: (event) => this.#want({ text: event.target.value.toLowerCase() }) }),
+        element(
+          "select",
+          { "aria-label": "Order", change: (event) => this.#want({ sort: event.target.value }) },
+          sorts.map((name) => element("option", {}, name)),
+        ),
+        this.#count,
+      ),
+      this.#list,
+    );
+    for (const card of this.#cards) this.#watcher.observe(card);
+    this.#want({});
+  }
+
+  /** The picture `step` places after this one, in the order shown; null behind the last. */
+  neighbour(number, step) {
+    return this.#order[this.#order.indexOf(number) + step] ?? null;
+  }
+
+  place(number) {
+    return `${this.#order.indexOf(number) + 1} of ${this.#order.length}`;
+  }
+
+  focus(number) {
+    this.#cards[number].querySelector("button").focus();
+  }
+
+  #want(changes) {
+    Object.assign(this.#wanted, changes);
+    const { text, groups, sort } = this.#wanted;
+    const fits = ({ name, truth, runs, group }) =>
+      (groups.size === 0 || groups.has(group)) &&
+      [name, truth ?? "", ...runs.map((run) => run.words)].some((words) => words.toLowerCase().includes(text));
+    const pictures = report.pictures;
+    this.#order = [...pictures.keys()].filter((number) => fits(pictures[number])).sort((a, b) => SORTS[sort](pictures[a], pictures[b]) || a - b);
+    this.#list.replaceChildren(...this.#order.map((number) => this.#cards[number]));
+    const shown = this.#order.length;
+    this.#count.textContent = shown === pictures.length ? `${shown} pictures` : `${shown} of ${pictures.length} pictures`;
+  }
+
+  #chips() {
+    const counts = new Map();
+    for (const { group } of report.pictures) counts.set(group, (counts.get(group) ?? 0) + 1);
+    const groups = report.groups.filter(({ name }) => counts.has(name));
+    if (groups.length === 0) return null;
+    const bar = element("div", { class: "bar", "aria-hidden": "true" }, groups.map(({ name, tone }) => {
+      const part = element("span", { "data-tone": tone, title: name });
+      part.style.setProperty("flex-grow", counts.get(name));
+      return part;
+    }));
+    const chips = groups.map(({ name, tone, text }) =>
+      element(
+        "button",
+        { type: "button", class: "chip", "data-tone": tone, title: text, "aria-pressed": "false", click: (event) => this.#toggle(name, event.currentTarget) },
+        name,
+        element("span", {}, String(counts.get(name))),
+      ),
+    );
+    return element("div", { role: "group", "aria-label": "Show only" }, bar, element("div", { class: "chips" }, chips));
+  }
+
+  #toggle(name, chip) {
+    const { groups } = this.#wanted;
+    if (!groups.delete(name)) groups.add(name);
+    chip.setAttribute("aria-pressed", String(groups.has(name)));
+    this.#want({ groups });
+  }
+
+  #card(picture, number) {
+    const size = thumbnailSize({ width: picture.size[0], height: picture.size[1] }, 180);
+    const runs = picture.runs.map((run) => {
+      const boxes = drawn("svg", { viewBox: `0 0 ${picture.size.join(" ")}`, "aria-hidden": "true" });
+      return element(
+        "span",
+        { class: "run" },
+        element("span", { class: "frame" }, element("canvas", { ...size, "aria-hidden": "true" }), boxes),
+        element("b", { title: run.words }, run.words.split(", ")[0]),
+        element("span", { class: "score" }, run.score.toFixed(2)),
+        run.outcome && outcomeLine(run),
+      );
+    });
+    const isMissed = picture.truth && picture.runs.some((run) => run.words !== picture.truth);
+    return element(
+      "li",
+      { class: "card", "data-number": number },
+      element(
+        "button",
+        { type: "button", click: () => this.onopen(number) },
+        element("span", { class: "runs" }, runs),
+        isMissed ? element("span", { class: "missed" }, `true: ${picture.truth.split(", ")[0]}`) : null,
+        element("small", {}, picture.name),
+      ),
+    );
+  }
+
+  /** Draws the cards that come near the window. */
+  #fill(entries) {
+    for (const { isIntersecting, target } of entries) {
+      if (!isIntersecting) continue;
+      this.#watcher.unobserve(target);
+      this.#draw(target).catch((error) => target.append(error.message));
+    }
+  }
+
+  async #draw(card) {
+    const picture = await detail(Number(card.dataset.number));
+    const frames = card.querySelectorAll(".frame");
+    picture.runs.forEach((run, index) => {
+      const [best] = run.top;
+      const [canvas, boxes] = frames[index].children;
+      canvas.before(element("img", { src: picture.src, alt: "", decoding: "async" }));
+      paintThumbnail(canvas, picture, run, Object.values(best.maps)[0], colourMaps().JET);
+      boxes.append(...(picture.truth?.boxes ?? []).flatMap((box) => outlined(box, "truth")), ...(best.box ? outlined(best.box, "found") : []));
+    });
+  }
+}
+
+function outcomeLine({ outcome, iou }) {
+  const { tone, text } = report.outcomes.find(({ name }) => name === outcome);
+  const found = iou === null ? "" : ` · IoU ${iou.toFixed(2)}`;
+  return element("span", { class: "outcome", "data-tone": tone, title: text }, outcome + found);
+}
+
+/** The viewer in a dialog, with the way to the next picture. */
+class Look {
+  #viewer = element("cam-viewer");
+  #title = element("h2", { id: "look-title" });
+  #place = element("span", { class: "place" });
+  #number = null;
+
+  constructor(gallery) {
+    this.gallery = gallery;
+    this.previous = element("button", { type: "button", click: () => this.#step(-1) }, "Previous");
+    this.next = element("button", { type: "button", click: () => this.#step(1) }, "Next");
+    this.root = element(
+      "dialog",
+      { class: "look", "aria-labelledby": "look-title", keydown: (event) => this.#press(event), close: () => this.#closed() },
+      element("header", {}, this.#title, this.#place, this.previous, this.next, element("button", { type: "button", click: () => this.root.close() }, "Close")),
+      this.#viewer,
+      element("p", { class: "keys" }, element("kbd", {}, "n"), " next ", element("kbd", {}, "p"), " previous ", element("kbd", {}, "Esc"), " close"),
+    );
+  }
+
+  async open(number) {
+    const picture = await detail(number);
+    this.#number = number;
+    this.#title.textContent = picture.name;
+    this.#place.textContent = this.gallery.place(number);
+    this.previous.disabled = this.gallery.neighbour(number, -1) === null;
+    this.next.disabled = this.gallery.neighbour(number, 1) === null;
+    if (!this.root.open) this.root.showModal();
+    this.#viewer.show(picture);
+    this.root.scrollTop = 0;
+    history.replaceState(null, "", `#${number + 1}`);
+  }
+
+  #step(step) {
+    const number = this.gallery.neighbour(this.#number, step);
+    if (number !== null) this.open(number);
+  }
+
+  #press(event) {
+    const step = { n: 1, p: -1 }[event.key];
+    if (step && !event.ctrlKey && !event.metaKey && !event.altKey) this.#step(step);
+  }
+
+  #closed() {
+    history.replaceState(null, "", " ");
+    this.gallery.focus(this.#number);
+  }
+}
+
+function header() {
+  return element(
+    "header",
+    { class: "title" },
+    element("h1", {}, report.title),
+    report.runs.map((run) => element("p", {}, run.label ? element("b", {}, `${run.label} `) : null, run.facts.join(" · "))),
+    report.notes.map((note) => element("p", { class: "note" }, note)),
+  );
+}
+
+function table({ title, columns, rows, note }) {
+  const isNumber = (column) => rows.every((row) => row[column] === "" || /^[–\d]/.test(row[column]));
+  const numeric = columns.map((_, column) => column > 0 && isNumber(column));
+  const cell = (tag, text, column) => element(tag, { class: numeric[column] ? "number" : null, scope: tag === "th" ? "col" : null }, text);
+  return element(
+    "figure",
+    { class: "table", tabindex: 0, "aria-label": title },
+    element("table", {}, element("caption", {}, title), element("thead", {}, element("tr", {}, columns.map((text, column) => cell("th", text, column)))), element("tbody", {}, rows.map((row) => element("tr", {}, row.map((text, column) => cell("td", text, column)))))),
+    note ? element("figcaption", {}, note) : null,
+  );
+}
+
+/** A line chart of shares against shares: both axes go from 0 to 1. */
+function chart({ title, x, y, series, diagonal, marks, note }) {
+  const [width, height, left, bottom] = [360, 240, 40, 36];
+  const across = (value) => left + value * (width - left - 12);
+  const up = (value) => height - bottom - value * (height - bottom - 10);
+  const path = (points) => points.map(([px, py], i) => `${i ? "L" : "M"}${across(px).toFixed(1)} ${up(py).toFixed(1)}`).join("");
+  const ticks = [0, 0.25, 0.5, 0.75, 1];
+  const picture = drawn(
+    "svg",
+    { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${title}. ${series.map((line) => line.summary).join(" ")}` },
+    ticks.map((value) => drawn("path", { class: "grid", d: path([[0, value], [1, value]]) })),
+    ticks.map((value) => drawn("text", { x: left - 6, y: up(value) + 4, "text-anchor": "end" }, percent(value))),
+    ticks.map((value) => drawn("text", { x: across(value), y: height - bottom + 15, "text-anchor": "middle" }, percent(value))),
+    diagonal ? drawn("path", { class: "diagonal", d: path([[0, 0], [1, 1]]) }) : null,
+    (marks ?? []).map((value) => drawn("path", { class: "diagonal", d: path([[value, 0], [value, 1]]) })),
+    series.map((line, index) => [
+      drawn("path", { class: `series series-${index}`, d: path(line.points) }),
+      line.dots ? line.points.map(([px, py], i) => drawn("circle", { class: `dot series-${index}`, cx: across(px), cy: up(py), r: line.dots[i] })) : [],
+    ]).flat(2),
+    drawn("text", { class: "axis", x: across(0.5), y: height - 3, "text-anchor": "middle" }, x),
+  );
+  return element(
+    "figure",
+    { class: "chart" },
+    element("figcaption", {}, element("b", {}, title), element("span", {}, y)),
+    picture,
+    element("ul", { class: "key" }, series.map((line, index) => element("li", { class: `series-${index}` }, line.summary))),
+    note ? element("p", { class: "note" }, note) : null,
+  );
+}
+
+const gallery = new Gallery((number) => look.open(number));
+const look = new Look(gallery);
+const sections = report.sections.map((section) => (section.series ? chart(section) : table(section)));
+document.body.append(
+  header(),
+  element("main", {}, sections.length ? element("section", { class: "summary", "aria-label": "Summary" }, sections) : null, gallery.root),
+  look.root,
+);
+const linked = Number(location.hash.slice(1));
+if (linked >= 1 && linked <= report.pictures.length) look.open(linked - 1);

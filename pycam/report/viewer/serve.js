@@ -1,0 +1,105 @@
+"use strict";
+// The page of `pycam serve`: pictures are dropped, pasted or chosen, one after the other is looked at.
+
+const server = JSON.parse(document.getElementById("server").textContent);
+const PATIENCE = 60; // Seconds that a picture is offered again while the server has its hands full.
+
+class Desk {
+  #viewer = element("cam-viewer", { hidden: true });
+  #strip = element("ol", { class: "strip", "aria-label": "Pictures" });
+  #status = element("p", { class: "status", role: "status" });
+  #problems = element("div", { class: "problems", role: "alert" });
+  #models = element("select", { name: "model", change: () => this.#again() }, server.models.map((name) => element("option", {}, name)));
+  #input = element("input", { type: "file", accept: "image/*", multiple: true, change: (event) => this.take(event.target.files) });
+  #shown = null;
+  #queue = Promise.resolve();
+
+  constructor() {
+    const limits = `up to ${server.upload / 1e6} MB and ${server.pixels / 1e6} million pixels`;
+    this.root = element(
+      "main",
+      { class: "desk" },
+      element("header", {}, element("h1", {}, "pycam"), element("label", {}, "Model ", this.#models)),
+      element(
+        "label",
+        { class: "drop" },
+        this.#input,
+        element("b", {}, "Choose pictures, drop them anywhere, or paste one"),
+        element("span", {}, `${limits}; they don't leave this machine`),
+      ),
+      this.#status,
+      this.#problems,
+      this.#strip,
+      this.#viewer,
+    );
+  }
+
+  /** Looks at files, one after the other. */
+  take(files) {
+    this.#problems.replaceChildren();
+    for (const file of files) this.#queue = this.#queue.then(() => this.#look(file));
+    this.#input.value = "";
+  }
+
+  async #look(file) {
+    this.#status.textContent = `Looking at ${file.name} …`;
+    try {
+      const picture = await predicted(file, this.#models.value);
+      this.#put(file, picture);
+    } catch (error) {
+      this.#problems.append(element("p", {}, `${file.name}: ${error.message}`));
+    }
+    this.#status.textContent = "";
+  }
+
+  #put(file, picture) {
+    const thumbnail = element("canvas", { ...thumbnailSize(picture), "aria-hidden": "true" });
+    const [run] = picture.runs;
+    paintThumbnail(thumbnail, picture, run, Object.values(run.top[0].maps)[0], colourMaps().JET);
+    const button = element("button", { type: "button", title: picture.name, click: () => this.#show(entry) }, frame(picture, thumbnail, null), element("span", {}, picture.name));
+    const entry = { file, picture, button };
+    this.#strip.append(element("li", {}, button));
+    this.#show(entry);
+    this.#viewer.querySelector('[role="tab"]').focus({ preventScroll: true });
+  }
+
+  #show(entry) {
+    this.#shown?.button.removeAttribute("aria-current");
+    entry.button.setAttribute("aria-current", "true");
+    this.#shown = entry;
+    this.#viewer.hidden = false;
+    document.body.dataset.busy = "";
+    this.#viewer.show(entry.picture);
+  }
+
+  /** Asks another model about the picture that is shown. */
+  #again() {
+    if (this.#shown) this.take([this.#shown.file]);
+  }
+}
+
+async function predicted(file, model) {
+  const address = `predict?${new URLSearchParams({ model, name: file.name })}`;
+  const request = { method: "POST", headers: { "Content-Type": file.type || "application/octet-stream" }, body: file };
+  for (let second = 0; ; second++) {
+    const response = await fetch(address, request);
+    const answer = await response.json();
+    if (response.ok) return answer;
+    if (response.status !== 429 || second === PATIENCE) throw new Error(answer.error);
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+  }
+}
+
+const desk = new Desk();
+document.body.append(desk.root);
+document.addEventListener("paste", (event) => desk.take(event.clipboardData.files));
+document.addEventListener("dragover", (event) => {
+  event.preventDefault();
+  document.body.classList.add("over");
+});
+document.addEventListener("dragleave", (event) => event.relatedTarget ?? document.body.classList.remove("over"));
+document.addEventListener("drop", (event) => {
+  event.preventDefault();
+  document.body.classList.remove("over");
+  desk.take(event.dataTransfer.files);
+});

@@ -1,0 +1,379 @@
+"use strict";
+// The viewer: a picture, its classes as tabs, the chosen class's map drawn over it, and the box that follows the
+// threshold. `<cam-viewer>` has no state but its choices; show(picture) takes what report/record.py writes.
+
+const LARGEST_CANVAS = 1024; // Maps are smooth: a canvas of more pixels looks the same.
+const THUMBNAIL = 96;
+const KEYS = [
+  ["1 – 5", "class"],
+  ["c", "colours"],
+  ["m", "method"],
+  ["b", "box"],
+  ["t", "true boxes"],
+];
+
+let tables = null;
+
+/** Colour maps by name, each 256 pixels of a canvas; the page carries them, as OpenCV has them. */
+function colourMaps() {
+  const entries = () => Object.entries(JSON.parse(document.getElementById("colours").textContent));
+  tables ??= Object.fromEntries(entries().map(([name, base64]) => [name, colourTable(base64)]));
+  return tables;
+}
+
+class CamViewer extends HTMLElement {
+  choices = { opacity: 0.5, threshold: 0.2, colours: "JET", method: "CAM", box: true, truth: true };
+  #panes = [];
+  #controls = null;
+
+  connectedCallback() {
+    this.addEventListener("keydown", (event) => this.#press(event));
+  }
+
+  /** Shows a picture as one run saw it, or as several did, side by side. */
+  show(picture) {
+    this.#panes = picture.runs.map((run) => new Pane(picture, run, this.choices));
+    this.#controls = new Controls(picture, this.choices, () => this.refresh());
+    this.replaceChildren(
+      element("div", { class: "panes", "data-count": this.#panes.length }, this.#panes.map((pane) => pane.root)),
+      this.#controls.root,
+    );
+    this.style.setProperty("--ratio", picture.width / picture.height);
+    this.refresh();
+  }
+
+  refresh() {
+    this.#controls.refresh();
+    for (const pane of this.#panes) pane.refresh();
+  }
+
+  #press(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const rank = Number.parseInt(event.key, 10) - 1;
+    if (rank >= 0) for (const pane of this.#panes) pane.select(rank);
+    else if (!this.#controls.press(event.key)) return;
+    this.refresh();
+    event.preventDefault();
+  }
+}
+
+/** What one run says of a picture. */
+class Pane {
+  #picture;
+  #run;
+  #choices;
+  #rank = 0;
+  #map = null; // The chosen class's map at the picture's size, and what it was made for.
+  #painted = "";
+
+  constructor(picture, run, choices) {
+    this.#picture = picture;
+    this.#run = run;
+    this.#choices = choices;
+    const stage = `stage-${++Pane.count}`;
+    const scale = Math.min(1, LARGEST_CANVAS / Math.max(picture.width, picture.height));
+    const size = [picture.width * scale, picture.height * scale].map((side) => Math.max(1, Math.round(side)));
+    this.canvas = element("canvas", { width: size[0], height: size[1], role: "img" });
+    this.boxes = drawn("svg", { viewBox: `0 0 ${picture.width} ${picture.height}`, "aria-hidden": "true" });
+    this.figures = element("dl", { class: "figures" });
+    this.tabs = run.top.map((item, rank) => this.#tab(item, rank, stage));
+    this.root = element(
+      "section",
+      { class: "pane", "aria-label": run.label || "Prediction" },
+      element(
+        "figure",
+        { class: "stage", role: "tabpanel", id: stage, "aria-labelledby": this.tabs[0].id },
+        run.label ? element("h3", {}, run.label) : null,
+        frame(picture, this.canvas, this.boxes, {
+          pointermove: (event) => this.#point(event),
+          pointerleave: () => this.#point(null),
+        }),
+        element("figcaption", {}, ...caption(picture, run)),
+      ),
+      element(
+        "div",
+        { class: "side" },
+        element(
+          "div",
+          { class: "classes", role: "tablist", "aria-label": "Classes", "aria-orientation": "vertical", keydown: (event) => this.#move(event) },
+          this.tabs,
+        ),
+        element("div", { role: "status" }, this.figures),
+      ),
+    );
+  }
+
+  static count = 0;
+
+  select(rank) {
+    if (rank < this.tabs.length) this.#rank = rank;
+  }
+
+  refresh() {
+    const { opacity, threshold, colours, box, truth } = this.#choices;
+    const item = this.#run.top[this.#rank];
+    const method = this.#method(item);
+    const map = this.#placed(item, method);
+    const table = colourMaps()[colours];
+    const look = `${this.#rank} ${method} ${colours}`;
+    if (this.#painted !== look) {
+      paint(this.canvas, map, table, this.#run.placement.region, map.peak);
+      this.tabs.forEach((tab, rank) => this.#paintThumbnail(tab, this.#run.top[rank], table));
+      this.#painted = look;
+    }
+    this.root.style.setProperty("--opacity", opacity);
+    this.canvas.setAttribute("aria-label", `${method} of ${item.words}, drawn over ${this.#picture.name}`);
+    this.tabs.forEach((tab, rank) => {
+      tab.setAttribute("aria-selected", String(rank === this.#rank));
+      tab.tabIndex = rank === this.#rank ? 0 : -1;
+    });
+    this.root.querySelector(".stage").setAttribute("aria-labelledby", this.tabs[this.#rank].id);
+
+    const found = paperBox(map, threshold, map.peak);
+    const truths = this.#picture.truth?.boxes ?? [];
+    this.boxes.replaceChildren(
+      ...(truth ? truths.flatMap((each) => outlined(each, "truth")) : []),
+      ...(box && this.#ownBox(item) ? outlined(item.box, "own") : []),
+      ...(box ? outlined(found, "found") : []),
+    );
+    this.figures.replaceChildren(...this.#figures(item, map, found, truths));
+  }
+
+  /** The box of a run whose rule is not the paper's: no threshold moves it. */
+  #ownBox(item) {
+    return this.#run.own_rule && item.box;
+  }
+
+  #method(item) {
+    return this.#choices.method in item.maps ? this.#choices.method : Object.keys(item.maps)[0];
+  }
+
+  #placed(item, method) {
+    if (this.#map?.item !== item || this.#map.method !== method) {
+      const { width, height } = this.#picture;
+      const map = placeOnPicture(decodeMaps(item.maps[method]), this.#run.placement, height, width);
+      this.#map = { ...map, item, method, peak: largest(map.values) };
+    }
+    return this.#map;
+  }
+
+  #figures(item, map, box, truths) {
+    const share = ((box[2] - box[0]) * (box[3] - box[1])) / (map.width * map.height);
+    const figures = [["Box", box.join(", "), "x0, y0, x1, y1 in pixels of the picture, the end left out"], ["Its size", `${box[2] - box[0]} × ${box[3] - box[1]}, ${percent(share)} of the picture`]];
+    if (this.#ownBox(item)) figures.push(["The run's box", item.box.join(", "), `by the rule “${this.#run.own_rule}”, which has no threshold`]);
+    if (truths.length) {
+      const best = Math.max(...truths.map((truth) => overlap(box, truth)));
+      const verdict = best >= 0.5 ? "it fits, from 0.50 on" : "it does not fit below 0.50";
+      figures.push(["IoU", best.toFixed(2), `with the ${truths.length > 1 ? "nearest of the true boxes" : "true box"}: ${verdict}`]);
+    }
+    figures.push(["Maximum", map.peak.toPrecision(4), "of this map: the right end of the colours"]);
+    return figures.map(([name, value, title]) => element("div", { title }, element("dt", {}, name), element("dd", {}, value)));
+  }
+
+  #tab(item, rank, stage) {
+    const [name, ...synonyms] = item.words.split(", ");
+    const isTrue = this.#picture.truth?.index === item.index;
+    const thumbnail = element("canvas", { ...thumbnailSize(this.#picture), "aria-hidden": "true" });
+    const tab = element(
+      "button",
+      { type: "button", role: "tab", id: `${stage}-${rank}`, "aria-controls": stage, title: [item.wnid, item.words].join(" ").trim(), click: () => this.#choose(rank) },
+      frame(this.#picture, thumbnail, null),
+      element(
+        "span",
+        { class: "words" },
+        element("b", {}, name || `class ${item.index}`),
+        isTrue ? element("span", { class: "badge" }, "true class") : null,
+        element("small", {}, synonyms.join(", ") || item.wnid),
+      ),
+      element("span", { class: "score" }, item.score.toFixed(4)),
+      element("meter", { min: 0, max: 1, value: item.score, "aria-hidden": "true" }),
+    );
+    return tab;
+  }
+
+  #paintThumbnail(tab, item, table) {
+    const canvas = tab.querySelector("canvas");
+    paintThumbnail(canvas, this.#picture, this.#run, item.maps[this.#method(item)], table);
+  }
+
+  #choose(rank) {
+    this.select(rank);
+    this.refresh();
+    this.tabs[rank].focus();
+  }
+
+  #move(event) {
+    const last = this.tabs.length - 1;
+    const places = { ArrowDown: this.#rank + 1, ArrowRight: this.#rank + 1, ArrowUp: this.#rank - 1, ArrowLeft: this.#rank - 1, Home: 0, End: last };
+    if (!(event.key in places)) return;
+    this.#choose((places[event.key] + last + 1) % (last + 1));
+    event.preventDefault();
+  }
+
+  #point(event) {
+    const readout = this.root.querySelector(".readout");
+    readout.textContent = "";
+    if (event === null) return;
+    const place = this.canvas.getBoundingClientRect();
+    const x = Math.floor(((event.clientX - place.left) / place.width) * this.#map.width);
+    const y = Math.floor(((event.clientY - place.top) / place.height) * this.#map.height);
+    const value = this.#map.values[y * this.#map.width + x];
+    if (value !== undefined && this.#map.peak > 0) readout.textContent = `${x}, ${y}: ${percent(Math.max(0, value / this.#map.peak))} of the maximum`;
+  }
+}
+
+/** A picture with a map's canvas, and perhaps boxes, on top of it. */
+function frame(picture, canvas, boxes, listeners = {}) {
+  const image = element("img", { src: picture.src, alt: boxes ? picture.name : "", decoding: "async", draggable: "false" });
+  const made = element("span", { class: "frame", ...listeners }, image, canvas, boxes);
+  made.style.setProperty("--ratio", picture.width / picture.height);
+  return made;
+}
+
+function caption(picture, run) {
+  const facts = [`${picture.width} × ${picture.height}`, run.model, `view ${run.view}`, run.protocol === "default" ? null : `protocol ${run.protocol}`, picture.note];
+  return [
+    element("span", { class: "name" }, picture.name),
+    element("span", {}, facts.filter(Boolean).join(" · ")),
+    element("span", { class: "readout", "aria-hidden": "true" }),
+    picture.truth ? element("span", { class: "line" }, "True class: ", element("b", {}, picture.truth.words)) : null,
+  ];
+}
+
+/** A box with a dark edge, to be seen on any colour. */
+function outlined([x0, y0, x1, y1], kind) {
+  return ["edge", "line"].map((part) => drawn("rect", { x: x0, y: y0, width: x1 - x0, height: y1 - y0, class: `${kind} ${part}` }));
+}
+
+function thumbnailSize({ width, height }, side = THUMBNAIL) {
+  const scale = side / Math.max(width, height);
+  return { width: Math.max(1, Math.round(width * scale)), height: Math.max(1, Math.round(height * scale)) };
+}
+
+/** Paints encoded maps on a small canvas, placed at the canvas's size. */
+function paintThumbnail(canvas, picture, run, maps, table) {
+  const map = placeOnPicture(decodeMaps(maps), run.placement, canvas.height, canvas.width);
+  const [across, down] = [canvas.width / picture.width, canvas.height / picture.height];
+  const [x0, y0, x1, y1] = run.placement.region;
+  paint(canvas, map, table, [x0 * across, y0 * down, x1 * across, y1 * down].map(Math.round));
+}
+
+/** The sliders and switches, and what the colours mean. */
+class Controls {
+  #choices;
+  #onchange;
+  #methods;
+
+  constructor(picture, choices, onchange) {
+    this.#choices = choices;
+    this.#onchange = onchange;
+    this.#methods = [...new Set(picture.runs.flatMap((run) => run.top.flatMap((item) => Object.keys(item.maps))))];
+    this.hasTruth = Boolean(picture.truth?.boxes.length);
+    const isCut = picture.runs.some((run) => run.placement.region.join() !== `0,0,${picture.width},${picture.height}`);
+    this.root = element(
+      "form",
+      { class: "controls", "aria-label": "How it is drawn", submit: (event) => event.preventDefault() },
+      element(
+        "div",
+        {},
+        this.#slider("threshold", "Threshold of the box", { class: "ramp" }),
+        element("p", { class: "legend" }, element("span", {}, "no evidence"), element("span", {}, "most evidence in this map")),
+      ),
+      this.#slider("opacity", "Opacity of the map"),
+      element(
+        "div",
+        { class: "switches" },
+        choice("Colours", `colours-${++Controls.count}`, Object.keys(colourMaps()), choices.colours, (name) => this.#choose("colours", name)),
+        this.#methods.length > 1
+          ? choice("Method", `method-${Controls.count}`, this.#methods, choices.method, (name) => this.#choose("method", name))
+          : null,
+        element(
+          "fieldset",
+          { class: "choice boxes" },
+          element("legend", {}, "Boxes"),
+          this.#switch("box", "found"),
+          this.hasTruth ? this.#switch("truth", "true") : null,
+        ),
+      ),
+      element(
+        "details",
+        {},
+        element("summary", {}, "What one sees"),
+        element(
+          "p",
+          {},
+          "Colours say how strongly each place speaks for the chosen class, from 0 or less to this map's own maximum: the same colour means another strength in another map. ",
+          "The white box is drawn round the largest connected region that reaches the threshold, a share of the maximum; the paper's is 20 %. ",
+          this.hasTruth ? "Dashed green boxes are true. " : "",
+          isCut ? "What is dark was outside of what the net saw." : "",
+        ),
+        element("p", { class: "keys" }, KEYS.flatMap(([key, what]) => [element("kbd", {}, key), ` ${what} `])),
+      ),
+    );
+  }
+
+  static count = 0;
+
+  refresh() {
+    const { threshold, colours, opacity } = this.#choices;
+    this.root.style.setProperty("--ramp", ramp(colourMaps()[colours]));
+    for (const [name, value] of Object.entries({ threshold, opacity })) {
+      const input = this.root.elements[name];
+      input.value = Math.round(100 * value);
+      input.setAttribute("aria-valuetext", name === "threshold" ? `${percent(value)} of the maximum` : percent(value));
+      input.previousElementSibling.querySelector("output").textContent = percent(value);
+    }
+  }
+
+  /** Carries out a key; tells whether it means something. */
+  press(key) {
+    const next = (names, name) => names[(names.indexOf(name) + 1) % names.length];
+    const effects = {
+      c: () => this.#check("colours", next(Object.keys(colourMaps()), this.#choices.colours)),
+      m: () => this.#methods.length > 1 && this.#check("method", next(this.#methods, this.#choices.method)),
+      b: () => this.#toggle("box"),
+      t: () => this.hasTruth && this.#toggle("truth"),
+    };
+    effects[key]?.();
+    return key in effects;
+  }
+
+  #choose(name, value) {
+    this.#choices[name] = value;
+    this.#onchange();
+  }
+
+  #check(name, value) {
+    this.#choices[name] = value;
+    for (const input of this.root.querySelectorAll(`input[name^="${name}-"]`)) input.checked = input.value === value;
+  }
+
+  #toggle(name) {
+    this.#choices[name] = !this.#choices[name];
+    this.root.elements[name].checked = this.#choices[name];
+  }
+
+  #slider(name, label, attributes = {}) {
+    const oninput = (event) => this.#choose(name, event.target.valueAsNumber / 100);
+    return element(
+      "label",
+      { class: "slider" },
+      element("span", {}, label, element("output", {})),
+      element("input", { type: "range", name, min: 0, max: 100, step: 1, input: oninput, ...attributes }),
+    );
+  }
+
+  #switch(name, label) {
+    const onchange = (event) => this.#choose(name, event.target.checked);
+    return element("label", {}, element("input", { type: "checkbox", name, checked: this.#choices[name], change: onchange }), element("span", {}, label));
+  }
+}
+
+/** A colour map as a CSS gradient. */
+function ramp(table) {
+  const stops = Array.from({ length: 18 }, (_, i) => table[15 * i]);
+  const colours = stops.map((pixel) => `rgb(${pixel & 255} ${(pixel >> 8) & 255} ${(pixel >> 16) & 255})`);
+  return `linear-gradient(to right, ${colours.join(", ")})`;
+}
+
+customElements.define("cam-viewer", CamViewer);

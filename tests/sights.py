@@ -1,0 +1,90 @@
+"""Something to look at: a small net that finds blobs of colour, and pictures with some."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import cv2
+import numpy as np
+
+from pycam import engines
+from pycam.formats import prototxt
+from pycam.labels import Labels
+from pycam.net import net_from_message
+from pycam.pictures import Picture
+from pycam.predict import Cam
+from pycam.protocols import protocol as get_protocol
+
+NET = """
+name: "blobs"
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 227 dim: 227 } } }
+layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
+  convolution_param { num_output: 6 kernel_size: 19 stride: 16 } }
+layer { name: "relu" type: "ReLU" bottom: "conv" top: "conv" }
+layer { name: "pool" type: "Pooling" bottom: "conv" top: "pool" pooling_param { pool: AVE global_pooling: true } }
+layer { name: "fc" type: "InnerProduct" bottom: "pool" top: "fc" inner_product_param { num_output: 8 } }
+layer { name: "prob" type: "Softmax" bottom: "fc" top: "prob" }
+"""
+MARKUP = "<b onclick=alert(1)>bold</b> & <script>alert(1)</script>"
+LABELS = Labels((MARKUP, *(f"blob {i}, synonym {i}" for i in range(1, 8))))
+
+
+def cam(protocol: str = "default", view: str | None = None, seed: int = 0) -> Cam:
+    """Make the small net ready; another seed is another net."""
+    row = get_protocol(protocol)
+    row = row if view is None else row.with_view(view)
+    rng = np.random.default_rng(seed)
+    # A filter for each end of each colour, so that features are where a colour is strong or weak.
+    colours = np.vstack([np.eye(3), -np.eye(3)]) + rng.normal(0, 0.2, (6, 3))
+    filters = np.broadcast_to(colours[:, :, None, None] / (19 * 19), (6, 3, 19, 19)).astype(np.float32)
+    weights = {
+        "conv": (filters, np.full(6, 20, np.float32)),
+        "fc": (rng.normal(0, 0.05, (8, 6)).astype(np.float32), np.zeros(8, np.float32)),
+    }
+    net = net_from_message(prototxt.parse(NET).message).with_params(weights)
+    head = net.cam_head
+    assert head is not None
+    engine = engines.make("onnxruntime", net, [head.feature_blob, head.score_blob], threads=1)
+    return Cam("blobs", net, head, engine, row, LABELS, np.full(3, 110, np.float32))
+
+
+def picture(seed: int, height: int = 120, width: int = 160, path: str = "") -> Picture:
+    """Paint a few soft blobs of colour on a soft ground."""
+    rng = np.random.default_rng(seed)
+    ground = cv2.resize(rng.integers(60, 160, (4, 4, 3), np.uint8), (width, height), interpolation=cv2.INTER_CUBIC)
+    for _ in range(4):
+        centre = (int(rng.integers(width)), int(rng.integers(height)))
+        radius = int(min(height, width) * rng.uniform(0.1, 0.25))
+        cv2.circle(ground, centre, radius, tuple(int(c) for c in rng.integers(0, 256, 3)), -1)
+    return Picture(np.asarray(cv2.GaussianBlur(ground, (0, 0), 2), np.uint8), path)
+
+
+def jpeg(seed: int, height: int = 120, width: int = 160) -> bytes:
+    """Give the file of a picture."""
+    return cv2.imencode(".jpg", picture(seed, height, width).pixels)[1].tobytes()
+
+
+@contextmanager
+def served(models: Mapping[str, Callable[[], Cam]], **limits: float) -> Iterator[str]:
+    """Run the application of `pycam serve` at a port of its own; give its address."""
+    import uvicorn
+
+    from pycam.web import Limits, application
+
+    app = application(models, Limits(**limits))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", access_log=False))
+    with socket.socket() as door:
+        door.bind(("127.0.0.1", 0))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [door]})
+        thread.start()
+        try:
+            while not server.started:
+                time.sleep(0.01)
+            yield f"http://127.0.0.1:{door.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()

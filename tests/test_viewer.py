@@ -1,0 +1,441 @@
+"""The viewer as a person meets it: in a real Chromium, on the report's pages and on that of `pycam serve`."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib import resources
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import sights
+from conftest import unavailable
+
+from pycam.boxes import paper_box
+from pycam.placement import Placement
+from pycam.protocols import PROTOCOLS
+from pycam.report.html import Entry, Heading, write_html
+from pycam.report.page import colour_tables
+from pycam.report.record import Truth, placement_record, seen
+from pycam.report.verdicts import overlap
+from pycam.views import view_of
+
+pytestmark = pytest.mark.browser
+
+VIEWER = Path(str(resources.files("pycam.report") / "viewer"))
+SCREENSHOTS = Path(os.environ.get("PYCAM_SCREENSHOTS", Path(__file__).parents[1] / "build" / "screenshots"))
+CHROMIUM = os.environ.get("PYCAM_CHROMIUM", "/usr/bin/chromium")
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator:
+    if not Path(CHROMIUM).exists():
+        unavailable("browser", f"no Chromium at {CHROMIUM}: install it, or set PYCAM_CHROMIUM")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError as error:
+        unavailable("browser", str(error))
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+
+
+@pytest.fixture
+def page(browser) -> Iterator:
+    """A page that must not complain, and must not ask any other host for anything."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
+    page = context.new_page()
+    problems: list[str] = []
+    page.on("console", lambda message: problems.append(message.text) if message.type in ("error", "warning") else None)
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on(
+        "request",
+        lambda request: (
+            None
+            if request.url.startswith(("data:", "file:", "blob:", "http://127.0.0.1:"))
+            else problems.append(request.url)
+        ),
+    )
+    page.expected = []
+    yield page
+    context.close()
+    assert [problem for problem in problems if not any(part in problem for part in page.expected)] == []
+
+
+@pytest.fixture(scope="module")
+def entries() -> list[Entry]:
+    """Three pictures with what is true of them: the first one's box is right, the second's class is wrong."""
+    made = []
+    with sights.cam() as cam:
+        for seed, name in enumerate(["right.jpg", "wrong <img src=x onerror=alert(1)>.jpg", "far.jpg"]):
+            picture = sights.picture(seed, 120, 160 + 20 * seed)
+            run = seen({"CAM": cam(picture)})
+            first = run.guesses[0]
+            index = run.guesses[1].index if seed == 1 else first.index
+            box = first.box if seed < 2 else (0, 0, 9, 9)
+            made.append(Entry(name, picture, {"": run}, Truth(index, sights.LABELS.words(index), [box])))
+    return made
+
+
+@pytest.fixture(scope="module")
+def report(entries, tmp_path_factory) -> str:
+    place = tmp_path_factory.mktemp("report") / "report.html"
+    write_html(place, entries, Heading("Three pictures", {"": ["blobs"]}))
+    return place.as_uri()
+
+
+def encoded(array: np.ndarray) -> str:
+    return base64.b64encode(np.ascontiguousarray(array, "<f4").tobytes()).decode()
+
+
+def some_maps() -> Iterator[np.ndarray]:
+    """Maps of every kind: smooth, rough, with ties, touching at corners, constant, negative, tiny."""
+    rng = np.random.default_rng(1)
+    for _ in range(60):
+        height, width = rng.integers(1, 70, 2)
+        rough = rng.normal(size=(height, width)).astype(np.float32)
+        yield rough
+        yield cv2.GaussianBlur(rough, (0, 0), 3)
+        yield np.floor(rng.random((height, width)) * 4).astype(np.float32)
+        yield (rng.random((height, width)) < 0.35).astype(np.float32)
+    yield np.zeros((5, 7), np.float32)
+    yield np.full((5, 7), -2, np.float32)
+    yield np.full((5, 7), 3, np.float32)
+    yield np.float32([[1, 0, 1], [0, 0, 0], [1, 0, 1]])
+    yield np.float32([[1, 0, 0, 1], [0, 1, 0, 1]])
+
+
+def test_box_is_paper_box_on_many_maps_at_many_thresholds(page):
+    page.add_script_tag(path=VIEWER / "maps.js")
+    maps = list(some_maps())
+    thresholds = [0, 0.05, 0.2, 0.25, 0.5, 0.75, 1]
+    found = page.evaluate(
+        """([maps, thresholds]) => maps.map(([height, width, values]) => {
+            const map = decodeMaps({ shape: [1, height, width], values })[0];
+            return thresholds.map((threshold) => paperBox(map, threshold));
+        })""",
+        [[[*map.shape, encoded(map)] for map in maps], thresholds],
+    )
+    expected = [[list(paper_box(map, threshold)) for threshold in thresholds] for map in maps]
+    assert found == expected
+
+
+TEN = PROTOCOLS["released"]
+ROWS = {
+    "center": PROTOCOLS["default"],
+    "full": PROTOCOLS["default"].with_view("full"),
+    "stretched": PROTOCOLS["py_demo"],
+    "ten": TEN,
+    "ten, plain sum": replace(TEN, merge="sum"),
+    "ten, mean": replace(TEN, merge="absolute_mean", map_resizer="opencv_bilinear"),
+    "center, bicubic": replace(PROTOCOLS["default"], map_resizer="matlab_bicubic"),
+}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_maps_lie_where_python_places_them(page, name):
+    page.add_script_tag(path=VIEWER / "maps.js")
+    row = ROWS[name]
+    placement = Placement(view_of(row.view, 227), row.map_resizer, row.merge, row.placement)
+    rng = np.random.default_rng(2)
+    for height, width in [(120, 160), (270, 140), (37, 300), (1, 9)]:
+        maps = rng.normal(0.3, 1, (len(placement.view.crops), 13, 14)).astype(np.float32)
+        values, boxes = page.evaluate(
+            """([maps, placement, height, width, thresholds]) => {
+                const map = placeOnPicture(decodeMaps(maps), placement, height, width);
+                const bytes = Array.from(new Uint8Array(map.values.buffer), (byte) => String.fromCharCode(byte));
+                return [btoa(bytes.join("")), thresholds.map((threshold) => paperBox(map, threshold))];
+            }""",
+            [
+                {"shape": maps.shape, "values": encoded(maps)},
+                placement_record(placement, height, width),
+                height,
+                width,
+                [0.2, 0.4],
+            ],
+        )
+        placed = np.frombuffer(base64.b64decode(values), "<f4").reshape(height, width)
+        expected = placement.on_picture(maps, height, width)
+        assert np.abs(placed - expected).max() <= 2e-6 * np.abs(expected).max()
+        assert boxes == [list(paper_box(expected, threshold)) for threshold in (0.2, 0.4)]
+
+
+def test_overlap_and_colours_are_pythons(page):
+    page.add_script_tag(path=VIEWER / "maps.js")
+    boxes = np.random.default_rng(3).integers(0, 40, (200, 2, 2, 2))
+    pairs = [[[*pair[0].min(0), *(pair[0].max(0) + 1)], [*pair[1].min(0), *(pair[1].max(0) + 1)]] for pair in boxes]
+    pairs = [[[int(side) for side in box] for box in pair] for pair in pairs]
+    found = page.evaluate("(pairs) => pairs.map(([a, b]) => overlap(a, b))", pairs)
+    assert found == pytest.approx([overlap(*pair) for pair in pairs], abs=1e-12)
+
+    levels = np.linspace(0, 2, 256, dtype=np.float32)[None]
+    for name, table in colour_tables().items():
+        rgba = page.evaluate(
+            """([table, values]) => {
+                const canvas = Object.assign(document.createElement("canvas"), { width: 256, height: 1 });
+                const [map] = decodeMaps({ shape: [1, 1, 256], values });
+                paint(canvas, map, colourTable(table), [0, 0, 255, 1]);
+                return Array.from(canvas.getContext("2d").getImageData(0, 0, 256, 1).data);
+            }""",
+            [table, encoded(levels)],
+        )
+        painted = np.reshape(rgba, (256, 4))
+        number = {"JET": cv2.COLORMAP_JET, "viridis": cv2.COLORMAP_VIRIDIS}[name]
+        expected = cv2.applyColorMap(np.arange(255, dtype=np.uint8)[:, None], number)[:, 0, ::-1]
+        assert np.array_equal(painted[:-1, :3], expected)
+        assert painted[-1].tolist() == [0, 0, 0, 255]  # outside of what the net saw
+
+
+def figures(page) -> dict[str, str]:
+    rows = page.eval_on_selector_all(
+        ".figures div", "(rows) => rows.map((row) => [row.children[0].textContent, row.children[1].textContent])"
+    )
+    return dict(rows)
+
+
+def box_of(page) -> tuple[int, ...]:
+    return tuple(int(side) for side in figures(page)["Box"].split(", "))
+
+
+def test_box_follows_the_threshold(page, report, entries):
+    page.goto(report)
+    page.click(".card button")
+    shown = next(entry for entry in entries if entry.name == page.inner_text("dialog h2"))
+    run = shown.runs[""]
+    for rank, guess in enumerate(run.guesses):
+        page.click(f'[role="tab"] >> nth={rank}')
+        assert f"{guess.score:.4f}" == page.inner_text('[aria-selected="true"] .score')
+        height, width = shown.picture.pixels.shape[:2]
+        map = run.placement.on_picture(guess.maps["CAM"], height, width)
+        page.fill('[name="threshold"]', "20")
+        assert box_of(page) == guess.box == paper_box(map)
+        for percent in (0, 7, 35, 60, 93, 100):
+            page.fill('[name="threshold"]', str(percent))
+            assert box_of(page) == paper_box(map, percent / 100)
+            drawn = page.eval_on_selector(
+                ".stage rect.found.line",
+                "(box) => [box.x, box.y, box.width, box.height].map((side) => side.baseVal.value)",
+            )
+            x, y, w, h = drawn
+            assert (x, y, x + w, y + h) == box_of(page)
+    truth = shown.truth.boxes[0]
+    assert figures(page)["IoU"] == f"{overlap(box_of(page), truth):.2f}"
+
+
+def test_keyboard_alone(page, report):
+    page.goto(report)
+    press = page.keyboard.press
+    for _ in range(40):
+        press("Tab")
+        if page.evaluate("document.activeElement.closest('.card') !== null"):
+            break
+    press("Enter")
+    assert page.is_visible("dialog")
+    first = page.inner_text("dialog h2")
+    press("n")
+    assert page.inner_text("dialog h2") != first
+    press("p")
+    assert page.inner_text("dialog h2") == first
+    for _ in range(10):
+        press("Tab")
+        if page.evaluate("document.activeElement.getAttribute('role')") == "tab":
+            break
+    press("ArrowDown")
+    second = page.inner_text('[aria-selected="true"] b')
+    assert page.evaluate("document.activeElement.textContent").startswith(second)
+    press("1")
+    assert page.inner_text('[aria-selected="true"] b') != second
+    press("End")
+    press("c")
+    assert page.is_checked('input[value="viridis"]')
+    press("b")
+    assert page.locator(".stage rect.found").count() == 0
+    press("b")
+    press("t")
+    assert page.locator(".stage rect.truth").count() == 0
+    press("Tab")
+    before = box_of(page)
+    assert page.evaluate("document.activeElement.name") == "threshold"
+    for _ in range(40):
+        press("ArrowRight")
+    assert page.inner_text(".slider output >> nth=0") == "60 %"
+    assert box_of(page) != before
+    press("Escape")
+    assert not page.is_visible("dialog")
+    assert page.evaluate("document.activeElement.closest('.card') !== null")
+
+
+def painted(page, selector: str = ".stage canvas") -> str:
+    return page.eval_on_selector(selector, "(canvas) => canvas.toDataURL()")
+
+
+def test_methods_and_colours_can_be_switched(page, tmp_path):
+    picture = sights.picture(5)
+    with sights.cam() as cam, sights.cam(seed=1) as other:
+        first = cam(picture)
+        classes = [item.index for item in first.top]
+        run = seen({"CAM": first, "Grad-CAM": other(picture, classes=classes)})
+    write_html(tmp_path / "two.html", [Entry("two.jpg", picture, {"": run})], Heading("Two methods", {"": []}))
+    page.goto((tmp_path / "two.html").as_uri())
+    page.click(".card button")
+    assert "CAM of" in page.get_attribute(".stage canvas", "aria-label")
+    pictures = {painted(page)}
+    page.check('input[value="Grad-CAM"]', force=True)
+    assert page.get_attribute(".stage canvas", "aria-label").startswith("Grad-CAM of")
+    map = run.placement.on_picture(run.guesses[0].maps["Grad-CAM"], picture.height, picture.width)
+    assert box_of(page) == paper_box(map)
+    pictures.add(painted(page))
+    page.check('input[value="viridis"]', force=True)
+    pictures.add(painted(page))
+    page.keyboard.press("m")
+    pictures.add(painted(page))
+    assert len(pictures) == 4
+    page.fill('[name="opacity"]', "30")
+    assert page.eval_on_selector(".stage canvas", "(canvas) => getComputedStyle(canvas).opacity") == "0.3"
+
+
+def test_report_filters_and_sorts(page, report, entries):
+    page.goto(report)
+    assert page.locator(".card").count() == 3
+    assert page.locator(".chip").all_inner_texts() == ["right1", "shifted1", "wrong class1"]
+    assert page.inner_text(".card small >> nth=0") == entries[1].name
+    page.click(".chip >> text=shifted")
+    assert page.eval_on_selector_all(".card small", "(names) => names.map((name) => name.textContent)") == ["far.jpg"]
+    page.click(".chip >> text=shifted")
+    page.select_option(".tools select", "by name")
+    assert page.inner_text(".card small >> nth=0") == "far.jpg"
+    page.fill('[type="search"]', "right")
+    assert page.locator(".card").count() == 1
+    assert page.inner_text(".count") == "1 of 3 pictures"
+
+
+def test_markup_in_names_and_labels_is_text(page, tmp_path):
+    picture = sights.picture(1)
+    name = "</script><img src=x onerror=alert(1)>.jpg"
+    with sights.cam() as cam:
+        run = seen({"CAM": cam(picture, classes=[0])})
+    entry = Entry(name, picture, {"": run}, Truth(0, sights.MARKUP))
+    write_html(tmp_path / "report.html", [entry], Heading(name, {"": [name]}, [name]))
+    page.goto((tmp_path / "report.html").as_uri())
+    page.click(".card button")
+    assert page.title() == page.inner_text("h1") == page.inner_text("dialog h2") == page.inner_text(".note") == name
+    assert page.inner_text('[role="tab"] b') == page.inner_text("figcaption b") == sights.MARKUP
+    assert page.locator("img:not([src^='data:'])").count() == page.locator("[onclick]").count() == 0
+
+
+def test_report_in_a_folder_loads_what_is_looked_at(page, entries, tmp_path):
+    many = [entries[number % 3] for number in range(120)]
+    write_html(tmp_path / "folder", many, Heading("Many", {"": ["blobs"]}))
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto((tmp_path / "folder/index.html").as_uri())
+    page.wait_for_selector(".card img")
+    assert page.locator(".card").count() == 120
+    pictures = [address for address in asked if address.endswith(".jpg")]
+    assert 0 < len(pictures) < 120
+    page.locator(".card").last.scroll_into_view_if_needed()
+    page.locator(".card").last.locator("img").wait_for()
+    page.locator(".card").last.locator("button").click()
+    page.wait_for_selector("dialog[open]")
+    assert page.eval_on_selector(".stage img", "(image) => image.decode().then(() => image.naturalWidth)") > 100
+
+
+def test_two_runs_side_by_side(page, tmp_path):
+    entries = []
+    with sights.cam() as center, sights.cam(view="full") as full:
+        for seed in range(6):
+            picture = sights.picture(seed)
+            runs = {"center": seen({"CAM": center(picture)}), "full": seen({"CAM": full(picture)})}
+            guess = runs["full"].guesses[0]
+            entries.append(Entry(f"{seed}.jpg", picture, runs, Truth(guess.index, guess.words, [guess.box])))
+    write_html(tmp_path / "two.html", entries, Heading("Two runs", {"center": ["a"], "full": ["b"]}))
+    page.goto((tmp_path / "two.html").as_uri())
+    page.wait_for_selector(".card img")
+    assert page.locator(".card").count() == 6
+    assert sum(map(int, page.locator(".chip span").all_inner_texts())) == 6
+    page.screenshot(path=SCREENSHOTS / "two-runs.png")
+    page.click(".card button")
+    number = int(page.inner_text("dialog h2").split(".")[0])
+    boxes = page.locator(".figures div:first-child dd").all_inner_texts()
+    expected = [", ".join(map(str, run.guesses[0].box)) for run in entries[number].runs.values()]
+    assert boxes == expected
+    page.screenshot(path=SCREENSHOTS / "two-runs-open.png")
+
+
+def drop(page, name: str, kind: str, data: bytes) -> None:
+    """Drop a file on the page, as from a file manager."""
+    page.evaluate(
+        """([name, type, base64]) => {
+            const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+            const dataTransfer = new DataTransfer();
+            dataTransfer.items.add(new File([bytes], name, { type }));
+            document.body.dispatchEvent(new DragEvent("drop", { dataTransfer, bubbles: true, cancelable: true }));
+        }""",
+        [name, kind, base64.b64encode(data).decode()],
+    )
+
+
+def test_dropped_picture_is_looked_at(page):
+    page.expected = ["415", "422"]
+    data = sights.jpeg(7)
+    with sights.cam() as cam, sights.served({"blobs": sights.cam, "other": lambda: sights.cam(seed=1)}) as address:
+        expected = cam(data)
+        page.goto(address)
+        page.screenshot(path=SCREENSHOTS / "serve-empty.png")
+        drop(page, "../<img src=x onerror=alert(1)>.jpg", "image/jpeg", data)
+        page.wait_for_selector("cam-viewer .stage")
+        assert page.locator('[role="tab"] canvas').count() == 5
+        assert page.inner_text(".stage .name") == "../<img src=x onerror=alert(1)>.jpg"
+        told = expected.as_dict(boxes=True)["top"]
+        for rank, item in enumerate(told):
+            page.click(f'[role="tab"] >> nth={rank}')
+            assert page.inner_text('[aria-selected="true"] b') == item["words"].split(", ")[0]
+            assert page.inner_text('[aria-selected="true"] .score') == f"{item['score']:.4f}"
+            assert box_of(page) == item["box"]
+        page.screenshot(path=SCREENSHOTS / "serve.png")
+        page.select_option("select", "other")
+        page.locator(".strip li >> nth=1").wait_for()
+        drop(page, "notes.txt", "text/plain", b"hello")
+        page.locator(".problems >> text=notes.txt").wait_for()
+        drop(page, "cut.jpg", "image/jpeg", data[: len(data) // 2])
+        page.locator(".problems >> text=cut.jpg").wait_for()
+        assert "truncated" in page.inner_text(".problems")
+        assert page.locator("img[src=x]").count() == 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_no_serious_accessibility_fault(browser, page, report, scheme, width):
+    axe = resources.files(pytest.importorskip("axe_playwright_python")) / "axe.min.js"
+    page.set_viewport_size({"width": width, "height": 844})
+    page.emulate_media(color_scheme=scheme)
+    page.goto(report)
+    page.wait_for_selector(".card img")
+    for step in ("report", "open"):
+        if step == "open":
+            page.click(".card button")
+            page.click(".controls summary")
+        page.screenshot(path=SCREENSHOTS / f"{step}-{scheme}-{width}.png")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page.evaluate(axe.read_text("utf-8"))
+        found = page.evaluate("axe.run({ resultTypes: ['violations'] })")["violations"]
+        faults = [
+            f"{fault['id']}: {fault['help']}: {fault['nodes'][0]['html'][:200]}"
+            for fault in found
+            if fault["impact"] in ("serious", "critical")
+        ]
+        assert faults == []
