@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import pycam
-from pycam.cli import compare, demo, heatmap, models, net, score, train
+from pycam.cli import compare, demo, evaluate, heatmap, models, net, score, serve, train
 from pycam.errors import PycamError
 
 app = typer.Typer(
@@ -21,7 +21,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("heatmap")(heatmap.heatmap)
+app.command("evaluate")(evaluate.evaluate)
 app.command("score")(score.score)
+app.command("serve")(serve.serve)
 app.command("compare")(compare.compare_command)
 app.command("verify")(compare.verify)
 app.command("train")(train.train)

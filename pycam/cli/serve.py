@@ -1,0 +1,69 @@
+"""`pycam serve`: the viewer on a page of this machine."""
+
+from __future__ import annotations
+
+import functools
+import socket
+from contextlib import suppress
+from typing import Annotated
+
+import typer
+
+from pycam import zoo
+from pycam.cli import options
+from pycam.errors import ModelError, UsageError
+from pycam.predict import load
+from pycam.protocols import protocol as get_protocol
+
+
+def serve(
+    models: Annotated[
+        list[str] | None,
+        typer.Option("--model", "-m", help="A model to choose from; all that are on this machine if none is named."),
+    ] = None,
+    protocol: options.ProtocolName = "default",
+    view: options.View = None,
+    engine: options.EngineName = options.DEFAULT,
+    device: options.Device = None,
+    threads: options.Threads = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port at 127.0.0.1; 0 for any that is free.")] = 8000,
+    upload: Annotated[float, typer.Option(min=0.001, help="Largest file of a picture, MB.")] = 20,
+    pixels: Annotated[float, typer.Option(min=0.001, max=100, help="Largest picture, million pixels.")] = 40,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Longest time for a picture.")] = 60,
+) -> None:
+    """Open the viewer on a page at 127.0.0.1, where pictures are dropped, pasted or chosen.
+
+    It is made for the person who starts it: it has no users, no encryption and no other address. Don't put it on the
+    internet.
+    """
+    try:
+        import uvicorn
+
+        from pycam.web import Limits, application
+    except ImportError as error:
+        raise UsageError(
+            f"the page needs packages that are not installed ({error}): pip install 'caffe-cam[web]'"
+        ) from None
+    names = models or [card.name for card in zoo.cards() if card.cam and zoo.find_weights(card)]
+    if not names:
+        raise ModelError("no model's weights are on this machine: `pycam models download NAME` gets some")
+    row = get_protocol(protocol) if view is None else get_protocol(protocol).with_view(view)
+    makers = {}
+    for name in names:
+        card = zoo.card(name)
+        zoo.weights_path(card)  # what is missing is told now, not at the first picture
+        makers[card.name] = functools.partial(load, name, engine=engine, protocol=row, device=device, threads=threads)
+    limits = Limits(
+        upload=round(upload * 10**6), pixels=round(pixels * 10**6), upload_seconds=seconds, answer_seconds=seconds
+    )
+    server = uvicorn.Server(uvicorn.Config(application(makers, limits), log_level="warning", access_log=False))
+    with socket.socket() as door:
+        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            door.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise UsageError(f"port {port} cannot be had ({error.strerror}): name another with --port") from None
+        print(f"http://127.0.0.1:{door.getsockname()[1]}/ has {', '.join(makers)}; Ctrl-C ends it", flush=True)
+        # Ctrl-C is how it is meant to end.
+        with suppress(KeyboardInterrupt):
+            server.run(sockets=[door])

@@ -1,0 +1,207 @@
+"""The server behind `pycam serve`: what it answers, and what it refuses, in one line and without a trace."""
+
+from __future__ import annotations
+
+import json
+import select
+import socket
+import struct
+import tempfile
+import threading
+import time
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+import pytest
+import requests
+import sights
+
+from pycam.errors import EngineError
+
+pytest.importorskip("fastapi")
+pytest.importorskip("uvicorn")
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with sights.served({"blobs": sights.cam, "broken": broken}) as address:
+        yield address
+
+
+def broken():
+    raise EngineError("/home/somebody/secret.caffemodel is damaged")
+
+
+def post(address, data, model="blobs", kind="image/jpeg", **more) -> requests.Response:
+    parameters = {"model": model, **more}
+    return requests.post(f"{address}/predict", data, params=parameters, headers={"Content-Type": kind}, timeout=60)
+
+
+def test_answer_is_the_prediction(address):
+    data = sights.jpeg(1)
+    answer = post(address, data, name="fox.jpg").json()
+    with sights.cam() as cam:
+        expected = json.loads(json.dumps(cam(data).as_dict(boxes=True)))
+    (run,) = answer["runs"]
+    top = [{key: item[key] for key in ("index", "wnid", "words", "score", "box")} for item in run["top"]]
+    assert top == expected["top"]
+    for key in ("model", "engine", "protocol", "view"):
+        assert run[key] == expected[key]
+    assert (answer["name"], answer["width"], answer["height"]) == ("fox.jpg", 160, 120)
+
+
+def bomb() -> bytes:
+    """Make a PNG of a few bytes that says it has 30,000 × 30,000 pixels."""
+
+    def part(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + part(b"IHDR", header) + part(b"IDAT", zlib.compress(bytes(1000))) + part(b"IEND", b"")
+
+
+GOOD = sights.jpeg(1)
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
+REFUSED = {
+    "no picture": (b"hello", "image/jpeg", 422),
+    "empty": (b"", "image/jpeg", 422),
+    "wrong type": (GOOD, "text/html", 415),
+    "form": (GOOD, "multipart/form-data; boundary=x", 415),
+    "truncated": (GOOD[: len(GOOD) // 2], "image/jpeg", 422),
+    "bomb": (bomb(), "image/png", 422),
+    "svg": (SVG, "image/svg+xml", 422),
+    "too large": (bytes(20_000_001), "image/jpeg", 413),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_no_picture_is_refused_in_one_line(address, name):
+    data, kind, status = REFUSED[name]
+    answer = post(address, data, kind=kind, name="../../etc/passwd")
+    assert answer.status_code == status
+    assert list(answer.json()) == ["error"]
+    line = answer.json()["error"]
+    assert len(line) > 5
+    for leak in ("\n", "Traceback", "/home", "/tmp", "passwd", ".py"):
+        assert leak not in line
+
+
+def test_other_faults_are_refused_in_one_line(address):
+    assert post(address, GOOD, model="../models/x.yaml").status_code == 404
+    assert post(address, GOOD, model="x").json() == {"error": "no such model here; there are blobs, broken"}
+    unnamed = requests.post(f"{address}/predict", GOOD, headers={"Content-Type": "image/jpeg"}, timeout=9)
+    assert (unnamed.status_code, unnamed.json()) == (422, {"error": "name a model, as in /predict?model=NAME"})
+    assert requests.get(f"{address}/no/such/page", timeout=9).json() == {"error": "Not Found"}
+    assert requests.get(f"{address}/predict", timeout=9).status_code == 405
+    assert requests.get(address, headers={"Host": "evil.example"}, timeout=9).status_code == 400
+
+
+def test_fault_of_the_model_tells_nothing_of_the_machine(address):
+    answer = post(address, GOOD, model="broken")
+    assert answer.status_code == 500
+    assert answer.json() == {"error": "the picture could not be looked at; the server's terminal says why"}
+    assert requests.get(f"{address}/healthz", timeout=9).json() == {"status": "ok"}
+
+
+@pytest.mark.parametrize("name", ["../../x.jpg", "<script>alert(1)</script>.jpg", "a\nb.jpg", "x" * 5000])
+def test_names_stay_names(address, name):
+    assert post(address, GOOD, name=name).json()["name"] == name
+
+
+def test_limits_are_those_given():
+    with sights.served({"blobs": sights.cam}, upload=1000, pixels=10_000) as address:
+        assert post(address, GOOD).status_code == 413
+        large = cv2.imencode(".png", np.zeros((100, 101, 3), np.uint8))[1].tobytes()
+        assert len(large) < 1000
+        answer = post(address, large, kind="image/png")
+        assert answer.status_code == 422
+        assert "0.01 million pixels" in answer.json()["error"]
+
+
+def test_page_holds_no_address_of_another_host(address):
+    page = requests.get(address, timeout=9)
+    assert "default-src 'none'" in page.text
+    assert "http" not in page.text.replace("http-equiv", "").replace("http://www.w3.org/2000/svg", "")
+    assert page.headers["X-Frame-Options"] == "DENY"
+
+
+def test_endless_upload_is_cut_off(address, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    host, port = address.removeprefix("http://").split(":")
+    piece = b"F4240\r\n" + bytes(1_000_000) + b"\r\n"
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
+        request = "POST /predict?model=blobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n"
+        connection.sendall(f"{request}Transfer-Encoding: chunked\r\n\r\n".encode())
+        sent = 0
+        while sent < 5000 and not select.select([connection], [], [], 0)[0]:
+            connection.sendall(piece)
+            sent += 1
+        answer = connection.recv(10_000)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert answer.endswith(b'{"error":"more than 20 MB: send a smaller picture"}')
+    assert 20 <= sent < 500
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_who_listens_late_is_answered_too(address):
+    answer = post(address, (bytes(1_000_000) for _ in range(300)))
+    assert (answer.status_code, answer.json()) == (413, {"error": "more than 20 MB: send a smaller picture"})
+
+
+def test_slow_upload_is_given_up():
+    def slow() -> Iterator[bytes]:
+        yield GOOD[:100]
+        time.sleep(0.5)
+        yield GOOD[100:]
+
+    with sights.served({"blobs": sights.cam}, upload_seconds=0.1) as address:
+        assert post(address, slow()).status_code == 408
+
+
+def test_slow_model_is_given_up():
+    go = threading.Event()
+
+    def stuck():
+        go.wait(10)
+        return sights.cam()
+
+    with sights.served({"blobs": stuck}, answer_seconds=0.1) as address:
+        assert post(address, GOOD).status_code == 503
+        go.set()
+
+
+def at_once(address, pictures, threads) -> list[tuple[int, dict]]:
+    with ThreadPoolExecutor(threads) as pool:
+        answers = pool.map(lambda data: post(address, data), pictures)
+        return [(answer.status_code, answer.json()) for answer in answers]
+
+
+def test_hundred_uploads_eight_at_a_time(address):
+    answers = at_once(address, [sights.jpeg(number, 40, 60) for number in range(100)], 8)
+    assert [status for status, _ in answers] == [200] * 100
+
+
+def test_crowd_is_turned_away_and_none_is_lost():
+    go = threading.Event()
+
+    def held():
+        go.wait(10)
+        return sights.cam()
+
+    with sights.served({"blobs": held}, waiting=3) as address, ThreadPoolExecutor(20) as pool:
+        coming = [pool.submit(post, address, GOOD) for _ in range(20)]
+        # The model is held back until all are there: one is looked at, three wait.
+        while sum(each.done() for each in coming) < 16:
+            time.sleep(0.01)
+        go.set()
+        answers = [each.result() for each in coming]
+    assert sorted(answer.status_code for answer in answers) == [200] * 4 + [429] * 16
+    for answer in answers:
+        if answer.status_code == 200:
+            assert len(answer.json()["runs"][0]["top"]) == 5
+        else:
+            assert answer.headers["Retry-After"] == "1"
+            assert answer.json() == {"error": "too many pictures at a time: try again in a second"}
