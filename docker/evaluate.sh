@@ -1,0 +1,30 @@
+#!/bin/sh
+# ILSVRC's errors of a model: a run a protocol. A run that was stopped goes on by the same command.
+#
+#     evaluate.sh MODEL DATA RUNS [OPTION...]
+#
+# DATA holds ILSVRC2012_img_val/, ILSVRC2012_bbox_val/val/ and devkit/data/; the runs are RUNS/MODEL-paper,
+# RUNS/MODEL-released and RUNS/MODEL-sweep. The OPTIONs are those of `pycam evaluate`, such as --workers 4 or
+# --limit 1000.
+set -eu
+
+[ $# -ge 3 ] || { echo "usage: evaluate.sh MODEL DATA RUNS [OPTION...], OPTIONs of pycam evaluate" >&2; exit 2; }
+model=$1 data=$2 runs=$3
+shift 3
+
+devkit=$data/devkit/data
+for needed in "$data/ILSVRC2012_img_val" "$data/ILSVRC2012_bbox_val/val" "$devkit"; do
+    [ -d "$needed" ] || { echo "evaluate.sh: there is no folder $needed" >&2; exit 1; }
+done
+
+pycam models download "$model" --mean
+for protocol in paper released sweep; do
+    echo "$model, protocol $protocol"
+    pycam evaluate --model "$model" --protocol "$protocol" --out "$runs/$model-$protocol" \
+        --pictures "$data/ILSVRC2012_img_val" \
+        --ground-truth "$data/ILSVRC2012_bbox_val/val" \
+        --labels "$devkit/ILSVRC2014_clsloc_validation_ground_truth.txt" \
+        --blacklist "$devkit/ILSVRC2014_clsloc_validation_blacklist.txt" \
+        --meta "$devkit/meta_clsloc.mat" \
+        "$@"
+done

@@ -1,0 +1,171 @@
+"""What can be said of the images without building them: `make docker` builds and tries them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).parents[1]
+DOCKER = ROOT / "docker"
+TOOLS = Path(sys.executable).parent
+DOCKERFILES = sorted(DOCKER.glob("*/Dockerfile"))
+SCRIPTS = sorted(path for path in DOCKER.rglob("*") if path.is_file() and path.read_bytes().startswith(b"#!/bin/sh"))
+LOCKS = {
+    "caffe/requirements.txt": {"openvino", "opencv"},
+    "gpu/requirements.txt": {"openvino", "opencv", "torch"},
+    "gpu/requirements-cpu.txt": {"openvino", "opencv", "torch"},
+}
+
+
+def run(*command: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    path = f"{TOOLS}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        list(map(str, command)), env={**os.environ, "PATH": path, **environment}, capture_output=True, text=True
+    )
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(DOCKER))
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=name)
+def test_linter_finds_nothing_in_dockerfile(dockerfile):
+    found = run(TOOLS / "hadolint", "--config", DOCKER / "hadolint.yaml", dockerfile)
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=name)
+def test_shellcheck_finds_nothing(script):
+    found = run(TOOLS / "shellcheck", script)
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=name)
+def test_script_can_be_run(script):
+    assert os.access(script, os.X_OK)
+
+
+@pytest.mark.parametrize(("lock", "extras"), LOCKS.items(), ids=LOCKS)
+def test_what_the_project_needs_is_pinned(lock, extras):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = [*project["dependencies"], *(each for extra in extras for each in project["optional-dependencies"][extra])]
+    lines = [line for line in (DOCKER / lock).read_text().splitlines() if not line.startswith("#")]
+    pinned = dict(line.split("==") for line in lines)
+    for requirement in map(Requirement, needed):
+        # The build for CUDA is a package of its own, in the place of the other.
+        on_gpu = requirement.name == "onnxruntime" and "onnxruntime-gpu" in pinned
+        version = Version(pinned["onnxruntime-gpu" if on_gpu else requirement.name])
+        assert version in requirement.specifier, requirement
+
+
+def test_all_images_hold_the_same_versions():
+    pins = [
+        dict(line.split("==") for line in (DOCKER / lock).read_text().splitlines() if "==" in line) for lock in LOCKS
+    ]
+    common = set.intersection(*map(set, pins))
+    assert {"numpy", "onnx", "opencv-python-headless", "pillow", "scipy"} <= common
+    assert all(pin[package] == pins[0][package] for pin in pins for package in common)
+
+
+def test_compose_builds_the_dockerfiles_and_writes_to_no_picture():
+    services = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]
+    assert set(services) == {"caffe", "gpu"}
+    for service in services.values():
+        context = DOCKER / service["build"]["context"]
+        assert (context / service["build"]["dockerfile"]).resolve() in DOCKERFILES
+        places = [volume.rsplit("}", 1)[1] for volume in service["volumes"]]
+        assert places == [":/pictures:ro", ":/models", ":/runs"]
+
+
+@pytest.fixture
+def stubs(tmp_path):
+    """A folder for programs that stand in for others, with a `pycam` that tells how it was called."""
+    folder = tmp_path / "stubs"
+    folder.mkdir()
+    program(folder / "pycam", 'echo "$PYCAM_DEVICE: $*"')
+    return folder
+
+
+def program(path: Path, line: str) -> None:
+    path.write_text(f"#!/bin/sh\n{line}\n")
+    path.chmod(0o755)
+
+
+def enter(stubs: Path, *arguments: str, device: str) -> subprocess.CompletedProcess[str]:
+    return run(DOCKER / "entrypoint", *arguments, PATH=f"{stubs}:/usr/bin:/bin", PYCAM_DEVICE=device)
+
+
+def test_without_a_gpu_the_cpu_computes_and_a_line_says_so(stubs):
+    program(stubs / "nvidia-smi", "echo 'No devices were found'")
+    found = enter(stubs, "heatmap", "a picture.jpg", device="cuda")
+    assert found.stdout == "cpu: heatmap a picture.jpg\n"
+    assert found.stderr.startswith("No GPU is visible here")
+    assert found.stderr.count("\n") == 1
+
+
+def test_a_visible_gpu_computes(stubs):
+    program(stubs / "nvidia-smi", "echo 'GPU 0: NVIDIA H200 (UUID: GPU-0)'")
+    found = enter(stubs, "heatmap", "fox.jpg", device="cuda")
+    assert (found.stdout, found.stderr) == ("cuda: heatmap fox.jpg\n", "")
+
+
+def test_entrypoint_runs_scripts(stubs):
+    program(stubs / "reproduce.sh", 'echo "reproducing $*"')
+    assert enter(stubs, "reproduce.sh", "--mini", "x", device="").stdout == "reproducing --mini x\n"
+
+
+@pytest.mark.parametrize("script", ["evaluate.sh", "compare.sh", "reproduce.sh"])
+def test_script_tells_how_it_is_used(script):
+    found = run(DOCKER / script, "one")
+    assert found.returncode == 2
+    assert found.stderr.startswith(f"usage: {script}")
+
+
+def test_evaluation_names_the_folder_that_is_missing(tmp_path):
+    (tmp_path / "ILSVRC2012_img_val").mkdir()
+    found = run(DOCKER / "evaluate.sh", "squeezenet-v1.0", tmp_path, tmp_path / "runs")
+    assert found.returncode == 1
+    assert found.stderr == f"evaluate.sh: there is no folder {tmp_path}/ILSVRC2012_bbox_val/val\n"
+
+
+def test_a_model_without_weights_is_left_out_and_named(stubs, tmp_path):
+    program(
+        stubs / "pycam", 'case "$1 $2" in "models download") exit 5 ;; "report "*) echo > "$RUNS/tables.md" ;; esac'
+    )
+    runs = tmp_path / "runs"
+    found = run(DOCKER / "reproduce.sh", tmp_path, runs, PATH=f"{stubs}:/usr/bin:/bin", RUNS=str(runs))
+    assert found.returncode == 0, found.stderr
+    for model in ("googlenet-cam", "vgg16-cam", "alexnetplus-cam"):
+        assert f"{model} is left out" in found.stderr
+
+
+@pytest.mark.shared
+@pytest.mark.slow
+def test_reproduction_goes_on_where_it_was_stopped(shared, tmp_path):
+    def reproduce(limit: int) -> subprocess.CompletedProcess[str]:
+        data = shared / "data" / "ilsvrc-mini"
+        return run(
+            *(DOCKER / "reproduce.sh", "--mini", data, tmp_path, "--limit", str(limit)),
+            PYCAM_MODELS=str(shared / "data"),
+        )
+
+    first, again = reproduce(2), reproduce(2)
+    assert first.returncode == 0, first.stderr
+    assert again.returncode == 0, again.stderr
+    assert "going on: 2 of 2" in again.stderr
+    report = json.loads((tmp_path / "squeezenet-v1.0-paper" / "report.json").read_text())
+    assert report["pictures"] == 2
+    assert "verified" in (tmp_path / "certificates" / "squeezenet-v1.0.md").read_text()
