@@ -7,7 +7,8 @@ made from a name. What is not fit to be looked at is refused in one line that te
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from pycam.errors import PictureError
 from pycam.pictures import read_picture
 from pycam.predict import Cam
 from pycam.report.page import json_block, page
-from pycam.report.record import picture_record, seen
+from pycam.report.record import look, picture_record
 
 T = TypeVar("T")
 
@@ -56,13 +57,14 @@ class Limits:
     waiting: int = 16
 
 
-def application(models: Mapping[str, Callable[[], Cam]], limits: Limits | None = None) -> FastAPI:
+def application(models: Mapping[str, Callable[[], Sequence[Cam]]], limits: Limits | None = None) -> FastAPI:
     """Make the application.
 
     Parameters
     ----------
     models
-        Name -> what makes the model ready, called when it is first asked for. The first one is the page's default.
+        Name -> what makes the model ready, once for each method, called when it is first asked for. The first model is
+        the page's default.
     limits
         What is refused.
 
@@ -74,7 +76,7 @@ def application(models: Mapping[str, Callable[[], Cam]], limits: Limits | None =
         are `{"error": "one line"}`.
     """
     limits = limits or Limits()
-    ready: dict[str, Cam] = {}
+    ready: dict[str, Sequence[Cam]] = {}
     line = _Line(limits.waiting + 1)
     # One thread: one picture at a time, and no model is made twice.
     worker = ThreadPoolExecutor(1, "pycam-look")
@@ -83,7 +85,7 @@ def application(models: Mapping[str, Callable[[], Cam]], limits: Limits | None =
     async def life(app: FastAPI) -> AsyncIterator[None]:
         yield
         worker.shutdown(cancel_futures=True)
-        for cam in ready.values():
+        for cam in itertools.chain(*ready.values()):
             cam.close()
 
     app = FastAPI(lifespan=life, docs_url=None, redoc_url=None, openapi_url=None)
@@ -111,18 +113,18 @@ def application(models: Mapping[str, Callable[[], Cam]], limits: Limits | None =
         async with line.place():
             coming = _body(request, limits.upload)
             data = await _within(limits.upload_seconds, coming, Unread(408, "the picture came too slowly"))
-            looking = asyncio.get_running_loop().run_in_executor(worker, look, model, data, name)
+            looking = asyncio.get_running_loop().run_in_executor(worker, answer, model, data, name)
             too_long = HTTPException(503, "the model took too long: try a smaller picture")
             return await _within(limits.answer_seconds, looking, too_long)
 
-    def look(model: str, data: bytes, name: str) -> dict[str, Any]:
+    def answer(model: str, data: bytes, name: str) -> dict[str, Any]:
         try:
             picture = read_picture(data, limits.pixels)
         except PictureError as error:
             raise HTTPException(422, " ".join(str(error).split())) from None
         if model not in ready:
             ready[model] = models[model]()
-        return picture_record(picture, {"": seen({"CAM": ready[model](picture)})}, name=name)
+        return picture_record(picture, {"": look(ready[model], picture)}, name=name)
 
     @app.exception_handler(AnyHTTPException)
     async def refuse(request: Request, error: AnyHTTPException) -> Response:

@@ -33,10 +33,9 @@ MARKUP = "<b onclick=alert(1)>bold</b> & <script>alert(1)</script>"
 LABELS = Labels((MARKUP, *(f"blob {i}, synonym {i}" for i in range(1, 8))))
 
 
-def cam(protocol: str = "default", view: str | None = None, seed: int = 0) -> Cam:
-    """Make the small net ready; another seed is another net."""
-    row = get_protocol(protocol)
-    row = row if view is None else row.with_view(view)
+def cam(protocol: str = "default", view: str | None = None, method: str = "cam", seed: int = 0) -> Cam:
+    """Make the small net ready; another seed is another net. The method is a name: maps are always CAM's."""
+    row = get_protocol(protocol).with_choices(view=view, method=method)
     rng = np.random.default_rng(seed)
     # A filter for each end of each colour, so that features are where a colour is strong or weak.
     colours = np.vstack([np.eye(3), -np.eye(3)]) + rng.normal(0, 0.2, (6, 3))
@@ -50,6 +49,11 @@ def cam(protocol: str = "default", view: str | None = None, seed: int = 0) -> Ca
     assert head is not None
     engine = engines.make("onnxruntime", net, [head.feature_blob, head.score_blob], threads=1)
     return Cam("blobs", net, head, engine, row, LABELS, np.full(3, 110, np.float32))
+
+
+def cams() -> list[Cam]:
+    """Make the net ready as a server does, with one method."""
+    return [cam()]
 
 
 def picture(seed: int, height: int = 120, width: int = 160, path: str = "") -> Picture:
@@ -69,7 +73,7 @@ def jpeg(seed: int, height: int = 120, width: int = 160) -> bytes:
 
 
 @contextmanager
-def served(models: Mapping[str, Callable[[], Cam]], **limits: float) -> Iterator[str]:
+def served(models: Mapping[str, Callable[[], list[Cam]]], **limits: float) -> Iterator[str]:
     """Run the application of `pycam serve` at a port of its own; give its address."""
     import uvicorn
 

@@ -27,7 +27,7 @@ pytest.importorskip("uvicorn")
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    with sights.served({"blobs": sights.cam, "broken": broken}) as address:
+    with sights.served({"blobs": sights.cams, "broken": broken}) as address:
         yield address
 
 
@@ -112,7 +112,7 @@ def test_names_stay_names(address, name):
 
 
 def test_limits_are_those_given():
-    with sights.served({"blobs": sights.cam}, upload=1000, pixels=10_000) as address:
+    with sights.served({"blobs": sights.cams}, upload=1000, pixels=10_000) as address:
         assert post(address, GOOD).status_code == 413
         large = cv2.imencode(".png", np.zeros((100, 101, 3), np.uint8))[1].tobytes()
         assert len(large) < 1000
@@ -157,7 +157,7 @@ def test_slow_upload_is_given_up():
         time.sleep(0.5)
         yield GOOD[100:]
 
-    with sights.served({"blobs": sights.cam}, upload_seconds=0.1) as address:
+    with sights.served({"blobs": sights.cams}, upload_seconds=0.1) as address:
         assert post(address, slow()).status_code == 408
 
 
@@ -166,7 +166,7 @@ def test_slow_model_is_given_up():
 
     def stuck():
         go.wait(10)
-        return sights.cam()
+        return sights.cams()
 
     with sights.served({"blobs": stuck}, answer_seconds=0.1) as address:
         assert post(address, GOOD).status_code == 503
@@ -189,7 +189,7 @@ def test_crowd_is_turned_away_and_none_is_lost():
 
     def held():
         go.wait(10)
-        return sights.cam()
+        return sights.cams()
 
     with sights.served({"blobs": held}, waiting=3) as address, ThreadPoolExecutor(20) as pool:
         coming = [pool.submit(post, address, GOOD) for _ in range(20)]

@@ -36,6 +36,10 @@ View = Annotated[
     str | None,
     typer.Option(help=f"What the net sees, in place of the protocol's: {', '.join(CHOICES['view'])}."),
 ]
+Methods = Annotated[
+    list[str],
+    typer.Option("--method", help=f"How maps are made, several to switch between: {', '.join(CHOICES['method'])}."),
+]
 Batch = Annotated[int, typer.Option(help="Pictures that go through the net together.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]

@@ -12,7 +12,7 @@ import typer
 from pycam import zoo
 from pycam.cli import options
 from pycam.errors import ModelError, UsageError
-from pycam.predict import load
+from pycam.predict import Cam, load
 from pycam.protocols import protocol as get_protocol
 
 
@@ -23,6 +23,7 @@ def serve(
     ] = None,
     protocol: options.ProtocolName = "default",
     view: options.View = None,
+    methods: options.Methods = ["cam"],  # noqa: B006 - typer copies it
     engine: options.EngineName = options.DEFAULT,
     device: options.Device = None,
     threads: options.Threads = None,
@@ -47,12 +48,18 @@ def serve(
     names = models or [card.name for card in zoo.cards() if card.cam and zoo.find_weights(card)]
     if not names:
         raise ModelError("no model's weights are on this machine: `pycam models download NAME` gets some")
-    row = get_protocol(protocol) if view is None else get_protocol(protocol).with_view(view)
+    row = get_protocol(protocol).with_choices(view=view)
+
+    def cams(name: str) -> list[Cam]:
+        return [
+            load(name, engine=engine, protocol=row, method=method, device=device, threads=threads) for method in methods
+        ]
+
     makers = {}
     for name in names:
         card = zoo.card(name)
         zoo.weights_path(card)  # what is missing is told now, not at the first picture
-        makers[card.name] = functools.partial(load, name, engine=engine, protocol=row, device=device, threads=threads)
+        makers[card.name] = functools.partial(cams, name)
     limits = Limits(
         upload=round(upload * 10**6), pixels=round(pixels * 10**6), upload_seconds=seconds, answer_seconds=seconds
     )

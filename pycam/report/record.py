@@ -15,10 +15,14 @@ from pycam import render
 from pycam.boxes import BOX_RULES, Box
 from pycam.pictures import Picture
 from pycam.placement import Placement
-from pycam.predict import Prediction
+from pycam.predict import Cam, Prediction
 
 LARGEST_SIDE = 1280
 """Pixels of the longer side of a picture that is shown; figures always count in the pixels of the picture itself."""
+
+
+METHODS = {"cam": "CAM", "gradcam": "Grad-CAM", "gradcam_mean": "Grad-CAM of the mean", "saliency": "saliency"}
+"""What the page calls the methods of protocols."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +36,7 @@ class Guess:
     box
         The protocol's box in picture pixels, 0-based half-open.
     maps
-        Method (`CAM`, `Grad-CAM`) -> (n, h, w) float32: a map a crop, at the size of the features.
+        Method, as in `METHODS` -> (n, h, w) float32: a map a crop, at the size of the features.
     """
 
     index: int
@@ -68,9 +72,16 @@ class Truth:
     centre: bool = False
 
 
-def seen(predictions: Mapping[str, Prediction]) -> Seen:
+def look(cams: Sequence[Cam], picture: Picture, classes: Sequence[int | str] | None = None) -> Seen:
+    """Show a picture to a model under each of its methods, of which the first one chooses the classes."""
+    first = cams[0](picture, classes=classes)
+    chosen = [item.index for item in first.top]
+    return seen([first, *(cam(picture, classes=chosen) for cam in cams[1:])])
+
+
+def seen(predictions: Sequence[Prediction]) -> Seen:
     """Take what the viewer shows from predictions of one picture, a method each, of the same classes in one order."""
-    first = next(iter(predictions.values()))
+    first = predictions[0]
     guesses = [
         Guess(
             item.index,
@@ -78,7 +89,7 @@ def seen(predictions: Mapping[str, Prediction]) -> Seen:
             item.words,
             item.score,
             item.box,
-            {method: each.top[rank].feature_maps for method, each in predictions.items()},
+            {METHODS[each.protocol.method]: each.top[rank].feature_maps for each in predictions},
         )
         for rank, item in enumerate(first.top)
     ]
