@@ -8,6 +8,8 @@ prediction.save("out")
 
 from __future__ import annotations
 
+import base64
+import html
 import itertools
 import json
 import math
@@ -170,6 +172,25 @@ class Prediction:
         """Lay the picture and the overlays of `top` side by side: (H, W, 3) uint8 BGR."""
         overlays = [self.overlay(rank, box=box) for rank in range(len(self.top))]
         return self._strip_of(overlays)
+
+    def _repr_jpeg_(self) -> bytes:
+        return render.encode_jpeg(self.strip(box=True))
+
+    def _repr_html_(self) -> str:
+        """Show the prediction in a notebook: the strip with boxes, and the figures that do not fit into it."""
+        rows = (
+            f"<tr><td>{item.index}</td><td>{item.wnid}</td><td style='text-align: left'>{html.escape(item.words)}</td>"
+            f"<td>{item.score:.4f}</td><td>{', '.join(map(str, item.box or ()))}</td></tr>"
+            for item in self.top
+        )
+        made = f"{self.model}, view {self.protocol.view}, {self.engine}; boxes: x0, y0, x1, y1"
+        return (
+            f"<figure style='margin: 0'><img alt='The picture and the maps of its classes' style='max-width: 100%' "
+            f"src='data:image/jpeg;base64,{base64.b64encode(self._repr_jpeg_()).decode()}'>"
+            f"<figcaption>{html.escape(made)}</figcaption></figure>"
+            "<table><tr><th>index</th><th></th><th style='text-align: left'>class</th><th>score</th><th>box</th></tr>"
+            f"{''.join(rows)}</table>"
+        )
 
     def _strip_of(self, overlays: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
         if self.protocol.blend == "matlab_demo":
