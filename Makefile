@@ -6,7 +6,7 @@ TORCH ?= torch==2.13.0
 RUN = $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench caffe-root clean
+.PHONY: help demo test check format bench caffe-root docker clean
 
 help: ## Say what can be made.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -46,6 +46,9 @@ bench: $(VENV)/.all ## Measure speed: a table of ratios.
 
 caffe-root: ## Make a folder with a real Caffe 1.0 (needs root once).
 	docker/caffe/make-root.sh
+
+docker: $(VENV)/.core ## Build the images without Docker, and try them (needs root and buildah).
+	PATH="$(CURDIR)/$(RUN):$$PATH" docker/check.sh
 
 clean: ## Remove what was made here.
 	rm -rf $(VENV) dist build demo-output

@@ -12,6 +12,9 @@ data=$(realpath "${PYCAM_SHARED:-../shared}")/data
 certificates=/etc/ssl/certs/ca-certificates.crt
 user=1234
 
+for needed in buildah debootstrap unshare; do
+    command -v "$needed" >/dev/null || { echo "check.sh: $needed is missing: apt-get install $needed" >&2; exit 1; }
+done
 mkdir -p "$work"
 export CONTAINERS_STORAGE_CONF="$work/storage.conf"
 printf '[storage]\ndriver = "vfs"\ngraphroot = "%s"\nrunroot = "%s"\n' "$work/storage" "$work/run" >"$work/storage.conf"
