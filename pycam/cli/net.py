@@ -1,4 +1,4 @@
-"""`pycam net`: look at a net, write the released ones."""
+"""`pycam net`: look at nets, write the released ones, make nets of other nets and of other files."""
 
 from __future__ import annotations
 
@@ -17,14 +17,20 @@ from pycam import nets, zoo
 from pycam.cli import options
 from pycam.errors import UsageError
 from pycam.files import write_whole
+from pycam.formats import caffemodel
+from pycam.formats import prototxt as prototxt_format
+from pycam.formats.npy import read_tensors
 from pycam.layers import Layer, dims
 from pycam.net import Net, read_net
+from pycam.nets.training import train_val_of
 from pycam.predict import model_head, model_net
+from pycam.surgery import cam_net
+from pycam.tf_weights import with_tf_weights
 
 # Wide enough for any table, so that a layer stays on one line when the output is piped.
 UNBOUNDED = 100_000
 
-app = typer.Typer(help="Look at nets; write the released ones.", no_args_is_help=True)
+app = typer.Typer(help="Look at nets, write the released ones, make new ones.", no_args_is_help=True)
 
 
 @app.command()
@@ -86,6 +92,56 @@ def write(
         raise UsageError(f"name the nets to write, or give --all; there is {', '.join(nets.FILES)}")
     for path in nets.write(nets.FILES if every else names or (), out):
         typer.echo(path)
+
+
+@app.command()
+def cam(
+    prototxt: Annotated[Path, typer.Argument(help="A classification net, in any dialect of Caffe's.")],
+    weights: Annotated[Path | None, typer.Argument(help="Its caffemodel; what remains of it is kept.")] = None,
+    *,
+    after: Annotated[str, typer.Option(help="The blob behind which the net is cut.")],
+    classes: Annotated[int, typer.Option(help="How many classes the new net tells apart.")],
+    out: Annotated[Path, typer.Option(help="Deploy net to write; its weights go beside it, as .caffemodel.")],
+    channels: Annotated[int, typer.Option(help="Outputs of the new 3×3 convolution CAM_conv; 0 for none.")] = 1024,
+    rectify: Annotated[bool, typer.Option(help="Put a ReLU behind CAM_conv.")] = True,
+    class_name: Annotated[str, typer.Option(help="Name of the new class-weight layer, such as CAM_fc_14.")] = "CAM_fc",
+    train_val: Annotated[Path | None, typer.Option(help="Training net to write, for `pycam train`.")] = None,
+) -> None:
+    """Make a CAM net: cut a net, and put a convolution, a global average and class weights on what remains.
+
+    The new layers have no weights yet: train them with `pycam train --weights`.
+    """
+    cut = cam_net(
+        read_net(prototxt, weights), after, classes, channels=channels, rectify=rectify, class_name=class_name
+    )
+    prototxt_format.write(cut.net.message, out)
+    written = [out]
+    if weights is not None:
+        written.append(out.with_suffix(".caffemodel"))
+        caffemodel.write(written[-1], cut.net.message, cut.params)
+    if train_val is not None:
+        written.append(train_val)
+        prototxt_format.write(train_val_of(cut.net.message), train_val)
+    typer.echo("\n".join(map(str, written)))
+
+
+@app.command("import")
+def import_weights(
+    npy: Annotated[Path, typer.Argument(help="A .npy with a dictionary of TensorFlow's weights.")],
+    out: Annotated[Path, typer.Option(help="The caffemodel to write.")],
+    prototxt: Annotated[
+        Path | None, typer.Option(help="The net that they are of; VGG16-CAM as converted to TensorFlow if not given.")
+    ] = None,
+) -> None:
+    """Write a caffemodel of the weights in vgg16CAM.npy, or in a file made like it.
+
+    Nothing in the file is run: it may hold arrays and numbers only.
+    """
+    net = read_net(prototxt or zoo.prototxt_folder() / "deploy_vgg16CAM_tf.prototxt")
+    tensors = read_tensors(npy)
+    caffemodel.write(out, net.message, with_tf_weights(net, tensors, str(npy)).params)
+    unused = [name for name in tensors if name not in net.by_name]
+    typer.echo(f"{out}" + (f" (not in the net: {', '.join(unused)})" if unused else ""))
 
 
 def _as_dict(net: Net) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pycam.nets.alexnet import alexnetplus_cam, bvlc_alexnet, bvlc_caffenet
 from pycam.nets.googlenet import bvlc_googlenet, googlenet_cam
 from pycam.nets.squeezenet import squeezenet_cam, squeezenet_v1_0, squeezenet_v1_1
 from pycam.nets.training import solver_imagenet_googlenet_cam, train_val_googlenet_cam
-from pycam.nets.vgg import vgg16, vgg16_cam
+from pycam.nets.vgg import vgg16, vgg16_cam, vgg16_cam_tf
 
 RELEASED: dict[str, Callable[[], Any]] = {
     "deploy_alexnetplusCAM_imagenet": partial(alexnetplus_cam, "imagenetCNN_alexnetdeep", classes=1000, dropout=True),
@@ -24,6 +24,7 @@ RELEASED: dict[str, Callable[[], Any]] = {
     "deploy_googlenetCAM": partial(googlenet_cam, classes=1000),
     "deploy_googlenetCAM_places205": partial(googlenet_cam, classes=205),
     "deploy_vgg16CAM": vgg16_cam,
+    "deploy_vgg16CAM_tf": vgg16_cam_tf,
     "deploy_squeezenet_v1.0": squeezenet_v1_0,
     "deploy_squeezenet_v1.1": squeezenet_v1_1,
     "deploy_bvlc_googlenet": bvlc_googlenet,

@@ -44,7 +44,7 @@ def inception(
 ) -> str:
     """Append an inception module; the pairs are the channels of a 1×1 reduction and of what follows it."""
 
-    def convolution(part: str, bottom: str, num_output: int, **window: int) -> str:
+    def convolution(part: str, bottom: str, num_output: int, **window: Any) -> str:
         x = net.convolution(f"{name}/{part}", bottom, num_output=num_output, **window)
         return net.relu(f"{name}/relu_{part}", x)
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pycam.formats import schema
+
+Filler = Mapping[str, Any]
+"""Fields of a `FillerParameter`."""
 
 
 class NetSpec:
@@ -27,10 +31,19 @@ class NetSpec:
         """Append the input, of the shape N, C, H, W."""
         return self._layer("Input", name, input_param={"shape": [{"dim": dim}]})
 
-    def convolution(self, name: str, bottom: str, *, num_output: int, group: int | None = None, **window: int) -> str:
+    def convolution(
+        self,
+        name: str,
+        bottom: str,
+        *,
+        num_output: int,
+        group: int | None = None,
+        weight_filler: Filler | None = None,
+        **window: int,
+    ) -> str:
         """Append a convolution; `window` is `kernel_size`, `stride` and `pad`, equal along both axes."""
         per_axis = {field: [size] for field, size in window.items()}
-        param = {"num_output": num_output, "group": group, **per_axis}
+        param = {"num_output": num_output, "group": group, "weight_filler": weight_filler, **per_axis}
         return self._layer("Convolution", name, bottom, convolution_param=param)
 
     def relu(self, name: str, blob: str) -> str:
@@ -57,9 +70,18 @@ class NetSpec:
         """Append a dropout in place."""
         return self._layer("Dropout", name, blob, in_place=True, dropout_param={"dropout_ratio": dropout_ratio})
 
-    def inner_product(self, name: str, bottom: str, *, num_output: int) -> str:
-        """Append a fully connected layer with bias."""
-        return self._layer("InnerProduct", name, bottom, inner_product_param={"num_output": num_output})
+    def inner_product(
+        self,
+        name: str,
+        bottom: str,
+        *,
+        num_output: int,
+        bias_term: bool | None = None,
+        weight_filler: Filler | None = None,
+    ) -> str:
+        """Append a fully connected layer, with bias unless `bias_term` is False."""
+        param = {"num_output": num_output, "bias_term": bias_term, "weight_filler": weight_filler}
+        return self._layer("InnerProduct", name, bottom, inner_product_param=param)
 
     def softmax(self, name: str, bottom: str) -> str:
         """Append a softmax over the channels."""

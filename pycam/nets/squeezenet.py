@@ -71,7 +71,7 @@ def squeezenet_v1_1() -> Any:
 def fire(net: NetSpec, name: str, bottom: str, *, squeeze: int, expand: int) -> str:
     """Append a fire module: squeeze by 1×1, then expand by 1×1 and by 3×3 side by side."""
 
-    def convolution(part: str, bottom: str, num_output: int, **window: int) -> str:
+    def convolution(part: str, bottom: str, num_output: int, **window: Any) -> str:
         x = net.convolution(f"{name}/{part}", bottom, num_output=num_output, **window)
         return net.relu(f"{name}/relu_{part}", x)
 

@@ -44,14 +44,14 @@ def train_val_googlenet_cam() -> Any:
         std = 0.1 if name == "conv2/3x3_reduce" else _STD[name.rpartition("/")[2]]
         return {"type": "xavier", "std": std}, {"type": "constant", "value": 0.2}
 
-    return _train_val(
+    return train_val(
         googlenet_cam(classes=1000),
         data=[
             data("TRAIN", "ilsvrc12_train_lmdb", 64, mirror=True),
             data("TEST", "ilsvrc12_val_lmdb", 50, mirror=False),
         ],
         fillers=fillers,
-        loss={"name": "loss3/loss3", "loss_weight": [1]},
+        loss="loss3/loss3",
         accuracies={"loss3/top-1": 1, "loss3/top-5": 5},
     )
 
@@ -79,43 +79,69 @@ def solver_imagenet_googlenet_cam() -> Any:
 
 def train_val_squeezenet_cam_caltech101() -> Any:
     """Write the training net of the demo model: whole pictures, some of them mirrored."""
-
-    def data(phase: str, batch_size: int, mirror: bool) -> Fields:
-        return {
-            "type": "ImageData",
-            "include": [{"phase": phase}],
-            "transform_param": {"mirror": mirror, "mean_value": MEAN},
-            "image_data_param": {
-                "source": {"TRAIN": "train.txt", "TEST": "test.txt"}[phase],
-                "root_folder": "images/",
-                "batch_size": batch_size,
-                "new_height": 227,
-                "new_width": 227,
-                "shuffle": phase == "TRAIN",
-            },
-        }
-
-    return _train_val(
+    return train_val(
         squeezenet_cam(classes=101),
-        data=[data("TRAIN", 32, mirror=True), data("TEST", 36, mirror=False)],
+        data=[whole_pictures("TRAIN", 227, 32), whole_pictures("TEST", 227, 36)],
         # The averaged features are in the tens: scores must begin small.
         fillers=lambda name: ({"type": "gaussian", "std": 0.001}, {"type": "constant"}),
-        loss={"name": "loss"},
-        accuracies={"accuracy": 1},
     )
 
 
-def _train_val(
+def train_val_of(deploy: Any) -> Any:
+    """Write a training net of a deploy net with a square input: batches of 32 from train.txt, of 50 from test.txt."""
+    side = deploy.layer[0].input_param.shape[0].dim[-1]
+    return train_val(
+        deploy,
+        data=[whole_pictures("TRAIN", side, 32), whole_pictures("TEST", side, 50)],
+        fillers=lambda name: ({"type": "xavier"}, {"type": "constant"}),
+    )
+
+
+def whole_pictures(phase: str, side: int, batch_size: int) -> Fields:
+    """Give a data layer for a list of pictures, squashed to squares; in training shuffled, and every other mirrored."""
+    training = phase == "TRAIN"
+    return {
+        "type": "ImageData",
+        "include": [{"phase": phase}],
+        "transform_param": {"mirror": training, "mean_value": MEAN},
+        "image_data_param": {
+            "source": "train.txt" if training else "test.txt",
+            "root_folder": "images/",
+            "batch_size": batch_size,
+            "new_height": side,
+            "new_width": side,
+            "shuffle": training,
+        },
+    }
+
+
+def train_val(
     deploy: Any,
     *,
     data: Sequence[Fields],
     fillers: Callable[[str], tuple[Fields, Fields]],
-    loss: Fields,
-    accuracies: Mapping[str, int],
+    loss: str = "loss",
+    accuracies: Mapping[str, int] = {"accuracy": 1},
 ) -> Any:
     """Turn a deploy net into a training net: data for its input, a loss and accuracies for its softmax.
 
-    Biases learn twice as fast as weights and don't decay.
+    Parameters
+    ----------
+    deploy
+        A `NetParameter` from an Input layer to a Softmax.
+    data
+        Fields of the data layers, which are called `data` and give `data` and `label`.
+    fillers
+        By a layer's name, of its weights and of its biases, where it has none of its own.
+    loss
+        Name of the loss.
+    accuracies
+        Name -> top_k of what tests give.
+
+    Returns
+    -------
+    NetParameter
+        Biases learn twice as fast as weights and don't decay.
     """
     net = schema.NetParameter(name=deploy.name)
     for fields in data:
@@ -126,12 +152,14 @@ def _train_val(
         param = {"Convolution": added.convolution_param, "InnerProduct": added.inner_product_param}.get(layer.type)
         if param is not None:
             weight, bias = fillers(layer.name)
-            param.weight_filler.MergeFrom(schema.FillerParameter(**weight))
-            param.bias_filler.MergeFrom(schema.FillerParameter(**bias))
+            if not param.HasField("weight_filler"):
+                param.weight_filler.MergeFrom(schema.FillerParameter(**weight))
             added.param.add(lr_mult=1, decay_mult=1)
-            added.param.add(lr_mult=2, decay_mult=0)
+            if param.bias_term:
+                param.bias_filler.MergeFrom(schema.FillerParameter(**bias))
+                added.param.add(lr_mult=2, decay_mult=0)
     judged = [deploy.layer[-1].bottom[0], "label"]
-    net.layer.add(type="SoftmaxWithLoss", bottom=judged, top=[loss["name"]], **loss)
+    net.layer.add(name=loss, type="SoftmaxWithLoss", bottom=judged, top=[loss], loss_weight=[1])
     for name, top_k in accuracies.items():
         net.layer.add(
             name=name,

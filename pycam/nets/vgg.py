@@ -36,6 +36,18 @@ def vgg16_cam() -> Any:
     return net.message
 
 
+def vgg16_cam_tf() -> Any:
+    """Write VGG16-CAM as it was converted to TensorFlow: features not rectified, scores without bias."""
+    net = NetSpec("VGG16-CAM-TF")
+    x = _conv1_1_to_conv5_3(net)
+    x = net.convolution("CAM_conv", x, num_output=1024, kernel_size=3, pad=1, group=2)
+    x = net.average_pooling("CAM_pool", x, kernel_size=14, stride=14)
+    x = net.dropout("CAM_dropout", x, dropout_ratio=0.5)
+    x = net.inner_product("CAM_fc", x, num_output=1000, bias_term=False)
+    net.softmax("prob", x)
+    return net.message
+
+
 def _conv1_1_to_conv5_3(net: NetSpec) -> str:
     x = net.input("data", 10, 3, 224, 224)
     x = _stage(net, 1, x, convolutions=2, num_output=64)

@@ -1,0 +1,251 @@
+"""Weights in a `.npy`: read without running anything, and in the right order."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pycam.cli import main
+from pycam.errors import FormatError, NetError
+from pycam.formats import caffemodel, prototxt
+from pycam.formats.npy import read_tensors
+from pycam.net import net_from_message
+from pycam.tf_weights import with_tf_weights
+
+RNG = np.random.default_rng(0)
+TENSORS = {
+    "conv": {"weights": RNG.normal(size=(3, 3, 2, 6)).astype(np.float32), "biases": np.arange(6, dtype=np.float32)},
+    "fc": {"weights": RNG.normal(size=(2, 5)), "biases": np.zeros(5)},
+}
+
+
+def save(path, content, protocol=None):
+    """Save a dictionary as np.save does; with a protocol, as an older Python's NumPy did."""
+    if protocol is None:
+        np.save(path, content, allow_pickle=True)
+        return path
+    header = b"{'descr': '|O', 'fortran_order': False, 'shape': (), }"
+    header += b" " * (117 - len(header)) + b"\n"
+    array = np.empty((), object)
+    array[()] = content
+    path.write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", 118) + header + pickle.dumps(array, protocol))
+    return path
+
+
+class Python2Pickler:
+    """Writes what cPickle of Python 2 wrote at protocol 2 for a dictionary of dictionaries of float32 arrays."""
+
+    def __init__(self):
+        self.out = io.BytesIO()
+
+    def string(self, data: bytes):
+        self.out.write(b"T" + struct.pack("<i", len(data)) + data)
+
+    def array(self, shape, dtype: bytes, order: bytes, write_data):
+        self.out.write(b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85")
+        self.string(b"b")
+        self.out.write(b"tR(K\x01(")
+        for side in shape:
+            self.out.write(b"M" + struct.pack("<H", side))
+        self.out.write(b"tcnumpy\ndtype\n")
+        self.string(dtype)
+        self.out.write(b"K\x00K\x01\x87R(K\x03")
+        self.string(order)
+        self.out.write(b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK" + (b"?" if order == b"|" else b"\x00") + b"tb\x89")
+        write_data()
+        self.out.write(b"tb")
+
+    def content(self, layers):
+        self.out.write(b"}(")
+        for layer, tensors in layers.items():
+            self.string(layer.encode())
+            self.out.write(b"}(")
+            for name, values in tensors.items():
+                self.string(name.encode())
+                self.array(values.shape, b"f4", b"<", lambda values=values: self.string(values.tobytes()))
+            self.out.write(b"u")
+        self.out.write(b"u")
+
+    def dump(self, layers):
+        self.out.write(b"\x80\x02")
+        self.array((), b"O8", b"|", lambda: (self.out.write(b"]"), self.content(layers), self.out.write(b"a")))
+        self.out.write(b".")
+        return self.out.getvalue()
+
+
+def check(tensors):
+    assert tensors.keys() == TENSORS.keys()
+    for layer, expected in TENSORS.items():
+        assert tensors[layer].keys() == expected.keys()
+        for name, values in expected.items():
+            assert tensors[layer][name].dtype == np.float32
+            np.testing.assert_array_equal(tensors[layer][name], values.astype(np.float32))
+
+
+@pytest.mark.parametrize("protocol", [None, 2, 3, 4, 5])
+def test_what_numpy_saves_is_read(protocol, tmp_path):
+    check(read_tensors(save(tmp_path / "w.npy", TENSORS, protocol)))
+
+
+def test_a_pickle_of_python_2(tmp_path):
+    layers = {layer: {k: v.astype(np.float32) for k, v in tensors.items()} for layer, tensors in TENSORS.items()}
+    head = save(tmp_path / "w.npy", {}, 2).read_bytes()[:128]
+    path = tmp_path / "old.npy"
+    path.write_bytes(head + Python2Pickler().dump(layers))
+    # The pickle is one that Python itself reads alike.
+    own = np.load(path, allow_pickle=True, encoding="latin1").item()
+    np.testing.assert_array_equal(own["conv"]["weights"], TENSORS["conv"]["weights"])
+    check(read_tensors(path))
+
+
+class Evil:
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize("place", ["instead of the dictionary", "among the layers", "among the arrays"])
+def test_a_pickle_that_would_run_code_is_refused_and_not_run(place, tmp_path):
+    import os
+
+    mark = tmp_path / "was here"
+    evil = Evil(os.mkdir, str(mark))
+    content = {
+        "instead of the dictionary": evil,
+        "among the layers": {"conv": evil},
+        "among the arrays": {"conv": {"weights": evil}},
+    }[place]
+    path = save(tmp_path / "w.npy", content, 2)
+    with pytest.raises(FormatError, match=r"w\.npy: its pickle asks for (posix|nt|os)\.mkdir: not run"):
+        read_tensors(path)
+    assert not mark.exists()
+    np.load(path, allow_pickle=True)  # what NumPy does
+    assert mark.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({}, "expected a dictionary of layers, found dict"),
+        ([1, 2], "expected a dictionary of layers, found list"),
+        ({"conv": 3}, "layer 'conv': expected its arrays by name, found int"),
+        ({"conv": {"weights": 3.0}}, "'weights' should be an array of floats, it is float"),
+        ({"conv": {"weights": np.arange(3)}}, "'weights' should be an array of floats, it is int64"),
+        ({"conv": {"weights": np.array([None, 2])}}, "asks for an array of objects: not run"),
+        ({"conv": {"weights": Evil(bytearray, 3)}}, r"asks for (__builtin__|builtins)\.bytearray: not run"),
+    ],
+)
+def test_what_holds_no_weights(content, message, tmp_path):
+    with pytest.raises(FormatError, match=message):
+        read_tensors(save(tmp_path / "w.npy", content, 2))
+
+
+def test_another_file(tmp_path):
+    np.save(tmp_path / "numbers.npy", np.zeros((2, 3)))
+    with pytest.raises(FormatError, match="expected one object, a dictionary of layers; found float64"):
+        read_tensors(tmp_path / "numbers.npy")
+    (tmp_path / "page.npy").write_text("<html>")
+    with pytest.raises(FormatError, match=r"page\.npy: expected a \.npy with weights"):
+        read_tensors(tmp_path / "page.npy")
+
+
+@given(st.data())
+def test_damage_is_a_format_error(tmp_path_factory, data):
+    path = save(tmp_path_factory.mktemp("damaged") / "w.npy", TENSORS, 2)
+    content = bytearray(path.read_bytes())
+    if data.draw(st.booleans()):
+        del content[data.draw(st.integers(0, len(content) - 1)) :]
+    else:
+        place = data.draw(st.integers(0, len(content) - 1))
+        content[place] = data.draw(st.integers(0, 255))
+    path.write_bytes(content)
+    try:
+        read_tensors(path)
+    except FormatError as error:
+        assert "\n" not in str(error)
+
+
+NET = """
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 4 dim: 5 dim: 3 } } }
+layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
+  convolution_param { num_output: 6 kernel_h: 3 kernel_w: 2 pad: 1 group: 2 } }
+layer { name: "fc" type: "InnerProduct" bottom: "conv" top: "fc"
+  inner_product_param { num_output: 7 bias_term: false } }
+"""
+
+
+def test_the_net_computes_what_tensorflow_does():
+    """In NumPy, as TensorFlow defines it: H×W×C, groups by halves of inputs and outputs, a flat fc."""
+    torch = pytest.importorskip("torch")
+    from pycam.torch_graph import TorchNet
+
+    net = net_from_message(prototxt.parse(NET).message)
+    tensors = {
+        "conv": {"weights": RNG.normal(size=(3, 2, 2, 6)), "biases": RNG.normal(size=6)},
+        "fc": {"weights": RNG.normal(size=(5 * 4 * 6, 7)), "biases": RNG.normal(size=7)},
+    }
+    picture = RNG.normal(size=(5, 3, 4))  # H×W×C
+    padded = np.pad(picture, ((1, 1), (1, 1), (0, 0)))
+    features = np.zeros((5, 4, 6))
+    for half in range(2):
+        inputs = padded[..., 2 * half : 2 * half + 2]
+        kernel = tensors["conv"]["weights"][..., 3 * half : 3 * half + 3]
+        for y in range(5):
+            for x in range(4):
+                window = inputs[y : y + 3, x : x + 2]
+                features[y, x, 3 * half : 3 * half + 3] = np.einsum("hwi,hwio->o", window, kernel)
+    features += tensors["conv"]["biases"]
+    expected = features.reshape(-1) @ tensors["fc"]["weights"]
+
+    ours = with_tf_weights(net, tensors)
+    given_ = {"data": torch.from_numpy(picture.transpose(2, 0, 1)[None].astype(np.float32))}
+    found = TorchNet(ours)(given_, ["fc"])["fc"].detach().numpy()[0]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.pop("fc"), "no weights for layer 'fc'; there are conv"),
+        (lambda t: t["conv"].pop("biases"), "layer 'conv' has no biases"),
+        (lambda t: t["fc"].update(weights=np.zeros((5, 7))), "weights of 5×7 do not fit layer 'fc'"),
+        (
+            lambda t: t["conv"].update(weights=np.zeros((3, 2, 4, 6), np.float32)),
+            "layer 'conv' has weights of 6×4×3×2 and 6, the net expects",
+        ),
+    ],
+)
+def test_weights_of_another_net(change, message):
+    tensors = {
+        "conv": {"weights": np.zeros((3, 2, 2, 6), np.float32), "biases": np.zeros(6, np.float32)},
+        "fc": {"weights": np.zeros((120, 7), np.float32)},
+    }
+    change(tensors)
+    with pytest.raises(NetError, match=message):
+        with_tf_weights(net_from_message(prototxt.parse(NET).message), tensors)
+
+
+def test_import_from_the_command_line(tmp_path, capsys):
+    (tmp_path / "net.prototxt").write_text(NET)
+    tensors = {
+        "conv": {"weights": RNG.normal(size=(3, 2, 2, 6)), "biases": RNG.normal(size=6)},
+        "fc": {"weights": RNG.normal(size=(120, 7))},
+        "old": {"weights": np.zeros(2)},
+    }
+    path, out = save(tmp_path / "w.npy", tensors), tmp_path / "w.caffemodel"
+    assert main(["net", "import", str(path), "--prototxt", str(tmp_path / "net.prototxt"), "--out", str(out)]) == 0
+    assert capsys.readouterr().out == f"{out} (not in the net: old)\n"
+    weights = caffemodel.read(out).layers
+    np.testing.assert_array_equal(
+        weights["conv"][0], tensors["conv"]["weights"].transpose(3, 2, 0, 1).astype(np.float32)
+    )
+    assert main(["net", "import", str(path), "--out", str(out)]) == 4
+    assert "no weights for layer 'conv1_1'" in capsys.readouterr().err
