@@ -299,13 +299,23 @@ def _power(layer: L.Power, graph: _Graph) -> None:
         graph.add("Pow", [graph.add("Add", terms), graph.constant(layer.power)], *layer.outputs)
 
 
-def _along_axis(operator: str) -> Spelling:
-    return lambda layer, graph: graph.add(operator, layer.inputs, *layer.outputs, axis=layer.axis)
+def _softmax(layer: L.Softmax, graph: _Graph) -> None:
+    graph.add("Softmax", layer.inputs, *layer.outputs, axis=layer.axis)
 
 
 def _same(layer: L.Dropout | L.Split, graph: _Graph) -> None:
     for output in layer.outputs:
         graph.add("Identity", layer.inputs, output)
+
+
+def _concat(layer: L.Concat, graph: _Graph) -> None:
+    # OpenVINO mixes up an input that comes twice, and sees through an Identity: each time it gets another copy.
+    copies: dict[str, str] = {}
+    parts = []
+    for value in layer.inputs:
+        copies[value] = graph.add("Max", [copies[value]] * 2) if value in copies else value
+        parts.append(copies[value])
+    graph.add("Concat", parts, *layer.outputs, axis=layer.axis)
 
 
 def _slice(layer: L.Slice, graph: _Graph) -> None:
@@ -384,10 +394,10 @@ _SPELLINGS: dict[type[L.Layer], Spelling] = {
     L.TanH: _operator("Tanh"),
     L.AbsVal: _operator("Abs"),
     L.Power: _power,
-    L.Softmax: _along_axis("Softmax"),
+    L.Softmax: _softmax,
     L.Dropout: _same,
     L.Split: _same,
-    L.Concat: _along_axis("Concat"),
+    L.Concat: _concat,
     L.Slice: _slice,
     L.Eltwise: _eltwise,
     L.BatchNorm: _batch_norm,

@@ -114,6 +114,10 @@ TRAPS = {
     + layer("Concat", "old", "a b a", params="concat_param { concat_dim: 1 }")
     + layer("Concat", "beside", "a a", params="concat_param { axis: -1 }")
     + layer("ReLU", "relu_both", "old", "old"),
+    "concat_of_one": data(1, 1, 3, 3)
+    + layer("LRN", "norm", "data", params="lrn_param { local_size: 1 }")
+    + layer("Softmax", "rows", "norm", params="softmax_param { axis: 2 }")
+    + layer("Concat", "thrice", "rows rows rows"),
     "slice": data(1, 6, 4, 5)
     + layer("Slice", "cut", "data", "first second third", "slice_param { slice_point: 1 slice_point: 3 }")
     + layer("ReLU", "relu", "second", "second")
@@ -270,19 +274,14 @@ def pictures(net: Net, count: int, seed: int = 1) -> dict[str, np.ndarray]:
 def small_nets(draw: st.DrawFn) -> str:
     """Draw a net of a few layers, nearly always one that Caffe takes."""
     text = data(1, *draw(st.tuples(st.integers(1, 6), st.integers(3, 9), st.integers(3, 9))))
-    unread = {"data"}
     for number in range(draw(st.integers(1, 8))):
-        shapes = net_from_message(prototxt.parse(text).message).shapes
-        bottom = draw(st.sampled_from(sorted(shapes)))
-        rank = len(shapes[bottom])
-        write = draw(st.sampled_from([*ANY_RANK, *(FOUR_AXES if rank == 4 else ())]))
-        in_place = write in IN_PLACE and bottom in unread and draw(st.booleans())
+        net = net_from_message(prototxt.parse(text).message)
+        bottom = draw(st.sampled_from(sorted(net.shapes)))
+        write = draw(st.sampled_from([*ANY_RANK, *(FOUR_AXES if len(net.shapes[bottom]) == 4 else ())]))
+        changeable = bottom in net.outputs and net.producer[bottom].type not in SHARING
+        in_place = write in IN_PLACE and changeable and draw(st.booleans())
         name = f"layer{number}"
-        text += write(draw, name, bottom, bottom if in_place else name, shapes)
-        if not in_place:
-            unread -= {bottom}
-            if write not in SHARING:
-                unread.add(name)
+        text += write(draw, name, bottom, bottom if in_place else name, net.shapes)
     return text
 
 
@@ -428,7 +427,7 @@ def _draw_reshape(draw: st.DrawFn, name: str, bottom: str, top: str, shapes: Sha
 
 IN_PLACE = (_draw_activation, _draw_leaky)
 # Caffe gives top and bottom the same memory, at least sometimes: what changes the one in place changes the other.
-SHARING = (_draw_flatten, _draw_reshape, _draw_concat, _draw_slice)
+SHARING = ("Flatten", "Reshape", "Concat", "Slice")
 FOUR_AXES = (_draw_filter, _draw_filter, _draw_dilated, _draw_pooling, _draw_pooling, _draw_lrn, _draw_crop)
 ANY_RANK = (
     _draw_activation,
