@@ -14,7 +14,7 @@ import stat
 import struct
 import threading
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,7 @@ class Picture:
         1…8 as the file says, 1 if it says nothing.
     """
 
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[np.uint8] = field(repr=False)
     path: str = ""
     exif_orientation: int = 1
 
