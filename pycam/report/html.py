@@ -115,7 +115,7 @@ def _write_folder(place: Path, entries: Iterable[Entry], heading: Heading) -> No
             cards.append(_card(entry))
         if not records:
             break
-        write_whole(place / f"data/{chunk}.js", f"(globalThis.arrived ??= {{}})[{chunk}] = {json_text(records)};\n")
+        write_whole(place / f"data/{chunk}.js", f"arrive({chunk}, {json_text(records)});\n")
     # Only scripts that the page's own script asks for, and pictures from beside the page, wherever it lies.
     begin, end = page(heading.title, "report.js", scripts="'strict-dynamic'", images="'self' file: data:")
     write_whole(place / "index.html", begin + json_block("report", _contents(heading, cards, chunk=CHUNK)) + end)

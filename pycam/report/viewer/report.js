@@ -2,7 +2,8 @@
 // The report: what the runs say in sum, then every picture as a card; a card opens the viewer.
 
 const report = JSON.parse(document.getElementById("report").textContent);
-const chunks = new Map();
+const chunks = new Map(); // The promises of what was asked for, and what to call when it is there.
+const awaited = new Map();
 const SORTS = {
   [report.runs.length > 1 ? "most changed first" : "worst first"]: (a, b) => b.badness - a.badness,
   "lowest IoU first": (a, b) => (a.runs.at(-1).iou ?? 2) - (b.runs.at(-1).iou ?? 2),
@@ -19,17 +20,17 @@ async function detail(number) {
   return (await chunks.get(chunk))[number % report.chunk];
 }
 
-// A page on a disk may load scripts, but not fetch.
+// A page on a disk may not fetch, but it may load scripts: each calls `arrive`.
 function loaded(chunk) {
   return new Promise((resolve, reject) => {
-    globalThis.arrived ??= {};
-    const script = element("script", {
-      src: `data/${chunk}.js`,
-      load: () => resolve(globalThis.arrived[chunk]),
-      error: () => reject(new Error(`data/${chunk}.js is missing: keep the report's folder together`)),
-    });
-    document.head.append(script);
+    awaited.set(chunk, resolve);
+    const error = () => reject(new Error(`data/${chunk}.js is missing: keep the report's folder together`));
+    document.head.append(element("script", { src: `data/${chunk}.js`, error }));
   });
+}
+
+function arrive(chunk, pictures) {
+  awaited.get(chunk)(pictures);
 }
 
 class Gallery {

@@ -1,0 +1,206 @@
+"""The report's pages without a browser: what they hold, what became of each picture, and what stands above them."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+
+import cv2
+import numpy as np
+import pytest
+import sights
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pycam.errors import UsageError
+from pycam.report.html import Entry, Heading, write_html
+from pycam.report.record import LARGEST_SIDE, Truth, look, shown
+from pycam.report.summary import calibration, errors_by_class, threshold_curve
+from pycam.report.verdicts import CHANGES, OUTCOMES, Verdict, change, judge, overlap
+
+sides = st.integers(0, 60)
+boxes = st.tuples(sides, sides, st.integers(1, 40), st.integers(1, 40)).map(
+    lambda box: (box[0], box[1], box[0] + box[2], box[1] + box[3])
+)
+
+
+def pixels_of(box) -> set[tuple[int, int]]:
+    return {(x, y) for x in range(box[0], box[2]) for y in range(box[1], box[3])}
+
+
+@given(boxes, boxes)
+def test_overlap_counts_pixels(a, b):
+    first, second = pixels_of(a), pixels_of(b)
+    assert overlap(a, b) == pytest.approx(len(first & second) / len(first | second))
+
+
+TRUTH = (10, 10, 40, 40)
+
+
+@pytest.mark.parametrize(
+    ("index", "box", "truths", "centre", "outcome"),
+    [
+        (1, TRUTH, [TRUTH], False, "right"),
+        (1, TRUTH, [(0, 0, 5, 5), TRUTH], False, "right"),
+        (1, TRUTH, [TRUTH], True, "right, like the centre"),
+        (1, (10, 10, 40, 25), [TRUTH], False, "right"),  # an overlap of exactly a half
+        (1, (10, 10, 40, 24), [TRUTH], False, "too small"),
+        (1, (0, 0, 60, 60), [TRUTH], False, "too large"),
+        (1, (25, 10, 55, 40), [TRUTH], False, "shifted"),
+        (1, (50, 50, 60, 60), [TRUTH], False, "shifted"),
+        (1, (0, 0, 100, 20), [(0, 0, 20, 20), (80, 0, 100, 20)], False, "merged"),
+        (1, None, [TRUTH], False, "shifted"),
+        (2, TRUTH, [TRUTH], False, "wrong class"),
+        (1, TRUTH, [], False, "right"),
+        (2, TRUTH, [], False, "wrong class"),
+    ],
+)
+def test_outcomes(index, box, truths, centre, outcome):
+    verdict = judge(index, 0.75, box, 1, truths, centre)
+    assert verdict.name == outcome
+    assert verdict.name in OUTCOMES
+    assert verdict.right == outcome.startswith("right")
+
+
+@given(boxes, boxes)
+def test_wrong_box_is_wrong_in_one_way(box, truth):
+    """No box that overlaps by less than a half both lies mostly in the true box and mostly covers it."""
+    shared = len(pixels_of(box) & pixels_of(truth))
+    inside, covers = shared >= 2 / 3 * len(pixels_of(box)), shared >= 2 / 3 * len(pixels_of(truth))
+    verdict = judge(1, 0.5, box, 1, [truth])
+    if overlap(box, truth) < 0.5:
+        assert not (inside and covers)
+        assert verdict.name == ("too small" if inside else "too large" if covers else "shifted")
+    else:
+        assert verdict.name == "right"
+
+
+def test_worst_come_first():
+    sure, unsure = (judge(2, score, TRUTH, 1, [TRUTH]) for score in (0.9, 0.2))
+    far, near, good = (judge(1, 0.9, box, 1, [TRUTH]) for box in ((90, 0, 99, 9), (10, 10, 40, 20), TRUTH))
+    verdicts = [sure, unsure, far, near, good]
+    assert sorted(verdicts, key=lambda verdict: -verdict.badness) == verdicts
+    assert good.badness == 0
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        ("right", "right, like the centre", "as before"),
+        ("too small", "right", "mended"),
+        ("right, like the centre", "wrong class", "broken"),
+        ("too small", "too large", "wrong in another way"),
+        ("wrong class", "wrong class", "as before"),
+    ],
+)
+def test_changes(first, second, said):
+    assert change(Verdict(first, 0.5, 0.5), Verdict(second, 0.5, 0.5)) == said
+    assert said in CHANGES
+
+
+def test_calibration_by_its_definition():
+    scores = np.array([0.05, 0.95, 0.95, 0.91, 1.0])
+    right = np.array([False, True, True, False, True])
+    section = calibration({"": (scores, right)})
+    (series,) = section["series"]
+    assert series["points"] == [[0.05, 0.0], [pytest.approx(0.9525), 0.75]]
+    error = (0.05 + 4 * abs(0.9525 - 0.75)) / 5
+    assert series["summary"] == f"expected calibration error {error:.1%}, 5 pictures"
+
+
+def test_curve_and_classes_by_their_definitions():
+    curve = threshold_curve({"A": (np.array([0.1, 0.2, 0.3]), np.array([0.5, 0.75, 0.6]))}, "Thresholds")
+    assert curve["series"][0]["points"] == [[0.1, 0.5], [0.2, 0.75], [0.3, 0.6]]
+    assert curve["series"][0]["summary"] == "A: best 75.0% at a threshold of 20%"
+    named, placed = np.array([True, True, False, True]), np.array([True, False, False, False])
+    section = errors_by_class(np.array([7, 7, 3, 9]), {7: "fox, red", 3: "cat", 9: "cup"}, {"": (named, placed)})
+    assert section["rows"] == [
+        ["cat", "1", "100%", "100%"],
+        ["cup", "1", "0%", "100%"],
+        ["fox", "2", "0%", "50%"],
+    ]
+
+
+class Blocks(HTMLParser):
+    """Takes the JSON blocks, and every address, out of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.json: dict[str, str] = {}
+        self.addresses: list[str] = []
+        self.name: str | None = None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        self.name = found.get("id") if found.get("type") == "application/json" else None
+        self.addresses += [found[key] for key in ("src", "href") if key in found]
+
+    def handle_data(self, data):
+        if self.name:
+            self.json[self.name] = self.json.get(self.name, "") + data
+
+    def handle_endtag(self, tag):
+        self.name = None
+
+
+@pytest.fixture(scope="module")
+def entry() -> Entry:
+    with sights.cam() as cam:
+        picture = sights.picture(3)
+        run = look([cam], picture)
+    return Entry("</script><script>alert(1)</script>.jpg", picture, {"": run}, Truth(run.guesses[0].index, "x"))
+
+
+def test_file_holds_all_and_asks_nobody(entry, tmp_path):
+    place = tmp_path / "new" / "report.html"
+    write_html(place, [entry, entry], Heading("A title", {"": ["facts"]}, ["a note"]))
+    text = place.read_text("utf-8")
+    page = Blocks(text)
+    assert page.addresses == []
+    assert "http" not in re.sub(r"http-equiv|http://www\.w3\.org/2000/svg", "", text)
+    report = json.loads(page.json["report"])
+    assert (report["title"], report["notes"], report["chunk"]) == ("A title", ["a note"], 0)
+    for number, card in enumerate(report["pictures"]):
+        picture = json.loads(page.json[f"picture-{number}"])
+        assert picture["name"] == card["name"] == entry.name
+        assert picture["src"].startswith("data:image/jpeg;base64,")
+        (run,) = picture["runs"]
+        assert [item["score"] for item in run["top"]] == [guess.score for guess in entry.runs[""].guesses]
+        assert [tuple(item["box"]) for item in run["top"]] == [guess.box for guess in entry.runs[""].guesses]
+    assert len(page.json) == 4  # the report, two pictures, the colours
+
+
+def test_same_pictures_give_the_same_bytes(entry, tmp_path):
+    for name in ("a.html", "b.html"):
+        write_html(tmp_path / name, [entry], Heading("Twice", {"": []}))
+    assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
+
+
+def test_folder_holds_pictures_and_data_apart(entry, tmp_path):
+    place = tmp_path / "report"
+    write_html(place, [entry] * 51, Heading("Many", {"": []}))
+    assert len(list((place / "pictures").iterdir())) == 51
+    data = (place / "data" / "1.js").read_text()
+    (record,) = json.loads(data.removeprefix("arrive(1, ").removesuffix(");\n"))
+    assert record["src"] == "pictures/000051.jpg"
+    assert (place / record["src"]).read_bytes() == shown(entry.picture.pixels)
+    with pytest.raises(UsageError, match="there is something already"):
+        write_html(place, [entry], Heading("Again", {"": []}))
+
+
+def test_failed_report_leaves_nothing(entry, tmp_path):
+    def entries():
+        yield entry
+        raise RuntimeError("stopped")
+
+    with pytest.raises(RuntimeError, match="stopped"):
+        write_html(tmp_path / "report.html", entries(), Heading("Never", {"": []}))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_large_picture_is_shown_smaller():
+    pixels = np.zeros((900, 3000, 3), np.uint8)
+    shrunk = cv2.imdecode(np.frombuffer(shown(pixels), np.uint8), cv2.IMREAD_COLOR)
+    assert shrunk.shape == (384, LARGEST_SIDE, 3)
