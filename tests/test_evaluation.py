@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from pycam.boxes import SUBMISSIONS, grey_heatmap, released_boxes, submission
-from pycam.errors import GroundTruthError, PictureError, RunError, UsageError
+from pycam.errors import GroundTruthError, PictureError, PycamError, RunError, UsageError
 from pycam.evaluation import bench, plan, workers
 from pycam.evaluation.plan import Plan, Recipe, find_pictures
 from pycam.evaluation.run import evaluate
@@ -228,22 +228,6 @@ def test_a_finished_run_is_not_computed_again(model, pictures, whole, monkeypatc
     evaluate(make_plan(model, pictures), whole, progress=done.append)
     assert done == [COUNT]
     assert {name: (whole / name).read_bytes() for name in FILES} == before
-
-
-def test_processes_give_the_same_bytes_though_one_is_killed(model, pictures, whole, tmp_path):
-    killed = []
-
-    def kill_one(done: int) -> None:
-        if done and not killed:
-            victim = multiprocessing.active_children()[0]
-            victim.kill()
-            victim.join()
-            killed.append(victim.pid)
-
-    report = evaluate(make_plan(model, pictures), tmp_path, workers=2, progress=kill_one)
-    assert killed
-    assert report["pictures"] == COUNT
-    assert_same(tmp_path, whole)
 
 
 def die(*_: object) -> None:
@@ -458,9 +442,19 @@ def live(planned: Plan, folder: Path, log: Path, options: dict[str, int]) -> Non
     bench.Bench.find = logged
     if limit := options.get("file_size"):
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    scheduler = f"local:{options['dask']}" if "dask" in options else None
+    if "numpy" in options:
+        plan.np.__version__ = "1.0"  # of this process, not of its workers
+
+    def progress(done: int) -> None:
+        time.sleep(options.get("pause", 0) / 1000)
+        if done >= options.get("kill_worker_at", COUNT + 1):
+            options["kill_worker_at"] = COUNT + 1
+            multiprocessing.active_children()[0].kill()
+
     try:
-        evaluate(planned, folder, progress=lambda done: time.sleep(options.get("pause", 0) / 1000))
-    except RunError as error:
+        evaluate(planned, folder, workers=options.get("workers", 1), scheduler=scheduler, progress=progress)
+    except PycamError as error:
         (folder / "error.txt").write_text(str(error))
         os._exit(error.exit_code)
 
@@ -527,6 +521,60 @@ def test_a_full_disk_stops_the_run_until_there_is_room(model, pictures, whole, t
     assert "the same command" in (folder / "error.txt").read_text()
     evaluate(make_plan(model, pictures), folder)
     assert_same(folder, whole)
+
+
+@pytest.mark.parametrize(
+    "options", [{"workers": 2}, {"workers": 4}, pytest.param({"dask": 2}, marks=pytest.mark.cluster)]
+)
+def test_other_workers_give_the_same_bytes_though_one_is_killed(model, pictures, whole, tmp_path, options, require):
+    if "dask" in options:
+        require("cluster", "distributed")
+    folder = tmp_path / "run"
+    process = begin(make_plan(model, pictures), folder, kill_worker_at=BATCH, pause=50, **options)
+    process.join()
+    assert process.exitcode == 0
+    assert_same(folder, whole)
+
+
+@pytest.mark.slow
+def test_killed_with_workers(model, pictures, whole, tmp_path):
+    """Workers whose parent is killed end too, and leave nothing locked."""
+    folder = tmp_path / "run"
+    lives = 0
+    while True:
+        lives += 1
+        process = begin(make_plan(model, pictures), folder, workers=2, pause=150)
+        process.join(3)
+        if not process.is_alive():
+            break
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        process.kill()
+        process.join()
+        deadline = time.monotonic() + 20
+        while any(Path(f"/proc/{child}/cmdline").exists() for child in children) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not any(Path(f"/proc/{child}/cmdline").exists() for child in children)
+    assert process.exitcode == 0
+    assert lives > 1
+    assert_same(folder, whole)
+
+
+@pytest.mark.cluster
+def test_cluster_that_is_none(model, pictures, tmp_path, require):
+    require("cluster", "distributed")
+    for scheduler, complaint in (("local:none", "local:N was expected"), ("host:8786", "tcp://host:port was expected")):
+        with pytest.raises(UsageError, match=complaint):
+            evaluate(make_plan(model, pictures), tmp_path, scheduler=scheduler)
+
+
+@pytest.mark.cluster
+def test_a_cluster_tells_why_a_worker_refuses(model, pictures, tmp_path, require):
+    require("cluster", "distributed")
+    folder = tmp_path / "run"
+    process = begin(make_plan(model, pictures), folder, dask=1, numpy=1)
+    process.join()
+    assert process.exitcode == RunError.exit_code
+    assert "a worker has another NumPy than the run" in (folder / "error.txt").read_text()
 
 
 # The store

@@ -110,6 +110,7 @@ def evaluate(
         TimeRemainingColumn(),
         console=console,
         transient=True,
+        disable=not console.is_terminal,
     ) as progress:
         bar = progress.add_task("pictures", total=len(plan))
         earlier: list[int] = []

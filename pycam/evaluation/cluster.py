@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from pycam.errors import PycamError, RunError, UsageError
+from pycam.errors import RunError, UsageError
 from pycam.evaluation.bench import run_batch
 from pycam.evaluation.plan import Batch, Identity, Recipe
 from pycam.evaluation.workers import Done, finished
@@ -41,47 +41,55 @@ def on_cluster(recipe: Recipe, identity: Identity, batches: Iterable[Batch], sch
         The scheduler cannot be reached or is lost, or a worker is not fit for the run.
     """
     try:
-        with _client(scheduler) as client:
+        with _quiet(), _client(scheduler) as client:
             workers = len(client.scheduler_info()["workers"])
             submit = partial(client.get_executor(pure=False).submit, run_batch, recipe, identity)
             yield from finished(submit, batches, at_once=2 * max(workers, 1))
-    except PycamError:
-        raise
     except distributed.KilledWorker:
         raise RunError(
             f"{scheduler}: workers died again and again on one batch: out of memory? Try a smaller --batch; "
             "the same command goes on from here"
         ) from None
     except (CancelledError, OSError) as error:
-        reason = str(error) or type(error).__name__
         raise RunError(
-            f"{scheduler}: no scheduler answers there ({reason}): the same command goes on from here"
+            f"{scheduler}: no scheduler answers there ({type(error).__name__}): is it running? "
+            "The same command goes on from here"
         ) from None
 
 
 @contextmanager
 def _client(scheduler: str) -> Iterator[distributed.Client]:
-    # What goes wrong comes as an exception, on one line; Dask's own log would be many.
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
     if not scheduler.startswith(LOCAL):
+        if "://" not in scheduler:
+            raise UsageError(f"scheduler {scheduler!r}: tcp://host:port was expected, or local:N for N workers here")
         with distributed.Client(scheduler) as client:
             yield client
         return
     number = scheduler.removeprefix(LOCAL)
     if not number.isdecimal() or int(number) < 1:
-        raise UsageError(f"scheduler {scheduler!r}: local:N was expected, N workers, or tcp://host:port")
+        raise UsageError(f"scheduler {scheduler!r}: local:N was expected, N workers")
     with (
         distributed.LocalCluster(
-            n_workers=int(number),
-            threads_per_worker=1,
-            memory_limit=None,
-            dashboard_address=None,
-            silence_logs=logging.CRITICAL,
+            n_workers=int(number), threads_per_worker=1, memory_limit=None, dashboard_address=None
         ) as cluster,
         distributed.Client(cluster) as client,
     ):
         client.register_plugin(_DeafToCtrlC())
         yield client
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Dask's log to itself: what goes wrong comes as an exception, which is told in one line."""
+    loggers = [logging.getLogger(name) for name in ("distributed", "distributed.client")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL + 1)
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 class _DeafToCtrlC(distributed.WorkerPlugin):  # type: ignore[misc]

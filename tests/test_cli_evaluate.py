@@ -1,0 +1,217 @@
+"""`pycam evaluate` from end to end: ILSVRC's layout, real weights, and the figures that real Caffe gave."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from pycam.cli import main
+
+ONE_PICTURE = 1 / 300 + 1e-4
+
+
+@pytest.fixture
+def mini(shared: Path) -> Path:
+    return shared / "data/ilsvrc-mini"
+
+
+@pytest.fixture
+def command(shared: Path, mini: Path, monkeypatch) -> list[str]:
+    monkeypatch.setenv("PYCAM_MODELS", str(shared / "data/mean"))
+    options = {
+        "--model": "squeezenet-v1.0",
+        "--weights": shared / "data/weights/squeezenet_v1.0.caffemodel",
+        "--pictures": mini / "ILSVRC2012_img_val",
+        "--ground-truth": mini / "ILSVRC2012_bbox_val",
+        "--labels": mini / "devkit/data/ILSVRC2014_clsloc_validation_ground_truth.txt",
+        "--blacklist": mini / "devkit/data/ILSVRC2014_clsloc_validation_blacklist.txt",
+    }
+    return ["evaluate", *(str(word) for option in options.items() for word in option)]
+
+
+def fails(capsys, *arguments: object) -> tuple[int, str]:
+    """Run pycam, which must fail with one line; give its exit code and the line."""
+    code = main([str(argument) for argument in arguments])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert code not in (0, 70)
+    return code, line
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    "engine",
+    [
+        "onnxruntime",
+        pytest.param("openvino", marks=[pytest.mark.openvino, pytest.mark.slow]),
+        pytest.param("torch", marks=[pytest.mark.torch, pytest.mark.slow]),
+        pytest.param("caffe", marks=[pytest.mark.caffe, pytest.mark.slow]),
+    ],
+)
+def test_the_errors_of_the_paper_protocol(command, tmp_path, engine, require):
+    if engine in ("openvino", "torch"):
+        require(engine, engine)
+    assert main([*command, "--protocol", "paper", "--engine", engine, "--out", str(tmp_path)]) == 0
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert (report["pictures"], report["protocol"], report["engine"]) == (300, "paper", engine)
+    for found, expected in (
+        (report["classification_error"]["top1"], 0.2700),
+        (report["classification_error"]["top5"], 0.0667),
+        (report["localization_error"]["top1"], 0.6333),
+        (report["localization_error"]["top5"], 0.5600),
+        (report["gt_known_error"], 0.5367),
+        (report["whole_picture_gt_known_error"], 0.5100),
+    ):
+        assert found == pytest.approx(expected, abs=ONE_PICTURE)
+
+
+def first_two_boxes(path: Path) -> dict[str, dict[tuple[int, int], list[int]]]:
+    """Boxes of a `predictions.csv`: picture -> (rank from 0, number from 0) -> corners."""
+    boxes: dict[str, dict[tuple[int, int], list[int]]] = defaultdict(dict)
+    for row in csv.DictReader(path.read_text().splitlines()):
+        if row["rank"] != "true":
+            key = int(row["rank"]) - 1, int(row["box"]) - 1
+            boxes[row["picture"]][key] = [int(row[side]) for side in ("xmin", "ymin", "xmax", "ymax")]
+    return boxes
+
+
+def assert_like_the_original(golden: dict, folder: Path, count: int) -> None:
+    """Classes as they were, first boxes equal on 98 % of the maps and within two pixels on 99.5 %."""
+    found = first_two_boxes(folder / "predictions.csv")
+    classes: dict[str, list[int]] = defaultdict(list)
+    for row in csv.DictReader((folder / "predictions.csv").read_text().splitlines()):
+        if row["rank"] != "true" and row["box"] == "1":
+            classes[row["picture"]].append(int(row["index"]))
+    assert len(found) == count
+    distances = []
+    for name, boxes in found.items():
+        assert classes[name] == golden["pictures"][name]["index"]
+        for rank, ((x, y, w, h), *_) in enumerate(golden["pictures"][name]["boxes"]):
+            pairs = zip(boxes[rank, 0], (x, y, x + w, y + h), strict=True)
+            distances.append(max(abs(ours - theirs) for ours, theirs in pairs))
+    assert len(distances) == 5 * count
+    assert sum(distance == 0 for distance in distances) >= 0.98 * len(distances)
+    assert sum(distance <= 2 for distance in distances) >= 0.995 * len(distances)
+
+
+@pytest.fixture
+def golden(shared: Path) -> dict:
+    return json.loads((shared / "data/golden/released-mini.json").read_text())
+
+
+@pytest.mark.shared
+def test_the_boxes_of_the_released_protocol(command, golden, tmp_path):
+    assert main([*command, "--protocol", "released", "--limit", "20", "--workers", "2", "--out", str(tmp_path)]) == 0
+    assert_like_the_original(golden, tmp_path, 20)
+
+
+@pytest.mark.shared
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "engine",
+    [
+        "onnxruntime",
+        pytest.param("openvino", marks=pytest.mark.openvino),
+        pytest.param("torch", marks=pytest.mark.torch),
+        pytest.param("caffe", marks=pytest.mark.caffe),
+    ],
+)
+def test_the_errors_of_the_released_protocol(command, golden, tmp_path, engine, require):
+    if engine in ("openvino", "torch"):
+        require(engine, engine)
+    assert main([*command, "--protocol", "released", "--engine", engine, "--out", str(tmp_path)]) == 0
+    report = json.loads((tmp_path / "report.json").read_text())
+    for name, expected in golden["errors"].items():
+        found = report["submissions"][name]
+        for kind in ("classification", "localization"):
+            top1_and_top5 = [found[f"{kind}_error"][k] for k in ("top1", "top5")]
+            assert top1_and_top5 == pytest.approx(expected[kind], abs=ONE_PICTURE)
+    assert_like_the_original(golden, tmp_path, 300)
+
+
+@pytest.mark.shared
+def test_what_is_printed(command, tmp_path, capsys):
+    arguments = [*command, "--limit", "12", "--out", str(tmp_path)]
+    assert main(arguments) == 0
+    output = capsys.readouterr()
+    report = json.loads((tmp_path / "report.json").read_text())
+    lines = output.out.splitlines()
+    assert lines[0].startswith("12 pictures, ")
+    (line,) = [line for line in lines if line.startswith("localization, top-5")]
+    assert f"{report['localization_error']['top5']:.2%}" in line
+    assert output.err == f"wrote predictions and report to {tmp_path}/\n"
+    assert main([*arguments, "--json"]) == 0
+    output = capsys.readouterr()
+    assert json.loads(output.out) == report
+    assert output.err.startswith("going on: 12 of 12 pictures are done\n")
+    assert main([*arguments, "--quiet"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.shared
+def test_other_choices_are_told_and_make_another_run(command, tmp_path, capsys):
+    arguments = [*command, "--limit", "4", "--out", str(tmp_path)]
+    assert main([*arguments, "--view", "full", "--set", "resizer=pillow_bicubic"]) == 0
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["overrides"] == {"view": "full", "resizer": "pillow_bicubic"}
+    assert "protocol paper, view full, resizer pillow_bicubic" in (tmp_path / "report.md").read_text().replace(
+        "\n", " "
+    )
+    capsys.readouterr()
+    code, line = fails(capsys, *arguments)
+    assert code == 10
+    assert "differs in view (full, now center), resizer (pillow_bicubic, now opencv_bilinear)" in line
+
+
+@pytest.mark.shared
+def test_a_bad_picture_is_told(command, mini, tmp_path, capsys):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for path in (mini / "ILSVRC2012_img_val").iterdir():
+        (folder / path.name).symlink_to(path)
+    first = min(folder.iterdir())
+    content = first.read_bytes()
+    first.unlink()
+    first.write_bytes(content[: len(content) // 2])
+    arguments = [*command, "--pictures", folder, "--limit", "3", "--out", tmp_path / "run"]
+    code, line = fails(capsys, *arguments)
+    assert code == 6
+    assert line.startswith(f"pycam: {first}: ")
+    assert main([str(word) for word in [*arguments, "--on-error", "skip"]]) == 0
+    output = capsys.readouterr().out
+    assert output.startswith("2 pictures, ")
+    assert f"left out: {first.stem}: {first}: " in output
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    ("options", "code", "complaint"),
+    [
+        (["--set", "mean=odd"], 2, "mean 'odd' is none of pixel, picture"),
+        (["--set", "colour=red"], 2, "--set colour: there are view, "),
+        (["--set", "mean"], 2, "mean '' is none of pixel, picture"),
+        (["--protocol", "papr"], 2, "did you mean 'paper'"),
+        (["--engine", "onnx"], 2, "no engine is called 'onnx'"),
+        (["--pictures", "nowhere"], 2, "nowhere: no such folder"),
+        (["--ground-truth", "nowhere"], 8, "nowhere: no such file"),
+        (["--workers", "0"], 2, "--workers"),
+        (["--limit", "0"], 2, "--limit"),
+        (["--on-error", "ignore"], 2, "--on-error"),
+    ],
+)
+def test_options_that_cannot_be(command, tmp_path, capsys, options, code, complaint):
+    found, line = fails(capsys, *command, "--out", tmp_path / "run", *options)
+    assert found == code
+    assert complaint in line
+    assert not (tmp_path / "run/report.json").exists()
+
+
+@pytest.mark.shared
+def test_an_annotation_without_its_picture(command, mini, tmp_path, capsys):
+    (tmp_path / "ILSVRC2012_val_00000361.JPEG").symlink_to(mini / "ILSVRC2012_img_val/ILSVRC2012_val_00000361.JPEG")
+    code, line = fails(capsys, *command, "--pictures", tmp_path, "--out", tmp_path / "run")
+    assert code == 8
+    assert "no picture 'ILSVRC2012_val_00001545' in it, which the ground truth names" in line
