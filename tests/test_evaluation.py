@@ -20,10 +20,11 @@ import pytest
 
 from pycam.boxes import SUBMISSIONS, grey_heatmap, released_boxes, submission
 from pycam.errors import GroundTruthError, PictureError, PycamError, RunError, UsageError
-from pycam.evaluation import bench, plan, workers
+from pycam.evaluation import bench, plan, run
 from pycam.evaluation.plan import Plan, Recipe, find_pictures
+from pycam.evaluation.record import Outcome
 from pycam.evaluation.run import evaluate
-from pycam.evaluation.store import Outcome, Store
+from pycam.evaluation.store import Store
 from pycam.formats import caffemodel, prototxt
 from pycam.ilsvrc import wsol
 from pycam.ilsvrc.ground_truth import GroundTruth
@@ -235,7 +236,7 @@ def die(*_: object) -> None:
 
 
 def test_workers_that_always_die_end_the_run(model, pictures, tmp_path, monkeypatch):
-    monkeypatch.setattr(workers, "run_batch", die)
+    monkeypatch.setattr(run, "evaluate_batch", die)
     with pytest.raises(RunError, match=r"workers died 3 times in a row, near .*000\.png: out of memory"):
         evaluate(make_plan(model, pictures), tmp_path, workers=2)
 

@@ -16,10 +16,9 @@ from rich.text import Text
 from pycam.cli import options
 from pycam.engines import engine_class
 from pycam.errors import UsageError
-from pycam.evaluation.plan import Plan, Recipe, find_pictures
+from pycam.evaluation.plan import Plan, Recipe, Sources
 from pycam.evaluation.results import figures
 from pycam.evaluation.run import evaluate as run
-from pycam.ilsvrc.ground_truth import read_ground_truth
 from pycam.protocols import Protocol
 from pycam.protocols import protocol as get_protocol
 
@@ -81,26 +80,26 @@ def evaluate(
 
     OUT gets predictions.txt (ILSVRC's form), predictions.csv (every box), report.json and report.md.
     """
-    truth = read_ground_truth(ground_truth, labels=labels, blacklist=blacklist, meta=meta)
-    files = find_pictures(pictures, truth.names)
-    if limit is not None and limit < len(truth):
-        truth, files = truth.select(truth.names[:limit]), files[:limit]
-    plan = Plan(
-        Recipe(
-            protocol=_protocol(protocol, view, choices or []),
-            model=_absolute(model) if model and model.endswith((".yaml", ".yml")) else model,
-            engine=engine,
-            prototxt=_absolute(prototxt),
-            weights=_absolute(weights),
-            mean=str(mean) if mean is not None and "," in str(mean) else _absolute(mean),
-            device=device,
-            precision=precision,
-            threads=threads or _share_of_cores(engine, workers, scheduler),
-        ),
-        truth,
-        files,
-        batch,
+    sources = Sources(
+        pictures=str(pictures.absolute()),
+        ground_truth=str(ground_truth.absolute()),
+        labels=_absolute(labels),
+        blacklist=_absolute(blacklist),
+        meta=_absolute(meta),
+        limit=limit,
     )
+    recipe = Recipe(
+        protocol=_protocol(protocol, view, choices or []),
+        model=_absolute(model) if model and model.endswith((".yaml", ".yml")) else model,
+        engine=engine,
+        prototxt=_absolute(prototxt),
+        weights=_absolute(weights),
+        mean=str(mean) if mean is not None and "," in str(mean) else _absolute(mean),
+        device=device,
+        precision=precision,
+        threads=threads or _share_of_cores(engine, workers, scheduler),
+    )
+    plan = Plan.read(recipe, sources, batch)
     console = Console(stderr=True, quiet=quiet)
     with Progress(
         TextColumn("{task.description}"),
@@ -141,12 +140,10 @@ class _Rate(ProgressColumn):
 
 def _protocol(name: str, view: str | None, choices: list[str]) -> Protocol:
     row = get_protocol(name)
-    if view is not None:
-        row = row.with_view(view)
     given = dict(choice.partition("=")[::2] for choice in choices)
     if unknown := given.keys() - row.choices().keys():
         raise UsageError(f"--set {min(unknown)}: there are {', '.join(row.choices())}, each as in mean=picture")
-    return Protocol(name=row.name, section=row.section, **{**row.choices(), **given})
+    return row.with_choices(**{"view": view, **given})
 
 
 def _share_of_cores(engine: str, workers: int, scheduler: str | None) -> int:

@@ -4,46 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from pycam.boxes import BOX_RULES, Boxes, BoxRule
 from pycam.errors import PictureError, PycamError, RunError
-from pycam.evaluation.plan import Batch, Identity, Recipe, Task
-from pycam.evaluation.store import BOXES, RECORD, TOP, Outcome
+from pycam.evaluation.plan import Identity, Recipe
+from pycam.evaluation.record import BOXES, RECORD, TOP, TRUE, Batch, Outcome, Sight, Task, file_size, sight_of
 from pycam.ilsvrc.predictions import submission_boxes
 from pycam.ilsvrc.wsol import SIDE, box_hits, candidates, scaled
 from pycam.placement import Map, Placement
 from pycam.predict import Prepared, best
 from pycam.protocols import Protocol
-
-TRUE = TOP
-"""Where the true class stands in a record, after the best."""
-
-
-@dataclass(frozen=True, eq=False)
-class Sight:
-    """What the net says of a picture, before boxes are found.
-
-    Attributes
-    ----------
-    size
-        Width and height of the picture.
-    classes, scores
-        (6,): the five best classes, then the true one.
-    maps
-        (crops, 6, h, w) float32: their maps as they left the net.
-    """
-
-    size: tuple[int, int]
-    classes: NDArray[np.intp]
-    scores: NDArray[np.float32]
-    maps: NDArray[np.float32]
 
 
 class Bench:
@@ -94,12 +69,17 @@ class Bench:
 
     def find(self, batch: Batch, sights: Sequence[Sight | PycamError]) -> list[Outcome]:
         """Find boxes in the maps of a batch."""
-        return [
-            Outcome(task.position, file_size(task.path), str(sight))
-            if isinstance(sight, PycamError)
-            else outcome(task, sight, self._cam.placement, self._cam.protocol)
-            for task, sight in zip(batch, sights, strict=True)
-        ]
+        outcomes = []
+        for task, sight in zip(batch, sights, strict=True):
+            if isinstance(sight, PycamError):
+                outcomes.append(Outcome(task.position, file_size(task.path), str(sight)))
+                continue
+            found = find_boxes(task, sight, self._cam.placement, self._cam.protocol)
+            # The maps of saliency are as large as the net's input, a hundred times those of features.
+            keep = self._cam.protocol.method != "saliency"
+            maps = np.ascontiguousarray(sight.maps, "<f4").tobytes() if keep else b""
+            outcomes.append(replace(found, maps=maps))
+        return outcomes
 
     def close(self) -> None:
         """Let go of the engine."""
@@ -107,8 +87,8 @@ class Bench:
         self._cam.close()
 
 
-def outcome(task: Task, sight: Sight, placement: Placement, protocol: Protocol) -> Outcome:
-    """Find boxes in a picture's maps, and pack what is kept of it."""
+def find_boxes(task: Task, sight: Sight, placement: Placement, protocol: Protocol) -> Outcome:
+    """Find boxes in a picture's maps, and pack what is kept of it, without the maps."""
     rule = BOX_RULES[protocol.box_rule]
     width, height = sight.size
     record = np.zeros((), RECORD)
@@ -129,32 +109,18 @@ def outcome(task: Task, sight: Sight, placement: Placement, protocol: Protocol) 
         score_map = _normalised(placement.on_picture(sight.maps[:, TRUE], SIDE, SIDE))
         true_boxes = scaled(task.true_boxes, sight.size, (SIDE, SIDE))
         hits = np.packbits(box_hits(candidates(score_map), true_boxes)).tobytes()
-    # What the ledger takes apart is the released road; elsewhere maps would only fill the disk.
-    released = rule.thresholds is not None and protocol.method == "cam"
-    maps = np.ascontiguousarray(sight.maps, "<f4").tobytes() if released else b""
-    return Outcome(task.position, file_size(task.path), "", record.tobytes(), maps, hits)
+    return Outcome(task.position, file_size(task.path), record=record.tobytes(), hits=hits)
 
 
-def sight_of(kept: Outcome) -> Sight:
-    """Unpack what the net said of a picture from what was kept of it."""
-    record = np.frombuffer(kept.record, RECORD)[0]
-    maps = np.frombuffer(kept.maps, "<f4").reshape(record["maps"])
-    width, height = record["size"].tolist()
-    return Sight((width, height), record["classes"].astype(np.intp), record["scores"], maps)
-
-
-def file_size(path: str) -> int:
-    """Give the size of a file in bytes, -1 if there is none."""
-    try:
-        return Path(path).stat().st_size
-    except OSError:
-        return -1
+def find_again(placement: Placement, protocol: Protocol, batch: Batch) -> list[Outcome]:
+    """Find boxes in maps that were kept, by another protocol than before."""
+    return [find_boxes(task, sight_of(task.kept), placement, protocol) for task in batch if task.kept is not None]
 
 
 _MAKING = threading.Lock()
 
 
-def run_batch(recipe: Recipe, expected: Identity, batch: Batch) -> list[Outcome]:
+def evaluate_batch(recipe: Recipe, expected: Identity, batch: Batch) -> list[Outcome]:
     """Evaluate a batch in a process that has little else to do; the model is made once and kept."""
     with _MAKING:
         bench, looking = _kept_bench(recipe, expected)

@@ -11,9 +11,8 @@ from functools import partial
 from typing import Any
 
 from pycam.errors import RunError, UsageError
-from pycam.evaluation.bench import run_batch
-from pycam.evaluation.plan import Batch, Identity, Recipe
-from pycam.evaluation.workers import Done, finished
+from pycam.evaluation.record import Batch
+from pycam.evaluation.workers import Done, Work, finished
 
 try:
     import distributed
@@ -23,13 +22,13 @@ except ImportError:
 LOCAL = "local:"
 
 
-def on_cluster(recipe: Recipe, identity: Identity, batches: Iterable[Batch], scheduler: str) -> Done:
-    """Evaluate batches on a Dask cluster, which replaces workers that die and does their batches again.
+def on_cluster(work: Work, batches: Iterable[Batch], scheduler: str) -> Done:
+    """Work on batches on a Dask cluster, which replaces workers that die and does their batches again.
 
     Parameters
     ----------
-    recipe, identity, batches
-        As for the other workers. Pictures and weights must lie at the same paths on every machine.
+    work, batches
+        As for processes. Pictures and weights must lie at the same paths on every machine.
     scheduler
         Its address, as in `tcp://host:8786`; or `local:N`, to start one here with N workers.
 
@@ -43,7 +42,7 @@ def on_cluster(recipe: Recipe, identity: Identity, batches: Iterable[Batch], sch
     try:
         with _quiet(), _client(scheduler) as client:
             workers = len(client.scheduler_info()["workers"])
-            submit = partial(client.get_executor(pure=False).submit, run_batch, recipe, identity)
+            submit = partial(client.get_executor(pure=False).submit, work)
             yield from finished(submit, batches, at_once=2 * max(workers, 1))
     except distributed.KilledWorker:
         raise RunError(

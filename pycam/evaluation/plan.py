@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import PIL
 import scipy
-from numpy.typing import NDArray
 
 import pycam
 from pycam.checksums import checksum
 from pycam.engines import engine_class
-from pycam.errors import GroundTruthError, UsageError
-from pycam.ilsvrc.ground_truth import GroundTruth
+from pycam.errors import GroundTruthError, RunError, UsageError
+from pycam.evaluation.record import Batch, Task
+from pycam.files import write_whole
+from pycam.ilsvrc.ground_truth import GroundTruth, read_ground_truth
 from pycam.ilsvrc.synsets import CLASSES
 from pycam.predict import Cam, load
 from pycam.protocols import Protocol
 
+PLAN = "plan.json"
 PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm"}
 
 Identity = tuple[tuple[str, str], ...]
@@ -84,6 +87,7 @@ class Recipe:
             ("net", checksum(Path(sources.prototxt), "sha256")),
             ("weights", checksum(Path(sources.caffemodel), "sha256")),
             ("mean values", hashlib.sha256(cam.mean.astype("<f4").tobytes()).hexdigest()),
+            ("input", str(cam.input_size)),
             *choices.items(),
             ("engine", cam.engine.description),
             # What else moves the last bits.
@@ -96,32 +100,26 @@ class Recipe:
         )
 
 
-@dataclass(frozen=True, eq=False)
-class Task:
-    """A picture to be evaluated.
+@dataclass(frozen=True)
+class Sources:
+    """Where the pictures of a run are, and what is true of them: as for `pycam evaluate`.
 
     Attributes
     ----------
-    position
-        In the run's list, from 0.
-    path
-        The picture's file.
-    true_class
-        A network index.
-    true_boxes
-        (b, 4) int64, of the true class, as in `GroundTruth`.
-    size
-        Width and height that the ground truth says; zeros where it says none.
+    pictures
+        Folder of the pictures.
+    ground_truth, labels, blacklist, meta
+        As for `pycam.ilsvrc.ground_truth.read_ground_truth`.
+    limit
+        How many pictures to evaluate, the first; None for all.
     """
 
-    position: int
-    path: str
-    true_class: int
-    true_boxes: NDArray[np.int64]
-    size: tuple[int, int]
-
-
-Batch = tuple[Task, ...]
+    pictures: str
+    ground_truth: str
+    labels: str | None = None
+    blacklist: str | None = None
+    meta: str | None = None
+    limit: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,15 +137,62 @@ class Plan:
     batch
         How many go through the net together. A picture's batch follows from its position, so that results do not
         depend on where a run was interrupted.
+    sources
+        Where truth and pictures were read from, if they were.
     """
 
     recipe: Recipe
     truth: GroundTruth
     pictures: tuple[Path, ...]
     batch: int
+    sources: Sources | None = None
 
     def __len__(self) -> int:
         return len(self.pictures)
+
+    @classmethod
+    def read(cls, recipe: Recipe, sources: Sources, batch: int) -> Plan:
+        """Make a plan of the files that it is about.
+
+        Raises
+        ------
+        GroundTruthError, UsageError
+            The ground truth contradicts itself, or the pictures are not those that it names.
+        """
+        others = {name: getattr(sources, name) for name in ("labels", "blacklist", "meta")}
+        paths = {name: None if path is None else Path(path) for name, path in others.items()}
+        truth = read_ground_truth(Path(sources.ground_truth), **paths)
+        pictures = find_pictures(Path(sources.pictures), truth.names)
+        whole = cls(recipe, truth, pictures, batch, sources)
+        return whole if sources.limit is None else whole.only(range(min(sources.limit, len(truth))))
+
+    def save(self, folder: Path) -> None:
+        """Note in a run's folder how the run was made, for `restore`; a plan that was not read from files cannot be."""
+        if self.sources is not None:
+            made = {"recipe": asdict(self.recipe), "sources": asdict(self.sources), "batch": self.batch}
+            write_whole(folder / PLAN, json.dumps(made, indent=2) + "\n")
+
+    @classmethod
+    def restore(cls, folder: Path) -> Plan:
+        """Make the plan of a run anew.
+
+        Raises
+        ------
+        RunError
+            The folder is not that of a run.
+        """
+        try:
+            made = json.loads((folder / PLAN).read_text())
+            recipe = Recipe(**{**made["recipe"], "protocol": Protocol(**made["recipe"]["protocol"])})
+            return cls.read(recipe, Sources(**made["sources"]), made["batch"])
+        except (OSError, ValueError, TypeError, LookupError):
+            raise RunError(f"{folder}: not the folder of a run, or one without a sound {PLAN}") from None
+
+    def only(self, positions: Sequence[int]) -> Plan:
+        """Give the same plan for the pictures at these positions alone."""
+        names = [self.truth.names[position] for position in positions]
+        pictures = tuple(self.pictures[position] for position in positions)
+        return replace(self, truth=self.truth.select(names), pictures=pictures)
 
     def identity(self, of_recipe: Identity) -> Identity:
         """Give all that decides the result of the run; `of_recipe` is the recipe's."""

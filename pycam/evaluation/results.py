@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from pycam.boxes import BOX_RULES, SUBMISSIONS
 from pycam.errors import RunError
 from pycam.evaluation.plan import Identity, Plan
-from pycam.evaluation.store import BOXES, RECORD, TOP, Store
+from pycam.evaluation.record import BOXES, RECORD, TOP, TRUE
+from pycam.evaluation.store import Store
 from pycam.files import replacing, write_whole
 from pycam.ilsvrc import wsol
 from pycam.ilsvrc.ground_truth import GroundTruth
@@ -61,7 +62,7 @@ class Results:
     @cached_property
     def known_class_hits(self) -> NDArray[np.bool_]:
         """Whether each box of the true class fits: (c, 2), for the pictures that are not blacklisted."""
-        taken = [self._boxes(np.array([TOP]), np.array([number]))[:, 0] for number in range(BOXES)]
+        taken = [self._boxes(np.array([TRUE]), np.array([number]))[:, 0] for number in range(BOXES)]
         return np.stack([known_class_hits(boxes, self.truth) for boxes in taken], axis=1)
 
     def predictions(self, submission: str) -> Predictions:
@@ -228,7 +229,7 @@ def _write_table(path: Path, results: Results) -> None:
         )
         wnids = synsets().wnids
         for name, record, found_overlaps in zip(truth.names, records, best, strict=True):
-            true = wnids[record["classes"][TOP]]
+            true = wnids[record["classes"][TRUE]]
             for rank, index in enumerate(record["classes"].tolist()):
                 place = rank + 1 if rank < TOP else "true"
                 score = f"{record['scores'][rank]:.6g}"

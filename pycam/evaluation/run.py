@@ -5,20 +5,25 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from pycam.errors import PictureError, RunError
-from pycam.evaluation.bench import file_size
-from pycam.evaluation.plan import Batch, Identity, Plan, Recipe
+from pycam.evaluation.bench import evaluate_batch
+from pycam.evaluation.plan import Identity, Plan
+from pycam.evaluation.record import Batch, file_size
 from pycam.evaluation.results import write_results
 from pycam.evaluation.store import Store
 from pycam.evaluation.workers import Done, in_processes, in_threads
 
 STORE = "run.sqlite"
+
+Progress = Callable[[int], None]
+"""Called with the number of pictures that are done, first with that of an earlier run."""
 
 
 def evaluate(
@@ -28,7 +33,7 @@ def evaluate(
     workers: int = 1,
     scheduler: str | None = None,
     skip: bool = False,
-    progress: Callable[[int], None] = lambda done: None,
+    progress: Progress = lambda done: None,
 ) -> dict[str, Any]:
     """Evaluate what is not evaluated yet, and write the results.
 
@@ -45,7 +50,7 @@ def evaluate(
     skip
         Leave out pictures that cannot be read, instead of stopping at the first.
     progress
-        Called with the number of pictures that are done, first with that of an earlier run.
+        See `Progress`.
 
     Returns
     -------
@@ -61,33 +66,58 @@ def evaluate(
     """
     with plan.recipe.load() as cam:
         of_recipe = plan.recipe.identity(cam)
-    identity = plan.identity(of_recipe)
+    work = partial(evaluate_batch, plan.recipe, of_recipe)
+
+    def done(batches: Iterator[Batch]) -> Done:
+        if scheduler is not None:
+            from pycam.evaluation.cluster import on_cluster
+
+            return on_cluster(work, batches, scheduler)
+        if workers == 1:
+            return in_threads(plan.recipe, of_recipe, batches)
+        return in_processes(work, batches, workers, plan.recipe.threads)
+
+    return carry_out(plan, plan.identity(of_recipe), folder, done, skip=skip, progress=progress)
+
+
+def carry_out(
+    plan: Plan,
+    identity: Identity,
+    folder: Path,
+    done: Callable[[Iterator[Batch]], Done],
+    *,
+    skip: bool = False,
+    progress: Progress = lambda done: None,
+) -> dict[str, Any]:
+    """Have done what is not done yet, keep it, and write the results.
+
+    Parameters
+    ----------
+    plan, folder, skip, progress
+        As for `evaluate`.
+    identity
+        All that decides the result.
+    done
+        Takes batches and gives what came of them, in any order.
+    """
     with Store(folder / STORE, identity) as store:
-        done = _done(plan, store, skip)
-        progress(len(done))
+        plan.save(folder)
+        positions = _done(plan, store, skip)
+        progress(len(positions))
         with _told_to_stop() as told:
+            todo = (batch for batch in plan.batches() if not positions.issuperset(task.position for task in batch))
             # To stop is to have no more batches: what has begun is finished.
-            todo = (batch for batch in plan.batches() if not done.issuperset(task.position for task in batch))
-            for outcomes in _work(plan.recipe, of_recipe, takewhile(lambda _: not told, todo), workers, scheduler):
-                failure = next((each.error for each in outcomes if each.error), None)
-                if failure is not None and not skip:
-                    raise PictureError(failure)
-                store.add(outcomes)
-                done.update(each.position for each in outcomes)
-                progress(len(done))
-        if len(done) < len(plan):
-            raise _stopped(told[0], len(done), len(plan))
+            with closing(done(takewhile(lambda _: not told, todo))) as results:
+                for outcomes in results:
+                    failure = next((each.error for each in outcomes if each.error), None)
+                    if failure is not None and not skip:
+                        raise PictureError(failure)
+                    store.add(outcomes)
+                    positions.update(each.position for each in outcomes)
+                    progress(len(positions))
+        if len(positions) < len(plan):
+            raise _stopped(told[0], len(positions), len(plan))
         return write_results(plan, identity, store, folder)
-
-
-def _work(recipe: Recipe, identity: Identity, batches: Iterator[Batch], workers: int, scheduler: str | None) -> Done:
-    if scheduler is not None:
-        from pycam.evaluation.cluster import on_cluster
-
-        return on_cluster(recipe, identity, batches, scheduler)
-    if workers == 1:
-        return in_threads(recipe, identity, batches)
-    return in_processes(recipe, identity, batches, workers)
 
 
 def _done(plan: Plan, store: Store, skip: bool) -> set[int]:
@@ -104,7 +134,7 @@ def _done(plan: Plan, store: Store, skip: bool) -> set[int]:
     done = set()
     for position, was in store.file_sizes().items():
         path = plan.pictures[position]
-        same = file_size(str(path)) == was
+        same = file_size(path) == was
         if position not in failed and not same:
             raise RunError(f"{path}: has changed since it was evaluated, it had {was} bytes: name another --out")
         if same and (skip or position not in failed):

@@ -3,34 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pycam.errors import RunError
 from pycam.evaluation.plan import Identity
-
-TOP = 5
-BOXES = 2
-
-RECORD = np.dtype(
-    [
-        ("size", "<i4", 2),
-        ("classes", "<i4", TOP + 1),
-        ("scores", "<f4", TOP + 1),
-        ("found", "<i4", TOP + 1),
-        ("boxes", "<i4", (TOP + 1, BOXES, 4)),
-        ("maps", "<i4", 4),
-    ]
-)
-"""What is kept of a picture: width and height; the five best classes and the true one, with their scores; how many
-boxes each has, two at most, and these boxes as submissions have them; the shape of the maps, (crops, 6, h, w)."""
+from pycam.evaluation.record import Outcome
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS identity (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -39,42 +19,6 @@ CREATE TABLE IF NOT EXISTS pictures (
     record BLOB NOT NULL, maps BLOB NOT NULL, hits BLOB NOT NULL, checksum INTEGER NOT NULL
 );
 """
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of a picture.
-
-    Attributes
-    ----------
-    position
-        In the run's list, from 0.
-    file_size
-        Of the picture's file, in bytes; -1 where there is none.
-    error
-        Why the picture could not be evaluated; empty for one that could.
-    record
-        A `RECORD`.
-    maps
-        float32, C order: the class maps of each crop as they left the net; empty where nobody will ask for them.
-    hits
-        `pycam.ilsvrc.wsol.box_hits` of the true class, packed to bits, if the protocol judges it; else empty.
-    """
-
-    position: int
-    file_size: int
-    error: str = ""
-    record: bytes = b""
-    maps: bytes = b""
-    hits: bytes = b""
-
-    @property
-    def checksum(self) -> int:
-        """CRC-32 of what is kept."""
-        state = zlib.crc32(f"{self.position} {self.file_size} {self.error}".encode())
-        for part in (self.record, self.maps, self.hits):
-            state = zlib.crc32(part, state)
-        return state
 
 
 class Store:
@@ -191,11 +135,6 @@ class Store:
 
     def _damaged(self, reason: str) -> RunError:
         return RunError(f"{self.path}: damaged ({reason}): remove it, or name another --out, and start again")
-
-
-def records_of(outcomes: Sequence[Outcome]) -> NDArray[np.void]:
-    """Stack the records of pictures: (n,) `RECORD`."""
-    return np.frombuffer(b"".join(outcome.record for outcome in outcomes), RECORD)
 
 
 def _short(value: str | None) -> str:

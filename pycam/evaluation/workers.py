@@ -6,22 +6,22 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing
-from functools import partial
+from contextlib import closing, contextmanager
 from itertools import chain, islice
 from multiprocessing.connection import wait as wait_for
 
 import cv2
 
 from pycam.errors import RunError
-from pycam.evaluation.bench import Bench, run_batch
-from pycam.evaluation.plan import Batch, Identity, Recipe
-from pycam.evaluation.store import Outcome
+from pycam.evaluation.bench import Bench
+from pycam.evaluation.plan import Identity, Recipe
+from pycam.evaluation.record import Batch, Outcome
 
-Done = Iterator[list[Outcome]]
+Work = Callable[[Batch], list[Outcome]]
+Done = Generator[list[Outcome]]
 
 DEATHS = 3
 """How often in a row workers may die, without one batch done, before the run gives up."""
@@ -44,8 +44,19 @@ def in_threads(recipe: Recipe, identity: Identity, batches: Iterable[Batch]) -> 
         yield from finished(submit, batches, at_once=2)
 
 
-def in_processes(recipe: Recipe, identity: Identity, batches: Iterable[Batch], workers: int) -> Done:
-    """Evaluate batches in processes of their own; those that die are replaced, and their batches done again.
+def in_processes(work: Work, batches: Iterable[Batch], workers: int, threads: int | None = None) -> Done:
+    """Work on batches in processes of their own; those that die are replaced, and their batches done again.
+
+    Parameters
+    ----------
+    work
+        What is done with a batch: something that can be pickled.
+    batches
+        What it is done with.
+    workers
+        How many processes.
+    threads
+        How many threads OpenCV may use in each.
 
     Raises
     ------
@@ -63,9 +74,8 @@ def in_processes(recipe: Recipe, identity: Identity, batches: Iterable[Batch], w
     deaths = 0
     while True:
         try:
-            with _pool(workers, recipe.threads) as pool:
-                work = partial(run_batch, recipe, identity)
-                for outcomes in finished(partial(pool.submit, work), handed_out(list(out.values())), 2 * workers):
+            with _pool(work, workers, threads) as submit:
+                for outcomes in finished(submit, handed_out(list(out.values())), 2 * workers):
                     del out[outcomes[0].position]
                     deaths = 0
                     yield outcomes
@@ -97,10 +107,12 @@ def finished(submit: Callable[[Batch], Future[list[Outcome]]], batches: Iterable
             future.cancel()
 
 
-def _pool(workers: int, threads: int | None) -> ProcessPoolExecutor:
+@contextmanager
+def _pool(work: Work, workers: int, threads: int | None) -> Iterator[Callable[[Batch], Future[list[Outcome]]]]:
     # Forked, a process would inherit the locks of an engine's threads without the threads.
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, context, _begin_worker, (threads,))
+    with ProcessPoolExecutor(workers, context, _begin_worker, (threads,)) as pool:
+        yield lambda batch: pool.submit(work, batch)
 
 
 def _begin_worker(threads: int | None) -> None:
