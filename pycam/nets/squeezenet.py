@@ -22,7 +22,6 @@ def squeezenet_cam(*, classes: int) -> Any:
     net = NetSpec("SqueezeNet-CAM")
     x = _v1_0_conv1_to_fire9(net)
     x = net.average_pooling("CAM_pool", x, global_pooling=True)
-    x = net.dropout("CAM_dropout", x, dropout_ratio=0.5)
     x = net.inner_product("CAM_fc", x, num_output=classes)
     net.softmax("prob", x)
     return net.message

@@ -78,12 +78,15 @@ def solver_imagenet_googlenet_cam() -> Any:
 
 
 def train_val_squeezenet_cam_caltech101() -> Any:
-    """Write the training net of the demo model: whole pictures, some of them mirrored."""
+    """Write the training net of the demo model: whole pictures, some of them mirrored.
+
+    The averaged features are in the tens: what reads them must begin small, and learn more slowly than the rest.
+    """
     return train_val(
         squeezenet_cam(classes=101),
         data=[whole_pictures("TRAIN", 227, 32), whole_pictures("TEST", 227, 36)],
-        # The averaged features are in the tens: scores must begin small.
         fillers=lambda name: ({"type": "gaussian", "std": 0.001}, {"type": "constant"}),
+        lr_mult=lambda name: 0.25 if name == "CAM_fc" else 1,
     )
 
 
@@ -120,6 +123,7 @@ def train_val(
     *,
     data: Sequence[Fields],
     fillers: Callable[[str], tuple[Fields, Fields]],
+    lr_mult: Callable[[str], float] = lambda name: 1,
     loss: str = "loss",
     accuracies: Mapping[str, int] = {"accuracy": 1},
 ) -> Any:
@@ -133,6 +137,8 @@ def train_val(
         Fields of the data layers, which are called `data` and give `data` and `label`.
     fillers
         By a layer's name, of its weights and of its biases, where it has none of its own.
+    lr_mult
+        By a layer's name, of its weights; biases learn twice as fast, and don't decay.
     loss
         Name of the loss.
     accuracies
@@ -141,7 +147,6 @@ def train_val(
     Returns
     -------
     NetParameter
-        Biases learn twice as fast as weights and don't decay.
     """
     net = schema.NetParameter(name=deploy.name)
     for fields in data:
@@ -154,10 +159,10 @@ def train_val(
             weight, bias = fillers(layer.name)
             if not param.HasField("weight_filler"):
                 param.weight_filler.MergeFrom(schema.FillerParameter(**weight))
-            added.param.add(lr_mult=1, decay_mult=1)
+            added.param.add(lr_mult=lr_mult(layer.name), decay_mult=1)
             if param.bias_term:
                 param.bias_filler.MergeFrom(schema.FillerParameter(**bias))
-                added.param.add(lr_mult=2, decay_mult=0)
+                added.param.add(lr_mult=2 * lr_mult(layer.name), decay_mult=0)
     judged = [deploy.layer[-1].bottom[0], "label"]
     net.layer.add(name=loss, type="SoftmaxWithLoss", bottom=judged, top=[loss], loss_weight=[1])
     for name, top_k in accuracies.items():
