@@ -110,11 +110,13 @@ def test_calibration_by_its_definition():
 
 
 def test_curve_and_classes_by_their_definitions():
-    curve = threshold_curve({"A": (np.array([0.1, 0.2, 0.3]), np.array([0.5, 0.75, 0.6]))}, "Thresholds")
+    curve = threshold_curve({"A": (np.array([0.1, 0.2, 0.3]), np.array([0.5, 0.75, 0.6]))}, mark=0.2)
+    assert curve["marks"] == [0.2]
     assert curve["series"][0]["points"] == [[0.1, 0.5], [0.2, 0.75], [0.3, 0.6]]
     assert curve["series"][0]["summary"] == "A: best 75.0% at a threshold of 20%"
     named, placed = np.array([True, True, False, True]), np.array([True, False, False, False])
-    section = errors_by_class(np.array([7, 7, 3, 9]), {7: "fox, red", 3: "cat", 9: "cup"}, {"": (named, placed)})
+    words = ["", "", "", "cat", "", "", "", "fox, red", "", "cup"]
+    section = errors_by_class(np.array([7, 7, 3, 9]), words, named, placed)
     assert section["rows"] == [
         ["cat", "1", "100%", "100%"],
         ["cup", "1", "0%", "100%"],

@@ -21,7 +21,7 @@ from pycam.protocols import PROTOCOLS
 from pycam.report.html import Entry, Heading, write_html
 from pycam.report.page import colour_tables
 from pycam.report.record import Truth, look, placement_record, seen
-from pycam.report.verdicts import overlap
+from pycam.report.verdicts import judge, overlap
 from pycam.views import view_of
 
 pytestmark = pytest.mark.browser
@@ -87,7 +87,8 @@ def entries() -> list[Entry]:
             first = run.guesses[0]
             index = run.guesses[1].index if seed == 1 else first.index
             box = first.box if seed < 2 else (0, 0, 9, 9)
-            made.append(Entry(name, picture, {"": run}, Truth(index, sights.LABELS.words(index), [box])))
+            verdict = judge(first.index, first.score, first.box, index, [box])
+            made.append(Entry(name, picture, {"": run}, Truth(index, sights.LABELS.words(index), [box]), [verdict]))
     return made
 
 
@@ -359,8 +360,11 @@ def test_two_runs_side_by_side(page, tmp_path):
         for seed in range(6):
             picture = sights.picture(seed)
             runs = {"center": seen([center(picture)]), "full": seen([full(picture)])}
-            guess = runs["full"].guesses[0]
-            entries.append(Entry(f"{seed}.jpg", picture, runs, Truth(guess.index, guess.words, [guess.box])))
+            true = runs["full"].guesses[0]
+            truth = Truth(true.index, true.words, [true.box])
+            firsts = [run.guesses[0] for run in runs.values()]
+            verdicts = [judge(first.index, first.score, first.box, true.index, truth.boxes) for first in firsts]
+            entries.append(Entry(f"{seed}.jpg", picture, runs, truth, verdicts))
     write_html(tmp_path / "two.html", entries, Heading("Two runs", {"center": ["a"], "full": ["b"]}))
     page.goto((tmp_path / "two.html").as_uri())
     page.wait_for_selector(".card img")

@@ -13,7 +13,7 @@ from pycam.files import replacing, write_whole
 from pycam.pictures import Picture
 from pycam.report.page import json_block, json_text, page
 from pycam.report.record import Seen, Truth, picture_record, shown
-from pycam.report.verdicts import CHANGES, OUTCOMES, Verdict, change, judge
+from pycam.report.verdicts import CHANGES, OUTCOMES, Verdict, change, difference
 
 CHUNK = 50
 """Pictures a file in the folder's `data/`: what the page loads at once."""
@@ -33,12 +33,15 @@ class Entry:
         What each run is called, or `""` where there is only one -> what it saw.
     truth
         What is true, where it is known.
+    verdicts
+        What became of it in each run, where that is known.
     """
 
     name: str
     picture: Picture
     runs: Mapping[str, Seen]
     truth: Truth | None = None
+    verdicts: Sequence[Verdict] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +57,7 @@ class Heading:
     notes
         Lines that somebody who reads the report should know.
     sections
-        Tables and charts, from `pycam.report.summary`.
+        Tables and charts, from `pycam.report.summary`; read when the last picture is written.
     """
 
     title: str
@@ -127,8 +130,7 @@ def _record(entry: Entry, src: str | None = None) -> dict[str, Any]:
 
 def _card(entry: Entry) -> dict[str, Any]:
     """Give what the page needs of a picture that is not open."""
-    verdicts = [_verdict(run, entry.truth) for run in entry.runs.values()]
-    group, badness = _group([verdict for verdict in verdicts if verdict is not None])
+    group, badness = _group(entry.verdicts)
     return {
         "name": entry.name,
         "size": entry.picture.size,
@@ -142,26 +144,16 @@ def _card(entry: Entry) -> dict[str, Any]:
                 "outcome": verdict and verdict.name,
                 "iou": verdict and verdict.overlap,
             }
-            for run, verdict in zip(entry.runs.values(), verdicts, strict=True)
+            for run, verdict in itertools.zip_longest(entry.runs.values(), entry.verdicts)
         ],
     }
 
 
-def _verdict(run: Seen, truth: Truth | None) -> Verdict | None:
-    if truth is None:
-        return None
-    first = run.guesses[0]
-    return judge(first.index, first.score, first.box, truth.index, truth.boxes, truth.centre)
-
-
 def _group(verdicts: Sequence[Verdict]) -> tuple[str, float]:
     """Give the group that a picture is shown in, and how early; of two runs, by how much they differ."""
-    if not verdicts:
-        return "", 0.0
-    if len(verdicts) == 1:
-        return verdicts[0].name, verdicts[0].badness
-    first, second = verdicts
-    return change(first, second), abs(first.badness - second.badness)
+    if len(verdicts) == 2:
+        return change(*verdicts), difference(*verdicts)
+    return (verdicts[0].name, verdicts[0].badness) if verdicts else ("", 0.0)
 
 
 def _contents(heading: Heading, cards: Sequence[Mapping[str, Any]], chunk: int) -> dict[str, Any]:

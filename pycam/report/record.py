@@ -61,15 +61,11 @@ class Seen:
 
 @dataclass(frozen=True)
 class Truth:
-    """What is true of a picture: its class, and boxes in picture pixels, 0-based half-open.
-
-    `centre` tells whether a box in the middle, the same for all pictures, would be right as well.
-    """
+    """What is true of a picture: its class, and boxes in picture pixels, 0-based half-open."""
 
     index: int
     words: str
     boxes: Sequence[Box] = ()
-    centre: bool = False
 
 
 def look(cams: Sequence[Cam], picture: Picture, classes: Sequence[int | str] | None = None) -> Seen:

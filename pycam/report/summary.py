@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pycam.evaluation.results import figures
+
 Section = dict[str, Any]
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
 BINS = 10
+MIDDLE = ("top-2", "top-3", "top-4")
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], note: str = "") -> Section:
@@ -20,15 +23,43 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], not
     return {"title": title, "columns": list(columns), "rows": [list(row) for row in rows], "note": note}
 
 
-def threshold_curve(runs: Mapping[str, tuple[Floats, Floats]], title: str, note: str = "") -> Section:
+def errors(runs: Sequence[tuple[str, Mapping[str, Any]]]) -> Section:
+    """Make a table of the errors of runs, a column each, with 95 % intervals, and of what needs no net.
+
+    Parameters
+    ----------
+    runs
+        What each run is called, and what its `report.json` says.
+    """
+    rows: dict[str, dict[int, str]] = {}
+    for column, (_, report) in enumerate(runs):
+        for name, submission in report.get("submissions", {"": report}).items():
+            for figure in figures(submission):
+                if figure.name.endswith(MIDDLE):
+                    continue
+                said = f"{figure.error:.2%} ({figure.low:.2%} to {figure.high:.2%})"
+                rows.setdefault(f"{figure.name}{', ' if name else ''}{name}", {})[column] = said
+        for key, name in (("whole_picture", "class known, whole picture"), ("center_gaussian", "class known, centre")):
+            if (error := report[f"{key}_gt_known_error"]) is not None:
+                rows.setdefault(name, {})[column] = f"{error:.2%}"
+    return table(
+        "Errors",
+        ["", *(label or "with 95 % interval" for label, _ in runs)],
+        [[name, *(said.get(column, "") for column in range(len(runs)))] for name, said in rows.items()],
+    )
+
+
+def threshold_curve(runs: Mapping[str, tuple[Floats, Floats]], note: str = "", mark: float | None = None) -> Section:
     """Draw how many boxes of the true class are right at each threshold.
 
     Parameters
     ----------
     runs
         What each run is called -> thresholds and fractions, (t,) each.
-    title, note
+    note
         What the curve is of.
+    mark
+        A threshold to be marked.
     """
     series = []
     for label, (thresholds, fractions) in runs.items():
@@ -36,10 +67,11 @@ def threshold_curve(runs: Mapping[str, tuple[Floats, Floats]], title: str, note:
         told = f"best {fractions[best]:.1%} at a threshold of {thresholds[best]:.0%}"
         series.append({"summary": _named(label, told), "points": _points(thresholds, fractions)})
     return {
-        "title": title,
+        "title": "Threshold",
         "x": "threshold, of the map's maximum",
         "y": "boxes that are right",
         "series": series,
+        "marks": [] if mark is None else [mark],
         "note": note,
     }
 
@@ -79,10 +111,8 @@ def calibration(runs: Mapping[str, tuple[Floats, Bools]]) -> Section:
     }
 
 
-def errors_by_class(
-    classes: NDArray[np.int64], words: Mapping[int, str], runs: Mapping[str, tuple[Bools, Bools]]
-) -> Section:
-    """Make a table of the errors of each true class, the worst of the last run first.
+def errors_by_class(classes: NDArray[np.int64], words: Sequence[str], named: Bools, placed: Bools) -> Section:
+    """Make a table of the errors of each true class, the worst first.
 
     Parameters
     ----------
@@ -90,21 +120,19 @@ def errors_by_class(
         (n,): the true class of each picture.
     words
         What each class is called.
-    runs
-        What each run is called -> whether the first class is right, and whether its box is right too: (n,) each.
+    named, placed
+        (n,): whether the first class of each picture is right, and whether its box is right too.
     """
     indices, rows, counts = np.unique(classes, return_inverse=True, return_counts=True)
-    errors = [1 - np.bincount(rows, right) / counts for both in runs.values() for right in both]
-    order = np.lexsort([-counts, *(-error for error in errors)])
-    columns = [_named(label, kind) for label in runs for kind in ("class error", "box error")]
+    misnamed, misplaced = (1 - np.bincount(rows, right) / counts for right in (named, placed))
     return table(
         "Errors by class",
-        ["class", "pictures", *columns],
+        ["class", "pictures", "wrong class", "wrong class or box"],
         [
-            [words[int(indices[i])].split(", ")[0], str(counts[i]), *(f"{error[i]:.0%}" for error in errors)]
-            for i in order
+            [words[indices[i]].split(", ")[0], str(counts[i]), f"{misnamed[i]:.0%}", f"{misplaced[i]:.0%}"]
+            for i in np.lexsort([-counts, -misnamed, -misplaced])
         ],
-        "Of the first guess. A box error is a wrong class, or a box that overlaps no true one by half.",
+        "Of the first guess.",
     )
 
 

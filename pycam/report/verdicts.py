@@ -104,6 +104,11 @@ def change(first: Verdict, second: Verdict) -> str:
     return "as before" if first.right or first.name == second.name else "wrong in another way"
 
 
+def difference(first: Verdict, second: Verdict) -> float:
+    """Say how much changed from one run to the other."""
+    return abs(first.badness - second.badness)
+
+
 def overlap(a: Box, b: Box) -> float:
     """Give the intersection over union of two half-open boxes."""
     shared = _shared(a, b)

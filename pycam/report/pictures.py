@@ -1,0 +1,46 @@
+"""Pictures of which nothing is known, as a page."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pycam.errors import PictureError
+from pycam.pictures import read_picture
+from pycam.predict import Cam
+from pycam.report.html import Entry, Heading
+from pycam.report.record import look
+
+
+def picture_page(cams: Sequence[Cam], paths: Sequence[Path]) -> tuple[Heading, Iterator[Entry]]:
+    """Make a page of pictures.
+
+    Parameters
+    ----------
+    cams
+        A model, once for each of its methods.
+    paths
+        The pictures. One that cannot be read is left out, and the page says why.
+
+    Returns
+    -------
+    (Heading, iterator of Entry)
+        For `pycam.report.html.write_html`.
+    """
+    cam = cams[0]
+    notes: list[str] = []
+    facts = [cam.name, f"view {cam.protocol.view}", f"protocol {cam.protocol.name}", cam.engine.description]
+    title = paths[0].name if len(paths) == 1 else f"{len(paths)} pictures"
+    return Heading(title, {"": facts}, notes), _entries(cams, paths, notes)
+
+
+def _entries(cams: Sequence[Cam], paths: Sequence[Path], notes: list[str]) -> Iterator[Entry]:
+    names = Counter(path.name for path in paths)
+    for path in paths:
+        try:
+            picture = read_picture(path)
+        except PictureError as error:
+            notes.append(f"left out: {error}")
+            continue
+        yield Entry(path.name if names[path.name] == 1 else str(path), picture, {"": look(cams, picture)})

@@ -1,0 +1,302 @@
+"""Finished runs as a page: what stands above, and the pictures with their maps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycam import zoo
+from pycam.boxes import BOX_RULES, Box, paper_box
+from pycam.errors import PictureError, RunError, UsageError
+from pycam.evaluation.plan import Plan
+from pycam.evaluation.record import TOP, TRUE, Outcome, sight_of
+from pycam.evaluation.results import REPORT, Results, read_results
+from pycam.evaluation.run import STORE
+from pycam.evaluation.store import Store
+from pycam.ilsvrc import wsol
+from pycam.labels import Labels, read_labels
+from pycam.pictures import Picture, read_picture
+from pycam.predict import Cam
+from pycam.report import summary
+from pycam.report.html import Entry, Heading
+from pycam.report.record import METHODS, Guess, Seen, Truth
+from pycam.report.verdicts import FITS, Verdict, difference, judge, overlap
+
+THRESHOLDS = np.arange(5, 100, 5) / 100
+SHOWN_NOTES = 20
+
+FROM_ONE = np.array([1, 1, 0, 0])
+"""From boxes whose pixels count from 1, the last one included, to 0-based half-open ones."""
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A finished run.
+
+    Attributes
+    ----------
+    label
+        What the page calls it; `""` for the only one.
+    plan, results
+        What was evaluated, and what came of it.
+    report
+        What its `report.json` says.
+    kept
+        Position in the plan -> what is kept of the picture.
+    """
+
+    label: str
+    plan: Plan
+    results: Results
+    report: Mapping[str, Any]
+    kept: Callable[[int], Outcome]
+
+    @classmethod
+    @contextmanager
+    def open(cls, folder: Path, label: str = "") -> Iterator[Run]:
+        """Open the folder of a finished run; while it is open, nobody else can work on it.
+
+        Raises
+        ------
+        RunError
+            It is no run, or one that is not finished or is damaged.
+        """
+        plan = Plan.restore(folder)
+        try:
+            report = json.loads((folder / REPORT).read_text("utf-8"))
+            identity = tuple(report["identity"].items())
+        except (OSError, ValueError, LookupError):
+            raise RunError(f"{folder}: the run is not finished, there is no sound {REPORT}: start it again") from None
+        with Store(folder / STORE, identity) as store:
+
+            def kept(position: int) -> Outcome:
+                return next(store.outcomes(position, position + 1))
+
+            yield cls(label, plan, read_results(plan, store), report, kept)
+
+    @cached_property
+    def rows(self) -> dict[str, int]:
+        """Name of each picture that could be evaluated -> its row in `results`."""
+        return {name: row for row, name in enumerate(self.results.truth.names)}
+
+    @cached_property
+    def verdicts(self) -> list[Verdict]:
+        """What became of each picture, by the boxes that count in the run's errors."""
+        truth, records = self.results.truth, self.results.records
+        boxes = (records["boxes"][:, 0, 0] - FROM_ONE).tolist()
+        return [
+            judge(
+                int(record["classes"][0]),
+                float(record["scores"][0]),
+                tuple(boxes[row]) if record["found"][0] else None,
+                int(truth.classes[row]),
+                self.true_boxes(row),
+                bool(self._centre[row]),
+            )
+            for row, record in enumerate(records)
+        ]
+
+    @cached_property
+    def _centre(self) -> NDArray[np.bool_]:
+        """Whether the box of a Gaussian in the middle, cut where it suits the set best, is right: (n,)."""
+        truth = self.results.truth
+        right = np.zeros(len(truth), bool)
+        if len(truth.counted) and truth.has_boxes:
+            gaussian = wsol.center_gaussian(truth)
+            right[truth.counted] = gaussian.hits[:, 0, gaussian.curves[0].argmax()]
+        return right
+
+    def true_boxes(self, row: int) -> list[Box]:
+        """Give a picture's true boxes in its pixels, 0-based half-open; none if localization leaves it out."""
+        truth = self.results.truth
+        if truth.blacklisted[row]:
+            return []
+        return [(x0, y0, x1, y1) for x0, y0, x1, y1 in (truth.boxes_of(row) - FROM_ONE).tolist()]
+
+    def picture(self, name: str) -> Picture:
+        """Read a picture again.
+
+        Raises
+        ------
+        PictureError
+            It cannot be read, or is another one by now.
+        """
+        row = self.rows[name]
+        picture = read_picture(self.plan.pictures[int(self.results.positions[row])])
+        width, height = self.results.records["size"][row].tolist()
+        if picture.size != (width, height):
+            raise PictureError(f"{picture.path}: {width}×{height} pixels were evaluated, now it has other ones")
+        return picture
+
+    def seen(self, name: str, picture: Picture, cam: Cam) -> Seen:
+        """Give what the run saw in a picture; maps that it did not keep are made once more."""
+        row = self.rows[name]
+        record, kept = self.results.records[row], self.kept(int(self.results.positions[row]))
+        classes = record["classes"].tolist()
+        if kept.maps:
+            maps = sight_of(kept).maps
+        else:
+            maps = np.stack([item.feature_maps for item in cam(picture, classes=classes).top], axis=1)
+        protocol = cam.protocol
+        generated = BOX_RULES[protocol.box_rule].thresholds is not None
+
+        def guess(rank: int) -> Guess:
+            # The release submitted its generator's corners as they are.
+            x0, y0, x1, y1 = (record["boxes"][rank, 0] - (0 if generated else FROM_ONE)).tolist()
+            return Guess(
+                classes[rank],
+                cam.labels.wnid(classes[rank]) or "",
+                cam.labels.words(classes[rank]),
+                float(record["scores"][rank]),
+                (x0, y0, x1, y1) if record["found"][rank] else None,
+                {METHODS[protocol.method]: maps[:, rank]},
+            )
+
+        # The true class stands last, and mostly among the best too.
+        ranks = range(TOP if classes[TRUE] in classes[:TOP] else TOP + 1)
+        rule = protocol.box_rule
+        return Seen(cam.name, cam.engine.name, protocol.name, rule, cam.placement, [guess(rank) for rank in ranks])
+
+
+def run_page(runs: Sequence[Run], worst: int | None = None) -> tuple[Heading, Iterator[Entry]]:
+    """Make a page of one run, or of two side by side.
+
+    Parameters
+    ----------
+    runs
+        One, or two.
+    worst
+        Show only so many pictures: the worst, or those that changed most.
+
+    Returns
+    -------
+    (Heading, iterator of Entry)
+        For `pycam.report.html.write_html`.
+
+    Raises
+    ------
+    UsageError
+        The runs have no picture in common.
+    """
+    names = [name for name in runs[0].rows if all(name in run.rows for run in runs)]
+    if not names:
+        raise UsageError("the runs have no picture in common: side by side they must be of the same pictures")
+    total = len(names)
+    if worst is not None and worst < total:
+        names = sorted(names, key=lambda name: -_badness(_verdicts(runs, name)))[:worst]
+    labels = read_labels(zoo.models_folder() / "labels" / "ilsvrc.tsv")
+    sections = list(_sections(runs, labels))
+    curve = None if any(run.results.hits is not None for run in runs) or len(names) < total else _Curve(runs)
+    heading = Heading(
+        " and ".join(run.label for run in runs) if len(runs) > 1 else f"{runs[0].report['model']} on ILSVRC",
+        {run.label: _facts(run) for run in runs},
+        [*_notes(runs), *([f"Of {total} pictures {len(names)} are shown: the worst."] if len(names) < total else [])],
+        sections,
+    )
+    return heading, _entries(runs, names, labels, curve, sections)
+
+
+def _entries(
+    runs: Sequence[Run], names: Sequence[str], labels: Labels, curve: _Curve | None, sections: list[Any]
+) -> Iterator[Entry]:
+    with ExitStack() as stack:
+        cams = [stack.enter_context(run.plan.recipe.load()) for run in runs]
+        for name in names:
+            picture = runs[0].picture(name)
+            row = runs[0].rows[name]
+            index = int(runs[0].results.truth.classes[row])
+            truth = Truth(index, labels.words(index), runs[0].true_boxes(row))
+            saw = {run.label: run.seen(name, picture, cam) for run, cam in zip(runs, cams, strict=True)}
+            if curve is not None:
+                curve.add(picture, saw, truth)
+            yield Entry(name, picture, saw, truth, _verdicts(runs, name))
+    if curve is not None and curve.pictures:
+        sections.insert(1, curve.section())
+
+
+def _verdicts(runs: Sequence[Run], name: str) -> list[Verdict]:
+    return [run.verdicts[run.rows[name]] for run in runs]
+
+
+def _badness(verdicts: Sequence[Verdict]) -> float:
+    return difference(*verdicts) if len(verdicts) == 2 else verdicts[0].badness
+
+
+class _Curve:
+    """Counts at which thresholds the paper's box of the true class is right, picture by picture."""
+
+    def __init__(self, runs: Sequence[Run]) -> None:
+        self.pictures = 0
+        self._right = {run.label: np.zeros(len(THRESHOLDS)) for run in runs}
+
+    def add(self, picture: Picture, saw: Mapping[str, Seen], truth: Truth) -> None:
+        if not truth.boxes:
+            return
+        self.pictures += 1
+        for label, run in saw.items():
+            (maps,) = next(guess.maps for guess in run.guesses if guess.index == truth.index).values()
+            map_ = run.placement.on_picture(maps, picture.height, picture.width)
+            boxes = [paper_box(map_, float(threshold)) for threshold in THRESHOLDS]
+            self._right[label] += [any(overlap(box, true) >= FITS for true in truth.boxes) for box in boxes]
+
+    def section(self) -> summary.Section:
+        curves = {label: (THRESHOLDS, right / self.pictures) for label, right in self._right.items()}
+        note = f"The paper's box of the true class, {self.pictures} pictures; dotted: the paper's threshold."
+        return summary.threshold_curve(curves, note, mark=0.2)
+
+
+def _sections(runs: Sequence[Run], labels: Labels) -> Iterator[summary.Section]:
+    yield summary.errors([(run.label, run.report) for run in runs])
+    sweeps = {run.label: run.results for run in runs if run.results.hits is not None}
+    if sweeps:
+        curves = {}
+        for label, results in sweeps.items():
+            assert results.hits is not None
+            right = results.hits[results.truth.counted, 0].mean(axis=0)
+            curves[label] = (wsol.THRESHOLDS[::10], right[::10])
+        yield summary.threshold_curve(curves, "The largest contour in the map of the true class (MaxBoxAcc).")
+    firsts = {run.label: run.results.records for run in runs}
+    named = {run.label: run.results.records["classes"][:, 0] == run.results.truth.classes for run in runs}
+    yield summary.calibration({label: (firsts[label]["scores"][:, 0].astype(float), named[label]) for label in named})
+    if len(runs) == 1:
+        (run,) = runs
+        right = np.array([verdict.right for verdict in run.verdicts])
+        yield summary.errors_by_class(run.results.truth.classes, labels.names, named[""], right)
+
+
+def _facts(run: Run) -> list[str]:
+    identity = run.report["identity"]
+    report = run.report
+    weights = f"weights {identity['weights'][:12]}" if "weights" in identity else ""
+    return [
+        str(fact)
+        for fact in (
+            report["model"],
+            f"protocol {report['protocol']}",
+            f"view {identity.get('view', '')}",
+            report["engine"],
+            f"{report['pictures']} pictures",
+            weights,
+        )
+        if fact
+    ]
+
+
+def _notes(runs: Sequence[Run]) -> Iterator[str]:
+    for run in runs:
+        prefix = f"{run.label}: " if run.label else ""
+        lines = [
+            *run.report["notes"],
+            *(f"left out: {each['picture']}: {each['reason']}" for each in run.report["skipped"]),
+        ]
+        yield from (prefix + line for line in lines[:SHOWN_NOTES])
+        if len(lines) > SHOWN_NOTES:
+            yield f"{prefix}{len(lines) - SHOWN_NOTES} more in report.json"
