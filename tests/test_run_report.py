@@ -1,0 +1,136 @@
+"""Pages of finished runs: they say what the run's own report says, and show the maps that its boxes came from."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pycam.boxes import first_box
+from pycam.errors import RunError, UsageError
+from pycam.evaluation.plan import Plan, Recipe, Sources
+from pycam.evaluation.run import evaluate
+from pycam.protocols import protocol
+from pycam.report.html import write_html
+from pycam.report.runs import Run, run_page
+from pycam.report.verdicts import overlap
+
+pytestmark = pytest.mark.shared
+
+PICTURES = 8
+
+
+@pytest.fixture(scope="module")
+def runs(shared, tmp_path_factory) -> dict[str, Path]:
+    """Runs of a few pictures by name of their protocol, and one of other pictures."""
+    mini = shared / "data" / "ilsvrc-mini"
+    weights = str(shared / "data/weights/squeezenet_v1.0.caffemodel")
+    mean = str(shared / "data/mean/ilsvrc_2012_mean.npy")
+    folder = tmp_path_factory.mktemp("runs")
+    rows = {
+        "paper": protocol("paper"),
+        "full": protocol("paper").with_view("full"),
+        "released": protocol("released"),
+        "sweep": protocol("sweep"),
+    }
+    for name, row in rows.items():
+        recipe = Recipe(row, model="squeezenet-v1.0", weights=weights, mean=mean, threads=1)
+        truth = str(mini / "ILSVRC2012_bbox_val")
+        sources = Sources(str(mini / "ILSVRC2012_img_val"), truth, labels=str(mini / "val.txt"), limit=PICTURES)
+        evaluate(Plan.read(recipe, sources, batch=4), folder / name)
+    return {name: folder / name for name in rows}
+
+
+@pytest.mark.parametrize("name", ["paper", "full", "released", "sweep"])
+def test_page_says_what_the_run_says(runs, name):
+    with Run.open(runs[name]) as run:
+        heading, entries = run_page([run])
+        shown = list(entries)
+    report = json.loads((runs[name] / "report.json").read_text())
+    errors = report.get("submissions", {"bbox1": report})["bbox1"]
+    wrong = [not entry.verdicts[0].right for entry in shown]
+    assert np.mean(wrong) == pytest.approx(errors["localization_error"]["top1"])
+    misnamed = [entry.verdicts[0].name == "wrong class" for entry in shown]
+    assert np.mean(misnamed) == pytest.approx(errors["classification_error"]["top1"])
+    rows = dict(heading.sections[0]["rows"])
+    first = rows["localization, top-1" + (", bbox1" if "submissions" in report else "")]
+    assert first.startswith(f"{errors['localization_error']['top1']:.2%} (")
+    assert [section["title"] for section in heading.sections] == [
+        "Errors",
+        "Threshold",
+        "Calibration",
+        "Errors by class",
+    ]
+
+
+@pytest.mark.parametrize("name", ["paper", "full", "released"])
+def test_boxes_come_from_the_maps_that_are_shown(runs, name):
+    with Run.open(runs[name]) as run:
+        _, entries = run_page([run])
+        for entry in itertools.islice(entries, 3):
+            (saw,) = entry.runs.values()
+            assert entry.truth.index in [guess.index for guess in saw.guesses]
+            for guess in saw.guesses:
+                map = saw.placement.on_picture(guess.maps["CAM"], entry.picture.height, entry.picture.width)
+                assert guess.box == first_box(map, saw.box_rule)
+
+
+def test_curve_at_the_papers_threshold_is_the_runs_error(runs):
+    with Run.open(runs["paper"]) as run:
+        heading, entries = run_page([run])
+        list(entries)
+        expected = 1 - run.report["gt_known_error"]
+    curve = dict(heading.sections[1]["series"][0]["points"])
+    assert curve[0.2] == pytest.approx(expected, abs=1e-4)
+
+
+def test_worst_are_shown_first(runs):
+    with Run.open(runs["paper"]) as run:
+        heading, entries = run_page([run], worst=3)
+        shown = list(entries)
+        badness = sorted((verdict.badness for verdict in run.verdicts), reverse=True)
+    assert [entry.verdicts[0].badness for entry in shown] == badness[:3]
+    assert heading.notes[-1] == "Of 8 pictures 3 are shown: the worst."
+    # Of the worst alone, a curve would mislead.
+    assert [section["title"] for section in heading.sections] == ["Errors", "Calibration", "Errors by class"]
+
+
+def test_two_runs_are_laid_side_by_side(runs, tmp_path):
+    with ExitStack() as stack:
+        both = [stack.enter_context(Run.open(runs[name], name)) for name in ("paper", "full")]
+        heading, entries = run_page(both)
+        shown = list(entries)
+    assert heading.title == "paper and full"
+    assert [list(entry.runs) for entry in shown] == [["paper", "full"]] * PICTURES
+    assert heading.sections[0]["columns"] == ["", "paper", "full"]
+    write_html(tmp_path / "two.html", shown, heading)
+    text = (tmp_path / "two.html").read_text()
+    assert '"group":"as before"' in text
+
+
+def test_true_boxes_are_half_open_pixels(runs):
+    with Run.open(runs["paper"]) as run:
+        for name, row in run.rows.items():
+            for box, (x0, y0, x1, y1) in zip(run.true_boxes(row), run.results.truth.boxes_of(row), strict=True):
+                assert box == (x0 - 1, y0 - 1, x1, y1)
+                assert overlap(box, (0, 0, *run.picture(name).size)) == pytest.approx(
+                    (x1 - x0 + 1) * (y1 - y0 + 1) / np.prod(run.picture(name).size)
+                )
+
+
+def test_what_is_no_finished_run_is_refused(runs, tmp_path):
+    with pytest.raises(RunError, match="not the folder of a run"), Run.open(tmp_path):
+        pass
+    unfinished = tmp_path / "unfinished"
+    unfinished.mkdir()
+    (unfinished / "plan.json").write_bytes((runs["paper"] / "plan.json").read_bytes())
+    with pytest.raises(RunError, match="the run is not finished"), Run.open(unfinished):
+        pass
+    with Run.open(runs["paper"], "a") as run, pytest.raises(UsageError, match="no picture in common"):
+        other = Run("b", run.plan, run.results, run.report, run.kept)
+        other.__dict__["rows"] = {"another picture": 0}
+        run_page([run, other])
