@@ -16,7 +16,7 @@ function decodeMaps({ shape: [count, height, width], values }) {
 
 /** Places the maps of a view's crops on a picture, as Placement.on_picture does. */
 function placeOnPicture(maps, placement, height, width) {
-  const resize = placement.map_resizer === "matlab_bicubic" ? resizeMatlab : resizeOpenCv;
+  const resize = RESIZERS[placement.map_resizer];
   if (placement.view === "full") return resize(maps[0], height, width);
   return resize(placeOnCanvas(maps, placement, resize), height, width);
 }
@@ -41,7 +41,7 @@ function mergeTenCrops(maps, { canvas, size, crops, merge }) {
   const sum = new Float64Array(canvas * canvas);
   const coverage = new Uint8Array(canvas * canvas);
   crops.forEach(([left, top, mirrored], crop) => {
-    const seen = resampled(maps[crop], size, size).values;
+    const seen = resampled(maps[crop], size, size, matlabTaps).values;
     for (let y = 0; y < size; y++) {
       for (let x = 0; x < size; x++) {
         const value = seen[y * size + (mirrored ? size - 1 - x : x)];
@@ -94,28 +94,34 @@ function neighbours(from, to) {
   return { first, second, fraction };
 }
 
-/** Resizes as MATLAB's imresize does, bicubic with antialiasing: float32 in and out, float64 between. */
-function resizeMatlab(map, height, width) {
-  const { values } = resampled(map, height, width);
-  return { height, width, values: Float32Array.from(values) };
+/** How maps are enlarged or shrunk, by the names that protocols call it: placement.py. */
+const RESIZERS = {
+  opencv_bilinear: resizeOpenCv,
+  opencv_cubic: resizerOf(openCvTaps),
+  matlab_bicubic: resizerOf(matlabTaps),
+  tf_corner: resizerOf(cornerTaps),
+};
+
+/** Makes a resizer: float32 in and out, float64 between. `tapsOf` says what each position of an axis is made of. */
+function resizerOf(tapsOf) {
+  return (map, height, width) => ({ height, width, values: Float32Array.from(resampled(map, height, width, tapsOf).values) });
 }
 
-function resampled(map, height, width) {
-  const rows = (old) => weightedRows(old, height);
-  const columns = (old) => transposed(weightedRows(transposed(old), width));
+function resampled(map, height, width, tapsOf) {
+  const rows = (old) => weightedRows(old, tapsOf(old.height, height));
+  const columns = (old) => transposed(weightedRows(transposed(old), tapsOf(old.width, width)));
   // The dimension that grows least goes first, rows on a tie: sums of floats depend on their order.
   return width / map.width < height / map.height ? rows(columns(map)) : columns(rows(map));
 }
 
-function weightedRows(map, height) {
-  const { width } = map;
-  const values = new Float64Array(height * width);
-  cubicTaps(map.height, height).forEach((taps, y) => {
+function weightedRows({ width, values: old }, tapsOfRows) {
+  const values = new Float64Array(tapsOfRows.length * width);
+  tapsOfRows.forEach((taps, y) => {
     for (const [row, weight] of taps) {
-      for (let x = 0; x < width; x++) values[y * width + x] += weight * map.values[row * width + x];
+      for (let x = 0; x < width; x++) values[y * width + x] += weight * old[row * width + x];
     }
   });
-  return { height, width, values };
+  return { height: tapsOfRows.length, width, values };
 }
 
 function transposed({ height, width, values }) {
@@ -126,8 +132,10 @@ function transposed({ height, width, values }) {
   return { height: width, width: height, values: turned };
 }
 
-/** For each position of a resized axis: the old positions that it is made of, and their weights, which sum to 1. */
-function cubicTaps(from, to) {
+// Taps: for each position of a resized axis the old positions that it is made of, with their weights, which sum to 1.
+
+/** MATLAB's imresize, bicubic, with antialiasing; outside the axis is mirrored. */
+function matlabTaps(from, to) {
   const scale = to / from;
   const stretch = Math.min(scale, 1);
   const support = 4 / stretch;
@@ -137,7 +145,7 @@ function cubicTaps(from, to) {
     const taps = [];
     let total = 0;
     for (let position = first; position < first + Math.ceil(support) + 2; position++) {
-      const weight = cubic(stretch * Math.abs(centre - position));
+      const weight = cubic(stretch * Math.abs(centre - position), -0.5);
       if (weight === 0) continue;
       total += weight;
       const period = (((position - 1) % (2 * from)) + 2 * from) % (2 * from);
@@ -147,9 +155,31 @@ function cubicTaps(from, to) {
   });
 }
 
-function cubic(t) {
-  if (t <= 1) return (1.5 * t - 2.5) * (t * t) + 1;
-  return t <= 2 ? ((-0.5 * t + 2.5) * t - 4) * t + 2 : 0;
+/** OpenCV's INTER_CUBIC, which samples; outside the last sample goes on. */
+function openCvTaps(from, to) {
+  return Array.from({ length: to }, (_, i) => {
+    const centre = (i + 0.5) * (from / to) - 0.5;
+    const first = Math.floor(centre);
+    return [-1, 0, 1, 2].map((step) => {
+      const row = Math.min(Math.max(first + step, 0), from - 1);
+      return [row, cubic(Math.abs(centre - first - step), -0.75)];
+    });
+  });
+}
+
+/** TensorFlow 1's resize_bilinear: first samples meet in the corner. */
+function cornerTaps(from, to) {
+  return Array.from({ length: to }, (_, i) => {
+    const position = Math.min(i * (from / to), from - 1);
+    const first = Math.floor(position);
+    return [[first, 1 - (position - first)], [Math.min(first + 1, from - 1), position - first]];
+  });
+}
+
+/** The cubic kernel at a distance t, with slope a at 1. */
+function cubic(t, a) {
+  if (t <= 1) return ((a + 2) * t - (a + 3)) * (t * t) + 1;
+  return t < 2 ? ((a * t - 5 * a) * t + 8 * a) * t - 4 * a : 0;
 }
 
 function largest(values) {
