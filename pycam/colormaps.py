@@ -1,4 +1,4 @@
-"""Colours for maps: OpenCV's and MATLAB's JET, and MATLAB's steps from a map to colours.
+"""Colours for maps: OpenCV's, MATLAB's and matplotlib's JET, viridis, and MATLAB's steps from a map to colours.
 
 The release colours a map by `ind2rgb(gray2ind(mat2gray(map)), matlab_jet())`: docs/release.md, section 3.
 """
@@ -20,6 +20,25 @@ def opencv_jet(indices: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Colour (H, W) uint8 indices with OpenCV's JET: (H, W, 3) uint8, BGR."""
     coloured: NDArray[np.uint8] = np.asarray(cv2.applyColorMap(indices, cv2.COLORMAP_JET), np.uint8)
     return coloured
+
+
+def viridis(indices: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Colour (H, W) uint8 indices with viridis, as matplotlib and OpenCV have it: (H, W, 3) uint8, BGR."""
+    coloured: NDArray[np.uint8] = np.asarray(cv2.applyColorMap(indices, cv2.COLORMAP_VIRIDIS), np.uint8)
+    return coloured
+
+
+def matplotlib_jet(indices: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Colour (H, W) uint8 indices with matplotlib's jet: (H, W, 3) uint8, BGR.
+
+    Each colour is linear between a few points; those of red and blue are not symmetric, unlike MATLAB's.
+    """
+    levels = np.linspace(0, 1, 256)
+    blue = np.interp(levels, [0, 0.11, 0.34, 0.65, 1], [0.5, 1, 1, 0, 0])
+    green = np.interp(levels, [0, 0.125, 0.375, 0.64, 0.91, 1], [0, 0, 1, 1, 0, 0])
+    red = np.interp(levels, [0, 0.35, 0.66, 0.89, 1], [0, 0, 1, 1, 0.5])
+    table = (np.stack([blue, green, red], axis=1) * 255).astype(np.uint8)
+    return table[indices]
 
 
 def matlab_jet(levels: int = 256) -> Floats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -57,6 +58,11 @@ class Placement:
         canvas[crop.y : crop.y + size, crop.x : crop.x + size] = self._resized(map_, size, size)
         return canvas
 
+    def on_input(self, maps: NDArray[np.floating]) -> Map:
+        """Place the map of a view's one crop, (1, h, w), on the crop: (size, size) float32."""
+        (map_,) = maps
+        return self._resized(map_, self.view.size, self.view.size)
+
     def on_picture(self, maps: NDArray[np.floating], height: int, width: int) -> Map:
         """Place a class's maps, (n, h, w), on a picture: (height, width) float32."""
         if self.view.name == "full":
@@ -77,7 +83,40 @@ class Placement:
         return x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)
 
     def _resized(self, map_: NDArray[np.floating], height: int, width: int) -> Map:
-        if self.map_resizer == "matlab_bicubic":
-            return np.asarray(imresize(np.asarray(map_, np.float32), (height, width)), np.float32)
-        resized = cv2.resize(np.asarray(map_, np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
-        return np.asarray(resized, np.float32)
+        return MAP_RESIZERS[self.map_resizer](np.asarray(map_, np.float32), height, width)
+
+
+def _opencv_bilinear(map_: Map, height: int, width: int) -> Map:
+    return np.asarray(cv2.resize(map_, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+def _opencv_cubic(map_: Map, height: int, width: int) -> Map:
+    return np.asarray(cv2.resize(map_, (width, height), interpolation=cv2.INTER_CUBIC), np.float32)
+
+
+def _matlab_bicubic(map_: Map, height: int, width: int) -> Map:
+    return np.asarray(imresize(map_, (height, width)), np.float32)
+
+
+def tf_corner(map_: Map, height: int, width: int) -> Map:
+    """Resize as TensorFlow 1's `resize_bilinear` does: first samples meet in the corner, not in a pixel's middle.
+
+    Output y, x looks at y · h/height, x · w/width; behind the last sample is the last sample.
+    """
+
+    def weights(count: int, length: int) -> NDArray[np.float32]:
+        positions = np.minimum(np.arange(count) * (length / count), length - 1)
+        near: NDArray[np.float64] = np.maximum(0, 1 - np.abs(positions[:, None] - np.arange(length)))
+        return near.astype(np.float32)
+
+    resized: Map = weights(height, map_.shape[0]) @ map_ @ weights(width, map_.shape[1]).T
+    return resized
+
+
+MAP_RESIZERS: dict[str, Callable[[Map, int, int], Map]] = {
+    "opencv_bilinear": _opencv_bilinear,
+    "opencv_cubic": _opencv_cubic,
+    "matlab_bicubic": _matlab_bicubic,
+    "tf_corner": tf_corner,
+}
+"""How maps are enlarged, by the names that protocols call it; (h, w) float32, height, width."""

@@ -78,6 +78,8 @@ class ClassMap:
         """The map over what it is drawn on, `Prediction.base`: (H, W) float32, not normalised."""
         if self._of.protocol.base == "canvas":
             return self._of.placement.on_canvas(self.feature_maps)
+        if self._of.protocol.base == "input":
+            return self._of.placement.on_input(self.feature_maps)
         return self.picture_map
 
     @cached_property
@@ -126,10 +128,11 @@ class Prediction:
 
     @cached_property
     def base(self) -> NDArray[np.uint8]:
-        """What maps are drawn on: (H, W, 3) uint8 BGR, the picture or the 256×256 canvas, by the protocol."""
+        """What maps are drawn on: (H, W, 3) uint8 BGR; the picture, 256×256 canvas or net's input, by the protocol."""
         if self.protocol.base == "picture":
             return self.picture.pixels
-        canvas: NDArray[np.uint8] = np.rint(resize(self.picture.pixels, CANVAS, self.protocol.resizer)).astype(np.uint8)
+        side = CANVAS if self.protocol.base == "canvas" else self.placement.view.size
+        canvas: NDArray[np.uint8] = np.rint(resize(self.picture.pixels, side, self.protocol.resizer)).astype(np.uint8)
         return canvas
 
     @property
@@ -159,6 +162,8 @@ class Prediction:
         height, width = self.base.shape[:2]
         region = item._of.placement.region(height, width)
         drawn = render.overlay(self.base, item.map, self.protocol.blend, region)
+        if self.protocol.caption == "on_picture":
+            drawn = render.write_on(drawn, f"Class activities is [{item.words}]")
         if box and item.box is not None:
             tall, wide = self.picture.pixels.shape[:2]
             x0, y0, x1, y1 = item.box
@@ -195,7 +200,16 @@ class Prediction:
     def _strip_of(self, overlays: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
         if self.protocol.blend == "matlab_demo":
             return render.strip_matlab_demo(self.base, overlays)
-        return render.strip(self.base, overlays, [_caption(item) for item in self.top], Path(self.picture.path).name)
+        captions = [self._caption(rank) for rank in range(len(self.top))]
+        return render.strip(self.base, overlays, captions, Path(self.picture.path).name)
+
+    def _caption(self, rank: int) -> tuple[str, str]:
+        """Give what stands below a class's map: words and score."""
+        item = self.top[rank]
+        words = item.words or f"class {item.index}"
+        if self.protocol.caption == "ordinal":
+            words = f"{_ORDINALS.get(rank + 1, f'{rank + 1}th')} class: {words}"
+        return words, f"{item.score:.3f}"
 
     def as_dict(self, *, boxes: bool = False) -> dict[str, Any]:
         """Give what `save` writes as JSON; boxes are in picture pixels, 0-based half-open."""
@@ -237,8 +251,8 @@ class Prediction:
         stem = Path(self.picture.path).stem or "picture"
         overlays = [self.overlay(rank, box=boxes) for rank in range(len(self.top))]
         files: dict[str, bytes | str] = {}
-        for rank, (drawn, item) in enumerate(zip(overlays, self.top, strict=True), start=1):
-            files[f"{stem}_{rank}.jpg"] = render.encode_jpeg(render.caption(drawn, *_caption(item)))
+        for rank, drawn in enumerate(overlays):
+            files[f"{stem}_{rank + 1}.jpg"] = render.encode_jpeg(render.caption(drawn, *self._caption(rank)))
         files[f"{stem}_strip.jpg"] = render.encode_jpeg(self._strip_of(overlays))
         files[f"{stem}.json"] = json.dumps(self.as_dict(boxes=boxes), indent=2, ensure_ascii=False) + "\n"
         for name, data in files.items():
@@ -246,8 +260,7 @@ class Prediction:
         return [folder / name for name in files]
 
 
-def _caption(item: ClassMap) -> tuple[str, str]:
-    return item.words or f"class {item.index}", f"{item.score:.3f}"
+_ORDINALS = {1: "1st", 2: "2nd", 3: "3rd"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -277,7 +290,9 @@ class Cam:
     mean: NDArray[np.float32]
     gradients: GradientMaps | None = None
 
-    def __call__(self, picture: Source, top: int = 5, classes: Sequence[int | str] | None = None) -> Prediction:
+    def __call__(
+        self, picture: Source, top: int | None = None, classes: Sequence[int | str] | None = None
+    ) -> Prediction:
         """Predict one picture.
 
         Parameters
@@ -285,7 +300,7 @@ class Cam:
         picture
             Path, bytes of a picture file, or (H, W, 3) uint8 BGR pixels.
         top
-            How many classes, best first.
+            How many classes, best first; as many as the protocol says if not given, 5 as a rule.
         classes
             These classes instead: indices, WordNet IDs or words.
 
@@ -309,7 +324,7 @@ class Cam:
         self,
         pictures: Iterable[Source],
         *,
-        top: int = 5,
+        top: int | None = None,
         classes: Sequence[int | str] | None = None,
         batch: int = 1,
         ahead: int = 4,
@@ -332,6 +347,8 @@ class Cam:
         (picture, Prediction or PycamError)
             A picture that cannot be read gives its error; the others go on.
         """
+        if top is None:
+            top = min(self.protocol.top, self.class_count)
         if not 1 <= top <= self.class_count:
             raise UsageError(f"top {top}: the net has {self.class_count} classes")
         if batch < 1:
@@ -369,7 +386,9 @@ class Cam:
             try:
                 picture = source if isinstance(source, Picture) else read_picture(source)
                 row = self.protocol
-                prepared.append((picture, net_input(picture.pixels, self.placement.view, self.mean, row.resizer)))
+                view, brightest = self.placement.view, float(row.brightest)
+                crops = net_input(picture.pixels, view, self.mean, row.resizer, brightest=brightest)
+                prepared.append((picture, crops))
             except PycamError as error:
                 prepared.append(error)
         return prepared
@@ -652,10 +671,18 @@ def _labels(card: zoo.Card | None, path: str | os.PathLike[str] | None, classes:
     return names
 
 
+FIXED_MEANS = {
+    "vgg_pixel": (103.939, 116.779, 123.68),
+    "whole_pixel": (104.0, 117.0, 123.0),
+    "none": (0.0, 0.0, 0.0),
+}
+"""Mean pixels that protocols have of their own, BGR."""
+
+
 def model_mean(
     card: zoo.Card | None, given: str | os.PathLike[str] | None = None, kind: str = "pixel"
 ) -> NDArray[np.float32]:
-    """Give the mean pixel, (3,), or the mean picture, (3, H, W), BGR: the user's, the card's, or BVLC's."""
+    """Give the mean pixel, (3,), or mean picture, (3, H, W), BGR: the user's, the protocol's, the card's, or BVLC's."""
     if given is not None:
         numbers = str(given).split(",")
         if len(numbers) == 3:
@@ -664,6 +691,8 @@ def model_mean(
             except ValueError:
                 raise UsageError(f"mean {given}: expected a file, or three numbers as in 104,117,123 (BGR)") from None
         picture = read_mean(given)
+    elif kind in FIXED_MEANS:
+        return np.array(FIXED_MEANS[kind], np.float32)
     else:
         mean = (card.mean if card else None) or zoo.bvlc_mean()
         if kind == "pixel" and mean.pixel is not None:

@@ -9,21 +9,32 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from pycam.errors import UsageError
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "view": ("center", "full", "ten"),
-    "resizer": ("opencv_bilinear", "opencv_cubic", "pillow_bicubic", "matlab_bicubic", "matlab_bilinear"),
-    "mean": ("pixel", "picture"),
+    "resizer": (
+        "opencv_bilinear",
+        "opencv_cubic",
+        "pillow_bicubic",
+        "pillow_nearest",
+        "matlab_bicubic",
+        "matlab_bilinear",
+        "caffe_bilinear",
+    ),
+    "brightest": ("255", "1"),
+    "mean": ("pixel", "picture", "vgg_pixel", "whole_pixel", "none"),
     "method": ("cam", "gradcam", "gradcam_mean", "saliency"),
     "target": ("logit", "probability"),
-    "map_resizer": ("opencv_bilinear", "matlab_bicubic"),
+    "map_resizer": ("opencv_bilinear", "opencv_cubic", "matlab_bicubic", "tf_corner"),
     "merge": ("single", "absolute_sum", "sum", "absolute_mean"),
     "placement": ("in_place", "stretched"),
-    "base": ("picture", "canvas"),
+    "base": ("picture", "canvas", "input"),
     "box_rule": ("paper", "released", "released_30_90_150", "released_no_jpeg", "sweep"),
-    "blend": ("half", "py_demo", "matlab_demo"),
+    "blend": ("half", "py_demo", "matlab_demo", "jet_50", "viridis_30", "viridis_40", "keras", "keras_clipped"),
+    "caption": ("words", "ordinal", "on_picture"),
 }
 
 
@@ -39,8 +50,11 @@ class Protocol:
         Which parts of the picture the net sees: `center` crop, the `full` picture, or `ten` crops.
     resizer
         How the picture is brought to the view's canvas.
+    brightest
+        What the brightest pixel is for the net, 255 or 1.
     mean
-        What is subtracted: the mean `pixel`, or the mean `picture`.
+        What is subtracted: the model's mean `pixel` or mean `picture`; VGG's pixel, (103.939, 116.779, 123.68); the
+        `whole_pixel` (104, 117, 123); or `none`.
     method
         How a class gets its map: by the net's class weights, `cam`; or from gradients: `gradcam`, `gradcam_mean`, where
         channels are averaged and nothing is rectified, or `saliency`.
@@ -56,18 +70,24 @@ class Protocol:
     placement
         Where a crop's map lies: `in_place`, where the crop was; or `stretched` over the whole picture.
     base
-        What maps are drawn on: the `picture` at its own size, or the 256×256 `canvas`.
+        What maps are drawn on: the `picture` at its own size, the 256×256 `canvas`, or, with the view `full`, the
+        square that the net has as `input`.
     box_rule
         How boxes are found: a row of `pycam.boxes.BOX_RULES`.
     blend
         The colours, and how they are mixed with what lies below: `pycam.render`.
+    caption
+        The class's `words` below its map, with an `ordinal` before them, or in a sentence `on_picture`.
+    top
+        How many classes, unless a number is asked for.
     section
-        Where docs/release.md tells what the row does.
+        Where docs/release.md or docs/recipes.md tells what the row does.
     """
 
     name: str
     view: str = "center"
     resizer: str = "opencv_bilinear"
+    brightest: str = "255"
     mean: str = "pixel"
     method: str = "cam"
     target: str = "logit"
@@ -78,6 +98,8 @@ class Protocol:
     base: str = "picture"
     box_rule: str = "paper"
     blend: str = "half"
+    caption: str = "words"
+    top: int = 5
     section: str = ""
 
     def __post_init__(self) -> None:
@@ -87,10 +109,12 @@ class Protocol:
                 raise UsageError(f"protocol {self.name!r}: {choice} {value!r} is none of {', '.join(allowed)}")
         if (self.view == "ten") != (self.merge != "single"):
             raise UsageError(f"protocol {self.name!r}: view {self.view!r} does not go with merge {self.merge!r}")
+        if self.base == "input" and self.view != "full":
+            raise UsageError(f"protocol {self.name!r}: maps on the net's input need the view full, not {self.view!r}")
 
     def choices(self) -> dict[str, str]:
-        """Every choice by name, without the row's name and section."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("name", "section")}
+        """Every choice by name, without the row's name, number of classes, and section."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("name", "top", "section")}
 
     def with_view(self, view: str) -> Protocol:
         """Give the same choices with another view, and the merge that goes with it."""
@@ -98,7 +122,7 @@ class Protocol:
 
     def with_choices(self, **choices: str | None) -> Protocol:
         """Give the row with other choices where they are not None; a view brings its merge."""
-        given = {name: value for name, value in choices.items() if value is not None}
+        given: dict[str, Any] = {name: value for name, value in choices.items() if value is not None}
         row = self.with_view(given.pop("view")) if "view" in given else self
         return replace(row, **given)
 
@@ -131,6 +155,53 @@ PROTOCOLS = {
         ),
         Protocol(name="paper", section="2, 5"),
         Protocol(name="sweep", view="full", box_rule="sweep", section="2, 5"),
+        Protocol(
+            name="tf_vgg16cam",
+            view="full",
+            resizer="pillow_bicubic",
+            mean="vgg_pixel",
+            map_resizer="tf_corner",
+            base="input",
+            blend="jet_50",
+            caption="ordinal",
+            top=2,
+            section="VGG16-CAM in TensorFlow",
+        ),
+        Protocol(
+            name="cells",
+            view="full",
+            resizer="opencv_cubic",
+            brightest="1",
+            mean="none",
+            map_resizer="opencv_cubic",
+            base="input",
+            blend="viridis_30",
+            top=1,
+            section="A small CNN from scratch",
+        ),
+        Protocol(
+            name="keras_gradcam",
+            view="full",
+            resizer="pillow_nearest",
+            mean="vgg_pixel",
+            method="gradcam_mean",
+            target="probability",
+            layer="conv5_3",
+            blend="keras",
+            top=3,
+            section="Grad-CAM with VGG16",
+        ),
+        Protocol(
+            name="mpii",
+            view="full",
+            resizer="caffe_bilinear",
+            mean="whole_pixel",
+            base="input",
+            blend="viridis_40",
+            caption="on_picture",
+            top=1,
+            section="Fine-tuning to new classes",
+        ),
     )
 }
 

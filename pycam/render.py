@@ -6,7 +6,7 @@ Everything takes and gives (H, W, 3) uint8 BGR pictures unless it says otherwise
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from pycam.cam import py_map2jpg
-from pycam.colormaps import gray2ind, ind2rgb, mat2gray, matlab_jet, opencv_jet
+from pycam.colormaps import gray2ind, ind2rgb, mat2gray, matlab_jet, matplotlib_jet, opencv_jet, viridis
 
 Pixels = NDArray[np.uint8]
 Map = NDArray[np.floating]
@@ -110,6 +110,41 @@ def overlay_matlab_demo(pixels: Pixels, map_: Map) -> NDArray[np.float64]:
     return 0.2 * pixels / 255 + 0.7 * colours[..., ::-1]
 
 
+def overlay_colours(pixels: Pixels, colours: Pixels, opacity: float) -> Pixels:
+    """Lay colours over a picture, both (H, W, 3) uint8 BGR: opacity · colours + (1 − opacity) · picture."""
+    return np.asarray(cv2.addWeighted(pixels, 1 - opacity, colours, opacity, 0), np.uint8)
+
+
+def indices_of(map_: Map) -> NDArray[np.uint8]:
+    """Stretch a map from its least to its largest value over 256 colours, as matplotlib does: (H, W) uint8."""
+    levels = np.minimum(mat2gray(map_) * 256, 255)
+    return levels.astype(np.uint8)
+
+
+def truncated_indices_of(map_: Map) -> NDArray[np.uint8]:
+    """Stretch a map from its least to its largest value to 0…255, cutting fractions off: (H, W) uint8."""
+    levels = mat2gray(map_) * 255
+    return levels.astype(np.uint8)
+
+
+def overlay_keras(pixels: Pixels, map_: Map, *, wrap: bool) -> Pixels:
+    """Add 0.4 of a map's colours to a picture; 255 times the map are the colours, not stretched.
+
+    Parameters
+    ----------
+    pixels
+        (H, W, 3) uint8 BGR.
+    map_
+        (H, W), any range.
+    wrap
+        Whether a value below 0 or above 255 begins anew at the other end, as it did; else it is clipped.
+    """
+    levels = np.trunc(np.asarray(map_, np.float64) * 255)
+    indices = levels % 256 if wrap else np.clip(levels, 0, 255)
+    colours = opencv_jet(indices.astype(np.uint8))
+    return np.clip(pixels + 0.4 * colours, 0, 255).astype(np.uint8)
+
+
 def to_pixels(picture: NDArray[np.float64]) -> Pixels:
     """Turn a picture of floats in [0, 1] into 8 bits."""
     return np.floor(np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8)
@@ -117,11 +152,28 @@ def to_pixels(picture: NDArray[np.float64]) -> Pixels:
 
 def overlay(pixels: Pixels, map_: Map, blend: str, region: Region | None = None) -> Pixels:
     """Overlay a picture with a map in the manner that a protocol names; see `pycam.protocols.Protocol.blend`."""
-    if blend == "py_demo":
-        return to_pixels(overlay_py_demo(pixels, map_))
-    if blend == "matlab_demo":
-        return to_pixels(overlay_matlab_demo(pixels, map_))
-    return colour_half(pixels, map_, region)
+    return BLENDS[blend](pixels, map_, region)
+
+
+BLENDS: dict[str, Callable[[Pixels, Map, Region | None], Pixels]] = {
+    "half": colour_half,
+    "py_demo": lambda pixels, map_, _: to_pixels(overlay_py_demo(pixels, map_)),
+    "matlab_demo": lambda pixels, map_, _: to_pixels(overlay_matlab_demo(pixels, map_)),
+    "jet_50": lambda pixels, map_, _: overlay_colours(pixels, matplotlib_jet(truncated_indices_of(map_)), 0.5),
+    "viridis_30": lambda pixels, map_, _: overlay_colours(pixels, viridis(indices_of(map_)), 0.3),
+    "viridis_40": lambda pixels, map_, _: overlay_colours(pixels, viridis(indices_of(map_)), 0.4),
+    "keras": lambda pixels, map_, _: overlay_keras(pixels, map_, wrap=True),
+    "keras_clipped": lambda pixels, map_, _: overlay_keras(pixels, map_, wrap=False),
+}
+
+
+def write_on(pixels: Pixels, text: str) -> Pixels:
+    """Write a text in white on a copy of a picture, at its foot."""
+    image = Image.fromarray(pixels[..., ::-1])
+    draw = ImageDraw.Draw(image)
+    draw.text((4, image.height - 4), text, font=_font(), fill="white", anchor="lb")
+    drawn: Pixels = np.asarray(image, np.uint8)[..., ::-1].copy()
+    return drawn
 
 
 def draw_box(pixels: Pixels, box: Sequence[int]) -> Pixels:

@@ -101,12 +101,13 @@ def resize(pixels: Pixels, side: int, resizer: str = "opencv_bilinear") -> NDArr
         Height and width of the result.
     resizer : str
         A name in `RESIZERS`: `opencv_bilinear` and `opencv_cubic` sample (shrinking skips pixels);
-        `pillow_bicubic`, `matlab_bicubic` and `matlab_bilinear` average over the pixels that become one.
+        so do `pillow_nearest` and `caffe_bilinear`; `pillow_bicubic`, `matlab_bicubic` and `matlab_bilinear` average
+        over the pixels that become one.
 
     Returns
     -------
     (side, side, 3)
-        uint8; of `matlab_bilinear` float32, 0…255, not rounded.
+        uint8; of `matlab_bilinear` and `caffe_bilinear` float32, 0…255, not rounded.
     """
     if resizer not in RESIZERS:
         raise UsageError(f"resizer {resizer!r}: there are {', '.join(RESIZERS)}")
@@ -119,6 +120,7 @@ def net_input(
     mean: ArrayLike,
     resizer: str = "opencv_bilinear",
     out: Blob | None = None,
+    brightest: float = 255,
 ) -> Blob:
     """Make a net's input from a picture: resize, crop, subtract the mean.
 
@@ -132,13 +134,18 @@ def net_input(
         As for `cut_crops`.
     resizer : str
         As for `resize`.
+    brightest : float
+        What the brightest pixel becomes, 255 or 1.
 
     Returns
     -------
     float32 (crops, 3, size, size)
-        BGR, 0…255 less the mean, C-contiguous.
+        BGR, 0…`brightest` less the mean, C-contiguous.
     """
-    return cut_crops(resize(pixels, view.canvas, resizer), view, mean, out)
+    canvas = resize(pixels, view.canvas, resizer)
+    if brightest != 255:
+        canvas = canvas.astype(np.float32) * np.float32(brightest / 255)
+    return cut_crops(canvas, view, mean, out)
 
 
 def cut_crops(canvas: NDArray[Any], view: View, mean: ArrayLike, out: Blob | None = None) -> Blob:
@@ -204,6 +211,10 @@ def _pillow_bicubic(pixels: Pixels, side: int) -> Pixels:
     return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BICUBIC))
 
 
+def _pillow_nearest(pixels: Pixels, side: int) -> Pixels:
+    return np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.NEAREST))
+
+
 def _matlab_bicubic(pixels: Pixels, side: int) -> Pixels:
     # SciPy, which the other resizers do without, takes a quarter of a second to import.
     from pycam.matlab_resize import imresize
@@ -218,10 +229,28 @@ def _matlab_bilinear(pixels: Pixels, side: int) -> Blob:
     return imresize(pixels.astype(np.float32), (side, side), "bilinear")
 
 
+def _caffe_bilinear(pixels: Pixels, side: int) -> Blob:
+    """Resize as `caffe.io.resize_image` does: in floats, and what lies outside is as dark as the darkest pixel."""
+    low = float(pixels.min())
+    rows, columns = (_bilinear_matrix(side, length) for length in pixels.shape[:2])
+    resized: Blob = np.einsum("yh,hwc,xw->yxc", rows, pixels - low, columns, optimize=True).astype(np.float32)
+    resized += np.float32(low)
+    return resized
+
+
+def _bilinear_matrix(count: int, length: int) -> NDArray[np.float64]:
+    """Give (count, length) weights of the two samples beside each position; those outside are left out."""
+    positions = (np.arange(count) + 0.5) * (length / count) - 0.5
+    weights: NDArray[np.float64] = np.maximum(0, 1 - np.abs(positions[:, None] - np.arange(length)))
+    return weights
+
+
 RESIZERS: dict[str, Callable[[Pixels, int], NDArray[Any]]] = {
     "opencv_bilinear": _opencv_bilinear,
     "opencv_cubic": _opencv_cubic,
     "pillow_bicubic": _pillow_bicubic,
+    "pillow_nearest": _pillow_nearest,
     "matlab_bicubic": _matlab_bicubic,
     "matlab_bilinear": _matlab_bilinear,
+    "caffe_bilinear": _caffe_bilinear,
 }

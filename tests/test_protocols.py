@@ -10,9 +10,10 @@ from pycam.protocols import CHOICES, PROTOCOLS, Protocol, protocol
 
 def test_rows_say_what_the_release_does():
     assert protocol("default").choices() == {
-        "view": "center", "resizer": "opencv_bilinear", "mean": "pixel", "method": "cam", "target": "logit",
-        "layer": "", "map_resizer": "opencv_bilinear",
+        "view": "center", "resizer": "opencv_bilinear", "brightest": "255", "mean": "pixel",
+        "method": "cam", "target": "logit", "layer": "", "map_resizer": "opencv_bilinear",
         "merge": "single", "placement": "in_place", "base": "picture", "box_rule": "paper", "blend": "half",
+        "caption": "words",
     }  # fmt: skip
     assert (protocol("py_demo").placement, protocol("py_demo").base) == ("stretched", "canvas")
     assert (protocol("matlab_demo").view, protocol("matlab_demo").mean) == ("ten", "picture")

@@ -118,7 +118,7 @@ def test_the_other_resizers_are_what_their_names_say():
 def test_every_resizer_takes_every_shape(resizer, shape):
     pixels = RANDOM.integers(0, 256, shape, dtype=np.uint8)
     resized = resize(pixels, CANVAS, resizer)
-    assert resized.dtype == (np.float32 if resizer == "matlab_bilinear" else np.uint8)
+    assert resized.dtype == (np.float32 if resizer in ("matlab_bilinear", "caffe_bilinear") else np.uint8)
     assert resized.shape == (256, 256, 3)
     if shape == resized.shape:
         assert np.array_equal(resized, pixels)

@@ -39,7 +39,9 @@ def heatmap(
         str | None, typer.Option(help="Blob that Grad-CAM is made at; the deepest with rows and columns if not given.")
     ] = None,
     target: Annotated[str | None, typer.Option(help=f"What gradients are of: {', '.join(CHOICES['target'])}.")] = None,
-    top: Annotated[int, typer.Option(help="How many classes, best first.")] = 5,
+    top: Annotated[
+        int | None, typer.Option(help="How many classes, best first; 5 unless the protocol says otherwise.")
+    ] = None,
     classes: Annotated[
         list[str] | None,
         typer.Option("--class", help='This class in place of the best: index, WordNet ID or words ("red fox").'),

@@ -56,9 +56,7 @@ def show(name: Name, as_json: Json = False) -> None:
     card = zoo.card(name)
     path = zoo.find_weights(card)
     state = zoo.identify(card, path) if path else f"not here: `pycam models download {name}`"
-    facts = dataclasses.asdict(card, dict_factory=_without_folder) | {
-        "found": {"weights": path, "which are": state}
-    }
+    facts = dataclasses.asdict(card, dict_factory=_without_folder) | {"found": {"weights": path, "which are": state}}
     if as_json:
         _print_json(facts)
         return
@@ -78,7 +76,9 @@ def list_protocols(as_json: Json = False) -> None:
     table.add_row("protocol", *PROTOCOLS, style="bold")
     for choice in CHOICES:
         table.add_row(choice, *(getattr(row, choice) for row in PROTOCOLS.values()))
-    table.add_row("docs/release.md", *(f"section {row.section}" for row in PROTOCOLS.values()))
+    table.add_row("layer", *(row.layer or "-" for row in PROTOCOLS.values()))
+    table.add_row("top", *(str(row.top) for row in PROTOCOLS.values()))
+    table.add_row("section", *(row.section for row in PROTOCOLS.values()))
     _print_table(table)
 
 

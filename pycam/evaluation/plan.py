@@ -14,6 +14,7 @@ import PIL
 import scipy
 
 import pycam
+from pycam import zoo
 from pycam.checksums import checksum
 from pycam.engines import engine_class
 from pycam.errors import GroundTruthError, RunError, UsageError
@@ -53,6 +54,11 @@ class Recipe:
     precision: str | None = None
     threads: int | None = None
 
+    @property
+    def name(self) -> str:
+        """The model's name, or its weights' file name."""
+        return zoo.card(self.model).name if self.model is not None else Path(self.weights or "").name
+
     def load(self) -> Cam:
         """Make the model ready.
 
@@ -82,7 +88,9 @@ class Recipe:
         sources = cam.net.sources
         assert sources is not None
         assert sources.caffemodel is not None
-        choices = {name: value for name, value in self.protocol.choices().items() if name not in ("base", "blend")}
+        choices = {
+            name: value for name, value in self.protocol.choices().items() if name not in ("base", "blend", "caption")
+        }
         return (
             ("net", checksum(Path(sources.prototxt), "sha256")),
             ("weights", checksum(Path(sources.caffemodel), "sha256")),
