@@ -75,9 +75,10 @@ class Bench:
                 outcomes.append(Outcome(task.position, file_size(task.path), str(sight)))
                 continue
             found = find_boxes(task, sight, self._cam.placement, self._cam.protocol)
-            # The maps of saliency are as large as the net's input, a hundred times those of features.
-            keep = self._cam.protocol.method != "saliency"
-            maps = np.ascontiguousarray(sight.maps, "<f4").tobytes() if keep else b""
+            # What the ledger takes apart is the released road; elsewhere maps would only fill the disk.
+            row = self._cam.protocol
+            kept = BOX_RULES[row.box_rule].thresholds is not None and row.method == "cam"
+            maps = np.ascontiguousarray(sight.maps, "<f4").tobytes() if kept else b""
             outcomes.append(replace(found, maps=maps))
         return outcomes
 
@@ -114,7 +115,8 @@ def find_boxes(task: Task, sight: Sight, placement: Placement, protocol: Protoco
 
 def find_again(placement: Placement, protocol: Protocol, batch: Batch) -> list[Outcome]:
     """Find boxes in maps that were kept, by another protocol than before."""
-    return [find_boxes(task, sight_of(task.kept), placement, protocol) for task in batch if task.kept is not None]
+    with threadpool_limits(1, "blas"):  # as for a bench
+        return [find_boxes(task, sight_of(task.kept), placement, protocol) for task in batch if task.kept is not None]
 
 
 _MAKING = threading.Lock()

@@ -145,7 +145,7 @@ def _report(plan: Plan, identity: Identity, results: Results, failures: Mapping[
         "pictures": len(truth),
         "skipped": [{"picture": plan.truth.names[position], "reason": reason} for position, reason in failures.items()],
         "blacklisted": int(truth.blacklisted.sum()),
-        "model": plan.recipe.model or Path(plan.recipe.weights or "").name,
+        "model": plan.recipe.name,
         "protocol": plan.recipe.protocol.name,
         "overrides": _overrides(plan.recipe.protocol),
         "engine": plan.recipe.engine,
