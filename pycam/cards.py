@@ -222,9 +222,7 @@ def _read_yaml(path: Path) -> Any:
         return yaml.load(content, _Loader)
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise FormatError(
-            f"{shown(path)}{line}: expected a model card in YAML, but: {error.problem}"
-        ) from None
+        raise FormatError(f"{shown(path)}{line}: expected a model card in YAML, but: {error.problem}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error).splitlines()[0]
         raise FormatError(f"{shown(path)}: expected a model card in YAML, but: {reason}") from None
@@ -269,9 +267,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         value = float(value)
     if type(value) is not hint or (hint is float and not math.isfinite(value)):
         quotes = " (put quotes around it)" if hint is str and type(value) in (int, float, bool) else ""
-        raise FormatError(
-            f"{where}: {_NOUNS[get_origin(hint) or hint]} expected, {_kind(value)} found{quotes}"
-        )
+        raise FormatError(f"{where}: {_NOUNS[get_origin(hint) or hint]} expected, {_kind(value)} found{quotes}")
     if hint is str and not value.isprintable():
         raise FormatError(f"{where}: a control character or a line break in the text")
     return value

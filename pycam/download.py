@@ -48,9 +48,7 @@ def fetch(file: PublishedFile, target: Path, check: Callable[[Path], object]) ->
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ModelError(
-            f"{target.parent}: no folder can be made there for downloads: {error.strerror}"
-        ) from None
+        raise ModelError(f"{target.parent}: no folder can be made there for downloads: {error.strerror}") from None
     with _progress() as progress:
         for url in file.mirrors:
             part = target.with_name(f".{target.name}.{uuid4().hex}.part")
@@ -67,9 +65,7 @@ def fetch(file: PublishedFile, target: Path, check: Callable[[Path], object]) ->
             finally:
                 part.unlink(missing_ok=True)
     reasons = "; ".join(problems) or "no address is known"
-    raise ModelError(
-        f"{target.name} could not be downloaded: {reasons}. Or put the file into {target.parent} yourself"
-    )
+    raise ModelError(f"{target.name} could not be downloaded: {reasons}. Or put the file into {target.parent} yourself")
 
 
 def _progress() -> Progress:

@@ -135,9 +135,7 @@ def _read_lines(path: Path) -> list[str]:
         lines = content.decode("utf-8-sig").rstrip().splitlines()
     except UnicodeDecodeError as error:
         number = content.count(b"\n", 0, error.start) + 1
-        raise FormatError(
-            f"{shown(path)}:{number}: expected a label list in UTF-8, found other bytes"
-        ) from None
+        raise FormatError(f"{shown(path)}:{number}: expected a label list in UTF-8, found other bytes") from None
     if not lines:
         raise FormatError(f"{shown(path)}: expected a label list, found blank lines only")
     for number, line in enumerate(lines, 1):

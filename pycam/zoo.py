@@ -112,9 +112,7 @@ def prototxt_path(card: Card) -> Path:
     for path in (card.path.parent / card.prototxt, prototxt_folder() / card.prototxt):
         if path.is_file():
             return path
-    raise ModelError(
-        f"{card.path}: prototxt: {card.prototxt} is neither beside the card nor in {prototxt_folder()}"
-    )
+    raise ModelError(f"{card.path}: prototxt: {card.prototxt} is neither beside the card nor in {prototxt_folder()}")
 
 
 def labels_path(card: Card) -> Path | None:
@@ -169,9 +167,7 @@ def mean_path(mean: Mean, download: bool = False) -> Path:
         read_mean(path)
 
     if mean.picture is None:
-        raise ModelError(
-            "the model's card names a mean pixel and no mean picture: give one with `--mean FILE`"
-        )
+        raise ModelError("the model's card names a mean pixel and no mean picture: give one with `--mean FILE`")
     return _right_file(mean.picture, fits, download, "pycam models download MODEL --mean")
 
 
@@ -195,10 +191,7 @@ def identify(card: Card, path: Path) -> str:
 
         layers = caffemodel.read(path).layers
         for layer, expected in layer_sha256.items():
-            if (
-                layer not in layers
-                or sha256(layers[layer][0].astype("<f4").tobytes()).hexdigest() != expected
-            ):
+            if layer not in layers or sha256(layers[layer][0].astype("<f4").tobytes()).hexdigest() != expected:
                 return f"not the published weights: {layer} differs"
         return f"the published weights, by their {', '.join(layer_sha256)}"
     return "as when it was first used" if pinned(path) else "nothing was published to compare it with"

@@ -28,10 +28,7 @@ def test_the_smallest_card_leaves_the_rest_to_the_net(read, tmp_path):
     card = read(SMALLEST)
     assert (card.name, card.prototxt, card.weights.file) == ("mine", "mine.prototxt", "mine.caffemodel")
     assert card.path == tmp_path / "my-card.yaml" and card.weights.folder == tmp_path
-    assert (
-        card.cam
-        and card.labels is card.mean is card.feature_blob is card.class_layer is card.input_size is None
-    )
+    assert card.cam and card.labels is card.mean is card.feature_blob is card.class_layer is card.input_size is None
 
 
 def test_a_full_card(read):
@@ -143,10 +140,7 @@ def test_shared_references_do_not_explode(read):
         read(f"{SMALLEST}a0: &a0 [x]\n{lists}\n")
 
 
-@given(
-    st.binary(max_size=200)
-    | st.text(alphabet="namewightsprotx:[]{}&*!-\n \t'\"#|>0", max_size=200).map(str.encode)
-)
+@given(st.binary(max_size=200) | st.text(alphabet="namewightsprotx:[]{}&*!-\n \t'\"#|>0", max_size=200).map(str.encode))
 def test_any_bytes_are_a_card_or_a_format_error(tmp_path_factory, content):
     path = tmp_path_factory.mktemp("cards") / "card.yaml"
     path.write_bytes(SMALLEST.encode() + content)

@@ -73,9 +73,7 @@ def test_a_terminal_gets_a_table(machine, monkeypatch):
 def test_show_tells_the_card_and_whether_the_file_is_the_published_one(machine):
     put(machine, "squeezenet_v1.1.caffemodel")
     rows = dict(line.split("\t") for line in run("show", "SqueezeNet-1.1").splitlines())
-    assert (
-        rows["name"] == "squeezenet-v1.1" and rows["feature_blob"] == "conv10" and "class_layer" not in rows
-    )
+    assert rows["name"] == "squeezenet-v1.1" and rows["feature_blob"] == "conv10" and "class_layer" not in rows
     assert rows["weights git_blob"] == "9d2fc33abf653a6e8b2ee6cc63ede0e72ec67f44"
     assert rows["mean pixel"] == "104.00698793, 116.66876762, 122.67891434"
     assert rows["found which are"] == "not the published file"
@@ -119,9 +117,7 @@ def test_download_checks_what_is_there_and_goes_on_after_a_failure(machine):
     (home / "none.yaml").write_text("name: none\nprototxt: my.prototxt\nweights: none.caffemodel\n")
     result = CliRunner().invoke(models.app, ["download", str(home / "none.yaml"), str(home / "my.yaml")])
     assert isinstance(result.exception, ModelError) and "no address is known" in str(result.exception)
-    assert result.stdout.splitlines() == [
-        f"my\t{home / 'my.caffemodel'}\tnothing was published to compare it with"
-    ]
+    assert result.stdout.splitlines() == [f"my\t{home / 'my.caffemodel'}\tnothing was published to compare it with"]
 
 
 def test_download_of_nothing_is_a_usage_error():

@@ -25,9 +25,7 @@ def submission(tmp_path: Path) -> Path:
     tench, goldfish = id_of(TENCH), id_of(GOLDFISH)
     path = tmp_path / "predictions.txt"
     path.write_text(
-        f"{tench} 1 1 40 30\n"
-        f"{goldfish} 20 20 30 30 {goldfish} 1 1 10 10\n"
-        f"{goldfish} 1 1 40 20 {tench} 1 1 40 20\n"
+        f"{tench} 1 1 40 30\n{goldfish} 20 20 30 30 {goldfish} 1 1 10 10\n{goldfish} 1 1 40 20 {tench} 1 1 40 20\n"
     )
     return path
 
@@ -64,9 +62,7 @@ def test_blacklist_and_labels_apart(capsys, pictures, submission, tmp_path):
     (tmp_path / "labels.txt").write_text("a 0\nb 1\nc 0\n")
     (tmp_path / "blacklist.txt").write_text("2\n2\n")
     files = ("--labels", tmp_path / "labels.txt", "--blacklist", tmp_path / "blacklist.txt")
-    result = json.loads(
-        run(capsys, "--predictions", submission, "--ground-truth", pictures, *files, "--json")
-    )
+    result = json.loads(run(capsys, "--predictions", submission, "--ground-truth", pictures, *files, "--json"))
     assert result["blacklisted"] == 1
     assert result["localization_error"]["top1"] == 0.5
     assert result["notes"] == [
@@ -139,9 +135,7 @@ def test_a_submission_of_another_length_is_an_error(capsys, pictures, submission
 
 def test_exactly_one_thing_is_scored(capsys, pictures, submission):
     assert fail(capsys, "--ground-truth", pictures)[0] == 2
-    code, message = fail(
-        capsys, "--ground-truth", pictures, "--predictions", submission, "--baseline", "center"
-    )
+    code, message = fail(capsys, "--ground-truth", pictures, "--predictions", submission, "--baseline", "center")
     assert code == 2
     assert "give one of --predictions FILE, --maps DIR and --baseline NAME" in message
 

@@ -193,9 +193,7 @@ def test_a_refused_connection_and_an_unknown_name(tmp_path, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "*")
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
-    with pytest.raises(
-        ModelError, match=r"weights\.bin could not be downloaded: http.*: no connection.*yourself"
-    ):
+    with pytest.raises(ModelError, match=r"weights\.bin could not be downloaded: http.*: no connection.*yourself"):
         get(tmp_path / "weights.bin", f"http://127.0.0.1:{port}/right.bin")
     with pytest.raises(ModelError, match="no connection"):
         get(tmp_path / "weights.bin", "http://no-such-host.invalid/right.bin")
@@ -209,9 +207,7 @@ def test_mirrors_are_tried_in_order_until_one_is_right(server, tmp_path):
 
 
 def test_when_all_mirrors_fail_each_is_named_with_its_reason(server, tmp_path):
-    with pytest.raises(
-        ModelError, match=r"missing\.bin: .* 404; .*wrong\.bin: .*; .*page\.bin: a web page"
-    ) as caught:
+    with pytest.raises(ModelError, match=r"missing\.bin: .* 404; .*wrong\.bin: .*; .*page\.bin: a web page") as caught:
         get(tmp_path / "weights.bin", *map(server.url, ("missing", "wrong", "page")))
     assert f"put the file into {tmp_path} yourself" in str(caught.value)
 

@@ -17,61 +17,26 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from runs import BATCH, COUNT, NET, make_plan, make_truth, write_model, write_pictures
 
 from pycam.boxes import SUBMISSIONS, grey_heatmap, released_boxes, submission
 from pycam.errors import GroundTruthError, PictureError, PycamError, RunError, UsageError
 from pycam.evaluation import bench, plan, run
-from pycam.evaluation.plan import Plan, Recipe, find_pictures
+from pycam.evaluation.plan import Plan, find_pictures
 from pycam.evaluation.record import Outcome
 from pycam.evaluation.run import evaluate
 from pycam.evaluation.store import Store
 from pycam.formats import caffemodel, prototxt
 from pycam.ilsvrc import wsol
-from pycam.ilsvrc.ground_truth import GroundTruth
 from pycam.ilsvrc.metrics import score_guesses
 from pycam.ilsvrc.predictions import read_predictions
 from pycam.protocols import protocol
 
-# A net of ILSVRC's 1000 classes that takes no time.
-NET = """
-name: "tiny"
-layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 10 dim: 3 dim: 32 dim: 32 } } }
-layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
-  convolution_param { num_output: 8 kernel_size: 5 stride: 4 } }
-layer { name: "relu" type: "ReLU" bottom: "conv" top: "conv" }
-layer { name: "pool" type: "Pooling" bottom: "conv" top: "pool" pooling_param { pool: AVE global_pooling: true } }
-layer { name: "fc" type: "InnerProduct" bottom: "pool" top: "fc" inner_product_param { num_output: 1000 } }
-layer { name: "prob" type: "Softmax" bottom: "fc" top: "prob" }
-"""
-COUNT = 30
-BATCH = 2
 FILES = ("predictions.txt", "predictions.csv", "report.json", "report.md")
 
 # Forked from a process that has imported everything, a victim lives only for what is tested.
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["pycam.evaluation.run", "pycam.engines.onnxruntime"])
-
-
-def write_model(folder: Path, seed: int = 0) -> tuple[Path, Path]:
-    rng = np.random.default_rng(seed)
-    net, weights = folder / "tiny.prototxt", folder / f"tiny{seed}.caffemodel"
-    net.write_text(NET)
-    params = {
-        "conv": (rng.normal(0, 0.01, (8, 3, 5, 5)).astype(np.float32), np.full(8, 0.1, np.float32)),
-        "fc": (rng.normal(size=(1000, 8)).astype(np.float32), np.zeros(1000, np.float32)),
-    }
-    caffemodel.write(weights, prototxt.parse(NET).message, params)
-    return net, weights
-
-
-def make_truth(names: list[str], seed: int = 0) -> GroundTruth:
-    rng = np.random.default_rng(seed)
-    corner = rng.integers(1, 20, (len(names), 2))
-    boxes = np.hstack([corner, corner + rng.integers(5, 20, (len(names), 2))])
-    classes = rng.integers(0, 1000, len(names))
-    rows = np.arange(len(names))
-    sizes = np.tile([60, 50], (len(names), 1))
-    return GroundTruth(tuple(names), classes, boxes, classes.copy(), rows, sizes, rows % 7 == 3)
 
 
 @pytest.fixture(scope="module")
@@ -81,19 +46,7 @@ def model(tmp_path_factory) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("pictures")
-    rng = np.random.default_rng(1)
-    for number in range(COUNT):
-        small = rng.integers(0, 256, (5, 6, 3), np.uint8)
-        cv2.imwrite(str(folder / f"{number:03}.png"), cv2.resize(small, (60, 50)))
-    return folder
-
-
-def make_plan(model, pictures: Path, row: str = "paper", batch: int = BATCH, **choices) -> Plan:
-    net, weights = model
-    names = sorted(path.stem for path in pictures.iterdir())
-    recipe = Recipe(protocol(row), prototxt=str(net), weights=str(weights), threads=1, **choices)
-    return Plan(recipe, make_truth(names), find_pictures(pictures, names), batch)
+    return write_pictures(tmp_path_factory.mktemp("pictures"))
 
 
 @pytest.fixture(scope="module")

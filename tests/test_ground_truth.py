@@ -263,9 +263,7 @@ def test_blacklist_says_what_it_left_out(pictures, labels, tmp_path):
     truth = read_ground_truth(pictures, labels=labels, blacklist=blacklist)
     assert truth.blacklisted.tolist() == [True, False, True]
     assert truth.counted_names == ["b"]
-    assert truth.notes == (
-        "blacklist.txt leaves 2 of 3 pictures out of localization; 1 of its lines repeat another",
-    )
+    assert truth.notes == ("blacklist.txt leaves 2 of 3 pictures out of localization; 1 of its lines repeat another",)
     (note,) = read_ground_truth(pictures, labels=labels).notes
     assert note.startswith("no blacklist was given")
 
@@ -448,7 +446,4 @@ def test_every_source_of_the_same_pictures_says_the_same(shared):
     assert (len(truth), len(truth.boxes)) == (300, 451)
     assert truth.names[:2] == ("ILSVRC2012_val_00000361", "ILSVRC2012_val_00001545")
     assert truth.digest() == read_ground_truth(mini / "ILSVRC2012_bbox_val/val").digest()
-    assert (
-        truth.digest()
-        == read_ground_truth(mini / "ILSVRC2012_bbox_val/val", labels=mini / "val.txt").digest()
-    )
+    assert truth.digest() == read_ground_truth(mini / "ILSVRC2012_bbox_val/val", labels=mini / "val.txt").digest()

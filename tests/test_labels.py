@@ -65,18 +65,14 @@ def test_every_class_is_found_by_index_and_wordnet_id():
         assert ILSVRC.find(str(index)) == ILSVRC.find(ILSVRC.wnid(index)) == index
 
 
-@pytest.mark.parametrize(
-    "query", ["/a/airport_terminal", "airport terminal", "airport_terminal", "Airport Terminal"]
-)
+@pytest.mark.parametrize("query", ["/a/airport_terminal", "airport terminal", "airport_terminal", "Airport Terminal"])
 def test_places_are_found_without_their_letter(query):
     assert PLACES.names[PLACES.find(query)] == "/a/airport_terminal"
     assert PLACES.names[PLACES.find("church/outdoor")] == "/c/church/outdoor"
 
 
 def test_an_ambiguous_name_lists_the_classes():
-    with pytest.raises(
-        UsageError, match="'crane' is the name of several classes; give an index: 134 crane; 517 crane"
-    ):
+    with pytest.raises(UsageError, match="'crane' is the name of several classes; give an index: 134 crane; 517 crane"):
         ILSVRC.find("crane")
 
 

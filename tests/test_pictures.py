@@ -143,9 +143,7 @@ def test_cmyk_jpeg_by_opencvs_formula():
 
 def test_ycck_jpeg_is_not_taken_for_cmyk():
     assert KINDS["YCCK JPEG"] != KINDS["CMYK JPEG"]
-    assert not np.array_equal(
-        read_picture(KINDS["YCCK JPEG"]).pixels, read_picture(KINDS["CMYK JPEG"]).pixels
-    )
+    assert not np.array_equal(read_picture(KINDS["YCCK JPEG"]).pixels, read_picture(KINDS["CMYK JPEG"]).pixels)
 
 
 @pytest.mark.parametrize("mode", ["LA", "RGBA"])
@@ -351,9 +349,7 @@ NO_PICTURES = {
 def test_what_is_no_picture_is_refused_in_one_line(content, tmp_path, capfd):
     path = tmp_path / "picture.jpg"
     path.write_bytes(content)
-    with pytest.raises(
-        PictureError, match=r"picture\.jpg: .*(not a picture|damaged|JPEG).*fetch it again"
-    ) as caught:
+    with pytest.raises(PictureError, match=r"picture\.jpg: .*(not a picture|damaged|JPEG).*fetch it again") as caught:
         read_picture(path)
     assert "\n" not in str(caught.value)
     assert capfd.readouterr().err == ""
@@ -414,9 +410,7 @@ def test_reading_leaves_the_process_as_it_was(recwarn):
 
 
 # Small, so that a change often hits a header.
-SEEDS = [
-    encode(COLOUR.resize((9, 7)), format) for format in ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
-]
+SEEDS = [encode(COLOUR.resize((9, 7)), format) for format in ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")]
 
 
 @settings(max_examples=300, deadline=None)

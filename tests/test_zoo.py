@@ -211,8 +211,7 @@ def test_a_card_of_ones_own_takes_its_files_from_beside_it(tmp_path):
     (home / "names.txt").write_text("a\nb\nc\nd\n")
     (home / "deploy_squeezenet_v1.0.prototxt").write_text(NET)
     (home / "my.yaml").write_text(
-        "name: my\nprototxt: deploy_squeezenet_v1.0.prototxt\n"
-        "weights: snapshots/tiny.caffemodel\nlabels: names.txt\n"
+        "name: my\nprototxt: deploy_squeezenet_v1.0.prototxt\nweights: snapshots/tiny.caffemodel\nlabels: names.txt\n"
     )
     card = zoo.card(str(home / "my.yaml"))
     assert zoo.prototxt_path(card) == home / "deploy_squeezenet_v1.0.prototxt"
@@ -229,24 +228,16 @@ def test_a_card_of_ones_own_may_name_a_bundled_net_and_labels(tmp_path):
     card = zoo.card(tmp_path / "my.yaml")
     assert zoo.prototxt_path(card) == zoo.prototxt_folder() / "deploy_googlenetCAM.prototxt"
     assert len(zoo.labels(card)) == 205
-    with pytest.raises(
-        ModelError, match=r"my\.caffemodel is not on this machine: no address is known: put it into"
-    ):
+    with pytest.raises(ModelError, match=r"my\.caffemodel is not on this machine: no address is known: put it into"):
         zoo.weights_path(card)
 
 
 def test_missing_files_of_a_card_are_named(tmp_path):
-    (tmp_path / "my.yaml").write_text(
-        "name: my\nprototxt: no.prototxt\nweights: no.caffemodel\nlabels: no.txt\n"
-    )
+    (tmp_path / "my.yaml").write_text("name: my\nprototxt: no.prototxt\nweights: no.caffemodel\nlabels: no.txt\n")
     card = zoo.card(tmp_path / "my.yaml")
-    with pytest.raises(
-        ModelError, match=r"my\.yaml: prototxt: no\.prototxt is neither beside the card nor in"
-    ):
+    with pytest.raises(ModelError, match=r"my\.yaml: prototxt: no\.prototxt is neither beside the card nor in"):
         zoo.prototxt_path(card)
-    with pytest.raises(
-        ModelError, match=r"my\.yaml: labels: no file .*no\.txt; bundled are ilsvrc, places205"
-    ):
+    with pytest.raises(ModelError, match=r"my\.yaml: labels: no file .*no\.txt; bundled are ilsvrc, places205"):
         zoo.labels(card)
     (tmp_path / "plain.yaml").write_text("name: my\nprototxt: no.prototxt\nweights: no.caffemodel\n")
     assert zoo.labels(zoo.card(tmp_path / "plain.yaml")) is None
@@ -339,9 +330,7 @@ def test_an_unpublished_checksum_is_pinned_at_first_use_and_held_to(machine, car
     content = bytearray(path.read_bytes())
     content[-3] ^= 1
     path.write_bytes(content)
-    with pytest.raises(
-        ModelError, match=r"not the file that was first used: .* delete .*\.sha256 to accept it"
-    ):
+    with pytest.raises(ModelError, match=r"not the file that was first used: .* delete .*\.sha256 to accept it"):
         zoo.weights_path(tiny)
     pin_file(path).unlink()
     assert zoo.weights_path(tiny) == path
@@ -401,9 +390,7 @@ def test_a_download_without_published_checksum_must_fit_the_net_and_is_pinned(ma
 )
 def test_a_download_that_is_no_weights_of_the_net_is_refused(machine, card, site, content):
     folder, url = site
-    weights = write_weights(
-        folder / "tiny.caffemodel", 1, SHAPES if content == "cut" else {"conv": SHAPES["conv"]}
-    )
+    weights = write_weights(folder / "tiny.caffemodel", 1, SHAPES if content == "cut" else {"conv": SHAPES["conv"]})
     if content != "other":
         weights.write_bytes(weights.read_bytes()[:-5] if content == "cut" else content)
     tiny = card(f"{{file: tiny.caffemodel, mirrors: ['{url}/tiny.caffemodel']}}")
@@ -435,9 +422,7 @@ def test_a_damaged_file_in_the_cache_is_downloaded_again(machine, card, site):
     folder, url = site
     right = write_weights(folder / "tiny.caffemodel", 1)
     damaged = write_weights(machine / "cache" / "tiny.caffemodel", 2)
-    tiny = card(
-        f"{{file: tiny.caffemodel, mirrors: ['{url}/tiny.caffemodel'], sha1: {checksum(right, 'sha1')}}}"
-    )
+    tiny = card(f"{{file: tiny.caffemodel, mirrors: ['{url}/tiny.caffemodel'], sha1: {checksum(right, 'sha1')}}}")
     assert zoo.weights_path(tiny, download=True) == damaged and damaged.read_bytes() == right.read_bytes()
 
 
@@ -454,9 +439,7 @@ def test_a_download_never_leaves_the_cache(machine, card, site):
 
 
 def test_a_mean_picture_is_found_and_checked(machine, card):
-    with pytest.raises(
-        ModelError, match=r"ilsvrc_2012_mean\.npy is not on this machine.*download MODEL --mean"
-    ):
+    with pytest.raises(ModelError, match=r"ilsvrc_2012_mean\.npy is not on this machine.*download MODEL --mean"):
         zoo.mean_path(zoo.bvlc_mean())
     with pytest.raises(ModelError, match="names a mean pixel and no mean picture"):
         zoo.mean_path(zoo.card("vgg16").mean)
@@ -468,8 +451,6 @@ def test_a_mean_picture_is_found_and_checked(machine, card):
 
 def test_the_zoo_is_light():
     heavy = "cv2 onnx onnxruntime scipy pandas torch requests rich numpy pooch"
-    code = (
-        f"import sys, pycam.zoo; pycam.zoo.cards(); print([m for m in {heavy.split()!r} if m in sys.modules])"
-    )
+    code = f"import sys, pycam.zoo; pycam.zoo.cards(); print([m for m in {heavy.split()!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

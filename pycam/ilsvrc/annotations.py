@@ -141,9 +141,7 @@ def _annotation(path: Path, fields: list[tuple[str, str, int]]) -> Annotation:
 def _check_inside(annotated: AnnotatedBox, size: tuple[int, int] | None, where: str) -> None:
     x0, y0, x1, y1 = annotated.box
     if x0 > x1 or y0 > y1:
-        raise GroundTruthError(
-            f"{where}: box {x0} {y0} {x1} {y1}: xmin ymin xmax ymax were expected, min up to max"
-        )
+        raise GroundTruthError(f"{where}: box {x0} {y0} {x1} {y1}: xmin ymin xmax ymax were expected, min up to max")
     if min(x0, y0) < 0 or (size is not None and (x1 > size[0] or y1 > size[1])):
         extent = f"of {size[0]}×{size[1]}" if size else "(no coordinate is below 0)"
         raise GroundTruthError(f"{where}: box {x0} {y0} {x1} {y1} lies outside of the picture {extent}")

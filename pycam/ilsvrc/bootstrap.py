@@ -9,9 +9,7 @@ REPLICATES = 1000
 _CHUNK = 50
 
 
-def resampled_means(
-    right: NDArray[np.bool_], *, replicates: int = REPLICATES, seed: int = 0
-) -> NDArray[np.float64]:
+def resampled_means(right: NDArray[np.bool_], *, replicates: int = REPLICATES, seed: int = 0) -> NDArray[np.float64]:
     """Means over pictures drawn again with replacement.
 
     Parameters

@@ -118,9 +118,7 @@ def check_meta(path: Path) -> None:
         index = table.index_of_wnid.get(wnid)
         if index is None or table.ids[index] != number:
             ours = "is no class of ILSVRC" if index is None else f"has ID {table.ids[index]}"
-            raise GroundTruthError(
-                f"{path}: says that {wnid[:20]} has ID {number}; it {ours} in pycam's table"
-            )
+            raise GroundTruthError(f"{path}: says that {wnid[:20]} has ID {number}; it {ours} in pycam's table")
         seen.add(number)
     if len(seen) != CLASSES:
         raise GroundTruthError(f"{path}: {len(seen)} classes; {CLASSES} were expected")

@@ -295,9 +295,7 @@ def _classes_of_boxes(
     ):
         if len(wrong):
             name = names[wrong[0]]
-            raise GroundTruthError(
-                f"{path}: picture {name!r} {complaint}: a list of labels must say its class"
-            )
+            raise GroundTruthError(f"{path}: picture {name!r} {complaint}: a list of labels must say its class")
     return classes
 
 

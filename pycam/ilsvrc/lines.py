@@ -20,18 +20,14 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
         If the file is missing, not a regular file, or not UTF-8 text.
     """
     if not path.is_file():
-        raise GroundTruthError(
-            f"{path}: {'not a file' if path.exists() else 'no such file'}; a text file was expected"
-        )
+        raise GroundTruthError(f"{path}: {'not a file' if path.exists() else 'no such file'}; a text file was expected")
     number = 0
     try:
         with path.open(encoding="utf-8-sig") as file:
             for number, line in enumerate(file, 1):
                 yield number, line.strip()
     except UnicodeDecodeError:
-        raise GroundTruthError(
-            f"{path}:{number + 1}: not UTF-8 text; a plain text file was expected"
-        ) from None
+        raise GroundTruthError(f"{path}:{number + 1}: not UTF-8 text; a plain text file was expected") from None
     except OSError as error:
         raise GroundTruthError(f"{path}: cannot be read ({error.strerror})") from None
 

@@ -127,12 +127,12 @@ def errors_by_class(classes: NDArray[np.int64], words: Sequence[str], named: Boo
     misnamed, misplaced = (1 - np.bincount(rows, right) / counts for right in (named, placed))
     return table(
         "Errors by class",
-        ["class", "pictures", "wrong class", "wrong class or box"],
+        ["class", "pictures", "top-1", "with box"],
         [
             [words[indices[i]].split(", ")[0], str(counts[i]), f"{misnamed[i]:.0%}", f"{misplaced[i]:.0%}"]
             for i in np.lexsort([-counts, -misnamed, -misplaced])
         ],
-        "Of the first guess.",
+        "Errors of the first guess: of its class alone, and of class and box.",
     )
 
 
