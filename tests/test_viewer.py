@@ -16,7 +16,7 @@ import sights
 from conftest import unavailable
 
 from pycam.boxes import paper_box
-from pycam.placement import Placement
+from pycam.placement import MAP_RESIZERS, Placement
 from pycam.protocols import PROTOCOLS
 from pycam.report.html import Entry, Heading, write_html
 from pycam.report.page import colour_tables
@@ -143,7 +143,7 @@ ROWS = {
     "ten": TEN,
     "ten, plain sum": replace(TEN, merge="sum"),
     "ten, mean": replace(TEN, merge="absolute_mean", map_resizer="opencv_bilinear"),
-    "center, bicubic": replace(PROTOCOLS["default"], map_resizer="matlab_bicubic"),
+    **{f"center, {name}": replace(PROTOCOLS["default"], map_resizer=name) for name in MAP_RESIZERS},
 }
 
 

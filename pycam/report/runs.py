@@ -25,7 +25,7 @@ from pycam.ilsvrc import wsol
 from pycam.labels import Labels, read_labels
 from pycam.pictures import Picture, read_picture
 from pycam.predict import Cam
-from pycam.report import summary
+from pycam.report import summary, tables
 from pycam.report.html import Entry, Heading
 from pycam.report.record import METHODS, Guess, Seen, Truth
 from pycam.report.verdicts import FITS, Verdict, difference, judge, overlap
@@ -270,6 +270,22 @@ def _sections(runs: Sequence[Run], labels: Labels) -> Iterator[summary.Section]:
         (run,) = runs
         right = np.array([verdict.right for verdict in run.verdicts])
         yield summary.errors_by_class(run.results.truth.classes, labels.names, named[""], right)
+    for table in tables.paper_tables([run.report for run in runs]):
+        if any(line.ours for line in table.lines):
+            yield _beside_the_paper(table)
+
+
+def _beside_the_paper(table: tables.Table) -> summary.Section:
+    """Put the runs among the networks of one of the paper's tables, by their errors."""
+    rows: list[tuple[float, list[str]]] = []
+    for line in table.lines:
+        published = {column: error / 100 for column, error in line.published.items()}
+        ours = {column: figure.error for column, figure in line.ours.items()}
+        for errors, name in ((published, line.network), (ours, f"{line.network}, {line.protocol}: here")):
+            if errors:
+                texts = [f"{errors[column]:.2%}" if column in errors else "" for column in tables.COLUMNS]
+                rows.append((next(iter(errors.values())), [name, *texts]))
+    return summary.table(table.title, ["network", "top-1", "top-5"], [texts for _, texts in sorted(rows)])
 
 
 def _facts(run: Run) -> list[str]:
