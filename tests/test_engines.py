@@ -257,6 +257,14 @@ def test_cuda_without_a_build_that_has_it_says_what_to_install(small_net, monkey
         engines.make("onnxruntime", small_net, ["a"], device="cuda")
 
 
+def test_cuda_out_of_reach_is_never_taken_for_cuda(small_net, monkeypatch):
+    monkeypatch.setattr(
+        "onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    )
+    with pytest.warns(UserWarning, match="Specified provider"), pytest.raises(EngineError, match="reaches no GPU"):
+        engines.make("onnxruntime", small_net, ["a"], device="cuda")
+
+
 def test_opencv_cannot_give_a_second_top():
     sliced = 'layer { name: "cut" type: "Slice" bottom: "data" top: "a" top: "b" slice_param { slice_point: 1 } }'
     net = seeded_net(prototxt.parse(data(1, 3, 2, 2) + sliced).message)

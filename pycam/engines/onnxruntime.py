@@ -17,6 +17,7 @@ _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 # Errors come as exceptions; what ONNX Runtime prints besides is for its own developers.
 _FATAL_ONLY = 4
+onnxruntime.set_default_logger_severity(_FATAL_ONLY)
 
 
 class OnnxRuntimeEngine(Engine):
@@ -50,6 +51,9 @@ class OnnxRuntimeEngine(Engine):
             )
         except Exception as error:  # ONNX Runtime's own have no base class but this one
             raise EngineError(f"ONNX Runtime cannot load the net: {_line(error)}") from None
+        # A GPU that cannot be reached is no error to ONNX Runtime: it would compute on the CPU without a word.
+        if provider[0] not in self._session.get_providers():
+            raise EngineError("ONNX Runtime reaches no GPU here, or not the CUDA libraries: leave --device away")
         read = {value.name for value in self._session.get_inputs()}
         self._inputs = {value: blob for blob, value in net.input_values.items() if value in read}
 
