@@ -13,6 +13,7 @@ import sights
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pycam.cli import main
 from pycam.errors import UsageError
 from pycam.report.html import Entry, Heading, write_html
 from pycam.report.record import LARGEST_SIDE, Truth, look, shown
@@ -206,3 +207,28 @@ def test_large_picture_is_shown_smaller():
     pixels = np.zeros((900, 3000, 3), np.uint8)
     shrunk = cv2.imdecode(np.frombuffer(shown(pixels), np.uint8), cv2.IMREAD_COLOR)
     assert shrunk.shape == (384, LARGEST_SIDE, 3)
+
+
+@pytest.mark.shared
+def test_command_shows_what_heatmap_writes(shared, tmp_path, capsys):
+    weights = ["--model", "squeezenet-v1.0", "--weights", str(shared / "data/weights/squeezenet_v1.0.caffemodel")]
+    pictures = [str(shared / "data/samples/cat.jpg"), str(shared / "data/samples/n04254120_soap_dispenser.JPEG")]
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"no picture")
+    place = tmp_path / "report.html"
+    assert main(["report", *pictures, str(broken), "--html", str(place), *weights]) == 0
+    assert main(["heatmap", *pictures, "--boxes", "--json", "--out", str(tmp_path / "out"), *weights]) == 0
+    expected = json.loads(capsys.readouterr().out)
+    page = Blocks(place.read_text("utf-8"))
+    for number, prediction in enumerate(expected):
+        (run,) = json.loads(page.json[f"picture-{number}"])["runs"]
+        for item in run["top"]:
+            del item["maps"]
+        assert run["top"] == prediction["top"]
+        assert run["view"] == prediction["view"]
+    (note,) = json.loads(page.json["report"])["notes"]
+    assert note.startswith(f"left out: {broken}: not a picture")
+
+    assert main(["report", str(broken), "--html", str(tmp_path / "none.html"), *weights]) == 6
+    assert "not one picture could be read" in capsys.readouterr().err
+    assert not (tmp_path / "none.html").exists()

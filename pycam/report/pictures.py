@@ -21,7 +21,7 @@ def picture_page(cams: Sequence[Cam], paths: Sequence[Path]) -> tuple[Heading, I
     cams
         A model, once for each of its methods.
     paths
-        The pictures. One that cannot be read is left out, and the page says why.
+        The pictures. One that cannot be read is left out, and the page says why; if none can, that is an error.
 
     Returns
     -------
@@ -44,3 +44,5 @@ def _entries(cams: Sequence[Cam], paths: Sequence[Path], notes: list[str]) -> It
             notes.append(f"left out: {error}")
             continue
         yield Entry(path.name if names[path.name] == 1 else str(path), picture, {"": look(cams, picture)})
+    if len(notes) == len(paths):
+        raise PictureError(f"not one picture could be read, {notes[0]}")
