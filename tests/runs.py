@@ -1,0 +1,85 @@
+"""Runs to evaluate in no time: a net of ILSVRC's 1000 classes, small pictures, and what is true of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from pycam.evaluation.plan import Plan, Recipe, Sources, find_pictures
+from pycam.formats import caffemodel, prototxt
+from pycam.ilsvrc.ground_truth import GroundTruth
+from pycam.ilsvrc.synsets import synsets
+from pycam.protocols import Protocol, protocol
+
+NET = """
+name: "tiny"
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 10 dim: 3 dim: 32 dim: 32 } } }
+layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
+  convolution_param { num_output: 8 kernel_size: 5 stride: 4 } }
+layer { name: "relu" type: "ReLU" bottom: "conv" top: "conv" }
+layer { name: "pool" type: "Pooling" bottom: "conv" top: "pool" pooling_param { pool: AVE global_pooling: true } }
+layer { name: "fc" type: "InnerProduct" bottom: "pool" top: "fc" inner_product_param { num_output: 1000 } }
+layer { name: "prob" type: "Softmax" bottom: "fc" top: "prob" }
+"""
+WIDTH, HEIGHT = 60, 50
+COUNT = 30
+BATCH = 2
+
+Model = tuple[Path, Path]
+"""Prototxt and weights."""
+
+
+def write_model(folder: Path, seed: int = 0) -> Model:
+    rng = np.random.default_rng(seed)
+    net, weights = folder / "tiny.prototxt", folder / f"tiny{seed}.caffemodel"
+    net.write_text(NET)
+    params = {
+        "conv": (rng.normal(0, 0.01, (8, 3, 5, 5)).astype(np.float32), np.full(8, 0.1, np.float32)),
+        "fc": (rng.normal(size=(1000, 8)).astype(np.float32), np.zeros(1000, np.float32)),
+    }
+    caffemodel.write(weights, prototxt.parse(NET).message, params)
+    return net, weights
+
+
+def write_pictures(folder: Path, count: int = COUNT) -> Path:
+    rng = np.random.default_rng(1)
+    for number in range(count):
+        small = rng.integers(0, 256, (5, 6, 3), np.uint8)
+        cv2.imwrite(str(folder / f"{number:03}.png"), cv2.resize(small, (WIDTH, HEIGHT)))
+    return folder
+
+
+def make_truth(names: list[str], seed: int = 0) -> GroundTruth:
+    rng = np.random.default_rng(seed)
+    corner = rng.integers(1, 20, (len(names), 2))
+    boxes = np.hstack([corner, corner + rng.integers(5, 20, (len(names), 2))])
+    classes = rng.integers(0, 1000, len(names))
+    rows = np.arange(len(names))
+    sizes = np.tile([WIDTH, HEIGHT], (len(names), 1))
+    return GroundTruth(tuple(names), classes, boxes, classes.copy(), rows, sizes, rows % 7 == 3)
+
+
+def make_plan(model: Model, pictures: Path, row: str | Protocol = "paper", batch: int = BATCH, **choices) -> Plan:
+    """Plan a run of which no file tells the truth."""
+    names = sorted(path.stem for path in pictures.iterdir())
+    return Plan(make_recipe(model, row, **choices), make_truth(names), find_pictures(pictures, names), batch)
+
+
+def make_recipe(model: Model, row: str | Protocol, **choices) -> Recipe:
+    net, weights = model
+    row = protocol(row) if isinstance(row, str) else row
+    return Recipe(row, prototxt=str(net), weights=str(weights), threads=1, **choices)
+
+
+def write_sources(folder: Path, pictures: Path, right: dict[str, tuple[int, tuple[int, int, int, int]]]) -> Sources:
+    """Write annotations: for each picture's name its class, a network index, and a box."""
+    for name, (index, (x0, y0, x1, y1)) in right.items():
+        (folder / f"{name}.xml").write_text(
+            f"<annotation><filename>{name}</filename>"
+            f"<size><width>{WIDTH}</width><height>{HEIGHT}</height></size>"
+            f"<object><name>{synsets().wnids[index]}</name><bndbox>"
+            f"<xmin>{x0}</xmin><ymin>{y0}</ymin><xmax>{x1}</xmax><ymax>{y1}</ymax></bndbox></object></annotation>"
+        )
+    return Sources(str(pictures), str(folder))
