@@ -1,0 +1,84 @@
+"""How fast a report of 2,000 pictures opens and scrolls in Chromium: `python benchmarks/viewer.py`.
+
+Needs playwright, and Chromium at /usr/bin/chromium or where PYCAM_CHROMIUM says.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+from playwright.sync_api import sync_playwright
+
+from pycam.pictures import Picture
+from pycam.placement import Placement
+from pycam.report.html import Entry, Heading, write_html
+from pycam.report.record import Guess, Seen, Truth
+from pycam.report.verdicts import judge
+from pycam.views import view_of
+
+PICTURES = 2000
+LIMIT = 3.0
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+SCROLL = """async () => {
+    const frames = [];
+    let last = performance.now();
+    for (let step = 0; step < 200; step++) {
+        window.scrollBy(0, 100);
+        await new Promise(requestAnimationFrame);
+        frames.push(performance.now() - last);
+        last = performance.now();
+    }
+    return frames.sort((a, b) => a - b);
+}"""
+
+
+def entries() -> Iterator[Entry]:
+    random = np.random.default_rng(0)
+    placement = Placement(view_of("center", 224), "opencv_bilinear", "single", "in_place")
+    grounds = [
+        cv2.resize(random.integers(0, 256, (9, 12, 3), np.uint8), (500, 375), interpolation=cv2.INTER_CUBIC)
+        for _ in range(20)
+    ]
+    for number in range(PICTURES):
+        maps = cv2.GaussianBlur(random.normal(size=(14, 14, 5)).astype(np.float32), (0, 0), 2).transpose(2, 0, 1)
+        box = (60, 40, 400, 300)
+        guesses = [
+            Guess(rank, f"n{rank:08}", f"class {rank}", 0.9 / (rank + 1), box, {"CAM": maps[rank : rank + 1]})
+            for rank in range(5)
+        ]
+        seen = Seen("model", "engine", "default", "paper", placement, guesses)
+        truth = Truth(0, "class 0", [(100, 40, 460, 300)])
+        verdict = judge(0, 0.9, box, 0, truth.boxes)
+        yield Entry(f"{number:04}.jpg", Picture(grounds[number % 20]), {"": seen}, truth, [verdict])
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        places = {"one file": Path(folder) / "report.html", "a folder": Path(folder) / "report"}
+        chromium = playwright.chromium.launch(
+            executable_path=os.environ.get("PYCAM_CHROMIUM", "/usr/bin/chromium"), args=FLAGS
+        )
+        for name, place in places.items():
+            write_html(place, entries(), Heading("Many pictures", {"": []}))
+            address = place if place.suffix else place / "index.html"
+            page = chromium.new_page(viewport={"width": 1280, "height": 900})
+            start = time.perf_counter()
+            page.goto(address.as_uri())
+            page.wait_for_selector(".card img")
+            page.evaluate("document.querySelector('.card img').decode()")
+            opened = time.perf_counter() - start
+            frames = page.evaluate(SCROLL)
+            size = sum(file.stat().st_size for file in [place, *place.rglob("*")] if file.is_file()) / 1e6
+            print(f"{PICTURES} pictures in {name} ({size:.0f} MB): opened in {opened:.2f} s, limit {LIMIT:.0f} s")
+            print(f"  scrolling: {frames[100]:.0f} ms a frame, one in twenty above {frames[190]:.0f} ms")
+            page.close()
+
+
+if __name__ == "__main__":
+    main()
