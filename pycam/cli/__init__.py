@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import pycam
-from pycam.cli import compare, demo, evaluate, heatmap, models, net, score, serve, train
+from pycam.cli import compare, demo, evaluate, heatmap, models, net, report, score, serve, train
 from pycam.errors import PycamError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app = typer.Typer(
 app.command("heatmap")(heatmap.heatmap)
 app.command("evaluate")(evaluate.evaluate)
 app.command("score")(score.score)
+app.command("report")(report.report)
 app.command("serve")(serve.serve)
 app.command("compare")(compare.compare_command)
 app.command("verify")(compare.verify)

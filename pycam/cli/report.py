@@ -15,7 +15,6 @@ from rich.console import Console
 from pycam.cli import options
 from pycam.errors import RunError, UsageError
 from pycam.evaluation.ledger import Ledger, make_ledger
-from pycam.evaluation.plan import PLAN
 from pycam.evaluation.results import REPORT
 from pycam.files import write_whole
 from pycam.predict import load
@@ -63,7 +62,7 @@ def report(
     """
     console = Console(stderr=True, quiet=quiet)
     if html is not None:
-        if (items[0] / PLAN).is_file():
+        if items[0].is_dir():
             _page_of_runs(html, items, worst)
         else:
             with ExitStack() as stack:
