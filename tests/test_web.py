@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import select
+import signal
 import socket
 import struct
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -19,6 +23,7 @@ import pytest
 import requests
 import sights
 
+from pycam.cli import main
 from pycam.errors import EngineError
 
 pytest.importorskip("fastapi")
@@ -205,3 +210,44 @@ def test_crowd_is_turned_away_and_none_is_lost():
         else:
             assert answer.headers["Retry-After"] == "1"
             assert answer.json() == {"error": "too many pictures at a time: try again in a second"}
+
+
+@pytest.mark.shared
+def test_command_serves_until_it_is_told_to_stop(shared):
+    environment = {**os.environ, "PYCAM_MODELS": str(shared / "data" / "weights")}
+    command = [sys.executable, "-m", "pycam", "serve", "--port", "0"]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as server:
+        line = server.stdout.readline()
+        address = line.split("/ has ")[0]
+        assert address.startswith("http://127.0.0.1:")
+        assert "squeezenet-v1.0" in line
+        for _ in range(100):
+            try:
+                assert requests.get(f"{address}/healthz", timeout=9).json() == {"status": "ok"}
+                break
+            except requests.ConnectionError:
+                time.sleep(0.05)
+        answer = post(address, (shared / "data/samples/cat.jpg").read_bytes(), model="squeezenet-v1.0").json()
+        assert answer["runs"][0]["model"] == "squeezenet-v1.0"
+        port = address.rpartition(":")[2]
+        taken = subprocess.run([*command[:-1], port], env=environment, capture_output=True, text=True, timeout=60)
+        assert taken.returncode == 2
+        assert taken.stderr.startswith(f"pycam: port {port} cannot be had")
+        server.send_signal(signal.SIGINT)
+        rest = server.communicate(timeout=30)
+    assert (server.returncode, rest) == (0, ("", ""))
+
+
+def test_command_needs_models_it_knows(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("PYCAM_CACHE", str(tmp_path))
+    monkeypatch.delenv("PYCAM_MODELS", raising=False)
+    for arguments, said in (
+        (["--model", "no-such-model"], "no model is called 'no-such-model'"),
+        (["--model", "googlenet-cam"], "is not on this machine"),
+        (["--protocol", "x"], "no protocol is called 'x'"),
+    ):
+        assert main(["serve", *arguments]) in (2, 5)
+        (line,) = capsys.readouterr().err.splitlines()
+        assert said in line

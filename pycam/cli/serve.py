@@ -45,10 +45,10 @@ def serve(
         raise UsageError(
             f"the page needs packages that are not installed ({error}): pip install 'caffe-cam[web]'"
         ) from None
+    row = get_protocol(protocol).with_choices(view=view)
     names = models or [card.name for card in zoo.cards() if card.cam and zoo.find_weights(card)]
     if not names:
         raise ModelError("no model's weights are on this machine: `pycam models download NAME` gets some")
-    row = get_protocol(protocol).with_choices(view=view)
 
     def cams(name: str) -> list[Cam]:
         return [
