@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from pycam.cli import main
 from pycam.errors import UsageError
+from pycam.protocols import CHOICES
 from pycam.report.html import Entry, Heading, write_html
-from pycam.report.record import LARGEST_SIDE, Truth, look, shown
+from pycam.report.record import LARGEST_SIDE, METHODS, Truth, look, shown
 from pycam.report.summary import calibration, errors_by_class, threshold_curve
 from pycam.report.verdicts import CHANGES, OUTCOMES, Verdict, change, judge, overlap
 
@@ -201,6 +202,10 @@ def test_failed_report_leaves_nothing(entry, tmp_path):
     with pytest.raises(RuntimeError, match="stopped"):
         write_html(tmp_path / "report.html", entries(), Heading("Never", {"": []}))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_every_method_has_a_name():
+    assert set(METHODS) == set(CHOICES["method"])
 
 
 def test_large_picture_is_shown_smaller():

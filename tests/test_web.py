@@ -136,17 +136,19 @@ def test_page_holds_no_address_of_another_host(address):
 def test_endless_upload_is_cut_off(address, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     host, port = address.removeprefix("http://").split(":")
-    piece = b"F4240\r\n" + bytes(1_000_000) + b"\r\n"
+    megabyte = b"F4240\r\n" + bytes(1_000_000) + b"\r\n"
     with socket.create_connection((host, int(port)), timeout=60) as connection:
         request = "POST /predict?model=blobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n"
         connection.sendall(f"{request}Transfer-Encoding: chunked\r\n\r\n".encode())
         sent = 0
         while sent < 5000 and not select.select([connection], [], [], 0)[0]:
-            connection.sendall(piece)
+            connection.sendall(megabyte)
             sent += 1
         answer = b""
         while not answer.endswith(b"}"):
-            answer += connection.recv(10_000)
+            piece = connection.recv(10_000)
+            assert piece, answer
+            answer += piece
     assert answer.startswith(b"HTTP/1.1 413 ")
     assert answer.endswith(b'{"error":"more than 20 MB: send a smaller picture"}')
     assert 20 <= sent < 500
