@@ -426,8 +426,8 @@ def test_dropped_picture_is_looked_at(page):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
-def test_no_serious_accessibility_fault(browser, page, report, scheme, width):
-    axe = resources.files(pytest.importorskip("axe_playwright_python")) / "axe.min.js"
+def test_no_serious_accessibility_fault(page, report, require, scheme, width):
+    axe = resources.files(require("browser", "axe_playwright_python")) / "axe.min.js"
     page.set_viewport_size({"width": width, "height": 844})
     page.emulate_media(color_scheme=scheme)
     page.goto(report)

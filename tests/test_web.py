@@ -26,9 +26,6 @@ import sights
 from pycam.cli import main
 from pycam.errors import EngineError
 
-pytest.importorskip("fastapi")
-pytest.importorskip("uvicorn")
-
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
