@@ -19,7 +19,7 @@ $(VENV)/.core: pyproject.toml
 
 $(VENV)/.all: $(VENV)/.core
 	$(RUN)/python -m pip install --quiet '$(TORCH)'
-	$(RUN)/python -m pip install --quiet --editable '.[demo,openvino,torch,opencv,cluster,test,check]'
+	$(RUN)/python -m pip install --quiet --editable '.[demo,openvino,torch,opencv,cluster,lmdb,web,test,check]'
 	@touch $@
 
 demo: export PYCAM_MODELS ?= $(or $(PYCAM_SHARED),../shared)/data/weights
@@ -42,6 +42,7 @@ bench: $(VENV)/.all ## Measure speed: a table of ratios.
 	$(RUN)/python benchmarks/reading.py
 	$(RUN)/python benchmarks/maps.py
 	$(RUN)/python benchmarks/scoring.py
+	$(RUN)/python benchmarks/viewer.py
 	$(RUN)/python benchmarks/road.py
 
 caffe-root: ## Make a folder with a real Caffe 1.0 (needs root once).
