@@ -55,11 +55,15 @@ def paper_box(map: NDArray[Any], threshold: float = 0.2) -> Box:
         return 0, 0, width, height
     # In the map's own precision, so that a float32 value equal to the threshold is not lost to a float64 one.
     foreground = (map >= map.dtype.type(threshold) * peak).astype(np.uint8)
-    _, labels, statistics, _ = cv2.connectedComponentsWithStats(foreground, connectivity=8)
-    areas = statistics[:, cv2.CC_STAT_AREA]
-    areas[0] = 0  # the background
-    first = (areas[labels] == areas.max()).argmax()
-    x, y, w, h, _ = statistics[labels.flat[first]].tolist()
+    count, labels = cv2.connectedComponents(foreground, connectivity=8)
+    if count > 2:  # the background is one
+        areas = np.bincount(labels.ravel())
+        areas[0] = 0
+        # Of equally large regions the first counts, but their labels are not in that order.
+        largest = np.flatnonzero(areas == areas.max())
+        chosen = largest[0] if len(largest) == 1 else labels.flat[np.isin(labels, largest).argmax()]
+        foreground = (labels == chosen).astype(np.uint8)
+    x, y, w, h = cv2.boundingRect(foreground)
     return x, y, x + w, y + h
 
 
