@@ -4,8 +4,8 @@
 #     evaluate.sh MODEL DATA RUNS [OPTION...]
 #
 # DATA holds ILSVRC2012_img_val/, ILSVRC2012_bbox_val/val/ and devkit/data/; the runs are RUNS/MODEL-paper,
-# RUNS/MODEL-released and RUNS/MODEL-sweep. The OPTIONs are those of `pycam evaluate`, such as --workers 4 or
-# --limit 1000.
+# RUNS/MODEL-released and RUNS/MODEL-sweep, or those of the protocols that PROTOCOLS names. The OPTIONs are those of
+# `pycam evaluate`, such as --workers 4 or --limit 1000.
 set -eu
 
 [ $# -ge 3 ] || { echo "usage: evaluate.sh MODEL DATA RUNS [OPTION...], OPTIONs of pycam evaluate" >&2; exit 2; }
@@ -18,7 +18,7 @@ for needed in "$data/ILSVRC2012_img_val" "$data/ILSVRC2012_bbox_val/val" "$devki
 done
 
 pycam models download "$model" --mean
-for protocol in paper released sweep; do
+for protocol in ${PROTOCOLS:-paper released sweep}; do
     echo "$model, protocol $protocol"
     pycam evaluate --model "$model" --protocol "$protocol" --out "$runs/$model-$protocol" \
         --pictures "$data/ILSVRC2012_img_val" \

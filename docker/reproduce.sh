@@ -2,7 +2,7 @@
 # The paper's tables, from the pictures: certificates against real Caffe, runs, Tables 1 and 2 and what each quirk of
 # the released evaluation is worth. What was stopped goes on by the same command.
 #
-#     reproduce.sh DATA RUNS [OPTION...]           the released models on ILSVRC's 50,000 pictures
+#     reproduce.sh DATA RUNS [OPTION...]           the paper's models on ILSVRC's 50,000 pictures
 #     reproduce.sh --mini DATA RUNS [OPTION...]    SqueezeNet on a small folder that is laid out alike
 #
 # DATA and the OPTIONs are those of evaluate.sh. Weights are downloaded, or found in the folders that PYCAM_MODELS
@@ -10,24 +10,41 @@
 set -eu
 PATH=$(dirname "$0"):$PATH
 
-models="googlenet-cam vgg16-cam alexnetplus-cam"
+models="googlenet-cam vgg16-cam alexnetplus-cam bvlc-googlenet"
+backprop="bvlc-googlenet vgg16 bvlc-alexnet"
 if [ "${1:-}" = --mini ]; then
     models=squeezenet-v1.0
+    backprop=
     shift
 fi
 [ $# -ge 2 ] || { echo "usage: reproduce.sh [--mini] DATA RUNS [OPTION...], OPTIONs of pycam evaluate" >&2; exit 2; }
 data=$1 runs=$2
 shift 2
 
+has_weights() {
+    pycam models download "$1" --mean >/dev/null || { echo "$1 is left out: its weights cannot be had here" >&2; false; }
+}
+
 mkdir -p "$runs"
 for model in $models; do
-    if pycam models download "$model" --mean >/dev/null; then
-        compare.sh "$model" "$runs/certificates"
+    if has_weights "$model"; then
+        compare.sh "$model" "$runs/certificates" || echo "$model is no match for real Caffe: see its certificate" >&2
         evaluate.sh "$model" "$data" "$runs" "$@"
         pycam report --ledger "$runs/$model-released" --out "$runs/$model-ledger.md"
-    else
-        echo "$model is left out: its weights cannot be had here" >&2
     fi
 done
-pycam report "$runs"/*-paper "$runs"/*-released --out "$runs/tables.md"
+for model in $backprop; do
+    if has_weights "$model"; then
+        # Gradients need torch, which not every image has.
+        PROTOCOLS=paper evaluate.sh "$model" "$data" "$runs/backprop" --set method=saliency "$@" ||
+            echo "$model by backpropagation is left out" >&2
+    fi
+done
+
+set --
+for run in "$runs"/*-paper "$runs"/*-released "$runs"/backprop/*-paper; do
+    [ ! -f "$run/report.json" ] || set -- "$@" "$run"
+done
+[ $# -gt 0 ] || { echo "reproduce.sh: no model has its weights: nothing is reproduced" >&2; exit 1; }
+pycam report "$@" --out "$runs/tables.md"
 cat "$runs/tables.md"
