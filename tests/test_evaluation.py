@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import multiprocessing
 import os
@@ -348,6 +349,30 @@ def test_a_picture_of_another_size_than_the_truth_says(model, own_pictures, tmp_
     cv2.imwrite(str(own_pictures / "003.png"), np.zeros((25, 30, 3), np.uint8))
     with pytest.raises(PictureError, match=r"003\.png: 30×25 pixels, but the ground truth is of a picture of 60×50"):
         evaluate(planned, tmp_path / "run")
+
+
+def test_a_machine_out_of_file_handles_does_not_cost_a_picture(model, pictures, whole, tmp_path, monkeypatch):
+    def exhausted(path):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch, pytest.raises(RunError, match=r"000\.png: cannot be read now \(Too many open"):
+        patch.setattr(Path, "read_bytes", exhausted)
+        evaluate(make_plan(model, pictures), tmp_path, skip=True)
+    evaluate(make_plan(model, pictures), tmp_path, skip=True)
+    assert_same(tmp_path, whole)
+
+
+@pytest.mark.torch
+def test_maps_from_gradients_are_evaluated_too(model, pictures, tmp_path, require):
+    require("torch", "torch")
+    planned = make_plan(model, pictures, protocol("paper").with_choices(method="saliency"))
+    report = evaluate(planned, tmp_path)
+    assert report["overrides"] == {"method": "saliency"}
+    assert report["identity"]["threads"] == "1"
+    guesses = read_predictions(tmp_path / "predictions.txt")
+    with planned.recipe.load() as cam:
+        x0, y0, x1, y1 = cam(planned.pictures[0]).top[0].box
+    assert guesses.boxes[0, 0].tolist() == [x0 + 1, y0 + 1, x1, y1]
 
 
 def test_not_one_good_picture(model, own_pictures, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +15,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from pycam.cli import options
-from pycam.engines import engine_class
 from pycam.errors import UsageError
 from pycam.evaluation.plan import Plan, Recipe, Sources
 from pycam.evaluation.results import figures
@@ -97,8 +97,10 @@ def evaluate(
         mean=str(mean) if mean is not None and "," in str(mean) else _absolute(mean),
         device=device,
         precision=precision,
-        threads=threads or _share_of_cores(engine, workers, scheduler),
+        threads=threads,
     )
+    if threads is None:
+        recipe = replace(recipe, threads=_share_of_cores(recipe, workers, scheduler))
     plan = Plan.read(recipe, sources, batch)
     console = Console(stderr=True, quiet=quiet)
     with Progress(
@@ -146,9 +148,9 @@ def _protocol(name: str, view: str | None, choices: list[str]) -> Protocol:
     return row.with_choices(**{"view": view, **given})
 
 
-def _share_of_cores(engine: str, workers: int, scheduler: str | None) -> int:
+def _share_of_cores(recipe: Recipe, workers: int, scheduler: str | None) -> int:
     """How many threads a worker's engine may have without changing the result."""
-    if scheduler is not None or not engine_class(engine).steady:
+    if scheduler is not None or not recipe.steady:
         return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, cores // workers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
@@ -119,6 +120,9 @@ def find_again(placement: Placement, protocol: Protocol, batch: Batch) -> list[O
         return [find_boxes(task, sight_of(task.kept), placement, protocol) for task in batch if task.kept is not None]
 
 
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""What is wrong with the machine, not with the picture."""
+
 _MAKING = threading.Lock()
 
 
@@ -139,7 +143,12 @@ def _kept_bench(recipe: Recipe, expected: Identity) -> tuple[Bench, threading.Lo
 
 
 def _checked(task: Task, prepared: Prepared | PycamError) -> Prepared | PycamError:
-    if isinstance(prepared, PycamError) or task.size in ((0, 0), prepared[0].size):
+    if isinstance(prepared, PycamError):
+        cause = prepared.__context__
+        if isinstance(cause, OSError) and cause.errno in _EXHAUSTED:
+            raise RunError(f"{task.path}: cannot be read now ({cause.strerror}); the same command goes on from here")
+        return prepared
+    if task.size in ((0, 0), prepared[0].size):
         return prepared
     (width, height), (said_width, said_height) = prepared[0].size, task.size
     return PictureError(

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 
 import cv2
@@ -59,6 +60,11 @@ class Recipe:
         """The model's name, or its weights' file name."""
         return zoo.card(self.model).name if self.model is not None else Path(self.weights or "").name
 
+    @property
+    def steady(self) -> bool:
+        """Whether a picture's results have the same bits in any batch and with any number of threads."""
+        return engine_class(self.engine).steady and self.protocol.method == "cam"
+
     def load(self) -> Cam:
         """Make the model ready.
 
@@ -98,8 +104,8 @@ class Recipe:
             ("input", str(cam.input_size)),
             *choices.items(),
             ("engine", cam.engine.description),
-            # What else moves the last bits.
-            *(() if engine_class(self.engine).steady else (("threads", str(self.threads)),)),
+            *(() if self.steady else (("threads", str(self.threads)),)),
+            *(() if self.protocol.method == "cam" else (("PyTorch", version("torch")),)),
             ("pycam", pycam.__version__),
             ("NumPy", np.__version__),
             ("SciPy", scipy.__version__),
@@ -205,11 +211,10 @@ class Plan:
     def identity(self, of_recipe: Identity) -> Identity:
         """Give all that decides the result of the run; `of_recipe` is the recipe's."""
         names = hashlib.sha256("\n".join(self.truth.names).encode()).hexdigest()
-        steady = engine_class(self.recipe.engine).steady
         return (
             ("protocol", self.recipe.protocol.name),
             *of_recipe,
-            *(() if steady else (("batch", str(self.batch)),)),
+            *(() if self.recipe.steady else (("batch", str(self.batch)),)),
             ("pictures", f"{len(self)} in the list {names}"),
             ("ground truth", self.truth.digest()),
         )
