@@ -18,6 +18,8 @@ from pycam.engines.base import Engine
 from pycam.errors import EngineError, NetError, UsageError
 from pycam.formats import prototxt
 from pycam.net import Net, read_net
+from pycam.pictures import read_picture
+from pycam.views import net_input, view_of
 
 # Of a blob's largest value.
 TOLERANCE = 2e-5
@@ -270,3 +272,36 @@ def test_opencv_cannot_give_a_second_top():
     net = seeded_net(prototxt.parse(data(1, 3, 2, 2) + sliced).message)
     with pytest.raises(EngineError, match="cannot give blob 'b': OpenCV names only the first top"):
         make("opencv", net, ["b"])
+
+
+@lru_cache(1)
+def mini_set_in_caffe(shared: Path) -> tuple[Net, np.ndarray, np.ndarray]:
+    """SqueezeNet with real weights, the 300 pictures as it sees them, and Caffe's scores of them."""
+    net = read_net(
+        Path(__file__).parents[1] / "prototxt/deploy_squeezenet_v1.0.prototxt",
+        shared / "data/weights/squeezenet_v1.0.caffemodel",
+    )
+    folder = shared / "data/ilsvrc-mini/ILSVRC2012_img_val"
+    view, mean = view_of("center", 227), np.array([104.00698793, 116.66876762, 122.67891434])
+    inputs = np.concatenate([net_input(read_picture(path).pixels, view, mean) for path in sorted(folder.iterdir())])
+    with make("caffe", net, ["prob"]) as caffe:
+        return net, inputs, scores_of(caffe, inputs)
+
+
+def scores_of(engine: Engine, inputs: np.ndarray) -> np.ndarray:
+    batches = np.split(inputs, len(inputs) // 20)
+    return np.concatenate([engine.forward({"data": batch})["prob"].reshape(len(batch), -1) for batch in batches])
+
+
+@pytest.mark.shared
+@pytest.mark.caffe
+@pytest.mark.parametrize("name", ENGINES)
+def test_the_mini_sets_best_five_are_caffes(shared, name):
+    net, inputs, expected = mini_set_in_caffe(shared)
+    assert len(inputs) == 300
+    with make(name, net, ["prob"]) as engine:
+        found = scores_of(engine, inputs)
+    for ours, caffes in zip(found, expected, strict=True):
+        best = np.argsort(-caffes, kind="stable")[:5]
+        # Only scores closer than 1e-5 may change places.
+        np.testing.assert_allclose(caffes[np.argsort(-ours, kind="stable")[:5]], caffes[best], atol=1e-5)
