@@ -93,13 +93,15 @@ def in_processes(work: Work, batches: Iterable[Batch], workers: int, threads: in
 def finished(submit: Callable[[Batch], Future[list[Outcome]]], batches: Iterable[Batch], at_once: int) -> Done:
     """Submit batches, `at_once` at a time, and give results as they come."""
     batches = iter(batches)
-    waiting: set[Future[list[Outcome]]] = set()
+    waiting: list[Future[list[Outcome]]] = []
     try:
         while True:
-            waiting |= {submit(batch) for batch in islice(batches, at_once - len(waiting))}
+            waiting += [submit(batch) for batch in islice(batches, at_once - len(waiting))]
             if not waiting:
                 return
-            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            wait(waiting, return_when=FIRST_COMPLETED)
+            done = [future for future in waiting if future.done()]
+            waiting = [future for future in waiting if future not in done]
             for future in done:
                 yield future.result()
     finally:
