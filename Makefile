@@ -49,7 +49,7 @@ caffe-root: ## Make a folder with a real Caffe 1.0 (needs root once).
 	docker/caffe/make-root.sh
 
 docker: $(VENV)/.core ## Build the images without Docker, and try them (needs root and buildah).
-	PATH="$(CURDIR)/$(RUN):$$PATH" docker/check.sh
+	PATH="$(abspath $(RUN)):$$PATH" docker/check.sh
 
 clean: ## Remove what was made here.
 	rm -rf $(VENV) dist build demo-output
