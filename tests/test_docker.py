@@ -80,6 +80,14 @@ def test_all_images_hold_the_same_versions():
     assert all(pin[package] == pins[0][package] for pin in pins for package in common)
 
 
+def test_what_the_package_is_built_from_reaches_the_builder():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    needed = {*wheel["packages"], *wheel.get("force-include", {}), project["project"]["readme"], "pyproject.toml"}
+    let_through = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    assert needed <= let_through
+
+
 def test_compose_builds_the_dockerfiles_and_writes_to_no_picture():
     services = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]
     assert set(services) == {"caffe", "gpu"}
