@@ -13,7 +13,7 @@ from pycam.training.log import Row
 Points = list[tuple[float, float]]
 
 WIDTH, HEIGHT = 560, 400
-LEFT, TOP, RIGHT, BOTTOM = 56, 44, 24, 40
+LEFT, TOP, RIGHT, BOTTOM = 56, 44, 24, 56
 FINER = 2
 """Drawn at twice the size, then halved: smooth lines."""
 
