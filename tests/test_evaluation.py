@@ -151,6 +151,8 @@ def test_sweep_judges_the_true_class_at_every_threshold(model, pictures, tmp_pat
     accuracy = wsol.score_maps(maps, planned.truth)
     assert report["max_box_acc"] == accuracy.max_box_acc
     assert report["max_box_acc_v2"] == accuracy.max_box_acc_v2
+    assert report["intervals"]["max_box_acc"] == accuracy.intervals()[0].tolist()
+    assert "MaxBoxAccV2" in (tmp_path / "report.md").read_text()
     assert report["curves"]["largest, 0.5"] == accuracy.curves[0].tolist()
     assert report["center_gaussian"]["max_box_acc"] == wsol.center_gaussian(planned.truth).max_box_acc
 
@@ -355,7 +357,10 @@ def test_a_machine_out_of_file_handles_does_not_cost_a_picture(model, pictures, 
     def exhausted(path):
         raise OSError(errno.EMFILE, "Too many open files")
 
-    with monkeypatch.context() as patch, pytest.raises(RunError, match=r"00[02]\.png: cannot be read now \(Too many open"):
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(RunError, match=r"00[02]\.png: cannot be read now \(Too many open"),
+    ):
         patch.setattr(Path, "read_bytes", exhausted)
         evaluate(make_plan(model, pictures), tmp_path, skip=True)
     evaluate(make_plan(model, pictures), tmp_path, skip=True)
@@ -601,6 +606,9 @@ def test_store_refuses_a_damaged_file(tmp_path, content):
 
 
 def test_store_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match=r"file/run: cannot be made \(Not a directory\): name another --out"):
+        Store(tmp_path / "file/run/run.sqlite", IDENTITY)
     (tmp_path / "run.sqlite").mkdir()
     with pytest.raises(RunError, match=r"run\.sqlite: cannot be read or written \(unable to open database file\)"):
         Store(tmp_path / "run.sqlite", IDENTITY)

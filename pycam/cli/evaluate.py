@@ -17,7 +17,7 @@ from rich.text import Text
 from pycam.cli import options
 from pycam.errors import UsageError
 from pycam.evaluation.plan import Plan, Recipe, Sources
-from pycam.evaluation.results import figures
+from pycam.evaluation.results import MAX_BOX_ACCURACIES, figures
 from pycam.evaluation.run import evaluate as run
 from pycam.protocols import Protocol
 from pycam.protocols import protocol as get_protocol
@@ -171,9 +171,9 @@ def _tell(report: dict[str, Any]) -> None:
     for key, name in (("whole_picture", "whole picture"), ("center_gaussian", "center Gaussian")):
         if (value := report[f"{key}_gt_known_error"]) is not None:
             print(f"{name + ', class known':36}{value:8.2%}")
-    for key, name in (("max_box_acc", "MaxBoxAcc"), ("max_box_acc_v2", "MaxBoxAccV2")):
+    for key, name in MAX_BOX_ACCURACIES.items():
         if key in report:
-            low, high = report["max_box_acc_intervals"][key]
+            low, high = report["intervals"][key]
             print(f"{name:36}{report[key]:8.2f}   95 % interval {low:.2f} to {high:.2f}")
     for each in report["skipped"]:
         print(f"left out: {each['picture']}: {each['reason']}")

@@ -208,12 +208,12 @@ def _find_again(
     placement = Placement(view_of(row.view, int(was["input"])), row.map_resizer, row.merge, row.placement)
     work = partial(find_again, placement, row)
 
-    def done(batches: Iterator[Batch]) -> Done:
+    def crew(batches: Iterator[Batch]) -> Done:
         if workers > 1:
             return in_processes(work, with_kept(batches), workers, threads=1)
         return (work(batch) for batch in with_kept(batches))
 
-    return carry_out(plan, tuple(identity.items()), folder, done, progress=progress)
+    return carry_out(plan, tuple(identity.items()), folder, crew, progress=progress)
 
 
 def _with_kept(batches: Iterator[Batch], store: Store, positions: Sequence[int]) -> Iterator[Batch]:

@@ -184,7 +184,10 @@ class Plan:
         """Note in a run's folder how the run was made, for `restore`; a plan that was not read from files cannot be."""
         if self.sources is not None:
             made = {"recipe": asdict(self.recipe), "sources": asdict(self.sources), "batch": self.batch}
-            write_whole(folder / PLAN, json.dumps(made, indent=2) + "\n")
+            try:
+                write_whole(folder / PLAN, json.dumps(made, indent=2) + "\n")
+            except OSError as error:
+                raise RunError(f"{folder / PLAN}: cannot be written ({error.strerror})") from None
 
     @classmethod
     def restore(cls, folder: Path) -> Plan:

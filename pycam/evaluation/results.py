@@ -36,6 +36,7 @@ from pycam.ilsvrc.synsets import synsets
 from pycam.protocols import PROTOCOLS, Protocol
 
 REPORT = "report.json"
+MAX_BOX_ACCURACIES = {"max_box_acc": "MaxBoxAcc", "max_box_acc_v2": "MaxBoxAccV2"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,7 +159,9 @@ def _report(plan: Plan, identity: Identity, results: Results, failures: Mapping[
         report["whole_picture_gt_known_error"] = float(error(known_class_hits(whole_pictures(truth), truth)))
         report["center_gaussian_gt_known_error"] = 1 - center.max_box_acc / 100
         if results.hits is not None:
-            report |= _accuracies(wsol.BoxAccuracy(results.hits[truth.counted]), center, whole)
+            accuracy = wsol.BoxAccuracy(results.hits[truth.counted])
+            report |= _accuracies(accuracy, center, whole)
+            report["intervals"] |= dict(zip(MAX_BOX_ACCURACIES, accuracy.intervals().tolist(), strict=True))
     notes = list(truth.notes)
     if failures:
         notes.append(f"{len(failures)} of {len(plan)} pictures could not be evaluated and are left out of all figures")
@@ -195,10 +198,8 @@ def _accuracies(accuracy: wsol.BoxAccuracy, center: wsol.BoxAccuracy, whole: wso
     def two(of: wsol.BoxAccuracy) -> dict[str, float]:
         return {"max_box_acc": of.max_box_acc, "max_box_acc_v2": of.max_box_acc_v2}
 
-    first, second = accuracy.intervals().tolist()
     return {
         **two(accuracy),
-        "max_box_acc_intervals": {"max_box_acc": first, "max_box_acc_v2": second},
         "center_gaussian": two(center),
         "whole_picture": two(whole),
         "best_thresholds": dict(zip(wsol.RULES, accuracy.best_thresholds.tolist(), strict=True)),
@@ -255,9 +256,9 @@ def _page(report: Mapping[str, Any]) -> Iterator[str]:
     for key, name in (("whole_picture", "whole picture"), ("center_gaussian", "center Gaussian")):
         if (value := report[f"{key}_gt_known_error"]) is not None:
             yield f"| class known, {name} | {value:.2%} | |"
-    for key, name in (("max_box_acc", "MaxBoxAcc"), ("max_box_acc_v2", "MaxBoxAccV2")):
+    for key, name in MAX_BOX_ACCURACIES.items():
         if key in report:
-            low, high = report["max_box_acc_intervals"][key]
+            low, high = report["intervals"][key]
             yield f"| {name} (accuracy, %) | {report[key]:.2f} | {low:.2f} to {high:.2f} |"
             yield f"| {name}, center Gaussian | {report['center_gaussian'][key]:.2f} | |"
             yield f"| {name}, whole picture | {report['whole_picture'][key]:.2f} | |"

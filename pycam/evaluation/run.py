@@ -68,7 +68,7 @@ def evaluate(
         of_recipe = plan.recipe.identity(cam)
     work = partial(evaluate_batch, plan.recipe, of_recipe)
 
-    def done(batches: Iterator[Batch]) -> Done:
+    def crew(batches: Iterator[Batch]) -> Done:
         if scheduler is not None:
             from pycam.evaluation.cluster import on_cluster
 
@@ -77,14 +77,14 @@ def evaluate(
             return in_threads(plan.recipe, of_recipe, batches)
         return in_processes(work, batches, workers, plan.recipe.threads)
 
-    return carry_out(plan, plan.identity(of_recipe), folder, done, skip=skip, progress=progress)
+    return carry_out(plan, plan.identity(of_recipe), folder, crew, skip=skip, progress=progress)
 
 
 def carry_out(
     plan: Plan,
     identity: Identity,
     folder: Path,
-    done: Callable[[Iterator[Batch]], Done],
+    crew: Callable[[Iterator[Batch]], Done],
     *,
     skip: bool = False,
     progress: Progress = lambda done: None,
@@ -97,26 +97,26 @@ def carry_out(
         As for `evaluate`.
     identity
         All that decides the result.
-    done
+    crew
         Takes batches and gives what came of them, in any order.
     """
     with Store(folder / STORE, identity) as store:
         plan.save(folder)
-        positions = _done(plan, store, skip)
-        progress(len(positions))
+        done = _done(plan, store, skip)
+        progress(len(done))
         with _told_to_stop() as told:
-            todo = (batch for batch in plan.batches() if not positions.issuperset(task.position for task in batch))
+            todo = (batch for batch in plan.batches() if not done.issuperset(task.position for task in batch))
             # To stop is to have no more batches: what has begun is finished.
-            with closing(done(takewhile(lambda _: not told, todo))) as results:
+            with closing(crew(takewhile(lambda _: not told, todo))) as results:
                 for outcomes in results:
                     failure = next((each.error for each in outcomes if each.error), None)
                     if failure is not None and not skip:
                         raise PictureError(failure)
                     store.add(outcomes)
-                    positions.update(each.position for each in outcomes)
-                    progress(len(positions))
-        if len(positions) < len(plan):
-            raise _stopped(told[0], len(positions), len(plan))
+                    done.update(each.position for each in outcomes)
+                    progress(len(done))
+        if len(done) < len(plan):
+            raise _stopped(told[0], len(done), len(plan))
         return write_results(plan, identity, store, folder)
 
 

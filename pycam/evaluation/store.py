@@ -40,7 +40,10 @@ class Store:
 
     def __init__(self, path: Path, identity: Identity) -> None:
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"{path.parent}: cannot be made ({error.strerror}): name another --out") from None
         with self._complaints():
             self._db = sqlite3.connect(path, timeout=0)
         try:
