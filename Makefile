@@ -43,6 +43,7 @@ bench: $(VENV)/.all ## Measure speed: a table of ratios.
 	$(RUN)/python benchmarks/maps.py
 	$(RUN)/python benchmarks/scoring.py
 	$(RUN)/python benchmarks/viewer.py
+	$(RUN)/python benchmarks/evaluate.py
 	$(RUN)/python benchmarks/road.py
 
 caffe-root: ## Make a folder with a real Caffe 1.0 (needs root once).
