@@ -192,6 +192,14 @@ PROTOCOLS = {
             section="Grad-CAM with VGG16",
         ),
         Protocol(
+            name="keras_grid",
+            view="full",
+            resizer="pillow_nearest",
+            brightest="1",
+            mean="none",
+            section="Grad-CAM with VGG16",
+        ),
+        Protocol(
             name="mpii",
             view="full",
             resizer="caffe_bilinear",

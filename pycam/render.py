@@ -257,6 +257,14 @@ def strip_matlab_demo(pixels: Pixels, overlays: Sequence[Pixels]) -> Pixels:
     return np.hstack([pixels, *(part for picture in overlays for part in (white, picture))])
 
 
+def encode_png(pixels: Pixels) -> bytes:
+    """Encode a picture as PNG, which keeps every value."""
+    done, data = cv2.imencode(".png", pixels)
+    if not done:
+        raise RuntimeError(f"OpenCV could not encode a picture of {pixels.shape}")
+    return data.tobytes()
+
+
 def encode_jpeg(pixels: Pixels, quality: int = 92) -> bytes:
     """Encode a picture as JPEG."""
     done, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])

@@ -16,11 +16,15 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from pycam.channels import ChannelGrids, load_channels
 from pycam.cli import options
 from pycam.errors import PictureError, PycamError
 from pycam.files import write_whole
+from pycam.pictures import read_picture
 from pycam.predict import Prediction, load
 from pycam.protocols import CHOICES
+from pycam.protocols import protocol as get_protocol
+from pycam.render import caption, encode_png
 
 
 def heatmap(
@@ -47,6 +51,9 @@ def heatmap(
         typer.Option("--class", help='This class in place of the best: index, WordNet ID or words ("red fox").'),
     ] = None,
     boxes: Annotated[bool, typer.Option("--boxes", help="Find boxes; draw and write them.")] = False,
+    channels: Annotated[
+        str | None, typer.Option(metavar="LAYERS", help="Write these layers' channels in place of maps: conv1,pool1.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the heat maps, a folder in it for each picture.")] = Path(
         "heatmaps"
     ),
@@ -59,6 +66,22 @@ def heatmap(
     quiet: options.Quiet = False,
 ) -> None:
     """Write the top-5 class activation maps of pictures: overlays, a strip, and a JSON each."""
+    if channels is not None:
+        row = get_protocol(protocol).with_choices(view=view)
+        grids = load_channels(
+            channels.split(","),
+            model,
+            engine=engine,
+            protocol=row,
+            prototxt=prototxt,
+            weights=weights,
+            mean=mean,
+            device=device,
+            threads=threads,
+            precision=precision,
+        )
+        _write_channels(grids, pictures, out)
+        return
     cam = load(
         model,
         engine=engine,
@@ -103,6 +126,16 @@ def heatmap(
         for failure in failures:
             print(f"pycam: {' '.join(str(failure).split())}", file=sys.stderr)
         raise PictureError(f"{_count(len(failures))} of {len(pictures)} could not be read, listed above")
+
+
+def _write_channels(grids: ChannelGrids, pictures: Sequence[Path], out: Path) -> None:
+    with grids.engine:
+        for path, folder in zip(pictures, folders(pictures, out), strict=True):
+            folder.mkdir(parents=True, exist_ok=True)
+            for blob, grid in grids(read_picture(path)).items():
+                written = folder / f"{path.stem}_{blob.replace('/', '_')}.png"
+                write_whole(written, encode_png(caption(grid, blob)))
+                print(written)
 
 
 def folders(pictures: Sequence[Path], out: Path) -> list[Path]:

@@ -58,8 +58,8 @@ class NetSpec:
         """Append a maximum over windows: `kernel_size`, `stride`, `pad`."""
         return self._layer("Pooling", name, bottom, pooling_param={"pool": "MAX", **window})
 
-    def average_pooling(self, name: str, bottom: str, **window: int) -> str:
-        """Append an average over windows: `kernel_size` and `stride`, or `global_pooling=True`."""
+    def average_pooling(self, name: str, bottom: str, **window: int | str) -> str:
+        """Append an average over windows: `kernel_size`, `stride` and `round_mode`, or `global_pooling=True`."""
         return self._layer("Pooling", name, bottom, pooling_param={"pool": "AVE", **window})
 
     def concat(self, name: str, *bottoms: str) -> str:

@@ -1,0 +1,127 @@
+"""Channel grids: what every channel of a layer makes of a picture, side by side."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycam import engines, zoo
+from pycam.colormaps import viridis
+from pycam.engines.base import Engine
+from pycam.errors import NetError
+from pycam.layers import dims
+from pycam.net import Net
+from pycam.pictures import Picture
+from pycam.predict import model_mean, model_net
+from pycam.protocols import Protocol, protocol
+from pycam.views import net_input, view_of
+
+A_ROW = 16
+"""Channels side by side."""
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelGrids:
+    """A net made ready to show its channels: call it with a picture.
+
+    Attributes
+    ----------
+    net, engine
+        The net, and what runs it for the blobs.
+    blobs
+        What is shown, in this order.
+    protocol, mean
+        What lies between a picture and the net's input; of a view with several crops the first is shown.
+    """
+
+    net: Net
+    engine: Engine
+    blobs: tuple[str, ...]
+    protocol: Protocol
+    mean: NDArray[np.float32]
+
+    def __call__(self, picture: Picture) -> dict[str, NDArray[np.uint8]]:
+        """Give a grid a blob: (H, W, 3) uint8 BGR."""
+        (pictures,) = self.net.inputs
+        row = self.protocol
+        view = view_of(row.view, self.net.shapes[pictures][-1])
+        crops = net_input(picture.pixels, view, self.mean, row.resizer, brightest=float(row.brightest))
+        values = self.engine.forward({pictures: crops[:1]})
+        return {blob: channel_grid(values[blob][0]) for blob in self.blobs}
+
+
+def load_channels(
+    layers: Sequence[str],
+    model: str | None = None,
+    *,
+    engine: str = engines.DEFAULT_ENGINE,
+    protocol: Protocol = protocol("default"),
+    prototxt: str | os.PathLike[str] | None = None,
+    weights: str | os.PathLike[str] | None = None,
+    mean: str | os.PathLike[str] | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+    precision: str | None = None,
+) -> ChannelGrids:
+    """Make a model ready to show its channels; any net will do, with class activation maps or without.
+
+    Parameters
+    ----------
+    layers
+        Blobs, as Caffe has them once the net has run, or layers, right behind which values are taken.
+    model, engine, protocol, prototxt, weights, mean, device, threads, precision
+        As for `pycam.load`.
+
+    Raises
+    ------
+    NetError
+        There is no such layer, or its blob has no rows and columns.
+    """
+    card = None if model is None else zoo.card(model)
+    net = model_net(card, prototxt, weights)
+    if len(net.inputs) != 1:
+        raise NetError(f"{len(net.inputs)} inputs ({', '.join(net.inputs) or 'none'}): one for pictures is needed")
+    blobs = _blobs_of(net, layers)
+    made = engines.make(engine, net, blobs, device=device, threads=threads, precision=precision)
+    return ChannelGrids(net, made, blobs, protocol, model_mean(card, mean, protocol.mean))
+
+
+def _blobs_of(net: Net, names: Sequence[str]) -> tuple[str, ...]:
+    blobs = []
+    for name in names:
+        blob = name if name in net.value_shapes or name not in net.by_name else net.by_name[name].outputs[0]
+        shape = net.value_shapes.get(blob)
+        if shape is None:
+            raise NetError(f"the net has no layer {name!r} to show channels of; there are {', '.join(net.by_name)}")
+        if len(shape) != 4:
+            raise NetError(f"layer {name!r} gives {dims(shape)}: channels are shown where there are rows and columns")
+        blobs.append(blob)
+    return tuple(blobs)
+
+
+def channel_grid(values: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Lay the channels of a blob side by side, sixteen a row.
+
+    Parameters
+    ----------
+    values
+        (K, h, w). Each channel by itself becomes (x − mean)/std · 64 + 128, clipped to 0…255 and cut to whole
+        numbers; one without variance is 128 throughout.
+
+    Returns
+    -------
+    (ceil(K / 16) · h, 16 · w, 3) uint8 BGR
+        In viridis; where there are no channels left, its darkest colour. docs/recipes.md, "Grad-CAM with VGG16".
+    """
+    count, height, width = values.shape
+    centred = values - values.mean(axis=(1, 2), keepdims=True, dtype=np.float64)
+    spread = values.std(axis=(1, 2), keepdims=True, dtype=np.float64)
+    levels = np.clip(centred / np.where(spread > 0, spread, 1) * 64 + 128, 0, 255).astype(np.uint8)
+    rows = -(-count // A_ROW)
+    grid = np.zeros((rows * A_ROW, height, width), np.uint8)
+    grid[:count] = levels
+    return viridis(grid.reshape(rows, A_ROW, height, width).transpose(0, 2, 1, 3).reshape(rows * height, A_ROW * width))
