@@ -1,0 +1,281 @@
+"""What a net is fed in training: against real Caffe's data layers, and against definitions."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from conftest import unavailable
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pycam.engines.caffe import CaffeProcess, find_caffe
+from pycam.errors import EngineError, TrainingError
+from pycam.formats import prototxt, schema
+from pycam.formats.mean import write_mean
+from pycam.training.data import Batches, Transform, open_batches
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """Seven pictures, all different, and their list."""
+    (tmp_path / "pictures").mkdir()
+    for number in range(7):
+        pixels = np.random.default_rng(number).integers(0, 256, (24, 30, 3), np.uint8)
+        cv2.imwrite(str(tmp_path / f"pictures/{number}.png"), cv2.GaussianBlur(pixels, (5, 5), 0))
+    lines = [f"pictures/{number}.png {number * 3}\n" for number in range(7)]
+    (tmp_path / "list.txt").write_text("".join(lines))
+    return tmp_path
+
+
+def layer_of(text: str):
+    return prototxt.parse(f'layer {{ name: "data" top: "data" top: "label" {text} }}').message.layer[0]
+
+
+def batches_of(place: Path, text: str, phase: str = "TEST", **options) -> Batches:
+    return open_batches(layer_of(text), place / "net.prototxt", phase, **options)
+
+
+def picture(place: Path, number: int) -> np.ndarray:
+    return cv2.imread(str(place / f"pictures/{number}.png"))
+
+
+IMAGES = 'type: "ImageData" image_data_param { source: "list.txt" batch_size: 3 %s } transform_param { %s }'
+
+
+@pytest.fixture(scope="module")
+def caffe():
+    try:
+        with CaffeProcess(threads=1) as process:
+            yield process
+    except EngineError as error:
+        unavailable("caffe", str(error))
+
+
+@pytest.mark.caffe
+@pytest.mark.parametrize(
+    ("data", "transform"),
+    [
+        ("", ""),
+        ("new_height: 17 new_width: 40", ""),
+        ("new_height: 50 new_width: 51", "crop_size: 33 mean_value: 100 mean_value: 110 mean_value: 120"),
+        ("", "crop_size: 13 mean_value: 99 scale: 0.02"),
+        ("", 'crop_size: 20 mean_file: "mean.binaryproto" scale: 2'),
+        ("is_color: false", "mean_value: 128"),
+    ],
+)
+def test_pictures_are_as_caffe_feeds_them(data, transform, place, caffe):
+    write_mean(place / "mean.binaryproto", RNG.uniform(0, 255, (3, 24, 30)))
+    mine = batches_of(place, IMAGES % (data, transform))
+    text = f'layer {{ name: "data" top: "data" top: "label" {IMAGES % (data, transform)} }}'
+    absolute = text.replace('"list.txt"', f'"{place}/list.txt" root_folder: "{place}/"').replace(
+        '"mean.bin', f'"{place}/mean.bin'
+    )
+    caffe.load(absolute.encode(), "data")
+    for number in range(4):  # more than once round
+        theirs = caffe.forward({}, ["data", "label"])
+        batch = mine[number]
+        np.testing.assert_array_equal(batch["label"], theirs["label"])
+        # OpenCV 4 and 5 round resized pixels differently; grey is weighed a little differently when a PNG is read.
+        np.testing.assert_allclose(batch["data"], theirs["data"], atol=1.01 if data else 1e-4)
+        assert np.abs(batch["data"] - theirs["data"]).mean() < (0.6 if "color" in data else 0.02)
+
+
+@pytest.mark.caffe
+@pytest.mark.parametrize("options", [[], ["--encoded"], ["--resize_height=16", "--resize_width=18"], ["--gray"]])
+def test_a_database_by_caffes_own_tool(options, place):
+    pytest.importorskip("lmdb")
+    try:
+        start = find_caffe()[0]
+    except EngineError as error:
+        unavailable("caffe", str(error))
+    if Path(start).name != "start":
+        unavailable("caffe", "PYCAM_CAFFE is a Python: the tool convert_imageset is not at hand")
+    command = [start, "convert_imageset", *options, f"{place}/", str(place / "list.txt"), str(place / "lmdb")]
+    subprocess.run(command, check=True, capture_output=True)
+    batches = batches_of(place, 'type: "Data" data_param { source: "lmdb" backend: LMDB batch_size: 7 }')
+    assert batches.tops == ("data", "label")
+    batch = batches[0]
+    np.testing.assert_array_equal(batch["label"], np.arange(7) * 3)
+    for number in range(7):
+        expected = picture(place, number)
+        if "--gray" in options:
+            expected = cv2.imread(str(place / f"pictures/{number}.png"), cv2.IMREAD_GRAYSCALE)[..., None]
+        if "--resize_height=16" in options:
+            expected = cv2.resize(expected, (18, 16))
+        given_ = batch["data"][number].transpose(1, 2, 0)
+        # Encoded ones are JPEGs by default.
+        tolerance = 25 if "--encoded" in options else 1 if "--resize_height=16" in options else 0
+        np.testing.assert_allclose(given_, expected, atol=tolerance)
+
+
+def write_database(path: Path, values: list[bytes]) -> None:
+    lmdb = pytest.importorskip("lmdb")
+    with lmdb.open(str(path), map_size=1 << 20) as made, made.begin(write=True) as writing:
+        for number, value in enumerate(values):
+            writing.put(f"{number:08d}".encode(), value)
+
+
+DATABASE = 'type: "Data" data_param { source: "db" backend: LMDB batch_size: 1 }'
+
+
+def test_datums_of_floats_and_of_bytes(place):
+    floats = schema.Datum(channels=2, height=1, width=3, float_data=[0.5, -1, 2, 3, 4, 5], label=9)
+    data = schema.Datum(channels=2, height=1, width=3, data=bytes(range(6)), label=1)
+    write_database(place / "db", [floats.SerializeToString(), data.SerializeToString()])
+    batches = batches_of(place, DATABASE)
+    np.testing.assert_array_equal(batches[0]["data"], [[[[0.5, -1, 2]], [[3, 4, 5]]]])
+    np.testing.assert_array_equal(batches[1]["data"], [[[[0, 1, 2]], [[3, 4, 5]]]])
+    assert batches[2]["label"] == 9
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([], "an empty database"),
+        ([b"\xff\xff"], "key b'00000000' is no Datum"),
+        ([schema.Datum(channels=1, height=2, width=2, data=b"123").SerializeToString()], r"3 values for .*\(1, 2, 2\)"),
+        ([schema.Datum(data=b"no jpeg", encoded=True).SerializeToString()], "cannot be decoded"),
+    ],
+)
+def test_a_damaged_database(values, message, place):
+    write_database(place / "db", values)
+    with pytest.raises(TrainingError, match=message):
+        _ = batches_of(place, DATABASE)[0]
+
+
+def test_what_is_no_database(place):
+    with pytest.raises(TrainingError, match=r"layer 'data' \(TEST\): no database .*db.* with --data"):
+        batches_of(place, DATABASE)
+    with pytest.raises(TrainingError, match="LEVELDB is not supported"):
+        batches_of(place, DATABASE.replace("LMDB", "LEVELDB"))
+    pytest.importorskip("lmdb")
+    (place / "db").mkdir()
+    (place / "db/data.mdb").write_bytes(b"x" * 10000)
+    with pytest.raises(TrainingError, match="no readable LMDB"):
+        batches_of(place, DATABASE)
+
+
+@given(
+    height=st.integers(4, 9),
+    width=st.integers(4, 9),
+    crop=st.integers(0, 4),
+    anywhere=st.booleans(),
+    mirror=st.booleans(),
+    scale=st.sampled_from([1.0, 0.5]),
+    mean=st.sampled_from(["none", "pixel", "picture"]),
+    seed=st.integers(0, 100),
+)
+def test_a_transform_is_a_part_of_the_picture_less_its_mean(height, width, crop, anywhere, mirror, scale, mean, seed):
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(0, 256, (height, width, 3), np.uint8)
+    means = {
+        "none": None,
+        "pixel": rng.random(3, np.float32),
+        "picture": rng.random((3, height, width), np.float32),
+    }
+    subtracted = means[mean]
+    full = (
+        np.zeros((3, height, width)) if subtracted is None else subtracted.reshape(3, *subtracted.shape[1:] or (1, 1))
+    )
+    whole = (pixels.transpose(2, 0, 1) - full) * scale
+    result = Transform(crop, anywhere, mirror, subtracted, scale)(pixels, rng)
+    tall, wide = (crop, crop) if crop else (height, width)
+    parts = [
+        part[..., ::flip]
+        for y in range(height - tall + 1)
+        for x in range(width - wide + 1)
+        for part in [whole[:, y : y + tall, x : x + wide]]
+        for flip in ((1, -1) if mirror else (1,))
+    ]
+    assert result.dtype == np.float32
+    matches = [np.allclose(result, part, atol=1e-4) for part in parts]
+    assert any(matches)
+    if not anywhere and not mirror:
+        middle = whole[:, (height - tall) // 2 :, (width - wide) // 2 :][:, :tall, :wide]
+        np.testing.assert_allclose(result, middle, atol=1e-4)
+
+
+def test_in_training_every_place_and_side_comes_up(place):
+    text = IMAGES % ("", "crop_size: 23 mirror: true")
+    batches = batches_of(place, text, "TRAIN")
+    first = picture(place, 0).transpose(2, 0, 1)
+    seen = set()
+    for number in range(0, 7 * 250, 7):
+        result = batches[number]["data"][0]
+        for y in range(2):
+            for x in range(8):
+                for flip in (1, -1):
+                    if np.array_equal(result, first[:, y : y + 23, x : x + 23][..., ::flip]):
+                        seen.add((y, x, flip))
+    assert len(seen) == 2 * 8 * 2
+
+
+def test_a_batch_is_known_by_its_number(place):
+    text = IMAGES % ("shuffle: true", "crop_size: 20 mirror: true")
+    batches, others = batches_of(place, text, "TRAIN"), batches_of(place, text, "TRAIN")
+    forward = [batches[number] for number in range(10)]
+    for number in reversed(range(10)):
+        for blob, values in others[number].items():
+            np.testing.assert_array_equal(values, forward[number][blob])
+    for expected, streamed in zip(forward[4:8], batches.stream(4, 8), strict=True):
+        np.testing.assert_array_equal(streamed["data"], expected["data"])
+    assert list(batches.stream(3, 3)) == []
+    another = batches_of(place, text, "TRAIN", seed=1)
+    assert any((another[n]["label"] != forward[n]["label"]).any() for n in range(10))
+
+
+def test_each_time_round_every_picture_comes_once_in_another_order(place):
+    batches = batches_of(place, IMAGES % ("shuffle: true", "crop_size: 20"), "TRAIN")
+    labels = np.concatenate([batches[number]["label"] for number in range(7)])
+    rounds = labels.reshape(3, 7)
+    np.testing.assert_array_equal(np.sort(rounds, axis=1), np.tile(np.arange(7) * 3, (3, 1)))
+    assert len({tuple(order) for order in rounds.tolist()}) == 3
+
+
+def test_rand_skip_begins_later(place):
+    plain = batches_of(place, IMAGES % ("", ""))
+    assert plain[0]["label"][0] == 0
+    skipped = {batches_of(place, IMAGES % ("rand_skip: 5", ""), seed=seed).skip for seed in range(40)}
+    assert skipped == set(range(5))
+
+
+def test_pictures_of_several_sizes_need_one(place):
+    cv2.imwrite(str(place / "pictures/2.png"), np.zeros((10, 10, 3), np.uint8))
+    with pytest.raises(TrainingError, match=r"picture 2 gives \(3, 10, 10\), the first one \(3, 24, 30\)"):
+        _ = batches_of(place, IMAGES % ("", ""))[0]
+    assert batches_of(place, IMAGES % ("new_height: 8 new_width: 9", ""))[0]["data"].shape == (3, 3, 8, 9)
+
+
+def test_a_mean_picture_of_another_size(place):
+    write_mean(place / "mean.binaryproto", RNG.uniform(0, 255, (3, 9, 9)))
+    with pytest.raises(TrainingError, match=r"a mean picture of \(3, 9, 9\) for a picture of \(3, 24, 30\)"):
+        _ = batches_of(place, IMAGES % ("", 'mean_file: "mean.binaryproto"'))[0]
+
+
+def test_a_folder_numbers_its_classes_by_name(tmp_path):
+    for name in ("b", "a", "c"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / "data" / name / "1.png"), np.zeros((4, 4, 3), np.uint8))
+    (tmp_path / "data/b/notes.txt").write_text("no picture")
+    text = 'type: "ImageData" image_data_param { batch_size: 3 }'
+    batches = batches_of(tmp_path, text, given=tmp_path / "data")
+    assert batches[0]["label"].tolist() == [0, 1, 2]
+    assert not batches.shuffle
+    assert batches_of(tmp_path, text, "TRAIN", given=tmp_path / "data").shuffle
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(TrainingError, match="expected a folder a class with pictures in it, found 0 folders"):
+        batches_of(tmp_path, text, given=tmp_path / "empty")
+
+
+def test_a_missing_list(tmp_path):
+    with pytest.raises(TrainingError, match=r"list\.txt: the list of pictures cannot be read"):
+        batches_of(tmp_path, IMAGES % ("", ""))
+    (tmp_path / "list.txt").write_text("\n\n")
+    with pytest.raises(TrainingError, match=r"list\.txt: a list without pictures"):
+        batches_of(tmp_path, IMAGES % ("", ""))
