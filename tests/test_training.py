@@ -373,6 +373,15 @@ def test_a_damaged_picture_and_a_damaged_state(place):
         trained(place)
 
 
+def test_a_csv_that_is_no_log_is_left_alone(place):
+    trained(place)
+    log = place / "out/tiny_log.csv"
+    log.write_text("when,what\n1,2\n")
+    with pytest.raises(TrainingError, match=r"tiny_log\.csv: not the log of a training"):
+        trained(place, resume=place / "out/tiny_iter_6.solverstate")
+    assert log.read_text() == "when,what\n1,2\n"
+
+
 def test_batch_statistics_are_refused(place):
     norm = 'layer { name: "norm" type: "BatchNorm" bottom: "conv.1" top: "norm" %s }\n'
     for given, message in (("", "layer 'norm' .*set use_global_stats: true"),):
