@@ -143,12 +143,15 @@ class BoxRule:
         Those of the released generator; None for the paper's rule.
     jpeg : bool
         Whether the released generator reads the JPEG file that the release writes, or the heat map as it is.
+    blur : float
+        Before the paper's rule, a Gaussian smooths the map: its standard deviation, as a part of the shorter side.
     sweep : bool
         Whether an evaluation also judges the true class's map at every threshold (`pycam.ilsvrc.wsol`).
     """
 
     thresholds: tuple[int, int, int] | None = None
     jpeg: bool = True
+    blur: float = 0.0
     sweep: bool = False
 
     def boxes(self, map: NDArray[Any]) -> Boxes:
@@ -157,7 +160,8 @@ class BoxRule:
         The paper's rule gives one box, half-open. The released generator gives any number, none for an empty map.
         """
         if self.thresholds is None:
-            return np.array([paper_box(map)], np.intp)
+            smooth = cv2.GaussianBlur(map, (0, 0), self.blur * min(map.shape)) if self.blur else map
+            return np.array([paper_box(smooth)], np.intp)
         return corners(released_boxes(grey_heatmap(map, jpeg=self.jpeg), self.thresholds))
 
 
@@ -166,6 +170,8 @@ BOX_RULES = {
     "released": BoxRule(RELEASED_THRESHOLDS),
     "released_30_90_150": BoxRule(OWN_THRESHOLDS),
     "released_no_jpeg": BoxRule(RELEASED_THRESHOLDS, jpeg=False),
+    # A gradient at the pixels is a cloud of points, which no threshold connects.
+    "smoothed": BoxRule(blur=0.035),
     "sweep": BoxRule(sweep=True),
 }
 """The rules by the names that protocols call them."""

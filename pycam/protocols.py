@@ -32,7 +32,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "merge": ("single", "absolute_sum", "sum", "absolute_mean"),
     "placement": ("in_place", "stretched"),
     "base": ("picture", "canvas", "input"),
-    "box_rule": ("paper", "released", "released_30_90_150", "released_no_jpeg", "sweep"),
+    "box_rule": ("paper", "released", "released_30_90_150", "released_no_jpeg", "smoothed", "sweep"),
     "blend": ("half", "py_demo", "matlab_demo", "jet_50", "viridis_30", "viridis_40", "keras", "keras_clipped"),
     "caption": ("words", "ordinal", "on_picture"),
 }
@@ -121,8 +121,10 @@ class Protocol:
         return replace(self, view=view, merge="absolute_sum" if view == "ten" else "single")
 
     def with_choices(self, **choices: str | None) -> Protocol:
-        """Give the row with other choices where they are not None; a view brings its merge."""
+        """Give the row with other choices where they are not None; a view brings its merge, saliency its box rule."""
         given: dict[str, Any] = {name: value for name, value in choices.items() if value is not None}
+        if given.get("method") == "saliency" and self.box_rule == "paper":
+            given.setdefault("box_rule", "smoothed")
         row = self.with_view(given.pop("view")) if "view" in given else self
         return replace(row, **given)
 

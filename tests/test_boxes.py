@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from pycam.boxes import (
+    BOX_RULES,
     SUBMISSIONS,
     corners,
     first_box,
@@ -247,3 +248,12 @@ def test_a_missing_second_box_falls_back_to_the_first_and_is_counted():
     assert (second.fallbacks, second.missing) == (2, 1)
     combined = submission("bboxCombine", range(5), [one, none, two, none, none])
     assert (combined.fallbacks, combined.missing) == (1, 2)
+
+
+def test_a_cloud_of_points_is_boxed_when_it_is_smoothed():
+    cloud = np.zeros((100, 140), np.float32)
+    cloud[30:70:4, 40:90:4] = np.random.default_rng(0).uniform(0.5, 1, (10, 13))
+    x0, y0, x1, y1 = BOX_RULES["paper"].boxes(cloud)[0]
+    assert (x1 - x0, y1 - y0) == (1, 1)
+    x0, y0, x1, y1 = BOX_RULES["smoothed"].boxes(cloud)[0]
+    assert np.abs([x0 - 40, y0 - 30, x1 - 89, y1 - 67]).max() <= 6

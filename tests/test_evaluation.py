@@ -372,7 +372,7 @@ def test_maps_from_gradients_are_evaluated_too(model, pictures, tmp_path, requir
     require("torch", "torch")
     planned = make_plan(model, pictures, protocol("paper").with_choices(method="saliency"))
     report = evaluate(planned, tmp_path)
-    assert report["overrides"] == {"method": "saliency"}
+    assert report["overrides"] == {"method": "saliency", "box_rule": "smoothed"}
     assert report["identity"]["threads"] == "1"
     guesses = read_predictions(tmp_path / "predictions.txt")
     with planned.recipe.load() as cam:

@@ -44,6 +44,9 @@ def test_choices_in_place_of_a_rows():
     row = protocol("matlab_demo").with_choices(view="full", method="gradcam", layer="conv5_3", target=None)
     assert (row.view, row.merge, row.method, row.layer, row.target) == ("full", "single", "gradcam", "conv5_3", "logit")
     assert row.with_view("ten").layer == "conv5_3"
+    assert protocol("paper").with_choices(method="saliency").box_rule == "smoothed"
+    assert protocol("paper").with_choices(method="saliency", box_rule="paper").box_rule == "paper"
+    assert protocol("released").with_choices(method="saliency").box_rule == "released"
 
 
 def test_unknown_row_offers_the_nearest():
