@@ -373,6 +373,14 @@ def test_a_damaged_picture_and_a_damaged_state(place):
         trained(place)
 
 
+def test_a_training_without_snapshots(place, capsys):
+    change(place / "solver.prototxt", "snapshot: 3", "snapshot_after_train: false")
+    assert trained(place) is None
+    assert {path.name for path in (place / "out").iterdir()} == {"tiny_curves.png", "tiny_log.csv"}
+    assert main(["train", "--solver", str(place / "solver.prototxt"), "--precision", "fp8"]) == 2
+    assert "precision 'fp8': there are fp32, bf16" in capsys.readouterr().err
+
+
 def test_a_csv_that_is_no_log_is_left_alone(place):
     trained(place)
     log = place / "out/tiny_log.csv"

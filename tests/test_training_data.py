@@ -140,6 +140,7 @@ def test_datums_of_floats_and_of_bytes(place):
         ([], "an empty database"),
         ([b"\xff\xff"], "key b'00000000' is no Datum"),
         ([schema.Datum(channels=1, height=2, width=2, data=b"123").SerializeToString()], r"3 values for .*\(1, 2, 2\)"),
+        ([schema.Datum(encoded=True).SerializeToString()], "cannot be decoded"),
         ([schema.Datum(data=b"no jpeg", encoded=True).SerializeToString()], "cannot be decoded"),
     ],
 )

@@ -238,7 +238,9 @@ def test_missing_files_of_a_card_are_named(tmp_path):
     card = zoo.card(tmp_path / "my.yaml")
     with pytest.raises(ModelError, match=r"my\.yaml: prototxt: no\.prototxt is neither beside the card nor in"):
         zoo.prototxt_path(card)
-    with pytest.raises(ModelError, match=r"my\.yaml: labels: no file .*no\.txt; bundled are caltech101, ilsvrc, places205"):
+    with pytest.raises(
+        ModelError, match=r"my\.yaml: labels: no file .*no\.txt; bundled are caltech101, ilsvrc, places205"
+    ):
         zoo.labels(card)
     (tmp_path / "plain.yaml").write_text("name: my\nprototxt: no.prototxt\nweights: no.caffemodel\n")
     assert zoo.labels(zoo.card(tmp_path / "plain.yaml")) is None

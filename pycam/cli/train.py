@@ -66,4 +66,5 @@ def train(
             precision=precision,
             tell=tell,
         )
-    console.print(f"wrote {last}", markup=False, highlight=False, soft_wrap=True)
+    if last is not None:
+        console.print(f"wrote {last}", markup=False, highlight=False, soft_wrap=True)

@@ -53,7 +53,7 @@ class Database:
 
     def _pixels(self, datum: Any, key: bytes) -> NDArray[Any]:
         if datum.encoded:
-            decoded = cv2.imdecode(np.frombuffer(datum.data, np.uint8), self._flags)
+            decoded = cv2.imdecode(np.frombuffer(datum.data, np.uint8), self._flags) if datum.data else None
             if decoded is None:
                 raise TrainingError(f"{self._name}: the picture of key {key!r} cannot be decoded")
             pixels: NDArray[Any] = np.atleast_3d(decoded)
@@ -64,8 +64,8 @@ class Database:
             values = np.frombuffer(datum.data, np.uint8)
         if values.size != np.prod(shape):
             raise TrainingError(f"{self._name}: key {key!r} has {values.size} values for a picture of {shape}")
-        planes: NDArray[Any] = values.reshape(shape)
-        return planes.transpose(1, 2, 0)
+        pixels = values.reshape(shape).transpose(1, 2, 0)
+        return pixels
 
 
 def open_database(layer: Any, path: Path) -> Database:

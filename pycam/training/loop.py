@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from pycam.engines.torch import torch_device, torch_settings
-from pycam.errors import TrainingError
+from pycam.errors import TrainingError, UsageError
 from pycam.files import write_whole
 from pycam.formats import caffemodel
 from pycam.net import Net
@@ -39,7 +39,7 @@ def train(
     threads: int | None = None,
     precision: str = "fp32",
     tell: Callable[[Row], None] = lambda row: None,
-) -> Path:
+) -> Path | None:
     """Train a net as a solver says.
 
     Every random number follows from the solver's seed and the number of the iteration: a training that was killed
@@ -67,7 +67,7 @@ def train(
     Returns
     -------
     Path
-        The last caffemodel. Beside it lie its solverstate, the log (`PREFIX_log.csv`) and the learning curves
+        The last caffemodel, None if the solver asks for none. Beside it lie its solverstate, the log (`PREFIX_log.csv`) and the learning curves
         (`PREFIX_curves.png`).
 
     Raises
@@ -75,6 +75,8 @@ def train(
     TrainingError
         Something is not as it must be, or training diverged: the last snapshot is then whole.
     """
+    if precision not in PRECISIONS:
+        raise UsageError(f"precision {precision!r}: there are {', '.join(PRECISIONS)}")
     on = _device(solver, device)
     feed = open_net(solver, "TRAIN", _path(data))
     test = open_net(solver, "TEST", _path(test_data)) if solver.test_interval else None
@@ -86,7 +88,7 @@ def train(
         scalar_outputs(test.net) if test else [],
         start if state else None,
     )
-    last = Path(state.weights.path) if state else solver.prefix
+    last = Path(state.weights.path) if state else None
 
     with torch_settings(threads, tf32=False), _own_random_numbers(on):
         learner = Learner(net, solver, on, precision, state.history if state else None)
