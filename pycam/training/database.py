@@ -59,13 +59,11 @@ class Database:
             pixels: NDArray[Any] = np.atleast_3d(decoded)
             return pixels
         shape = datum.channels, datum.height, datum.width
-        values: NDArray[Any] = np.array(datum.float_data, np.float32)
-        if datum.data:
-            values = np.frombuffer(datum.data, np.uint8)
+        values = np.frombuffer(datum.data, np.uint8) if datum.data else np.array(datum.float_data, np.float32)
         if values.size != np.prod(shape):
             raise TrainingError(f"{self._name}: key {key!r} has {values.size} values for a picture of {shape}")
-        pixels = values.reshape(shape).transpose(1, 2, 0)
-        return pixels
+        planes: NDArray[Any] = values.reshape(shape)
+        return np.moveaxis(planes, 0, 2)
 
 
 def open_database(layer: Any, path: Path) -> Database:

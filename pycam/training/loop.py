@@ -67,8 +67,8 @@ def train(
     Returns
     -------
     Path
-        The last caffemodel, None if the solver asks for none. Beside it lie its solverstate, the log (`PREFIX_log.csv`) and the learning curves
-        (`PREFIX_curves.png`).
+        The last caffemodel; None if the solver asks for no snapshot. Beside it lie its solverstate, the log
+        (`PREFIX_log.csv`) and the learning curves (`PREFIX_curves.png`).
 
     Raises
     ------
