@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import os
 from pathlib import Path
 
@@ -22,6 +23,11 @@ def unavailable(mark: str, reason: str) -> None:
     if mark in REQUIRED:
         pytest.fail(f"PYCAM_REQUIRE names {mark!r}, but {reason}", pytrace=False)
     pytest.skip(reason)
+
+
+def import_or_skip(mark: str, module: str):
+    """Import what a file or a test needs; skip it without, or fail when `PYCAM_REQUIRE` names its marker."""
+    return importlib.import_module(module) if mark in REQUIRED else pytest.importorskip(module)
 
 
 @pytest.fixture

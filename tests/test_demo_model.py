@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import unavailable
+from conftest import import_or_skip, unavailable
 
 import pycam
 from pycam import engines, zoo
@@ -56,7 +56,7 @@ def test_it_names_the_test_pictures_as_its_card_says(shared):
 @pytest.mark.caffe
 @pytest.mark.torch
 def test_real_caffe_gives_the_same_scores():
-    pytest.importorskip("torch")
+    import_or_skip("torch", "torch")
     card = zoo.card(NAME)
     net = read_net(zoo.prototxt_path(card), zoo.weights_path(card))
     pictures = np.random.default_rng(0).normal(0, 60, (2, 3, 227, 227)).astype(np.float32)

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from conftest import import_or_skip
 
 import pycam
 from pycam import nets
@@ -15,7 +16,7 @@ from pycam.formats import prototxt
 from pycam.net import net_from_message, read_net
 from pycam.training.fillers import fill
 
-torch = pytest.importorskip("torch")
+torch = import_or_skip("torch", "torch")
 pytestmark = pytest.mark.torch
 
 from pycam.gradients import GradientMaps, class_gradients, default_layer, grad_cam, saliency  # noqa: E402

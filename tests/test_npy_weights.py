@@ -8,6 +8,7 @@ import struct
 
 import numpy as np
 import pytest
+from conftest import import_or_skip
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -184,7 +185,7 @@ layer { name: "fc" type: "InnerProduct" bottom: "conv" top: "fc"
 
 def test_the_net_computes_what_tensorflow_does():
     """In NumPy, as TensorFlow defines it: H×W×C, groups by halves of inputs and outputs, a flat fc."""
-    torch = pytest.importorskip("torch")
+    torch = import_or_skip("torch", "torch")
     from pycam.torch_graph import TorchNet
 
     net = net_from_message(prototxt.parse(NET).message)

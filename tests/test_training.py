@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from conftest import import_or_skip, unavailable
 from PIL import Image
 
 from pycam.cli import main
@@ -21,7 +22,7 @@ from pycam.net import read_net
 from pycam.training.log import read_rows
 from pycam.training.solver import read_solver
 
-torch = pytest.importorskip("torch")
+torch = import_or_skip("torch", "torch")
 pytestmark = pytest.mark.torch
 
 from pycam.training.loop import train  # noqa: E402 - it needs PyTorch
@@ -182,8 +183,6 @@ def test_beginning_with_weights(place):
 
 @pytest.mark.caffe
 def test_real_caffe_scores_alike_with_what_was_trained(place, tmp_path):
-    from conftest import unavailable
-
     from pycam import engines
     from pycam.engines.caffe import find_caffe
     from pycam.errors import EngineError
@@ -210,8 +209,6 @@ def test_real_caffe_scores_alike_with_what_was_trained(place, tmp_path):
 
 @pytest.mark.caffe
 def test_real_caffe_goes_on_from_our_state(place):
-    from conftest import unavailable
-
     from pycam.engines.caffe import find_caffe
     from pycam.errors import EngineError
 
