@@ -22,7 +22,6 @@ $(VENV)/.all: $(VENV)/.core
 	$(RUN)/python -m pip install --quiet --editable '.[demo,openvino,torch,opencv,cluster,lmdb,web,test,check]'
 	@touch $@
 
-demo: export PYCAM_MODELS ?= $(or $(PYCAM_SHARED),../shared)/data/weights
 demo: $(VENV)/.core ## Heat maps of three photographs, from nothing.
 	$(RUN)/pycam demo
 

@@ -66,6 +66,6 @@ class TrainingError(PycamError):
 
 
 class RunError(PycamError):
-    """A run cannot begin, or had to stop: its folder holds another run or is in use, the disk is full, …"""
+    """A run cannot begin, or had to stop: its folder holds another run or is in use, or the disk is full."""
 
     exit_code = 10

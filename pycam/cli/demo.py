@@ -8,13 +8,12 @@ from typing import Annotated
 
 import typer
 
-from pycam import zoo
 from pycam.errors import UsageError
 from pycam.pictures import read_picture
 from pycam.predict import load
 
-MODEL = "squeezenet-v1.0"
-PHOTOGRAPHS = ("chelsea", "coffee", "astronaut")
+MODEL = "squeezenet-cam-caltech101"
+PHOTOGRAPHS = ("coffee", "chelsea", "astronaut")
 
 
 def demo(
@@ -25,16 +24,15 @@ def demo(
         from skimage import data
     except ImportError:
         raise UsageError("the demo's photographs come with scikit-image: pip install 'caffe-cam[demo]'") from None
-    zoo.weights_path(zoo.card(MODEL), download=True)
     written = []
-    with load(MODEL) as cam:
+    with load(MODEL, view="full") as cam:
         for name in PHOTOGRAPHS:
             picture = read_picture(getattr(data, name)()[..., ::-1])
             prediction = cam(replace(picture, path=f"{name}.png"))
             print(
                 f"{name}: " + ", ".join(f"{item.words.split(',')[0]} {item.score:.2f}" for item in prediction.top[:3])
             )
-            written += prediction.save(out / name)
+            written += prediction.save(out / name, boxes=True)
     print(f"{len(written)} files; look at")
     for path in written:
         if path.stem.endswith("_strip"):
