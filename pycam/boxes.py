@@ -8,7 +8,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from pycam.errors import UsageError
 
@@ -128,9 +128,15 @@ def grey_heatmap(map: NDArray[Any], *, jpeg: bool = True) -> Mask:
     return heatmap
 
 
-def corners(boxes: Boxes) -> Boxes:
-    """Turn (n, 4) boxes x, y, width, height into corners x, y, x + width, y + height."""
-    return np.hstack([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]])
+def corners(boxes: ArrayLike) -> Boxes:
+    """Turn (..., 4) boxes x, y, width, height into corners x, y, x + width, y + height.
+
+    The release submits the generator's boxes so, 0-based. Taken for 1-based inclusive pixels, as the evaluation does,
+    such a box begins a pixel too far to the left and to the top: the released figures were made so. Source:
+    docs/release.md, section 5.
+    """
+    given = np.asarray(boxes, np.intp)
+    return np.concatenate([given[..., :2], given[..., :2] + given[..., 2:]], axis=-1)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import scipy.io
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pycam.boxes import corners
 from pycam.errors import GroundTruthError
 from pycam.ilsvrc.bootstrap import interval, resampled_means
 from pycam.ilsvrc.ground_truth import GroundTruth, read_ground_truth
@@ -26,7 +27,6 @@ from pycam.ilsvrc.metrics import (
 from pycam.ilsvrc.predictions import (
     Predictions,
     read_predictions,
-    released_submission_boxes,
     submission_boxes,
     write_predictions,
 )
@@ -129,7 +129,7 @@ def test_whole_picture_is_one_based_and_inclusive():
 
 def test_submission_boxes_hold_the_same_pixels():
     assert submission_boxes([(0, 0, 1, 1), (3, 4, 10, 20)]).tolist() == [[1, 1, 1, 1], [4, 5, 10, 20]]
-    assert released_submission_boxes([(3, 4, 10, 20)]).tolist() == [[3, 4, 13, 24]]
+    assert corners([(3, 4, 10, 20)]).tolist() == [[3, 4, 13, 24]]
 
 
 def test_doubts_are_said():
@@ -265,12 +265,7 @@ def test_released_submissions(shared, name):
     lines = []
     for picture in truth.names:
         found = golden["pictures"][picture]
-        lines.append(
-            [
-                (found["index"][rank], released_submission_boxes(found["boxes"][rank][: which + 1][-1]))
-                for rank, which in chosen
-            ]
-        )
+        lines.append([(found["index"][rank], corners(found["boxes"][rank][: which + 1][-1])) for rank, which in chosen])
     scores = score_guesses(guess(*lines), truth)
     assert scores.localization_error is not None
     expected = golden["errors"][name]

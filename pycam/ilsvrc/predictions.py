@@ -56,16 +56,6 @@ def submission_boxes(boxes: ArrayLike) -> NDArray[np.int64]:
     return moved
 
 
-def released_submission_boxes(boxes: ArrayLike) -> NDArray[np.int64]:
-    """Turn the released generator's boxes (x, y, w, h), 0-based, into x, y, x + w, y + h, as the release did.
-
-    Taken for 1-based inclusive pixels, as the evaluation does, such a box begins a pixel too far to the left
-    and to the top. The released figures were made so. Source: release, docs/release.md section 5.
-    """
-    x, y, width, height = np.moveaxis(np.asarray(boxes, dtype=np.int64), -1, 0)
-    return np.stack([x, y, x + width, y + height], axis=-1)
-
-
 def read_predictions(path: Path) -> Predictions:
     """Read a submission file; its labels are ILSVRC2014 IDs.
 
