@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pycam.blas import one_thread
 from pycam.colormaps import opencv_jet
 from pycam.errors import UsageError
 from pycam.matlab_resize import resize_matrix
@@ -19,6 +20,7 @@ CHANNELS = 3
 """The release lays a crop's map into three equal colour channels before it sums."""
 
 
+@one_thread()
 def class_activation_maps(features: NDArray[Any], class_weights: NDArray[Any]) -> Floats:
     """Sum the features of a net, weighted for each class: its class activation maps.
 
@@ -56,6 +58,7 @@ def class_activation_maps(features: NDArray[Any], class_weights: NDArray[Any]) -
     return maps.reshape(n, class_weights.shape[-2], height, width)
 
 
+@one_thread()
 def py_returnCAMmap(activation: NDArray[Any], weights_LR: NDArray[Any]) -> NDArray[np.float64]:
     """Give the maps of some classes as the release's Python driver does.
 
@@ -155,6 +158,7 @@ def merge_ten_crop(maps: NDArray[Any], *, absolute: bool = True, mean: bool = Fa
     return _merge(maps, maps.shape[1:], absolute, mean)
 
 
+@one_thread()
 def merge_column_maps(column_maps: NDArray[Any], size: int, *, absolute: bool = True, mean: bool = False) -> Floats:
     """Enlarge the maps of ten crops to the crops' size with MATLAB's bicubic resize, and merge them.
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
+from pycam.blas import one_thread
 from pycam.errors import UsageError
 
 CANVAS = 256
@@ -229,6 +230,7 @@ def _matlab_bilinear(pixels: Pixels, side: int) -> Blob:
     return imresize(pixels.astype(np.float32), (side, side), "bilinear")
 
 
+@one_thread()
 def _caffe_bilinear(pixels: Pixels, side: int) -> Blob:
     """Resize as `caffe.io.resize_image` does: in floats, and what lies outside is as dark as the darkest pixel."""
     low = float(pixels.min())

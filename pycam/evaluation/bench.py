@@ -9,7 +9,6 @@ from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from pycam.boxes import BOX_RULES, Boxes, BoxRule
 from pycam.errors import PictureError, PycamError, RunError
@@ -40,8 +39,6 @@ class Bench:
 
     def __init__(self, recipe: Recipe, expected: Identity) -> None:
         self._cam = recipe.load()
-        # The matrices of maps are small: shared among threads, each product would mostly wait for the slowest.
-        self._limits = threadpool_limits(1, "blas")
         found = dict(recipe.identity(self._cam))
         for name, value in expected:
             if found.get(name) != value:
@@ -85,7 +82,6 @@ class Bench:
 
     def close(self) -> None:
         """Let go of the engine."""
-        self._limits.restore_original_limits()
         self._cam.close()
 
 
@@ -116,8 +112,7 @@ def find_boxes(task: Task, sight: Sight, placement: Placement, protocol: Protoco
 
 def find_again(placement: Placement, protocol: Protocol, batch: Batch) -> list[Outcome]:
     """Find boxes in maps that were kept, by another protocol than before."""
-    with threadpool_limits(1, "blas"):  # as for a bench
-        return [find_boxes(task, sight_of(task.kept), placement, protocol) for task in batch if task.kept is not None]
+    return [find_boxes(task, sight_of(task.kept), placement, protocol) for task in batch if task.kept is not None]
 
 
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
