@@ -6,9 +6,11 @@ importer in version 5; what it cannot be exact on is refused here.
 
 from __future__ import annotations
 
+import copy
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -74,13 +76,32 @@ class OpenCvEngine(Engine):
 def _load(net: Net) -> cv2.dnn.Net:
     with tempfile.TemporaryDirectory() as folder:
         text, weights = Path(folder, "net.prototxt"), Path(folder, "net.caffemodel")
-        prototxt.write(net.message, text)
-        caffemodel.write(weights, net.message, net.params)
+        message = _spelt_out(net)
+        prototxt.write(message, text)
+        caffemodel.write(weights, message, net.params)
         try:
             net_read: cv2.dnn.Net = cv2.dnn.readNetFromCaffe(str(text), str(weights))  # type: ignore[attr-defined,unused-ignore]
             return net_read
         except cv2.error as error:
             raise EngineError(f"OpenCV cannot load the net: {error.err}") from None
+
+
+def _spelt_out(net: Net) -> Any:
+    """Copy the net's message and say in it what OpenCV would otherwise guess or misread."""
+    message = copy.deepcopy(net.message)
+    for spelt in message.layer:
+        match net.by_name.get(spelt.name):
+            case L.LRN():
+                spelt.lrn_param.alpha = spelt.lrn_param.alpha  # OpenCV has another default than Caffe.
+            case L.Slice(points=points):
+                # Without points OpenCV counts only the tops that are read.
+                spelt.slice_param.slice_point[:] = points
+            case L.Scale(axis=axis):
+                spelt.scale_param.axis = axis  # OpenCV's Scale and Reshape count no axis from behind.
+            case L.Reshape(output_shapes=(shape,)):
+                spelt.reshape_param.Clear()
+                spelt.reshape_param.shape.dim.extend([0, *shape[1:]])
+    return message
 
 
 def _output_layer(net: Net, value: str) -> str:
@@ -100,18 +121,10 @@ def _inexact(layer: L.Layer) -> str:
     match layer:
         case L.LRN(within_channel=False, k=k) if k != 1:
             return f"OpenCV's LRN ignores k {k}"
-        case L.LRN() if not layer.message.lrn_param.HasField("alpha"):
-            return "OpenCV's LRN has another alpha where none is given: give alpha 1"
         case L.InnerProduct(transpose=True):
             return "OpenCV's InnerProduct ignores transpose"
         case L.Deconvolution(dilation=dilation) if dilation != (1, 1):
             return "OpenCV's Deconvolution ignores dilation"
-        case L.Slice() if not layer.message.slice_param.slice_point:
-            return "OpenCV slices evenly only into tops that are all read: give slice points"
-        case L.Scale() if layer.message.scale_param.axis < 0:
-            return "OpenCV's Scale counts no axis from behind"
-        case L.Reshape() if layer.message.reshape_param.axis < 0:
-            return "OpenCV's Reshape counts no axis from behind"
         case L.Scale(factor_shape=()) | L.PReLU(param_shapes=((),)):
             return f"OpenCV's {layer.type} has no single factor for a whole blob"
     return ""
