@@ -15,8 +15,9 @@ import pytest
 from conftest import unavailable
 
 from pycam.engines import caffe_worker
+from pycam.engines.base import Options
 from pycam.engines.caffe import CaffeEngine, CaffeProcess, find_caffe
-from pycam.errors import EngineError, UsageError
+from pycam.errors import EngineError
 from pycam.formats import caffemodel, prototxt
 from pycam.net import net_from_message, read_net
 
@@ -504,7 +505,7 @@ def check_conv(engine: CaffeEngine) -> None:
 @pytest.mark.caffe
 @pytest.mark.usefixtures("real_caffe")
 def test_the_engine_runs_the_users_files(files):
-    with CaffeEngine(read_net(*files), ["conv", "conv@conv", "data"], threads=1) as engine:
+    with CaffeEngine(read_net(*files), ["conv", "conv@conv", "data"], Options(threads=1)) as engine:
         check_conv(engine)
         assert engine.description == "Caffe 1.0.0, cpu, fp32"
 
@@ -543,8 +544,8 @@ def test_files_that_are_gone(files):
 
 
 def test_the_engine_is_for_the_cpu(files):
-    with pytest.raises(UsageError, match="engine 'caffe' runs on the CPU, not on 'cuda'"):
-        CaffeEngine(read_net(*files), ["conv"], device="cuda")
+    with pytest.raises(EngineError, match="engine 'caffe' runs on the CPU, not on 'cuda'"):
+        CaffeEngine(read_net(*files), ["conv"], Options(device="cuda"))
 
 
 # The folder that `make caffe-root` makes

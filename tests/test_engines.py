@@ -203,10 +203,19 @@ def test_an_engine_says_what_it_is(name, small_net):
 
 
 @pytest.mark.parametrize("name", ENGINES)
-def test_a_picture_of_another_size_is_one_line(name, small_net):
+@pytest.mark.parametrize(
+    ("inputs", "came"),
+    [
+        ({"data": np.zeros((1, 2, 6, 7), np.float32)}, "1×2×6×7"),
+        ({"data": np.zeros((3, 6, 7), np.float32)}, "3×6×7"),
+        ({"data": np.zeros((0, 3, 6, 7), np.float32)}, "0×3×6×7"),
+        ({"date": np.zeros((1, 3, 6, 7), np.float32)}, "nothing"),
+    ],
+)
+def test_inputs_that_do_not_fit_are_one_line(name, inputs, came, small_net):
     with make(name, small_net, ["old"]) as engine:
-        with pytest.raises(EngineError, match=r"(?s)^[^\n]+$"):
-            engine.forward({"data": np.zeros((1, 2, 6, 7), np.float32)})
+        with pytest.raises(EngineError, match=f"^input 'data': {came} came, expected 1×3×6×7[^\n]*$"):
+            engine.forward(inputs)
         assert np.isfinite(engine.forward(pictures(small_net, 1))["old"]).all()
 
 

@@ -41,16 +41,16 @@ class Known(Engine):
 
     name = "known"
 
-    def __init__(self) -> None:
+    def _load(self, net):
         self.features = RNG.normal(size=(4, 7, 7)).astype(np.float32)
         self.batches: list[int] = []
         self.scores = np.array([0.1, 0.3, 0.05, 0.3, 0.15, 0.1], np.float32)
 
-    def forward(self, inputs):
+    def _run(self, inputs):
         (values,) = inputs.values()
         self.batches.append(len(values))
         n = len(values)
-        return {"conv": np.stack([self.features] * n), "prob": np.stack([self.scores] * n)}
+        return [np.stack([self.features] * n), np.stack([self.scores] * n)]
 
     @property
     def description(self) -> str:
@@ -62,7 +62,9 @@ def cam() -> Cam:
     net = net_from_message(prototxt.parse(NET).message).with_params(WEIGHTS)
     assert net.cam_head is not None
     names = Labels(tuple(f"name {i}, synonym {i}" for i in range(6)))
-    return Cam("tiny", net, net.cam_head, Known(), protocol("default"), names, np.zeros(3, np.float32))
+    return Cam(
+        "tiny", net, net.cam_head, Known(net, ["conv", "prob"]), protocol("default"), names, np.zeros(3, np.float32)
+    )
 
 
 @pytest.fixture

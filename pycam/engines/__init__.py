@@ -65,7 +65,7 @@ def make(
     threads: int | None = None,
     precision: str | None = None,
 ) -> Engine:
-    """Make an engine by name, ready to give `outputs` of `net`; see `Engine.__init__`.
+    """Make an engine by name, ready to give `outputs` of `net`; see `pycam.engines.base.Options`.
 
     Raises
     ------
@@ -76,6 +76,8 @@ def make(
     EngineError
         The engine is not installed, or cannot be exact on the net.
     """
+    from pycam.engines.base import Options
+
     kind = engine_class(name)
     if precision is None:
         precision = kind.precisions[0]
@@ -91,4 +93,4 @@ def make(
     bare = next((layer.name for layer in net.layers if layer.param_shapes and layer.name not in net.params), None)
     if bare is not None:
         raise NetError(f"the net has no weights (layer {bare!r}): read it together with its caffemodel")
-    return kind(net, outputs, device=device, threads=threads, precision=precision)
+    return kind(net, outputs, Options(device, threads, precision))

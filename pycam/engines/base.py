@@ -3,20 +3,52 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pycam.errors import EngineError
+from pycam.layers import dims
 from pycam.net import Net
+
+
+@dataclass(frozen=True)
+class Options:
+    """How an engine runs a net.
+
+    Attributes
+    ----------
+    device
+        `"cpu"`, `"cuda"` or what else the engine knows; None for the CPU.
+    threads
+        None for as many as there are cores.
+    precision
+        One of the engine's `precisions`.
+    """
+
+    device: str | None = None
+    threads: int | None = None
+    precision: str = "fp32"
 
 
 class Engine(ABC):
     """A net made ready to run. Make one with `pycam.engines.make`.
 
     Calling `forward` changes nothing: two calls give what two fresh engines give.
+
+    Parameters
+    ----------
+    net
+        With parameters.
+    outputs
+        Names of values (`pycam.layers.Layer`); a blob's name gives what Caffe's blob holds in the end, after any
+        in-place layer.
+    options
+        Device, threads and precision.
 
     Attributes
     ----------
@@ -26,45 +58,23 @@ class Engine(ABC):
         What the engine can compute in; the first is the default.
     steady
         Whether a picture's results have the same bits in any batch and with any number of threads.
+
+    Raises
+    ------
+    EngineError
+        When the engine cannot be exact on the net, naming the layer.
     """
 
     name: ClassVar[str]
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
     steady: ClassVar[bool] = False
 
-    @abstractmethod
-    def __init__(
-        self,
-        net: Net,
-        outputs: Sequence[str],
-        *,
-        device: str | None = None,
-        threads: int | None = None,
-        precision: str = "fp32",
-    ) -> None:
-        """Make `net` ready to give the values named in `outputs`.
+    def __init__(self, net: Net, outputs: Sequence[str], options: Options = Options()) -> None:
+        self.outputs = tuple(outputs)
+        self.options = options
+        self._input_shapes = {blob: net.value_shapes[value] for blob, value in net.input_values.items()}
+        self._load(net)
 
-        Parameters
-        ----------
-        net
-            With parameters.
-        outputs
-            Names of values (`pycam.layers.Layer`); a blob's name gives what Caffe's blob holds in the end, after any
-            in-place layer.
-        device
-            `"cpu"`, `"cuda"` or what else the engine knows; None for the CPU.
-        threads
-            None for as many as there are cores.
-        precision
-            One of `precisions`.
-
-        Raises
-        ------
-        EngineError
-            When the engine cannot be exact on the net, naming the layer.
-        """
-
-    @abstractmethod
     def forward(self, inputs: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
         """Run the net.
 
@@ -81,8 +91,24 @@ class Engine(ABC):
         Raises
         ------
         EngineError
-            When the run fails; the engine stays usable where that is possible.
+            An input is missing or of another shape, or the run fails; the engine stays usable where that is possible.
         """
+        for blob, expected in self._input_shapes.items():
+            came = inputs[blob].shape if blob in inputs else None
+            if came is None or len(came) != len(expected) or came[0] == 0 or came[1:] != expected[1:]:
+                raise EngineError(
+                    f"input {blob!r}: {'nothing' if came is None else dims(came)} came, expected {dims(expected)}, "
+                    "or more along the first axis"
+                )
+        return dict(zip(self.outputs, self._run(inputs), strict=True))
+
+    @abstractmethod
+    def _load(self, net: Net) -> None:
+        """Make `net` ready to give the values named in `outputs`."""
+
+    @abstractmethod
+    def _run(self, inputs: Mapping[str, NDArray[np.float32]]) -> Iterable[NDArray[np.float32]]:
+        """Give the values of `outputs`, in their order; inputs have the shapes of the net."""
 
     @property
     @abstractmethod

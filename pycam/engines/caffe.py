@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from pycam.engines import caffe_worker
 from pycam.engines.base import Engine
-from pycam.errors import EngineError, UsageError
+from pycam.errors import EngineError
 from pycam.formats import prototxt
 from pycam.net import Net
 
@@ -389,26 +389,17 @@ class CaffeEngine(Engine):
 
     name = "caffe"
 
-    def __init__(
-        self,
-        net: Net,
-        outputs: Sequence[str],
-        *,
-        device: str | None = None,
-        threads: int | None = None,
-        precision: str = "fp32",
-    ) -> None:
-        if device not in (None, "cpu"):
-            raise UsageError(f"engine 'caffe' runs on the CPU, not on {device!r}")
+    def _load(self, net: Net) -> None:
+        if self.options.device not in (None, "cpu"):
+            raise EngineError(f"engine 'caffe' runs on the CPU, not on {self.options.device!r}")
         sources = net.sources
         if sources is None:
             text, name = prototxt.dumps(net.message).encode(), net.name or "(made in memory)"
         else:
             text, name = _read(sources.prototxt), sources.prototxt
-        self._outputs = tuple(outputs)
-        makers = [net.producer[output] for output in outputs]
-        self._tops = [(m.name, m.tops[m.outputs.index(o)]) for m, o in zip(makers, outputs, strict=True)]
-        self._process = CaffeProcess(threads=threads)
+        makers = [net.producer[output] for output in self.outputs]
+        self._tops = [(m.name, m.tops[m.outputs.index(o)]) for m, o in zip(makers, self.outputs, strict=True)]
+        self._process = CaffeProcess(threads=self.options.threads)
         try:
             self._process.load(text, name)
             if sources is None or sources.caffemodel is None:
@@ -423,9 +414,8 @@ class CaffeEngine(Engine):
         else:
             self._written = ", weights written by pycam" if sources.caffemodel is None and net.params else ""
 
-    def forward(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Run the net; see `Engine.forward`."""
-        return dict(zip(self._outputs, self._process.forward_tops(inputs, self._tops), strict=True))
+    def _run(self, inputs: Mapping[str, Array]) -> list[Array]:
+        return self._process.forward_tops(inputs, self._tops)
 
     @property
     def description(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import onnxruntime
@@ -27,27 +27,17 @@ class OnnxRuntimeEngine(Engine):
     precisions = ("fp32", "tf32")
     steady = True
 
-    def __init__(
-        self,
-        net: Net,
-        outputs: Sequence[str],
-        *,
-        device: str | None = None,
-        threads: int | None = None,
-        precision: str = "fp32",
-    ) -> None:
-        self._device = device or "cpu"
-        self._precision = precision
-        self._outputs = list(outputs)
-        provider = _provider(self._device, precision)
+    def _load(self, net: Net) -> None:
+        self._device = self.options.device or "cpu"
+        provider = _provider(self._device, self.options.precision)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _FATAL_ONLY
-        options.intra_op_num_threads = threads or 0
+        options.intra_op_num_threads = self.options.threads or 0
         # Threads that spin while they wait take the cores from those that decode and draw.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = onnxruntime.InferenceSession(
-                onnx_model(net, self._outputs).SerializeToString(), options, providers=[provider]
+                onnx_model(net, self.outputs).SerializeToString(), options, providers=[provider]
             )
         except Exception as error:  # ONNX Runtime's own have no base class but this one
             raise EngineError(f"ONNX Runtime cannot load the net: {_line(error)}") from None
@@ -57,16 +47,17 @@ class OnnxRuntimeEngine(Engine):
         read = {value.name for value in self._session.get_inputs()}
         self._inputs = {value: blob for blob, value in net.input_values.items() if value in read}
 
-    def forward(self, inputs: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+    def _run(self, inputs: Mapping[str, NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+        given = {value: inputs[blob] for value, blob in self._inputs.items()}
         try:
-            values = self._session.run(self._outputs, {value: inputs[blob] for value, blob in self._inputs.items()})
+            values: list[NDArray[np.float32]] = self._session.run(self.outputs, given)
         except Exception as error:  # as above
             raise EngineError(f"ONNX Runtime failed on {self._device}: {_line(error)}") from None
-        return dict(zip(self._outputs, values, strict=True))
+        return values
 
     @property
     def description(self) -> str:
-        return f"ONNX Runtime {onnxruntime.__version__}, {self._device}, {self._precision}"
+        return f"ONNX Runtime {onnxruntime.__version__}, {self._device}, {self.options.precision}"
 
 
 def _provider(device: str, precision: str) -> tuple[str, dict[str, str]]:

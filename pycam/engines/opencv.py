@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,38 +31,29 @@ class OpenCvEngine(Engine):
 
     name = "opencv"
 
-    def __init__(
-        self,
-        net: Net,
-        outputs: Sequence[str],
-        *,
-        device: str | None = None,
-        threads: int | None = None,
-        precision: str = "fp32",
-    ) -> None:
-        if device not in (None, "cpu"):
-            raise EngineError(f"engine 'opencv' has no device {device!r}: it runs on the CPU")
+    def _load(self, net: Net) -> None:
+        if self.options.device not in (None, "cpu"):
+            raise EngineError(f"engine 'opencv' has no device {self.options.device!r}: it runs on the CPU")
         for layer in net.layers:
             reason = _inexact(layer)
             if reason:
                 raise EngineError(f"engine 'opencv' cannot be exact on layer {layer.name!r}: {reason}")
-        self._layer_of = {output: _output_layer(net, output) for output in outputs}
-        self._threads = threads
-        self._dnn = _load(net)
+        self._layers = [_output_layer(net, output) for output in self.outputs]
+        self._dnn = _read(net)
         # Fused layers leave garbage in the blobs between them.
         self._dnn.enableFusion(False)
         self._dnn.enableWinograd(False)
 
-    def forward(self, inputs: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+    def _run(self, inputs: Mapping[str, NDArray[np.float32]]) -> list[NDArray[np.float32]]:
         before = cv2.getNumThreads()
         try:
-            if self._threads is not None:
-                cv2.setNumThreads(self._threads)
+            if self.options.threads is not None:
+                cv2.setNumThreads(self.options.threads)
             for name, values in inputs.items():
                 self._dnn.setInput(np.ascontiguousarray(values), name)
-            wanted = list(dict.fromkeys(self._layer_of.values()))
+            wanted = list(dict.fromkeys(self._layers))
             found = dict(zip(wanted, self._dnn.forward(wanted), strict=True))
-            return {output: np.array(found[layer], np.float32) for output, layer in self._layer_of.items()}
+            return [np.array(found[layer], np.float32) for layer in self._layers]
         except cv2.error as error:
             raise EngineError(f"OpenCV failed: {error.err}") from None
         finally:
@@ -73,7 +64,7 @@ class OpenCvEngine(Engine):
         return f"OpenCV {cv2.__version__}, cpu, fp32"
 
 
-def _load(net: Net) -> cv2.dnn.Net:
+def _read(net: Net) -> cv2.dnn.Net:
     with tempfile.TemporaryDirectory() as folder:
         text, weights = Path(folder, "net.prototxt"), Path(folder, "net.caffemodel")
         message = _spelt_out(net)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
 
 import numpy as np
@@ -25,24 +25,15 @@ class OpenVinoEngine(Engine):
     precisions = ("fp32", "bf16")
     steady = True
 
-    def __init__(
-        self,
-        net: Net,
-        outputs: Sequence[str],
-        *,
-        device: str | None = None,
-        threads: int | None = None,
-        precision: str = "fp32",
-    ) -> None:
+    def _load(self, net: Net) -> None:
         self._core = openvino.Core()
-        self._device = (device or "cpu").upper()
+        self._device = (self.options.device or "cpu").upper()
         if self._device not in self._core.available_devices:
             known = ", ".join(self._core.available_devices).lower()
-            raise EngineError(f"OpenVINO has no device {device!r} here: it has {known}")
+            raise EngineError(f"OpenVINO has no device {self.options.device!r} here: it has {known}")
+        precision = self.options.precision
         if precision == "bf16" and "BF16" not in self._core.get_property(self._device, "OPTIMIZATION_CAPABILITIES"):
             raise EngineError("OpenVINO has no bf16 on this processor: use fp32")
-        self._precision = precision
-        self._outputs = list(outputs)
         self._settings: dict[str, str | bool | int] = {
             "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
             "PERFORMANCE_HINT": "LATENCY",
@@ -50,10 +41,10 @@ class OpenVinoEngine(Engine):
         if self._device == "CPU":
             # Pinned, the threads of all the processes on a machine would share its first cores.
             self._settings["ENABLE_CPU_PINNING"] = False
-            if threads is not None:
-                self._settings["INFERENCE_NUM_THREADS"] = threads
+            if self.options.threads is not None:
+                self._settings["INFERENCE_NUM_THREADS"] = self.options.threads
         try:
-            self._model = self._core.read_model(onnx_model(net, self._outputs).SerializeToString())
+            self._model = self._core.read_model(onnx_model(net, self.outputs).SerializeToString())
         except RuntimeError as error:
             raise EngineError(f"OpenVINO cannot load the net: {_line(error)}") from None
         read = {name for port in self._model.inputs for name in port.names}
@@ -66,18 +57,18 @@ class OpenVinoEngine(Engine):
         self._model.reshape(shapes)
         return self._core.compile_model(self._model, self._device, self._settings).create_infer_request()
 
-    def forward(self, inputs: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+    def _run(self, inputs: Mapping[str, NDArray[np.float32]]) -> list[NDArray[np.float32]]:
         given = {value: inputs[blob] for value, blob in self._inputs.items()}
         try:
             values = self._request(len(next(iter(given.values())))).infer(given)
         except RuntimeError as error:
             raise EngineError(f"OpenVINO failed on {self._device.lower()}: {_line(error)}") from None
-        return {output: values[output] for output in self._outputs}
+        return [values[output] for output in self.outputs]
 
     @property
     def description(self) -> str:
         version = openvino.get_version().partition("-")[0]
-        return f"OpenVINO {version}, {self._device.lower()}, {self._precision}"
+        return f"OpenVINO {version}, {self._device.lower()}, {self.options.precision}"
 
 
 def _line(error: Exception) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
@@ -21,40 +21,30 @@ class TorchEngine(Engine):
     name = "torch"
     precisions = ("fp32", "tf32", "bf16")
 
-    def __init__(
-        self,
-        net: Net,
-        outputs: Sequence[str],
-        *,
-        device: str | None = None,
-        threads: int | None = None,
-        precision: str = "fp32",
-    ) -> None:
-        self._device = torch_device(device)
+    def _load(self, net: Net) -> None:
+        self._device = torch_device(self.options.device)
+        precision = self.options.precision
         if precision == "tf32" and self._device.type != "cuda":
             raise EngineError("torch has tf32 on CUDA alone: use fp32, or --device cuda")
-        self._outputs = tuple(outputs)
-        self._threads = threads
-        self._precision = precision
         self._type = torch.bfloat16 if precision == "bf16" else torch.float32
         self._module = TorchNet(net).eval().requires_grad_(False).to(self._device, self._type)
 
-    def forward(self, inputs: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+    def _run(self, inputs: Mapping[str, NDArray[np.float32]]) -> list[NDArray[np.float32]]:
         try:
-            with torch.inference_mode(), torch_settings(self._threads, tf32=self._precision == "tf32"):
+            with torch.inference_mode(), torch_settings(self.options.threads, tf32=self.options.precision == "tf32"):
                 given = {
                     name: torch.from_numpy(np.ascontiguousarray(values)).to(self._device, self._type)
                     for name, values in inputs.items()
                 }
-                found = self._module(given, self._outputs)
-                return {name: values.float().cpu().numpy() for name, values in found.items()}
+                found = self._module(given, self.outputs)
+                return [found[output].float().cpu().numpy() for output in self.outputs]
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[0]
             raise EngineError(f"torch failed on {self._device}: {reason}") from None
 
     @property
     def description(self) -> str:
-        return f"torch {torch.__version__}, {self._device}, {self._precision}"
+        return f"torch {torch.__version__}, {self._device}, {self.options.precision}"
 
 
 def torch_device(device: str | None) -> torch.device:
