@@ -231,13 +231,29 @@ def _matlab_bilinear(pixels: Pixels, side: int) -> Blob:
 
 
 @one_thread()
-def _caffe_bilinear(pixels: Pixels, side: int) -> Blob:
-    """Resize as `caffe.io.resize_image` does: in floats, and what lies outside is as dark as the darkest pixel."""
+def resize_as_caffe(pixels: NDArray[Any], height: int, width: int) -> Blob:
+    """Resize as `caffe.io.resize_image` does: in floats, and what lies outside is as dark as the darkest pixel.
+
+    Parameters
+    ----------
+    pixels : (H, W, C)
+        Any type and range.
+    height, width : int
+        Of the result.
+
+    Returns
+    -------
+    float32 (height, width, C)
+    """
     low = float(pixels.min())
-    rows, columns = (_bilinear_matrix(side, length) for length in pixels.shape[:2])
+    rows, columns = map(_bilinear_matrix, (height, width), pixels.shape[:2])
     resized: Blob = np.einsum("yh,hwc,xw->yxc", rows, pixels - low, columns, optimize=True).astype(np.float32)
     resized += np.float32(low)
     return resized
+
+
+def _caffe_bilinear(pixels: Pixels, side: int) -> Blob:
+    return resize_as_caffe(pixels, side, side)
 
 
 def _bilinear_matrix(count: int, length: int) -> NDArray[np.float64]:

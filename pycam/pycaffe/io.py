@@ -1,0 +1,144 @@
+"""`caffe.io`: pictures as pycaffe reads them, and what makes them a net's input."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pycam.errors import UsageError
+from pycam.pictures import read_picture
+from pycam.views import resize_as_caffe
+
+Floats = NDArray[np.float32]
+
+
+def load_image(filename: str | os.PathLike[str], color: bool = True) -> Floats:
+    """Read a picture.
+
+    Parameters
+    ----------
+    filename
+        The picture.
+    color
+        False for grey, by the formula of scikit-image.
+
+    Returns
+    -------
+    (H, W, 3) or (H, W, 1) float32
+        RGB, 0…1. As everywhere in pycam, an EXIF orientation is not applied.
+    """
+    rgb: Floats = read_picture(filename).pixels[..., ::-1].astype(np.float32) / np.float32(255)
+    return rgb if color else np.asarray(rgb @ np.array([[0.2125], [0.7154], [0.0721]], np.float32))
+
+
+def resize_image(im: ArrayLike, new_dims: Sequence[int], interp_order: int = 1) -> Floats:
+    """Resize a picture as the Caffe of its time did: bilinear, without smoothing, dark outside.
+
+    Parameters
+    ----------
+    im : (H, W, K)
+        Any range.
+    new_dims
+        Height and width.
+    interp_order
+        1, bilinear, is all there is.
+
+    Returns
+    -------
+    (height, width, K) float32
+    """
+    if interp_order != 1:
+        raise UsageError(f"resize_image: interp_order {interp_order}: pycam has the bilinear one, 1")
+    height, width = new_dims
+    return resize_as_caffe(np.asarray(im), height, width)
+
+
+@dataclass
+class _Steps:
+    """What is done to a picture, in this order, once it has the input's size."""
+
+    transpose: tuple[int, ...] | None = None
+    channel_swap: tuple[int, ...] | None = None
+    raw_scale: float = 1
+    mean: Floats | float = 0
+    input_scale: float = 1
+
+
+class Transformer:
+    """Makes inputs of pictures, by steps that are set for each input.
+
+    Parameters
+    ----------
+    inputs
+        Input -> shape of its blob, N×C×H×W.
+    """
+
+    def __init__(self, inputs: Mapping[str, Sequence[int]]) -> None:
+        self.inputs = inputs
+        self._steps = {name: _Steps() for name in inputs}
+
+    def set_transpose(self, in_: str, order: Sequence[int]) -> None:
+        """Set the order of axes: (2, 0, 1) makes C×H×W of H×W×C."""
+        self._of(in_).transpose = tuple(order)
+
+    def set_channel_swap(self, in_: str, order: Sequence[int]) -> None:
+        """Set the order of channels: (2, 1, 0) makes BGR of RGB."""
+        self._of(in_).channel_swap = tuple(order)
+
+    def set_raw_scale(self, in_: str, scale: float) -> None:
+        """Set what values are multiplied with before the mean is subtracted: 255 for what `load_image` gives."""
+        self._of(in_).raw_scale = scale
+
+    def set_mean(self, in_: str, mean: ArrayLike) -> None:
+        """Set the mean, (C,) or (C, H, W), in the channel order and range of the input."""
+        values = np.asarray(mean, np.float32)
+        self._of(in_).mean = values[:, np.newaxis, np.newaxis] if values.ndim == 1 else values
+
+    def set_input_scale(self, in_: str, scale: float) -> None:
+        """Set what values are multiplied with in the end."""
+        self._of(in_).input_scale = scale
+
+    def preprocess(self, in_: str, data: ArrayLike) -> Floats:
+        """Make an input of a picture.
+
+        Parameters
+        ----------
+        in_
+            The input.
+        data : (H, W, C)
+            A picture of any size.
+
+        Returns
+        -------
+        (C, H, W) float32
+        """
+        steps = self._of(in_)
+        values = np.asarray(data, np.float32)
+        if values.shape[:2] != tuple(self.inputs[in_][2:]):
+            values = resize_image(values, self.inputs[in_][2:])
+        if steps.transpose is not None:
+            values = values.transpose(steps.transpose)
+        if steps.channel_swap is not None:
+            values = values[list(steps.channel_swap)]
+        scaled = (values * np.float32(steps.raw_scale) - steps.mean) * np.float32(steps.input_scale)
+        return np.ascontiguousarray(scaled, np.float32)
+
+    def deprocess(self, in_: str, data: ArrayLike) -> Floats:
+        """Make a picture of an input's values: what `preprocess` did, backwards, but for the size."""
+        steps = self._of(in_)
+        values = np.asarray(data, np.float32).squeeze()
+        values = (values / np.float32(steps.input_scale) + steps.mean) / np.float32(steps.raw_scale)
+        if steps.channel_swap is not None:
+            values = values[np.argsort(steps.channel_swap)]
+        if steps.transpose is not None:
+            values = values.transpose(np.argsort(steps.transpose))
+        return np.ascontiguousarray(values, np.float32)
+
+    def _of(self, name: str) -> _Steps:
+        if name not in self._steps:
+            raise UsageError(f"{name!r} is no input of this Transformer; it was made for {', '.join(self._steps)}")
+        return self._steps[name]
