@@ -75,6 +75,9 @@ make_root() {
         touch "$making/$stamp"
 }
 
+if [ -f "$root/$stamp" ] && [ -w "$root" ] && ! cmp -s "$here/start" "$root/start"; then
+    cp "$here/start" "$root/start" # a folder made by an earlier version
+fi
 if [ -f "$root/$stamp" ] && self_test "$root" >/dev/null 2>&1; then
     echo "Caffe is ready in $root"
     exit
