@@ -22,7 +22,7 @@ $(VENV)/.all: $(VENV)/.core
 	$(RUN)/python -m pip install --quiet --editable '.[demo,openvino,torch,opencv,cluster,lmdb,web,test,check]'
 	@touch $@
 
-demo: $(VENV)/.core ## Heat maps of three photographs, from nothing.
+demo: $(VENV)/.core ## Heat maps and a small evaluation of four photographs, from nothing.
 	$(RUN)/pycam demo
 
 test: $(VENV)/.all ## Run the tests.

@@ -1,39 +1,150 @@
-"""`pycam demo`: heat maps of photographs that come with scikit-image."""
+"""`pycam demo`: photographs that come with scikit-image, as the bundled model sees them, and how often it is right."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
+from pycam.boxes import Box
 from pycam.errors import UsageError
-from pycam.pictures import read_picture
-from pycam.predict import load
+from pycam.predict import Cam, Prediction, load
+from pycam.report import summary
+from pycam.report.html import Entry, Heading, write_html
+from pycam.report.record import Truth, seen
+from pycam.report.text import show
+from pycam.report.verdicts import FITS, judge, overlap
 
 MODEL = "squeezenet-cam-caltech101"
-PHOTOGRAPHS = ("coffee", "chelsea", "astronaut")
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """A photograph of which it is known what it shows.
+
+    Attributes
+    ----------
+    name
+        Of the PNG file in scikit-image's folder `data`.
+    shows
+        A class of the model, or what else it is.
+    box
+        Drawn round it by hand: picture pixels, 0-based half-open. None for what is no class of the model.
+    """
+
+    name: str
+    shows: str
+    box: Box | None = None
+
+
+# These files lie in every wheel of scikit-image since 0.20; its functions would download what is missing.
+PHOTOGRAPHS = (
+    Photograph("coffee", "cup", (174, 19, 407, 309)),
+    Photograph("motorcycle_left", "Motorbikes", (91, 15, 685, 452)),
+    Photograph("astronaut", "Faces", (154, 16, 301, 189)),
+    Photograph("chelsea", "house cat"),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What the model says of a photograph.
+
+    Attributes
+    ----------
+    photograph, prediction
+        The photograph, and the five best classes.
+    truth
+        Its class and box; None where the model has no such class.
+    overlap
+        Of the true box with the one found for the true class.
+    """
+
+    photograph: Photograph
+    prediction: Prediction
+    truth: Truth | None = None
+    overlap: float = 0
+
+    def named(self, k: int) -> bool:
+        """Whether one of the first k guesses is right."""
+        return self.truth is not None and self.truth.index in [item.index for item in self.prediction.top[:k]]
+
+    def placed(self, k: int) -> bool:
+        """Whether one of the first k guesses is right, and its box too."""
+        return self.named(k) and self.overlap >= FITS
 
 
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("demo-output"),
 ) -> None:
-    """Write the top-5 heat maps of three photographs."""
+    """Show four photographs to the bundled model: heat maps, boxes, and a small evaluation."""
     try:
-        from skimage import data
+        import skimage
     except ImportError:
         raise UsageError("the demo's photographs come with scikit-image: pip install 'caffe-cam[demo]'") from None
-    written = []
+    folder = Path(skimage.__file__).parent / "data"
     with load(MODEL, view="full") as cam:
-        for name in PHOTOGRAPHS:
-            picture = read_picture(getattr(data, name)()[..., ::-1])
-            prediction = cam(replace(picture, path=f"{name}.png"))
-            print(
-                f"{name}: " + ", ".join(f"{item.words.split(',')[0]} {item.score:.2f}" for item in prediction.top[:3])
+        looks = [_look(cam, photograph, folder) for photograph in PHOTOGRAPHS]
+
+    sections = [_guesses(looks), _errors([look for look in looks if look.truth])]
+    console = Console(width=None if Console().is_terminal else 100)
+    for section in sections:
+        show(section, console)
+        console.print()
+
+    strips = [look.prediction.save(out, boxes=True)[-2] for look in looks]
+    page = out / "report.html"
+    write_html(page, map(_entry, looks), Heading("A demo of pycam", {"": [MODEL, "view full"]}, sections=sections))
+    print("Look at", *strips, page, sep="\n  ")
+
+
+def _look(cam: Cam, photograph: Photograph, folder: Path) -> Look:
+    prediction = cam(folder / f"{photograph.name}.png")
+    if photograph.box is None:
+        return Look(photograph, prediction)
+    (found,) = cam(prediction.picture, classes=[photograph.shows]).top
+    assert found.box is not None  # the paper's rule always gives one
+    truth = Truth(found.index, photograph.shows, [photograph.box])
+    return Look(photograph, prediction, truth, overlap(found.box, photograph.box))
+
+
+def _guesses(looks: Sequence[Look]) -> summary.Section:
+    rows, notes = [], []
+    for look in looks:
+        guesses = [f"{item.words} {item.score:.2f}" for item in look.prediction.top]
+        if look.truth:
+            box = f"{look.overlap:.2f} {_said(look.overlap >= FITS)}"
+            judged = [_said(look.named(1)), _said(look.named(5)), box]
+        else:
+            judged = ["–"] * 3
+            notes.append(
+                f"{look.photograph.name} shows a {look.photograph.shows}, which is none of the model's "
+                f"{len(look.prediction.scores)} classes: it cannot name it. What it says: {', '.join(guesses)}."
             )
-            written += prediction.save(out / name, boxes=True)
-    print(f"{len(written)} files; look at")
-    for path in written:
-        if path.stem.endswith("_strip"):
-            print(f"  {path}")
+        rows.append([look.photograph.name, look.photograph.shows, guesses[0], *judged])
+    title = f"Guesses, and the box of the true class, which is right from an IoU of {FITS} on"
+    return summary.table(title, ["photograph", "shows", "first guess", "top-1", "top-5", "IoU"], rows, "\n".join(notes))
+
+
+def _errors(looks: Sequence[Look]) -> summary.Section:
+    total = len(looks)
+    rows = []
+    for name, is_right in (("classification", Look.named), ("localization", Look.placed)):
+        wrong = [sum(not is_right(look, k) for look in looks) for k in (1, 5)]
+        rows.append([name, *(f"{count / total:.0%} ({count} of {total})" for count in wrong)])
+    note = f"Of {total} named photographs: they show how errors are counted, not how good a model is."
+    return summary.table("Errors", ["", "top-1", "top-5"], rows, note)
+
+
+def _said(is_right: bool) -> str:
+    return "right" if is_right else "wrong"
+
+
+def _entry(look: Look) -> Entry:
+    first, truth = look.prediction.top[0], look.truth
+    verdicts = [judge(first.index, first.score, first.box, truth.index, truth.boxes)] if truth else []
+    return Entry(look.photograph.name, look.prediction.picture, {"": seen([look.prediction])}, truth, verdicts)
