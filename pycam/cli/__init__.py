@@ -10,8 +10,10 @@ from typing import Annotated
 import typer
 
 import pycam
-from pycam.cli import compare, demo, evaluate, heatmap, models, net, report, score, serve, train
+from pycam.cli import compare, demo, doctor, evaluate, heatmap, models, net, report, score, serve, train
 from pycam.errors import PycamError
+
+SIGPIPE = 13  # Windows has no such name
 
 app = typer.Typer(
     name="pycam",
@@ -29,6 +31,7 @@ app.command("compare")(compare.compare_command)
 app.command("verify")(compare.verify)
 app.command("train")(train.train)
 app.command("demo")(demo.demo)
+app.command("doctor")(doctor.doctor)
 app.add_typer(net.app, name="net")
 app.add_typer(models.app, name="models")
 
@@ -67,7 +70,7 @@ def main(arguments: list[str] | None = None, application: typer.Typer = app) -> 
     except BrokenPipeError:
         # Whoever read our output has seen enough; keep Python from complaining when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
+        return 128 + SIGPIPE
     except KeyboardInterrupt:
         return _fail("interrupted", 128 + signal.SIGINT)
     except MemoryError:

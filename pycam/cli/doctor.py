@@ -1,0 +1,44 @@
+"""`pycam doctor`: what works on this machine, and what would cure the rest."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from pycam import doctor as library
+from pycam.cli import options
+
+STYLES = {"ok": "green", "not here": "dim", "wrong": "bold red"}
+
+
+def doctor(as_json: options.Json = False) -> None:
+    """Check versions, engines (each runs a small net), files, models and extras; tell cures.
+
+    Exit code 0 when the core works: the default engine, the bundled model, and what they need. 1 when it does not.
+    """
+    console, about, good = Console(highlight=False), "", True
+    findings = []
+    for finding in library.examine():
+        findings.append(asdict(finding))
+        good &= not (finding.core and finding.state == "wrong")
+        if as_json:
+            continue
+        if finding.about != about:
+            about = finding.about
+            console.print(Text(f"{'' if about == 'versions' else chr(10)}{about}", "bold"))
+        line = Text.assemble(f"  {finding.name:27}", (f"{finding.state:9}", STYLES[finding.state]), finding.told)
+        if finding.cure:
+            line.append(f" → {finding.cure}")
+        console.print(line, soft_wrap=True)
+    if as_json:
+        print(json.dumps({"works": good, "findings": findings}, indent=2, ensure_ascii=False))
+    else:
+        wrong = sum(finding["state"] == "wrong" for finding in findings)
+        core = "works" if good else "does not work"
+        console.print(f"\nthe core {core}; {wrong or 'nothing'} {'is' if wrong < 2 else 'are'} wrong", soft_wrap=True)
+    if not good:
+        raise typer.Exit(1)
