@@ -24,7 +24,7 @@ from pycam.boxes import SUBMISSIONS, grey_heatmap, released_boxes, submission
 from pycam.errors import GroundTruthError, PictureError, PycamError, RunError, UsageError
 from pycam.evaluation import bench, plan, run
 from pycam.evaluation.plan import Plan, find_pictures
-from pycam.evaluation.record import Outcome
+from pycam.evaluation.record import NO_FILE, FileState, Outcome
 from pycam.evaluation.run import evaluate
 from pycam.evaluation.store import Store
 from pycam.formats import caffemodel, prototxt
@@ -565,31 +565,32 @@ def test_a_cluster_tells_why_a_worker_refuses(model, pictures, tmp_path, require
 
 
 IDENTITY = (("engine", "one"), ("weights", "two"))
+FILE = FileState(10, 2, 3)
 
 
 def test_store_gives_back_what_was_kept(tmp_path):
-    good = Outcome(3, 10, "", b"record", b"maps", b"hits")
+    good = Outcome(3, FILE, "", b"record", b"maps", b"hits")
     with Store(tmp_path / "deep/run.sqlite", IDENTITY) as store:
-        store.add([good, Outcome(1, -1, "no such picture")])
+        store.add([good, Outcome(1, NO_FILE, "no such picture")])
         store.add([good])
     with Store(tmp_path / "deep/run.sqlite", IDENTITY) as store:
         assert list(store.outcomes()) == [good]
         assert list(store.outcomes(0, 3)) == []
         assert store.failures() == {1: "no such picture"}
-        assert store.file_sizes() == {1: -1, 3: 10}
+        assert store.files() == {1: NO_FILE, 3: FILE}
 
 
 def test_store_keeps_all_of_a_batch_or_nothing(tmp_path):
     with Store(tmp_path / "run.sqlite", IDENTITY) as store:
         with pytest.raises(RunError, match="damaged"):
-            store.add([Outcome(1, 2), Outcome(2, None)])
-        assert store.file_sizes() == {}
+            store.add([Outcome(1, FILE), Outcome(2, FILE, None)])
+        assert store.files() == {}
 
 
 def test_store_notices_a_flipped_bit(tmp_path):
     path = tmp_path / "run.sqlite"
     with Store(path, IDENTITY) as store:
-        store.add([Outcome(3, 10, "", b"record", b"maps" * 10, b"hits")])
+        store.add([Outcome(3, FILE, "", b"record", b"maps" * 10, b"hits")])
     content = path.read_bytes()
     assert content.count(b"mapsmaps") > 0
     path.write_bytes(content.replace(b"mapsmaps", b"mapsmapt", 1))

@@ -13,16 +13,9 @@ import typer
 from pycam.cli import options
 from pycam.errors import UsageError
 from pycam.ilsvrc import wsol
+from pycam.ilsvrc.baselines import Baselines, accuracies, known_class_errors
 from pycam.ilsvrc.ground_truth import GroundTruth, read_ground_truth
-from pycam.ilsvrc.metrics import (
-    by_k,
-    doubts,
-    error,
-    error_interval,
-    known_class_hits,
-    score_guesses,
-    whole_pictures,
-)
+from pycam.ilsvrc.metrics import by_k, doubts, error, error_interval, score_guesses
 from pycam.ilsvrc.predictions import Predictions, read_predictions
 from pycam.ilsvrc.score_maps import find_map, read_map
 
@@ -98,34 +91,15 @@ def _errors(predictions: Predictions, truth: GroundTruth) -> dict[str, Any]:
             "classification_error": by_k(error_interval(scores.classified)),
             "localization_error": None if localized is None else by_k(error_interval(localized)),
         },
-        **_known_class_baselines(truth),
-    }
-
-
-def _known_class_baselines(truth: GroundTruth) -> dict[str, float | None]:
-    if not (truth.has_boxes and truth.has_sizes):
-        return {"whole_picture_gt_known_error": None, "center_gaussian_gt_known_error": None}
-    return {
-        "whole_picture_gt_known_error": float(error(known_class_hits(whole_pictures(truth), truth))),
-        "center_gaussian_gt_known_error": 1 - wsol.center_gaussian(truth).max_box_acc / 100,
+        **known_class_errors(Baselines.of(truth)),
     }
 
 
 def _accuracies(accuracy: wsol.BoxAccuracy, truth: GroundTruth) -> dict[str, Any]:
+    baselines = Baselines.of(truth)
+    assert baselines is not None, "maps were judged by this truth"
     first, second = accuracy.intervals().tolist()
-    return {
-        **_two(accuracy),
-        "intervals": {"max_box_acc": first, "max_box_acc_v2": second},
-        "best_thresholds": dict(zip(wsol.RULES, accuracy.best_thresholds.tolist(), strict=True)),
-        "center_gaussian": _two(wsol.center_gaussian(truth)),
-        "whole_picture": _two(wsol.whole_picture(truth)),
-        "thresholds": wsol.THRESHOLDS.round(3).tolist(),
-        "curves": dict(zip(wsol.RULES, accuracy.curves.tolist(), strict=True)),
-    }
-
-
-def _two(accuracy: wsol.BoxAccuracy) -> dict[str, float]:
-    return {"max_box_acc": accuracy.max_box_acc, "max_box_acc_v2": accuracy.max_box_acc_v2}
+    return accuracies(accuracy, baselines) | {"intervals": {"max_box_acc": first, "max_box_acc_v2": second}}
 
 
 def _error_lines(result: dict[str, Any]) -> Iterator[str]:

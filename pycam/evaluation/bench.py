@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,9 +14,9 @@ import numpy as np
 from pycam.boxes import BOX_RULES, Boxes, BoxRule
 from pycam.errors import PictureError, PycamError, RunError
 from pycam.evaluation.plan import Identity, Recipe
-from pycam.evaluation.record import BOXES, RECORD, TOP, TRUE, Batch, Outcome, Sight, Task, file_size, sight_of
+from pycam.evaluation.record import BOXES, RECORD, TOP, TRUE, Batch, Outcome, Sight, Task, file_state, sight_of
 from pycam.ilsvrc.predictions import submission_boxes
-from pycam.ilsvrc.wsol import SIDE, box_hits, candidates, scaled
+from pycam.ilsvrc.wsol import SIDE, box_hits, candidates, packed, scaled
 from pycam.placement import Map, Placement
 from pycam.predict import Prepared, best
 from pycam.protocols import Protocol
@@ -70,7 +71,7 @@ class Bench:
         outcomes = []
         for task, sight in zip(batch, sights, strict=True):
             if isinstance(sight, PycamError):
-                outcomes.append(Outcome(task.position, file_size(task.path), str(sight)))
+                outcomes.append(Outcome(task.position, file_state(task.path), str(sight)))
                 continue
             found = find_boxes(task, sight, self._cam.placement, self._cam.protocol)
             # What the ledger takes apart is the released road; elsewhere maps would only fill the disk.
@@ -103,11 +104,11 @@ def find_boxes(task: Task, sight: Sight, placement: Placement, protocol: Protoco
         record["found"][rank] = len(known[index])
         record["boxes"][rank, : len(known[index])] = known[index]
     hits = b""
-    if rule.sweep and len(task.true_boxes):
+    if rule.sweep:
         score_map = _normalised(placement.on_picture(sight.maps[:, TRUE], SIDE, SIDE))
         true_boxes = scaled(task.true_boxes, sight.size, (SIDE, SIDE))
-        hits = np.packbits(box_hits(candidates(score_map), true_boxes)).tobytes()
-    return Outcome(task.position, file_size(task.path), record=record.tobytes(), hits=hits)
+        hits = packed(box_hits(candidates(score_map), true_boxes)).tobytes()
+    return Outcome(task.position, file_state(task.path), record=record.tobytes(), hits=hits)
 
 
 def find_again(placement: Placement, protocol: Protocol, batch: Batch) -> list[Outcome]:
@@ -123,13 +124,17 @@ _MAKING = threading.Lock()
 
 def evaluate_batch(recipe: Recipe, expected: Identity, batch: Batch) -> list[Outcome]:
     """Evaluate a batch in a process that has little else to do; the model is made once and kept."""
-    with _MAKING:
-        bench, looking = _kept_bench(recipe, expected)
-    prepared = bench.prepare(batch)
-    # Not every engine can run twice at a time, and a Dask worker may have several threads.
-    with looking:
-        sights = bench.look(batch, prepared)
-    return bench.find(batch, sights)
+    try:
+        with _MAKING:
+            bench, looking = _kept_bench(recipe, expected)
+        prepared = bench.prepare(batch)
+        # Not every engine can run twice at a time, and a Dask worker may have several threads.
+        with looking:
+            sights = bench.look(batch, prepared)
+        return bench.find(batch, sights)
+    except MemoryError:
+        # What is left of the process is not to be trusted: it is replaced, and the batch done again.
+        os._exit(1)
 
 
 @lru_cache(1)

@@ -43,7 +43,7 @@ def on_cluster(work: Work, batches: Iterable[Batch], scheduler: str) -> Done:
         with _quiet(), _client(scheduler) as client:
             workers = len(client.scheduler_info()["workers"])
             submit = partial(client.get_executor(pure=False).submit, work)
-            yield from finished(submit, batches, at_once=2 * max(workers, 1))
+            yield from finished(submit, batches, at_once=max(workers, 1))
     except distributed.KilledWorker:
         raise RunError(
             f"{scheduler}: workers died again and again on one batch: out of memory? Try a smaller --batch; "

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import stat
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +31,49 @@ TRUE = TOP
 """Where the true class stands in a record, after the best."""
 
 
+class FileState(NamedTuple):
+    """What a file was like.
+
+    Attributes
+    ----------
+    size
+        In bytes; -1 where there is no file.
+    modified
+        When, in nanoseconds.
+    crc
+        CRC-32 of its content.
+    """
+
+    size: int
+    modified: int
+    crc: int
+
+    def is_of(self, path: Path | str) -> bool:
+        """Whether a file still has this content; it is read only if it was written since."""
+        try:
+            found = Path(path).stat()
+        except OSError:
+            return self == NO_FILE
+        if (found.st_size, found.st_mtime_ns) == (self.size, self.modified):
+            return True
+        now = file_state(path)
+        return (now.size, now.crc) == (self.size, self.crc)
+
+
+NO_FILE = FileState(-1, 0, 0)
+
+
+def file_state(path: Path | str) -> FileState:
+    """Say what a file is like now: `NO_FILE` where there is none, or none that can be read."""
+    try:
+        found = Path(path).stat()
+        if stat.S_ISREG(found.st_mode):
+            return FileState(found.st_size, found.st_mtime_ns, zlib.crc32(Path(path).read_bytes()))
+    except (FileNotFoundError, PermissionError):
+        pass
+    return NO_FILE
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What came of a picture.
@@ -37,8 +82,8 @@ class Outcome:
     ----------
     position
         In the run's list, from 0.
-    file_size
-        Of the picture's file, in bytes; -1 where there is none.
+    file
+        What the picture's file was like.
     error
         Why the picture could not be evaluated; empty for one that could.
     record
@@ -50,7 +95,7 @@ class Outcome:
     """
 
     position: int
-    file_size: int
+    file: FileState
     error: str = ""
     record: bytes = b""
     maps: bytes = b""
@@ -59,7 +104,7 @@ class Outcome:
     @property
     def checksum(self) -> int:
         """CRC-32 of what is kept."""
-        state = zlib.crc32(f"{self.position} {self.file_size} {self.error}".encode())
+        state = zlib.crc32(f"{self.position} {tuple(self.file)} {self.error}".encode())
         for part in (self.record, self.maps, self.hits):
             state = zlib.crc32(part, state)
         return state
@@ -122,11 +167,3 @@ def sight_of(kept: Outcome) -> Sight:
     maps = np.frombuffer(kept.maps, "<f4").reshape(record["maps"])
     width, height = record["size"].tolist()
     return Sight((width, height), record["classes"].astype(np.intp), record["scores"], maps)
-
-
-def file_size(path: Path | str) -> int:
-    """Give the size of a file in bytes, -1 if there is none."""
-    try:
-        return Path(path).stat().st_size
-    except OSError:
-        return -1

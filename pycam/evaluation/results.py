@@ -21,16 +21,9 @@ from pycam.evaluation.record import BOXES, RECORD, TOP, TRUE
 from pycam.evaluation.store import Store
 from pycam.files import replacing, write_whole
 from pycam.ilsvrc import wsol
+from pycam.ilsvrc.baselines import Baselines, accuracies, known_class_errors
 from pycam.ilsvrc.ground_truth import GroundTruth
-from pycam.ilsvrc.metrics import (
-    by_k,
-    error,
-    error_interval,
-    known_class_hits,
-    overlaps,
-    score_guesses,
-    whole_pictures,
-)
+from pycam.ilsvrc.metrics import by_k, error, error_interval, known_class_hits, overlaps, score_guesses
 from pycam.ilsvrc.predictions import GUESSES, Predictions, write_predictions
 from pycam.ilsvrc.synsets import synsets
 from pycam.protocols import PROTOCOLS, Protocol
@@ -50,14 +43,14 @@ class Results:
     records
         (n,) `RECORD`.
     hits
-        (n, 4, 1000) bool for a sweep (`wsol.box_hits`), else None.
+        (n, 4, 125) uint8 for a sweep, `wsol.box_hits` packed to bits; else None.
     truth
         Of these pictures.
     """
 
     positions: NDArray[np.int64]
     records: NDArray[np.void]
-    hits: NDArray[np.bool_] | None
+    hits: NDArray[np.uint8] | None
     truth: GroundTruth
 
     @cached_property
@@ -65,6 +58,13 @@ class Results:
         """Whether each box of the true class fits: (c, 2), for the pictures that are not blacklisted."""
         taken = [self._boxes(np.array([TRUE]), np.array([number]))[:, 0] for number in range(BOXES)]
         return np.stack([known_class_hits(boxes, self.truth) for boxes in taken], axis=1)
+
+    @cached_property
+    def box_accuracy(self) -> wsol.BoxAccuracy | None:
+        """What a sweep says of the pictures that are not blacklisted; None without such, or without boxes."""
+        if self.hits is None or not (self.truth.has_boxes and len(self.truth.counted)):
+            return None
+        return wsol.BoxAccuracy(self.hits[self.truth.counted])
 
     def predictions(self, submission: str) -> Predictions:
         """Fill the five guesses of one of the `SUBMISSIONS`."""
@@ -107,9 +107,7 @@ def read_results(plan: Plan, store: Store) -> Results:
         truth = replace(truth, sizes=stacked["size"].astype(np.int64))
     bits = None
     if all(hits):
-        shape = (len(wsol.RULES), len(wsol.THRESHOLDS))
-        packed = np.frombuffer(b"".join(hits), np.uint8).reshape(len(hits), -1)
-        bits = np.unpackbits(packed, axis=1, count=shape[0] * shape[1]).reshape(-1, *shape).astype(bool)
+        bits = np.frombuffer(b"".join(hits), np.uint8).reshape(len(hits), len(wsol.RULES), -1)
     return Results(np.array(positions), stacked, bits, truth)
 
 
@@ -140,6 +138,7 @@ def _submissions(plan: Plan) -> list[str]:
 
 def _report(plan: Plan, identity: Identity, results: Results, failures: Mapping[int, str]) -> dict[str, Any]:
     truth = results.truth
+    baselines = Baselines.of(truth)
     first, *others = _submissions(plan)
     errors = {name: _errors(results, name) for name in (first, *others)}
     report: dict[str, Any] = {
@@ -151,17 +150,11 @@ def _report(plan: Plan, identity: Identity, results: Results, failures: Mapping[
         "overrides": _overrides(plan.recipe.protocol),
         "engine": plan.recipe.engine,
         **({"submissions": {n: e | results.fallbacks(n) for n, e in errors.items()}} if others else errors[first]),
-        "whole_picture_gt_known_error": None,
-        "center_gaussian_gt_known_error": None,
+        **known_class_errors(baselines),
     }
-    if len(truth.counted) and truth.has_boxes:
-        center, whole = wsol.center_gaussian(truth), wsol.whole_picture(truth)
-        report["whole_picture_gt_known_error"] = float(error(known_class_hits(whole_pictures(truth), truth)))
-        report["center_gaussian_gt_known_error"] = 1 - center.max_box_acc / 100
-        if results.hits is not None:
-            accuracy = wsol.BoxAccuracy(results.hits[truth.counted])
-            report |= _accuracies(accuracy, center, whole)
-            report["intervals"] |= dict(zip(MAX_BOX_ACCURACIES, accuracy.intervals().tolist(), strict=True))
+    if baselines is not None and (accuracy := results.box_accuracy) is not None:
+        report |= accuracies(accuracy, baselines)
+        report["intervals"] |= dict(zip(MAX_BOX_ACCURACIES, accuracy.intervals().tolist(), strict=True))
     notes = list(truth.notes)
     if failures:
         notes.append(f"{len(failures)} of {len(plan)} pictures could not be evaluated and are left out of all figures")
@@ -192,20 +185,6 @@ def _errors(results: Results, submission: str) -> dict[str, Any]:
             "gt_known_error": error_interval(known)[0].tolist(),
         }
     return found | {"intervals": intervals}
-
-
-def _accuracies(accuracy: wsol.BoxAccuracy, center: wsol.BoxAccuracy, whole: wsol.BoxAccuracy) -> dict[str, Any]:
-    def two(of: wsol.BoxAccuracy) -> dict[str, float]:
-        return {"max_box_acc": of.max_box_acc, "max_box_acc_v2": of.max_box_acc_v2}
-
-    return {
-        **two(accuracy),
-        "center_gaussian": two(center),
-        "whole_picture": two(whole),
-        "best_thresholds": dict(zip(wsol.RULES, accuracy.best_thresholds.tolist(), strict=True)),
-        "thresholds": wsol.THRESHOLDS.round(3).tolist(),
-        "curves": dict(zip(wsol.RULES, accuracy.curves.tolist(), strict=True)),
-    }
 
 
 def _with_gaps(predictions: Predictions, positions: NDArray[np.int64], count: int) -> Predictions:

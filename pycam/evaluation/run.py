@@ -15,7 +15,7 @@ from typing import Any
 from pycam.errors import PictureError, RunError
 from pycam.evaluation.bench import evaluate_batch
 from pycam.evaluation.plan import Identity, Plan
-from pycam.evaluation.record import Batch, file_size
+from pycam.evaluation.record import Batch
 from pycam.evaluation.results import write_results
 from pycam.evaluation.store import Store
 from pycam.evaluation.workers import Done, in_processes, in_threads
@@ -107,7 +107,7 @@ def carry_out(
         with _told_to_stop() as told:
             todo = (batch for batch in plan.batches() if not done.issuperset(task.position for task in batch))
             # To stop is to have no more batches: what has begun is finished.
-            with closing(crew(takewhile(lambda _: not told, todo))) as results:
+            with closing(crew(takewhile(lambda _: not told, todo))) as results, _shortages():
                 for outcomes in results:
                     failure = next((each.error for each in outcomes if each.error), None)
                     if failure is not None and not skip:
@@ -132,11 +132,11 @@ def _done(plan: Plan, store: Store, skip: bool) -> set[int]:
     """
     failed = store.failures()
     done = set()
-    for position, was in store.file_sizes().items():
+    for position, was in store.files().items():
         path = plan.pictures[position]
-        same = file_size(path) == was
+        same = was.is_of(path)
         if position not in failed and not same:
-            raise RunError(f"{path}: has changed since it was evaluated, it had {was} bytes: name another --out")
+            raise RunError(f"{path}: has changed since it was evaluated, it had {was.size} bytes: name another --out")
         if same and (skip or position not in failed):
             done.add(position)
     return done
@@ -163,6 +163,22 @@ def _told_to_stop() -> Iterator[list[int]]:
         yield told
     finally:
         restore()
+
+
+@contextmanager
+def _shortages() -> Iterator[None]:
+    """Turn what the machine is short of into what the user can do about it."""
+    try:
+        yield
+    except MemoryError:
+        raise RunError(
+            "out of memory: try a smaller --batch; what is done is kept, the same command goes on from here"
+        ) from None
+    except OSError as error:
+        raise RunError(
+            f"this machine has no more to give ({error.strerror or error}): what is done is kept, "
+            "the same command goes on from here"
+        ) from None
 
 
 def _stopped(number: int, done: int, total: int) -> RunError:

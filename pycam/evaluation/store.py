@@ -10,13 +10,14 @@ from types import TracebackType
 
 from pycam.errors import RunError
 from pycam.evaluation.plan import Identity
-from pycam.evaluation.record import Outcome
+from pycam.evaluation.record import FileState, Outcome
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS identity (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS pictures (
-    position INTEGER PRIMARY KEY, file_size INTEGER NOT NULL, error TEXT NOT NULL,
-    record BLOB NOT NULL, maps BLOB NOT NULL, hits BLOB NOT NULL, checksum INTEGER NOT NULL
+    position INTEGER PRIMARY KEY,
+    file_size INTEGER NOT NULL, file_modified INTEGER NOT NULL, file_crc INTEGER NOT NULL,
+    error TEXT NOT NULL, record BLOB NOT NULL, maps BLOB NOT NULL, hits BLOB NOT NULL, checksum INTEGER NOT NULL
 );
 """
 
@@ -72,16 +73,21 @@ class Store:
     def add(self, outcomes: Iterable[Outcome]) -> None:
         """Keep results, all or none of them, and be sure that they are on the disk."""
         rows = [
-            (each.position, each.file_size, each.error, each.record, each.maps, each.hits, each.checksum)
+            (each.position, *each.file, each.error, each.record, each.maps, each.hits, each.checksum)
             for each in outcomes
         ]
         with self._complaints(), self._db:
-            self._db.executemany("INSERT OR REPLACE INTO pictures VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+            self._db.executemany("INSERT OR REPLACE INTO pictures VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
-    def file_sizes(self) -> dict[int, int]:
-        """Give the file size, as it was, of each picture that was evaluated or failed, by its position."""
-        with self._complaints():
-            return dict(self._db.execute("SELECT position, file_size FROM pictures"))
+    def files(self) -> dict[int, FileState]:
+        """Give what the file of each picture that was evaluated or failed was like, by its position.
+
+        Raises
+        ------
+        RunError
+            Anything that is kept is not as it was kept: all of it is read.
+        """
+        return {each.position: each.file for each in self._read("TRUE")}
 
     def failures(self) -> dict[int, str]:
         """Give the error of each picture that failed, by its position, in order."""
@@ -96,13 +102,13 @@ class Store:
         RunError
             What is read is not what was kept.
         """
+        return self._read("position >= ? AND position < ? AND error = ''", (start, stop))
+
+    def _read(self, which: str, values: tuple[int, ...] = ()) -> Iterator[Outcome]:
         with self._complaints():
-            rows = self._db.execute(
-                "SELECT * FROM pictures WHERE position >= ? AND position < ? AND error = '' ORDER BY position",
-                (start, stop),
-            )
-            for *values, checksum in rows:
-                outcome = Outcome(*values)
+            rows = self._db.execute(f"SELECT * FROM pictures WHERE {which} ORDER BY position", values)
+            for position, size, modified, crc, *rest, checksum in rows:
+                outcome = Outcome(position, FileState(size, modified, crc), *rest)
                 if outcome.checksum != checksum:
                     raise self._damaged(f"picture {outcome.position + 1} is not as it was written")
                 yield outcome
@@ -130,7 +136,7 @@ class Store:
             if "locked" in reason:
                 raise RunError(f"{self.path.parent}: another process is at work on this run") from None
             raise RunError(
-                f"{self.path}: cannot be read or written ({reason}): if the disk is full, free some of it; "
+                f"{self.path}: cannot be read or written ({reason}): make room, or make it writable; "
                 "the same command then goes on where this one stopped"
             ) from None
         except sqlite3.DatabaseError as error:

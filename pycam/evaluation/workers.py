@@ -12,13 +12,16 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
 from itertools import chain, islice
 from multiprocessing.connection import wait as wait_for
+from typing import TypeVar
 
 import cv2
 
-from pycam.errors import RunError
+from pycam.errors import PycamError, RunError
 from pycam.evaluation.bench import Bench
 from pycam.evaluation.plan import Identity, Recipe
-from pycam.evaluation.record import Batch, Outcome
+from pycam.evaluation.record import Batch, Outcome, Sight
+
+_T = TypeVar("_T")
 
 Work = Callable[[Batch], list[Outcome]]
 Done = Generator[list[Outcome]]
@@ -28,20 +31,19 @@ DEATHS = 3
 
 
 def in_threads(recipe: Recipe, identity: Identity, batches: Iterable[Batch]) -> Done:
-    """Evaluate batches in this process: while the net runs on one, boxes are found for the one before."""
+    """Evaluate batches in this process: while the net runs on one, boxes are found for the one before, and kept."""
     with (
         closing(Bench(recipe, identity)) as bench,
         ThreadPoolExecutor(1, "read") as reader,
         ThreadPoolExecutor(1, "net") as net,
-        ThreadPoolExecutor(1, "find") as finder,
     ):
 
-        def submit(batch: Batch) -> Future[list[Outcome]]:
+        def submit(batch: Batch) -> Future[tuple[Batch, list[Sight | PycamError]]]:
             prepared = reader.submit(bench.prepare, batch)
-            sights = net.submit(lambda: bench.look(batch, prepared.result()))
-            return finder.submit(lambda: bench.find(batch, sights.result()))
+            return net.submit(lambda: (batch, bench.look(batch, prepared.result())))
 
-        yield from finished(submit, batches, at_once=2)
+        for batch, sights in finished(submit, batches, at_once=2):
+            yield bench.find(batch, sights)
 
 
 def in_processes(work: Work, batches: Iterable[Batch], workers: int, threads: int | None = None) -> Done:
@@ -75,7 +77,8 @@ def in_processes(work: Work, batches: Iterable[Batch], workers: int, threads: in
     while True:
         try:
             with _pool(work, workers, threads) as submit:
-                for outcomes in finished(submit, handed_out(list(out.values())), 2 * workers):
+                # No more than one batch a worker, or a kill would cost more than that.
+                for outcomes in finished(submit, handed_out(list(out.values())), workers):
                     del out[outcomes[0].position]
                     deaths = 0
                     yield outcomes
@@ -90,10 +93,10 @@ def in_processes(work: Work, batches: Iterable[Batch], workers: int, threads: in
                 ) from None
 
 
-def finished(submit: Callable[[Batch], Future[list[Outcome]]], batches: Iterable[Batch], at_once: int) -> Done:
+def finished(submit: Callable[[Batch], Future[_T]], batches: Iterable[Batch], at_once: int) -> Generator[_T]:
     """Submit batches, `at_once` at a time, and give results as they come."""
     batches = iter(batches)
-    waiting: list[Future[list[Outcome]]] = []
+    waiting: list[Future[_T]] = []
     try:
         while True:
             waiting += [submit(batch) for batch in islice(batches, at_once - len(waiting))]

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 REPLICATES = 1000
-_CHUNK = 50
+_REPLICATES_AT_ONCE = 250
+_ROWS_AT_ONCE = 4096
 
 
 def resampled_means(right: NDArray[np.bool_], *, replicates: int = REPLICATES, seed: int = 0) -> NDArray[np.float64]:
@@ -27,15 +28,17 @@ def resampled_means(right: NDArray[np.bool_], *, replicates: int = REPLICATES, s
     """
     count = len(right)
     generator = np.random.default_rng(seed)
-    # Sums of at most 2**24 zeros and ones are exact in float32, in whatever order BLAS adds them.
-    values = right.astype(np.float32)
-    means = np.empty((replicates, right.shape[1]))
-    for start in range(0, replicates, _CHUNK):
-        rows = means[start : start + _CHUNK]
-        draws = generator.integers(count, size=(len(rows), count))
-        times = np.stack([np.bincount(draw, minlength=count) for draw in draws])
-        rows[:] = (times.astype(np.float32) @ values) / np.float64(count)
-    return means
+    sums = np.zeros((replicates, right.shape[1]))
+    for start in range(0, replicates, _REPLICATES_AT_ONCE):
+        some = sums[start : start + _REPLICATES_AT_ONCE]
+        times = np.empty((len(some), count), np.float32)
+        for row in times:
+            row[:] = np.bincount(generator.integers(count, size=count), minlength=count)
+        for first in range(0, count, _ROWS_AT_ONCE):
+            rows = slice(first, first + _ROWS_AT_ONCE)
+            # Sums of at most 2**24 zeros and ones are exact in float32, in whatever order BLAS adds them.
+            some += times[:, rows] @ right[rows].astype(np.float32)
+    return sums / count
 
 
 def interval(samples: NDArray[np.float64], level: float = 0.95) -> NDArray[np.float64]:

@@ -111,7 +111,7 @@ class Run:
         right = np.zeros(len(truth), bool)
         if len(truth.counted) and truth.has_boxes:
             gaussian = wsol.center_gaussian(truth)
-            right[truth.counted] = gaussian.hits[:, 0, gaussian.curves[0].argmax()]
+            right[truth.counted] = gaussian.hits(0)[:, gaussian.curves[0].argmax()]
         return right
 
     def true_boxes(self, row: int) -> list[Box]:
@@ -255,13 +255,13 @@ class _Curve:
 
 def _sections(runs: Sequence[Run], labels: Labels) -> Iterator[summary.Section]:
     yield summary.errors([(run.label, run.report) for run in runs])
-    sweeps = {run.label: run.results for run in runs if run.results.hits is not None}
-    if sweeps:
-        curves = {}
-        for label, results in sweeps.items():
-            assert results.hits is not None
-            right = results.hits[results.truth.counted, 0].mean(axis=0)
-            curves[label] = (wsol.THRESHOLDS[::10], right[::10])
+    sweeps = {run.label: run.results.box_accuracy for run in runs}
+    curves = {
+        label: (wsol.THRESHOLDS[::10], accuracy.curves[0, ::10] / 100)
+        for label, accuracy in sweeps.items()
+        if accuracy is not None
+    }
+    if curves:
         yield summary.threshold_curve(curves, "The largest contour in the map of the true class (MaxBoxAcc).")
     firsts = {run.label: run.results.records for run in runs}
     named = {run.label: run.results.records["classes"][:, 0] == run.results.truth.classes for run in runs}
