@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -15,12 +15,15 @@ import pytest
 import sights
 from conftest import unavailable
 
+import pycam
 from pycam.boxes import paper_box
+from pycam.cli import main
 from pycam.placement import MAP_RESIZERS, Placement
 from pycam.protocols import PROTOCOLS
+from pycam.report import summary
 from pycam.report.html import Entry, Heading, write_html
 from pycam.report.page import colour_tables
-from pycam.report.record import Truth, look, placement_record, seen
+from pycam.report.record import METHODS, Truth, look, placement_record, seen
 from pycam.report.verdicts import judge, overlap
 from pycam.views import view_of
 
@@ -95,8 +98,20 @@ def entries() -> list[Entry]:
 @pytest.fixture(scope="module")
 def report(entries, tmp_path_factory) -> str:
     place = tmp_path_factory.mktemp("report") / "report.html"
-    write_html(place, entries, Heading("Three pictures", {"": ["blobs"]}))
+    write_html(place, entries, Heading("Three pictures", {"": ["blobs"]}, ["a note"], sections("")))
     return place.as_uri()
+
+
+def sections(*labels: str) -> list[summary.Section]:
+    """What stands above the pictures of runs: a table, and charts."""
+    scores = np.linspace(0, 1, 40)
+    return [
+        summary.table(
+            "Errors", ["", *(label or "with 95 % interval" for label in labels)], [["top-1", *["27.0%"] * len(labels)]]
+        ),
+        summary.calibration({label: (scores, scores > 0.3 + 0.1 * place) for place, label in enumerate(labels)}),
+        summary.threshold_curve(dict.fromkeys(labels, (scores, scores * (1 - scores))), "A note.", mark=0.2),
+    ]
 
 
 def encoded(array: np.ndarray) -> str:
@@ -308,6 +323,48 @@ def test_methods_and_colours_can_be_switched(page, tmp_path):
     assert page.eval_on_selector(".stage canvas", "(canvas) => getComputedStyle(canvas).opacity") == "0.3"
 
 
+MODEL = "squeezenet-cam-caltech101"
+GRADIENTS = ("cam", "gradcam", "saliency")
+
+
+def switches_methods(page, picture: bytes) -> None:
+    """The page shows each class under each method as Python does, map and box."""
+    paintings = {}
+    for method in GRADIENTS:
+        page.check(f'input[value="{METHODS[method]}"]', force=True)
+        with pycam.load(MODEL, method=method) as cam:
+            prediction = cam(picture)
+        for rank, item in enumerate(prediction.top):
+            page.click(f'[role="tab"] >> nth={rank}')
+            assert page.inner_text('[aria-selected="true"] b') == item.words
+            assert box_of(page) == paper_box(item.picture_map)
+            assert float(figures(page)["Maximum"]) == pytest.approx(item.picture_map.max(), rel=1e-3)
+        paintings[method] = painted(page)
+    assert paintings["cam"] != paintings["saliency"]
+
+
+@pytest.mark.torch
+def test_report_switches_the_methods_of_a_real_net(page, require, tmp_path):
+    require("torch", "torch")
+    picture = tmp_path / "blobs.jpg"
+    picture.write_bytes(sights.jpeg(7))
+    methods = [word for method in GRADIENTS for word in ("--method", method)]
+    assert main(["report", str(picture), "--model", MODEL, *methods, "--html", str(tmp_path / "methods.html")]) == 0
+    page.goto((tmp_path / "methods.html").as_uri())
+    page.click(".card button")
+    switches_methods(page, picture.read_bytes())
+
+
+@pytest.mark.torch
+def test_serve_page_switches_the_methods_of_a_real_net(page, require):
+    require("torch", "torch")
+    with sights.served({MODEL: lambda: [pycam.load(MODEL, method=method) for method in GRADIENTS]}) as address:
+        page.goto(address)
+        drop(page, "blobs.jpg", "image/jpeg", sights.jpeg(7))
+        page.wait_for_selector("cam-viewer .stage")
+        switches_methods(page, sights.jpeg(7))
+
+
 def test_report_filters_and_sorts(page, report, entries):
     page.goto(report)
     assert page.locator(".card").count() == 3
@@ -354,7 +411,9 @@ def test_report_in_a_folder_loads_what_is_looked_at(page, entries, tmp_path):
     assert page.eval_on_selector(".stage img", "(image) => image.decode().then(() => image.naturalWidth)") > 100
 
 
-def test_two_runs_side_by_side(page, tmp_path):
+@pytest.fixture(scope="module")
+def compared() -> list[Entry]:
+    """Six pictures as two runs saw them, of which the second is always right."""
     entries = []
     with sights.cam() as center, sights.cam(view="full") as full:
         for seed in range(6):
@@ -365,18 +424,27 @@ def test_two_runs_side_by_side(page, tmp_path):
             firsts = [run.guesses[0] for run in runs.values()]
             verdicts = [judge(first.index, first.score, first.box, true.index, truth.boxes) for first in firsts]
             entries.append(Entry(f"{seed}.jpg", picture, runs, truth, verdicts))
-    write_html(tmp_path / "two.html", entries, Heading("Two runs", {"center": ["a"], "full": ["b"]}))
-    page.goto((tmp_path / "two.html").as_uri())
+    return entries
+
+
+@pytest.fixture(scope="module")
+def comparison(compared, tmp_path_factory) -> str:
+    place = tmp_path_factory.mktemp("comparison") / "two.html"
+    runs = {"center": ["blobs", "view center"], "full": ["blobs", "view full"]}
+    write_html(place, compared, Heading("Two runs", runs, sections=sections(*runs)))
+    return place.as_uri()
+
+
+def test_two_runs_side_by_side(page, comparison, compared):
+    page.goto(comparison)
     page.wait_for_selector(".card img")
     assert page.locator(".card").count() == 6
     assert sum(map(int, page.locator(".chip span").all_inner_texts())) == 6
-    page.screenshot(path=SCREENSHOTS / "two-runs.png")
     page.click(".card button")
     number = int(page.inner_text("dialog h2").split(".")[0])
     boxes = page.locator(".figures div:first-child dd").all_inner_texts()
-    expected = [", ".join(map(str, run.guesses[0].box)) for run in entries[number].runs.values()]
+    expected = [", ".join(map(str, run.guesses[0].box)) for run in compared[number].runs.values()]
     assert boxes == expected
-    page.screenshot(path=SCREENSHOTS / "two-runs-open.png")
 
 
 def drop(page, name: str, kind: str, data: bytes) -> None:
@@ -402,7 +470,6 @@ def test_dropped_picture_is_looked_at(page):
     with sights.cam() as cam, sights.served({"blobs": sights.cams, "other": other}) as address:
         expected = cam(data)
         page.goto(address)
-        page.screenshot(path=SCREENSHOTS / "serve-empty.png")
         drop(page, "../<img src=x onerror=alert(1)>.jpg", "image/jpeg", data)
         page.wait_for_selector("cam-viewer .stage")
         assert page.locator('[role="tab"] canvas').count() == 5
@@ -413,7 +480,6 @@ def test_dropped_picture_is_looked_at(page):
             assert page.inner_text('[aria-selected="true"] b') == item["words"].split(", ")[0]
             assert page.inner_text('[aria-selected="true"] .score') == f"{item['score']:.4f}"
             assert box_of(page) == item["box"]
-        page.screenshot(path=SCREENSHOTS / "serve.png")
         page.select_option("select", "other")
         page.locator(".strip li >> nth=1").wait_for()
         drop(page, "notes.txt", "text/plain", b"hello")
@@ -424,19 +490,16 @@ def test_dropped_picture_is_looked_at(page):
         assert page.locator("img[src=x]").count() == 0
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
-def test_no_serious_accessibility_fault(page, report, require, scheme, width):
+@pytest.fixture(params=[(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")], ids=str)
+def inspect(page, require, request) -> Callable[[str], None]:
+    """Take a screenshot of the page; fail on what is wider than the window, or a serious accessibility fault."""
     axe = resources.files(require("browser", "axe_playwright_python")) / "axe.min.js"
+    width, scheme = request.param
     page.set_viewport_size({"width": width, "height": 844})
     page.emulate_media(color_scheme=scheme)
-    page.goto(report)
-    page.wait_for_selector(".card img")
-    for step in ("report", "open"):
-        if step == "open":
-            page.click(".card button")
-            page.click(".controls summary")
-        page.screenshot(path=SCREENSHOTS / f"{step}-{scheme}-{width}.png")
+
+    def inspect(name: str) -> None:
+        page.screenshot(path=SCREENSHOTS / f"{name}-{scheme}-{width}.png", full_page=True)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         page.evaluate(axe.read_text("utf-8"))
         found = page.evaluate("axe.run({ resultTypes: ['violations'] })")["violations"]
@@ -446,3 +509,27 @@ def test_no_serious_accessibility_fault(page, report, require, scheme, width):
             if fault["impact"] in ("serious", "critical")
         ]
         assert faults == []
+
+    return inspect
+
+
+@pytest.mark.parametrize("name", ["report", "comparison"])
+def test_report_has_no_serious_accessibility_fault(page, inspect, request, name):
+    page.goto(request.getfixturevalue(name))
+    page.wait_for_selector(".card img")
+    inspect(name)
+    page.click(".card button")
+    page.click(".controls summary")
+    inspect(f"{name}-open")
+
+
+def test_serve_page_has_no_serious_accessibility_fault(page, inspect):
+    page.expected = ["422"]
+    with sights.served({"blobs": sights.cams}) as address:
+        page.goto(address)
+        inspect("serve-empty")
+        for seed in (7, 8):
+            drop(page, f"{seed}.jpg", "image/jpeg", sights.jpeg(seed))
+        drop(page, "cut.jpg", "image/jpeg", sights.jpeg(7)[:1000])
+        page.locator(".problems >> text=cut.jpg").wait_for()
+        inspect("serve")
