@@ -7,10 +7,13 @@ class PycamError(Exception):
     """Something that pycam was given or needs is not as it must be.
 
     The message is one line: what came, what was expected, where, and what to do. The command line prints it
-    and ends with `exit_code`.
+    and ends with `exit_code`. Line ends and control characters, as a file's name may have, are spelt as escapes.
     """
 
     exit_code = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message))
 
 
 class UsageError(PycamError):
