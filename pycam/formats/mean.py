@@ -12,10 +12,14 @@ from pycam.errors import FormatError
 from pycam.files import replacing
 from pycam.formats import schema
 from pycam.formats.matfile import read_mat
+from pycam.formats.npy import map_numbers
 from pycam.formats.opening import HEAD, foreign, open_file, shown
 from pycam.formats.wire import Wire, WireError
 
 EXPECTED = "a mean file"
+LARGEST = 4096**2
+"""The most pixels a mean may have, as many as a net may be given."""
+
 MATLAB_NAMES = ("mean_data", "image_mean")
 
 
@@ -43,7 +47,7 @@ def read_mean(path: str | os.PathLike[str]) -> NDArray[np.float32]:
         head = file.read(HEAD)
         file.seek(0)
         if head.startswith(b"\x93NUMPY"):
-            values = _npy(path)
+            values = map_numbers(path, EXPECTED)
         elif head.startswith(b"MATLAB "):
             values = _mat(path)
         elif mistake := foreign(path, EXPECTED, head):
@@ -66,18 +70,6 @@ def write_mean(path: str | os.PathLike[str], mean: NDArray[Any]) -> None:
         file.write(blob.SerializeToString())
 
 
-def _npy(path: str | os.PathLike[str]) -> NDArray[Any]:
-    try:
-        # mapped, so that a header that claims more than the file holds is an error and no allocation
-        values: NDArray[Any] = np.lib.format.open_memmap(path, mode="r")
-        return values
-    except Exception as error:  # a broken header makes NumPy raise nearly anything
-        reason = str(error).partition("\n")[0][:100]
-        if "Python objects" in reason:
-            reason = "it is a pickle, which could run anything"
-        raise FormatError(f"{shown(path)}: not a readable .npy of numbers: {reason}") from None
-
-
 def _mat(path: str | os.PathLike[str]) -> NDArray[Any]:
     variables = read_mat(path, MATLAB_NAMES)
     name = next(name for name in MATLAB_NAMES if name in variables)
@@ -93,6 +85,8 @@ def _checked(values: NDArray[Any], name: str) -> NDArray[np.float32]:
         raise FormatError(
             f"{name}: expected a mean of shape 3×H×W, found {'×'.join(map(str, values.shape)) or 'a number'}"
         )
+    if values[0].size > LARGEST:
+        raise FormatError(f"{name}: expected a mean picture, found one of more than {LARGEST:,} pixels")
     if not (values.min() >= 0 and values.max() <= 255):  # so that NaN fails
         raise FormatError(
             f"{name}: expected a mean of pixels from 0 to 255, found {values.min():g} to {values.max():g}"

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pycam.errors import GroundTruthError
+from pycam.errors import FormatError, GroundTruthError
+from pycam.formats.npy import map_numbers
 
 
 def find_map(folder: Path, name: str) -> Path:
@@ -45,11 +46,9 @@ def read_map(path: Path) -> NDArray[np.floating]:
         or if the array is of another shape or type, or has values that are NaN or outside of [0, 1].
     """
     try:
-        # Mapped, a header cannot make us allocate more than the file holds.
-        content = np.lib.format.open_memmap(path, mode="r")
-    except Exception as error:  # NumPy evaluates the header; what a damaged one raises is anybody's guess.
-        reason = " ".join(str(error).split())[:120]
-        raise GroundTruthError(f"{path}: not a .npy file of numbers ({reason})") from None
+        content = map_numbers(path)
+    except FormatError as error:
+        raise GroundTruthError(str(error)) from None
     score_map = np.array(content[0] if content.ndim == 3 and len(content) == 1 else content)
     if score_map.ndim != 2 or score_map.size == 0 or score_map.dtype.kind != "f":
         shape = "×".join(map(str, content.shape))
