@@ -10,6 +10,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 
+def is_file(path: str | os.PathLike[str]) -> bool:
+    """Tell whether there is a file of this name."""
+    return os.path.isfile(path)  # noqa: PTH113 (Path.is_file raises for a name that is too long)
+
+
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Open a file to be written; it takes its place, and that of an older one, only when all of it is there.

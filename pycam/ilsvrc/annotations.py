@@ -12,6 +12,7 @@ import defusedxml
 import defusedxml.sax
 
 from pycam.errors import GroundTruthError
+from pycam.files import is_file
 from pycam.ilsvrc.lines import whole_number
 
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
@@ -55,7 +56,7 @@ def read_annotation(path: Path) -> Annotation:
         With file and line: XML that is damaged or no annotation, another picture's file name, a coordinate
         that is no whole number, xmin > xmax, a box outside of the picture.
     """
-    if not path.is_file():  # Opening a pipe would wait for its writer.
+    if not is_file(path):  # Opening a pipe would wait for its writer.
         raise GroundTruthError(f"{path}: no such file; every picture needs its annotation")
     collector = _Collector()
     try:

@@ -7,6 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pycam.errors import GroundTruthError
+from pycam.files import is_file
+
+LONGEST = 10_000
+MOST = 2_000_000
+"""Longer lines, and more of them, than any list has: ILSVRC's largest names 1.3 million pictures."""
 
 _WHOLE = re.compile(r"(-?[0-9]{1,9})(\.0+)?")
 
@@ -17,14 +22,18 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
     Raises
     ------
     GroundTruthError
-        If the file is missing, not a regular file, or not UTF-8 text.
+        If the file is missing, not a regular file, not UTF-8 text, or larger than any list.
     """
-    if not path.is_file():
+    if not is_file(path):
         raise GroundTruthError(f"{path}: {'not a file' if path.exists() else 'no such file'}; a text file was expected")
     number = 0
     try:
         with path.open(encoding="utf-8-sig") as file:
-            for number, line in enumerate(file, 1):
+            while line := file.readline(LONGEST):
+                number += 1
+                if len(line) == LONGEST or number > MOST:
+                    what = f"a line of {LONGEST:,} characters" if len(line) == LONGEST else f"more than {MOST:,} lines"
+                    raise GroundTruthError(f"{path}:{number}: {what}; no list has as much: is it another file?")
                 yield number, line.strip()
     except UnicodeDecodeError:
         raise GroundTruthError(f"{path}:{number + 1}: not UTF-8 text; a plain text file was expected") from None

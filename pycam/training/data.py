@@ -6,6 +6,7 @@ and however often it is asked for. So a training goes on where it was without re
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,8 +18,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pycam.errors import PycamError, TrainingError
+from pycam.errors import GroundTruthError, PycamError, TrainingError
+from pycam.files import is_file
 from pycam.formats.mean import read_mean
+from pycam.ilsvrc.lines import numbered_lines
 from pycam.pictures import FORMATS, read_picture
 from pycam.training.solver import beside
 from pycam.views import CANVAS
@@ -99,27 +102,25 @@ def list_files(path: Path, root: str = "") -> PictureFiles:
     TrainingError
         The list is missing or empty, a line is not as it must be, or a picture is not there.
     """
-    try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise TrainingError(f"{path}: the list of pictures cannot be read: {error}") from None
     paths, labels, lines = [], [], []
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip():
-            continue
-        name, _, label = line.rstrip().rpartition(" ")
-        if not name or not label.lstrip("-").isdecimal():
+    try:
+        numbered = [(number, line) for number, line in numbered_lines(path) if line]
+    except GroundTruthError as error:
+        raise TrainingError(f"{error} (a list of pictures)") from None
+    for number, line in numbered:
+        name, _, label = line.rpartition(" ")
+        if not name or not re.fullmatch(r"-?[0-9]{1,9}", label):
             raise TrainingError(f"{path}:{number}: expected a path, a blank and a label, found {line[:80]!r}")
         paths.append(str(Path(root, name)))
         labels.append(int(label))
         lines.append(number)
     if not paths:
         raise TrainingError(f"{path}: a list without pictures")
-    if not Path(paths[0]).exists():
+    if not is_file(paths[0]):
         paths = [str(path.parent / name) for name in paths]
     for name, number in zip(paths, lines, strict=True):
-        if not Path(name).is_file():
-            raise TrainingError(f"{path}:{number}: no picture {name}")
+        if not is_file(name):
+            raise TrainingError(f"{path}:{number}: no picture {name[:400]}")
     return PictureFiles(str(path), tuple(paths), tuple(labels), tuple(lines))
 
 

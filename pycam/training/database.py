@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ class Database:
             return pixels
         shape = datum.channels, datum.height, datum.width
         values = np.frombuffer(datum.data, np.uint8) if datum.data else np.array(datum.float_data, np.float32)
-        if values.size != np.prod(shape):
+        if min(shape) < 1 or values.size != math.prod(shape):
             raise TrainingError(f"{self._name}: key {key!r} has {values.size} values for a picture of {shape}")
         planes: NDArray[Any] = values.reshape(shape)
         return np.moveaxis(planes, 0, 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,11 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-from pycam.errors import TrainingError
-from pycam.files import write_whole
+from pycam.errors import FormatError, TrainingError
+from pycam.files import is_file, write_whole
 from pycam.formats import caffemodel, schema
 from pycam.formats.caffemodel import Weights
+from pycam.formats.opening import open_file
 from pycam.net import Net
 
 Floats = NDArray[np.float32]
@@ -88,21 +90,25 @@ def read_state(path: Path) -> State:
         It is missing or damaged, or its caffemodel is not there.
     """
     try:
-        state = schema.SolverState.FromString(path.read_bytes())
-    except OSError as error:
-        raise TrainingError(f"{path}: the solver's state cannot be read: {error.strerror}") from None
+        with open_file(path, "a solverstate") as file:
+            state = schema.SolverState.FromString(file.read())
+    except FormatError as error:
+        raise TrainingError(str(error)) from None
     except DecodeError:
         raise TrainingError(f"{path}: no solverstate, or a damaged one") from None
-    if not state.HasField("iter") or not state.learned_net:
-        raise TrainingError(f"{path}: no solverstate: it names no caffemodel")
+    # protobuf gives bytes for what is no UTF-8
+    if not isinstance(state.learned_net, str) or not state.learned_net or not state.HasField("iter") or state.iter < 0:
+        raise TrainingError(f"{path}: no solverstate: it names no caffemodel, or no iteration")
     named = Path(state.learned_net)
-    weights = next((there for there in (path.parent / named.name, named) if there.is_file()), None)
+    weights = next((there for there in (path.parent / named.name, named) if is_file(there)), None)
     if weights is None:
-        raise TrainingError(f"{path}: its caffemodel {named.name} is not beside it")
-    return State(state.iter, caffemodel.read(weights), [_blob(blob) for blob in state.history])
+        raise TrainingError(f"{path}: its caffemodel {named.name[:200]} is not beside it")
+    return State(state.iter, caffemodel.read(weights), [_blob(blob, path) for blob in state.history])
 
 
-def _blob(blob: schema.Message) -> Floats:
+def _blob(blob: schema.Message, path: Path) -> Floats:
     legacy = (blob.num, blob.channels, blob.height, blob.width)
     shape = tuple(blob.shape.dim) if blob.HasField("shape") else legacy
+    if min(shape, default=1) < 1 or math.prod(shape) != len(blob.data):
+        raise TrainingError(f"{path}: damaged: a blob of shape {shape[:8]} holds {len(blob.data)} values")
     return np.array(blob.data, np.float32).reshape(shape)

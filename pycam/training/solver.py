@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pycam.errors import TrainingError
+from pycam.files import is_file
 from pycam.formats import prototxt
 from pycam.layers import single
 
@@ -180,7 +181,11 @@ def _plain(value: Any) -> Any:
 
 def beside(path: str, file: Path) -> Path:
     """Find what a file names by a relative path: where Caffe looks, in the current folder, or else beside the file."""
-    return next((there for there in (Path(path), file.parent / path) if there.exists()), Path(path))
+    return next((there for there in (Path(path), file.parent / path) if _exists(there)), Path(path))
+
+
+def _exists(path: Path) -> bool:
+    return os.path.exists(path)  # noqa: PTH110 (Path.exists raises for a name that is too long)
 
 
 def net_path(solver: Solver, phase: str) -> Path:
@@ -199,6 +204,6 @@ def net_path(solver: Solver, phase: str) -> Path:
     for name in names:
         # A solver written elsewhere has a path of that place: the net lies beside it all the same.
         for candidate in (beside(name, solver.path), solver.path.parent / Path(name).name):
-            if candidate.is_file():
+            if is_file(candidate):
                 return candidate
     raise TrainingError(f"{solver.path}: its net {named} is neither in the current folder nor beside the solver")
