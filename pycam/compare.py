@@ -12,9 +12,12 @@ from numpy.typing import NDArray
 from pycam import engines
 from pycam.errors import FormatError
 from pycam.files import replacing
+from pycam.formats.opening import open_file, shown
 from pycam.net import Net
 
 Blobs = Mapping[str, NDArray[np.float32]]
+
+EXPECTED = "a file of blobs"
 
 TOLERANCE = 2e-5
 """How far values may lie apart, as a part of the blob's largest value, and still count as the same."""
@@ -133,13 +136,17 @@ def load_blobs(path: str | os.PathLike[str]) -> dict[str, NDArray[np.float32]]:
         There is no such file, or it is not one of these.
     """
     try:
-        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
+        with open_file(path, EXPECTED) as opened, np.load(opened, allow_pickle=False) as file:
+            size = os.fstat(opened.fileno()).st_size
+            # as it is written, without compression: what claims more is a bomb, or damaged
+            if sum(entry.file_size for entry in file.zip.infolist()) > size:
+                raise ValueError("it is compressed")
             return {name: np.asarray(file[name], np.float32) for name in file.files}
-    except FileNotFoundError:
-        raise FormatError(f"{os.fspath(path)}: no such file") from None
+    except FormatError:
+        raise
     except Exception as error:
         # NumPy, zipfile and zlib each have their own ways to fail on a damaged file.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise FormatError(
-            f"{os.fspath(path)}: not a file of blobs as `pycam compare --save` writes it ({reason})"
+            f"{shown(path)}: not a file of blobs as `pycam compare --save` writes it ({reason})"
         ) from None
