@@ -165,7 +165,8 @@ class Gallery {
       const [canvas, boxes] = frames[index].children;
       canvas.before(element("img", { src: picture.src, alt: "", decoding: "async" }));
       paintThumbnail(canvas, picture, run, Object.values(best.maps)[0], colourMaps().JET);
-      boxes.append(...(picture.truth?.boxes ?? []).flatMap((box) => outlined(box, "truth")), ...(best.box ? outlined(best.box, "found") : []));
+      const found = best.box ? [[best.box, "found"]] : [];
+      boxes.append(...outlined([...found, ...(picture.truth?.boxes ?? []).map((box) => [box, "truth"])]));
     });
   }
 }

@@ -4,14 +4,6 @@
 
 const LARGEST_CANVAS = 1024; // Maps are smooth: a canvas of more pixels looks the same.
 const THUMBNAIL = 96;
-const KEYS = [
-  ["1 – 5", "class"],
-  ["c", "colours"],
-  ["m", "method"],
-  ["b", "box"],
-  ["t", "true boxes"],
-];
-
 let tables = null;
 
 /** Colour maps by name, each 256 pixels of a canvas; the page carries them, as OpenCV has them. */
@@ -131,11 +123,12 @@ class Pane {
 
     const found = paperBox(map, threshold, map.peak);
     const truths = this.#picture.truth?.boxes ?? [];
-    this.boxes.replaceChildren(
-      ...(truth ? truths.flatMap((each) => outlined(each, "truth")) : []),
-      ...(box && this.#ownBox(item) ? outlined(item.box, "own") : []),
-      ...(box ? outlined(found, "found") : []),
-    );
+    const shown = [
+      ...(box ? [[found, "found"]] : []),
+      ...(box && this.#ownBox(item) ? [[item.box, "own"]] : []),
+      ...(truth ? truths.map((each) => [each, "truth"]) : []),
+    ];
+    this.boxes.replaceChildren(...outlined(shown));
     this.figures.replaceChildren(...this.#figures(item, map, found, truths));
   }
 
@@ -240,9 +233,11 @@ function caption(picture, run) {
   ];
 }
 
-/** A box with a dark edge, to be seen on any colour. */
-function outlined([x0, y0, x1, y1], kind) {
-  return ["edge", "line"].map((part) => drawn("rect", { x: x0, y: y0, width: x1 - x0, height: y1 - y0, class: `${kind} ${part}` }));
+/** Boxes, each with its kind, as lines with dark edges, to be seen on any colour; no edge covers another box's line. */
+function outlined(boxes) {
+  return ["edge", "line"].flatMap((part) =>
+    boxes.map(([[x0, y0, x1, y1], kind]) => drawn("rect", { x: x0, y: y0, width: x1 - x0, height: y1 - y0, class: `${kind} ${part}` })),
+  );
 }
 
 function thumbnailSize({ width, height }, side = THUMBNAIL) {
@@ -307,7 +302,7 @@ class Controls {
           this.hasTruth ? "Dashed green boxes are true. " : "",
           isCut ? "What is dark was outside of what the net saw." : "",
         ),
-        element("p", { class: "keys" }, KEYS.flatMap(([key, what]) => [element("kbd", {}, key), ` ${what} `])),
+        element("p", { class: "keys" }, this.#keys().flatMap(([key, what]) => [element("kbd", {}, key), ` ${what} `])),
       ),
     );
   }
@@ -336,6 +331,12 @@ class Controls {
     };
     effects[key]?.();
     return key in effects;
+  }
+
+  #keys() {
+    const method = this.#methods.length > 1 ? [["m", "method"]] : [];
+    const truth = this.hasTruth ? [["t", "true boxes"]] : [];
+    return [["1 – 5", "class"], ["c", "colours"], ...method, ["b", "box"], ...truth];
   }
 
   #choose(name, value) {
