@@ -1,13 +1,9 @@
 from __future__ import annotations
 
-from contextlib import suppress
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pycam import zoo
-from pycam.cards import Mean, Weights, read_card
+from pycam.cards import Mean, read_card
 from pycam.errors import FormatError
 
 MEANS = zoo.models_folder() / "mean"
@@ -138,11 +134,3 @@ def test_shared_references_do_not_explode(read):
     lists = "\n".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 30))
     with pytest.raises(FormatError, match="unknown key 'a0'"):
         read(f"{SMALLEST}a0: &a0 [x]\n{lists}\n")
-
-
-@given(st.binary(max_size=200) | st.text(alphabet="namewightsprotx:[]{}&*!-\n \t'\"#|>0", max_size=200).map(str.encode))
-def test_any_bytes_are_a_card_or_a_format_error(tmp_path_factory, content):
-    path = tmp_path_factory.mktemp("cards") / "card.yaml"
-    path.write_bytes(SMALLEST.encode() + content)
-    with suppress(FormatError):
-        assert isinstance(read_card(path, MEANS).weights, Weights)

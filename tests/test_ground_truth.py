@@ -6,12 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.io
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from pycam.errors import GroundTruthError
 from pycam.ilsvrc.annotations import read_annotation
-from pycam.ilsvrc.devkit import read_blacklist, read_cache, read_true_classes
+from pycam.ilsvrc.devkit import read_blacklist, read_cache
 from pycam.ilsvrc.ground_truth import read_ground_truth
 from pycam.ilsvrc.synsets import synsets
 
@@ -129,37 +127,6 @@ def test_a_pipe_or_nothing_is_no_annotation(tmp_path):
     for name in ("a", "b"):
         with pytest.raises(GroundTruthError, match=rf"{name}\.xml: no such file"):
             read_annotation(tmp_path / f"{name}.xml")
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    start=st.integers(0, len(XML)),
-    length=st.integers(0, 40),
-    new=st.binary(max_size=20) | st.text().map(str.encode),
-)
-def test_damaged_annotations_are_read_or_refused(tmp_path, start, length, new):
-    path = tmp_path / "a.xml"
-    path.write_bytes(XML.encode()[:start] + new + XML.encode()[start + length :])
-    try:
-        annotation = read_annotation(path)
-    except GroundTruthError as error:
-        assert str(error).startswith(f"{path}:")
-    else:
-        assert all(x0 <= x1 and y0 <= y1 for x0, y0, x1, y1 in (box.box for box in annotation.boxes))
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(content=st.binary(max_size=60) | st.text("0123456789 a.\n-", max_size=40).map(str.encode))
-def test_any_label_list_is_read_or_refused(tmp_path, content):
-    path = tmp_path / "labels.txt"
-    path.write_bytes(content)
-    try:
-        classes = read_true_classes(path).classes
-    except GroundTruthError as error:
-        assert str(error).startswith(f"{path}:")
-    else:
-        assert len(classes) > 0
-        assert ((classes >= 0) & (classes < 1000)).all()
 
 
 def test_folder_with_devkit_labels(pictures, labels):

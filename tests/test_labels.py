@@ -175,14 +175,6 @@ def test_a_missing_list_and_a_folder_are_refused(tmp_path):
         read_labels(tmp_path)
 
 
-@given(st.binary(max_size=300))
-def test_any_bytes_are_labels_or_a_format_error(tmp_path_factory, content):
-    path = tmp_path_factory.mktemp("labels") / "labels.txt"
-    path.write_bytes(content)
-    with suppress(FormatError):
-        assert all(words.strip() for words in read_labels(path).names)
-
-
 @given(st.text(max_size=40))
 def test_any_query_gives_an_index_or_a_usage_error(query):
     with suppress(UsageError):

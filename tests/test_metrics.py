@@ -183,20 +183,6 @@ def test_faulty_predictions_are_named_by_line(tmp_path, content, message):
         read_predictions(tmp_path / "p.txt")
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(content=st.binary(max_size=60) | st.text("0123456789 .-e\n", max_size=60).map(str.encode))
-def test_any_predictions_are_read_or_refused(tmp_path, content):
-    path = tmp_path / "p.txt"
-    path.write_bytes(content)
-    try:
-        predictions = read_predictions(path)
-    except GroundTruthError as refusal:
-        assert str(refusal).startswith(f"{path}:")
-    else:
-        assert np.isfinite(predictions.boxes).all()
-        assert predictions.classes.max() < 1000
-
-
 def test_bootstrap_is_seeded_and_draws_whole_pictures():
     right = np.random.default_rng(1).random((40, 1)) < 0.3
     twice = resampled_means(np.hstack([right, right]))

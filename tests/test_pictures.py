@@ -9,8 +9,6 @@ import zlib
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from pycam.errors import PictureError
@@ -407,29 +405,3 @@ def test_reading_leaves_the_process_as_it_was(recwarn):
         read_picture(KINDS["LZW TIFF"][:-50])
     assert (list(warnings.filters), Image.MAX_IMAGE_PIXELS) == before
     assert not recwarn.list
-
-
-# Small, so that a change often hits a header.
-SEEDS = [encode(COLOUR.resize((9, 7)), format) for format in ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")]
-
-
-@settings(max_examples=300, deadline=None)
-@given(
-    seed=st.sampled_from(SEEDS),
-    changes=st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), max_size=6),
-    cut=st.integers(0, 2000) | st.none(),
-    tail=st.binary(max_size=9),
-)
-def test_damaged_bytes_give_a_picture_or_one_line(seed, changes, cut, tail):
-    data = bytearray(seed)
-    for place, value in changes:
-        data[place % len(data)] = value
-    try:
-        pixels = read_picture(bytes(data[:cut]) + tail).pixels
-    except PictureError as error:
-        assert str(error).isprintable()
-    else:
-        assert pixels.dtype == np.uint8
-        assert pixels.ndim == 3
-        assert pixels.shape[2] == 3
-        assert pixels.flags.c_contiguous

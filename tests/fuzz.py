@@ -1,0 +1,159 @@
+"""Damage files for as long as there is time, and hold every reader to what `corpus.attempt` asks of it.
+
+    python tests/fuzz.py --minutes 5 [--reader WORDS] [--findings FOLDER]
+
+Each reader works in a process of its own, round by round, under limits: five seconds of processor time for a file, and
+memory for three times the file and 200 MB. The corpus grows by what was read, and by what was refused with a message
+that is new. What a reader must not do is a finding: its file is kept, and the exit code is 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import re
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from pathlib import Path
+
+from corpus import READERS, Reader, attempt, damaged
+
+ROUND = 20
+SECONDS = 5
+MEMORY = 200 << 20
+POOL = 500
+
+
+def main() -> int:
+    """Fuzz; print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=5)
+    parser.add_argument("--reader", default="", help="only readers with these words in their name")
+    parser.add_argument("--findings", type=Path, default=Path("fuzz-findings"))
+    parser.add_argument("--seed", type=int, default=time.time_ns() % 10**6)
+    parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    chosen = [reader for reader in READERS if options.reader in reader.name]
+    if options.child:
+        (reader,) = [reader for reader in chosen if reader.name == options.reader]
+        _work(reader, options.child, options.findings, random.Random(options.seed))
+        return 0
+    totals: dict[str, Counter[str]] = {reader.name: Counter() for reader in chosen}
+    end = time.monotonic() + 60 * options.minutes
+    seed = options.seed
+    with tempfile.TemporaryDirectory(prefix="fuzz") as folder:
+        while time.monotonic() < end:
+            for number, reader in enumerate(chosen):
+                place = Path(folder, str(number))
+                place.mkdir(exist_ok=True)
+                seed += 1
+                totals[reader.name] += _round(reader, place, options.findings, seed)
+    print(f"{'reader':28}{'tried':>10}{'read':>10}{'refused':>10}{'findings':>10}{'CPU min':>9}")
+    total: Counter[str] = Counter()
+    for found in totals.values():
+        total += found
+    for name, found in [*totals.items(), ("all", total)]:
+        counts = "".join(f"{found[key]:10}" for key in ("tried", "read", "refused", "findings"))
+        print(f"{name:28}{counts}{found['milliseconds'] / 60_000:9.1f}")
+    return 1 if total["findings"] else 0
+
+
+def _round(reader: Reader, place: Path, findings: Path, seed: int) -> Counter[str]:
+    """Have a process damage and read files for a while, and count what it did."""
+    command = [sys.executable, __file__, "--reader", reader.name, "--findings", str(findings.absolute())]
+    with (place / "stderr").open("wb") as stderr:
+        process = subprocess.Popen([*command, "--seed", str(seed), "--child", str(place)], stderr=stderr)
+        try:
+            code = process.wait(timeout=ROUND * 6)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            code = process.wait()
+    counts = Counter({key: int(value) for key, value in re.findall(r"(\w+) (\d+)", _text(place / "counts"))})
+    (place / "counts").unlink(missing_ok=True)
+    if code:
+        end = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        _keep(reader, place / "files" / reader.file, findings, f"{end}\n{_text(place / 'stderr')}")
+        counts["findings"] += 1
+    return counts
+
+
+def _work(reader: Reader, place: Path, findings: Path, rng: random.Random) -> None:
+    """Damage and read files until the round is over."""
+    files = place / "files"
+    files.mkdir(exist_ok=True)
+    pool = place / "pool"
+    pool.mkdir(exist_ok=True)
+    contents = [*reader.seeds, *(path.read_bytes() for path in sorted(pool.iterdir()))]
+    seen = set(_text(place / "seen").split("\n"))
+    counts: Counter[str] = Counter()
+    for seed in reader.seeds:
+        assert attempt(reader, files, seed) == "", "a sound file is refused"
+    base = _memory()
+    noise = Path("/dev/fd/2").stat().st_size
+    end = time.monotonic() + ROUND
+    while time.monotonic() < end:
+        data = damaged(rng.choice(contents), rng, reader)
+        started = _seconds()
+        try:
+            message = attempt(reader, files, data)
+        except BaseException:
+            message = "a finding"
+            if (where := re.sub(r".*File|'.*'|\d", "", "".join(traceback.format_exc().splitlines()[-3:]))) not in seen:
+                seen.add(where)
+                counts["findings"] += 1
+                _keep(reader, files / reader.file, findings, traceback.format_exc())
+        counts["tried"] += 1
+        counts["refused" if message else "read"] += 1
+        kind = re.sub(r"'.*'|\"[^\"]*\"|[\d.]+", "#", message.replace(str(files), ""))
+        if (kind not in seen if message else rng.random() < 0.02) and len(contents) < POOL:
+            seen.add(kind)
+            contents.append(data)
+            (pool / f"{len(contents):04}").write_bytes(data)
+        limits = {
+            f"more than {SECONDS} s": _seconds() - started > SECONDS,
+            "memory": _memory() - base > MEMORY + 3 * len(data),
+            "words besides the message": not reader.noisy and Path("/dev/fd/2").stat().st_size > noise,
+        }
+        for limit, broken in limits.items():
+            if broken and limit not in seen:
+                seen.add(limit)
+                counts["findings"] += 1
+                _keep(reader, files / reader.file, findings, f"{limit}: {message}")
+        base, noise = max(base, _memory()), Path("/dev/fd/2").stat().st_size
+    (place / "seen").write_text("\n".join(seen))
+    counts["milliseconds"] = int(1000 * _seconds())
+    (place / "counts").write_text(" ".join(f"{key} {value}" for key, value in counts.items()))
+
+
+def _keep(reader: Reader, file: Path, findings: Path, why: str) -> None:
+    findings.mkdir(parents=True, exist_ok=True)
+    kept = findings / f"{reader.name.replace(' ', '-')}-{os.getpid()}-{time.time_ns() % 10**9}"
+    kept.write_bytes(file.read_bytes() if file.exists() else b"")
+    kept.with_name(f"{kept.name}.txt").write_text(why, errors="backslashreplace")
+    print(f"{reader.name}: {kept}: {why.strip().splitlines()[-1][:200]}", flush=True)
+
+
+def _text(path: Path) -> str:
+    return path.read_text(errors="backslashreplace") if path.exists() else ""
+
+
+def _seconds() -> float:
+    """Give the processor time of this process and of those that it waited for."""
+    return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+
+
+def _memory() -> int:
+    """Give the largest memory of this process, or of one that it waited for, so far."""
+    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return max(resource.getrusage(each).ru_maxrss for each in who) * 1024
+
+
+if __name__ == "__main__":
+    sys.exit(main())
