@@ -4,7 +4,12 @@ import importlib
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# How long an example takes says something of the machine, nothing of the code.
+hypothesis.settings.register_profile("pycam", deadline=None)
+hypothesis.settings.load_profile("pycam")
 
 REQUIRED = {mark for mark in os.environ.get("PYCAM_REQUIRE", "").split(",") if mark}
 

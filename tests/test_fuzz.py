@@ -24,7 +24,7 @@ def test_sound_files_are_read(reader: Reader, tmp_path: Path):
 def test_damaged_files_are_read_or_explained(reader: Reader, tmp_path: Path):
     pytest.importorskip(reader.needs or "pycam")
 
-    @settings(max_examples=4 if reader.slow else 60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=4 if reader.slow else 60, suppress_health_check=[HealthCheck.too_slow])
     @given(seed=st.sampled_from(reader.seeds), rng=st.randoms(use_true_random=False))
     def check(seed: bytes, rng: random.Random) -> None:
         attempt(reader, tmp_path, damaged(seed, rng, reader))
@@ -36,7 +36,7 @@ def test_damaged_files_are_read_or_explained(reader: Reader, tmp_path: Path):
 def test_any_bytes_are_read_or_explained(reader: Reader, tmp_path: Path):
     pytest.importorskip(reader.needs or "pycam")
 
-    @settings(max_examples=2 if reader.slow else 40, deadline=None)
+    @settings(max_examples=2 if reader.slow else 40)
     @given(content=st.binary(max_size=300) | st.text("0123456789 .,-e\n\t{}:&*", max_size=80).map(str.encode))
     def check(content: bytes) -> None:
         attempt(reader, tmp_path, content)
