@@ -281,7 +281,8 @@ def _beside_the_paper(table: tables.Table) -> summary.Section:
     for line in table.lines:
         published = {column: error / 100 for column, error in line.published.items()}
         ours = {column: figure.error for column, figure in line.ours.items()}
-        for errors, name in ((published, line.network), (ours, f"{line.network}, {line.protocol}: here")):
+        here = f"{line.network}, {line.protocol}: here, {line.pictures} pictures"
+        for errors, name in ((published, line.network), (ours, here)):
             if errors:
                 texts = [f"{errors[column]:.2%}" if column in errors else "" for column in tables.COLUMNS]
                 rows.append((next(iter(errors.values())), [name, *texts]))
