@@ -4,9 +4,11 @@ VENV ?= .venv
 # A version with a CPU build; elsewhere pip may fetch one for CUDA, which works as well.
 TORCH ?= torch==2.13.0
 RUN = $(VENV)/bin
+PACKAGES = $(patsubst %/__init__.py,%,$(wildcard pycam/*/__init__.py))
+MODULES = pycam $(subst /,.,$(basename $(wildcard pycam/[a-z]*.py)) $(PACKAGES)) matlab_ports
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench caffe-root docker clean
+.PHONY: help demo test check format docs bench caffe-root docker clean
 
 help: ## Say what can be made.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -19,7 +21,7 @@ $(VENV)/.core: pyproject.toml
 
 $(VENV)/.all: $(VENV)/.core
 	$(RUN)/python -m pip install --quiet '$(TORCH)'
-	$(RUN)/python -m pip install --quiet --editable '.[demo,openvino,torch,opencv,cluster,lmdb,web,test,check]'
+	$(RUN)/python -m pip install --quiet --editable '.[demo,openvino,torch,opencv,cluster,lmdb,web,test,check,docs]'
 	@touch $@
 
 demo: $(VENV)/.core ## Heat maps and a small evaluation of four photographs, from nothing.
@@ -36,6 +38,10 @@ check: $(VENV)/.all ## Check format, style and types.
 format: $(VENV)/.all ## Format the code.
 	$(RUN)/ruff format .
 	$(RUN)/ruff check --fix .
+
+docs: $(VENV)/.all ## Write the reference of names and commands into build/docs.
+	$(RUN)/python -W error -m pdoc $(MODULES) --docformat numpy --output-directory build/docs
+	$(RUN)/typer pycam.cli utils docs --name pycam --output build/docs/commands.md
 
 bench: $(VENV)/.all ## Measure speed: a table of ratios.
 	$(RUN)/python benchmarks/reading.py

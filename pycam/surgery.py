@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from pycam.errors import NetError
 from pycam.layers import dims
@@ -10,7 +10,8 @@ from pycam.net import Net, Params, net_from_message
 from pycam.nets.spec import NetSpec
 
 
-class Cut(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Cut:
     """A net after surgery."""
 
     net: Net
