@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pycam import zoo
-from pycam.cli import models
+from pycam.cli import main, models
 from pycam.errors import ModelError, UsageError
 
 NET = """
@@ -111,16 +111,17 @@ def test_path_fails_for_what_is_not_here(machine):
         run("path", str(card), "--of", "labels")
 
 
-def test_download_checks_what_is_there_and_goes_on_after_a_failure(machine):
+def test_download_checks_what_is_there_and_goes_on_after_a_failure(machine, capsys):
     home = machine / "mine"
     home.mkdir()
     (home / "my.prototxt").write_text(NET)
     (home / "my.caffemodel").write_bytes(b"my own")
     (home / "my.yaml").write_text("name: my\nprototxt: my.prototxt\nweights: my.caffemodel\n")
     (home / "none.yaml").write_text("name: none\nprototxt: my.prototxt\nweights: none.caffemodel\n")
-    result = CliRunner().invoke(models.app, ["download", str(home / "none.yaml"), str(home / "my.yaml")])
-    assert isinstance(result.exception, ModelError) and "no address is known" in str(result.exception)
-    assert result.stdout.splitlines() == [f"my\t{home / 'my.caffemodel'}\tnothing was published to compare it with"]
+    assert main(["models", "download", str(home / "none.yaml"), str(home / "my.yaml")]) == ModelError.exit_code
+    printed = capsys.readouterr()
+    assert "no address is known" in printed.err
+    assert printed.out.splitlines() == [f"my\t{home / 'my.caffemodel'}\tnothing was published to compare it with"]
 
 
 def test_download_of_nothing_is_a_usage_error():

@@ -182,7 +182,7 @@ def test_exported_maps_run_without_pycam(small_files, tmp_path):
     import onnxruntime
 
     onnx.checker.check_model(str(out), full_check=True)
-    session = onnxruntime.InferenceSession(str(out))
+    session = onnxruntime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
     x = np.random.default_rng(1).uniform(-100, 100, (3, 3, 8, 8)).astype(np.float32)
     scores, classes, maps = session.run(["scores", "classes", "maps"], {"data": x})
     assert scores.shape == (3, 5)
