@@ -204,13 +204,19 @@ def read_mean_card(path: Path) -> Mean:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML's plain types only, and no key twice (YAML would keep the last without a word)."""
+    """YAML's plain types only, no key twice (YAML would keep the last without a word), no merging of mappings."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         mapping = super().construct_mapping(node, deep=deep)
         if len(mapping) != len(node.value):
             raise yaml.constructor.ConstructorError(None, None, "a key is there twice", node.start_mark)
         return mapping
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        # Some lines of nested merges would take years.
+        for key, _ in node.value:
+            if key.tag == "tag:yaml.org,2002:merge":
+                raise yaml.constructor.ConstructorError(None, None, "<< is not taken, write it out", key.start_mark)
 
 
 def _read_yaml(path: Path) -> Any:

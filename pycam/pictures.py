@@ -31,7 +31,10 @@ LARGEST = 100_000_000
 FORMATS = ("PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 """What is read besides JPEG, by Pillow's names."""
 
-_SOI, _EOI = b"\xff\xd8", b"\xff\xd9"
+MOST_SCANS = 100
+"""The most passes over a progressive JPEG; ten are usual, and each takes time even if nothing is in it."""
+
+_SOI, _EOI, _START_OF_SCAN = b"\xff\xd8", b"\xff\xd9", b"\xff\xda"
 _MARKER = re.compile(rb"\xff+([^\x00\xff])")
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _STANDALONE = frozenset(range(0xD0, 0xD9)) | {0x01}
@@ -177,6 +180,8 @@ def _decode_jpeg(data: bytes, name: str, largest: int) -> tuple[NDArray[np.uint8
             orientation = _orientation(segment)
         at += length
 
+    if data.count(_START_OF_SCAN, at) > MOST_SCANS:
+        raise _damaged(name, f"a JPEG of more than {MOST_SCANS} scans, which would take minutes to decode")
     # Compressed data never contain an end marker, and a thumbnail's lies before `at`.
     if data.rfind(_EOI, at) < 0:
         raise _damaged(name, f"a truncated JPEG, without its end after {len(data)} bytes")
@@ -218,7 +223,7 @@ def _decode_with_pillow(
             ) from None
         except Image.DecompressionBombError:
             raise _too_large(name, largest) from None
-        except PictureError:
+        except (PictureError, MemoryError):
             raise
         # Pillow's readers let all kinds of exceptions through when a file is damaged.
         except Exception as error:

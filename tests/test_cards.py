@@ -130,6 +130,14 @@ def test_a_wrong_card_is_refused_with_file_and_key(read, content, reason):
     assert "my-card.yaml" in str(caught.value) and str(caught.value).isprintable()
 
 
+def test_merged_mappings_do_not_explode(read):
+    merged = "{a: 1}"
+    for level in range(40):
+        merged = f"{{<<: [&a{level} {merged}, *a{level}]}}"
+    with pytest.raises(FormatError, match=r"my-card\.yaml:4: .*<< is not taken, write it out"):
+        read(f"{SMALLEST}mean: {merged}\n")
+
+
 def test_shared_references_do_not_explode(read):
     lists = "\n".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 30))
     with pytest.raises(FormatError, match="unknown key 'a0'"):

@@ -327,6 +327,13 @@ def test_bombs_are_refused_before_they_are_decoded(data, monkeypatch):
         read_picture(data)
 
 
+def test_a_jpeg_of_endless_scans_is_refused():
+    data = KINDS["progressive JPEG"]
+    last = data[data.rindex(b"\xff\xda") : -2]
+    with pytest.raises(PictureError, match="a JPEG of more than 100 scans"):
+        read_picture(data[:-2] + last * 100 + b"\xff\xd9")
+
+
 NO_PICTURES = {
     "text": b"just some words\n" * 9,
     "web page": b"<!DOCTYPE html>\n<html><body>404</body></html>",

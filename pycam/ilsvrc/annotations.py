@@ -15,6 +15,9 @@ from pycam.errors import GroundTruthError
 from pycam.files import is_file
 from pycam.ilsvrc.lines import whole_number
 
+LARGEST = 1 << 20
+"""More bytes than any annotation has: over some of more, expat would take minutes, and much memory."""
+
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 _WANTED = {
     "annotation",
@@ -61,7 +64,10 @@ def read_annotation(path: Path) -> Annotation:
     collector = _Collector()
     try:
         with path.open("rb") as file:
-            defusedxml.sax.parse(file, collector)
+            content = file.read(LARGEST + 1)
+        if len(content) > LARGEST:
+            raise GroundTruthError(f"{path}:1: more than {LARGEST:,} bytes; an annotation has some thousand")
+        defusedxml.sax.parseString(content, collector)
     except OSError as error:
         raise GroundTruthError(f"{path}: cannot be read ({error.strerror})") from None
     except defusedxml.DefusedXmlException as error:

@@ -16,6 +16,7 @@ from pycam.ilsvrc.lines import numbered_lines
 from pycam.ilsvrc.synsets import CLASSES, synsets
 
 GUESSES = 5
+MOST = 500_000
 _FIELDS = 5
 _LARGEST = 1e9
 
@@ -78,6 +79,8 @@ def read_predictions(path: Path) -> Predictions:
         values.extend(_numbers(fields, f"{path}:{number}"))
         values.extend([0.0] * _FIELDS * (GUESSES - count))
         counts.append(count)
+        if number > MOST:
+            raise GroundTruthError(f"{path}:{number}: more than {MOST:,} pictures; ILSVRC has 100,000 at most")
     if not counts:
         raise GroundTruthError(f"{path}:1: an empty file; a line of guesses a picture was expected")
     guesses = np.frombuffer(values).reshape(-1, GUESSES, _FIELDS)
