@@ -159,15 +159,18 @@ def _in_order(numbered: list[tuple[str, str]], path: str) -> tuple[str, ...]:
                 f"{path}: {index[:40]!r} beside {name[:40]!r} expected to be an index "
                 f"from 0 to {len(numbered) - 1}, each once"
             )
+        if not name.strip():
+            raise FormatError(f"{path}: index {index} has a blank beside it, expected a label")
         names[int(index)] = name
     return tuple(names[index] for index in range(len(names)))
 
 
 def _from_table(heading: list[str], lines: list[str], path: str) -> Labels:
-    rows = [dict(zip(heading, line.split("\t"), strict=False)) for line in lines]
-    for number, row in enumerate(rows, 2):
+    cells = [line.split("\t") for line in lines]
+    for number, row in enumerate(cells, 2):
         if len(row) != len(heading):
             raise FormatError(f"{path}:{number}: expected {len(heading)} columns, found {len(row)}")
+    rows = [dict(zip(heading, row, strict=True)) for row in cells]
     words = "words" if "words" in heading else "name"
     names = _in_order([(row["index"], row[words]) for row in rows], path)
     if "wnid" not in heading:

@@ -159,6 +159,8 @@ def test_names_that_end_in_numbers_are_no_indices(label_file):
         ("0 cat\n0 dog", "'0' beside 'dog' expected to be an index from 0 to 1, each once"),
         ("index\tname\n0\tcat\n1", r"labels.txt:3: expected 2 columns, found 1"),
         ("index\twnid\twords\n0\tn01440764\ttench\n5\tn01440765\tother", "'5' beside 'other'"),
+        ("index\twnid\twords\n0\tn01440764\ttench\tx", r"labels.txt:2: expected 3 columns, found 4"),
+        ("index\twnid\twords\n0\tn01440764\t\n1\tn01440765\tfox", "index 0 has a blank beside it, expected a label"),
         ("x" * (4 * 1024 * 1024 + 1), "expected a label list, found more than"),
     ],
 )
