@@ -4,9 +4,9 @@ Pictures a second, fp32, on all cores, medians of interleaved rounds:
 
 (a)  the released Python driver's steps (docs/release.md, section 2) with real Caffe and OpenBLAS, windows left out:
      the forward pass timed inside Caffe's own process, the other steps here;
-(b)  pycam's whole road: read a JPEG, view, forward, five maps, five overlays;
+(b)  pycam's whole road as `pycam heatmap` walks it: read a JPEG, view, forward, five maps, five overlays;
 (b') the same without overlays;
-(c)  the engine alone.
+(c)  the engine alone: one picture after another, each on all cores.
 
 Weights are random with a fixed seed: they do not change how long a net takes.
 """
@@ -30,6 +30,7 @@ from skimage import data
 
 from pycam import engines, render, zoo
 from pycam.cam import py_map2jpg, py_returnCAMmap
+from pycam.engines.base import cores
 from pycam.engines.caffe import find_caffe
 from pycam.errors import EngineError
 from pycam.formats import caffemodel
@@ -79,7 +80,7 @@ def random_weights(net: Net) -> dict[str, tuple[np.ndarray, ...]]:
 
 def caffe_forward(text: Path, weights: Path, runs: int) -> float:
     """Time a forward pass in real Caffe's own process: the median, in seconds."""
-    environment = {**os.environ, "OPENBLAS_NUM_THREADS": str(os.cpu_count()), "GLOG_minloglevel": "2"}
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": str(cores()), "GLOG_minloglevel": "2"}
     command = [*find_caffe(), "-c", CAFFE_SCRIPT, str(text), str(weights), str(runs)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     return float(done.stdout)
@@ -128,10 +129,11 @@ def measure(model: str, names: list[str], folder: Path, pictures: list[Path], ro
     caffemodel.write(weights, bare.message, random_weights(bare))
     gflop = 2 * bare.multiply_adds / 1e9
     size = bare.shapes[bare.inputs[0]][-1]
-    cams = {}
+    cams, alone = {}, {}
     for name in names:
         try:
-            cams[name] = load(model, weights=weights, engine=name)
+            cams[name] = load(model, weights=weights, engine=name, lanes=cores())
+            alone[name] = load(model, weights=weights, engine=name).engine
         except EngineError as error:
             print(f"{NETS[model]}: {error}")
     some = next(iter(cams.values()))
@@ -159,7 +161,7 @@ def measure(model: str, names: list[str], folder: Path, pictures: list[Path], ro
             note(
                 name,
                 "c",
-                statistics.median(timed(lambda cam=cam: cam.engine.forward(x), 1) for _ in range(12)),
+                statistics.median(timed(lambda engine=alone[name]: engine.forward(x), 1) for _ in range(12)),
             )
             note(name, "b", timed(lambda cam=cam: road(cam, pictures, True), 1) / len(pictures))
             note(name, "b'", timed(lambda cam=cam: road(cam, pictures, False), 1) / len(pictures))
@@ -169,15 +171,16 @@ def measure(model: str, names: list[str], folder: Path, pictures: list[Path], ro
     if caffe:
         print(f"| {NETS[model]} | real Caffe | {caffe:.1f} | | | | 1 | | {gflop:.1f} | |")
     for name in cams:
-        whole, bare_road, alone = (rate[name, what] for what in ("b", "b'", "c"))
+        whole, bare_road, engine = (rate[name, what] for what in ("b", "b'", "c"))
         ratio = f"{whole / caffe:.2f}" if caffe else "–"
         print(
-            f"| {NETS[model]} | {name} | | {whole:.1f} | {bare_road:.1f} | {alone:.1f} | {ratio} | "
-            f"{bare_road / alone:.2f} | {gflop:.1f} | {gflop * alone:.0f} |",
+            f"| {NETS[model]} | {name} | | {whole:.1f} | {bare_road:.1f} | {engine:.1f} | {ratio} | "
+            f"{bare_road / engine:.2f} | {gflop:.1f} | {gflop * engine:.0f} |",
             flush=True,
         )
-    for cam in cams.values():
+    for name, cam in cams.items():
         cam.close()
+        alone[name].close()
 
 
 def main() -> None:

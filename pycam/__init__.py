@@ -13,7 +13,7 @@ __version__ = "0.1.0.dev0"
 
 _HOME = {
     "Cam": "predict",
-    "Prediction": "predict",
+    "Prediction": "prediction",
     "load": "predict",
     "Net": "net",
     "read_net": "net",
@@ -49,8 +49,8 @@ if TYPE_CHECKING:
     from pycam.net import Net as Net
     from pycam.net import read_net as read_net
     from pycam.predict import Cam as Cam
-    from pycam.predict import Prediction as Prediction
     from pycam.predict import load as load
+    from pycam.prediction import Prediction as Prediction
 
 
 def __getattr__(name: str) -> Any:

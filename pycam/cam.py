@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pycam.blas import one_thread
 from pycam.colormaps import opencv_jet
 from pycam.errors import UsageError
 from pycam.matlab_resize import resize_matrix
@@ -20,7 +19,6 @@ CHANNELS = 3
 """The release lays a crop's map into three equal colour channels before it sums."""
 
 
-@one_thread()
 def class_activation_maps(features: NDArray[Any], class_weights: NDArray[Any]) -> Floats:
     """Sum the features of a net, weighted for each class: its class activation maps.
 
@@ -53,12 +51,11 @@ def class_activation_maps(features: NDArray[Any], class_weights: NDArray[Any]) -
             f"features of shape {features.shape} and class weights of shape {class_weights.shape} came, "
             "expected (N, K, H, W) and (T, K) or (N, T, K)"
         )
-    n, k, height, width = features.shape
-    maps: Floats = class_weights @ features.reshape(n, k, height * width)  # (N, T, H·W)
-    return maps.reshape(n, class_weights.shape[-2], height, width)
+    # Not a product of matrices: the threads of a BLAS would spin on after it, against those of the engine.
+    maps: Floats = np.einsum("...tk,...khw->...thw", class_weights, features)
+    return maps
 
 
-@one_thread()
 def py_returnCAMmap(activation: NDArray[Any], weights_LR: NDArray[Any]) -> NDArray[np.float64]:
     """Give the maps of some classes as the release's Python driver does.
 
@@ -158,7 +155,6 @@ def merge_ten_crop(maps: NDArray[Any], *, absolute: bool = True, mean: bool = Fa
     return _merge(maps, maps.shape[1:], absolute, mean)
 
 
-@one_thread()
 def merge_column_maps(column_maps: NDArray[Any], size: int, *, absolute: bool = True, mean: bool = False) -> Floats:
     """Enlarge the maps of ten crops to the crops' size with MATLAB's bicubic resize, and merge them.
 

@@ -14,9 +14,9 @@ from pycam.colormaps import viridis
 from pycam.engines.base import Engine
 from pycam.errors import NetError
 from pycam.layers import dims
+from pycam.model import model_mean, model_net
 from pycam.net import Net
 from pycam.pictures import Picture
-from pycam.predict import model_mean, model_net
 from pycam.protocols import Protocol, protocol
 from pycam.views import net_input, view_of
 

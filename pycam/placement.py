@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pycam.blas import one_thread
 from pycam.cam import merge_column_maps
 from pycam.matlab_resize import imresize
 from pycam.views import CANVAS, View
@@ -99,7 +98,6 @@ def _matlab_bicubic(map_: Map, height: int, width: int) -> Map:
     return np.asarray(imresize(map_, (height, width)), np.float32)
 
 
-@one_thread()
 def tf_corner(map_: Map, height: int, width: int) -> Map:
     """Resize as TensorFlow 1's `resize_bilinear` does: first samples meet in the corner, not in a pixel's middle.
 

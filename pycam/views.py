@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from pycam.blas import one_thread
 from pycam.errors import UsageError
 
 CANVAS = 256
@@ -230,7 +229,6 @@ def _matlab_bilinear(pixels: Pixels, side: int) -> Blob:
     return imresize(pixels.astype(np.float32), (side, side), "bilinear")
 
 
-@one_thread()
 def resize_as_caffe(pixels: NDArray[Any], height: int, width: int) -> Blob:
     """Resize as `caffe.io.resize_image` does: in floats, and what lies outside is as dark as the darkest pixel.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -195,6 +196,17 @@ def test_one_thread_gives_what_two_give(name, small_net):
 
 
 @pytest.mark.parametrize("name", ENGINES)
+def test_several_at_once_give_what_they_give_in_turn(name, small_net):
+    batches = [pictures(small_net, 1 + seed % 2, seed) for seed in range(12)]
+    with make(name, small_net, ["old"], lanes=3) as engine, ThreadPoolExecutor(engine.options.lanes) as pool:
+        assert engine.options.lanes == (3 if name in ("onnxruntime", "openvino") else 1)
+        in_turn = [engine.forward(batch)["old"] for batch in batches]
+        at_once = [values["old"] for values in pool.map(engine.forward, batches)]
+    for one, other in zip(in_turn, at_once, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("name", ENGINES)
 def test_an_engine_says_what_it_is(name, small_net):
     with make(name, small_net, ["a"]) as engine:
         assert engine.name == name
@@ -246,6 +258,7 @@ def test_bf16_is_near_and_said(name, small_net, request):
         ("onnxruntme", ["a"], {}, UsageError, "did you mean 'onnxruntime'"),
         ("onnxruntime", ["A1"], {}, NetError, "no blob 'A1'"),
         ("onnxruntime", ["a"], {"threads": 0}, UsageError, "0 threads"),
+        ("onnxruntime", ["a"], {"lanes": 0}, UsageError, "0 lanes"),
         ("onnxruntime", ["a"], {"precision": "fp8"}, UsageError, "has no precision 'fp8': it has fp32"),
         ("onnxruntime", ["a"], {"precision": "tf32"}, EngineError, "tf32 on CUDA alone"),
     ],

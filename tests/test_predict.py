@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from pycam.boxes import paper_box
-from pycam.engines.base import Engine
+from pycam.engines.base import Engine, Options
 from pycam.errors import EngineError, FormatError, NetError, PictureError, PycamError, UsageError
 from pycam.formats import caffemodel, prototxt
 from pycam.labels import Labels
@@ -107,7 +108,9 @@ def test_chosen_classes_come_in_the_order_asked(cam):
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 10])
 @pytest.mark.parametrize("ahead", [0, 2])
-def test_stream_keeps_order_over_batches_and_faults(cam, batch, ahead):
+@pytest.mark.parametrize("lanes", [1, 3])
+def test_stream_keeps_order_over_batches_faults_and_lanes(cam, batch, ahead, lanes):
+    cam = replace(cam, engine=Known(cam.net, cam.engine.outputs, Options(lanes=lanes)))
     sources = [PICTURE, b"no picture", PICTURE[:20], PICTURE[:, :30], b"", PICTURE]
     found = list(cam.stream(sources, batch=batch, ahead=ahead))
     assert [source is given for (source, _), given in zip(found, sources, strict=True)] == [True] * 6

@@ -22,9 +22,9 @@ from pycam.compare import TOLERANCE, Row, compare, load_blobs, run, save_blobs
 from pycam.engines import ENGINES
 from pycam.errors import UsageError
 from pycam.files import write_whole
+from pycam.model import model_mean, model_net
 from pycam.net import Net
 from pycam.pictures import read_picture
-from pycam.predict import model_mean, model_net
 from pycam.views import net_input, view_of
 
 DEPARTS = 9

@@ -12,7 +12,8 @@ from rich.console import Console
 
 from pycam.boxes import Box
 from pycam.errors import UsageError
-from pycam.predict import Cam, Prediction, load
+from pycam.predict import Cam, load
+from pycam.prediction import Prediction
 from pycam.report import summary
 from pycam.report.html import Entry, Heading, write_html
 from pycam.report.record import Truth, seen

@@ -15,13 +15,16 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from threadpoolctl import threadpool_limits
 
 from pycam.channels import ChannelGrids, load_channels
 from pycam.cli import options
+from pycam.engines.base import cores
 from pycam.errors import PictureError, PycamError
 from pycam.files import write_whole
 from pycam.pictures import read_picture
-from pycam.predict import Prediction, load
+from pycam.predict import load
+from pycam.prediction import Prediction
 from pycam.protocols import CHOICES
 from pycam.protocols import protocol as get_protocol
 from pycam.render import caption, encode_png
@@ -96,6 +99,7 @@ def heatmap(
         mean=mean,
         device=device,
         threads=threads,
+        lanes=min(len(pictures), threads or cores()) if device in (None, "cpu") else 1,
         precision=precision,
     )
     console = Console(stderr=True, quiet=quiet)
@@ -103,7 +107,9 @@ def heatmap(
         console.print(f"found in the net: {cam.head}", markup=False, highlight=False, soft_wrap=True)
     failures: list[PycamError] = []
     done: list[dict[str, Any]] = []
-    with cam, ThreadPoolExecutor(1, "pycam-write") as writer, options.progress(console) as progress:
+    # The matrices of maps are small: a BLAS's threads would spend their time waiting, against those of the engine.
+    one_thread = threadpool_limits(1, "blas")
+    with cam, one_thread, ThreadPoolExecutor(1, "pycam-write") as writer, options.progress(console) as progress:
         bar = progress.add_task("heat maps", total=len(pictures))
         found = cam.stream(pictures, top=top, classes=classes, batch=batch)
         for prediction in _saved(found, folders(pictures, out), writer, boxes):

@@ -21,9 +21,9 @@ from pycam.formats import caffemodel
 from pycam.formats import prototxt as prototxt_format
 from pycam.formats.npy import read_tensors
 from pycam.layers import Layer, dims
+from pycam.model import model_head, model_net
 from pycam.net import Net, read_net
 from pycam.nets.training import train_val_of
-from pycam.predict import model_head, model_net
 from pycam.surgery import cam_net
 from pycam.tf_weights import with_tf_weights
 

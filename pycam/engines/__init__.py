@@ -63,6 +63,7 @@ def make(
     *,
     device: str | None = None,
     threads: int | None = None,
+    lanes: int = 1,
     precision: str | None = None,
 ) -> Engine:
     """Make an engine by name, ready to give `outputs` of `net`; see `pycam.engines.base.Options`.
@@ -70,7 +71,7 @@ def make(
     Raises
     ------
     UsageError
-        No such engine, no such precision, fewer than one thread.
+        No such engine, no such precision, fewer than one thread or lane.
     NetError
         The net has no parameters or no such blob.
     EngineError
@@ -85,6 +86,8 @@ def make(
         raise UsageError(f"engine {name!r} has no precision {precision!r}: it has {', '.join(kind.precisions)}")
     if threads is not None and threads < 1:
         raise UsageError(f"{threads} threads: at least one is needed")
+    if lanes < 1:
+        raise UsageError(f"{lanes} lanes: at least one is needed")
     for output in outputs:
         if output not in net.value_shapes:
             near = difflib.get_close_matches(output, net.value_shapes, n=1)
@@ -93,4 +96,4 @@ def make(
     bare = next((layer.name for layer in net.layers if layer.param_shapes and layer.name not in net.params), None)
     if bare is not None:
         raise NetError(f"the net has no weights (layer {bare!r}): read it together with its caffemodel")
-    return kind(net, outputs, Options(device, threads, precision))
+    return kind(net, outputs, Options(device, threads, lanes if kind.concurrent else 1, precision))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,13 +27,27 @@ class Options:
         `"cpu"`, `"cuda"` or what else the engine knows; None for the CPU.
     threads
         None for as many as there are cores.
+    lanes
+        How many `forward`s may run at the same time, each on its share of the threads: more pictures a second, each
+        of them later. Engines that are not `concurrent` have one.
     precision
         One of the engine's `precisions`.
     """
 
     device: str | None = None
     threads: int | None = None
+    lanes: int = 1
     precision: str = "fp32"
+
+    @property
+    def threads_a_lane(self) -> int:
+        """How many threads one `forward` has, at least one."""
+        return max(1, (self.threads or cores()) // self.lanes)
+
+
+def cores() -> int:
+    """Count the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Engine(ABC):
@@ -56,6 +71,8 @@ class Engine(ABC):
         As in `--engine`.
     precisions
         What the engine can compute in; the first is the default.
+    concurrent
+        Whether several threads may call `forward` at the same time.
     steady
         Whether a picture's results have the same bits in any batch and with any number of threads.
 
@@ -67,6 +84,7 @@ class Engine(ABC):
 
     name: ClassVar[str]
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
+    concurrent: ClassVar[bool] = False
     steady: ClassVar[bool] = False
 
     def __init__(self, net: Net, outputs: Sequence[str], options: Options = Options()) -> None:

@@ -25,6 +25,7 @@ class OnnxRuntimeEngine(Engine):
 
     name = "onnxruntime"
     precisions = ("fp32", "tf32")
+    concurrent = True
     steady = True
 
     def _load(self, net: Net) -> None:
@@ -32,7 +33,7 @@ class OnnxRuntimeEngine(Engine):
         provider = _provider(self._device, self.options.precision)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _FATAL_ONLY
-        options.intra_op_num_threads = self.options.threads or 0
+        options.intra_op_num_threads = self.options.threads_a_lane
         # Threads that spin while they wait take the cores from those that decode and draw.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:

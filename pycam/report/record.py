@@ -15,7 +15,8 @@ from pycam import render
 from pycam.boxes import BOX_RULES, Box
 from pycam.pictures import Picture
 from pycam.placement import Placement
-from pycam.predict import Cam, Prediction
+from pycam.predict import Cam
+from pycam.prediction import Prediction
 
 LARGEST_SIDE = 1280
 """Pixels of the longer side of a picture that is shown; figures always count in the pixels of the picture itself."""
@@ -32,7 +33,7 @@ class Guess:
     Attributes
     ----------
     index, wnid, words, score
-        As in `pycam.predict.ClassMap`.
+        As in `pycam.prediction.ClassMap`.
     box
         The protocol's box in picture pixels, 0-based half-open.
     maps

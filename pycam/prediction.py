@@ -1,0 +1,239 @@
+"""What a net says of a picture: classes, scores, maps, boxes, and pictures of them."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycam import boxes, render
+from pycam.files import write_whole
+from pycam.pictures import Picture
+from pycam.placement import Map, Placement
+from pycam.protocols import Protocol
+from pycam.views import CANVAS, resize
+
+_ORDINALS = {1: "1st", 2: "2nd", 3: "3rd"}
+
+
+@dataclass(frozen=True, eq=False)
+class Origin:
+    """What the classes of one prediction share."""
+
+    picture: Picture
+    protocol: Protocol
+    placement: Placement
+
+
+@dataclass(frozen=True, eq=False)
+class ClassMap:
+    """One class of a prediction.
+
+    Attributes
+    ----------
+    index
+        Index among the net's outputs, 0-based.
+    wnid
+        WordNet ID, or `""` where the labels have none.
+    words
+        The class in words.
+    score
+        The net's score, averaged over the view's crops.
+    feature_maps
+        (n, h, w) float32: the class activation map of each crop, at the size of the features.
+    origin
+        The picture, and how maps come to lie on it.
+    """
+
+    index: int
+    wnid: str
+    words: str
+    score: float
+    feature_maps: NDArray[np.float32] = field(repr=False)
+    origin: Origin = field(repr=False)
+
+    @cached_property
+    def map(self) -> Map:
+        """The map over what it is drawn on, `Prediction.base`: (H, W) float32, not normalised."""
+        if self.origin.protocol.base == "canvas":
+            return self.origin.placement.on_canvas(self.feature_maps)
+        if self.origin.protocol.base == "input":
+            return self.origin.placement.on_input(self.feature_maps)
+        return self.picture_map
+
+    @cached_property
+    def picture_map(self) -> Map:
+        """The map over the picture at its own size: (H, W) float32, not normalised."""
+        height, width = self.origin.picture.pixels.shape[:2]
+        return self.origin.placement.on_picture(self.feature_maps, height, width)
+
+    @cached_property
+    def box(self) -> tuple[int, int, int, int] | None:
+        """The protocol's first box: (x0, y0, x1, y1), picture pixels, 0-based half-open. None where there is none."""
+        return boxes.first_box(self.picture_map, self.origin.protocol.box_rule)
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a net says of a picture.
+
+    Attributes
+    ----------
+    picture
+        The picture, as read.
+    model, engine, protocol
+        What it was made with.
+    top
+        Classes, best first, or those that were asked for.
+    scores
+        (classes,) float32, of every class.
+    """
+
+    picture: Picture
+    model: str
+    engine: str
+    protocol: Protocol
+    top: tuple[ClassMap, ...]
+    scores: NDArray[np.float32] = field(repr=False)
+
+    @cached_property
+    def base(self) -> NDArray[np.uint8]:
+        """What maps are drawn on: (H, W, 3) uint8 BGR; the picture, 256×256 canvas or net's input, by the protocol."""
+        if self.protocol.base == "picture":
+            return self.picture.pixels
+        side = CANVAS if self.protocol.base == "canvas" else self.placement.view.size
+        canvas: NDArray[np.uint8] = np.rint(resize(self.picture.pixels, side, self.protocol.resizer)).astype(np.uint8)
+        return canvas
+
+    @property
+    def placement(self) -> Placement:
+        """How the maps come to lie on the picture."""
+        return self.top[0].origin.placement
+
+    def boxes(self) -> list[tuple[int, int, int, int] | None]:
+        """Give the box of each class in `top`; see `ClassMap.box`."""
+        return [item.box for item in self.top]
+
+    def overlay(self, rank: int = 0, *, box: bool = False) -> NDArray[np.uint8]:
+        """Draw the map of the class at `rank` over the picture.
+
+        Parameters
+        ----------
+        rank
+            0 for the best class.
+        box
+            Draw the class's box as well.
+
+        Returns
+        -------
+        (H, W, 3) uint8 BGR, of the size of `base`
+        """
+        item = self.top[rank]
+        height, width = self.base.shape[:2]
+        region = item.origin.placement.region(height, width)
+        drawn = render.overlay(self.base, item.map, self.protocol.blend, region)
+        if self.protocol.caption == "on_picture":
+            drawn = render.write_on(drawn, f"Class activities is [{item.words}]")
+        if box and item.box is not None:
+            tall, wide = self.picture.pixels.shape[:2]
+            x0, y0, x1, y1 = item.box
+            drawn = render.draw_box(
+                drawn,
+                (x0 * width // wide, y0 * height // tall, -(-x1 * width // wide), -(-y1 * height // tall)),
+            )
+        return drawn
+
+    def strip(self, *, box: bool = False) -> NDArray[np.uint8]:
+        """Lay the picture and the overlays of `top` side by side: (H, W, 3) uint8 BGR."""
+        overlays = [self.overlay(rank, box=box) for rank in range(len(self.top))]
+        return self._strip_of(overlays)
+
+    def _repr_jpeg_(self) -> bytes:
+        return render.encode_jpeg(self.strip(box=True))
+
+    def _repr_html_(self) -> str:
+        """Show the prediction in a notebook: the strip with boxes, and the figures that do not fit into it."""
+        rows = (
+            f"<tr><td>{item.index}</td><td>{item.wnid}</td><td style='text-align: left'>{html.escape(item.words)}</td>"
+            f"<td>{item.score:.4f}</td><td>{', '.join(map(str, item.box or ()))}</td></tr>"
+            for item in self.top
+        )
+        made = f"{self.model}, view {self.protocol.view}, {self.engine}; boxes: x0, y0, x1, y1"
+        return (
+            f"<figure style='margin: 0'><img alt='The picture and the maps of its classes' style='max-width: 100%' "
+            f"src='data:image/jpeg;base64,{base64.b64encode(self._repr_jpeg_()).decode()}'>"
+            f"<figcaption>{html.escape(made)}</figcaption></figure>"
+            "<table><tr><th>index</th><th></th><th style='text-align: left'>class</th><th>score</th><th>box</th></tr>"
+            f"{''.join(rows)}</table>"
+        )
+
+    def _strip_of(self, overlays: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+        if self.protocol.blend == "matlab_demo":
+            return render.strip_matlab_demo(self.base, overlays)
+        captions = [self._caption(rank) for rank in range(len(self.top))]
+        return render.strip(self.base, overlays, captions, Path(self.picture.path).name)
+
+    def _caption(self, rank: int) -> tuple[str, str]:
+        """Give what stands below a class's map: words and score."""
+        item = self.top[rank]
+        words = item.words or f"class {item.index}"
+        if self.protocol.caption == "ordinal":
+            words = f"{_ORDINALS.get(rank + 1, f'{rank + 1}th')} class: {words}"
+        return words, f"{item.score:.3f}"
+
+    def as_dict(self, *, boxes: bool = False) -> dict[str, Any]:
+        """Give what `save` writes as JSON; boxes are in picture pixels, 0-based half-open."""
+        found: dict[str, Any] = {
+            "picture": self.picture.path,
+            "model": self.model,
+            "engine": self.engine,
+            "protocol": self.protocol.name,
+            "view": self.protocol.view,
+            "top": [
+                {"index": item.index, "wnid": item.wnid, "words": item.words, "score": item.score}
+                | ({"box": item.box} if boxes else {})
+                for item in self.top
+            ],
+        }
+        if self.protocol.method != "cam":
+            found["method"] = self.protocol.method
+        if self.picture.exif_orientation != 1:
+            found["exif_orientation_not_applied"] = self.picture.exif_orientation
+        return found
+
+    def save(self, folder: str | os.PathLike[str], *, boxes: bool = False) -> list[Path]:
+        """Write the overlays, the strip and the JSON of this prediction.
+
+        Parameters
+        ----------
+        folder
+            Made if need be.
+        boxes
+            Draw boxes, and write them to the JSON.
+
+        Returns
+        -------
+        list of Path
+            `<stem>_1.jpg` … best class first, `<stem>_strip.jpg`, `<stem>.json`; each is there whole or not at all.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        stem = Path(self.picture.path).stem or "picture"
+        overlays = [self.overlay(rank, box=boxes) for rank in range(len(self.top))]
+        files: dict[str, bytes | str] = {}
+        for rank, drawn in enumerate(overlays):
+            files[f"{stem}_{rank + 1}.jpg"] = render.encode_jpeg(render.caption(drawn, *self._caption(rank)))
+        files[f"{stem}_strip.jpg"] = render.encode_jpeg(self._strip_of(overlays))
+        files[f"{stem}.json"] = json.dumps(self.as_dict(boxes=boxes), indent=2, ensure_ascii=False) + "\n"
+        for name, data in files.items():
+            write_whole(folder / name, data)
+        return [folder / name for name in files]
