@@ -1,13 +1,15 @@
 """How fast `pycam evaluate` is beside its engine alone, and how flat its memory: `python benchmarks/evaluate.py`.
 
 Rate: pictures a second of a run, from its first batch that is kept to its last, beside those of the engine alone with
-batches of the same size, in interleaved rounds; medians. Memory: what the process holds after 300 pictures, and at the
-end of a longer run. Weights are random with a fixed seed: they do not change how long a net takes.
+batches of the same size, in interleaved rounds; medians. Memory: what the command and its workers hold after 300
+pictures, and later in a longer run (`--soak 20000 --soak-only`). Weights are random with a fixed seed, unless given:
+they do not change how long a net takes.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import platform
 import statistics
@@ -31,7 +33,7 @@ from pycam.protocols import protocol
 
 LEAST_RATIO = 0.85
 MOST_GROWTH = 0.05
-SETTLED = 300
+MARKS = (300, 1_000, 3_000, 5_000, 10_000, 20_000, 50_000)
 
 
 def write_set(folder: Path, count: int) -> Sources:
@@ -96,31 +98,44 @@ def measure_rate(folder: Path, model: str, engine: str, batch: int, count: int, 
         print(f"  evaluate, {workers} workers: {rate:.1f}, ratio {rate / best:.2f}, limit {LEAST_RATIO}")
 
 
-def resident() -> float:
-    """Give what this process holds in memory, in MB."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
+def resident(process: int) -> float:
+    """Give what a process holds in memory, in MB."""
+    pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-def measure_memory(folder: Path, model: str, engine: str, batch: int, count: int) -> None:
-    sources = write_set(folder / "memory", SETTLED)
-    names = sorted(Path(sources.pictures).iterdir())
-    for number in range(SETTLED, count):
-        name = f"{number:06}"
-        (Path(sources.pictures) / f"{name}.jpg").symlink_to(names[number % SETTLED])
-        annotation = Path(sources.ground_truth) / f"{names[number % SETTLED].stem}.xml"
-        (Path(sources.ground_truth) / f"{name}.xml").symlink_to(annotation)
-    recipe = Recipe(protocol("paper"), model, engine, weights=write_weights(model, folder))
-    held: dict[int, float] = {}
+def repeated(sources: Sources, folder: Path, count: int) -> Sources:
+    """Make a larger set of a small one: its pictures again and again, as links, each with an annotation of its own."""
+    pictures = sorted(Path(sources.pictures).iterdir())
+    (folder / "pictures").mkdir(parents=True)
+    (folder / "annotations").mkdir()
+    for number in range(count):
+        picture, name = pictures[number % len(pictures)], f"{number:06}"
+        (folder / "pictures" / f"{name}{picture.suffix}").symlink_to(picture.absolute())
+        annotation = (Path(sources.ground_truth) / f"{picture.stem}.xml").read_text()
+        (folder / "annotations" / f"{name}.xml").write_text(annotation.replace(picture.stem, name))
+    return Sources(str(folder / "pictures"), str(folder / "annotations"))
+
+
+def measure_memory(folder: Path, recipe: Recipe, sources: Sources, batch: int, workers: int) -> None:
+    marks = [mark for mark in MARKS if mark <= len(list(Path(sources.pictures).iterdir()))]
+    held: dict[int, list[float]] = {}
 
     def note(done: int) -> None:
-        held[done] = resident()
+        if len(held) < len(marks) and done >= marks[len(held)]:
+            processes = [os.getpid(), *sorted(child.pid or 0 for child in multiprocessing.active_children())]
+            held[done] = [resident(process) for process in processes]
 
-    evaluate(Plan.read(recipe, sources, batch), folder / "long", progress=note)
-    settled = next(memory for done, memory in held.items() if done >= SETTLED)
-    growth = max(memory for done, memory in held.items() if done >= SETTLED) / settled - 1
-    print(f"{model}, {engine}: {settled:.0f} MB after {SETTLED} pictures, at most {growth:+.1%} until {count}")
-    print(f"  limit {MOST_GROWTH:+.0%}")
+    start = time.perf_counter()
+    evaluate(Plan.read(recipe, sources, batch), folder, workers=workers, progress=note)
+    seconds = time.perf_counter() - start
+    print(f"{recipe.name}, {recipe.engine}, {workers} workers, {seconds:.0f} s: MB held by the command, by each worker")
+    first = next(iter(held.values()))
+    for done, memory in held.items():
+        growth = max(now / before for now, before in zip(memory, first, strict=True)) - 1
+        kept = "kept" if growth <= MOST_GROWTH else "EXCEEDED"
+        megabytes = ", ".join(f"{each:.0f}" for each in memory)
+        print(f"  {done:6} pictures: {megabytes}; {growth:+.1%}, limit {MOST_GROWTH:+.0%} {kept}")
 
 
 def main() -> None:
@@ -130,13 +145,25 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--pictures", type=int, default=240, help="for the rate")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--long", type=int, default=3000, help="pictures, for the memory")
+    parser.add_argument("--soak", type=int, default=3000, help="pictures, for the memory")
+    parser.add_argument("--soak-only", action="store_true", help="do not measure the rate")
+    parser.add_argument("--weights", help="real ones of SqueezeNet, for the memory")
+    parser.add_argument("--set", nargs=2, metavar=("PICTURES", "ANNOTATIONS"), help="real pictures, for the memory")
     options = parser.parse_args()
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        measure_rate(folder, options.model, options.engine, options.batch, options.pictures, options.rounds)
-        measure_memory(folder, "squeezenet-v1.0", options.engine, options.batch, options.long)
+        if not options.soak_only:
+            measure_rate(folder, options.model, options.engine, options.batch, options.pictures, options.rounds)
+        cores = os.cpu_count() or 1
+        small = Sources(*options.set) if options.set else write_set(folder / "small", MARKS[0])
+        large = repeated(small, folder / "large", options.soak)
+        weights = options.weights or write_weights("squeezenet-v1.0", folder)
+        for workers in (1, cores):
+            recipe = Recipe(
+                protocol("paper"), "squeezenet-v1.0", options.engine, weights=weights, threads=max(1, cores // workers)
+            )
+            measure_memory(folder / f"soak-{workers}", recipe, large, options.batch, workers)
 
 
 if __name__ == "__main__":

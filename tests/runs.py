@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import resource
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from pycam.evaluation.plan import Plan, Recipe, Sources, find_pictures
+from pycam.evaluation import bench
+from pycam.evaluation.plan import Identity, Plan, Recipe, Sources, find_pictures
+from pycam.evaluation.record import Batch, Outcome
 from pycam.formats import caffemodel, prototxt
 from pycam.ilsvrc.ground_truth import GroundTruth
 from pycam.ilsvrc.synsets import synsets
@@ -26,6 +31,10 @@ layer { name: "prob" type: "Softmax" bottom: "fc" top: "prob" }
 WIDTH, HEIGHT = 60, 50
 COUNT = 30
 BATCH = 2
+
+FILES = ("predictions.txt", "predictions.csv", "report.json", "report.md")
+LOG = "PYCAM_TEST_LOG"
+"""Names a file in which processes that are to be watched note what they have computed."""
 
 Model = tuple[Path, Path]
 """Prototxt and weights."""
@@ -83,3 +92,44 @@ def write_sources(folder: Path, pictures: Path, right: dict[str, tuple[int, tupl
             f"<xmin>{x0}</xmin><ymin>{y0}</ymin><xmax>{x1}</xmax><ymax>{y1}</ymax></bndbox></object></annotation>"
         )
     return Sources(str(pictures), str(folder))
+
+
+def assert_same(folder: Path, whole: Path) -> None:
+    for name in FILES:
+        assert (folder / name).read_bytes() == (whole / name).read_bytes(), name
+
+
+def log(batch: Batch) -> None:
+    with open(os.environ[LOG], "a") as file:
+        file.write("".join(f"{task.position}\n" for task in batch))
+
+
+def logged_batch(recipe: Recipe, expected: Identity, batch: Batch) -> list[Outcome]:
+    """Evaluate a batch in a worker, and log it."""
+    found = bench.evaluate_batch(recipe, expected, batch)
+    log(batch)
+    return found
+
+
+def starved_batch(recipe: Recipe, expected: Identity, batch: Batch) -> list[Outcome]:
+    """Evaluate a batch in a worker; of all that come to the fifth, the first has no memory left for it."""
+    starved = Path(os.environ[LOG]).with_name("starved")
+    if batch[0].position >= 4 * BATCH and not starved.exists():
+        starved.touch()
+        hoard = []
+        use_up_memory(hoard)
+    return logged_batch(recipe, expected, batch)
+
+
+def use_up_memory(hoard: list[bytearray]) -> None:
+    """Leave this process no memory until it lets go of the hoard."""
+    held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (held, held))
+    with suppress(MemoryError):
+        while True:
+            hoard.append(bytearray(100_000))
+
+
+def dead_batch(recipe: Recipe, expected: Identity, batch: Batch) -> list[Outcome]:
+    """Be a worker that dies of any batch."""
+    os._exit(1)

@@ -1,16 +1,9 @@
-"""Long runs: what they compute, and that nothing that happens to them changes it."""
+"""Long runs: what they compute, and what they refuse."""
 
 from __future__ import annotations
 
 import csv
-import errno
 import json
-import multiprocessing
-import os
-import random
-import resource
-import signal
-import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -18,11 +11,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from runs import BATCH, COUNT, NET, make_plan, make_truth, write_model, write_pictures
+from runs import COUNT, FILES, NET, assert_same, make_plan, make_truth, write_model, write_pictures
 
 from pycam.boxes import SUBMISSIONS, grey_heatmap, released_boxes, submission
-from pycam.errors import GroundTruthError, PictureError, PycamError, RunError, UsageError
-from pycam.evaluation import bench, plan, run
+from pycam.errors import GroundTruthError, PictureError, RunError, UsageError
+from pycam.evaluation import bench, plan
 from pycam.evaluation.plan import Plan, find_pictures
 from pycam.evaluation.record import NO_FILE, FileState, Outcome
 from pycam.evaluation.run import evaluate
@@ -32,12 +25,6 @@ from pycam.ilsvrc import wsol
 from pycam.ilsvrc.metrics import score_guesses
 from pycam.ilsvrc.predictions import read_predictions
 from pycam.protocols import protocol
-
-FILES = ("predictions.txt", "predictions.csv", "report.json", "report.md")
-
-# Forked from a process that has imported everything, a victim lives only for what is tested.
-SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["pycam.evaluation.run", "pycam.engines.onnxruntime"])
 
 
 @pytest.fixture(scope="module")
@@ -56,11 +43,6 @@ def whole(model, pictures, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     evaluate(make_plan(model, pictures), folder)
     return folder
-
-
-def assert_same(folder: Path, whole: Path) -> None:
-    for name in FILES:
-        assert (folder / name).read_bytes() == (whole / name).read_bytes(), name
 
 
 # What a run computes
@@ -157,6 +139,25 @@ def test_sweep_judges_the_true_class_at_every_threshold(model, pictures, tmp_pat
     assert report["center_gaussian"]["max_box_acc"] == wsol.center_gaussian(planned.truth).max_box_acc
 
 
+def test_sweep_finds_nothing_where_the_true_class_has_no_box(model, pictures, tmp_path):
+    """With the boxes of either half of the pictures, it finds what it finds there with all of them."""
+    planned = make_plan(model, pictures, "sweep")
+    truth = planned.truth
+    curves = []
+    for name, chosen in (
+        ("all", truth.box_pictures >= 0),
+        ("first", truth.box_pictures < COUNT // 2),
+        ("second", truth.box_pictures >= COUNT // 2),
+    ):
+        boxes, classes, rows = (each[chosen] for each in (truth.boxes, truth.box_classes, truth.box_pictures))
+        part = replace(truth, boxes=boxes, box_classes=classes, box_pictures=rows)
+        report = evaluate(replace(planned, truth=part), tmp_path / name)
+        curves.append(np.array(list(report["curves"].values())))
+    assert curves[1].any()
+    assert curves[2].any()
+    assert np.allclose(curves[0], curves[1] + curves[2])
+
+
 def test_truth_without_boxes_gives_classification_alone(model, pictures, tmp_path):
     planned = make_plan(model, pictures)
     none = np.zeros(0, np.int64)
@@ -185,16 +186,6 @@ def test_a_finished_run_is_not_computed_again(model, pictures, whole, monkeypatc
     evaluate(make_plan(model, pictures), whole, progress=done.append)
     assert done == [COUNT]
     assert {name: (whole / name).read_bytes() for name in FILES} == before
-
-
-def die(*_: object) -> None:
-    os._exit(1)
-
-
-def test_workers_that_always_die_end_the_run(model, pictures, tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "evaluate_batch", die)
-    with pytest.raises(RunError, match=r"workers died 3 times in a row, near .*000\.png: out of memory"):
-        evaluate(make_plan(model, pictures), tmp_path, workers=2)
 
 
 @pytest.mark.torch
@@ -283,18 +274,6 @@ def test_a_net_of_other_classes_is_refused(model, pictures, tmp_path):
         evaluate(make_plan((net, weights), pictures), tmp_path / "run")
 
 
-def test_a_second_process_in_the_folder_is_refused(model, pictures, tmp_path):
-    refused = []
-
-    def intrude(done: int) -> None:
-        with pytest.raises(RunError, match="another process is at work on this run") as caught:
-            evaluate(make_plan(model, pictures), tmp_path)
-        refused.append(caught)
-
-    evaluate(make_plan(model, pictures, batch=64), tmp_path, progress=intrude)
-    assert len(refused) == 2
-
-
 # Pictures that are not as they should be
 
 
@@ -337,13 +316,23 @@ def test_skipped_pictures_are_not_tried_again_while_they_stay_as_they_are(model,
     assert evaluate(make_plan(model, own_pictures), tmp_path / "run", skip=True) == first
 
 
-def test_a_picture_that_changes_under_the_run_is_refused(model, own_pictures, tmp_path):
+@pytest.mark.parametrize("change", [lambda content: content + b"more", lambda content: content[:-1] + b"!"])
+def test_a_picture_that_changes_under_the_run_is_refused(model, own_pictures, tmp_path, change):
     planned = make_plan(model, own_pictures)
     evaluate(planned, tmp_path / "run")
-    with (own_pictures / "002.png").open("ab") as file:
-        file.write(b"more")
+    picture = own_pictures / "002.png"
+    picture.write_bytes(change(picture.read_bytes()))
     with pytest.raises(RunError, match=r"002\.png: has changed since it was evaluated, it had \d+ bytes"):
         evaluate(planned, tmp_path / "run")
+
+
+def test_pictures_may_be_written_anew_as_they_were(model, own_pictures, tmp_path, monkeypatch):
+    planned = make_plan(model, own_pictures)
+    first = evaluate(planned, tmp_path / "run")
+    for path in own_pictures.iterdir():
+        path.write_bytes(path.read_bytes())
+    monkeypatch.setattr(bench.Bench, "look", None)
+    assert evaluate(planned, tmp_path / "run") == first
 
 
 def test_a_picture_of_another_size_than_the_truth_says(model, own_pictures, tmp_path):
@@ -351,20 +340,6 @@ def test_a_picture_of_another_size_than_the_truth_says(model, own_pictures, tmp_
     cv2.imwrite(str(own_pictures / "003.png"), np.zeros((25, 30, 3), np.uint8))
     with pytest.raises(PictureError, match=r"003\.png: 30×25 pixels, but the ground truth is of a picture of 60×50"):
         evaluate(planned, tmp_path / "run")
-
-
-def test_a_machine_out_of_file_handles_does_not_cost_a_picture(model, pictures, whole, tmp_path, monkeypatch):
-    def exhausted(path):
-        raise OSError(errno.EMFILE, "Too many open files")
-
-    with (
-        monkeypatch.context() as patch,
-        pytest.raises(RunError, match=r"00[02]\.png: cannot be read now \(Too many open"),
-    ):
-        patch.setattr(Path, "read_bytes", exhausted)
-        evaluate(make_plan(model, pictures), tmp_path, skip=True)
-    evaluate(make_plan(model, pictures), tmp_path, skip=True)
-    assert_same(tmp_path, whole)
 
 
 @pytest.mark.torch
@@ -408,157 +383,6 @@ def test_pictures_are_joined_by_name(pictures, tmp_path):
         (tmp_path / name).touch()
     with pytest.raises(GroundTruthError, match="which of the two is picture 'a'"):
         find_pictures(tmp_path, ["a"])
-
-
-# What happens to a run
-
-
-def live(planned: Plan, folder: Path, log: Path, options: dict[str, int]) -> None:
-    """Evaluate in a process that will be killed; log each batch when it is computed."""
-    find = bench.Bench.find
-
-    def logged(self, batch, sights):
-        found = find(self, batch, sights)
-        with log.open("a") as file:
-            file.write("".join(f"{task.position}\n" for task in batch))
-        return found
-
-    bench.Bench.find = logged
-    if limit := options.get("file_size"):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    scheduler = f"local:{options['dask']}" if "dask" in options else None
-    if "numpy" in options:
-        plan.np.__version__ = "1.0"  # of this process, not of its workers
-
-    def progress(done: int) -> None:
-        time.sleep(options.get("pause", 0) / 1000)
-        if done >= options.get("kill_worker_at", COUNT + 1):
-            options["kill_worker_at"] = COUNT + 1
-            multiprocessing.active_children()[0].kill()
-
-    try:
-        evaluate(planned, folder, workers=options.get("workers", 1), scheduler=scheduler, progress=progress)
-    except PycamError as error:
-        (folder / "error.txt").write_text(str(error))
-        os._exit(error.exit_code)
-
-
-def begin(planned: Plan, folder: Path, **options: int) -> multiprocessing.Process:
-    process = SERVER.Process(target=live, args=(planned, folder, folder.parent / "log.txt", options))
-    process.start()
-    return process
-
-
-@pytest.mark.slow
-def test_killed_at_thirty_random_moments(model, pictures, whole, tmp_path):
-    """Nothing is lost or changed, and a kill costs at most a batch."""
-    planned = make_plan(model, pictures)
-    random_source = random.Random(0)
-    kills = 0
-    while kills < 30:
-        place = tmp_path / str(kills)
-        place.mkdir()
-        lives = 1
-        while True:
-            process = begin(planned, place / "run", pause=20)
-            process.join(random_source.uniform(0.02, 0.4))
-            if not process.is_alive():
-                break
-            process.kill()
-            process.join()
-            lives += 1
-        assert process.exitcode == 0
-        assert_same(place / "run", whole)
-        computed = Counter((place / "log.txt").read_text().split())
-        assert set(computed) == {str(position) for position in range(COUNT)}
-        assert computed.total() <= COUNT + (lives - 1) * BATCH
-        kills += lives - 1
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_lets_the_batch_finish_and_says_how_to_go_on(model, pictures, whole, tmp_path, number):
-    folder = tmp_path / "run"
-    process = begin(make_plan(model, pictures), folder, pause=100)
-    while not (tmp_path / "log.txt").exists():
-        time.sleep(0.01)
-    os.kill(process.pid, number)
-    process.join()
-    assert process.exitcode == 128 + number
-    told = (folder / "error.txt").read_text()
-    assert f"stopped by {number.name} with " in told
-    assert told.endswith(" of 30 pictures done: the same command goes on from here")
-    done = []
-    evaluate(make_plan(model, pictures), folder, progress=done.append)
-    assert f"with {done[0]} of 30" in told
-    assert 0 < done[0] < COUNT
-    computed = Counter((tmp_path / "log.txt").read_text().split())
-    assert computed.total() == done[0]
-    assert_same(folder, whole)
-
-
-@pytest.mark.parametrize("file_size", [1_000, 30_000, 60_000])
-def test_a_full_disk_stops_the_run_until_there_is_room(model, pictures, whole, tmp_path, file_size):
-    folder = tmp_path / "run"
-    process = begin(make_plan(model, pictures), folder, file_size=file_size)
-    process.join()
-    assert process.exitcode == RunError.exit_code
-    assert "the same command" in (folder / "error.txt").read_text()
-    evaluate(make_plan(model, pictures), folder)
-    assert_same(folder, whole)
-
-
-@pytest.mark.parametrize(
-    "options", [{"workers": 2}, {"workers": 4}, pytest.param({"dask": 2}, marks=pytest.mark.cluster)]
-)
-def test_other_workers_give_the_same_bytes_though_one_is_killed(model, pictures, whole, tmp_path, options, require):
-    if "dask" in options:
-        require("cluster", "distributed")
-    folder = tmp_path / "run"
-    process = begin(make_plan(model, pictures), folder, kill_worker_at=BATCH, pause=50, **options)
-    process.join()
-    assert process.exitcode == 0
-    assert_same(folder, whole)
-
-
-@pytest.mark.slow
-def test_killed_with_workers(model, pictures, whole, tmp_path):
-    """Workers whose parent is killed end too, and leave nothing locked."""
-    folder = tmp_path / "run"
-    lives = 0
-    while True:
-        lives += 1
-        process = begin(make_plan(model, pictures), folder, workers=2, pause=150)
-        process.join(3)
-        if not process.is_alive():
-            break
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        process.kill()
-        process.join()
-        deadline = time.monotonic() + 20
-        while any(Path(f"/proc/{child}/cmdline").exists() for child in children) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert not any(Path(f"/proc/{child}/cmdline").exists() for child in children)
-    assert process.exitcode == 0
-    assert lives > 1
-    assert_same(folder, whole)
-
-
-@pytest.mark.cluster
-def test_cluster_that_is_none(model, pictures, tmp_path, require):
-    require("cluster", "distributed")
-    for scheduler, complaint in (("local:none", "local:N was expected"), ("host:8786", "tcp://host:port was expected")):
-        with pytest.raises(UsageError, match=complaint):
-            evaluate(make_plan(model, pictures), tmp_path, scheduler=scheduler)
-
-
-@pytest.mark.cluster
-def test_a_cluster_tells_why_a_worker_refuses(model, pictures, tmp_path, require):
-    require("cluster", "distributed")
-    folder = tmp_path / "run"
-    process = begin(make_plan(model, pictures), folder, dask=1, numpy=1)
-    process.join()
-    assert process.exitcode == RunError.exit_code
-    assert "a worker has another NumPy than the run" in (folder / "error.txt").read_text()
 
 
 # The store

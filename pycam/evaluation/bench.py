@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 
+import cv2
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from pycam.boxes import BOX_RULES, Boxes, BoxRule
 from pycam.errors import PictureError, PycamError, RunError
@@ -20,6 +23,17 @@ from pycam.ilsvrc.wsol import SIDE, box_hits, candidates, packed, scaled
 from pycam.placement import Map, Placement
 from pycam.predict import Prepared, best
 from pycam.protocols import Protocol
+
+
+@contextmanager
+def _memory_errors() -> Iterator[None]:
+    """Call it by Python's name when OpenCV runs out of memory."""
+    try:
+        yield
+    except cv2.error as error:
+        if error.code == cv2.Error.StsNoMem:
+            raise MemoryError(str(error)) from None
+        raise
 
 
 class Bench:
@@ -40,12 +54,15 @@ class Bench:
 
     def __init__(self, recipe: Recipe, expected: Identity) -> None:
         self._cam = recipe.load()
+        # The matrices of maps are small: a BLAS's threads would spend their time waiting, against those of the engine.
+        self._limits = threadpool_limits(1, "blas")
         found = dict(recipe.identity(self._cam))
         for name, value in expected:
             if found.get(name) != value:
                 self.close()
                 raise RunError(f"a worker has another {name} than the run: {found.get(name)}, not {value}")
 
+    @_memory_errors()
     def prepare(self, batch: Batch) -> list[Prepared | PycamError]:
         """Read pictures, and make the inputs of the net."""
         prepared = self._cam.prepare([task.path for task in batch])
@@ -66,6 +83,7 @@ class Bench:
             sights.append(Sight(picture.size, classes, scores[classes], self._cam.maps(features, classes)))
         return sights
 
+    @_memory_errors()
     def find(self, batch: Batch, sights: Sequence[Sight | PycamError]) -> list[Outcome]:
         """Find boxes in the maps of a batch."""
         outcomes = []
@@ -83,6 +101,7 @@ class Bench:
 
     def close(self) -> None:
         """Let go of the engine."""
+        self._limits.restore_original_limits()
         self._cam.close()
 
 
@@ -113,7 +132,8 @@ def find_boxes(task: Task, sight: Sight, placement: Placement, protocol: Protoco
 
 def find_again(placement: Placement, protocol: Protocol, batch: Batch) -> list[Outcome]:
     """Find boxes in maps that were kept, by another protocol than before."""
-    return [find_boxes(task, sight_of(task.kept), placement, protocol) for task in batch if task.kept is not None]
+    with threadpool_limits(1, "blas"):  # as for a bench
+        return [find_boxes(task, sight_of(task.kept), placement, protocol) for task in batch if task.kept is not None]
 
 
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)

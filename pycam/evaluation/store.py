@@ -54,6 +54,9 @@ class Store:
                 self._db.execute("PRAGMA journal_mode = WAL")
                 self._db.execute("PRAGMA synchronous = FULL")
                 self._db.executescript(_TABLES)
+                (verdict,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
+                if verdict != "ok":
+                    raise self._damaged(" ".join(verdict.split()))
                 self._db.execute("BEGIN IMMEDIATE")
                 self._take_identity(identity)
         except BaseException:

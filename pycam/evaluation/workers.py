@@ -117,12 +117,28 @@ def _pool(work: Work, workers: int, threads: int | None) -> Iterator[Callable[[B
     # Forked, a process would inherit the locks of an engine's threads without the threads.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, _begin_worker, (threads,)) as pool:
-        yield lambda batch: pool.submit(work, batch)
+
+        def submit(batch: Batch) -> Future[list[Outcome]]:
+            with _deaf_to_ctrl_c():
+                return pool.submit(work, batch)
+
+        yield submit
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Begin processes that no Ctrl-C ends: it reaches the whole terminal, but the parent decides what follows from it.
+
+    It waits for this thread in the meantime.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _begin_worker(threads: int | None) -> None:
-    # A Ctrl-C reaches the whole terminal; the parent alone decides what follows from it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     if threads is not None:
         cv2.setNumThreads(threads)
     parent = multiprocessing.parent_process()

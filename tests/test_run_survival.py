@@ -1,0 +1,506 @@
+"""What happens to a run: it is killed, stopped, short of something, torn, done by others; its results stay the same.
+
+`PYCAM_KILLS` says how often runs are killed in each of the tests that kill them; 30 if it says nothing.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import random
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain, count, repeat
+from pathlib import Path
+
+import pytest
+from runs import (
+    BATCH,
+    COUNT,
+    LOG,
+    assert_same,
+    dead_batch,
+    log,
+    logged_batch,
+    make_plan,
+    starved_batch,
+    use_up_memory,
+    write_model,
+    write_pictures,
+)
+
+import pycam
+from pycam.errors import PycamError, RunError, UsageError
+from pycam.evaluation import bench, plan, run
+from pycam.evaluation.plan import Plan
+from pycam.evaluation.run import STORE, carry_out, evaluate
+
+KILLS = int(os.environ.get("PYCAM_KILLS", "30"))
+GO_ON = "the same command"
+
+# Forked from a process that has imported everything, a victim lives only for what is tested.
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["pycam.evaluation.run", "pycam.engines.onnxruntime"])
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> tuple[Path, Path]:
+    return write_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory) -> Path:
+    return write_pictures(tmp_path_factory.mktemp("pictures"))
+
+
+@pytest.fixture(scope="module")
+def whole(model, pictures, tmp_path_factory) -> Path:
+    """A run that nothing happened to."""
+    folder = tmp_path_factory.mktemp("run")
+    evaluate(make_plan(model, pictures), folder)
+    return folder
+
+
+def give_up_privileges() -> None:
+    """Have permissions checked for root too: no process may have fewer capabilities than none."""
+    header, none = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+    assert ctypes.CDLL(None).capset(header, none) == 0
+
+
+def leave_file_handles(spare: int) -> int:
+    """Let this process open only so many files more; give the limit as it was."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(path.name) for path in Path("/dev/fd").iterdir())
+    while os.dup(2) < highest:
+        pass
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1 + spare, most))
+    return most
+
+
+def live(planned: Plan, folder: Path, notes: Path, options: dict) -> None:
+    """Evaluate in a process that something will happen to; note each batch when it is computed, and the error."""
+    os.environ[LOG] = str(notes / "log.txt")
+    os.dup2(os.open(notes / "stderr.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
+    os.setpgrp()
+    if options.get("unprivileged"):
+        give_up_privileges()
+    if "file_size" in options:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (options["file_size"],) * 2)
+    if "spare_files" in options:
+        most_files = leave_file_handles(options["spare_files"])
+    if "numpy" in options:
+        plan.np.__version__ = options["numpy"]  # of this process, not of its workers
+    workers = options.get("workers", 1)
+    scheduler = f"local:{options['dask']}" if "dask" in options else None
+    run.evaluate_batch = options.get("work", logged_batch)
+    find = bench.Bench.find
+
+    def logged_find(self, batch, sights):
+        found = find(self, batch, sights)
+        log(batch)
+        return found
+
+    bench.Bench.find = logged_find
+    kills = list(options.get("kill_workers_at", ()))
+    hoard = []
+
+    def progress(done: int) -> None:
+        time.sleep(options.get("pause", 0) / 1000)
+        if kills and done >= kills[0]:
+            kills.pop(0)
+            random.Random(done).choice(multiprocessing.active_children()).kill()
+        if done >= options.get("starve_at", COUNT + 1):
+            use_up_memory(hoard)
+
+    try:
+        evaluate(
+            planned, folder, workers=workers, scheduler=scheduler, skip=options.get("skip", False), progress=progress
+        )
+    except PycamError as error:
+        hoard.clear()
+        if "spare_files" in options:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
+        (notes / "error.txt").write_text(str(error))
+        os._exit(error.exit_code)
+
+
+def begin(planned: Plan, folder: Path, notes: Path | None = None, **options: object) -> multiprocessing.Process:
+    process = SERVER.Process(target=live, args=(planned, folder, notes or folder.parent, options))
+    process.start()
+    return process
+
+
+def computed(folder: Path) -> Counter[str]:
+    """How often each picture was computed, by its position."""
+    return Counter((folder.parent / "log.txt").read_text().split())
+
+
+def assert_all_computed(folder: Path, most: int) -> None:
+    times = computed(folder)
+    assert set(times) == {str(position) for position in range(COUNT)}
+    assert times.total() <= most
+
+
+def wait_until(met) -> None:
+    deadline = time.monotonic() + 60
+    while not met():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+# Killed and stopped
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments(model, pictures, whole, tmp_path):
+    """Nothing is lost or changed, and a kill costs at most a batch."""
+    planned = make_plan(model, pictures)
+    moments = random.Random(0)
+    kills = 0
+    while kills < KILLS:
+        place = tmp_path / str(kills)
+        place.mkdir()
+        lives = 0
+        while True:
+            lives += 1
+            process = begin(planned, place / "run", pause=20)
+            process.join(moments.uniform(0.02, 0.4))
+            if not process.is_alive():
+                break
+            process.kill()
+            process.join()
+        assert process.exitcode == 0
+        assert_same(place / "run", whole)
+        assert_all_computed(place / "run", COUNT + (lives - 1) * BATCH)
+        kills += lives - 1
+
+
+@pytest.mark.slow
+def test_killed_with_workers(model, pictures, whole, tmp_path):
+    """Workers whose parent is killed end too, and leave nothing locked; a kill costs at most a batch of each."""
+    workers = 2
+    moments = random.Random(0)
+    kills = 0
+    while kills < KILLS / 10:
+        place = tmp_path / str(kills)
+        place.mkdir()
+        lives = 0
+        while True:
+            lives += 1
+            process = begin(make_plan(model, pictures), place / "run", workers=workers, pause=150)
+            process.join(moments.uniform(0.5, 3))
+            if not process.is_alive():
+                break
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+            process.kill()
+            process.join()
+            wait_until(lambda: not any(Path(f"/proc/{child}/cmdline").exists() for child in children))  # noqa: B023
+        assert process.exitcode == 0
+        assert_same(place / "run", whole)
+        assert_all_computed(place / "run", COUNT + (lives - 1) * workers * BATCH)
+        kills += lives - 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("options", [{}, {"workers": 2}, pytest.param({"dask": 2}, marks=pytest.mark.cluster)])
+def test_a_signal_lets_the_batch_finish_and_says_how_to_go_on(
+    model, pictures, whole, tmp_path, number, options, require
+):
+    """Ctrl-C reaches a whole group of processes; SIGTERM the one that it is sent to."""
+    if "dask" in options:
+        require("cluster", "distributed")
+    folder = tmp_path / "run"
+    process = begin(make_plan(model, pictures), folder, pause=100, **options)
+    wait_until((tmp_path / "log.txt").exists)
+    (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
+    process.join()
+    assert process.exitcode == 128 + number
+    told = (tmp_path / "error.txt").read_text()
+    assert f"stopped by {number.name} with " in told
+    assert told.endswith(" of 30 pictures done: the same command goes on from here")
+    assert (tmp_path / "stderr.txt").read_text() == ""
+    done = []
+    evaluate(make_plan(model, pictures), folder, progress=done.append)
+    assert f"with {done[0]} of 30" in told
+    assert 0 < done[0] < COUNT
+    assert computed(folder).total() == done[0]
+    assert_same(folder, whole)
+
+
+def test_a_second_run_in_the_folder_is_refused(model, pictures, whole, tmp_path):
+    folder = tmp_path / "run"
+    process = begin(make_plan(model, pictures), folder, pause=50)
+    wait_until((tmp_path / "log.txt").exists)
+    with pytest.raises(RunError, match="run: another process is at work on this run"):
+        evaluate(make_plan(model, pictures), folder)
+    process.join()
+    assert process.exitcode == 0
+    assert_same(folder, whole)
+
+
+# Short of something
+
+
+@pytest.mark.parametrize("file_size", [1_000, 30_000, 60_000])
+def test_a_full_disk_stops_the_run_until_there_is_room(model, pictures, whole, tmp_path, file_size):
+    folder = tmp_path / "run"
+    process = begin(make_plan(model, pictures), folder, file_size=file_size)
+    process.join()
+    assert process.exitcode == RunError.exit_code
+    assert GO_ON in (tmp_path / "error.txt").read_text()
+    evaluate(make_plan(model, pictures), folder)
+    assert_same(folder, whole)
+
+
+@pytest.mark.parametrize("options", [{}, {"workers": 2}])
+def test_without_file_handles_it_stops_and_no_picture_is_taken_for_a_bad_one(model, pictures, whole, tmp_path, options):
+    """From none to spare to enough of them."""
+    stopped = 0
+    for spare in chain(range(8) if not options else (0, 6, 12), count(24, 8)):
+        place = tmp_path / str(spare)
+        place.mkdir()
+        process = begin(make_plan(model, pictures), place / "run", spare_files=spare, skip=True, **options)
+        process.join()
+        if process.exitcode == 0:
+            assert_same(place / "run", whole)
+            break
+        stopped += 1
+        assert len((place / "error.txt").read_text().splitlines()) == 1
+        evaluate(make_plan(model, pictures), place / "run", skip=True)
+        assert_same(place / "run", whole)
+    assert stopped > 2
+
+
+def test_without_memory_it_stops(model, pictures, whole, tmp_path):
+    folder = tmp_path / "run"
+    process = begin(make_plan(model, pictures), folder, starve_at=8, skip=True)
+    process.join()
+    assert process.exitcode != 0
+    if process.exitcode == RunError.exit_code:
+        assert GO_ON in (tmp_path / "error.txt").read_text()
+    done = []
+    evaluate(make_plan(model, pictures), folder, skip=True, progress=done.append)
+    assert done[0] >= 8
+    assert_same(folder, whole)
+
+
+@pytest.mark.parametrize("options", [{"workers": 2}, pytest.param({"dask": 2}, marks=pytest.mark.cluster)])
+def test_a_worker_without_memory_is_replaced(model, pictures, whole, tmp_path, options, require):
+    if "dask" in options:
+        require("cluster", "distributed")
+    folder = tmp_path / "run"
+    process = begin(make_plan(model, pictures), folder, work=starved_batch, **options)
+    process.join()
+    assert process.exitcode == 0
+    assert (tmp_path / "starved").exists()
+    assert_same(folder, whole)
+
+
+@pytest.mark.parametrize(
+    ("folder", "complaint"),
+    [
+        (
+            "locked",
+            f"{STORE}: cannot be read or written (unable to open database file): make room, or make it writable",
+        ),
+        ("locked/run", "locked/run: cannot be made (Permission denied): name another --out"),
+    ],
+)
+def test_a_folder_that_cannot_be_written(model, pictures, whole, tmp_path, folder, complaint):
+    (tmp_path / "locked").mkdir(mode=0o555)
+    process = begin(make_plan(model, pictures), tmp_path / folder, tmp_path, unprivileged=True)
+    process.join()
+    assert process.exitcode == RunError.exit_code
+    assert complaint in (tmp_path / "error.txt").read_text()
+    (tmp_path / "locked").chmod(0o755)
+    evaluate(make_plan(model, pictures), tmp_path / folder)
+    assert_same(tmp_path / folder, whole)
+
+
+# Torn
+
+
+class CutOffError(Exception):
+    """Stands for the end of the process, in the process."""
+
+
+@pytest.fixture(scope="module")
+def cut_off(model, pictures, tmp_path_factory) -> Path:
+    """A run's folder as a kill leaves it: a part in the database, a part in its write-ahead log."""
+    folder, image = tmp_path_factory.mktemp("run"), tmp_path_factory.mktemp("image") / "run"
+
+    def stop(done: int) -> None:
+        if done >= 14:
+            raise CutOffError
+
+    def cut(done: int) -> None:
+        if done >= 22:
+            shutil.copytree(folder, image)
+            raise CutOffError
+
+    for progress in (stop, cut):
+        with pytest.raises(CutOffError):
+            evaluate(make_plan(model, pictures), folder, progress=progress)
+    assert (image / f"{STORE}-wal").stat().st_size > 0
+    return image
+
+
+def tear(path: Path, way: str, source: random.Random) -> None:
+    content = bytearray(path.read_bytes())
+    at = source.randrange(len(content))
+    length = source.choice([1, 100, 4096])
+    if way == "cut":
+        del content[at:]
+    elif way == "zeros":
+        content[at : at + length] = bytes(len(content[at : at + length]))
+    else:
+        content[at : at + length] = source.randbytes(len(content[at : at + length]))
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("way", ["cut", "zeros", "noise"])
+@pytest.mark.parametrize("name", [STORE, f"{STORE}-wal"])
+def test_a_torn_store_is_refused_or_recovered(model, pictures, whole, cut_off, tmp_path, name, way):
+    ends = Counter()
+    for seed in range(15):
+        folder = tmp_path / str(seed)
+        shutil.copytree(cut_off, folder)
+        tear(folder / name, way, random.Random(seed))
+        try:
+            evaluate(make_plan(model, pictures), folder)
+        except RunError as error:
+            (line,) = str(error).splitlines()
+            # Noise in the text of the identity leaves a sound database of another run.
+            assert f"{folder / STORE}: damaged (" in line or f"{folder}: holds another run" in line
+            assert "name another --out" in line
+            ends["refused"] += 1
+        else:
+            assert_same(folder, whole)
+            ends["recovered"] += 1
+    # SQLite's log knows how far it is sound.
+    assert set(ends) == {"recovered"} if name.endswith("-wal") else "refused" in ends
+
+
+def test_what_a_lost_log_held_is_computed_again(model, pictures, whole, cut_off, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(cut_off, folder)
+    (folder / f"{STORE}-wal").unlink()
+    done = []
+    evaluate(make_plan(model, pictures), folder, progress=done.append)
+    assert done[0] == 14
+    assert_same(folder, whole)
+
+
+# Done by others
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"workers": 2}, {"workers": 4}, pytest.param({"dask": 2}, marks=pytest.mark.cluster)],
+    ids=lambda options: "-".join(map(str, *options.items())),
+)
+def test_other_workers_give_the_same_bytes_though_some_are_killed(model, pictures, whole, tmp_path, options, require):
+    if "dask" in options:
+        require("cluster", "distributed")
+    folder = tmp_path / "run"
+    moments = sorted(random.Random(str(options)).sample(range(BATCH, COUNT - 2 * BATCH), 2))
+    process = begin(make_plan(model, pictures), folder, kill_workers_at=moments, pause=50, **options)
+    process.join()
+    assert process.exitcode == 0
+    assert_same(folder, whole)
+    (workers,) = options.values()
+    assert_all_computed(folder, COUNT + len(moments) * workers * BATCH)
+
+
+def test_workers_that_always_die_end_the_run(model, pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "evaluate_batch", dead_batch)
+    with pytest.raises(RunError, match=r"workers died 3 times in a row, near .*000\.png: out of memory"):
+        evaluate(make_plan(model, pictures), tmp_path, workers=2)
+
+
+def test_what_is_done_twice_is_kept_once(model, pictures, whole, tmp_path):
+    planned = make_plan(model, pictures)
+    with planned.recipe.load() as cam:
+        expected = planned.recipe.identity(cam)
+
+    def crew(batches):
+        for batch in batches:
+            yield from repeat(bench.evaluate_batch(planned.recipe, expected, batch), 2)
+
+    done = []
+    carry_out(planned, planned.identity(expected), tmp_path, crew, progress=done.append)
+    assert done[-1] == COUNT
+    assert_same(tmp_path, whole)
+
+
+@pytest.mark.cluster
+def test_cluster_that_is_none(model, pictures, tmp_path, require):
+    require("cluster", "distributed")
+    for scheduler, complaint in (("local:none", "local:N was expected"), ("host:8786", "tcp://host:port was expected")):
+        with pytest.raises(UsageError, match=complaint):
+            evaluate(make_plan(model, pictures), tmp_path, scheduler=scheduler)
+
+
+@pytest.mark.cluster
+def test_a_cluster_tells_why_a_worker_refuses(model, pictures, tmp_path, require):
+    require("cluster", "distributed")
+    process = begin(make_plan(model, pictures), tmp_path / "run", dask=1, numpy="1.0")
+    process.join()
+    assert process.exitcode == RunError.exit_code
+    assert "a worker has another NumPy than the run" in (tmp_path / "error.txt").read_text()
+
+
+@contextmanager
+def cluster() -> Iterator[tuple[str, subprocess.Popen]]:
+    """Start a scheduler and a worker, as on machines of their own; give the scheduler's address and process."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    address = f"tcp://127.0.0.1:{port}"
+    environment = {**os.environ, "PYTHONPATH": str(Path(pycam.__file__).parents[1])}
+    scheduler, worker = (
+        subprocess.Popen(
+            [sys.executable, "-m", f"distributed.cli.dask_{role}", *words, "--no-dashboard"],
+            env=environment,
+            stderr=subprocess.DEVNULL,
+        )
+        for role, words in (
+            ("scheduler", ["--host", "127.0.0.1", "--port", port]),
+            ("worker", [address, "--nthreads", "1", "--no-nanny", "--death-timeout", "60"]),
+        )
+    )
+    try:
+        yield address, scheduler
+    finally:
+        for process in (scheduler, worker):
+            process.kill()
+            process.wait()
+
+
+@pytest.mark.cluster
+def test_a_lost_scheduler_stops_the_run(model, pictures, whole, tmp_path, require):
+    require("cluster", "distributed")
+    dask = require("cluster", "dask")
+    patience = dask.config.set({"distributed.comm.timeouts.connect": "2s"})
+    with patience, cluster() as (address, scheduler):
+
+        def progress(done: int) -> None:
+            if done >= 8:
+                scheduler.kill()
+                scheduler.wait()
+
+        with pytest.raises(RunError, match=rf"{address}: no scheduler answers there .*The same command goes on"):
+            evaluate(make_plan(model, pictures), tmp_path, scheduler=address, progress=progress)
+    done = []
+    evaluate(make_plan(model, pictures), tmp_path, progress=done.append)
+    assert done[0] >= 8
+    assert_same(tmp_path, whole)
