@@ -1,0 +1,55 @@
+"""Make the pictures of README.md and docs/concepts.md: `python docs/images/make.py [FOLDER]`, by default beside itself.
+
+The photograph is scikit-image's `coffee` (Pikolo Espresso Bar, by Rachel Michetti, CC0).
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+from skimage import data
+
+import pycam
+from pycam.files import write_whole
+from pycam.render import encode_jpeg
+from pycam.views import CANVAS, View, resize, view_of
+
+WIDTH = 1200
+RED, GREY = (40, 40, 230), (90, 90, 90)
+
+
+def strip(pixels: np.ndarray) -> np.ndarray:
+    """Draw the photograph and the maps of its three best classes, with boxes."""
+    with pycam.load("squeezenet-cam-caltech101", view="full") as cam:
+        drawn = cam(pixels, top=3).strip(box=True)
+    return cv2.resize(drawn, (WIDTH, round(len(drawn) * WIDTH / drawn.shape[1])), interpolation=cv2.INTER_AREA)
+
+
+def shown(pixels: np.ndarray, view: View) -> np.ndarray:
+    """Draw what a view sees: its crops framed on the resized picture, what no crop sees darkened."""
+    canvas = resize(pixels, view.canvas)
+    drawn = canvas // 3
+    for crop in view.crops:
+        part = np.s_[crop.y : crop.y + view.size, crop.x : crop.x + view.size]
+        drawn[part] = canvas[part]
+    for crop in view.crops:
+        cv2.rectangle(drawn, (crop.x, crop.y), (crop.x + view.size - 1, crop.y + view.size - 1), RED, 1)
+    drawn = cv2.copyMakeBorder(drawn, 0, 28 + CANVAS - view.canvas, 0, 24 + CANVAS - view.canvas, 0, value=(255,) * 3)
+    at = (0, len(drawn) - 8)
+    return cv2.putText(drawn, f"{view.name}: {len(view.crops)} x {view.size}", at, 0, 0.5, GREY, 1, cv2.LINE_AA)
+
+
+def main(folder: Path) -> None:
+    """Write the pictures."""
+    pixels = np.ascontiguousarray(data.coffee()[..., ::-1])
+    views = np.hstack([shown(pixels, view_of(name, 224)) for name in ("center", "full", "ten")])
+    for name, drawn in (("coffee.jpg", strip(pixels)), ("views.jpg", views)):
+        write_whole(folder / name, encode_jpeg(drawn, 85))
+        print(folder / name)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent)
