@@ -25,7 +25,6 @@ from pycam.net import net_from_message
 DISTRIBUTION = "caffe-cam"
 DEVELOPERS = ("test", "check", "docs")
 OPENCV = "opencv-python-headless"
-BUNDLED = "squeezenet-cam-caltech101"
 TOLERANCE = 1e-5
 
 Floats = NDArray[np.float32]
@@ -176,7 +175,7 @@ def _files() -> Iterator[Finding]:
 
 def _models() -> Iterator[Finding]:
     for card in zoo.cards():
-        bundled = card.name == BUNDLED
+        bundled = card.name == zoo.BUNDLED
         try:
             yield Finding("models", card.name, "ok", str(zoo.weights_path(card)), core=bundled)
         except PycamError as error:

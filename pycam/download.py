@@ -65,7 +65,10 @@ def fetch(file: PublishedFile, target: Path, check: Callable[[Path], object]) ->
             finally:
                 part.unlink(missing_ok=True)
     reasons = "; ".join(problems) or "no address is known"
-    raise ModelError(f"{target.name} could not be downloaded: {reasons}. Or put the file into {target.parent} yourself")
+    raise ModelError(
+        f"{target.name} could not be downloaded: {reasons}. Or put the file into {target.parent} yourself. "
+        "All else works without a network, with the model that comes with pycam (`pycam models list`)"
+    )
 
 
 def _progress() -> Progress:

@@ -32,7 +32,10 @@ def model_net(
     """
     if prototxt is None:
         if card is None:
-            raise UsageError("neither a model nor a net: give a model's name, or both a prototxt and its weights")
+            raise UsageError(
+                f"neither a model nor a net: give a model ({zoo.BUNDLED} comes with pycam, `pycam models list` shows "
+                "others), or both a prototxt and its weights"
+            )
         prototxt = zoo.prototxt_path(card)
     if weights is None:
         if card is None:
@@ -50,6 +53,21 @@ def _path(net: Net) -> str:
     return net.sources.prototxt if net.sources else "the net"
 
 
+def expect_maps(card: zoo.Card | None) -> None:
+    """Refuse a model without class activation maps, before its files are looked for.
+
+    Raises
+    ------
+    NetError
+        The card says that there are none.
+    """
+    if card is not None and not card.cam:
+        raise NetError(
+            f"{card.name} classifies, but has no class activation maps: no global average pooling before its scores; "
+            "method gradcam makes maps from gradients"
+        )
+
+
 def model_head(net: Net, card: zoo.Card | None) -> CamHead:
     """Take from the card where a net's maps come from, or find it from the graph.
 
@@ -60,10 +78,7 @@ def model_head(net: Net, card: zoo.Card | None) -> CamHead:
     """
     path = _path(net)
     _check_input(net)
-    if card is not None and not card.cam:
-        raise NetError(
-            f"{card.name} classifies, but has no class activation maps: no global average pooling before its scores"
-        )
+    expect_maps(card)
     if card is not None and card.feature_blob is not None:
         scores = card.score_blob or net.outputs[-1]
         for blob in (card.feature_blob, scores):

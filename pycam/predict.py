@@ -27,7 +27,7 @@ from pycam.cam import class_activation_maps
 from pycam.engines.base import Engine
 from pycam.errors import EngineError, PycamError, UsageError
 from pycam.labels import Labels
-from pycam.model import model_head, model_labels, model_mean, model_name, model_net, scores_head
+from pycam.model import expect_maps, model_head, model_labels, model_mean, model_name, model_net, scores_head
 from pycam.net import CamHead, Net
 from pycam.pictures import Picture, read_picture
 from pycam.placement import Placement
@@ -336,6 +336,8 @@ def load(
     row = get_protocol(protocol) if isinstance(protocol, str) else protocol
     row = row.with_choices(view=view, method=method, layer=layer, target=target)
     card = None if model is None else zoo.card(model)
+    if row.method == "cam":
+        expect_maps(card)
     net = model_net(card, prototxt, weights)
     if row.method == "cam":
         head, gradients = model_head(net, card), None

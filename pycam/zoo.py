@@ -30,6 +30,7 @@ from pycam.errors import ModelError, PycamError
 from pycam.labels import Labels, read_labels
 
 __all__ = [
+    "BUNDLED",
     "Card",
     "Mean",
     "PublishedFile",
@@ -50,6 +51,9 @@ __all__ = [
 ]
 
 PACKAGE = Path(__file__).parent
+
+BUNDLED = "squeezenet-cam-caltech101"
+"""The model whose weights come with pycam."""
 
 
 def models_folder() -> Path:

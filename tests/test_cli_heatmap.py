@@ -251,7 +251,6 @@ def test_weights_cut_anywhere(weights, picture, tmp_path, capsys):
 def test_unknown_names_offer_the_nearest(picture, capsys):
     assert "googlenet-cam" in fails(capsys, "heatmap", picture, "--model", "googlenet-kam")
     assert "default" in fails(capsys, "heatmap", picture, "--protocol", "defualt")
-    assert "give a model's name" in fails(capsys, "heatmap", picture)
 
 
 @pytest.mark.shared
@@ -311,3 +310,24 @@ def test_the_command_prints_one_line_and_no_traceback(tmp_path):
 def test_written_net_reads_back_equal(net_text):
     message = prototxt_format.parse(net_text).message
     assert prototxt_format.parse(prototxt_format.dumps(message)).message == message
+
+
+def test_a_model_without_maps_is_refused_before_its_weights_are_asked_for(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("PYCAM_CACHE", str(tmp_path))
+    assert main(["heatmap", "fox.jpg", "--model", "vgg16"]) == 4
+    assert "vgg16 classifies, but has no class activation maps" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["heatmap", "fox.jpg"], 2, "give a model (squeezenet-cam-caltech101 comes with pycam, `pycam models list`"),
+        (["heatmap"], 2, "heatmap --help` tells more"),
+        (["models", "path"], 2, "models path --help` tells more"),
+        (["nonsense"], 2, "No such command 'nonsense'"),
+    ],
+)
+def test_a_command_that_lacks_something_says_what(arguments, code, told, capsys):
+    assert main(arguments) == code
+    line = capsys.readouterr().err
+    assert told in line and line.count("\n") == 1

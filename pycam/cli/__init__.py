@@ -80,7 +80,10 @@ def main(arguments: list[str] | None = None, application: typer.Typer = app) -> 
     except Exception as error:
         # Errors of the command line itself: typer has moved their classes between packages.
         if hasattr(error, "format_message"):
-            return _fail(f"{error.format_message()} (`pycam --help` tells more)", getattr(error, "exit_code", 2))
+            context = getattr(error, "ctx", None)
+            program = context.command_path if context else "pycam"
+            message = f"{error.format_message()} (`{program} --help` tells more)"
+            return _fail(message, getattr(error, "exit_code", 2))
         if os.environ.get("PYCAM_DEBUG"):
             raise
         return _fail(f"a fault in pycam, not in your files: {error!r}; PYCAM_DEBUG=1 shows where, please report it", 70)
