@@ -15,13 +15,16 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from pycam import zoo
+from pycam.cli import options
 from pycam.errors import ModelError, PycamError, UsageError
 from pycam.protocols import CHOICES, PROTOCOLS
 
 app = typer.Typer(help="Show the models, and get their weights.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(help="Model by name or alias, or a card of your own (my-card.yaml).")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Name = Annotated[
+    str,
+    typer.Argument(help="Model by name or alias, or a card of your own (my-card.yaml).", autocompletion=options.models),
+]
 
 
 class ModelFile(str, Enum):
@@ -35,7 +38,7 @@ class ModelFile(str, Enum):
 
 
 @app.command("list")
-def list_models(as_json: Json = False) -> None:
+def list_models(as_json: options.Json = False) -> None:
     """List the models, and where their weights are on this machine."""
     found = [(card, zoo.find_weights(card)) for card in zoo.cards()]
     if as_json:
@@ -51,7 +54,7 @@ def list_models(as_json: Json = False) -> None:
 
 
 @app.command("show")
-def show(name: Name, as_json: Json = False) -> None:
+def show(name: Name, as_json: options.Json = False) -> None:
     """Show a model's card, and whether its weights on this machine are the published ones."""
     card = zoo.card(name)
     path = zoo.find_weights(card)
@@ -67,7 +70,7 @@ def show(name: Name, as_json: Json = False) -> None:
 
 
 @app.command("protocols")
-def list_protocols(as_json: Json = False) -> None:
+def list_protocols(as_json: options.Json = False) -> None:
     """List the protocols: each row names what happens between a picture and its maps and boxes."""
     if as_json:
         _print_json([dataclasses.asdict(row) for row in PROTOCOLS.values()])
@@ -107,7 +110,9 @@ def path(
 def download(
     names: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Argument(help="Models by name or alias, or cards of your own.", show_default=False),
+        typer.Argument(
+            help="Models by name or alias, or cards of your own.", show_default=False, autocompletion=options.models
+        ),
     ] = None,
     mean: Annotated[
         bool, typer.Option("--mean", help="Get the models' mean pictures too; without a model, BVLC's.")

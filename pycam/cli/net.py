@@ -37,7 +37,7 @@ app = typer.Typer(help="Look at nets, write the released ones, make new ones.", 
 def show(
     prototxt: Annotated[Path, typer.Argument(help="The net, in any dialect of Caffe's.")],
     weights: Annotated[Path | None, typer.Argument(help="Its caffemodel, to be held to the net.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: options.Json = False,
 ) -> None:
     """Print a net's layers, shapes, parameters and multiply-adds, and where its class maps come from.
 

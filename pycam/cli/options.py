@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -9,12 +10,29 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from pycam import zoo
 from pycam.engines import DEFAULT_ENGINE, ENGINES
 from pycam.protocols import CHOICES, PROTOCOLS
 
+
+def models(incomplete: str) -> list[str]:
+    """Complete a model's name, for shells."""
+    return [card.name for card in zoo.cards() if card.name.startswith(incomplete)]
+
+
+def _among(names: Iterable[str]) -> Callable[[str], list[str]]:
+    """Complete one of some names, for shells."""
+    return lambda incomplete: [name for name in names if name.startswith(incomplete)]
+
+
 Model = Annotated[
     str | None,
-    typer.Option("--model", "-m", help="Model by name (`pycam models list`), or a card of your own (my-card.yaml)."),
+    typer.Option(
+        "--model",
+        "-m",
+        help="Model by name (`pycam models list`), or a card of your own (my-card.yaml).",
+        autocompletion=models,
+    ),
 ]
 Prototxt = Annotated[Path | None, typer.Option(help="Net to use in place of the model's.")]
 Weights = Annotated[Path | None, typer.Option(help="Caffemodel to use in place of the model's.")]
@@ -26,15 +44,26 @@ MeanFile = Annotated[
     Path | None,
     typer.Option("--mean", help="Mean picture (.binaryproto, .npy, .mat) in place of the model's."),
 ]
-EngineName = Annotated[str, typer.Option("--engine", help=f"What runs the net: {', '.join(ENGINES)}.")]
+EngineName = Annotated[
+    str,
+    typer.Option("--engine", help=f"What runs the net: {', '.join(ENGINES)}.", autocompletion=_among(ENGINES)),
+]
 DEFAULT = DEFAULT_ENGINE
 Device = Annotated[str | None, typer.Option(envvar="PYCAM_DEVICE", help="cpu, cuda, or what else the engine knows.")]
 Threads = Annotated[int | None, typer.Option(help="Threads of the engine; all cores if not given.")]
 Precision = Annotated[str | None, typer.Option(help="fp32, or bf16 where the engine has it.")]
-ProtocolName = Annotated[str, typer.Option("--protocol", help=f"Row of the protocol table: {', '.join(PROTOCOLS)}.")]
+ProtocolName = Annotated[
+    str,
+    typer.Option(
+        "--protocol", help=f"Row of the protocol table: {', '.join(PROTOCOLS)}.", autocompletion=_among(PROTOCOLS)
+    ),
+]
 View = Annotated[
     str | None,
-    typer.Option(help=f"What the net sees, in place of the protocol's: {', '.join(CHOICES['view'])}."),
+    typer.Option(
+        help=f"What the net sees, in place of the protocol's: {', '.join(CHOICES['view'])}.",
+        autocompletion=_among(CHOICES["view"]),
+    ),
 ]
 Methods = Annotated[
     list[str],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
@@ -131,6 +132,9 @@ def _deaf_to_ctrl_c() -> Iterator[None]:
 
     It waits for this thread in the meantime.
     """
+    if sys.platform == "win32":  # it has no masks: there a Ctrl-C ends workers, which are replaced
+        yield
+        return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
