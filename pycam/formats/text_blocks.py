@@ -12,18 +12,18 @@ from pycam.errors import FormatError
 
 MOST_LAYERS = 10_000
 DEEPEST = 32
-"""More layers or nested blocks than any net has: reading them would take minutes, or Python's whole stack."""
+LONGEST_LINE = 1 << 20
+"""More than any net has: reading it would take minutes, Python's whole stack, or half a gigabyte."""
 
 Place: TypeAlias = tuple[int, int]
 """Line and column, from 1."""
 
 CLOSING = {"{": "}", "<": ">"}
 
-STRING = re.compile(
-    r"""(?:[^\\]|\\(?:[abfnrtv\\'"]|[0-3][0-7]{0,2}|[4-7][0-7]?(?![0-7])|x[0-9a-fA-F]{1,2}"""
-    r"""|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}))*"""
+ESCAPE = re.compile(
+    r"""\\(?:([abfnrtv\\'"]|[0-3][0-7]{0,2}|[4-7][0-7]?(?![0-7])|x[0-9a-fA-F]{1,2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8})|)"""
 )
-"""A string with the escapes of C. At others Caffe stops, and protobuf in Python guesses."""
+"""A backslash in a string, and which escape of C it begins. At others Caffe stops, and protobuf in Python guesses."""
 
 
 @dataclass
@@ -65,12 +65,16 @@ def layer_blocks(text: str, name: str) -> list[LayerBlock]:
     """
     layers: list[LayerBlock] = []
     opened: list[_Block] = []
-    tokens = text_format.Tokenizer(text.split("\n"))
+    lines = text.split("\n")
+    for number, content in enumerate(lines, 1):
+        if len(content) >= LONGEST_LINE:
+            raise FormatError(f"{name}:{number}:1: a line of {len(content)} characters: this is no net")
+    tokens = text_format.Tokenizer(lines)
     key = previous = ""
     while not tokens.AtEnd():
         token = tokens.token
         outer = opened[-1] if opened else _Block("", "", (0, 0), None)
-        if token.startswith(('"', "'")) and not STRING.fullmatch(token):
+        if token.startswith(('"', "'")) and any(escape[1] is None for escape in ESCAPE.finditer(token)):
             line, column = _place(tokens)
             raise FormatError(f"{name}:{line}:{column}: unknown escape in {token[:80]}: write a backslash as \\\\")
         if token in CLOSING:
