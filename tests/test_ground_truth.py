@@ -329,6 +329,19 @@ def test_cache_without_rec_or_with_another_count(tmp_path, labels):
         read_ground_truth(tmp_path / "cache.mat", labels=labels)
 
 
+@pytest.mark.slow
+def test_cache_of_all_pictures_of_ilsvrc_is_read(tmp_path):
+    """Its 50,000 structs are what the limits of the process that reads it are made for."""
+    rng = np.random.default_rng(0)
+    records = np.empty(50_000, [(name, object) for name in ("filename", "size", "objects")])
+    for number in range(len(records)):
+        size = {"width": 500.0, "height": 375.0}
+        things = {"label": float(rng.integers(1, 1001)), "bbox": np.sort(rng.integers(1, 375, 4).astype(float))}
+        records[number] = f"ILSVRC2012_val_{number:08}", size, things
+    scipy.io.savemat(tmp_path / "cache.mat", {"rec": records}, do_compression=True)
+    assert read_cache(tmp_path / "cache.mat").count == 50_000
+
+
 @pytest.mark.parametrize("kept", [0, 60, 128, 500])
 def test_damaged_cache_is_refused(tmp_path, kept):
     path = tmp_path / "cache.mat"

@@ -247,6 +247,15 @@ def test_a_file_cut_off_is_an_error(tmp_path: Path, good_mat: bytes, length: int
         read_mean(saved(tmp_path, good_mat[:length]))
 
 
+@pytest.mark.parametrize("side", [2000, 5000])
+def test_a_mean_that_unpacks_to_much_more_than_its_file_is_refused(tmp_path: Path, side: int):
+    path = tmp_path / "mean.mat"
+    scipy.io.savemat(path, {"mean_data": np.zeros((side, side, 3))}, do_compression=True)
+    assert path.stat().st_size < 1_000_000
+    with pytest.raises(FormatError, match="what it holds is too large to be unpacked"):
+        read_mean(path)
+
+
 def test_a_bomb_does_not_fill_the_memory(tmp_path: Path):
     """A compressed variable of some hundred bytes that says to be of 2 GB."""
     count = 2_000_000_000
