@@ -339,10 +339,12 @@ def _link(messages: Sequence[tuple[Any, int]], path: str) -> tuple[Layer, ...]:
                     f"{where} reads blob {bottom!r}, which in Caffe shares memory with one that {changer!r} changes "
                     "in place before: give that layer a top of its own"
                 )
+        own: set[str] = set()
         for i, top in enumerate(message.top):
             in_place = i < len(message.bottom) and message.bottom[i] == top
-            if top in message.top[:i] or (top in current and not in_place):
+            if top in own or (top in current and not in_place):
                 raise NetError(f"{where} writes blob {top!r}, which {makers[top][0]!r} already writes: rename the top")
+            own.add(top)
             if in_place and not kind.works_in_place:
                 raise NetError(
                     f"{where} writes its own bottom {top!r}, but Caffe cannot compute a layer of type "

@@ -147,6 +147,25 @@ def test_what_holds_no_weights(content, message, tmp_path):
         read_tensors(save(tmp_path / "w.npy", content, 2))
 
 
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        (b"}r\xff\xff\xff\x7f.", "expected a dictionary of layers"),  # a memo of 2^31 places
+        (b")" + b"q\0h\0\x86" * 60 + b"\x85}h\0Ns.", "names that are no texts"),  # a key of 2^60 empty tuples
+        (b"\x8e" + struct.pack("<Q", 1 << 42) + b"x.", "a damaged pickle"),  # a text of 4 TiB
+        (b"(" * 2_000_000, "more than 1,000,000 steps"),
+        (b"U\1a.", "expected a dictionary of layers, found str"),
+        (b"(dp0\n.", "the step DICT"),
+        (b"", "a damaged pickle"),
+    ],
+)
+def test_pickles_that_python_itself_would_choke_on(steps, message, tmp_path):
+    header = save(tmp_path / "w.npy", {}, 2).read_bytes()[:128]
+    (tmp_path / "w.npy").write_bytes(header + b"\x80\x02" + steps)
+    with pytest.raises(FormatError, match=rf"w\.npy: .*{message}"):
+        read_tensors(tmp_path / "w.npy")
+
+
 def test_another_file(tmp_path):
     np.save(tmp_path / "numbers.npy", np.zeros((2, 3)))
     with pytest.raises(FormatError, match="expected one object, a dictionary of layers; found float64"):

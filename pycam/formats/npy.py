@@ -23,6 +23,8 @@ from pycam.errors import FormatError
 from pycam.formats.opening import open_file, shown
 
 EXPECTED = "a .npy with weights"
+MOST_STEPS = 1_000_000
+"""More steps than weights take, which are some dozen for each array."""
 
 Tensors = dict[str, dict[str, NDArray[np.float32]]]
 
@@ -210,7 +212,9 @@ def _load(file: BinaryIO) -> Any:
     stack: list[Any] = []
     outer: list[list[Any]] = []
     memo: dict[Any, Any] = {}
-    for opcode, argument, _ in pickletools.genops(file):
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
+        if count == MOST_STEPS:
+            raise _RefusedError(f"more than {MOST_STEPS:,} steps")
         match opcode.name:
             case "PROTO" | "FRAME":
                 pass
@@ -229,8 +233,8 @@ def _load(file: BinaryIO) -> Any:
                     for name, value in zip(items[::2], items[1::2], strict=True):
                         _set(stack[-1], name, value)
             case "TUPLE1" | "TUPLE2" | "TUPLE3":
-                count = int(opcode.name[-1])
-                stack[-count:] = [tuple(stack[-count:])]
+                size = int(opcode.name[-1])
+                stack[-size:] = [tuple(stack[-size:])]
             case "EMPTY_LIST":
                 stack.append([])
             case "EMPTY_DICT":

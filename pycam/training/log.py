@@ -91,10 +91,16 @@ def read_rows(path: Path) -> list[Row]:
                     if name.startswith("test ") and value
                 }
                 loss = float(cells["loss"]) if cells["loss"] else None
-                rows.append(Row(int(cells["iteration"]), float(cells["lr"]), loss, tests))
+                rows.append(Row(_iteration(cells["iteration"]), float(cells["lr"]), loss, tests))
     except (KeyError, ValueError, AttributeError, TypeError, csv.Error) as error:
         raise TrainingError(f"{path}: not the log of a training ({error}): move it away") from None
     return rows
+
+
+def _iteration(text: str) -> int:
+    if not text.isdecimal() or len(text) > 9:
+        raise ValueError(f"{text[:40]!r} is no iteration")
+    return int(text)
 
 
 def _csv(rows: Sequence[Sequence[object]]) -> str:
