@@ -114,6 +114,7 @@ def live(planned: Plan, folder: Path, notes: Path, options: dict) -> None:
     hoard = []
 
     def progress(done: int) -> None:
+        (notes / "begun.txt").touch()
         time.sleep(options.get("pause", 0) / 1000)
         if kills and done >= kills[0]:
             kills.pop(0)
@@ -233,6 +234,24 @@ def test_a_signal_lets_the_batch_finish_and_says_how_to_go_on(
     assert f"with {done[0]} of 30" in told
     assert 0 < done[0] < COUNT
     assert computed(folder).total() == done[0]
+    assert_same(folder, whole)
+
+
+@pytest.mark.parametrize("options", [{"workers": 2}, pytest.param({"dask": 2}, marks=pytest.mark.cluster)])
+@pytest.mark.parametrize("moment", [0, 0.3, 0.6, 1.2])
+def test_ctrl_c_while_workers_begin(model, pictures, whole, tmp_path, options, moment, require):
+    """They do not complain on the terminal."""
+    if "dask" in options:
+        require("cluster", "distributed")
+    folder = tmp_path / "run"
+    process = begin(make_plan(model, pictures), folder, pause=50, **options)
+    wait_until((tmp_path / "begun.txt").exists)
+    time.sleep(moment)
+    os.killpg(process.pid, signal.SIGINT)
+    process.join()
+    assert process.exitcode == 128 + signal.SIGINT
+    assert (tmp_path / "stderr.txt").read_text() == ""
+    evaluate(make_plan(model, pictures), folder)
     assert_same(folder, whole)
 
 

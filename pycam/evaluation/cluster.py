@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import logging
-import signal
 from collections.abc import Iterable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
 
 from pycam.errors import RunError, UsageError
 from pycam.evaluation.record import Batch
-from pycam.evaluation.workers import Done, Work, finished
+from pycam.evaluation.workers import Done, Work, deaf_to_ctrl_c, finished
 
 try:
     import distributed
@@ -67,13 +65,11 @@ def _client(scheduler: str) -> Iterator[distributed.Client]:
     number = scheduler.removeprefix(LOCAL)
     if not number.isdecimal() or int(number) < 1:
         raise UsageError(f"scheduler {scheduler!r}: local:N was expected, N workers")
-    with (
-        distributed.LocalCluster(
+    with deaf_to_ctrl_c():
+        cluster = distributed.LocalCluster(
             n_workers=int(number), threads_per_worker=1, memory_limit=None, dashboard_address=None
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
-        client.register_plugin(_DeafToCtrlC())
+        )
+    with cluster, distributed.Client(cluster) as client:
         yield client
 
 
@@ -89,10 +85,3 @@ def _quiet() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-
-
-class _DeafToCtrlC(distributed.WorkerPlugin):  # type: ignore[misc]
-    """A Ctrl-C reaches the whole terminal; the parent alone decides what follows from it."""
-
-    def setup(self, worker: Any) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -103,8 +103,8 @@ def carry_out(
     with Store(folder / STORE, identity) as store:
         plan.save(folder)
         done = _done(plan, store, skip)
-        progress(len(done))
         with _told_to_stop() as told:
+            progress(len(done))
             todo = (batch for batch in plan.batches() if not done.issuperset(task.position for task in batch))
             # To stop is to have no more batches: what has begun is finished.
             with closing(crew(takewhile(lambda _: not told, todo))) as results, _shortages():

@@ -120,17 +120,17 @@ def _pool(work: Work, workers: int, threads: int | None) -> Iterator[Callable[[B
     with ProcessPoolExecutor(workers, context, _begin_worker, (threads,)) as pool:
 
         def submit(batch: Batch) -> Future[list[Outcome]]:
-            with _deaf_to_ctrl_c():
+            with deaf_to_ctrl_c():
                 return pool.submit(work, batch)
 
         yield submit
 
 
 @contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
-    """Begin processes that no Ctrl-C ends: it reaches the whole terminal, but the parent decides what follows from it.
+def deaf_to_ctrl_c() -> Iterator[None]:
+    """Have the processes and threads that begin in this block pay no heed to Ctrl-C.
 
-    It waits for this thread in the meantime.
+    It reaches the whole terminal, but the parent alone decides what follows from it, and hears of it after the block.
     """
     if sys.platform == "win32":  # it has no masks: there a Ctrl-C ends workers, which are replaced
         yield
