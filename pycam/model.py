@@ -20,6 +20,7 @@ def model_net(
     card: zoo.Card | None,
     prototxt: str | os.PathLike[str] | None = None,
     weights: str | os.PathLike[str] | None = None,
+    allow_nonfinite: bool = False,
 ) -> Net:
     """Read a model's net with its weights, or those given in their place.
 
@@ -41,7 +42,7 @@ def model_net(
         if card is None:
             raise UsageError(f"{prototxt}: no weights for this net: give its caffemodel as well")
         weights = zoo.weights_path(card)
-    return read_net(prototxt, weights)
+    return read_net(prototxt, weights, allow_nonfinite=allow_nonfinite)
 
 
 def model_name(net: Net, card: zoo.Card | None) -> str:

@@ -513,5 +513,6 @@ def _check_finite(name: str, arrays: Sequence[NDArray[np.float32]], path: str) -
         if bad:
             raise NetError(
                 f"{path}: layer {name!r} has {bad} weights that are infinite or not a number: "
-                "the file is damaged, or training diverged; --allow-nonfinite loads it all the same"
+                "the file is damaged, or training diverged; --allow-nonfinite has `pycam heatmap`, `compare` and "
+                "`net show` take it all the same"
             )

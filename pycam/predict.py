@@ -301,6 +301,7 @@ def load(
     threads: int | None = None,
     lanes: int = 1,
     precision: str | None = None,
+    allow_nonfinite: bool = False,
 ) -> Cam:
     """Make a model ready for pictures.
 
@@ -319,6 +320,8 @@ def load(
         Files in place of the model's.
     device, threads, lanes, precision
         For the engine; see `pycam.engines.base.Options`. With a lane a core, `stream` gives the most pictures a second.
+    allow_nonfinite
+        Take weights that are infinite or not a number.
 
     Returns
     -------
@@ -338,7 +341,7 @@ def load(
     card = None if model is None else zoo.card(model)
     if row.method == "cam":
         expect_maps(card)
-    net = model_net(card, prototxt, weights)
+    net = model_net(card, prototxt, weights, allow_nonfinite)
     if row.method == "cam":
         head, gradients = model_head(net, card), None
     else:

@@ -49,6 +49,7 @@ def compare_command(
     device: options.Device = None,
     threads: options.Threads = None,
     precision: options.Precision = None,
+    allow_nonfinite: options.AllowNonfinite = False,
     as_json: options.Json = False,
 ) -> None:
     """Compare every blob of two engines, or of files; a row a layer. B is the reference.
@@ -59,7 +60,7 @@ def compare_command(
         raise UsageError(
             "nothing to compare with: name a second engine or file, or --save FILE to keep the first's blobs"
         )
-    net = model_net(zoo.card(model) if model else None, prototxt, weights)
+    net = model_net(zoo.card(model) if model else None, prototxt, weights, allow_nonfinite)
     files = {side: load_blobs(side) for side in (a, b) if side is not None and side.endswith(".npz")}
     inputs = _inputs(net, model, picture, seed, files)
 

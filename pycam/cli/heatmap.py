@@ -64,6 +64,7 @@ def heatmap(
     device: options.Device = None,
     threads: options.Threads = None,
     precision: options.Precision = None,
+    allow_nonfinite: options.AllowNonfinite = False,
     batch: options.Batch = 1,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -101,6 +102,7 @@ def heatmap(
         threads=threads,
         lanes=min(len(pictures), threads or cores()) if device in (None, "cpu") else 1,
         precision=precision,
+        allow_nonfinite=allow_nonfinite,
     )
     console = Console(stderr=True, quiet=quiet)
     if model is None and cam.gradients is None:

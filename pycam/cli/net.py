@@ -37,13 +37,14 @@ app = typer.Typer(help="Look at nets, write the released ones, make new ones.", 
 def show(
     prototxt: Annotated[Path, typer.Argument(help="The net, in any dialect of Caffe's.")],
     weights: Annotated[Path | None, typer.Argument(help="Its caffemodel, to be held to the net.")] = None,
+    allow_nonfinite: options.AllowNonfinite = False,
     as_json: options.Json = False,
 ) -> None:
     """Print a net's layers, shapes, parameters and multiply-adds, and where its class maps come from.
 
     Shapes are those of one picture. Multiply-adds count the multiplications with a weight.
     """
-    net = read_net(prototxt, weights)
+    net = read_net(prototxt, weights, allow_nonfinite=allow_nonfinite)
     if as_json:
         typer.echo(json.dumps(_as_dict(net), indent=2))
     else:

@@ -69,6 +69,9 @@ Methods = Annotated[
     list[str],
     typer.Option("--method", help=f"How maps are made, several to switch between: {', '.join(CHOICES['method'])}."),
 ]
+AllowNonfinite = Annotated[
+    bool, typer.Option("--allow-nonfinite", help="Take weights that are infinite or not a number.")
+]
 Batch = Annotated[int, typer.Option(help="Pictures that go through the net together.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
