@@ -1,0 +1,245 @@
+"""Bad files, given to the command as a process: one line on stderr, the exit code of their kind, little memory."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+import struct
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from corpus import CAFFEMODEL, CONV, MEAN_BLOB, NET, WSOL
+from PIL import Image
+
+import pycam
+from pycam.formats import schema
+
+MODEL = ["--model", "squeezenet-cam-caltech101"]
+MEMORY = 200 << 20
+PROGRAM = """
+import sys
+
+def peak():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) << 10 for line in status if line.startswith("VmHWM"))
+
+import cv2, defusedxml.sax, onnxruntime, scipy.io
+from PIL import Image
+from pycam.cli import main
+before = peak()
+code = main(sys.argv[1:])
+print("peak", peak() - before)
+sys.exit(code)
+"""
+
+Made = Callable[[Path], object]
+
+
+def run(folder: Path, *arguments: str) -> tuple[int, str, int]:
+    """Run the command in a folder; give its exit code, what it says on stderr, and the memory that it took."""
+    packages = str(Path(pycam.__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *arguments],
+        capture_output=True,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": packages, "PYCAM_CACHE": str(folder / "cache"), "PYCAM_MODELS": ""},
+        timeout=100,
+    )
+    return done.returncode, done.stderr.decode(), int(done.stdout.split()[-1])
+
+
+def written(**files: bytes) -> Made:
+    """Make files; `__` in a name is a dot."""
+    return lambda folder: [(folder / name.replace("__", ".")).write_bytes(data) for name, data in files.items()]
+
+
+def png_of_389_kb(folder: Path) -> None:
+    _, data = cv2.imencode(".png", np.zeros((20000, 20000), np.uint8), [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    (folder / "bomb.png").write_bytes(data.tobytes())
+    assert (folder / "bomb.png").stat().st_size < 400_000
+
+
+def many_zeros(folder: Path) -> None:
+    with (folder / "zeros").open("wb") as file:
+        file.truncate(1 << 28)
+
+
+def dangling_link(folder: Path) -> None:
+    (folder / "a.jpg").symlink_to("gone.jpg")
+
+
+def npy(header: str, content: bytes = b"") -> bytes:
+    return b"\x93NUMPY\x01\0" + struct.pack("<H", len(header)) + header.encode() + content
+
+
+def annotation(folder: Path) -> None:
+    (folder / "truth").mkdir()
+    bomb = b'<!DOCTYPE a [<!ENTITY a "aaaa">' + b"".join(
+        b'<!ENTITY %s "%s">' % (bytes([98 + i]), b"&%s;" % bytes([97 + i]) * 10) for i in range(12)
+    )
+    (folder / "truth/a.xml").write_bytes(bomb + b"]><annotation>&m;</annotation>")
+    (folder / "boxes.txt").write_bytes(b"449 1 2 3 4\n")
+
+
+def wsol(folder: Path) -> None:
+    (folder / "truth").mkdir()
+    for name, content in {**WSOL, "localization.txt": b"val/a.JPEG,1,2,30,400\n"}.items():
+        (folder / "truth" / name).write_bytes(content)
+
+
+def map_of_objects(folder: Path) -> None:
+    wsol(folder)
+    (folder / "truth/localization.txt").write_bytes(WSOL["localization.txt"])
+    np.save(folder / "a.npy", np.array([[None]]), allow_pickle=True)
+    np.save(folder / "b.npy", np.zeros((3, 3)))
+
+
+def run_of_garbage(folder: Path) -> None:
+    (folder / "run").mkdir()
+    for name in ("plan.json", "report.json", "run.sqlite"):
+        (folder / "run" / name).write_bytes(b"\x00garbage" * 99)
+
+
+def card(folder: Path) -> None:
+    (folder / "mine.yaml").write_text("name: mine\nprototxt: net.prototxt\nweights: a.caffemodel\nlabels: labels.txt\n")
+    (folder / "net.prototxt").write_bytes(NET.replace(b"dim: 9", b"dim: 8"))
+    (folder / "a.caffemodel").write_bytes(CAFFEMODEL)
+    (folder / "labels.txt").write_bytes(b"tench\n\xff\xfe\n")
+    Image.new("RGB", (9, 9)).save(folder / "a.png")
+
+
+def not_a_number() -> bytes:
+    bad = schema.LayerParameter()
+    bad.CopyFrom(CONV)
+    bad.blobs[1].data[0] = np.nan
+    return schema.NetParameter(name="bad", layer=[bad]).SerializeToString()
+
+
+PICKLE = npy("{'descr': '|O', 'fortran_order': False, 'shape': ()}\n", pickle.dumps(os.getcwd, 2))
+TERABYTES = npy("{'descr': '<f4', 'fortran_order': False, 'shape': (3, 1000000, 330000)}\n", bytes(99))
+GOOD_PICTURE = cv2.imencode(".png", np.zeros((9, 9, 3), np.uint8))[1].tobytes()
+LAYERS = b'layer { name: "a" type: "ReLU" bottom: "b" top: "b" }\n' * 150_000
+HEATMAP = ["heatmap", *MODEL, "--out", "out"]
+SCORE = ["score", "--predictions", "boxes.txt", "--ground-truth", "truth"]
+SHOW = ["net", "show", "net.prototxt", "a.caffemodel"]
+
+CASES: dict[str, tuple[Made, list[str], int, str]] = {
+    "a web page for a net": (written(net__prototxt=b"<!DOCTYPE html>"), SHOW[:3], 3, "net.prototxt: .*web page"),
+    "150,000 layers": (written(net__prototxt=LAYERS), SHOW[:3], 3, "net.prototxt:10001:7: more than 10,000 layers"),
+    "zeros for a net": (many_zeros, ["net", "show", "zeros"], 3, "zeros: .*nothing but zeros"),
+    "zeros for weights": (
+        lambda folder: (many_zeros(folder), written(net__prototxt=NET)(folder)),
+        ["net", "show", "net.prototxt", "zeros"],
+        3,
+        "zeros: .*nothing but zeros",
+    ),
+    "swapped": (written(net__prototxt=CAFFEMODEL, a__caffemodel=NET), SHOW, 3, "net.prototxt: .*swapped"),
+    "a mean for weights": (written(net__prototxt=NET, a__caffemodel=MEAN_BLOB), SHOW, 3, "a.caffemodel: .*swapped"),
+    "weights cut off": (written(net__prototxt=NET, a__caffemodel=CAFFEMODEL[:-3]), SHOW, 3, "a.caffemodel: byte"),
+    "weights that are no numbers": (
+        written(net__prototxt=NET, a__caffemodel=not_a_number()),
+        SHOW,
+        4,
+        "a.caffemodel: layer 'conv' has 1 weights that are infinite or not a number: .*--allow-nonfinite",
+    ),
+    "weights for a mean": (
+        written(mean__npy=CAFFEMODEL, a__png=GOOD_PICTURE),
+        [*HEATMAP, "--mean", "mean.npy", "a.png"],
+        3,
+        "mean.npy: expected a mean file, found Caffe weights: were two files swapped",
+    ),
+    "a pickle for a mean": (
+        written(mean__npy=PICKLE, a__png=GOOD_PICTURE),
+        [*HEATMAP, "--mean", "mean.npy", "a.png"],
+        3,
+        "mean.npy: .*a pickle, which could run anything",
+    ),
+    "3.6 TiB of a mean": (
+        written(mean__npy=TERABYTES, a__png=GOOD_PICTURE),
+        [*HEATMAP, "--mean", "mean.npy", "a.png"],
+        3,
+        "mean.npy: not a readable .npy",
+    ),
+    "a pickle for weights": (
+        written(w__npy=PICKLE),
+        ["net", "import", "w.npy", "--out", "w.caffemodel"],
+        3,
+        "w.npy: its pickle asks for .*getcwd: not run",
+    ),
+    "a picture of 400 million pixels": (png_of_389_kb, [*HEATMAP, "bomb.png"], 6, "bomb.png: .*scale it down"),
+    "zeros for a picture": (many_zeros, [*HEATMAP, "zeros"], 6, "zeros: not a picture"),
+    "EPS": (written(a__jpg=b"%!PS-Adobe-3.0 EPSF-3.0\n"), [*HEATMAP, "a.jpg"], 6, "a.jpg: not a picture"),
+    "a pipe": (lambda folder: os.mkfifo(folder / "a.jpg"), [*HEATMAP, "a.jpg"], 6, "a.jpg: a pipe"),
+    "a dangling link": (
+        lambda folder: (folder / "a.jpg").symlink_to("b"),
+        [*HEATMAP, "a.jpg"],
+        6,
+        "a.jpg: a link to b",
+    ),
+    "a folder": (lambda folder: (folder / "a.jpg").mkdir(), [*HEATMAP, "a.jpg"], 6, "a.jpg: a folder"),
+    "a name of two lines": (lambda folder: (folder / "a\nb").touch(), [*HEATMAP, "a\nb"], 6, r"a\\nb: empty"),
+    "a name with a dash": (written(**{"-a": b""}), [*HEATMAP, "--", "-a"], 6, "-a: empty"),
+    "an entity bomb": (annotation, SCORE, 8, r"truth/a.xml:1: refused \(EntitiesForbidden\)"),
+    "a box outside of its picture": (
+        wsol,
+        ["score", "--baseline", "center", "--ground-truth", "truth"],
+        8,
+        "truth/localization.txt:1: .*outside",
+    ),
+    "a map of objects": (map_of_objects, ["score", "--maps", ".", "--ground-truth", "truth"], 8, "a.npy: .*a pickle"),
+    "a submission of something else": (
+        lambda folder: (many_zeros(folder), written(list__txt=b"449\n")(folder)),
+        ["score", "--predictions", "zeros", "--ground-truth", "list.txt"],
+        8,
+        "zeros:1: a line of 10,000 characters",
+    ),
+    "a card of garbage": (
+        written(mine__yaml=b"name: [" * 99),
+        ["models", "show", "mine.yaml"],
+        3,
+        "mine.yaml.*: expected a model card in YAML",
+    ),
+    "labels in another encoding": (card, ["heatmap", "-m", "mine.yaml", "a.png"], 3, "labels.txt:2: .*UTF-8"),
+    "blobs of garbage": (
+        written(net__prototxt=NET, a__caffemodel=CAFFEMODEL, x__npz=b"PK\x03\x04" * 99),
+        ["compare", "x.npz", "x.npz", "--prototxt", "net.prototxt", "--weights", "a.caffemodel"],
+        3,
+        "x.npz: not a file of blobs",
+    ),
+    "a run of garbage": (run_of_garbage, ["report", "run"], 10, "run: not the folder of a finished run"),
+    "a viewer of garbage": (run_of_garbage, ["report", "run", "--html", "out"], 10, "run: not the folder of a run"),
+}
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="tells a process's memory on Linux only")
+@pytest.mark.parametrize(("make", "command", "code", "message"), CASES.values(), ids=CASES)
+def test_one_line_the_right_exit_code_and_little_memory(make: Made, command, code, message, tmp_path: Path):
+    make(tmp_path)
+    size = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
+    found, stderr, peak = run(tmp_path, *command)
+    assert found == code, stderr
+    lines = [line for line in stderr.splitlines() if not line.startswith("found in the net")]
+    assert len(lines) == 1, stderr
+    assert re.match(f"pycam: {message}", lines[0]), lines[0]
+    assert peak < 3 * size + MEMORY
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.torch
+def test_a_net_for_a_solver(tmp_path: Path, require):
+    require("torch", "torch")
+    written(net__prototxt=NET)(tmp_path)
+    code, stderr, _ = run(tmp_path, "train", "--solver", "net.prototxt")
+    assert (code, len(stderr.splitlines())) == (3, 1), stderr
+    assert "this is a net, give its solver" in stderr
+
+
+def test_weights_that_are_no_numbers_can_be_looked_at(tmp_path: Path):
+    written(net__prototxt=NET, a__caffemodel=not_a_number())(tmp_path)
+    assert run(tmp_path, *SHOW, "--allow-nonfinite")[:2] == (0, "")
