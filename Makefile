@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV ?= .venv
 # A version with a CPU build; elsewhere pip may fetch one for CUDA, which works as well.
 TORCH ?= torch==2.13.0
+MINUTES ?= 5
 RUN = $(VENV)/bin
 PACKAGES = $(patsubst %/__init__.py,%,$(wildcard pycam/*/__init__.py))
 MODULES = pycam $(subst /,.,$(basename $(wildcard pycam/[a-z]*.py)) $(PACKAGES)) matlab_ports
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format docs bench caffe-root docker clean
+.PHONY: help demo test fuzz check format docs bench caffe-root docker clean
 
 help: ## Say what can be made.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,10 +31,14 @@ demo: $(VENV)/.core ## Heat maps and a small evaluation of four photographs, fro
 test: $(VENV)/.all ## Run the tests.
 	$(RUN)/python -m pytest -q
 
-check: $(VENV)/.all ## Check format, style and types.
+fuzz: $(VENV)/.all ## Give every reader damaged files, for MINUTES=5.
+	$(RUN)/python tests/fuzz.py --minutes $(MINUTES)
+
+check: $(VENV)/.all ## Check format, style, types, and packages for known vulnerabilities.
 	$(RUN)/ruff format --check .
 	$(RUN)/ruff check .
 	$(RUN)/mypy
+	.ci/audit $(RUN)/pip-audit
 
 format: $(VENV)/.all ## Format the code.
 	$(RUN)/ruff format .
