@@ -99,7 +99,8 @@ def _work(reader: Reader, place: Path, findings: Path, rng: random.Random) -> No
     noise = Path("/dev/fd/2").stat().st_size
     end = time.monotonic() + ROUND
     while time.monotonic() < end:
-        data = damaged(rng.choice(contents), rng, reader)
+        # Most of what grew is refused by now, and would be again.
+        data = damaged(rng.choice(reader.seeds if rng.random() < 0.5 else contents), rng, reader)
         started = _seconds()
         try:
             message = attempt(reader, files, data)
