@@ -10,9 +10,11 @@ import io
 import random
 import re
 import struct
+import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -492,16 +494,16 @@ def _first_of(place: Path) -> None:
     assert pixels.ndim == 3
 
 
-def _made_database() -> bytes:
-    import tempfile
-
+def _databases() -> list[bytes]:
+    if find_spec("lmdb") is None:
+        return []
     import lmdb
 
     with tempfile.TemporaryDirectory() as place:
         with lmdb.open(place, map_size=1 << 20) as made, made.begin(write=True) as writing:
-            for number, value in enumerate((DATUM, FLOAT_DATUM, ENCODED_DATUM)):
-                writing.put(f"{number:08d}".encode(), value)
-        return Path(place, "data.mdb").read_bytes()
+            for number in range(20):
+                writing.put(f"{number:08d}".encode(), (DATUM, FLOAT_DATUM, ENCODED_DATUM * 40)[number % 3])
+        return [Path(place, "data.mdb").read_bytes()]
 
 
 READERS = [
@@ -543,5 +545,6 @@ READERS = [
         beside={"net_iter_5.caffemodel": CAFFEMODEL},
     ),
     Reader("logs of trainings", "log.csv", _log, (LOG,)),
+    Reader("databases", "data.mdb", _database, _databases(), needs="lmdb", slow=True, noisy=True),
     Reader("pictures of a database", "datum", _datum, (DATUM, FLOAT_DATUM, ENCODED_DATUM), needs="lmdb", noisy=True),
 ]

@@ -142,6 +142,14 @@ def test_datums_of_floats_and_of_bytes(place):
         ([schema.Datum(channels=1, height=2, width=2, data=b"123").SerializeToString()], r"3 values for .*\(1, 2, 2\)"),
         ([schema.Datum(encoded=True).SerializeToString()], "cannot be decoded"),
         ([schema.Datum(data=b"no jpeg", encoded=True).SerializeToString()], "cannot be decoded"),
+        (
+            [schema.Datum(data=b"P5 99999 99999 255\n" + bytes(9), encoded=True).SerializeToString()],
+            "cannot be decoded",
+        ),
+        (
+            [schema.Datum(channels=-1, height=2, width=-2, data=b"1234").SerializeToString()],
+            "4 values for a picture of",
+        ),
     ],
 )
 def test_a_damaged_database(values, message, place):
@@ -159,6 +167,17 @@ def test_what_is_no_database(place):
     (place / "db").mkdir()
     (place / "db/data.mdb").write_bytes(b"x" * 10000)
     with pytest.raises(TrainingError, match="no readable LMDB"):
+        batches_of(place, DATABASE)
+
+
+@pytest.mark.parametrize("kept", [0, 4096, 8192, 20_000, -4096])
+def test_a_database_that_is_cut_off(kept, place):
+    write_database(place / "db", [schema.Datum(data=bytes(9000), label=n).SerializeToString() for n in range(9)])
+    data = (place / "db/data.mdb").read_bytes()
+    (place / "db/data.mdb").write_bytes(data[:kept])
+    with pytest.raises(
+        TrainingError, match=r"a damaged LMDB, or one that was cut off|no readable LMDB|expected a picture"
+    ):
         batches_of(place, DATABASE)
 
 

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +21,16 @@ from pycam.errors import TrainingError
 from pycam.formats import schema
 
 LMDB = 1
+
+CHILD = """
+import json, sys
+path, subdir, sys.path[:] = json.loads(sys.argv[1])
+import lmdb
+with lmdb.open(path, readonly=True, lock=False, subdir=subdir) as made, made.begin(buffers=True) as reading:
+    for key, value in reading.cursor():
+        key[:1], bytes(value[-1:])
+"""
+"""Goes to each key and to the end of each value: where LMDB's library crashes, this process does and ours does not."""
 
 
 class Database:
@@ -33,6 +49,7 @@ class Database:
 
         self._name = str(path)
         self._flags = flags
+        _check(path)
         self._lmdb = lmdb.open(str(path), readonly=True, lock=False, subdir=path.is_dir())
         with self._lmdb.begin() as reading:
             self._keys = [bytes(key) for key in reading.cursor().iternext(values=False)]
@@ -47,14 +64,17 @@ class Database:
         key = self._keys[index]
         with self._lmdb.begin() as reading:
             try:
-                datum = schema.Datum.FromString(reading.get(key))
+                # What a damaged index has lost is no Datum, either.
+                datum = schema.Datum.FromString(reading.get(key, b"\xff"))
             except DecodeError:
                 raise TrainingError(f"{self._name}: the value of key {key!r} is no Datum") from None
         return self._pixels(datum, key), int(datum.label)
 
     def _pixels(self, datum: Any, key: bytes) -> NDArray[Any]:
         if datum.encoded:
-            decoded = cv2.imdecode(np.frombuffer(datum.data, np.uint8), self._flags) if datum.data else None
+            decoded = None
+            with suppress(cv2.error):  # of a picture that says to be too large, or that is empty
+                decoded = cv2.imdecode(np.frombuffer(datum.data, np.uint8), self._flags)
             if decoded is None:
                 raise TrainingError(f"{self._name}: the picture of key {key!r} cannot be decoded")
             pixels: NDArray[Any] = np.atleast_3d(decoded)
@@ -65,6 +85,22 @@ class Database:
             raise TrainingError(f"{self._name}: key {key!r} has {values.size} values for a picture of {shape}")
         planes: NDArray[Any] = values.reshape(shape)
         return np.moveaxis(planes, 0, 2)
+
+
+def _check(path: Path) -> None:
+    """Refuse a database that is damaged, before it is mapped into this process."""
+    process = subprocess.run(
+        [sys.executable, "-c", CHILD, json.dumps([str(path), path.is_dir(), sys.path])],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+    if process.returncode < 0:
+        end = signal.Signals(-process.returncode).name
+        raise TrainingError(f"{path}: a damaged LMDB, or one that was cut off: its library crashed on it ({end})")
+    if process.returncode:
+        reason = process.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        raise TrainingError(f"{path}: no readable LMDB: {reason[:200]}")
 
 
 def open_database(layer: Any, path: Path) -> Database:
@@ -80,15 +116,10 @@ def open_database(layer: Any, path: Path) -> Database:
         raise TrainingError(f"{path}: backend LEVELDB is not supported: use LMDB, {instead}")
     if not path.exists():
         raise TrainingError(f"no database {path}: check `source`, {instead}")
-    try:
-        import lmdb
-    except ImportError:
-        raise TrainingError(f"{path}: reading LMDB needs `pip install 'caffe-cam[lmdb]'`, {instead}") from None
+    if find_spec("lmdb") is None:
+        raise TrainingError(f"{path}: reading LMDB needs `pip install 'caffe-cam[lmdb]'`, {instead}")
     param = layer.transform_param
     flags = cv2.IMREAD_UNCHANGED
     if param.force_color or param.force_gray:
         flags = cv2.IMREAD_COLOR if param.force_color else cv2.IMREAD_GRAYSCALE
-    try:
-        return Database(path, flags)
-    except lmdb.Error as error:
-        raise TrainingError(f"{path}: no readable LMDB: {error}") from None
+    return Database(path, flags)
