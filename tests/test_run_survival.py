@@ -114,7 +114,8 @@ def live(planned: Plan, folder: Path, notes: Path, options: dict) -> None:
     hoard = []
 
     def progress(done: int) -> None:
-        (notes / "begun.txt").touch()
+        if "begun" in options:
+            options["begun"].set()
         time.sleep(options.get("pause", 0) / 1000)
         if kills and done >= kills[0]:
             kills.pop(0)
@@ -244,8 +245,9 @@ def test_ctrl_c_while_workers_begin(model, pictures, whole, tmp_path, options, m
     if "dask" in options:
         require("cluster", "distributed")
     folder = tmp_path / "run"
-    process = begin(make_plan(model, pictures), folder, pause=50, **options)
-    wait_until((tmp_path / "begun.txt").exists)
+    begun = SERVER.Event()
+    process = begin(make_plan(model, pictures), folder, pause=50, begun=begun, **options)
+    assert begun.wait(60)
     time.sleep(moment)
     os.killpg(process.pid, signal.SIGINT)
     process.join()

@@ -32,7 +32,10 @@ DEATHS = 3
 
 
 def in_threads(recipe: Recipe, identity: Identity, batches: Iterable[Batch]) -> Done:
-    """Evaluate batches in this process: while the net runs on one, boxes are found for the one before, and kept."""
+    """Evaluate batches in this process: while the net runs on one, the next is read, and boxes of the last are found.
+
+    Boxes are found when they are asked for: of what is finished, never more than one batch has yet to be kept.
+    """
     with (
         closing(Bench(recipe, identity)) as bench,
         ThreadPoolExecutor(1, "read") as reader,
@@ -43,7 +46,7 @@ def in_threads(recipe: Recipe, identity: Identity, batches: Iterable[Batch]) -> 
             prepared = reader.submit(bench.prepare, batch)
             return net.submit(lambda: (batch, bench.look(batch, prepared.result())))
 
-        for batch, sights in finished(submit, batches, at_once=2):
+        for batch, sights in finished(submit, batches, at_once=3):
             yield bench.find(batch, sights)
 
 
