@@ -307,6 +307,8 @@ def test_a_full_disk_leaves_the_older_snapshot(place, monkeypatch):
         ("stepsize: 4", "", "lr_policy step needs a positive stepsize"),
         ("gamma: 0.5", "gamma: -1", "gamma -1 must not be negative"),
         ("test_iter: 2", "", "test_interval needs one test_iter, there are 0"),
+        ("base_lr: 0.05", "base_lr: nan", "base_lr must be finite"),
+        ('"step" gamma: 0.5', '"exp" gamma: 1e38', "learning rate of iteration 9 cannot be computed"),
         ('net: "net.prototxt"', "", "give `net`"),
         ('net: "net.prototxt"', 'net: "lost.prototxt"', "its net lost.prototxt is neither"),
         ('net: "net.prototxt"', 'train_net: "net.prototxt"', "there is no test_net"),

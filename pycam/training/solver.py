@@ -100,6 +100,14 @@ class Solver:
             f"test_interval needs one test_iter, there are {len(self.test_iter)}",
         )
         self._need(bool(self.snapshot_prefix), "snapshot_prefix is missing: where shall the trained net go?")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            self._need(not isinstance(value, float) or math.isfinite(value), f"{field.name} must be finite")
+        for iteration in (0, self.max_iter - 1):
+            try:
+                self.rate(iteration)
+            except (OverflowError, ZeroDivisionError):
+                self._need(False, f"the learning rate of iteration {iteration} cannot be computed: it is too large")
 
     def _need(self, condition: bool, message: str) -> None:
         if not condition:
