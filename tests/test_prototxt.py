@@ -336,7 +336,7 @@ def test_places_without_a_file_are_explained(tmp_path: Path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(FormatError, match="found a pipe or device"):
         prototxt.read(tmp_path / "pipe")
-    with pytest.raises(FormatError, match=r"'a\\nb\\x00.prototxt': .*null byte"):
+    with pytest.raises(FormatError, match=r"'a\\nb\\x00.prototxt': .*null (byte|character)"):
         prototxt.read("a\nb\0.prototxt")
 
 
