@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 from pycam.errors import FormatError
-from pycam.files import write_whole
+from pycam.files import is_file, write_whole
 
 CHUNK = 1 << 20
 DIGITS = {"sha256": 64, "sha1": 40, "git_blob": 40}
@@ -45,7 +45,7 @@ def pinned(path: Path) -> str | None:
         The pin is there but is no SHA-256.
     """
     pin = pin_file(path)
-    if not pin.is_file():
+    if not is_file(pin):
         return None
     with pin.open("rb") as stream:
         digits = stream.read(DIGITS["sha256"])

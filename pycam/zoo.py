@@ -27,6 +27,7 @@ from pycam.cards import Card, Mean, PublishedFile, Weights, read_card, read_mean
 from pycam.checksums import checksum, pin_file, pinned
 from pycam.checksums import pin as write_pin
 from pycam.errors import ModelError, PycamError
+from pycam.files import is_file
 from pycam.labels import Labels, read_labels
 
 __all__ = [
@@ -97,7 +98,7 @@ def card(name: str | Path) -> Card:
     """
     text = str(name)
     if text.endswith((".yaml", ".yml")):
-        if not Path(text).is_file():
+        if not is_file(text):
             raise ModelError(f"no model card {text}; `pycam models list` shows the models that need none")
         return read_card(Path(text), models_folder() / "mean")
     known = {_fold(alias): entry for entry in cards() for alias in (entry.name, *entry.aliases)}
@@ -114,7 +115,7 @@ def card(name: str | Path) -> Card:
 def prototxt_path(card: Card) -> Path:
     """Return the card's deploy net: beside the card, or the bundled one of that name."""
     for path in (card.path.parent / card.prototxt, prototxt_folder() / card.prototxt):
-        if path.is_file():
+        if is_file(path):
             return path
     raise ModelError(f"{card.path}: prototxt: {card.prototxt} is neither beside the card nor in {prototxt_folder()}")
 
@@ -125,7 +126,7 @@ def labels_path(card: Card) -> Path | None:
         return None
     bundled = {path.stem: path for path in (models_folder() / "labels").glob("*.tsv")}
     path = bundled.get(card.labels, card.path.parent / card.labels)
-    if not path.is_file():
+    if not is_file(path):
         raise ModelError(f"{card.path}: labels: no file {path}; bundled are {', '.join(sorted(bundled))}")
     return path
 
@@ -222,7 +223,7 @@ def _right_file(file: PublishedFile, fits: Callable[[Path], None], download: boo
 def _find(file: PublishedFile) -> Path | None:
     own = file.folder / file.file if file.folder not in (None, models_folder()) else None
     paths = (folder / name for folder in _folders() for name in file.names)
-    return next((path for path in (own, *paths) if path is not None and path.is_file()), None)
+    return next((path for path in (own, *paths) if path is not None and is_file(path)), None)
 
 
 def _folders() -> Iterator[Path]:

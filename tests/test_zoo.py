@@ -233,6 +233,15 @@ def test_a_card_of_ones_own_may_name_a_bundled_net_and_labels(tmp_path):
         zoo.weights_path(card)
 
 
+def test_a_name_that_no_file_can_have_is_a_missing_file(tmp_path):
+    card = tmp_path / "mine.yaml"
+    card.write_text(f"name: mine\nprototxt: {'x' * 300}\nweights: {'y' * 300}\nlabels: {'z' * 300}\n")
+    mine = zoo.card(card)
+    for find, what in ((zoo.prototxt_path, "prototxt"), (zoo.labels_path, "labels"), (zoo.weights_path, "y{300}")):
+        with pytest.raises(ModelError, match=what):
+            find(mine)
+
+
 def test_missing_files_of_a_card_are_named(tmp_path):
     (tmp_path / "my.yaml").write_text("name: my\nprototxt: no.prototxt\nweights: no.caffemodel\nlabels: no.txt\n")
     card = zoo.card(tmp_path / "my.yaml")

@@ -9,7 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycam.errors import GroundTruthError
+from pycam.files import is_file
 from pycam.ilsvrc.lines import numbered_lines, whole_number
+
+MOST = 500_000
+"""The most lines of a file; the largest set has 50,000 pictures."""
 
 _Row = tuple[str, list[int], str]
 
@@ -41,7 +45,7 @@ class Metadata:
 
 def is_metadata(folder: Path) -> bool:
     """Whether a folder looks like a set of the WSOL benchmark."""
-    return (folder / "image_ids.txt").is_file()
+    return is_file(folder / "image_ids.txt")
 
 
 def read_metadata(folder: Path) -> Metadata:
@@ -87,6 +91,8 @@ def _read_rows(path: Path, columns: int) -> list[_Row]:
         if min(numbers, default=0) < 0:
             raise GroundTruthError(f"{where}: {line[:80]!r}; numbers from 0 up were expected")
         rows.append((name, numbers, where))
+        if number > MOST:
+            raise GroundTruthError(f"{where}: more than {MOST:,} lines; no set has as many")
     if not rows:
         raise GroundTruthError(f"{path}:1: an empty list; a picture a line was expected")
     return rows
