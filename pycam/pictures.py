@@ -120,6 +120,28 @@ def read_picture(source: str | os.PathLike[str] | bytes | NDArray[np.uint8], lar
     return Picture(pixels, path, orientation)
 
 
+def refuse_bomb(data: bytes, name: str, largest: int = LARGEST) -> None:
+    """Refuse a picture that says to have more than `largest` pixels, for those who decode it on their own.
+
+    Raises
+    ------
+    PictureError
+        It is too large. Whether it is a picture at all is for its decoder to say.
+    """
+    with _PILLOW, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            with Image.open(io.BytesIO(data)) as image:
+                _check_size(image.width, image.height, name, largest)
+        except Image.DecompressionBombError:
+            raise _too_large(name, largest) from None
+        except PictureError:
+            raise
+        # Pillow's readers let all kinds of exceptions through when a file is damaged.
+        except Exception:
+            return
+
+
 def _bgr_of_array(array: NDArray[Any]) -> NDArray[np.uint8]:
     if array.dtype == np.uint8 and array.size:
         if array.ndim == 2:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from pycam.errors import TrainingError
 from pycam.formats import schema
+from pycam.pictures import refuse_bomb
 
 LMDB = 1
 
@@ -72,8 +73,9 @@ class Database:
 
     def _pixels(self, datum: Any, key: bytes) -> NDArray[Any]:
         if datum.encoded:
+            refuse_bomb(datum.data, f"{self._name}: key {key!r}")
             decoded = None
-            with suppress(cv2.error):  # of a picture that says to be too large, or that is empty
+            with suppress(cv2.error):  # of a picture that is empty
                 decoded = cv2.imdecode(np.frombuffer(datum.data, np.uint8), self._flags)
             if decoded is None:
                 raise TrainingError(f"{self._name}: the picture of key {key!r} cannot be decoded")
