@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pycam.engines.caffe import CaffeProcess, find_caffe
-from pycam.errors import EngineError, TrainingError
+from pycam.errors import EngineError, PictureError, TrainingError
 from pycam.formats import prototxt, schema
 from pycam.formats.mean import write_mean
 from pycam.training.data import Batches, Transform, open_batches
