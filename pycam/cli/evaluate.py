@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from pycam.cli import options
+from pycam.engines.base import cores
 from pycam.errors import UsageError
 from pycam.evaluation.plan import Plan, Recipe, Sources
 from pycam.evaluation.results import MAX_BOX_ACCURACIES, figures
@@ -45,13 +46,9 @@ def evaluate(
     prototxt: options.Prototxt = None,
     weights: options.Weights = None,
     mean: options.MeanFile = None,
-    labels: Annotated[
-        Path | None, typer.Option(help="True classes: a devkit list, or a val.txt with network indices.")
-    ] = None,
-    blacklist: Annotated[
-        Path | None, typer.Option(help="Numbers, from 1, of the pictures that localization leaves out.")
-    ] = None,
-    meta: Annotated[Path | None, typer.Option(help="meta_clsloc.mat, to check the class IDs by.")] = None,
+    labels: options.TrueLabels = None,
+    blacklist: options.Blacklist = None,
+    meta: options.Meta = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Evaluate only so many pictures, the first.")] = None,
     protocol: options.ProtocolName = "paper",
     view: options.View = None,
@@ -152,8 +149,7 @@ def _share_of_cores(recipe: Recipe, workers: int, scheduler: str | None) -> int:
     """How many threads a worker's engine may have without changing the result."""
     if scheduler is not None or not recipe.steady:
         return 1
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // workers)
+    return max(1, cores() // workers)
 
 
 def _absolute(path: Path | str | None) -> str | None:

@@ -44,6 +44,12 @@ MeanFile = Annotated[
     Path | None,
     typer.Option("--mean", help="Mean picture (.binaryproto, .npy, .mat) in place of the model's."),
 ]
+TrueLabels = Annotated[
+    Path | None,
+    typer.Option("--labels", help="True classes: a devkit list, or a val.txt with network indices."),
+]
+Blacklist = Annotated[Path | None, typer.Option(help="Numbers, from 1, of the pictures that localization leaves out.")]
+Meta = Annotated[Path | None, typer.Option(help="meta_clsloc.mat, to check the class IDs by.")]
 EngineName = Annotated[
     str,
     typer.Option("--engine", help=f"What runs the net: {', '.join(ENGINES)}.", autocompletion=_among(ENGINES)),

@@ -42,13 +42,9 @@ def score(
         Baseline | None,
         typer.Option(help="Score a Gaussian in the center, or the whole picture, as the maps."),
     ] = None,
-    labels: Annotated[
-        Path | None, typer.Option(help="True classes: a devkit list, or a val.txt with network indices.")
-    ] = None,
-    blacklist: Annotated[
-        Path | None, typer.Option(help="Numbers, from 1, of the pictures that localization leaves out.")
-    ] = None,
-    meta: Annotated[Path | None, typer.Option(help="meta_clsloc.mat, to check the class IDs by.")] = None,
+    labels: options.TrueLabels = None,
+    blacklist: options.Blacklist = None,
+    meta: options.Meta = None,
     as_json: options.Json = False,
 ) -> None:
     """Score a submission file (ILSVRC's errors) or maps (MaxBoxAcc) against ground truth."""
