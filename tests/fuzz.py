@@ -21,6 +21,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 from corpus import READERS, Reader, attempt, damaged
@@ -28,6 +29,8 @@ from corpus import READERS, Reader, attempt, damaged
 ROUND = 20
 SECONDS = 5
 MEMORY = 200 << 20
+PIXELS = 1 << 30
+"""What a sound picture may take, the largest one in a database."""
 POOL = 500
 
 
@@ -48,7 +51,7 @@ def main() -> int:
     totals: dict[str, Counter[str]] = {reader.name: Counter() for reader in chosen}
     end = time.monotonic() + 60 * options.minutes
     seed = options.seed
-    with tempfile.TemporaryDirectory(prefix="fuzz") as folder:
+    with tempfile.TemporaryDirectory(prefix="fuzz") as folder, suppress(KeyboardInterrupt):
         while time.monotonic() < end:
             for number, reader in enumerate(chosen):
                 place = Path(folder, str(number))
@@ -119,7 +122,7 @@ def _work(reader: Reader, place: Path, findings: Path, rng: random.Random) -> No
             (pool / f"{len(contents):04}").write_bytes(data)
         limits = {
             f"more than {SECONDS} s": _seconds() - started > SECONDS,
-            "memory": _memory() - base > MEMORY + 3 * len(data),
+            "memory": _memory() - base > (PIXELS if reader.noisy else MEMORY) + 3 * len(data),
             "words besides the message": not reader.noisy and Path("/dev/fd/2").stat().st_size > noise,
         }
         for limit, broken in limits.items():
