@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import re
@@ -18,6 +19,9 @@ from corpus import CAFFEMODEL, CONV, MEAN_BLOB, NET, WSOL
 from PIL import Image
 
 import pycam
+from pycam.cli import main
+from pycam.errors import RunError
+from pycam.evaluation.plan import Plan
 from pycam.formats import schema
 
 MODEL = ["--model", "squeezenet-cam-caltech101"]
@@ -229,6 +233,30 @@ def test_one_line_the_right_exit_code_and_little_memory(make: Made, command, cod
     assert re.match(f"pycam: {message}", lines[0]), lines[0]
     assert peak < 3 * size + MEMORY
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "3", '{"identity": 1}', '{"identity": {}, "overrides": 3, "protocol": "paper"}', "\xff"]
+)
+def test_reports_of_runs_that_are_none(text, tmp_path: Path, capsys):
+    (tmp_path / "report.json").write_text(text)
+    assert main(["report", str(tmp_path)]) == 10
+    assert re.match(r"pycam: .*(report\.json: not the report of a run|no sound report\.json)", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        [],
+        {"recipe": [], "sources": {}, "batch": 1},
+        {"recipe": {"protocol": 3}, "sources": {}, "batch": 1},
+        {"recipe": {"protocol": {}}, "sources": {"pictures": 3, "ground_truth": 4}, "batch": 1},
+    ],
+)
+def test_plans_of_runs_that_are_none(plan, tmp_path: Path):
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    with pytest.raises(RunError, match=r"not the folder of a run, or one without a sound plan\.json"):
+        Plan.restore(tmp_path)
 
 
 @pytest.mark.torch

@@ -104,9 +104,13 @@ def _read(folder: Path) -> dict[str, Any]:
         found = json.loads((folder / REPORT).read_text("utf-8"))
     except (OSError, ValueError):
         raise RunError(f"{folder}: not the folder of a finished run: there is no sound {REPORT} in it") from None
-    if not isinstance(found, dict) or "identity" not in found:
-        raise RunError(f"{folder / REPORT}: not the report of a run")
-    return found
+    # What a damaged report lacks shows when it is used.
+    try:
+        tables.paper_tables([found])
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise RunError(f"{folder / REPORT}: not the report of a run ({error!r}): start it again") from None
+    report: dict[str, Any] = found
+    return report
 
 
 def _page_of_runs(place: Path, folders: Sequence[Path], worst: int | None) -> None:

@@ -201,8 +201,10 @@ class Plan:
         try:
             made = json.loads((folder / PLAN).read_text())
             recipe = Recipe(**{**made["recipe"], "protocol": Protocol(**made["recipe"]["protocol"])})
-            return cls.read(recipe, Sources(**made["sources"]), made["batch"])
-        except (OSError, ValueError, TypeError, LookupError):
+            if int(made["batch"]) < 1:
+                raise ValueError("a batch of no pictures")
+            return cls.read(recipe, Sources(**made["sources"]), int(made["batch"]))
+        except (OSError, ValueError, TypeError, LookupError, AttributeError):
             raise RunError(f"{folder}: not the folder of a run, or one without a sound {PLAN}") from None
 
     def only(self, positions: Sequence[int]) -> Plan:

@@ -73,7 +73,7 @@ class Run:
         try:
             report = json.loads((folder / REPORT).read_text("utf-8"))
             identity = tuple(report["identity"].items())
-        except (OSError, ValueError, LookupError):
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
             raise RunError(f"{folder}: the run is not finished, there is no sound {REPORT}: start it again") from None
         with Store(folder / STORE, identity) as store:
 
