@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from pycam.errors import FormatError, TrainingError
@@ -16,9 +14,13 @@ from pycam.files import is_file, write_whole
 from pycam.formats import caffemodel, schema
 from pycam.formats.caffemodel import Weights
 from pycam.formats.opening import open_file
+from pycam.formats.wire import BYTES, VARINT, Wire, WireError
 from pycam.net import Net
 
 Floats = NDArray[np.float32]
+
+ITERATION, LEARNED_NET, HISTORY = 1, 2, 3
+"""The fields of a `SolverState` that are read."""
 
 
 @dataclass(frozen=True)
@@ -89,26 +91,25 @@ def read_state(path: Path) -> State:
     TrainingError
         It is missing or damaged, or its caffemodel is not there.
     """
+    iteration, learned_net, history = -1, "", []
     try:
         with open_file(path, "a solverstate") as file:
-            state = schema.SolverState.FromString(file.read())
+            wire = Wire(file)
+            for field in wire.fields(wire.size):
+                if (field.number, field.kind) == (ITERATION, VARINT):
+                    iteration = field.value
+                elif (field.number, field.kind) == (LEARNED_NET, BYTES):
+                    learned_net = wire.text(field)
+                elif (field.number, field.kind) == (HISTORY, BYTES):
+                    history.append(wire.blob(field.end))
     except FormatError as error:
         raise TrainingError(str(error)) from None
-    except DecodeError:
-        raise TrainingError(f"{path}: no solverstate, or a damaged one") from None
-    # protobuf gives bytes for what is no UTF-8
-    if not isinstance(state.learned_net, str) or not state.learned_net or not state.HasField("iter") or state.iter < 0:
+    except WireError as error:
+        raise TrainingError(f"{path}: no solverstate, or a damaged one ({error})") from None
+    if not learned_net or not 0 <= iteration < 1 << 31:
         raise TrainingError(f"{path}: no solverstate: it names no caffemodel, or no iteration")
-    named = Path(state.learned_net)
+    named = Path(learned_net)
     weights = next((there for there in (path.parent / named.name, named) if is_file(there)), None)
     if weights is None:
         raise TrainingError(f"{path}: its caffemodel {named.name[:200]} is not beside it")
-    return State(state.iter, caffemodel.read(weights), [_blob(blob, path) for blob in state.history])
-
-
-def _blob(blob: schema.Message, path: Path) -> Floats:
-    legacy = (blob.num, blob.channels, blob.height, blob.width)
-    shape = tuple(blob.shape.dim) if blob.HasField("shape") else legacy
-    if min(shape, default=1) < 1 or math.prod(shape) != len(blob.data):
-        raise TrainingError(f"{path}: damaged: a blob of shape {shape[:8]} holds {len(blob.data)} values")
-    return np.array(blob.data, np.float32).reshape(shape)
+    return State(iteration, caffemodel.read(weights), history)
