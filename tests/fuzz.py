@@ -10,6 +10,7 @@ that is new. What a reader must not do is a finding: its file is kept, and the e
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import random
 import re
@@ -50,14 +51,14 @@ def main() -> int:
         return 0
     totals: dict[str, Counter[str]] = {reader.name: Counter() for reader in chosen}
     end = time.monotonic() + 60 * options.minutes
-    seed = options.seed
     with tempfile.TemporaryDirectory(prefix="fuzz") as folder, suppress(KeyboardInterrupt):
-        while time.monotonic() < end:
-            for number, reader in enumerate(chosen):
-                place = Path(folder, str(number))
-                place.mkdir(exist_ok=True)
-                seed += 1
-                totals[reader.name] += _round(reader, place, options.findings, seed)
+        for number in itertools.count():
+            if time.monotonic() > end:
+                break
+            reader = chosen[number % len(chosen)]
+            place = Path(folder, str(number % len(chosen)))
+            place.mkdir(exist_ok=True)
+            totals[reader.name] += _round(reader, place, options.findings, options.seed + number)
     print(f"{'reader':28}{'tried':>10}{'read':>10}{'refused':>10}{'findings':>10}{'CPU min':>9}")
     total: Counter[str] = Counter()
     for found in totals.values():
