@@ -49,6 +49,8 @@ def main() -> int:
         (reader,) = [reader for reader in chosen if reader.name == options.reader]
         _work(reader, options.child, options.findings, random.Random(options.seed))
         return 0
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop, signal.default_int_handler)
     totals: dict[str, Counter[str]] = {reader.name: Counter() for reader in chosen}
     end = time.monotonic() + 60 * options.minutes
     with tempfile.TemporaryDirectory(prefix="fuzz") as folder, suppress(KeyboardInterrupt):
