@@ -36,6 +36,8 @@ from pycam.errors import EngineError
 from pycam.formats import caffemodel
 from pycam.net import Net, read_net
 from pycam.predict import Cam, load
+from pycam.prediction import Prediction
+from pycam.tuning import beside_an_engine
 
 NETS = {
     "alexnetplus-cam": "AlexNet+-CAM",
@@ -108,13 +110,19 @@ def timed(work: Callable[[], object], repeats: int) -> float:
     return (time.perf_counter() - start) / repeats
 
 
+def draw(prediction: Prediction) -> None:
+    """Draw the five overlays, and let go of them, as a program does that has written them."""
+    for rank in range(5):
+        prediction.overlay(rank)
+
+
 def road(cam: Cam, pictures: list[Path], overlays: bool) -> None:
     """Walk the road for every picture, drawing beside the net's next run as `pycam heatmap` does."""
-    with ThreadPoolExecutor(1) as drawer:
+    with beside_an_engine(), ThreadPoolExecutor(1) as drawer:
         pending = []
         for _, prediction in cam.stream(pictures):
             if overlays:
-                pending.append(drawer.submit(lambda p=prediction: [p.overlay(rank) for rank in range(5)]))
+                pending.append(drawer.submit(draw, prediction))
             else:
                 for item in prediction.top:
                     item.map  # noqa: B018
@@ -188,7 +196,7 @@ def main() -> None:
     parser.add_argument("--nets", nargs="+", default=list(NETS), choices=NETS)
     parser.add_argument("--engines", nargs="+", default=[name for name in engines.ENGINES if name != "caffe"])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--pictures", type=int, default=24)
+    parser.add_argument("--pictures", type=int, default=48)
     options = parser.parse_args()
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
     print("| net | engine | (a) | (b) | (b') | (c) | (b)/(a) | (b')/(c) | GFLOP | GFLOP/s alone |")

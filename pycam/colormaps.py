@@ -5,6 +5,7 @@ The release colours a map by `ind2rgb(gray2ind(mat2gray(map)), matlab_jet())`: d
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import cv2
@@ -14,18 +15,17 @@ from numpy.typing import ArrayLike, NDArray
 from pycam.errors import UsageError
 
 Floats = NDArray[np.float64]
+Table = NDArray[np.uint8]
 
 
 def opencv_jet(indices: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Colour (H, W) uint8 indices with OpenCV's JET: (H, W, 3) uint8, BGR."""
-    coloured: NDArray[np.uint8] = np.asarray(cv2.applyColorMap(indices, cv2.COLORMAP_JET), np.uint8)
-    return coloured
+    return _coloured(indices, _opencv_table(cv2.COLORMAP_JET))
 
 
 def viridis(indices: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Colour (H, W) uint8 indices with viridis, as matplotlib and OpenCV have it: (H, W, 3) uint8, BGR."""
-    coloured: NDArray[np.uint8] = np.asarray(cv2.applyColorMap(indices, cv2.COLORMAP_VIRIDIS), np.uint8)
-    return coloured
+    return _coloured(indices, _opencv_table(cv2.COLORMAP_VIRIDIS))
 
 
 def matplotlib_jet(indices: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -33,12 +33,28 @@ def matplotlib_jet(indices: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
     Each colour is linear between a few points; those of red and blue are not symmetric, unlike MATLAB's.
     """
+    return _coloured(indices, _matplotlib_jet_table())
+
+
+@lru_cache
+def _opencv_table(code: int) -> Table:
+    return np.asarray(cv2.applyColorMap(np.arange(256, dtype=np.uint8), code), np.uint8).reshape(256, 3)
+
+
+@lru_cache
+def _matplotlib_jet_table() -> Table:
     levels = np.linspace(0, 1, 256)
     blue = np.interp(levels, [0, 0.11, 0.34, 0.65, 1], [0.5, 1, 1, 0, 0])
     green = np.interp(levels, [0, 0.125, 0.375, 0.64, 0.91, 1], [0, 0, 1, 1, 0, 0])
     red = np.interp(levels, [0, 0.35, 0.66, 0.89, 1], [0, 0, 1, 1, 0.5])
-    table = (np.stack([blue, green, red], axis=1) * 255).astype(np.uint8)
-    return table[indices]
+    table: Table = (np.stack([blue, green, red], axis=1) * 255).astype(np.uint8)
+    return table
+
+
+def _coloured(indices: NDArray[np.uint8], table: Table) -> NDArray[np.uint8]:
+    # Channel by channel: twice as fast as OpenCV's own look-up of three at once.
+    channels = [cv2.LUT(indices, np.ascontiguousarray(channel)) for channel in table.T]
+    return np.asarray(cv2.merge(channels), np.uint8)
 
 
 def matlab_jet(levels: int = 256) -> Floats:

@@ -46,17 +46,13 @@ def colour_half(pixels: Pixels, map_: Map, region: Region | None = None) -> Pixe
     x0, y0, x1, y1 = region or (0, 0, width, height)
     seen = np.s_[y0:y1, x0:x1]
     peak = float(map_[seen].max())
-    levels = cv2.convertScaleAbs(np.maximum(map_[seen], 0), alpha=255 / peak if peak > 0 else 0.0)
-    colours = opencv_jet(levels)
-    if (x0, y0, x1, y1) == (0, 0, width, height):
-        return _mixed(pixels, colours)
-    drawn: Pixels = np.right_shift(pixels, 1)
-    drawn[seen] = _mixed(pixels[seen], colours)
+    _, positive = cv2.threshold(map_[seen], 0, 0, cv2.THRESH_TOZERO)
+    colours = opencv_jet(cv2.convertScaleAbs(positive, alpha=255 / peak if peak > 0 else 0.0))
+    drawn = np.empty_like(pixels)
+    cv2.addWeighted(pixels[seen], 0.5, colours, 0.5, 0, dst=drawn[seen])
+    for unseen in (np.s_[:y0], np.s_[y1:], np.s_[y0:y1, :x0], np.s_[y0:y1, x1:]):
+        np.right_shift(pixels[unseen], 1, out=drawn[unseen])
     return drawn
-
-
-def _mixed(a: Pixels, b: Pixels) -> Pixels:
-    return np.asarray(cv2.addWeighted(a, 0.5, b, 0.5, 0), np.uint8)
 
 
 def normalize(values: NDArray[np.generic]) -> NDArray[np.float64]:

@@ -199,7 +199,7 @@ def test_one_thread_gives_what_two_give(name, small_net):
 def test_several_at_once_give_what_they_give_in_turn(name, small_net):
     batches = [pictures(small_net, 1 + seed % 2, seed) for seed in range(12)]
     with make(name, small_net, ["old"], lanes=3) as engine, ThreadPoolExecutor(engine.options.lanes) as pool:
-        assert engine.options.lanes == (3 if name in ("onnxruntime", "openvino") else 1)
+        assert engine.options.lanes == (3 if name == "onnxruntime" else 1)
         in_turn = [engine.forward(batch)["old"] for batch in batches]
         at_once = [values["old"] for values in pool.map(engine.forward, batches)]
     for one, other in zip(in_turn, at_once, strict=True):

@@ -15,7 +15,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from threadpoolctl import threadpool_limits
 
 from pycam.channels import ChannelGrids, load_channels
 from pycam.cli import options
@@ -28,6 +27,7 @@ from pycam.prediction import Prediction
 from pycam.protocols import CHOICES
 from pycam.protocols import protocol as get_protocol
 from pycam.render import caption, encode_png
+from pycam.tuning import beside_an_engine
 
 
 def heatmap(
@@ -109,9 +109,7 @@ def heatmap(
         console.print(f"found in the net: {cam.head}", markup=False, highlight=False, soft_wrap=True)
     failures: list[PycamError] = []
     done: list[dict[str, Any]] = []
-    # The matrices of maps are small: a BLAS's threads would spend their time waiting, against those of the engine.
-    one_thread = threadpool_limits(1, "blas")
-    with cam, one_thread, ThreadPoolExecutor(1, "pycam-write") as writer, options.progress(console) as progress:
+    with cam, beside_an_engine(), ThreadPoolExecutor(1, "pycam-write") as writer, options.progress(console) as progress:
         bar = progress.add_task("heat maps", total=len(pictures))
         found = cam.stream(pictures, top=top, classes=classes, batch=batch)
         for prediction in _saved(found, folders(pictures, out), writer, boxes):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import queue
-import threading
 from collections.abc import Mapping
 from functools import lru_cache
 
@@ -25,7 +23,6 @@ class OpenVinoEngine(Engine):
 
     name = "openvino"
     precisions = ("fp32", "bf16")
-    concurrent = True
     steady = True
 
     def _load(self, net: Net) -> None:
@@ -44,7 +41,6 @@ class OpenVinoEngine(Engine):
         if self._device == "CPU":
             # Pinned, the threads of all the processes on a machine would share its first cores.
             self._settings["ENABLE_CPU_PINNING"] = False
-            self._settings["NUM_STREAMS"] = self.options.lanes
             if self.options.threads is not None:
                 self._settings["INFERENCE_NUM_THREADS"] = self.options.threads
         try:
@@ -54,27 +50,16 @@ class OpenVinoEngine(Engine):
         read = {name for port in self._model.inputs for name in port.names}
         self._inputs = {value: blob for blob, value in net.input_values.items() if value in read}
         # Compiled for one batch, a net is up to a tenth faster than compiled for any.
-        self._idle_requests = lru_cache(_KEPT_BATCHES)(self._compile)
-        self._compiling = threading.Lock()
+        self._request = lru_cache(_KEPT_BATCHES)(self._compile)
 
-    def _compile(self, batch: int) -> queue.SimpleQueue[openvino.InferRequest]:
+    def _compile(self, batch: int) -> openvino.InferRequest:
         self._model.reshape({port: [batch, *list(port.partial_shape)[1:]] for port in self._model.inputs})
-        compiled = self._core.compile_model(self._model, self._device, self._settings)
-        idle: queue.SimpleQueue[openvino.InferRequest] = queue.SimpleQueue()
-        for _ in range(self.options.lanes):
-            idle.put(compiled.create_infer_request())
-        return idle
+        return self._core.compile_model(self._model, self._device, self._settings).create_infer_request()
 
     def _run(self, inputs: Mapping[str, NDArray[np.float32]]) -> list[NDArray[np.float32]]:
         given = {value: inputs[blob] for value, blob in self._inputs.items()}
         try:
-            with self._compiling:
-                idle = self._idle_requests(len(next(iter(given.values()))))
-            request = idle.get()
-            try:
-                values = request.infer(given)
-            finally:
-                idle.put(request)
+            values = self._request(len(next(iter(given.values())))).infer(given)
         except RuntimeError as error:
             raise EngineError(f"OpenVINO failed on {self._device.lower()}: {_line(error)}") from None
         return [values[output] for output in self.outputs]

@@ -6,13 +6,12 @@ import errno
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import lru_cache
 
 import cv2
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from pycam.boxes import BOX_RULES, Boxes, BoxRule
 from pycam.errors import PictureError, PycamError, RunError
@@ -23,6 +22,7 @@ from pycam.ilsvrc.wsol import SIDE, box_hits, candidates, packed, scaled
 from pycam.placement import Map, Placement
 from pycam.predict import Prepared, best
 from pycam.protocols import Protocol
+from pycam.tuning import beside_an_engine
 
 
 @contextmanager
@@ -54,8 +54,8 @@ class Bench:
 
     def __init__(self, recipe: Recipe, expected: Identity) -> None:
         self._cam = recipe.load()
-        # The matrices of maps are small: a BLAS's threads would spend their time waiting, against those of the engine.
-        self._limits = threadpool_limits(1, "blas")
+        self._settings = ExitStack()
+        self._settings.enter_context(beside_an_engine())
         found = dict(recipe.identity(self._cam))
         for name, value in expected:
             if found.get(name) != value:
@@ -101,7 +101,7 @@ class Bench:
 
     def close(self) -> None:
         """Let go of the engine."""
-        self._limits.restore_original_limits()
+        self._settings.close()
         self._cam.close()
 
 
@@ -132,7 +132,7 @@ def find_boxes(task: Task, sight: Sight, placement: Placement, protocol: Protoco
 
 def find_again(placement: Placement, protocol: Protocol, batch: Batch) -> list[Outcome]:
     """Find boxes in maps that were kept, by another protocol than before."""
-    with threadpool_limits(1, "blas"):  # as for a bench
+    with beside_an_engine():
         return [find_boxes(task, sight_of(task.kept), placement, protocol) for task in batch if task.kept is not None]
 
 

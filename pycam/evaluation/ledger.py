@@ -210,7 +210,7 @@ def _find_again(
 
     def crew(batches: Iterator[Batch]) -> Done:
         if workers > 1:
-            return in_processes(work, with_kept(batches), workers, threads=1)
+            return in_processes(work, with_kept(batches), workers)
         return (work(batch) for batch in with_kept(batches))
 
     return carry_out(plan, tuple(identity.items()), folder, crew, progress=progress)

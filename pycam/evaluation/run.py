@@ -75,7 +75,7 @@ def evaluate(
             return on_cluster(work, batches, scheduler)
         if workers == 1:
             return in_threads(plan.recipe, of_recipe, batches)
-        return in_processes(work, batches, workers, plan.recipe.threads)
+        return in_processes(work, batches, workers)
 
     return carry_out(plan, plan.identity(of_recipe), folder, crew, skip=skip, progress=progress)
 

@@ -15,8 +15,6 @@ from itertools import chain, islice
 from multiprocessing.connection import wait as wait_for
 from typing import TypeVar
 
-import cv2
-
 from pycam.errors import PycamError, RunError
 from pycam.evaluation.bench import Bench
 from pycam.evaluation.plan import Identity, Recipe
@@ -50,7 +48,7 @@ def in_threads(recipe: Recipe, identity: Identity, batches: Iterable[Batch]) -> 
             yield bench.find(batch, sights)
 
 
-def in_processes(work: Work, batches: Iterable[Batch], workers: int, threads: int | None = None) -> Done:
+def in_processes(work: Work, batches: Iterable[Batch], workers: int) -> Done:
     """Work on batches in processes of their own; those that die are replaced, and their batches done again.
 
     Parameters
@@ -61,8 +59,6 @@ def in_processes(work: Work, batches: Iterable[Batch], workers: int, threads: in
         What it is done with.
     workers
         How many processes.
-    threads
-        How many threads OpenCV may use in each.
 
     Raises
     ------
@@ -80,7 +76,7 @@ def in_processes(work: Work, batches: Iterable[Batch], workers: int, threads: in
     deaths = 0
     while True:
         try:
-            with _pool(work, workers, threads) as submit:
+            with _pool(work, workers) as submit:
                 # No more than one batch a worker, or a kill would cost more than that.
                 for outcomes in finished(submit, handed_out(list(out.values())), workers):
                     del out[outcomes[0].position]
@@ -117,10 +113,10 @@ def finished(submit: Callable[[Batch], Future[_T]], batches: Iterable[Batch], at
 
 
 @contextmanager
-def _pool(work: Work, workers: int, threads: int | None) -> Iterator[Callable[[Batch], Future[list[Outcome]]]]:
+def _pool(work: Work, workers: int) -> Iterator[Callable[[Batch], Future[list[Outcome]]]]:
     # Forked, a process would inherit the locks of an engine's threads without the threads.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _begin_worker, (threads,)) as pool:
+    with ProcessPoolExecutor(workers, context, _begin_worker) as pool:
 
         def submit(batch: Batch) -> Future[list[Outcome]]:
             with deaf_to_ctrl_c():
@@ -145,9 +141,7 @@ def deaf_to_ctrl_c() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _begin_worker(threads: int | None) -> None:
-    if threads is not None:
-        cv2.setNumThreads(threads)
+def _begin_worker() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()

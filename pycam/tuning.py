@@ -1,0 +1,40 @@
+"""How the libraries around an engine are set in a process that sends many pictures through it."""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import cv2
+from threadpoolctl import threadpool_limits
+
+# Of glibc's malloc.h.
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_THRESHOLD = -3
+
+
+@contextmanager
+def beside_an_engine() -> Iterator[None]:
+    """Let OpenCV and the BLAS use a thread each, and freed memory be kept for the next picture.
+
+    Maps and pictures are small: more threads would mostly wait, against those of the engine. Memory stays kept behind
+    the block, too.
+    """
+    _keep_freed_memory()
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        with threadpool_limits(1, "blas"):
+            yield
+    finally:
+        cv2.setNumThreads(before)
+
+
+def _keep_freed_memory() -> None:
+    """Keep blocks of a picture's size: glibc gives them back, and the system clears them anew for the next picture."""
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_THRESHOLD, 32 << 20)
+        libc.mallopt(_M_TRIM_THRESHOLD, 256 << 20)
