@@ -158,6 +158,18 @@ def test_a_damaged_database(values, message, place):
         _ = batches_of(place, DATABASE)[0]
 
 
+def test_a_key_without_a_length(place):
+    write_database(place / "db", [schema.Datum(channels=1, height=9, width=9, data=bytes(81)).SerializeToString()])
+    path = place / "db/data.mdb"
+    data = path.read_bytes()
+    key = b"00000000"
+    length = len(key).to_bytes(2, "little")
+    assert data.count(length + key) == 1
+    path.write_bytes(data.replace(length + key, bytes(2) + key))
+    with pytest.raises(TrainingError, match=r"the value of key b'' is no Datum"):
+        _ = batches_of(place, DATABASE)[0]
+
+
 def test_what_is_no_database(place):
     with pytest.raises(TrainingError, match=r"layer 'data' \(TEST\): no database .*db.* with --data"):
         batches_of(place, DATABASE)

@@ -49,6 +49,7 @@ class Database:
         import lmdb
 
         self._name = str(path)
+        self._error = lmdb.Error
         self._flags = flags
         _check(path)
         self._lmdb = lmdb.open(str(path), readonly=True, lock=False, subdir=path.is_dir())
@@ -67,7 +68,7 @@ class Database:
             try:
                 # What a damaged index has lost is no Datum, either.
                 datum = schema.Datum.FromString(reading.get(key, b"\xff"))
-            except DecodeError:
+            except (DecodeError, self._error):
                 raise TrainingError(f"{self._name}: the value of key {key!r} is no Datum") from None
         return self._pixels(datum, key), int(datum.label)
 
