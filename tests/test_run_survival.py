@@ -246,7 +246,7 @@ def test_ctrl_c_while_workers_begin(model, pictures, whole, tmp_path, options, m
         require("cluster", "distributed")
     folder = tmp_path / "run"
     begun = SERVER.Event()
-    process = begin(make_plan(model, pictures), folder, pause=50, begun=begun, **options)
+    process = begin(make_plan(model, pictures), folder, pause=300, begun=begun, **options)
     assert begun.wait(60)
     time.sleep(moment)
     os.killpg(process.pid, signal.SIGINT)
@@ -259,7 +259,7 @@ def test_ctrl_c_while_workers_begin(model, pictures, whole, tmp_path, options, m
 
 def test_a_second_run_in_the_folder_is_refused(model, pictures, whole, tmp_path):
     folder = tmp_path / "run"
-    process = begin(make_plan(model, pictures), folder, pause=50)
+    process = begin(make_plan(model, pictures), folder, pause=300)
     wait_until((tmp_path / "log.txt").exists)
     with pytest.raises(RunError, match="run: another process is at work on this run"):
         evaluate(make_plan(model, pictures), folder)
