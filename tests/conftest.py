@@ -46,3 +46,48 @@ def require():
             return unavailable(mark, str(error))
 
     return importer
+
+
+# What the fixtures below need is imported where it is used: most tests do without.
+
+
+@pytest.fixture(scope="module")
+def caffe():
+    """Real Caffe in a process of its own, for what engines do not offer."""
+    from pycam.engines.caffe import CaffeProcess
+    from pycam.errors import EngineError
+
+    try:
+        process = CaffeProcess(threads=1)
+    except EngineError as error:
+        unavailable("caffe", str(error))
+    with process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> tuple[Path, Path]:
+    """Prototxt and weights of a net that is evaluated in no time."""
+    from runs import write_model
+
+    return write_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory) -> Path:
+    """Pictures for `model`."""
+    from runs import write_pictures
+
+    return write_pictures(tmp_path_factory.mktemp("pictures"))
+
+
+@pytest.fixture(scope="module")
+def whole(model, pictures, tmp_path_factory) -> Path:
+    """A run that nothing happened to."""
+    from runs import make_plan
+
+    from pycam.evaluation.run import evaluate
+
+    folder = tmp_path_factory.mktemp("run")
+    evaluate(make_plan(model, pictures), folder)
+    return folder

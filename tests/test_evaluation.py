@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from runs import COUNT, FILES, NET, assert_same, make_plan, make_truth, write_model, write_pictures
+from runs import COUNT, FILES, NET, assert_same, make_plan, make_truth, write_model
 
 from pycam.boxes import SUBMISSIONS, grey_heatmap, released_boxes, submission
 from pycam.errors import GroundTruthError, PictureError, RunError, UsageError
@@ -25,25 +25,6 @@ from pycam.ilsvrc import wsol
 from pycam.ilsvrc.metrics import score_guesses
 from pycam.ilsvrc.predictions import read_predictions
 from pycam.protocols import protocol
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory) -> tuple[Path, Path]:
-    return write_model(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory) -> Path:
-    return write_pictures(tmp_path_factory.mktemp("pictures"))
-
-
-@pytest.fixture(scope="module")
-def whole(model, pictures, tmp_path_factory) -> Path:
-    """A run that nothing happened to."""
-    folder = tmp_path_factory.mktemp("run")
-    evaluate(make_plan(model, pictures), folder)
-    return folder
-
 
 # What a run computes
 

@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-from conftest import unavailable
 from hypothesis import given, settings
 from nets import pictures, seeded_net, small_nets, worst
 
 from pycam import engines
-from pycam.engines.caffe import CaffeProcess
-from pycam.errors import EngineError, PycamError
+from pycam.errors import PycamError
 from pycam.formats import prototxt
 
 # Of a blob's largest value.
 TOLERANCE = 2e-5
-
-
-@pytest.fixture(scope="module")
-def caffe() -> Iterator[CaffeProcess]:
-    try:
-        process = CaffeProcess(threads=1)
-    except EngineError as error:
-        unavailable("caffe", str(error))
-    with process:
-        yield process
 
 
 @pytest.mark.caffe

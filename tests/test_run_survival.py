@@ -34,8 +34,6 @@ from runs import (
     make_plan,
     starved_batch,
     use_up_memory,
-    write_model,
-    write_pictures,
 )
 
 import pycam
@@ -50,24 +48,6 @@ GO_ON = "the same command"
 # Forked from a process that has imported everything, a victim lives only for what is tested.
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["pycam.evaluation.run", "pycam.engines.onnxruntime"])
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory) -> tuple[Path, Path]:
-    return write_model(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory) -> Path:
-    return write_pictures(tmp_path_factory.mktemp("pictures"))
-
-
-@pytest.fixture(scope="module")
-def whole(model, pictures, tmp_path_factory) -> Path:
-    """A run that nothing happened to."""
-    folder = tmp_path_factory.mktemp("run")
-    evaluate(make_plan(model, pictures), folder)
-    return folder
 
 
 def give_up_privileges() -> None:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import unavailable
 
-from pycam.engines.caffe import CaffeProcess
-from pycam.errors import EngineError
 from pycam.formats import caffemodel, prototxt
 from pycam.net import net_from_message
 from pycam.training.fillers import fill
@@ -79,15 +76,6 @@ def one_thread():
 
     with torch_settings(1, tf32=False):
         yield
-
-
-@pytest.fixture(scope="module")
-def caffe():
-    try:
-        with CaffeProcess(threads=1) as process:
-            yield process
-    except EngineError as error:
-        unavailable("caffe", str(error))
 
 
 def follow(caffe, tmp_path, solver_text, body, shape, classes, params=None, loss=""):

@@ -12,7 +12,7 @@ from conftest import unavailable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pycam.engines.caffe import CaffeProcess, find_caffe
+from pycam.engines.caffe import find_caffe
 from pycam.errors import EngineError, PictureError, TrainingError
 from pycam.formats import prototxt, schema
 from pycam.formats.mean import write_mean
@@ -46,15 +46,6 @@ def picture(place: Path, number: int) -> np.ndarray:
 
 
 IMAGES = 'type: "ImageData" image_data_param { source: "list.txt" batch_size: 3 %s } transform_param { %s }'
-
-
-@pytest.fixture(scope="module")
-def caffe():
-    try:
-        with CaffeProcess(threads=1) as process:
-            yield process
-    except EngineError as error:
-        unavailable("caffe", str(error))
 
 
 @pytest.mark.caffe
