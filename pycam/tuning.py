@@ -6,6 +6,7 @@ import ctypes
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 
 import cv2
 from threadpoolctl import threadpool_limits
@@ -32,6 +33,7 @@ def beside_an_engine() -> Iterator[None]:
         cv2.setNumThreads(before)
 
 
+@lru_cache(1)  # once a process: the name of its C library is read out of a file
 def _keep_freed_memory() -> None:
     """Keep blocks of a picture's size: glibc gives them back, and the system clears them anew for the next picture."""
     if platform.libc_ver()[0] == "glibc":
