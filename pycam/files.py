@@ -9,10 +9,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+# Path's own methods raise for a name that is too long, or that may not be asked for; these say no.
+
 
 def is_file(path: str | os.PathLike[str]) -> bool:
     """Tell whether there is a file of this name."""
-    return os.path.isfile(path)  # noqa: PTH113 (Path.is_file raises for a name that is too long)
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def is_folder(path: str | os.PathLike[str]) -> bool:
+    """Tell whether there is a folder of this name."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
+def is_there(path: str | os.PathLike[str]) -> bool:
+    """Tell whether there is anything of this name."""
+    return os.path.exists(path)  # noqa: PTH110
 
 
 @contextmanager

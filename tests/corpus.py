@@ -7,25 +7,31 @@ that; `test_fuzz.py` tries a little of it in every test run, `fuzz.py` tries as 
 from __future__ import annotations
 
 import io
+import json
 import random
 import re
 import struct
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import scipy.io
 from PIL import Image
+from runs import made_report
 
 from pycam import zoo
 from pycam.cards import read_card
 from pycam.checksums import pinned
 from pycam.compare import load_blobs
 from pycam.errors import PycamError
+from pycam.evaluation.plan import Plan
+from pycam.evaluation.record import RECORD, FileState, Outcome
+from pycam.evaluation.results import read_report
+from pycam.evaluation.store import Store
 from pycam.formats import caffemodel, schema
 from pycam.formats.mean import read_mean
 from pycam.formats.npy import read_tensors
@@ -38,6 +44,10 @@ from pycam.ilsvrc.wsol_metadata import read_metadata
 from pycam.labels import read_labels
 from pycam.net import read_net
 from pycam.pictures import read_picture
+from pycam.protocols import protocol
+from pycam.report import summary
+from pycam.report.tables import paper_tables, section
+from pycam.report.text import markdown
 from pycam.training.data import list_files
 from pycam.training.database import open_database
 from pycam.training.log import read_rows
@@ -347,6 +357,23 @@ LOG = b"iteration,lr,loss,test accuracy\n0,0.01,,0.25\n10,0.001,1.5,\n20,1e-05,0
 DATUM = schema.Datum(channels=3, height=2, width=2, data=bytes(12), label=7).SerializeToString()
 FLOAT_DATUM = schema.Datum(channels=1, height=1, width=3, float_data=[1, 2, 3], label=7).SerializeToString()
 ENCODED_DATUM = schema.Datum(data=_pictures()[1], encoded=True, label=7).SerializeToString()
+PLAN = {
+    "recipe": {"protocol": asdict(protocol("released")), "prototxt": "a.prototxt", "weights": "b", "threads": 2},
+    "sources": {"pictures": "FOLDER", "ground_truth": "FOLDER", "limit": 1},
+    "batch": 8,
+}
+LIMITLESS = PLAN | {"recipe": {"protocol": asdict(protocol("sweep")), "model": "vgg16-cam", "engine": "torch"}}
+REPORTS = [
+    made_report("googlenet-cam", notes=["blacklist: none"], skipped=[{"picture": "a", "reason": "a.JPEG: cut"}]),
+    made_report("mine", submissions=True, overrides={"view": "full"}),
+]
+JSON_PIECES = [b"null", b"true", b'""', b"{}", b"[]", b"[" * 2000, b'"a": 1, ', b"NaN", b"1e999", b"-3", b'{"top1": 2}']
+IDENTITY = (("weights", "0123456789abcdef"), ("engine", "ONNX Runtime"))
+KEPT = [
+    Outcome(0, FileState(99, 10**18, 7), record=np.zeros((), RECORD).tobytes(), maps=MEAN.tobytes(), hits=bytes(9)),
+    Outcome(1, FileState(-1, 0, 0), error="b.JPEG: no such file"),
+    Outcome(2, FileState(5, 10**18, 2**32 - 1), record=np.ones((), RECORD).tobytes(), maps=bytes(9000)),
+]
 DATA_LAYER = schema.LayerParameter(name="data", type="Data", data_param={"backend": 1})
 
 
@@ -475,6 +502,39 @@ def _solver(path: Path) -> None:
     assert np.isfinite([solver.rate(iteration) for iteration in (0, solver.max_iter - 1)]).all()
 
 
+def _plan(path: Path) -> None:
+    # Where the folder is, no seed can know.
+    path.write_bytes(path.read_bytes().replace(b"FOLDER", str(path.parent).encode()))
+    plan = Plan.restore(path.parent)
+    assert len(plan) == len(plan.truth) == len(plan.pictures) > 0
+    assert plan.batch > 0
+    assert [task.position for batch in plan.batches() for task in batch] == [0]
+
+
+def _report(path: Path) -> None:
+    found = read_report(path.parent)
+    for table in paper_tables([found]):
+        markdown(section(table))
+    assert summary.errors([("", found)])["rows"]
+
+
+def _store(path: Path) -> None:
+    for log in ("run.sqlite-wal", "run.sqlite-shm"):
+        path.with_name(log).unlink(missing_ok=True)
+    with Store(path, IDENTITY) as store:
+        assert [each for each in store.outcomes() if each not in KEPT] == []
+        assert store.failures().items() <= {1: KEPT[1].error}.items()
+        assert store.files().items() <= {each.position: each.file for each in KEPT}.items()
+
+
+def _stores() -> list[bytes]:
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place, "run.sqlite")
+        with Store(path, IDENTITY) as store:
+            store.add(KEPT)
+        return [path.read_bytes()]
+
+
 def _datum(path: Path) -> None:
     """Read the file as the value of a database's one key."""
     import lmdb
@@ -545,6 +605,16 @@ READERS = [
         beside={"net_iter_5.caffemodel": CAFFEMODEL},
     ),
     Reader("logs of trainings", "log.csv", _log, (LOG,)),
+    Reader(
+        "plans of runs",
+        "plan.json",
+        _plan,
+        [json.dumps(plan).encode() for plan in (PLAN, LIMITLESS)],
+        JSON_PIECES,
+        beside={"a.xml": XML, "a.png": _pictures()[1]},
+    ),
+    Reader("reports of runs", "report.json", _report, [json.dumps(each).encode() for each in REPORTS], JSON_PIECES),
+    Reader("stores of runs", "run.sqlite", _store, _stores(), slow=True),
     Reader("databases", "data.mdb", _database, _databases(), needs="lmdb", slow=True, noisy=True),
     Reader("pictures of a database", "datum", _datum, (DATUM, FLOAT_DATUM, ENCODED_DATUM), needs="lmdb", noisy=True),
 ]

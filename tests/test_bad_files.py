@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import pickle
 import re
@@ -15,17 +16,19 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from corpus import CAFFEMODEL, CONV, MEAN_BLOB, NET, WSOL
+from corpus import CAFFEMODEL, CONV, MEAN_BLOB, NET, WSOL, XML
 from PIL import Image
+from runs import errors, made_report
 
 import pycam
 from pycam.cli import main
-from pycam.errors import RunError
+from pycam.errors import GroundTruthError, RunError, UsageError
 from pycam.evaluation.plan import Plan
 from pycam.formats import schema
 
 MODEL = ["--model", "squeezenet-cam-caltech101"]
 MEMORY = 200 << 20
+SOURCES = {"pictures": ".", "ground_truth": "."}
 PROGRAM = """
 import sys
 
@@ -236,12 +239,31 @@ def test_one_line_the_right_exit_code_and_little_memory(make: Made, command, cod
 
 
 @pytest.mark.parametrize(
-    "text", ["[]", "3", '{"identity": 1}', '{"identity": {}, "overrides": 3, "protocol": "paper"}', "\xff"]
+    "text",
+    [
+        "[]",
+        "3",
+        '{"identity": 1}',
+        '{"identity": {}, "overrides": 3, "protocol": "paper"}',
+        "\xff",
+        "[" * 100_000,
+        " " * (8 << 20) + "{}",
+        json.dumps(made_report("mine", pictures="many")),
+        json.dumps(made_report("mine", notes=[3])),
+        json.dumps(made_report("mine", gt_known_error=1.5)),
+        json.dumps(made_report("mine", whole_picture_gt_known_error=float("nan"))),
+        json.dumps(made_report("mine", whole_picture_gt_known_error=0.5)).replace("0.5", "1e999"),
+        json.dumps({**made_report("mine"), "submissions": {"bbox1": errors(0.5, 0.4)}}),
+    ],
+    ids=range(13),
 )
 def test_reports_of_runs_that_are_none(text, tmp_path: Path, capsys):
     (tmp_path / "report.json").write_text(text)
     assert main(["report", str(tmp_path)]) == 10
-    assert re.match(r"pycam: .*(report\.json: not the report of a run|no sound report\.json)", capsys.readouterr().err)
+    assert re.match(
+        r"pycam: .*(report\.json: not the report of a run|not the folder of a finished run \(report\.json: )",
+        capsys.readouterr().err,
+    )
 
 
 @pytest.mark.parametrize(
@@ -251,12 +273,33 @@ def test_reports_of_runs_that_are_none(text, tmp_path: Path, capsys):
         {"recipe": [], "sources": {}, "batch": 1},
         {"recipe": {"protocol": 3}, "sources": {}, "batch": 1},
         {"recipe": {"protocol": {}}, "sources": {"pictures": 3, "ground_truth": 4}, "batch": 1},
+        {"recipe": {"protocol": {"name": "paper"}}, "sources": {"pictures": 3, "ground_truth": "."}, "batch": 1},
+        {"recipe": {"protocol": {"name": "paper", "view": "?"}}, "sources": SOURCES, "batch": 1},
+        {"recipe": {"protocol": {"name": "paper"}, "threads": "2"}, "sources": SOURCES, "batch": 1},
+        {"recipe": {"protocol": {"name": "paper"}, "color": "red"}, "sources": SOURCES, "batch": 1},
+        {"recipe": {"protocol": {"name": "paper"}}, "sources": SOURCES, "batch": 0},
+        {"recipe": {"protocol": {"name": "paper"}}, "sources": SOURCES, "batch": 1.5},
+        {"recipe": {"protocol": {"name": "paper"}}, "sources": SOURCES, "batch": math.inf},
+        {"recipe": {"protocol": {"name": "paper"}}, "sources": {**SOURCES, "limit": 0}, "batch": 1},
     ],
 )
 def test_plans_of_runs_that_are_none(plan, tmp_path: Path):
     (tmp_path / "plan.json").write_text(json.dumps(plan))
-    with pytest.raises(RunError, match=r"not the folder of a run, or one without a sound plan\.json"):
+    with pytest.raises(RunError, match=r"not the folder of a run \(plan\.json: "):
         Plan.restore(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["x", "x" * 300, "\0"])
+def test_what_a_plan_names_must_be_there(name, tmp_path: Path):
+    (tmp_path / "a.xml").write_bytes(XML)
+    for sources, kind in (
+        ({"pictures": name, "ground_truth": str(tmp_path)}, UsageError),
+        ({"pictures": str(tmp_path), "ground_truth": name}, GroundTruthError),
+    ):
+        plan = {"recipe": {"protocol": {"name": "paper"}}, "sources": sources, "batch": 1}
+        (tmp_path / "plan.json").write_text(json.dumps(plan))
+        with pytest.raises(kind, match=r"plan\.json names what is not as it was: (x|\\x00)+: no such f"):
+            Plan.restore(tmp_path)
 
 
 @pytest.mark.torch

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -409,6 +411,29 @@ def test_store_refuses_a_damaged_file(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(RunError, match=r"damaged \(.*\): remove it, or name another --out"):
         Store(path, IDENTITY)
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "UPDATE pictures SET record = 'words'",
+        "UPDATE pictures SET error = x'ff'",
+        "UPDATE identity SET value = x'ff'",
+        "UPDATE pictures SET checksum = 'words'",
+        "CREATE TRIGGER t AFTER INSERT ON pictures BEGIN DELETE FROM pictures; END",
+        "DROP TABLE pictures",
+        "ALTER TABLE pictures RENAME COLUMN hits TO misses",
+        "PRAGMA writable_schema = ON; UPDATE sqlite_master SET sql = CAST(x'ff' AS TEXT) WHERE name = 'pictures'",
+    ],
+)
+def test_store_refuses_other_tables_and_other_kinds_of_values(tmp_path, harm):
+    path = tmp_path / "run.sqlite"
+    with Store(path, IDENTITY) as store:
+        store.add([Outcome(3, FILE, "", b"record", b"maps", b"hits")])
+    with closing(sqlite3.connect(path)) as database:
+        database.executescript(harm)
+    with pytest.raises(RunError, match=r"damaged \(.*\): remove it"), Store(path, IDENTITY) as store:
+        store.files()
 
 
 def test_store_that_cannot_be_written(tmp_path):

@@ -6,39 +6,12 @@ import csv
 import json
 
 import pytest
+from runs import made_report
 
 from pycam.cli import main
 from pycam.errors import RunError
 from pycam.report.tables import PAPER, csv_text, notes, paper_tables, section
 from pycam.report.text import markdown
-
-
-def errors(top1: float, top5: float) -> dict:
-    figures = {f"top{k}": top1 if k < 3 else top5 for k in range(1, 6)}
-    return {"classification_error": figures, "localization_error": figures, "gt_known_error": top5} | {
-        "intervals": {
-            "classification_error": {k: [value - 0.01, value + 0.01] for k, value in figures.items()},
-            "localization_error": {k: [value - 0.02, value + 0.02] for k, value in figures.items()},
-            "gt_known_error": [0, 1],
-        }
-    }
-
-
-def made_report(model: str, method: str = "cam", submissions: bool = False, **others: object) -> dict:
-    found = (
-        {"submissions": {"bbox1": errors(0.4, 0.2), "bboxCombine": errors(0.4, 0.1)}}
-        if submissions
-        else errors(0.5, 0.3)
-    )
-    return {
-        "model": model,
-        "pictures": 300,
-        "protocol": "released" if submissions else "paper",
-        "overrides": {},
-        "identity": {"weights": "0123456789abcdef", "method": method},
-        **found,
-        **others,
-    }
 
 
 @pytest.fixture(autouse=True)
@@ -166,7 +139,7 @@ def test_what_is_no_run(tmp_path, monkeypatch, capsys, arguments, code, complain
 def test_a_report_that_is_none(tmp_path, capsys):
     (tmp_path / "report.json").write_text("[]")
     assert main(["report", str(tmp_path)]) == RunError.exit_code
-    assert "report.json: not the report of a run" in capsys.readouterr().err
+    assert "not the folder of a finished run (report.json: it is no JSON object)" in capsys.readouterr().err
     (tmp_path / "report.json").write_text(json.dumps(made_report("googlenet-cam")))
     assert main(["report", str(tmp_path), "--out", str(tmp_path / "a.txt")]) == 2
     assert "tables are written as .md, .csv or .json" in capsys.readouterr().err

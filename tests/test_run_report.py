@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
-from contextlib import ExitStack
+import shutil
+import sqlite3
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import numpy as np
@@ -141,7 +143,21 @@ def test_what_is_no_finished_run_is_refused(runs, tmp_path):
     unfinished = tmp_path / "unfinished"
     unfinished.mkdir()
     (unfinished / "plan.json").write_bytes((runs["paper"] / "plan.json").read_bytes())
-    with pytest.raises(RunError, match="the run is not finished"), Run.open(unfinished):
+    with pytest.raises(RunError, match="not the folder of a finished run"), Run.open(unfinished):
+        pass
+    changed = shutil.copytree(runs["paper"], tmp_path / "changed")
+    report = json.loads((changed / "report.json").read_text())
+    report["identity"]["ground truth"] = "what it was"
+    (changed / "report.json").write_text(json.dumps(report))
+    with pytest.raises(RunError, match="ground truth changed since the run"), Run.open(changed):
+        pass
+    robbed = shutil.copytree(runs["paper"], tmp_path / "robbed")
+    with closing(sqlite3.connect(robbed / "run.sqlite")) as store, store:
+        store.execute("DELETE FROM pictures WHERE position = 3")
+    with (
+        pytest.raises(RunError, match=f"{PICTURES - 1} pictures are kept, its report is of {PICTURES}"),
+        Run.open(robbed),
+    ):
         pass
     with Run.open(runs["paper"], "a") as run, pytest.raises(UsageError, match="no picture in common"):
         other = Run("b", run.plan, run.results, run.report, run.kept)

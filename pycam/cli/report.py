@@ -13,10 +13,10 @@ import typer
 from rich.console import Console
 
 from pycam.cli import options
-from pycam.errors import RunError, UsageError
+from pycam.errors import UsageError
 from pycam.evaluation.ledger import Ledger, make_ledger
-from pycam.evaluation.results import REPORT
-from pycam.files import write_whole
+from pycam.evaluation.results import read_report
+from pycam.files import is_folder, write_whole
 from pycam.predict import load
 from pycam.report import ledger as ledger_table
 from pycam.report import tables
@@ -62,7 +62,7 @@ def report(
     """
     console = Console(stderr=True, quiet=quiet)
     if html is not None:
-        if items[0].is_dir():
+        if is_folder(items[0]):
             _page_of_runs(html, items, worst)
         else:
             with ExitStack() as stack:
@@ -93,24 +93,10 @@ def report(
         found = _ledger(items[0], workers, console)
         _tell([ledger_table.section(found)], ledger_table.csv_text(found), asdict(found), out, as_json)
     else:
-        filled = tables.paper_tables([_read(folder) for folder in items])
+        filled = tables.paper_tables([read_report(folder) for folder in items])
         sections = [tables.section(table) for table in filled]
         sections[-1]["note"] = "\n".join(tables.notes(filled))
         _tell(sections, tables.csv_text(filled), [asdict(table) for table in filled], out, as_json)
-
-
-def _read(folder: Path) -> dict[str, Any]:
-    try:
-        found = json.loads((folder / REPORT).read_text("utf-8"))
-    except (OSError, ValueError):
-        raise RunError(f"{folder}: not the folder of a finished run: there is no sound {REPORT} in it") from None
-    # What a damaged report lacks shows when it is used.
-    try:
-        tables.paper_tables([found])
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise RunError(f"{folder / REPORT}: not the report of a run ({error!r}): start it again") from None
-    report: dict[str, Any] = found
-    return report
 
 
 def _page_of_runs(place: Path, folders: Sequence[Path], worst: int | None) -> None:

@@ -19,8 +19,9 @@ from pycam import zoo
 from pycam.checksums import checksum
 from pycam.engines import engine_class
 from pycam.errors import GroundTruthError, RunError, UsageError
+from pycam.evaluation.notes import from_note, read_note
 from pycam.evaluation.record import Batch, Task
-from pycam.files import write_whole
+from pycam.files import is_folder, is_there, write_whole
 from pycam.ilsvrc.ground_truth import GroundTruth, read_ground_truth
 from pycam.ilsvrc.synsets import CLASSES
 from pycam.predict import Cam, load
@@ -197,15 +198,23 @@ class Plan:
         ------
         RunError
             The folder is not that of a run.
+        GroundTruthError, UsageError
+            As `read`, for what the run was made of.
         """
+        path = folder / PLAN
         try:
-            made = json.loads((folder / PLAN).read_text())
-            recipe = Recipe(**{**made["recipe"], "protocol": Protocol(**made["recipe"]["protocol"])})
-            if int(made["batch"]) < 1:
-                raise ValueError("a batch of no pictures")
-            return cls.read(recipe, Sources(**made["sources"]), int(made["batch"]))
-        except (OSError, ValueError, TypeError, LookupError, AttributeError):
-            raise RunError(f"{folder}: not the folder of a run, or one without a sound {PLAN}") from None
+            made = read_note(path)
+            of_recipe = {**made["recipe"], "protocol": from_note(Protocol, made["recipe"]["protocol"])}
+            recipe, sources = from_note(Recipe, of_recipe), from_note(Sources, made["sources"])
+            batch = made["batch"]
+            if not (isinstance(batch, int) and min(batch, 1 if sources.limit is None else sources.limit) > 0):
+                raise ValueError("a batch, or a limit, of no pictures")
+        except (ValueError, TypeError, LookupError, UsageError) as error:
+            raise RunError(f"{folder}: not the folder of a run ({PLAN}: {error}): start it again") from None
+        try:
+            return cls.read(recipe, sources, batch)
+        except (GroundTruthError, UsageError) as error:
+            raise type(error)(f"{path} names what is not as it was: {error}") from None
 
     def only(self, positions: Sequence[int]) -> Plan:
         """Give the same plan for the pictures at these positions alone."""
@@ -258,9 +267,9 @@ def find_pictures(folder: Path, names: Sequence[str]) -> tuple[Path, ...]:
     UsageError
         The folder is none, or has no pictures.
     """
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise UsageError(
-            f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}: name that of the pictures"
+            f"{folder}: {'not a folder' if is_there(folder) else 'no such folder'}: name that of the pictures"
         )
     paths = sorted(path.absolute() for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
     if not paths:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pycam.boxes import BOX_RULES, SUBMISSIONS
 from pycam.errors import RunError
+from pycam.evaluation.notes import read_note
 from pycam.evaluation.plan import Identity, Plan
 from pycam.evaluation.record import BOXES, RECORD, TOP, TRUE
 from pycam.evaluation.store import Store
@@ -109,6 +110,57 @@ def read_results(plan: Plan, store: Store) -> Results:
     if all(hits):
         bits = np.frombuffer(b"".join(hits), np.uint8).reshape(len(hits), len(wsol.RULES), -1)
     return Results(np.array(positions), stacked, bits, truth)
+
+
+_FIELDS = {
+    int: ("pictures", "blacklisted"),
+    str: ("model", "protocol", "engine"),
+    dict: ("overrides", "identity"),
+    list: ("skipped", "notes"),
+}
+
+
+def read_report(folder: Path) -> dict[str, Any]:
+    """Read what the `report.json` of a finished run says.
+
+    Raises
+    ------
+    RunError
+        There is none, or it is damaged.
+    """
+    path = folder / REPORT
+    try:
+        report = read_note(path)
+    except ValueError as error:
+        raise RunError(f"{folder}: not the folder of a finished run ({REPORT}: {error}): start it again") from None
+    try:
+        _check_report(report)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise RunError(f"{path}: not the report of a run ({error!r:.200}): start the run again") from None
+    return report
+
+
+def _check_report(report: Mapping[str, Any]) -> None:
+    """Fail, in one way or another, unless all that is shown of a report is there."""
+    for kind, names in _FIELDS.items():
+        for name in names:
+            if not isinstance(report[name], kind):
+                raise TypeError(f"{name} {report[name]!r:.60}")
+    texts = [*report["overrides"].values(), *report["identity"].values(), *report["notes"]]
+    texts += [each[name] for each in report["skipped"] for name in ("picture", "reason")]
+    texts.append(report["identity"]["weights"])
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError("numbers in the place of words")
+    shares = [report[name] or 0 for name in ("whole_picture_gt_known_error", "center_gaussian_gt_known_error")]
+    if set(report.get("submissions", SUBMISSIONS)) != set(SUBMISSIONS):
+        raise KeyError(*report["submissions"])
+    for errors in report.get("submissions", {"": report}).values():
+        for figure in figures(errors):
+            shares += [figure.low, figure.error, figure.high]
+    if not all(0 <= share <= 1 for share in shares):
+        raise ValueError("errors that are no fractions")
+    for _ in _page(report):
+        pass
 
 
 def write_results(plan: Plan, identity: Identity, store: Store, folder: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -13,13 +13,18 @@ from pycam.evaluation.plan import Identity
 from pycam.evaluation.record import FileState, Outcome
 
 _TABLES = """
-CREATE TABLE IF NOT EXISTS identity (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS pictures (
+CREATE TABLE identity (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE pictures (
     position INTEGER PRIMARY KEY,
     file_size INTEGER NOT NULL, file_modified INTEGER NOT NULL, file_crc INTEGER NOT NULL,
     error TEXT NOT NULL, record BLOB NOT NULL, maps BLOB NOT NULL, hits BLOB NOT NULL, checksum INTEGER NOT NULL
 );
 """
+_TYPES = [int, int, int, int, str, bytes, bytes, bytes, int]
+"""Of a row of `pictures`."""
+
+_MACHINE = ("full", "I/O", "unable to open", "readonly")
+"""Words of SQLite on what is wrong with the disk, not with the file."""
 
 
 class Store:
@@ -53,7 +58,7 @@ class Store:
                 self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
                 self._db.execute("PRAGMA journal_mode = WAL")
                 self._db.execute("PRAGMA synchronous = FULL")
-                self._db.executescript(_TABLES)
+                self._take_tables()
                 (verdict,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
                 if verdict != "ok":
                     raise self._damaged(" ".join(verdict.split()))
@@ -63,11 +68,23 @@ class Store:
             self._db.close()
             raise
 
+    def _take_tables(self) -> None:
+        tables = "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name"
+        if not self._db.execute(tables).fetchall():
+            # At once: of a store that was killed here, there is nothing yet.
+            self._db.executescript(f"BEGIN; {_TABLES} COMMIT;")
+        with closing(sqlite3.connect(":memory:")) as fresh:
+            fresh.executescript(_TABLES)
+            if self._db.execute(tables).fetchall() != fresh.execute(tables).fetchall():
+                raise self._damaged("its tables are others")
+
     def _take_identity(self, identity: Identity) -> None:
         kept = dict(self._db.execute("SELECT name, value FROM identity"))
         if not kept:
             self._db.executemany("INSERT INTO identity VALUES (?, ?)", identity)
             return
+        if not all(isinstance(text, str) for pair in kept.items() for text in pair):
+            raise self._damaged("what its run is of cannot be read")
         given = dict(identity)
         if differing := [name for name in {**kept, **given} if kept.get(name) != given.get(name)]:
             said = ", ".join(f"{name} ({_short(kept.get(name))}, now {_short(given.get(name))})" for name in differing)
@@ -94,8 +111,7 @@ class Store:
 
     def failures(self) -> dict[int, str]:
         """Give the error of each picture that failed, by its position, in order."""
-        with self._complaints():
-            return dict(self._db.execute("SELECT position, error FROM pictures WHERE error != '' ORDER BY position"))
+        return {each.position: each.error for each in self._read("error != ''")}
 
     def outcomes(self, start: int = 0, stop: int = 2**62) -> Iterator[Outcome]:
         """Read what came of the pictures from position `start` to `stop`, without those that failed, in order.
@@ -110,9 +126,10 @@ class Store:
     def _read(self, which: str, values: tuple[int, ...] = ()) -> Iterator[Outcome]:
         with self._complaints():
             rows = self._db.execute(f"SELECT * FROM pictures WHERE {which} ORDER BY position", values)
-            for position, size, modified, crc, *rest, checksum in rows:
+            for row in rows:
+                position, size, modified, crc, *rest, checksum = row
                 outcome = Outcome(position, FileState(size, modified, crc), *rest)
-                if outcome.checksum != checksum:
+                if [type(value) for value in row] != _TYPES or outcome.checksum != checksum:
                     raise self._damaged(f"picture {outcome.position + 1} is not as it was written")
                 yield outcome
 
@@ -138,12 +155,16 @@ class Store:
             reason = str(error)
             if "locked" in reason:
                 raise RunError(f"{self.path.parent}: another process is at work on this run") from None
+            if not any(word in reason for word in _MACHINE):
+                raise self._damaged(reason) from None
             raise RunError(
                 f"{self.path}: cannot be read or written ({reason}): make room, or make it writable; "
                 "the same command then goes on where this one stopped"
             ) from None
         except sqlite3.DatabaseError as error:
             raise self._damaged(str(error)) from None
+        except UnicodeDecodeError:  # of what SQLite complains of
+            raise self._damaged("its tables cannot be read") from None
 
     def _damaged(self, reason: str) -> RunError:
         return RunError(f"{self.path}: damaged ({reason}): remove it, or name another --out, and start again")

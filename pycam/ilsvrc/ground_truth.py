@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycam.errors import GroundTruthError
+from pycam.files import is_folder
 from pycam.ilsvrc.annotations import read_annotation
 from pycam.ilsvrc.devkit import TrueClasses, check_meta, read_blacklist, read_cache, read_true_classes
 from pycam.ilsvrc.synsets import synsets
@@ -157,7 +158,7 @@ def read_ground_truth(
     listed = None if labels is None else read_true_classes(labels)
     if is_metadata(path):
         truth = _read_wsol(path)
-    elif path.is_dir():
+    elif is_folder(path):
         truth = _read_annotations(path, listed)
     elif path.suffix == ".mat":
         truth = _read_cache(path, listed)
@@ -173,7 +174,7 @@ def read_ground_truth(
 
 
 def _read_annotations(folder: Path, labels: TrueClasses | None) -> GroundTruth:
-    if not any(folder.glob("*.xml")) and (folder / "val").is_dir():
+    if not any(folder.glob("*.xml")) and is_folder(folder / "val"):
         folder = folder / "val"
     names = tuple(sorted(file.stem for file in folder.glob("*.xml")))
     if not names:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pycam.errors import GroundTruthError
-from pycam.files import is_file
+from pycam.files import is_file, is_there
 
 LONGEST = 10_000
 MOST = 2_000_000
@@ -25,7 +25,8 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
         If the file is missing, not a regular file, not UTF-8 text, or larger than any list.
     """
     if not is_file(path):
-        raise GroundTruthError(f"{path}: {'not a file' if path.exists() else 'no such file'}; a text file was expected")
+        found = "not a file" if is_there(path) else "no such file"
+        raise GroundTruthError(f"{path}: {found}; a text file was expected")
     number = 0
     try:
         with path.open(encoding="utf-8-sig") as file:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from pycam.boxes import BOX_RULES, Box, paper_box
 from pycam.errors import PictureError, RunError, UsageError
 from pycam.evaluation.plan import Plan
 from pycam.evaluation.record import TOP, TRUE, Outcome, sight_of
-from pycam.evaluation.results import REPORT, Results, read_results
+from pycam.evaluation.results import Results, read_report, read_results
 from pycam.evaluation.run import STORE
 from pycam.evaluation.store import Store
 from pycam.ilsvrc import wsol
@@ -70,17 +69,22 @@ class Run:
             It is no run, or one that is not finished or is damaged.
         """
         plan = Plan.restore(folder)
-        try:
-            report = json.loads((folder / REPORT).read_text("utf-8"))
-            identity = tuple(report["identity"].items())
-        except (OSError, ValueError, LookupError, TypeError, AttributeError):
-            raise RunError(f"{folder}: the run is not finished, there is no sound {REPORT}: start it again") from None
-        with Store(folder / STORE, identity) as store:
+        report = read_report(folder)
+        identity = report["identity"]
+        if changed := [name for name, value in plan.identity(()) if identity.get(name) != value]:
+            raise RunError(f"{folder}: {' and '.join(changed)} changed since the run: start it anew, in a new --out")
+        with Store(folder / STORE, tuple(identity.items())) as store:
+            results = read_results(plan, store)
+            if len(results.records) != report["pictures"]:
+                raise RunError(
+                    f"{folder}: {len(results.records)} pictures are kept, its report is of {report['pictures']}: "
+                    "start the run again, what is missing is done"
+                )
 
             def kept(position: int) -> Outcome:
                 return next(store.outcomes(position, position + 1))
 
-            yield cls(label, plan, read_results(plan, store), report, kept)
+            yield cls(label, plan, results, report, kept)
 
     @cached_property
     def rows(self) -> dict[str, int]:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycam.errors import GroundTruthError, PycamError, TrainingError
-from pycam.files import is_file
+from pycam.files import is_file, is_folder
 from pycam.formats.mean import read_mean
 from pycam.ilsvrc.lines import numbered_lines
 from pycam.pictures import FORMATS, read_picture
@@ -305,7 +305,7 @@ def open_batches(layer: Any, path: Path, phase: str, seed: int = 0, given: Path 
 
 def _files(layer: Any, path: Path) -> PictureFiles:
     param = layer.image_data_param
-    if path.is_dir():
+    if is_folder(path):
         files = folder_files(path)
     else:
         files = list_files(path, param.root_folder)

@@ -18,6 +18,7 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from pycam.errors import TrainingError
+from pycam.files import is_there
 from pycam.formats import schema
 from pycam.pictures import refuse_bomb
 
@@ -117,7 +118,7 @@ def open_database(layer: Any, path: Path) -> Database:
     instead = "or give a list or a folder of pictures with --data (--test-data)"
     if layer.data_param.backend != LMDB:
         raise TrainingError(f"{path}: backend LEVELDB is not supported: use LMDB, {instead}")
-    if not path.exists():
+    if not is_there(path):
         raise TrainingError(f"no database {path}: check `source`, {instead}")
     if find_spec("lmdb") is None:
         raise TrainingError(f"{path}: reading LMDB needs `pip install 'caffe-cam[lmdb]'`, {instead}")
