@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pycam.engines.torch import torch_device, torch_settings
+from pycam.engines.torch import at_work, torch_device
 from pycam.errors import NetError, UsageError
 from pycam.layers import Softmax, dims
 from pycam.net import Net
@@ -79,7 +79,7 @@ class GradientMaps:
         -------
         (N, T, h, w) float32
         """
-        with torch_settings(self._threads, tf32=False):
+        with at_work(self._device, self._threads):
             given = {self._input: torch.from_numpy(np.ascontiguousarray(pictures)).to(self._device)}
             values, gradients = class_gradients(
                 self._module, given, self.layer, self._target, [int(index) for index in classes]

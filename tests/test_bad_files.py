@@ -302,6 +302,14 @@ def test_what_a_plan_names_must_be_there(name, tmp_path: Path):
             Plan.restore(tmp_path)
 
 
+def test_out_of_memory_is_no_fault(capsys):
+    def enlarge(*arguments, **options) -> None:
+        cv2.resize(np.zeros((9, 9)), (1 << 21, 1 << 21))
+
+    assert main([], enlarge) == 1
+    assert re.fullmatch(r"pycam: out of memory: try a smaller batch .*\n", capsys.readouterr().err)
+
+
 @pytest.mark.torch
 def test_a_net_for_a_solver(tmp_path: Path, require):
     require("torch", "torch")

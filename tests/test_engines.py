@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import lru_cache
@@ -235,6 +239,45 @@ def test_inputs_that_do_not_fit_are_one_line(name, inputs, came, small_net):
 def test_an_unknown_device_is_named(name, small_net):
     with pytest.raises(EngineError, match="abacus"):
         make(name, small_net, ["a"], device="abacus")
+
+
+STARVED = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from nets import data, layer, seeded_net
+from pycam import engines
+from pycam.formats import prototxt
+
+wide = layer("Convolution", "wide", "data", params="convolution_param { num_output: 64 kernel_size: 3 }")
+net = seeded_net(prototxt.parse(data(1, 3, 64, 64) + wide).message)
+engine = engines.make(sys.argv[1], net, ["wide"], threads=1)
+few, many = (np.zeros((count, 3, 64, 64), np.float32) for count in (1, 4096))
+engine.forward({"data": few})
+held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (held + (500 << 20),) * 2)
+try:
+    engine.forward({"data": many})
+except MemoryError as error:
+    engine.forward({"data": few})
+    print(error)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="tells a process's memory on Linux only")
+@pytest.mark.parametrize("name", ENGINES)
+def test_out_of_memory_is_pythons_own_error(name, small_net):
+    make(name, small_net, ["a"]).close()  # or skip
+    paths = [str(Path(__file__).parent), *sys.path]
+    process = subprocess.run(
+        [sys.executable, "-c", STARVED, name],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+    )
+    assert process.returncode == 0, process.stderr
+    assert re.match(r"(ONNX Runtime|OpenVINO|torch|OpenCV) failed.*alloc", process.stdout), process.stdout
 
 
 @pytest.mark.parametrize("name", ["openvino", "torch"])

@@ -14,6 +14,8 @@ from pycam.cli import compare, demo, doctor, evaluate, heatmap, models, net, rep
 from pycam.errors import PycamError
 
 SIGPIPE = 13  # Windows has no such name
+OPENCV_NO_MEMORY = -4  # the `code` of OpenCV's own error for it
+OUT_OF_MEMORY = "out of memory: try a smaller batch (--batch; for a net to train, its batch_size), or smaller pictures"
 
 app = typer.Typer(
     name="pycam",
@@ -74,7 +76,7 @@ def main(arguments: list[str] | None = None, application: typer.Typer = app) -> 
     except KeyboardInterrupt:
         return _fail("interrupted", 128 + signal.SIGINT)
     except MemoryError:
-        return _fail("out of memory: try a smaller --batch, or smaller pictures", 1)
+        return _fail(OUT_OF_MEMORY, 1)
     except OSError as error:
         return _fail(str(error), 1)
     except Exception as error:
@@ -84,6 +86,8 @@ def main(arguments: list[str] | None = None, application: typer.Typer = app) -> 
             program = context.command_path if context else "pycam"
             message = f"{error.format_message()} (`{program} --help` tells more)"
             return _fail(message, getattr(error, "exit_code", 2))
+        if getattr(error, "code", None) == OPENCV_NO_MEMORY:
+            return _fail(OUT_OF_MEMORY, 1)
         if os.environ.get("PYCAM_DEBUG"):
             raise
         return _fail(f"a fault in pycam, not in your files: {error!r}; PYCAM_DEBUG=1 shows where, please report it", 70)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -48,6 +49,16 @@ class Options:
 def cores() -> int:
     """Count the cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+_NO_MEMORY = re.compile(r"allocate|alloc_failed|bad_alloc|out of memory", re.IGNORECASE)
+"""How libraries say that memory ran out; none of them has an error of its own for it that all its parts raise."""
+
+
+def failure(what: str, error: Exception) -> EngineError | MemoryError:
+    """Give the error to raise when an engine's library failed: `MemoryError` if that is why, `EngineError` else."""
+    kind = MemoryError if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)) else EngineError
+    return kind(f"{what}: {' '.join(str(error).split())}")
 
 
 class Engine(ABC):
@@ -110,6 +121,8 @@ class Engine(ABC):
         ------
         EngineError
             An input is missing or of another shape, or the run fails; the engine stays usable where that is possible.
+        MemoryError
+            There is not enough for a batch of this size.
         """
         for blob, expected in self._input_shapes.items():
             came = inputs[blob].shape if blob in inputs else None

@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from pycam.engines.base import Engine
+from pycam.engines.base import Engine, failure
 from pycam.errors import EngineError
 from pycam.net import Net
 from pycam.onnx_graph import onnx_model
@@ -41,7 +41,7 @@ class OnnxRuntimeEngine(Engine):
                 onnx_model(net, self.outputs).SerializeToString(), options, providers=[provider]
             )
         except Exception as error:  # ONNX Runtime's own have no base class but this one
-            raise EngineError(f"ONNX Runtime cannot load the net: {_line(error)}") from None
+            raise failure("ONNX Runtime cannot load the net", error) from None
         # A GPU that cannot be reached is no error to ONNX Runtime: it would compute on the CPU without a word.
         if provider[0] not in self._session.get_providers():
             raise EngineError("ONNX Runtime reaches no GPU here, or not the CUDA libraries: leave --device away")
@@ -53,7 +53,7 @@ class OnnxRuntimeEngine(Engine):
         try:
             values: list[NDArray[np.float32]] = self._session.run(self.outputs, given)
         except Exception as error:  # as above
-            raise EngineError(f"ONNX Runtime failed on {self._device}: {_line(error)}") from None
+            raise failure(f"ONNX Runtime failed on {self._device}", error) from None
         return values
 
     @property
@@ -76,7 +76,3 @@ def _provider(device: str, precision: str) -> tuple[str, dict[str, str]]:
     if precision == "tf32":
         raise EngineError("ONNX Runtime has tf32 on CUDA alone: use fp32, or --device cuda")
     return provider, {}
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())

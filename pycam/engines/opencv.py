@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycam import layers as L
-from pycam.engines.base import Engine
+from pycam.engines.base import Engine, failure
 from pycam.errors import EngineError
 from pycam.formats import caffemodel, prototxt
 from pycam.net import Net
@@ -54,7 +54,7 @@ class OpenCvEngine(Engine):
             found = dict(zip(wanted, self._dnn.forward(wanted), strict=True))
             return [np.array(found[layer], np.float32) for layer in self._layers]
         except cv2.error as error:
-            raise EngineError(f"OpenCV failed: {error.err}") from None
+            raise failure("OpenCV failed", error) from None
         finally:
             cv2.setNumThreads(before)
 
@@ -73,7 +73,7 @@ def _read(net: Net) -> cv2.dnn.Net:
             net_read: cv2.dnn.Net = cv2.dnn.readNetFromCaffe(str(text), str(weights))  # type: ignore[attr-defined,unused-ignore]
             return net_read
         except cv2.error as error:
-            raise EngineError(f"OpenCV cannot load the net: {error.err}") from None
+            raise failure("OpenCV cannot load the net", error) from None
 
 
 def _spelt_out(net: Net) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 import openvino
 from numpy.typing import NDArray
 
-from pycam.engines.base import Engine
+from pycam.engines.base import Engine, failure
 from pycam.errors import EngineError
 from pycam.net import Net
 from pycam.onnx_graph import onnx_model
@@ -46,7 +46,7 @@ class OpenVinoEngine(Engine):
         try:
             self._model = self._core.read_model(onnx_model(net, self.outputs).SerializeToString())
         except RuntimeError as error:
-            raise EngineError(f"OpenVINO cannot load the net: {_line(error)}") from None
+            raise failure("OpenVINO cannot load the net", error) from None
         read = {name for port in self._model.inputs for name in port.names}
         self._inputs = {value: blob for blob, value in net.input_values.items() if value in read}
         # Compiled for one batch, a net is up to a tenth faster than compiled for any.
@@ -61,14 +61,10 @@ class OpenVinoEngine(Engine):
         try:
             values = self._request(len(next(iter(given.values())))).infer(given)
         except RuntimeError as error:
-            raise EngineError(f"OpenVINO failed on {self._device.lower()}: {_line(error)}") from None
+            raise failure(f"OpenVINO failed on {self._device.lower()}", error) from None
         return [values[output] for output in self.outputs]
 
     @property
     def description(self) -> str:
         version = openvino.get_version().partition("-")[0]
         return f"OpenVINO {version}, {self._device.lower()}, {self.options.precision}"
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())

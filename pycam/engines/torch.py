@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pycam.engines.base import Engine
+from pycam.engines.base import Engine, failure
 from pycam.errors import EngineError
 from pycam.net import Net
 from pycam.torch_graph import TorchNet
@@ -30,17 +30,14 @@ class TorchEngine(Engine):
         self._module = TorchNet(net).eval().requires_grad_(False).to(self._device, self._type)
 
     def _run(self, inputs: Mapping[str, NDArray[np.float32]]) -> list[NDArray[np.float32]]:
-        try:
-            with torch.inference_mode(), torch_settings(self.options.threads, tf32=self.options.precision == "tf32"):
-                given = {
-                    name: torch.from_numpy(np.ascontiguousarray(values)).to(self._device, self._type)
-                    for name, values in inputs.items()
-                }
-                found = self._module(given, self.outputs)
-                return [found[output].float().cpu().numpy() for output in self.outputs]
-        except RuntimeError as error:
-            reason = str(error).strip().splitlines()[0]
-            raise EngineError(f"torch failed on {self._device}: {reason}") from None
+        tf32 = self.options.precision == "tf32"
+        with torch.inference_mode(), at_work(self._device, self.options.threads, tf32=tf32):
+            given = {
+                name: torch.from_numpy(np.ascontiguousarray(values)).to(self._device, self._type)
+                for name, values in inputs.items()
+            }
+            found = self._module(given, self.outputs)
+            return [found[output].float().cpu().numpy() for output in self.outputs]
 
     @property
     def description(self) -> str:
@@ -65,8 +62,8 @@ def torch_device(device: str | None) -> torch.device:
 
 
 @contextmanager
-def torch_settings(threads: int | None, tf32: bool) -> Iterator[None]:
-    """Set what PyTorch keeps for the whole process, and set it back."""
+def at_work(device: torch.device, threads: int | None, tf32: bool = False) -> Iterator[None]:
+    """Set what PyTorch keeps for the whole process, and set it back; its errors become those of engines."""
     before = torch.get_num_threads(), torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     try:
         if threads is not None:
@@ -74,6 +71,8 @@ def torch_settings(threads: int | None, tf32: bool) -> Iterator[None]:
         torch.backends.cuda.matmul.allow_tf32 = tf32
         torch.backends.cudnn.allow_tf32 = tf32
         yield
+    except RuntimeError as error:
+        raise failure(f"torch failed on {device}", error) from None
     finally:
         torch.set_num_threads(before[0])
         torch.backends.cuda.matmul.allow_tf32 = before[1]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from pycam.engines.torch import torch_device, torch_settings
+from pycam.engines.torch import at_work, torch_device
 from pycam.errors import TrainingError, UsageError
 from pycam.files import write_whole
 from pycam.formats import caffemodel
@@ -90,7 +90,7 @@ def train(
     )
     last = Path(state.weights.path) if state else None
 
-    with torch_settings(threads, tf32=False), _own_random_numbers(on):
+    with at_work(on, threads), _own_random_numbers(on):
         learner = Learner(net, solver, on, precision, state.history if state else None)
 
         def tested() -> dict[str, float]:
