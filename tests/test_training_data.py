@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import subprocess
 from pathlib import Path
 
@@ -157,8 +158,34 @@ def test_a_key_without_a_length(place):
     length = len(key).to_bytes(2, "little")
     assert data.count(length + key) == 1
     path.write_bytes(data.replace(length + key, bytes(2) + key))
-    with pytest.raises(TrainingError, match=r"the value of key b'' is no Datum"):
-        _ = batches_of(place, DATABASE)[0]
+    with pytest.raises(TrainingError, match=r"no readable LMDB: .*its keys are not in order"):
+        batches_of(place, DATABASE)
+
+
+@pytest.mark.parametrize("empty", [False, True])
+def test_pages_that_lead_to_one_another_a_billion_times(place, empty):
+    """Each of thirty pages leads to the next one twice: two to the thirtieth ways through a small file."""
+    write_database(place / "db", [schema.Datum(channels=1, height=9, width=9, data=bytes(81)).SerializeToString()])
+    path = place / "db/data.mdb"
+    data = bytearray(path.read_bytes())
+    page, head, node, pages = 4096, 16, 8, len(data) // 4096
+    # Of the two meta pages, the one of the last transaction counts; it tells depth, root and last page.
+    meta = max(0, page, key=lambda start: struct.unpack_from("<Q", data, start + head + 128))
+    (root,) = struct.unpack_from("<Q", data, meta + head + 112)
+    for level in range(30):
+        after = pages + level + 1 if level < 29 else root
+        nodes = [struct.pack("<IHH", after, 0, 0), struct.pack("<IHH", after, 0, node) + b"00000001"]
+        places = page - 3 * node, page - 2 * node
+        beginning = struct.pack("<QHHHH", pages + level, 0, 1, head + 4, places[0]) + struct.pack("<HH", *places)
+        data += beginning.ljust(places[0], b"\0") + b"".join(nodes)
+    struct.pack_into("<H", data, meta + head + 78, 31)
+    struct.pack_into("<Q", data, meta + head + 112, pages)
+    struct.pack_into("<Q", data, meta + head + 120, pages + 29)
+    if empty:
+        struct.pack_into("<H", data, root * page + 12, head)
+    path.write_bytes(data)
+    with pytest.raises(TrainingError, match=r"its keys are not in order|crashed or hung on it \(SIGXCPU\)"):
+        batches_of(place, DATABASE)
 
 
 def test_what_is_no_database(place):

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import io
-import json
 import math
 import os
 import pickle
-import signal
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +14,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from pycam.errors import FormatError
+from pycam.formats.child import death, last_words, limit, run_child
 from pycam.formats.opening import HEAD, foreign, open_file, shown
 
 EXPECTED = "a MATLAB file"
@@ -30,12 +28,7 @@ them, for a file of 1.3 MB."""
 
 TOO_LARGE = "what it holds is too large to be unpacked"
 
-CHILD = """
-import json, sys
-sys.path[:] = json.loads(sys.argv[1])
-from pycam.formats import matfile
-matfile.child(sys.argv[2], sys.argv[3:])
-"""
+CHILD = "from pycam.formats import matfile; matfile.child(sys.argv[1], sys.argv[2:])"
 
 
 def read_mat(path: str | os.PathLike[str], variables: Sequence[str]) -> dict[str, NDArray[Any]]:
@@ -67,21 +60,13 @@ def read_mat(path: str | os.PathLike[str], variables: Sequence[str]) -> dict[str
         raise FormatError(f"{name}: a MATLAB 7.3 file, which is HDF5: save it with `save(…, '-v7')`")
     if mistake := foreign(path, EXPECTED, head):
         raise mistake
-    process = subprocess.run(
-        [sys.executable, "-c", CHILD, json.dumps(sys.path), os.fspath(path), *variables],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
-        check=False,
-    )
-    if process.returncode < 0:
-        end = signal.Signals(-process.returncode).name
+    process = run_child(CHILD, os.fspath(path), *variables)
+    if end := death(process):
         raise FormatError(f"{name}: damaged: SciPy's MATLAB reader crashed or hung on it ({end})")
     try:
         found = _ArrayUnpickler(io.BytesIO(process.stdout)).load()
     except Exception as error:
-        words = process.stderr.decode(errors="replace").split("\n")
-        reason = words[-2] if process.returncode and len(words) > 1 else error
+        reason = (process.returncode and last_words(process)) or error
         raise FormatError(f"{name}: cannot be read as a MATLAB file: {reason}") from None
     if isinstance(found, str):
         raise FormatError(f"{name}: {found}")
@@ -105,7 +90,7 @@ def child(path: str, variables: list[str]) -> None:
     import scipy.io
 
     size = Path(path).stat().st_size
-    _limit(MEMORY + 3 * size, math.ceil(SECONDS + SECONDS_PER_BYTE * size))
+    limit(math.ceil(SECONDS + SECONDS_PER_BYTE * size), MEMORY + 3 * size)
     answer: dict[str, Any] | str
     try:
         found = scipy.io.loadmat(path, variable_names=variables)
@@ -121,16 +106,3 @@ def child(path: str, variables: list[str]) -> None:
     if len(packed) > ANSWER + size:
         packed = pickle.dumps(TOO_LARGE)
     sys.stdout.buffer.write(packed)
-
-
-def _limit(memory: int, seconds: int) -> None:
-    """Bound what this process takes from now on, where that can be done."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
-    pages = Path("/proc/self/statm")
-    if pages.exists():
-        memory += int(pages.read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import signal
-import subprocess
-import sys
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,19 +14,31 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from pycam.errors import TrainingError
-from pycam.files import is_there
+from pycam.files import is_file, is_there
 from pycam.formats import schema
+from pycam.formats.child import death, last_words, run_child
 from pycam.pictures import refuse_bomb
 
 LMDB = 1
 
+SECONDS = 4
+SECONDS_PER_BYTE = 1e-6
+"""Processor time that a walk through a database may take."""
+
 CHILD = """
-import json, sys
-path, subdir, sys.path[:] = json.loads(sys.argv[1])
 import lmdb
-with lmdb.open(path, readonly=True, lock=False, subdir=subdir) as made, made.begin(buffers=True) as reading:
+from pycam.formats.child import limit
+
+path, subdir, seconds = sys.argv[1:]
+limit(int(seconds))
+with lmdb.open(path, readonly=True, lock=False, subdir=bool(subdir)) as made, made.begin(buffers=True) as reading:
+    last = b""
     for key, value in reading.cursor():
-        key[:1], bytes(value[-1:])
+        # Where pages lead to one another again and again, there is no end of keys.
+        if not last < bytes(key):
+            raise ValueError("its keys are not in order")
+        last = bytes(key)
+        bytes(value[-1:])
 """
 """Goes to each key and to the end of each value: where LMDB's library crashes, this process does and ours does not."""
 
@@ -93,18 +101,16 @@ class Database:
 
 def _check(path: Path) -> None:
     """Refuse a database that is damaged, before it is mapped into this process."""
-    process = subprocess.run(
-        [sys.executable, "-c", CHILD, json.dumps([str(path), path.is_dir(), sys.path])],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        check=False,
-    )
-    if process.returncode < 0:
-        end = signal.Signals(-process.returncode).name
-        raise TrainingError(f"{path}: a damaged LMDB, or one that was cut off: its library crashed on it ({end})")
+    file = path / "data.mdb" if path.is_dir() else path
+    size = file.stat().st_size if is_file(file) else 0
+    seconds = math.ceil(SECONDS + SECONDS_PER_BYTE * size)
+    process = run_child(CHILD, str(path), "folder" if path.is_dir() else "", str(seconds))
+    if end := death(process):
+        raise TrainingError(
+            f"{path}: a damaged LMDB, or one that was cut off: its library crashed or hung on it ({end})"
+        )
     if process.returncode:
-        reason = process.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        raise TrainingError(f"{path}: no readable LMDB: {reason[:200]}")
+        raise TrainingError(f"{path}: no readable LMDB: {last_words(process)[:200]}")
 
 
 def open_database(layer: Any, path: Path) -> Database:
