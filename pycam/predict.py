@@ -357,7 +357,7 @@ def load(
             [blob for blob in (head.feature_blob, head.score_blob) if blob not in net.inputs],
             device=device,
             threads=threads,
-            lanes=lanes,
+            lanes=1 if gradients else lanes,  # PyTorch's settings are those of the whole process
             precision=precision,
         ),
         protocol=row,

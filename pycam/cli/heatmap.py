@@ -18,7 +18,7 @@ from rich.console import Console
 
 from pycam.channels import ChannelGrids, load_channels
 from pycam.cli import options
-from pycam.engines.base import cores
+from pycam.engines.base import most_lanes
 from pycam.errors import PictureError, PycamError
 from pycam.files import write_whole
 from pycam.pictures import read_picture
@@ -100,7 +100,7 @@ def heatmap(
         mean=mean,
         device=device,
         threads=threads,
-        lanes=min(len(pictures), threads or cores()) if device in (None, "cpu") else 1,
+        lanes=min(len(pictures), most_lanes(device, threads)),
         precision=precision,
         allow_nonfinite=allow_nonfinite,
     )

@@ -51,6 +51,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def most_lanes(device: str | None, threads: int | None) -> int:
+    """Give how many lanes take the most pictures a second: on a CPU one a core, on anything else a single one."""
+    return (threads or cores()) if device in (None, "cpu") else 1
+
+
 _NO_MEMORY = re.compile(r"allocate|alloc_failed|bad_alloc|out of memory", re.IGNORECASE)
 """How libraries say that memory ran out; none of them has an error of its own for it that all its parts raise."""
 

@@ -37,7 +37,7 @@ def _memory_errors() -> Iterator[None]:
 
 
 class Bench:
-    """A recipe with its model, ready for batches. Its three steps may run in three threads.
+    """A recipe with its model, ready for batches. Its three steps may run in threads of their own.
 
     Parameters
     ----------
@@ -45,6 +45,13 @@ class Bench:
         How pictures are evaluated.
     expected
         The recipe's identity where the run was planned.
+    lanes
+        How many threads may `look` at the same time, if the engine is one that can.
+
+    Attributes
+    ----------
+    lanes
+        How many can.
 
     Raises
     ------
@@ -52,8 +59,9 @@ class Bench:
         The recipe's identity is another one on this machine.
     """
 
-    def __init__(self, recipe: Recipe, expected: Identity) -> None:
-        self._cam = recipe.load()
+    def __init__(self, recipe: Recipe, expected: Identity, lanes: int = 1) -> None:
+        self._cam = recipe.load(lanes)
+        self.lanes = self._cam.engine.options.lanes
         self._settings = ExitStack()
         self._settings.enter_context(beside_an_engine())
         found = dict(recipe.identity(self._cam))

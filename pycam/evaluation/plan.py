@@ -66,8 +66,8 @@ class Recipe:
         """Whether a picture's results have the same bits in any batch and with any number of threads."""
         return engine_class(self.engine).steady and self.protocol.method == "cam"
 
-    def load(self) -> Cam:
-        """Make the model ready.
+    def load(self, lanes: int = 1) -> Cam:
+        """Make the model ready, to be used by so many threads at the same time (`pycam.engines.base.Options`).
 
         Raises
         ------
@@ -83,6 +83,7 @@ class Recipe:
             mean=self.mean,
             device=self.device,
             threads=self.threads,
+            lanes=lanes,
             precision=self.precision,
         )
         if cam.class_count != CLASSES:

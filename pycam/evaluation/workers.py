@@ -15,6 +15,7 @@ from itertools import chain, islice
 from multiprocessing.connection import wait as wait_for
 from typing import TypeVar
 
+from pycam.engines.base import most_lanes
 from pycam.errors import PycamError, RunError
 from pycam.evaluation.bench import Bench
 from pycam.evaluation.plan import Identity, Recipe
@@ -30,21 +31,21 @@ DEATHS = 3
 
 
 def in_threads(recipe: Recipe, identity: Identity, batches: Iterable[Batch]) -> Done:
-    """Evaluate batches in this process: while the net runs on one, the next is read, and boxes of the last are found.
+    """Evaluate batches in this process: while the net runs on some, the next is read, and boxes of the last are found.
 
     Boxes are found when they are asked for: of what is finished, never more than one batch has yet to be kept.
     """
     with (
-        closing(Bench(recipe, identity)) as bench,
+        closing(Bench(recipe, identity, most_lanes(recipe.device, recipe.threads))) as bench,
         ThreadPoolExecutor(1, "read") as reader,
-        ThreadPoolExecutor(1, "net") as net,
+        ThreadPoolExecutor(bench.lanes, "net") as net,
     ):
 
         def submit(batch: Batch) -> Future[tuple[Batch, list[Sight | PycamError]]]:
             prepared = reader.submit(bench.prepare, batch)
             return net.submit(lambda: (batch, bench.look(batch, prepared.result())))
 
-        for batch, sights in finished(submit, batches, at_once=3):
+        for batch, sights in finished(submit, batches, at_once=bench.lanes + 2):
             yield bench.find(batch, sights)
 
 
