@@ -14,7 +14,7 @@ from pycam.colormaps import viridis
 from pycam.engines.base import Engine
 from pycam.errors import NetError
 from pycam.layers import dims
-from pycam.model import model_mean, model_net
+from pycam.model import model_mean, model_net, picture_input
 from pycam.net import Net
 from pycam.pictures import Picture
 from pycam.protocols import Protocol, protocol
@@ -83,8 +83,7 @@ def load_channels(
     """
     card = None if model is None else zoo.card(model)
     net = model_net(card, prototxt, weights)
-    if len(net.inputs) != 1:
-        raise NetError(f"{len(net.inputs)} inputs ({', '.join(net.inputs) or 'none'}): one for pictures is needed")
+    picture_input(net)
     blobs = _blobs_of(net, layers)
     made = engines.make(engine, net, blobs, device=device, threads=threads, precision=precision)
     return ChannelGrids(net, made, blobs, protocol, model_mean(card, mean, protocol.mean))

@@ -78,7 +78,7 @@ def model_head(net: Net, card: zoo.Card | None) -> CamHead:
         The net takes no square pictures of three channels, has no class activation maps, or is not the card's.
     """
     path = _path(net)
-    _check_input(net)
+    picture_input(net)
     expect_maps(card)
     if card is not None and card.feature_blob is not None:
         scores = card.score_blob or net.outputs[-1]
@@ -95,14 +95,21 @@ def model_head(net: Net, card: zoo.Card | None) -> CamHead:
 
 def scores_head(net: Net, card: zoo.Card | None) -> CamHead:
     """Give the input as what maps are made from, for gradients lead back to it, and the blob of the scores."""
-    _check_input(net)
+    pictures = picture_input(net)
     scores = (card.score_blob if card else None) or net.outputs[-1]
     if scores not in net.shapes:
         raise NetError(f"{_path(net)}: no blob {scores!r}, which the model's card names: is this the card's net?")
-    return CamHead(net.inputs[0], None, scores)
+    return CamHead(pictures, None, scores)
 
 
-def _check_input(net: Net) -> None:
+def picture_input(net: Net) -> str:
+    """Give the one input of a net for pictures.
+
+    Raises
+    ------
+    NetError
+        It has another number of inputs, or one that takes no square pictures of three channels.
+    """
     path = _path(net)
     if len(net.inputs) != 1:
         raise NetError(
@@ -111,6 +118,7 @@ def _check_input(net: Net) -> None:
     shape = net.shapes[net.inputs[0]]
     if len(shape) != 4 or shape[1] != 3 or shape[2] != shape[3]:
         raise NetError(f"{path}: its input is {dims(shape)}: pictures need 3 channels and a square, N×3×S×S")
+    return net.inputs[0]
 
 
 def model_labels(card: zoo.Card | None, path: str | os.PathLike[str] | None, classes: int) -> Labels:

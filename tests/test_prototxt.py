@@ -159,10 +159,10 @@ def test_protobuf_reads_what_is_written(net):
 
 def test_written_files_are_whole_or_absent(tmp_path: Path):
     net = prototxt.parse(NET).message
-    prototxt.write(net, tmp_path / "net.prototxt")
+    prototxt.write(tmp_path / "net.prototxt", net)
     assert prototxt.read(tmp_path / "net.prototxt").message == net
     with pytest.raises(AttributeError):
-        prototxt.write("not a message", tmp_path / "other.prototxt")
+        prototxt.write(tmp_path / "other.prototxt", "not a message")
     assert [path.name for path in tmp_path.iterdir()] == ["net.prototxt"]
 
 

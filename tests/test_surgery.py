@@ -112,7 +112,7 @@ def test_what_was_cut_can_be_trained(tmp_path, require):
     net = with_weights(net_from_message(small.message))
     cut = cam_net(net, "conv", 2, channels=6)
     caffemodel.write(tmp_path / "init.caffemodel", cut.net.message, cut.params)
-    prototxt.write(train_val_of(cut.net.message), tmp_path / "train_val.prototxt")
+    prototxt.write(tmp_path / "train_val.prototxt", train_val_of(cut.net.message))
     (tmp_path / "solver.prototxt").write_text(
         f'net: "train_val.prototxt" base_lr: 0 lr_policy: "fixed" max_iter: 1 snapshot_prefix: "{tmp_path}/new"'
     )
@@ -125,5 +125,5 @@ def test_what_was_cut_can_be_trained(tmp_path, require):
 
 
 def read_net_from(message, folder, weights):
-    prototxt.write(message, folder / "deploy.prototxt")
+    prototxt.write(folder / "deploy.prototxt", message)
     return read_net(folder / "deploy.prototxt", weights)

@@ -38,7 +38,7 @@ def picture(tmp_path):
 def save_net(folder, net):
     """Write a net's two files."""
     deploy, weights = folder / "deploy.prototxt", folder / "net.caffemodel"
-    prototxt.write(net.message, deploy)
+    prototxt.write(deploy, net.message)
     caffemodel.write(weights, net.message, net.params)
     return deploy, weights
 
@@ -262,7 +262,7 @@ def test_cells_are_told_apart(tmp_path, capsys):
             cv2.imwrite(str(tmp_path / f"{name}{number}.png"), cell(rng, number % 2))
             lines.append(f"{name}{number}.png {number % 2}\n")
         (tmp_path / f"{name}.txt").write_text("".join(lines))
-    prototxt.write(train_val_cells(), tmp_path / "train_val.prototxt")
+    prototxt.write(tmp_path / "train_val.prototxt", train_val_cells())
     text = (ROOT / "examples/cells/solver.prototxt").read_text()
     for old, new in (
         ("max_iter: 7680 ", "max_iter: 72 "),
@@ -278,7 +278,7 @@ def test_cells_are_told_apart(tmp_path, capsys):
     last = [line for line in capsys.readouterr().err.splitlines() if "test accuracy" in line][-1]
     assert float(last.split()[-1]) >= 0.94
 
-    prototxt.write(cells(), tmp_path / "deploy.prototxt")
+    prototxt.write(tmp_path / "deploy.prototxt", cells())
     cam = pycam.load(
         prototxt=tmp_path / "deploy.prototxt", weights=tmp_path / "cells_iter_72.caffemodel", protocol="cells"
     )

@@ -115,14 +115,14 @@ def cam(
     cut = cam_net(
         read_net(prototxt, weights), after, classes, channels=channels, rectify=rectify, class_name=class_name
     )
-    prototxt_format.write(cut.net.message, out)
+    prototxt_format.write(out, cut.net.message)
     written = [out]
     if weights is not None:
         written.append(out.with_suffix(".caffemodel"))
         caffemodel.write(written[-1], cut.net.message, cut.params)
     if train_val is not None:
         written.append(train_val)
-        prototxt_format.write(train_val_of(cut.net.message), train_val)
+        prototxt_format.write(train_val, train_val_of(cut.net.message))
     typer.echo("\n".join(map(str, written)))
 
 

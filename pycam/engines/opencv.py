@@ -67,7 +67,7 @@ def _read(net: Net) -> cv2.dnn.Net:
     with tempfile.TemporaryDirectory() as folder:
         text, weights = Path(folder, "net.prototxt"), Path(folder, "net.caffemodel")
         message = _spelt_out(net)
-        prototxt.write(message, text)
+        prototxt.write(text, message)
         caffemodel.write(weights, message, net.params)
         try:
             net_read: cv2.dnn.Net = cv2.dnn.readNetFromCaffe(str(text), str(weights))  # type: ignore[attr-defined,unused-ignore]

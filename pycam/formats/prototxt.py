@@ -90,7 +90,7 @@ def dumps(message: Message) -> str:
     return re.sub(r"shape \{((?:\n *dim: -?\d+)+)\n *\}", lambda dims: f"shape {{ {' '.join(dims[1].split())} }}", text)
 
 
-def write(message: Message, path: str | os.PathLike[str]) -> None:
+def write(path: str | os.PathLike[str], message: Message) -> None:
     """Write a message as prototxt; the file is in place as a whole or not at all."""
     with replacing(path) as file:
         file.write(dumps(message).encode())

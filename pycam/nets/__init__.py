@@ -79,5 +79,5 @@ def write(names: Iterable[str], folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.prototxt" for name in messages]
     for path, message in zip(paths, messages.values(), strict=True):
-        prototxt.write(message, path)
+        prototxt.write(path, message)
     return paths
