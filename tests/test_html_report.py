@@ -13,6 +13,7 @@ import sights
 from hypothesis import given
 from hypothesis import strategies as st
 
+import pycam
 from pycam.cli import main
 from pycam.errors import UsageError
 from pycam.protocols import CHOICES
@@ -237,3 +238,15 @@ def test_command_shows_what_heatmap_writes(shared, tmp_path, capsys):
     assert main(["report", str(broken), "--html", str(tmp_path / "none.html"), *weights]) == 6
     assert "not one picture could be read" in capsys.readouterr().err
     assert not (tmp_path / "none.html").exists()
+
+
+@pytest.mark.torch
+def test_gradients_are_taken_at_the_layer_that_was_asked_for(require, tmp_path):
+    require("torch", "torch")
+    (tmp_path / "a.jpg").write_bytes(sights.jpeg(3))
+    arguments = ["--model", "squeezenet-cam-caltech101", "--method", "gradcam", "--layer", "fire5/concat"]
+    assert main(["report", str(tmp_path / "a.jpg"), *arguments, "--html", str(tmp_path / "a.html")]) == 0
+    picture = json.loads(Blocks((tmp_path / "a.html").read_text("utf-8")).json["picture-0"])
+    with pycam.load("squeezenet-cam-caltech101") as cam:
+        _, _, *sides = cam.net.shapes["fire5/concat"]
+    assert picture["runs"][0]["top"][0]["maps"][METHODS["gradcam"]]["shape"] == [1, *sides]

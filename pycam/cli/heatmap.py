@@ -42,10 +42,8 @@ def heatmap(
     method: Annotated[
         str | None, typer.Option(help=f"How maps are made: {', '.join(CHOICES['method'])}; gradients need PyTorch.")
     ] = None,
-    layer: Annotated[
-        str | None, typer.Option(help="Blob that Grad-CAM is made at; the deepest with rows and columns if not given.")
-    ] = None,
-    target: Annotated[str | None, typer.Option(help=f"What gradients are of: {', '.join(CHOICES['target'])}.")] = None,
+    layer: options.Layer = None,
+    target: options.Target = None,
     top: Annotated[
         int | None, typer.Option(help="How many classes, best first; 5 unless the protocol says otherwise.")
     ] = None,

@@ -75,6 +75,10 @@ Methods = Annotated[
     list[str],
     typer.Option("--method", help=f"How maps are made, several to switch between: {', '.join(CHOICES['method'])}."),
 ]
+Layer = Annotated[
+    str | None, typer.Option(help="Blob that Grad-CAM is made at; the deepest with rows and columns if not given.")
+]
+Target = Annotated[str | None, typer.Option(help=f"What gradients are of: {', '.join(CHOICES['target'])}.")]
 AllowNonfinite = Annotated[
     bool, typer.Option("--allow-nonfinite", help="Take weights that are infinite or not a number.")
 ]

@@ -50,6 +50,8 @@ def report(
     protocol: options.ProtocolName = "default",
     view: options.View = None,
     methods: options.Methods = ["cam"],  # noqa: B006 - typer copies it
+    layer: options.Layer = None,
+    target: options.Target = None,
     engine: options.EngineName = options.DEFAULT,
     device: options.Device = None,
     threads: options.Threads = None,
@@ -74,6 +76,8 @@ def report(
                             protocol=protocol,
                             view=view,
                             method=method,
+                            layer=layer,
+                            target=target,
                             prototxt=prototxt,
                             weights=weights,
                             labels=labels,

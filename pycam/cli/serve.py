@@ -24,6 +24,8 @@ def serve(
     protocol: options.ProtocolName = "default",
     view: options.View = None,
     methods: options.Methods = ["cam"],  # noqa: B006 - typer copies it
+    layer: options.Layer = None,
+    target: options.Target = None,
     engine: options.EngineName = options.DEFAULT,
     device: options.Device = None,
     threads: options.Threads = None,
@@ -45,7 +47,7 @@ def serve(
         raise UsageError(
             f"the page needs packages that are not installed ({error}): pip install 'caffe-cam[web]'"
         ) from None
-    row = get_protocol(protocol).with_choices(view=view)
+    row = get_protocol(protocol).with_choices(view=view, layer=layer, target=target)
     names = models or [card.name for card in zoo.cards() if card.cam and zoo.find_weights(card)]
     if not names:
         raise ModelError("no model's weights are on this machine: `pycam models download NAME` gets some")
