@@ -72,9 +72,9 @@ MEMORIES = {
 @pytest.fixture(autouse=True)
 def one_thread():
     """Nets as small as these are slower with several."""
-    from pycam.engines.torch import torch_settings
+    from pycam.engines.torch import at_work, torch_device
 
-    with torch_settings(1, tf32=False):
+    with at_work(torch_device("cpu"), threads=1):
         yield
 
 
