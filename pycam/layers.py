@@ -133,6 +133,15 @@ def _image(shape: Shape) -> tuple[int, int, int, int]:
     return n, c, h, w
 
 
+def _number(param: Any, name: str) -> float:
+    return _finite(getattr(param, name), name)
+
+
+def _finite(value: float, name: str) -> float:
+    _need(math.isfinite(value), f"{name} {value}: must be a number that can be computed with")
+    return single(value)
+
+
 def _pair(param: Any, name: str, default: int | None) -> Pair:
     """Read a size given as one number, as one a side, or as `_h` and `_w`."""
     # Caffe says `kernel_size` and `kernel_h`, but `pad` and `pad_h`.
@@ -384,9 +393,9 @@ class LRN(Layer):
         return {
             "output_shapes": shapes,
             "local_size": int(param.local_size),
-            "alpha": single(param.alpha),
-            "beta": single(param.beta),
-            "k": single(param.k),
+            "alpha": _number(param, "alpha"),
+            "beta": _number(param, "beta"),
+            "k": _number(param, "k"),
             "within_channel": param.norm_region == 1,
         }
 
@@ -439,7 +448,7 @@ class ReLU(Layer):
 
     @classmethod
     def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
-        return {"output_shapes": shapes, "negative_slope": single(message.relu_param.negative_slope)}
+        return {"output_shapes": shapes, "negative_slope": _number(message.relu_param, "negative_slope")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -466,7 +475,7 @@ class ELU(Layer):
 
     @classmethod
     def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
-        return {"output_shapes": shapes, "alpha": single(message.elu_param.alpha)}
+        return {"output_shapes": shapes, "alpha": _number(message.elu_param, "alpha")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -505,7 +514,7 @@ class Power(Layer):
     @classmethod
     def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
         param = message.power_param
-        numbers = {name: single(getattr(param, name)) for name in ("power", "scale", "shift")}
+        numbers = {name: _number(param, name) for name in ("power", "scale", "shift")}
         return {"output_shapes": shapes, **numbers}
 
 
@@ -532,7 +541,9 @@ class Dropout(Layer):
 
     @classmethod
     def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
-        return {"output_shapes": shapes, "ratio": single(message.dropout_param.dropout_ratio)}
+        ratio = _number(message.dropout_param, "dropout_ratio")
+        _need(0 <= ratio < 1, f"dropout_ratio {ratio}: must be a share of the values, from 0 to less than 1")
+        return {"output_shapes": shapes, "ratio": ratio}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -624,7 +635,7 @@ class Eltwise(Layer):
                 f"bottom {name!r} of {dims(shape)} differs from {message.bottom[0]!r} of {dims(shapes[0])}",
             )
         operation = {0: "PROD", 1: "SUM", 2: "MAX"}[param.operation]
-        given = tuple(single(c) for c in param.coeff)
+        given = tuple(_finite(c, "coeff") for c in param.coeff)
         _need(
             len(given) in (0, len(shapes)),
             f"{len(given)} coefficients for {len(shapes)} bottoms: give one each",
@@ -659,7 +670,7 @@ class BatchNorm(Layer):
         return {
             "output_shapes": shapes,
             "param_shapes": ((channels,), (channels,), (1,)),
-            "eps": single(param.eps),
+            "eps": _number(param, "eps"),
         }
 
 
