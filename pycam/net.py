@@ -325,6 +325,8 @@ def _link(messages: Sequence[tuple[Any, int]], path: str) -> tuple[Layer, ...]:
         where = f"{path}:{line}: layer {message.name!r}" if line else f"{path}: layer {message.name!r}"
         if not message.name:
             raise NetError(f"{where} (type {message.type!r}) has no name")
+        if "" in message.top:
+            raise NetError(f"{where} (type {message.type!r}) has a top without a name")
         if message.name in seen:
             raise NetError(f"{where}: line {seen[message.name]} already has a layer of that name")
         seen[message.name] = line

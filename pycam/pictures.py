@@ -14,6 +14,8 @@ import stat
 import struct
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,8 @@ _MARKER = re.compile(rb"\xff+([^\x00\xff])")
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _STANDALONE = frozenset(range(0xD0, 0xD9)) | {0x01}
 _SCAN, _END, _APP1 = 0xDA, 0xD9, 0xE1
+
+_AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 
 # Pillow's warnings are silenced through state of the whole process, so one picture at a time.
 _PILLOW = threading.Lock()
@@ -120,26 +124,35 @@ def read_picture(source: str | os.PathLike[str] | bytes | NDArray[np.uint8], lar
     return Picture(pixels, path, orientation)
 
 
-def refuse_bomb(data: bytes, name: str, largest: int = LARGEST) -> None:
-    """Refuse a picture that says to have more than `largest` pixels, for those who decode it on their own.
+def decode(data: bytes, name: str, flags: int) -> NDArray[Any]:
+    """Decode a picture in one of OpenCV's ways, after the same checks as `read_picture`.
+
+    Parameters
+    ----------
+    data
+        The content of a file.
+    name
+        What messages call it.
+    flags
+        Of OpenCV's `imdecode`.
+
+    Returns
+    -------
+    array
+        As `imdecode` gives it: (H, W) grey or (H, W, C), BGR or BGRA, of 8 or 16 bits.
 
     Raises
     ------
     PictureError
-        It is too large. Whether it is a picture at all is for its decoder to say.
+        As `read_picture`.
     """
-    with _PILLOW, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            with Image.open(io.BytesIO(data)) as image:
-                _check_size(image.width, image.height, name, largest)
-        except Image.DecompressionBombError:
-            raise _too_large(name, largest) from None
-        except PictureError:
-            raise
-        # Pillow's readers let all kinds of exceptions through when a file is damaged.
-        except Exception:
-            return
+    if not data:
+        raise _damaged(name, "empty, 0 bytes")
+    if data.startswith(_SOI):
+        return _decode_jpeg(data, name, LARGEST, flags)[0]
+    with _pillows_errors(data, name, LARGEST):
+        _verify(data, name, FORMATS, LARGEST)
+    return _imdecode(data, name, flags, "a picture")
 
 
 def _bgr_of_array(array: NDArray[Any]) -> NDArray[np.uint8]:
@@ -181,7 +194,7 @@ def _decode(data: bytes, name: str, largest: int) -> tuple[NDArray[np.uint8], in
     return _decode_with_pillow(data, name, FORMATS, largest)
 
 
-def _decode_jpeg(data: bytes, name: str, largest: int) -> tuple[NDArray[np.uint8], int]:
+def _decode_jpeg(data: bytes, name: str, largest: int, flags: int = _AS_STORED) -> tuple[NDArray[np.uint8], int]:
     width = height = 0
     orientation = 1
     at = len(_SOI)
@@ -207,13 +220,23 @@ def _decode_jpeg(data: bytes, name: str, largest: int) -> tuple[NDArray[np.uint8
     # Compressed data never contain an end marker, and a thumbnail's lies before `at`.
     if data.rfind(_EOI, at) < 0:
         raise _damaged(name, f"a truncated JPEG, without its end after {len(data)} bytes")
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    if pixels is None:
-        raise _damaged(name, f"a JPEG that cannot be decoded ({width}×{height})")
+    pixels = _imdecode(data, name, flags, f"a JPEG of {width}×{height}")
     # 128 is what libjpeg fills with; a picture may well be as grey there, so ask.
     if (pixels[-1, -1] == 128).all() and _stops_early(data, at, name):
         raise _damaged(name, "a JPEG whose data stop before the picture is complete")
     return pixels, orientation
+
+
+def _imdecode(data: bytes, name: str, flags: int, kind: str) -> NDArray[Any]:
+    try:
+        pixels: NDArray[Any] | None = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as error:
+        if error.code == cv2.Error.StsNoMem:
+            raise MemoryError(str(error)) from None
+        raise _damaged(name, f"{kind} that OpenCV refuses ({error.err})") from None
+    if pixels is None:
+        raise _damaged(name, f"{kind} that cannot be decoded")
+    return pixels
 
 
 def _stops_early(data: bytes, scan: int, name: str) -> bool:
@@ -230,14 +253,26 @@ def _stops_early(data: bytes, scan: int, name: str) -> bool:
 def _decode_with_pillow(
     data: bytes, name: str, formats: tuple[str, ...], largest: int
 ) -> tuple[NDArray[np.uint8], int]:
+    with _pillows_errors(data, name, largest):
+        _verify(data, name, formats, largest)
+        with Image.open(io.BytesIO(data), formats=formats) as image:
+            return _bgr_of_image(image), _orientation(image.info.get("exif", b""))
+
+
+def _verify(data: bytes, name: str, formats: tuple[str, ...], largest: int) -> None:
+    """Check what can be checked without decoding: the size in pixels, a PNG's checksums and lengths."""
+    with Image.open(io.BytesIO(data), formats=formats) as image:
+        _check_size(image.width, image.height, name, largest)
+        image.verify()
+
+
+@contextmanager
+def _pillows_errors(data: bytes, name: str, largest: int) -> Iterator[None]:
+    """Turn what Pillow says of a picture into what the user can do about it."""
     with _PILLOW, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            with Image.open(io.BytesIO(data), formats=formats) as image:
-                _check_size(image.width, image.height, name, largest)
-                image.verify()
-            with Image.open(io.BytesIO(data), formats=formats) as image:
-                return _bgr_of_image(image), _orientation(image.info.get("exif", b""))
+            yield
         except UnidentifiedImageError:
             raise PictureError(
                 f"{name}: not a picture, it begins with {data[:16]!r}; "

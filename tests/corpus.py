@@ -356,7 +356,7 @@ LEGACY_STATE = schema.SolverState(iter=5, learned_net="net_iter_5.caffemodel", h
 LOG = b"iteration,lr,loss,test accuracy\n0,0.01,,0.25\n10,0.001,1.5,\n20,1e-05,0.75,0.5\n"
 DATUM = schema.Datum(channels=3, height=2, width=2, data=bytes(12), label=7).SerializeToString()
 FLOAT_DATUM = schema.Datum(channels=1, height=1, width=3, float_data=[1, 2, 3], label=7).SerializeToString()
-ENCODED_DATUM = schema.Datum(data=_pictures()[1], encoded=True, label=7).SerializeToString()
+ENCODED_DATUMS = [schema.Datum(data=each, encoded=True, label=7).SerializeToString() for each in _pictures()]
 PLAN = {
     "recipe": {"protocol": asdict(protocol("released")), "prototxt": "a.prototxt", "weights": "b", "threads": 2},
     "sources": {"pictures": "FOLDER", "ground_truth": "FOLDER", "limit": 1},
@@ -562,7 +562,7 @@ def _databases() -> list[bytes]:
     with tempfile.TemporaryDirectory() as place:
         with lmdb.open(place, map_size=1 << 20) as made, made.begin(write=True) as writing:
             for number in range(20):
-                writing.put(f"{number:08d}".encode(), (DATUM, FLOAT_DATUM, ENCODED_DATUM * 40)[number % 3])
+                writing.put(f"{number:08d}".encode(), (DATUM, FLOAT_DATUM, ENCODED_DATUMS[1] * 40)[number % 3])
         return [Path(place, "data.mdb").read_bytes()]
 
 
@@ -616,5 +616,5 @@ READERS = [
     Reader("reports of runs", "report.json", _report, [json.dumps(each).encode() for each in REPORTS], JSON_PIECES),
     Reader("stores of runs", "run.sqlite", _store, _stores(), slow=True),
     Reader("databases", "data.mdb", _database, _databases(), needs="lmdb", slow=True, noisy=True),
-    Reader("pictures of a database", "datum", _datum, (DATUM, FLOAT_DATUM, ENCODED_DATUM), needs="lmdb", noisy=True),
+    Reader("pictures of a database", "datum", _datum, (DATUM, FLOAT_DATUM, *ENCODED_DATUMS), needs="lmdb", noisy=True),
 ]

@@ -103,6 +103,7 @@ BASE = data(1, 3, 8, 8) + conv("conv", "data")
         ),
         (BASE + conv("next", "conv", "conv"), r":3: layer 'next' writes its own bottom 'conv'.*a top of its own"),
         (BASE + 'layer { type: "ReLU" bottom: "conv" top: "x" }', r":3: layer '' \(type 'ReLU'\) has no name"),
+        (BASE + 'layer { name: "x" type: "ReLU" bottom: "conv" top: "" }', r":3: layer 'x' .*has a top without a name"),
         (BASE + layer("ReLU", "relu", "conv data", "x"), r":3: .*\(ReLU\) has 2 bottoms, the type takes 1$"),
         (BASE + layer("Eltwise", "sum", "conv"), r":3: .*has 1 bottoms, the type takes 2 or more"),
         (BASE + layer("ReLU", "relu", "conv", "x y"), r":3: .*has 2 tops, the type takes 1$"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,11 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-from pycam.errors import TrainingError
+from pycam.errors import PictureError, TrainingError
 from pycam.files import is_file, is_there
 from pycam.formats import schema
 from pycam.formats.child import death, last_words, run_child
-from pycam.pictures import refuse_bomb
+from pycam.pictures import decode
 
 LMDB = 1
 
@@ -83,13 +82,10 @@ class Database:
 
     def _pixels(self, datum: Any, key: bytes) -> NDArray[Any]:
         if datum.encoded:
-            refuse_bomb(datum.data, f"{self._name}: key {key!r}")
-            decoded = None
-            with suppress(cv2.error):  # of a picture that is empty
-                decoded = cv2.imdecode(np.frombuffer(datum.data, np.uint8), self._flags)
-            if decoded is None:
-                raise TrainingError(f"{self._name}: the picture of key {key!r} cannot be decoded")
-            pixels: NDArray[Any] = np.atleast_3d(decoded)
+            try:
+                pixels: NDArray[Any] = np.atleast_3d(decode(datum.data, f"{self._name}: key {key!r}", self._flags))
+            except PictureError as error:
+                raise TrainingError(str(error)) from None
             return pixels
         shape = datum.channels, datum.height, datum.width
         values = np.frombuffer(datum.data, np.uint8) if datum.data else np.array(datum.float_data, np.float32)
