@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import random
 import re
 import struct
@@ -23,16 +24,16 @@ import scipy.io
 from PIL import Image
 from runs import made_report
 
-from pycam import zoo
+from pycam import engines, zoo
 from pycam.cards import read_card
 from pycam.checksums import pinned
 from pycam.compare import load_blobs
-from pycam.errors import PycamError
+from pycam.errors import EngineError, PycamError
 from pycam.evaluation.plan import Plan
 from pycam.evaluation.record import RECORD, FileState, Outcome
 from pycam.evaluation.results import read_report
 from pycam.evaluation.store import Store
-from pycam.formats import caffemodel, schema
+from pycam.formats import caffemodel, prototxt, schema
 from pycam.formats.mean import read_mean
 from pycam.formats.npy import read_tensors
 from pycam.ilsvrc.annotations import read_annotation
@@ -385,6 +386,28 @@ def _net(path: Path) -> None:
     assert all(side >= 0 for shape in net.shapes.values() for side in shape)
 
 
+def _net_that_runs(path: Path) -> None:
+    net = read_net(path)
+    assert prototxt.parse(prototxt.dumps(net.message)).message == net.message
+    outputs = [output for output in net.outputs if output not in net.inputs]
+    if not outputs or sum(math.prod(shape) for shape in net.shapes.values()) > 10**6:
+        return
+    ones = {
+        layer.name: tuple(np.ones(shape, np.float32) for shape in layer.param_shapes)
+        for layer in net.layers
+        if layer.param_shapes
+    }
+    if sum(values.size for blobs in ones.values() for values in blobs) > 10**6:
+        return
+    inputs = {blob: np.ones(net.shapes[blob], np.float32) for blob in net.inputs}
+    try:
+        with engines.make("onnxruntime", net.with_params(ones), outputs, threads=1) as engine:
+            found = engine.forward(inputs)
+    except EngineError as error:
+        raise AssertionError("a net that was read does not run") from error
+    assert {name: values.shape for name, values in found.items()} == {name: net.shapes[name] for name in outputs}
+
+
 def _weights(path: Path) -> None:
     for blobs in caffemodel.read(path).layers.values():
         assert blobs
@@ -568,6 +591,7 @@ def _databases() -> list[bytes]:
 
 READERS = [
     Reader("nets", "net.prototxt", _net, (NET, V1_NET, V0_NET, MANY_LAYERS), TEXT_PIECES),
+    Reader("nets that are run", "net.prototxt", _net_that_runs, (NET, V1_NET, V0_NET, MANY_LAYERS), TEXT_PIECES),
     Reader("solvers", "solver.prototxt", _solver, (SOLVER, OTHER_SOLVER), TEXT_PIECES),
     Reader("weights", "a.caffemodel", _weights, (CAFFEMODEL, V1_CAFFEMODEL, V0_CAFFEMODEL, UNUSUAL)),
     Reader(
