@@ -18,13 +18,15 @@ from pycam.formats.child import death, last_words, limit, run_child
 from pycam.formats.opening import HEAD, foreign, open_file, shown
 
 EXPECTED = "a MATLAB file"
-MEMORY = 704 << 20
+MEMORY = 150 << 20
+MEMORY_PER_BYTE = 450
+MOST_MEMORY = 704 << 20
 ANSWER = 64 << 20
 SECONDS = 4
 SECONDS_PER_BYTE = 20e-6
-"""What reading may take in the child: this memory and three times the file, for an answer of so many bytes and as many
-as the file has, and this processor time. The boxes of ILSVRC's 50,000 pictures take 570 MB there, half of it to pickle
-them, for a file of 1.3 MB."""
+"""What reading may take in the child: this memory, by the size of the file and with three times the file on top, for an
+answer of so many bytes and as many as the file has, and this processor time. The boxes of ILSVRC's 50,000 pictures take
+570 MB there, half of it to pickle them, for a file of 1.3 MB."""
 
 TOO_LARGE = "what it holds is too large to be unpacked"
 
@@ -90,7 +92,8 @@ def child(path: str, variables: list[str]) -> None:
     import scipy.io
 
     size = Path(path).stat().st_size
-    limit(math.ceil(SECONDS + SECONDS_PER_BYTE * size), MEMORY + 3 * size)
+    memory = min(MEMORY + MEMORY_PER_BYTE * size, MOST_MEMORY) + 3 * size
+    limit(math.ceil(SECONDS + SECONDS_PER_BYTE * size), memory)
     answer: dict[str, Any] | str
     try:
         found = scipy.io.loadmat(path, variable_names=variables)
