@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pickle
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -254,6 +256,35 @@ def test_a_mean_that_unpacks_to_much_more_than_its_file_is_refused(tmp_path: Pat
     assert path.stat().st_size < 1_000_000
     with pytest.raises(FormatError, match="what it holds is too large to be unpacked"):
         read_mean(path)
+
+
+PEAKS = """
+import resource, sys
+from contextlib import suppress
+from pycam.errors import FormatError
+from pycam.formats.matfile import read_mat
+
+for path in sys.argv[1:]:
+    with suppress(FormatError):
+        read_mat(path, ["things"])
+    print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss << 10)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is bounded on Linux only")
+def test_a_small_file_of_many_structs_takes_little_memory(tmp_path: Path):
+    """Of 33 million structs each takes 8 bytes before anything of it is read."""
+    things = np.empty((2, 3), [("name", object)])
+    things["name"] = "thing"
+    sound, bad = tmp_path / "sound.mat", tmp_path / "bad.mat"
+    scipy.io.savemat(sound, {"things": things})
+    data = sound.read_bytes()
+    sides = struct.pack("<2i", *things.shape)
+    assert data.count(sides) == 1
+    bad.write_bytes(data.replace(sides, struct.pack("<2i", 2, 2**24)))
+    run = subprocess.run([sys.executable, "-c", PEAKS, sound, bad], capture_output=True, text=True, check=True)
+    base, peak = map(int, run.stdout.split())
+    assert peak - base < 3 * len(data) + (200 << 20)
 
 
 def test_a_bomb_does_not_fill_the_memory(tmp_path: Path):
