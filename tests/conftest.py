@@ -1,8 +1,19 @@
+"""What a test needs is said by its markers, and whether it runs is decided here alone.
+
+Each requirement is checked once a session. A test whose requirement is missing is skipped, with the marker's name and
+the reason; where `PYCAM_REQUIRE`, a comma list of markers, names the marker, it fails. A test that uses real Caffe or
+the shared data without the marker fails as well, whether they are there or not.
+"""
+
 from __future__ import annotations
 
 import importlib
 import os
+import sys
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
+from typing import NamedTuple
 
 import hypothesis
 import pytest
@@ -11,41 +22,141 @@ import pytest
 hypothesis.settings.register_profile("pycam", deadline=None)
 hypothesis.settings.load_profile("pycam")
 
+SHARED = Path(os.environ.get("PYCAM_SHARED", Path(__file__).parents[2] / "shared")).resolve()
+CHROMIUM = Path(os.environ.get("PYCAM_CHROMIUM", "/usr/bin/chromium"))
+CAFFE = {name: os.environ.get(name, "") for name in ("PYCAM_CAFFE", "PYCAM_CAFFE_ROOT")}
 REQUIRED = {mark for mark in os.environ.get("PYCAM_REQUIRE", "").split(",") if mark}
+
+
+# Each of these returns why a requirement is not met, or "".
+
+
+def _no_shared() -> str:
+    return "" if (SHARED / "data").is_dir() else f"there is no folder {SHARED}/data: set PYCAM_SHARED"
+
+
+def _no_caffe() -> str:
+    from pycam.engines.caffe import CaffeProcess
+    from pycam.errors import EngineError
+
+    try:
+        CaffeProcess(threads=1).close()
+    except EngineError as error:
+        return str(error)
+    return ""
+
+
+def _no_caffe_root() -> str:
+    from pycam.engines.caffe import find_caffe
+    from pycam.errors import EngineError
+
+    try:
+        command = find_caffe()
+    except EngineError as error:
+        return str(error)
+    return "" if Path(command[0]).name == "start" else "PYCAM_CAFFE starts a Python, not Caffe's own tools: unset it"
+
+
+def _no_packages(*modules: str) -> str:
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            return f"{error}; `make test` installs it"
+    return ""
+
+
+def _no_browser() -> str:
+    if not CHROMIUM.exists():
+        return f"there is no Chromium at {CHROMIUM}: install it, or set PYCAM_CHROMIUM"
+    return _no_packages("playwright.sync_api", "axe_playwright_python")
+
+
+def _no_bf16() -> str:
+    import openvino
+
+    capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "" if "BF16" in capabilities else "OpenVINO has no bf16 on this processor"
+
+
+def _no_gpu() -> str:
+    return "" if Path("/dev/nvidia0").exists() else "there is no /dev/nvidia0"
+
+
+class Requirement(NamedTuple):
+    needs: str
+    missing: Callable[[], str]
+
+
+REQUIREMENTS = {
+    "shared": Requirement("the test data of others, found through PYCAM_SHARED", _no_shared),
+    "caffe": Requirement("a real Caffe, found through PYCAM_CAFFE or at its default place", _no_caffe),
+    "caffe_root": Requirement("Caffe's own tools in the folder of `make caffe-root`", _no_caffe_root),
+    "torch": Requirement("PyTorch", partial(_no_packages, "torch")),
+    "openvino": Requirement("OpenVINO", partial(_no_packages, "openvino")),
+    "bf16": Requirement("OpenVINO and a processor that has bf16", _no_bf16),
+    "cluster": Requirement("Dask", partial(_no_packages, "distributed")),
+    "lmdb": Requirement("lmdb", partial(_no_packages, "lmdb")),
+    "web": Requirement("FastAPI and uvicorn", partial(_no_packages, "fastapi", "uvicorn")),
+    "browser": Requirement("headless Chromium, Playwright and axe", _no_browser),
+    "demo": Requirement("scikit-image", partial(_no_packages, "skimage")),
+    "docs": Requirement("pdoc", partial(_no_packages, "pdoc")),
+    "notebook": Requirement(
+        "nbclient, nbformat and ipykernel", partial(_no_packages, "nbclient", "nbformat", "ipykernel")
+    ),
+    "gpu": Requirement("an NVIDIA GPU", _no_gpu),
+}
+
+_running = set(REQUIREMENTS)
+"""The markers of the running test."""
+
+
+@cache
+def missing(mark: str) -> str:
+    """Return why the requirement of a marker is not met here, or ""."""
+    return REQUIREMENTS[mark].missing()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for mark, requirement in REQUIREMENTS.items():
+        config.addinivalue_line("markers", f"{mark}: needs {requirement.needs}")
+    if unknown := REQUIRED - REQUIREMENTS.keys():
+        raise pytest.UsageError(
+            f"PYCAM_REQUIRE names {', '.join(sorted(unknown))}: the markers are {', '.join(REQUIREMENTS)}"
+        )
+    sys.addaudithook(_guard_shared)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    global _running
+    marks = {mark.name for mark in item.iter_markers()}
+    _running = marks
+    # In the environment, so that the processes that a test starts obey, too.
+    os.environ.update(
+        CAFFE if "caffe" in marks else {"PYCAM_CAFFE": "", "PYCAM_CAFFE_ROOT": "/(this test has no @pytest.mark.caffe)"}
+    )
+    for mark in REQUIREMENTS.keys() - marks:
+        if mark in getattr(item, "fixturenames", ()):
+            pytest.fail(f"the fixture {mark!r} is for tests with @pytest.mark.{mark}: add the marker", pytrace=False)
+    unmet = {mark: missing(mark) for mark in REQUIREMENTS if mark in marks and missing(mark)}
+    for mark in unmet.keys() & REQUIRED:
+        pytest.fail(f"PYCAM_REQUIRE names {mark!r}, but {unmet[mark]}", pytrace=False)
+    for mark, reason in unmet.items():
+        pytest.skip(f"{mark}: {reason}")
+
+
+def _guard_shared(event: str, arguments: tuple) -> None:
+    if "shared" in _running or event not in ("open", "os.listdir", "os.scandir"):
+        return
+    if str(arguments[0]).startswith(f"{SHARED}{os.sep}data"):
+        pytest.fail(f"{arguments[0]} is for tests with @pytest.mark.shared: add the marker")
 
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder with the test data of others; its tests are skipped, or fail when required, without it."""
-    folder = Path(os.environ.get("PYCAM_SHARED", Path(__file__).parents[2] / "shared")).resolve()
-    if not (folder / "data").is_dir():
-        unavailable("shared", f"no folder {folder}/data: set PYCAM_SHARED")
-    return folder
-
-
-def unavailable(mark: str, reason: str) -> None:
-    """Skip the running test, or fail it when `PYCAM_REQUIRE` names its marker."""
-    if mark in REQUIRED:
-        pytest.fail(f"PYCAM_REQUIRE names {mark!r}, but {reason}", pytrace=False)
-    pytest.skip(reason)
-
-
-def import_or_skip(mark: str, module: str):
-    """Import what a file or a test needs; skip it without, or fail when `PYCAM_REQUIRE` names its marker."""
-    return importlib.import_module(module) if mark in REQUIRED else pytest.importorskip(module)
-
-
-@pytest.fixture
-def require():
-    """Import a module or skip: `require('torch', 'torch')` gives the module, marker first, then the module."""
-
-    def importer(mark: str, module: str):
-        try:
-            return __import__(module)
-        except ImportError as error:
-            return unavailable(mark, str(error))
-
-    return importer
+    """The folder with the test data of others."""
+    return SHARED
 
 
 # What the fixtures below need is imported where it is used: most tests do without.
@@ -55,13 +166,8 @@ def require():
 def caffe():
     """Real Caffe in a process of its own, for what engines do not offer."""
     from pycam.engines.caffe import CaffeProcess
-    from pycam.errors import EngineError
 
-    try:
-        process = CaffeProcess(threads=1)
-    except EngineError as error:
-        unavailable("caffe", str(error))
-    with process:
+    with CaffeProcess(threads=1) as process:
         yield process
 
 

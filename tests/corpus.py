@@ -77,7 +77,7 @@ class Reader:
     beside
         Other files that it reads, by name.
     needs
-        A package that it needs and pycam does not.
+        The marker of what it needs and pycam does not.
     slow
         Whether it starts a process for each file.
     noisy

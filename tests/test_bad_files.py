@@ -311,8 +311,7 @@ def test_out_of_memory_is_no_fault(capsys):
 
 
 @pytest.mark.torch
-def test_a_net_for_a_solver(tmp_path: Path, require):
-    require("torch", "torch")
+def test_a_net_for_a_solver(tmp_path: Path):
     written(net__prototxt=NET)(tmp_path)
     code, stderr, _ = run(tmp_path, "train", "--solver", "net.prototxt")
     assert (code, len(stderr.splitlines())) == (3, 1), stderr

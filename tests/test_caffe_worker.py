@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import unavailable
 
 from pycam.engines import caffe_worker
 from pycam.engines.base import Options
@@ -93,20 +92,10 @@ def fake(tmp_path, monkeypatch):
         process.close()
 
 
-@pytest.fixture(scope="session")
-def real_caffe() -> list[str]:
-    """Give the command that starts real Caffe, which has been seen to start."""
-    try:
-        with CaffeProcess(find_caffe()):
-            return find_caffe()
-    except EngineError as error:
-        return unavailable("caffe", str(error))
-
-
 @pytest.fixture
-def caffe(real_caffe):
+def caffe():
     """Start real Caffe."""
-    with CaffeProcess(real_caffe, threads=1) as process:
+    with CaffeProcess(threads=1) as process:
         yield process
 
 
@@ -503,7 +492,6 @@ def check_conv(engine: CaffeEngine) -> None:
 
 
 @pytest.mark.caffe
-@pytest.mark.usefixtures("real_caffe")
 def test_the_engine_runs_the_users_files(files):
     with CaffeEngine(read_net(*files), ["conv", "conv@conv", "data"], Options(threads=1)) as engine:
         check_conv(engine)
@@ -511,7 +499,6 @@ def test_the_engine_runs_the_users_files(files):
 
 
 @pytest.mark.caffe
-@pytest.mark.usefixtures("real_caffe")
 def test_the_engine_says_what_is_not_the_users_own(files):
     only_text = read_net(files[0]).with_params(WEIGHTS)
     with CaffeEngine(only_text, ["conv", "conv@conv", "data"]) as engine:
@@ -525,7 +512,6 @@ def test_the_engine_says_what_is_not_the_users_own(files):
 
 
 @pytest.mark.caffe
-@pytest.mark.usefixtures("real_caffe")
 def test_the_engine_runs_the_weights_that_the_net_has_now(files):
     changed = read_net(*files).with_params({"conv": [2 * array for array in WEIGHTS["conv"]]})
     x = RNG.normal(size=(1, 2, 3, 3)).astype(np.float32)
@@ -535,7 +521,6 @@ def test_the_engine_runs_the_weights_that_the_net_has_now(files):
 
 
 @pytest.mark.caffe
-@pytest.mark.usefixtures("real_caffe")
 def test_files_that_are_gone(files):
     net = read_net(*files)
     files[1].unlink()
@@ -583,12 +568,9 @@ def test_missing_root_rights_are_named(tmp_path):
 
 
 @pytest.mark.caffe
-def test_a_finished_folder_is_left_as_it_is(monkeypatch):
-    monkeypatch.delenv("PYCAM_CAFFE", raising=False)
-    try:
-        start = Path(find_caffe()[0])
-    except EngineError as error:
-        unavailable("caffe", str(error))
+@pytest.mark.caffe_root
+def test_a_finished_folder_is_left_as_it_is():
+    start = Path(find_caffe()[0])
     before = start.stat()
     run = make_root(start.parent)
     assert run.stdout == f"Caffe is ready in {start.parent}\n"

@@ -41,6 +41,7 @@ def lines(out) -> list[str]:
     return [" ".join(line.split()) for line in done.stdout.splitlines()]
 
 
+@pytest.mark.demo
 def test_guesses_and_errors_are_told(lines):
     for line in (
         "coffee cup cup 0.67 right right 0.57 right",
@@ -61,6 +62,7 @@ def mask(box, shape) -> np.ndarray:
     return inside
 
 
+@pytest.mark.demo
 @pytest.mark.parametrize("photograph", [each for each in PHOTOGRAPHS if each.box], ids=lambda each: each.shows)
 def test_overlap_is_that_of_the_pixels(lines, out, photograph):
     top = json.loads((out / f"{photograph.name}.json").read_text())["top"]
@@ -72,6 +74,7 @@ def test_overlap_is_that_of_the_pixels(lines, out, photograph):
     assert row.endswith(f"{overlap:.2f} {'right' if overlap >= 0.5 else 'wrong'}")
 
 
+@pytest.mark.demo
 def test_it_ends_with_the_pictures(lines, out):
     places = [Path(line) for line in lines[lines.index("Look at") + 1 :]]
     assert places == [*(out / f"{photograph.name}_strip.jpg" for photograph in PHOTOGRAPHS), out / "report.html"]

@@ -51,9 +51,7 @@ def fails(capsys, *arguments: object) -> tuple[int, str]:
         pytest.param("caffe", marks=[pytest.mark.caffe, pytest.mark.slow]),
     ],
 )
-def test_the_errors_of_the_paper_protocol(command, tmp_path, engine, require):
-    if engine in ("openvino", "torch"):
-        require(engine, engine)
+def test_the_errors_of_the_paper_protocol(command, tmp_path, engine):
     assert main([*command, "--protocol", "paper", "--engine", engine, "--out", str(tmp_path)]) == 0
     report = json.loads((tmp_path / "report.json").read_text())
     assert (report["pictures"], report["protocol"], report["engine"]) == (300, "paper", engine)
@@ -119,9 +117,7 @@ def test_the_boxes_of_the_released_protocol(command, golden, tmp_path):
         pytest.param("caffe", marks=pytest.mark.caffe),
     ],
 )
-def test_the_errors_of_the_released_protocol(command, golden, tmp_path, engine, require):
-    if engine in ("openvino", "torch"):
-        require(engine, engine)
+def test_the_errors_of_the_released_protocol(command, golden, tmp_path, engine):
     assert main([*command, "--protocol", "released", "--engine", engine, "--out", str(tmp_path)]) == 0
     report = json.loads((tmp_path / "report.json").read_text())
     for name, expected in golden["errors"].items():

@@ -140,8 +140,7 @@ def test_certificate_says_what_was_found(files, capsys, tmp_path):
 
 
 @pytest.mark.torch
-def test_certificate_of_agreeing_engines(files, require):
-    require("torch", "torch")
+def test_certificate_of_agreeing_engines(files):
     certificate = certify("made", read_net(*files), published="", names=("onnxruntime", "torch"))
     assert certificate.verdict == "engines agree, real Caffe was not asked"
     (check,) = certificate.engines

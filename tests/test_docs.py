@@ -265,12 +265,14 @@ OFFLINE = [
 @pytest.fixture
 def somewhere(tmp_path, monkeypatch):
     """A folder with the picture that the README names."""
-    data = pytest.importorskip("skimage.data")
+    from skimage import data
+
     cv2.imwrite(str(tmp_path / "fox.jpg"), data.coffee()[..., ::-1])
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
+@pytest.mark.demo
 @pytest.mark.parametrize("command", OFFLINE, ids=str)
 def test_the_readme_s_commands_run(command, somewhere, capsys):
     words = [each for word in command.words for each in (["fox.jpg"] if word == "*.jpg" else [word])]
@@ -280,6 +282,7 @@ def test_the_readme_s_commands_run(command, somewhere, capsys):
             assert (somewhere / words[words.index(option) + 1]).exists()
 
 
+@pytest.mark.demo
 def test_the_readme_s_python_runs(somewhere, capsys):
     (block,) = [token for path, token in PYTHON if path == ROOT / "README.md"]
     exec(compile(block.content, "README.md", "exec"), {})
@@ -287,8 +290,8 @@ def test_the_readme_s_python_runs(somewhere, capsys):
     assert (somewhere / "out" / "fox_strip.jpg").is_file()
 
 
+@pytest.mark.demo
 def test_the_pictures_are_what_their_script_draws(tmp_path):
-    pytest.importorskip("skimage")
     script = ROOT / "docs/images/make.py"
     subprocess.run([sys.executable, script, tmp_path], check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
     for made in tmp_path.iterdir():
@@ -305,8 +308,8 @@ def test_the_version_is_that_of_the_newest_change():
     assert newest and newest[1] == pycam.__version__
 
 
+@pytest.mark.docs
 def test_the_reference_is_made_without_a_warning(tmp_path):
-    pytest.importorskip("pdoc")
     listed = subprocess.run(
         ["make", "-n", "-o", ".venv/.all", "docs"], cwd=ROOT, capture_output=True, text=True, check=True
     )

@@ -14,7 +14,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import unavailable
 from nets import CAM_NETS, TRAPS, data, message_of, pictures, seeded_net, worst
 
 import pycam.nets
@@ -61,21 +60,12 @@ RELEASED = [
 Blobs = dict[str, np.ndarray]
 
 
-def make(name: str, net: Net, outputs: list[str], **options) -> Engine:
-    """Make an engine, or skip where what it needs is not installed."""
-    try:
-        engines.engine_class(name)
-    except EngineError as error:
-        unavailable(name, str(error))
-    return engines.make(name, net, outputs, **options)
-
-
 @lru_cache(1)
 def net_and_caffes_blobs(net_name: str) -> tuple[Net, Blobs, Blobs]:
     """A net, inputs, and every value that Caffe computes from them."""
     net = seeded_net(message_of(net_name))
     inputs = pictures(net, 2)
-    with make("caffe", net, computed(net)) as caffe:
+    with engines.make("caffe", net, computed(net)) as caffe:
         return net, inputs, caffe.forward(inputs)
 
 
@@ -99,9 +89,9 @@ def test_traps_hold_what_caffe_holds(name, net_name):
     net, inputs, truth = net_and_caffes_blobs(net_name)
     if (name, net_name) in REFUSED:
         with pytest.raises(EngineError, match=REFUSED[name, net_name]):
-            make(name, net, list(truth))
+            engines.make(name, net, list(truth))
     else:
-        assert_same(make(name, net, list(truth)), inputs, truth)
+        assert_same(engines.make(name, net, list(truth)), inputs, truth)
 
 
 @pytest.mark.caffe
@@ -110,10 +100,10 @@ def test_traps_hold_what_caffe_holds(name, net_name):
 def test_released_nets_hold_what_caffe_holds(name, net_name):
     net, inputs, truth = net_and_caffes_blobs(net_name)
     assert 0.05 < truth[net.outputs[-1]].max() < 0.9
-    assert_same(make(name, net, list(truth)), inputs, truth)
+    assert_same(engines.make(name, net, list(truth)), inputs, truth)
     # Asked for less, engines fuse layers.
     wanted = {blob: truth[blob] for blob in maps_and_scores(net)}
-    assert_same(make(name, net, list(wanted)), inputs, wanted)
+    assert_same(engines.make(name, net, list(wanted)), inputs, wanted)
 
 
 def maps_and_scores(net: Net) -> list[str]:
@@ -126,7 +116,7 @@ def maps_and_scores(net: Net) -> list[str]:
 @pytest.mark.parametrize("name", ENGINES)
 def test_trained_weights_and_pictures_hold_what_caffe_holds(name, shared, squeezenet_of_caffe):
     net, inputs, truth = squeezenet_of_caffe
-    assert_same(make(name, net, list(truth)), inputs, truth)
+    assert_same(engines.make(name, net, list(truth)), inputs, truth)
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +127,7 @@ def squeezenet_of_caffe(shared) -> tuple[Net, Blobs, Blobs]:
     mean = np.array([104, 117, 123], np.float32)
     views = [cv2.resize(cv2.imread(str(path)), (227, 227)).astype(np.float32) - mean for path in paths]
     inputs = {"data": np.stack(views).transpose(0, 3, 1, 2)}
-    with make("caffe", net, computed(net)) as caffe:
+    with engines.make("caffe", net, computed(net)) as caffe:
         return net, inputs, caffe.forward(inputs)
 
 
@@ -149,7 +139,7 @@ def small_net() -> Net:
 @pytest.mark.parametrize("name", ENGINES)
 def test_a_batch_gives_what_single_pictures_give(name, small_net):
     inputs = pictures(small_net, 3)
-    with make(name, small_net, ["old"]) as engine:
+    with engines.make(name, small_net, ["old"]) as engine:
         batch = engine.forward(inputs)["old"]
         single = [engine.forward({"data": inputs["data"][i : i + 1]})["old"] for i in range(3)]
     np.testing.assert_allclose(np.concatenate(single), batch, rtol=0, atol=1e-6 * np.abs(batch).max())
@@ -158,7 +148,7 @@ def test_a_batch_gives_what_single_pictures_give(name, small_net):
 @pytest.mark.parametrize("name", ENGINES)
 def test_a_second_run_gives_the_same_and_leaves_the_first_alone(name, small_net):
     first, second = pictures(small_net, 2, seed=1), pictures(small_net, 2, seed=2)
-    with make(name, small_net, ["old", "a"]) as engine:
+    with engines.make(name, small_net, ["old", "a"]) as engine:
         values = engine.forward(first)
         kept = {blob: array.copy() for blob, array in values.items()}
         other = engine.forward(second)
@@ -172,9 +162,9 @@ def test_a_second_run_gives_the_same_and_leaves_the_first_alone(name, small_net)
 @pytest.mark.parametrize("name", ENGINES)
 def test_what_else_is_asked_for_changes_nothing(name, small_net):
     inputs = pictures(small_net, 2)
-    with make(name, small_net, ["both", "a", "b"]) as engine:
+    with engines.make(name, small_net, ["both", "a", "b"]) as engine:
         several = engine.forward(inputs)
-    with make(name, small_net, ["both"]) as engine:
+    with engines.make(name, small_net, ["both"]) as engine:
         (both,) = engine.forward(inputs).values()
     assert list(several) == ["both", "a", "b"]
     np.testing.assert_array_equal(several["both"], np.concatenate([several["a"], several["b"]], axis=1))
@@ -185,7 +175,7 @@ def test_what_else_is_asked_for_changes_nothing(name, small_net):
 def test_views_and_other_strides_are_taken(name, small_net):
     inputs = pictures(small_net, 2)["data"]
     turned = np.asfortranarray(inputs)
-    with make(name, small_net, ["a"]) as engine:
+    with engines.make(name, small_net, ["a"]) as engine:
         np.testing.assert_array_equal(engine.forward({"data": turned})["a"], engine.forward({"data": inputs})["a"])
 
 
@@ -194,7 +184,7 @@ def test_one_thread_gives_what_two_give(name, small_net):
     inputs = pictures(small_net, 2)
     values = []
     for threads in (1, 2):
-        with make(name, small_net, ["old"], threads=threads) as engine:
+        with engines.make(name, small_net, ["old"], threads=threads) as engine:
             values.append(engine.forward(inputs)["old"])
     np.testing.assert_allclose(*values, rtol=0, atol=1e-6 * np.abs(values[0]).max())
 
@@ -202,7 +192,7 @@ def test_one_thread_gives_what_two_give(name, small_net):
 @pytest.mark.parametrize("name", ENGINES)
 def test_several_at_once_give_what_they_give_in_turn(name, small_net):
     batches = [pictures(small_net, 1 + seed % 2, seed) for seed in range(12)]
-    with make(name, small_net, ["old"], lanes=3) as engine, ThreadPoolExecutor(engine.options.lanes) as pool:
+    with engines.make(name, small_net, ["old"], lanes=3) as engine, ThreadPoolExecutor(engine.options.lanes) as pool:
         assert engine.options.lanes == (3 if name == "onnxruntime" else 1)
         in_turn = [engine.forward(batch)["old"] for batch in batches]
         at_once = [values["old"] for values in pool.map(engine.forward, batches)]
@@ -212,7 +202,7 @@ def test_several_at_once_give_what_they_give_in_turn(name, small_net):
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_an_engine_says_what_it_is(name, small_net):
-    with make(name, small_net, ["a"]) as engine:
+    with engines.make(name, small_net, ["a"]) as engine:
         assert engine.name == name
         assert "cpu" in engine.description
         assert "fp32" in engine.description
@@ -229,7 +219,7 @@ def test_an_engine_says_what_it_is(name, small_net):
     ],
 )
 def test_inputs_that_do_not_fit_are_one_line(name, inputs, came, small_net):
-    with make(name, small_net, ["old"]) as engine:
+    with engines.make(name, small_net, ["old"]) as engine:
         with pytest.raises(EngineError, match=f"^input 'data': {came} came, expected 1×3×6×7[^\n]*$"):
             engine.forward(inputs)
         assert np.isfinite(engine.forward(pictures(small_net, 1))["old"]).all()
@@ -238,7 +228,7 @@ def test_inputs_that_do_not_fit_are_one_line(name, inputs, came, small_net):
 @pytest.mark.parametrize("name", ENGINES)
 def test_an_unknown_device_is_named(name, small_net):
     with pytest.raises(EngineError, match="abacus"):
-        make(name, small_net, ["a"], device="abacus")
+        engines.make(name, small_net, ["a"], device="abacus")
 
 
 STARVED = """
@@ -267,7 +257,6 @@ except MemoryError as error:
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="tells a process's memory on Linux only")
 @pytest.mark.parametrize("name", ENGINES)
 def test_out_of_memory_is_pythons_own_error(name, small_net):
-    make(name, small_net, ["a"]).close()  # or skip
     paths = [str(Path(__file__).parent), *sys.path]
     process = subprocess.run(
         [sys.executable, "-c", STARVED, name],
@@ -280,15 +269,17 @@ def test_out_of_memory_is_pythons_own_error(name, small_net):
     assert re.match(r"(ONNX Runtime|OpenVINO|torch|OpenCV) failed.*alloc", process.stdout), process.stdout
 
 
-@pytest.mark.parametrize("name", ["openvino", "torch"])
-def test_bf16_is_near_and_said(name, small_net, request):
-    request.applymarker(name)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("openvino", marks=[pytest.mark.openvino, pytest.mark.bf16]),
+        pytest.param("torch", marks=pytest.mark.torch),
+    ],
+)
+def test_bf16_is_near_and_said(name, small_net):
     inputs = pictures(small_net, 2)
-    try:
-        half = make(name, small_net, ["old"], precision="bf16")
-    except EngineError as error:
-        unavailable("bf16", str(error))
-    with half, make(name, small_net, ["old"]) as full:
+    half = engines.make(name, small_net, ["old"], precision="bf16")
+    with half, engines.make(name, small_net, ["old"]) as full:
         assert "bf16" in half.description
         rough, exact = half.forward(inputs)["old"], full.forward(inputs)["old"]
     assert rough.dtype == np.float32
@@ -334,7 +325,7 @@ def test_opencv_cannot_give_a_second_top():
     sliced = 'layer { name: "cut" type: "Slice" bottom: "data" top: "a" top: "b" slice_param { slice_point: 1 } }'
     net = seeded_net(prototxt.parse(data(1, 3, 2, 2) + sliced).message)
     with pytest.raises(EngineError, match="cannot give blob 'b': OpenCV names only the first top"):
-        make("opencv", net, ["b"])
+        engines.make("opencv", net, ["b"])
 
 
 @lru_cache(1)
@@ -347,7 +338,7 @@ def mini_set_in_caffe(shared: Path) -> tuple[Net, np.ndarray, np.ndarray]:
     folder = shared / "data/ilsvrc-mini/ILSVRC2012_img_val"
     view, mean = view_of("center", 227), np.array([104.00698793, 116.66876762, 122.67891434])
     inputs = np.concatenate([net_input(read_picture(path).pixels, view, mean) for path in sorted(folder.iterdir())])
-    with make("caffe", net, ["prob"]) as caffe:
+    with engines.make("caffe", net, ["prob"]) as caffe:
         return net, inputs, scores_of(caffe, inputs)
 
 
@@ -362,7 +353,7 @@ def scores_of(engine: Engine, inputs: np.ndarray) -> np.ndarray:
 def test_the_mini_sets_best_five_are_caffes(shared, name):
     net, inputs, expected = mini_set_in_caffe(shared)
     assert len(inputs) == 300
-    with make(name, net, ["prob"]) as engine:
+    with engines.make(name, net, ["prob"]) as engine:
         found = scores_of(engine, inputs)
     for ours, caffes in zip(found, expected, strict=True):
         best = np.argsort(-caffes, kind="stable")[:5]

@@ -172,8 +172,7 @@ def test_a_finished_run_is_not_computed_again(model, pictures, whole, monkeypatc
 
 
 @pytest.mark.torch
-def test_an_unsteady_engine_keeps_to_its_batches(model, pictures, tmp_path, require):
-    require("torch", "torch")
+def test_an_unsteady_engine_keeps_to_its_batches(model, pictures, tmp_path):
     evaluate(make_plan(model, pictures, engine="torch"), tmp_path)
     with pytest.raises(RunError, match=r"differs in batch \(2, now 3\): name another --out"):
         evaluate(make_plan(model, pictures, engine="torch", batch=3), tmp_path)
@@ -326,8 +325,7 @@ def test_a_picture_of_another_size_than_the_truth_says(model, own_pictures, tmp_
 
 
 @pytest.mark.torch
-def test_maps_from_gradients_are_evaluated_too(model, pictures, tmp_path, require):
-    require("torch", "torch")
+def test_maps_from_gradients_are_evaluated_too(model, pictures, tmp_path):
     planned = make_plan(model, pictures, protocol("paper").with_choices(method="saliency"))
     report = evaluate(planned, tmp_path)
     assert report["overrides"] == {"method": "saliency", "box_rule": "smoothed"}

@@ -10,19 +10,23 @@ from corpus import DAMAGES, READERS, Reader, attempt, damaged
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-BY_NAME = pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.name)
+BY_NAME = pytest.mark.parametrize(
+    "reader",
+    [
+        pytest.param(reader, id=reader.name, marks=[getattr(pytest.mark, reader.needs)] if reader.needs else [])
+        for reader in READERS
+    ],
+)
 
 
 @BY_NAME
 def test_sound_files_are_read(reader: Reader, tmp_path: Path):
-    pytest.importorskip(reader.needs or "pycam")
     for seed in reader.seeds:
         assert attempt(reader, tmp_path, seed) == ""
 
 
 @BY_NAME
 def test_damaged_files_are_read_or_explained(reader: Reader, tmp_path: Path):
-    pytest.importorskip(reader.needs or "pycam")
 
     @settings(max_examples=4 if reader.slow else 60, suppress_health_check=[HealthCheck.too_slow])
     @given(seed=st.sampled_from(reader.seeds), rng=st.randoms(use_true_random=False))
@@ -34,7 +38,6 @@ def test_damaged_files_are_read_or_explained(reader: Reader, tmp_path: Path):
 
 @BY_NAME
 def test_any_bytes_are_read_or_explained(reader: Reader, tmp_path: Path):
-    pytest.importorskip(reader.needs or "pycam")
 
     @settings(max_examples=2 if reader.slow else 40)
     @given(content=st.binary(max_size=300) | st.text("0123456789 .,-e\n\t{}:&*", max_size=80).map(str.encode))

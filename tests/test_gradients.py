@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 
 import numpy as np
 import pytest
-from conftest import import_or_skip
 
 import pycam
 from pycam import nets
@@ -16,11 +16,12 @@ from pycam.formats import prototxt
 from pycam.net import net_from_message, read_net
 from pycam.training.fillers import fill
 
-torch = import_or_skip("torch", "torch")
 pytestmark = pytest.mark.torch
+with suppress(ImportError):  # without PyTorch, the marker skips every test
+    import torch
 
-from pycam.gradients import GradientMaps, class_gradients, default_layer, grad_cam, saliency  # noqa: E402
-from pycam.torch_graph import TorchNet  # noqa: E402
+    from pycam.gradients import GradientMaps, class_gradients, default_layer, grad_cam, saliency
+    from pycam.torch_graph import TorchNet
 
 SMALL = """
 layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 9 dim: 9 } } }

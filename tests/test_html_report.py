@@ -241,8 +241,7 @@ def test_command_shows_what_heatmap_writes(shared, tmp_path, capsys):
 
 
 @pytest.mark.torch
-def test_gradients_are_taken_at_the_layer_that_was_asked_for(require, tmp_path):
-    require("torch", "torch")
+def test_gradients_are_taken_at_the_layer_that_was_asked_for(tmp_path):
     (tmp_path / "a.jpg").write_bytes(sights.jpeg(3))
     arguments = ["--model", "squeezenet-cam-caltech101", "--method", "gradcam", "--layer", "fire5/concat"]
     assert main(["report", str(tmp_path / "a.jpg"), *arguments, "--html", str(tmp_path / "a.html")]) == 0

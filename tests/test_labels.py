@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+import pandas
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -131,7 +132,6 @@ def test_a_csv_of_index_and_name(label_file, content):
 
 
 def test_a_csv_reads_as_pandas_reads_it(label_file):
-    pandas = pytest.importorskip("pandas")
     path = label_file('1 "cutting trees"\n0 applauding\n2 fishing\n')
     frame = pandas.read_csv(path, sep=" ", header=None, names=["index", "name"]).sort_values("index")
     assert read_labels(path).names == tuple(frame["name"])

@@ -8,7 +8,6 @@ import struct
 
 import numpy as np
 import pytest
-from conftest import import_or_skip
 
 from pycam.cli import main
 from pycam.errors import FormatError, NetError
@@ -184,9 +183,11 @@ layer { name: "fc" type: "InnerProduct" bottom: "conv" top: "fc"
 """
 
 
+@pytest.mark.torch
 def test_the_net_computes_what_tensorflow_does():
     """In NumPy, as TensorFlow defines it: H×W×C, groups by halves of inputs and outputs, a flat fc."""
-    torch = import_or_skip("torch", "torch")
+    import torch
+
     from pycam.torch_graph import TorchNet
 
     net = net_from_message(prototxt.parse(NET).message)

@@ -16,8 +16,7 @@ TOLERANCE = 2e-5
 
 @pytest.mark.caffe
 @pytest.mark.torch
-def test_random_nets_hold_what_caffe_holds(caffe, require):
-    require("torch", "torch")
+def test_random_nets_hold_what_caffe_holds(caffe):
     drawn, refused = [], []
 
     @settings(max_examples=150, deadline=None, derandomize=True)

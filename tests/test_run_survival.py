@@ -198,8 +198,6 @@ def test_a_signal_lets_the_batch_finish_and_says_how_to_go_on(
     model, pictures, whole, tmp_path, number, options, require
 ):
     """Ctrl-C reaches a whole group of processes; SIGTERM the one that it is sent to."""
-    if "dask" in options:
-        require("cluster", "distributed")
     folder = tmp_path / "run"
     process = begin(make_plan(model, pictures), folder, pause=100, **options)
     wait_until((tmp_path / "log.txt").exists)
@@ -220,10 +218,8 @@ def test_a_signal_lets_the_batch_finish_and_says_how_to_go_on(
 
 @pytest.mark.parametrize("options", [{"workers": 2}, pytest.param({"dask": 2}, marks=pytest.mark.cluster)])
 @pytest.mark.parametrize("moment", [0, 0.3, 0.6, 1.2])
-def test_ctrl_c_while_workers_begin(model, pictures, whole, tmp_path, options, moment, require):
+def test_ctrl_c_while_workers_begin(model, pictures, whole, tmp_path, options, moment):
     """They do not complain on the terminal."""
-    if "dask" in options:
-        require("cluster", "distributed")
     folder = tmp_path / "run"
     begun = SERVER.Event()
     process = begin(make_plan(model, pictures), folder, pause=300, begun=begun, **options)
@@ -295,9 +291,7 @@ def test_without_memory_it_stops(model, pictures, whole, tmp_path):
 
 
 @pytest.mark.parametrize("options", [{"workers": 2}, pytest.param({"dask": 2}, marks=pytest.mark.cluster)])
-def test_a_worker_without_memory_is_replaced(model, pictures, whole, tmp_path, options, require):
-    if "dask" in options:
-        require("cluster", "distributed")
+def test_a_worker_without_memory_is_replaced(model, pictures, whole, tmp_path, options):
     folder = tmp_path / "run"
     process = begin(make_plan(model, pictures), folder, work=starved_batch, **options)
     process.join()
@@ -409,9 +403,7 @@ def test_what_a_lost_log_held_is_computed_again(model, pictures, whole, cut_off,
     [{"workers": 2}, {"workers": 4}, pytest.param({"dask": 2}, marks=pytest.mark.cluster)],
     ids=lambda options: "-".join(map(str, *options.items())),
 )
-def test_other_workers_give_the_same_bytes_though_some_are_killed(model, pictures, whole, tmp_path, options, require):
-    if "dask" in options:
-        require("cluster", "distributed")
+def test_other_workers_give_the_same_bytes_though_some_are_killed(model, pictures, whole, tmp_path, options):
     folder = tmp_path / "run"
     moments = sorted(random.Random(str(options)).sample(range(BATCH, COUNT - 2 * BATCH), 2))
     process = begin(make_plan(model, pictures), folder, kill_workers_at=moments, pause=50, **options)
@@ -444,16 +436,14 @@ def test_what_is_done_twice_is_kept_once(model, pictures, whole, tmp_path):
 
 
 @pytest.mark.cluster
-def test_cluster_that_is_none(model, pictures, tmp_path, require):
-    require("cluster", "distributed")
+def test_cluster_that_is_none(model, pictures, tmp_path):
     for scheduler, complaint in (("local:none", "local:N was expected"), ("host:8786", "tcp://host:port was expected")):
         with pytest.raises(UsageError, match=complaint):
             evaluate(make_plan(model, pictures), tmp_path, scheduler=scheduler)
 
 
 @pytest.mark.cluster
-def test_a_cluster_tells_why_a_worker_refuses(model, pictures, tmp_path, require):
-    require("cluster", "distributed")
+def test_a_cluster_tells_why_a_worker_refuses(model, pictures, tmp_path):
     process = begin(make_plan(model, pictures), tmp_path / "run", dask=1, numpy="1.0")
     process.join()
     assert process.exitcode == RunError.exit_code
@@ -488,9 +478,9 @@ def cluster() -> Iterator[tuple[str, subprocess.Popen]]:
 
 
 @pytest.mark.cluster
-def test_a_lost_scheduler_stops_the_run(model, pictures, whole, tmp_path, require):
-    require("cluster", "distributed")
-    dask = require("cluster", "dask")
+def test_a_lost_scheduler_stops_the_run(model, pictures, whole, tmp_path):
+    import dask
+
     patience = dask.config.set({"distributed.comm.timeouts.connect": "2s"})
     with patience, cluster() as (address, scheduler):
 

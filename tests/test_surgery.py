@@ -91,8 +91,7 @@ def test_from_the_command_line(tmp_path, capsys):
 
 
 @pytest.mark.torch
-def test_what_was_cut_can_be_trained(tmp_path, require):
-    require("torch", "torch")
+def test_what_was_cut_can_be_trained(tmp_path):
     import cv2
 
     from pycam.training.loop import train

@@ -29,6 +29,8 @@ def test_prediction_shows_itself():
     assert len(repr(prediction)) < 1500
 
 
+@pytest.mark.demo
+@pytest.mark.notebook
 @pytest.mark.filterwarnings("ignore")  # of Jupyter's packages
 def test_tour_runs(tmp_path):
     import nbclient

@@ -10,12 +10,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import unavailable
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pycam.engines.caffe import find_caffe
-from pycam.errors import EngineError, TrainingError
+from pycam.errors import TrainingError
 from pycam.formats import prototxt, schema
 from pycam.formats.mean import write_mean
 from pycam.training.data import Batches, Transform, open_batches
@@ -80,16 +79,11 @@ def test_pictures_are_as_caffe_feeds_them(data, transform, place, caffe):
 
 
 @pytest.mark.caffe
+@pytest.mark.caffe_root
+@pytest.mark.lmdb
 @pytest.mark.parametrize("options", [[], ["--encoded"], ["--resize_height=16", "--resize_width=18"], ["--gray"]])
 def test_a_database_by_caffes_own_tool(options, place):
-    pytest.importorskip("lmdb")
-    try:
-        start = find_caffe()[0]
-    except EngineError as error:
-        unavailable("caffe", str(error))
-    if Path(start).name != "start":
-        unavailable("caffe", "PYCAM_CAFFE is a Python: the tool convert_imageset is not at hand")
-    command = [start, "convert_imageset", *options, f"{place}/", str(place / "list.txt"), str(place / "lmdb")]
+    command = [find_caffe()[0], "convert_imageset", *options, f"{place}/", str(place / "list.txt"), str(place / "lmdb")]
     subprocess.run(command, check=True, capture_output=True)
     batches = batches_of(place, 'type: "Data" data_param { source: "lmdb" backend: LMDB batch_size: 7 }')
     assert batches.tops == ("data", "label")
@@ -108,7 +102,8 @@ def test_a_database_by_caffes_own_tool(options, place):
 
 
 def write_database(path: Path, values: list[bytes]) -> None:
-    lmdb = pytest.importorskip("lmdb")
+    import lmdb
+
     with lmdb.open(str(path), map_size=1 << 20) as made, made.begin(write=True) as writing:
         for number, value in enumerate(values):
             writing.put(f"{number:08d}".encode(), value)
@@ -117,6 +112,7 @@ def write_database(path: Path, values: list[bytes]) -> None:
 DATABASE = 'type: "Data" data_param { source: "db" backend: LMDB batch_size: 1 }'
 
 
+@pytest.mark.lmdb
 def test_datums_of_floats_and_of_bytes(place):
     floats = schema.Datum(channels=2, height=1, width=3, float_data=[0.5, -1, 2, 3, 4, 5], label=9)
     data = schema.Datum(channels=2, height=1, width=3, data=bytes(range(6)), label=1)
@@ -137,6 +133,7 @@ BMP = cv2.imencode(".bmp", NOISE)[1].tobytes()
 PNG = cv2.imencode(".png", np.zeros((9, 9), np.uint8))[1].tobytes()
 
 
+@pytest.mark.lmdb
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -164,6 +161,7 @@ def test_a_damaged_database(values, message, place):
         _ = batches_of(place, DATABASE)[0]
 
 
+@pytest.mark.lmdb
 def test_a_key_without_a_length(place):
     write_database(place / "db", [schema.Datum(channels=1, height=9, width=9, data=bytes(81)).SerializeToString()])
     path = place / "db/data.mdb"
@@ -176,6 +174,7 @@ def test_a_key_without_a_length(place):
         batches_of(place, DATABASE)
 
 
+@pytest.mark.lmdb
 @pytest.mark.parametrize("empty", [False, True])
 def test_pages_that_lead_to_one_another_a_billion_times(place, empty):
     """Each of thirty pages leads to the next one twice: two to the thirtieth ways through a small file."""
@@ -202,18 +201,19 @@ def test_pages_that_lead_to_one_another_a_billion_times(place, empty):
         batches_of(place, DATABASE)
 
 
+@pytest.mark.lmdb
 def test_what_is_no_database(place):
     with pytest.raises(TrainingError, match=r"layer 'data' \(TEST\): no database .*db.* with --data"):
         batches_of(place, DATABASE)
     with pytest.raises(TrainingError, match="LEVELDB is not supported"):
         batches_of(place, DATABASE.replace("LMDB", "LEVELDB"))
-    pytest.importorskip("lmdb")
     (place / "db").mkdir()
     (place / "db/data.mdb").write_bytes(b"x" * 10000)
     with pytest.raises(TrainingError, match="no readable LMDB"):
         batches_of(place, DATABASE)
 
 
+@pytest.mark.lmdb
 @pytest.mark.parametrize("kept", [0, 4096, 8192, 20_000, -4096])
 def test_a_database_that_is_cut_off(kept, place):
     write_database(place / "db", [schema.Datum(data=bytes(9000), label=n).SerializeToString() for n in range(9)])

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 import sights
-from conftest import unavailable
+from conftest import CHROMIUM
 
 import pycam
 from pycam.boxes import paper_box
@@ -31,7 +31,6 @@ pytestmark = pytest.mark.browser
 
 VIEWER = Path(str(resources.files("pycam.report") / "viewer"))
 SCREENSHOTS = Path(os.environ.get("PYCAM_SCREENSHOTS", Path(__file__).parents[1] / "build" / "screenshots"))
-CHROMIUM = os.environ.get("PYCAM_CHROMIUM", "/usr/bin/chromium")
 FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -46,12 +45,8 @@ FLAGS = [
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator:
-    if not Path(CHROMIUM).exists():
-        unavailable("browser", f"no Chromium at {CHROMIUM}: install it, or set PYCAM_CHROMIUM")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError as error:
-        unavailable("browser", str(error))
+    from playwright.sync_api import sync_playwright
+
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         yield playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
@@ -347,8 +342,7 @@ def switches_methods(page, picture: bytes) -> None:
 
 
 @pytest.mark.torch
-def test_report_switches_the_methods_of_a_real_net(page, require, tmp_path):
-    require("torch", "torch")
+def test_report_switches_the_methods_of_a_real_net(page, tmp_path):
     picture = tmp_path / "blobs.jpg"
     picture.write_bytes(sights.jpeg(7))
     methods = [word for method in GRADIENTS for word in ("--method", method)]
@@ -359,8 +353,8 @@ def test_report_switches_the_methods_of_a_real_net(page, require, tmp_path):
 
 
 @pytest.mark.torch
-def test_serve_page_switches_the_methods_of_a_real_net(page, require):
-    require("torch", "torch")
+@pytest.mark.web
+def test_serve_page_switches_the_methods_of_a_real_net(page):
     with sights.served({MODEL: lambda: [pycam.load(MODEL, method=method) for method in GRADIENTS]}) as address:
         page.goto(address)
         drop(page, "blobs.jpg", "image/jpeg", sights.jpeg(7))
@@ -463,6 +457,7 @@ def drop(page, name: str, kind: str, data: bytes) -> None:
     )
 
 
+@pytest.mark.web
 def test_dropped_picture_is_looked_at(page):
     page.expected = ["415", "422"]
     data = sights.jpeg(7)
@@ -494,9 +489,9 @@ def test_dropped_picture_is_looked_at(page):
 
 
 @pytest.fixture(params=[(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")], ids=str)
-def inspect(page, require, request) -> Callable[[str], None]:
+def inspect(page, request) -> Callable[[str], None]:
     """Take a screenshot of the page; fail on what is wider than the window, or a serious accessibility fault."""
-    axe = resources.files(require("browser", "axe_playwright_python")) / "axe.min.js"
+    axe = resources.files("axe_playwright_python") / "axe.min.js"
     width, scheme = request.param
     page.set_viewport_size({"width": width, "height": 844})
     page.emulate_media(color_scheme=scheme)
@@ -526,6 +521,7 @@ def test_report_has_no_serious_accessibility_fault(page, inspect, request, name)
     inspect(f"{name}-open")
 
 
+@pytest.mark.web
 def test_serve_page_has_no_serious_accessibility_fault(page, inspect):
     page.expected = ["422"]
     with sights.served({"blobs": sights.cams}) as address:

@@ -8,7 +8,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import import_or_skip
 from nets import seeded_net
 from PIL import Image
 
@@ -162,7 +161,8 @@ def matplotlib_jet(levels):
 @pytest.mark.torch
 def test_the_loss_of_fine_tuning_in_tensorflow(tmp_path):
     """Mean cross-entropy + 0.0005 · Σ ½‖W‖² over weights: Caffe's weight_decay, with decay_mult 0 on biases."""
-    torch = import_or_skip("torch", "torch")
+    import torch
+
     from pycam.training.learner import Learner
     from pycam.training.solver import read_solver
 
@@ -209,7 +209,8 @@ def cells_graph(torch, pixels, params, corner):
 @pytest.mark.torch
 @pytest.mark.parametrize("corner", [False, True])
 def test_cells_with_both_poolings(corner, picture, tmp_path):
-    torch = import_or_skip("torch", "torch")
+    import torch
+
     path, pixels = picture
     net = seeded_net(cells(corner=corner))
     assert net.shapes["conv6"] == (1, 2, 18, 18)
@@ -254,7 +255,6 @@ def cell(rng, spot):
 @pytest.mark.torch
 @pytest.mark.slow
 def test_cells_are_told_apart(tmp_path, capsys):
-    import_or_skip("torch", "torch")
     rng = np.random.default_rng(0)
     for name, count in (("train", 96), ("val", 50)):
         lines = []
@@ -302,7 +302,8 @@ layer { name: "prob" type: "Softmax" bottom: "fc8" top: "prob" }
 
 @pytest.mark.torch
 def test_grad_cam_in_keras(picture, tmp_path):
-    torch = import_or_skip("torch", "torch")
+    import torch
+
     f = torch.nn.functional
     path, pixels = picture
     net = seeded_net(prototxt.parse(SMALL_VGG).message)
@@ -428,7 +429,6 @@ def caffe_resize(x, side):
 
 @pytest.mark.torch
 def test_fine_tuning_to_new_classes_and_showing_them(picture, tmp_path, capsys):
-    import_or_skip("torch", "torch")
     path, pixels = picture
     old = seeded_net(prototxt.parse(SMALL_CAM).message)
     deploy, weights = save_net(tmp_path, old)

@@ -26,6 +26,8 @@ import sights
 from pycam.cli import main
 from pycam.errors import EngineError
 
+pytestmark = pytest.mark.web
+
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:

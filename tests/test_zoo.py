@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.io
 
 from pycam import zoo
 from pycam.checksums import checksum, pin, pin_file, pinned
@@ -161,8 +162,7 @@ def test_the_mean_is_that_of_the_published_picture(shared, monkeypatch):
 
 @pytest.mark.shared
 def test_googlenet_cam_is_recognised_by_its_published_class_weights(shared, tmp_path):
-    scipy_io = pytest.importorskip("scipy.io")
-    weights = scipy_io.loadmat(shared / "data" / "cam-release" / "data_net.mat")["weights_LR"].T
+    weights = scipy.io.loadmat(shared / "data" / "cam-release" / "data_net.mat")["weights_LR"].T
     net = prototxt.parse('layer { name: "CAM_fc" type: "InnerProduct" }').message
     path, googlenet = tmp_path / "cam.caffemodel", zoo.card("googlenet-cam")
     caffemodel.write(path, net, {"CAM_fc": [np.ascontiguousarray(weights).reshape(1, 1, 1000, 1024)]})
