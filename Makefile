@@ -9,13 +9,33 @@ PACKAGES = $(patsubst %/__init__.py,%,$(wildcard pycam/*/__init__.py))
 MODULES = pycam $(subst /,.,$(basename $(wildcard pycam/[a-z]*.py)) $(PACKAGES)) matlab_ports
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz check format docs bench caffe-root docker clean
+.DELETE_ON_ERROR:
+.PHONY: FORCE help demo test fuzz check format docs bench caffe-root docker clean
 
 help: ## Say what can be made.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-$(VENV)/.core: pyproject.toml
-	$(PYTHON) -m venv $(VENV)
+ANOTHER = name another Python, as in PYTHON=python3.12 make $(MAKECMDGOALS)
+# Says what stands in the way of an environment, or which Python it would be.
+define PYTHON_CHECK
+import sys
+if sys.version_info < (3, 10):
+    sys.exit("pycam needs Python 3.10 or newer, and $(PYTHON) is %d.%d: $(ANOTHER)" % sys.version_info[:2])
+try:
+    import ensurepip
+except ImportError:
+    sys.exit("$(PYTHON) cannot make environments: apt-get install python%d.%d-venv" % sys.version_info[:2])
+print(sys.version, sys.base_prefix)
+endef
+export PYTHON_CHECK
+
+# An environment of another Python is replaced.
+$(VENV)/pyvenv.cfg: FORCE
+	@command -v $(PYTHON) >/dev/null || { echo "there is no $(PYTHON): $(ANOTHER)" >&2; exit 1; }
+	@python=$$($(PYTHON) -c "$$PYTHON_CHECK") || exit 1; \
+	[ -e $@ ] && [ "$$python" = "$$($(RUN)/python -c "$$PYTHON_CHECK" 2>/dev/null)" ] || { rm -rf $(VENV); $(PYTHON) -m venv $(VENV); }
+
+$(VENV)/.core: pyproject.toml $(VENV)/pyvenv.cfg
 	$(RUN)/python -m pip install --quiet --upgrade pip
 	$(RUN)/python -m pip install --quiet --editable '.[demo]'
 	@touch $@
@@ -29,7 +49,7 @@ demo: $(VENV)/.core ## Heat maps and a small evaluation of four photographs, fro
 	$(RUN)/pycam demo
 
 test: $(VENV)/.all ## Run the tests.
-	$(RUN)/python -m pytest -q
+	$(RUN)/python -m pytest -q -n auto --maxprocesses 8 --dist loadfile
 
 fuzz: $(VENV)/.all ## Give every reader damaged files, for MINUTES=5.
 	$(RUN)/python tests/fuzz.py --minutes $(MINUTES)
