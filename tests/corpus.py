@@ -603,7 +603,7 @@ READERS = [
     ),
     Reader("mean pictures", "mean.binaryproto", _mean, (MEAN_BLOB, MEAN_NPY)),
     Reader("mean pictures of MATLAB", "mean.mat", _mean, _mat(mean_data=MEAN.transpose(2, 1, 0)), slow=True),
-    Reader("weights of NumPy", "weights.npy", _tensors, [_saved(np.save, TENSORS, allow_pickle=True)]),
+    Reader("weights of NumPy", "weights.npy", _tensors, [_saved(np.save, TENSORS, allow_pickle=True)], slow=True),
     Reader("pictures", "picture.jpg", _picture, _pictures(), noisy=True),
     Reader("annotations", "a.xml", _annotation, (XML,), XML_PIECES),
     Reader("lists of classes", "list.txt", _true_classes, (b"449\n1\n1000\n", b"a.JPEG 0\nb c.JPEG 999\n")),

@@ -15,7 +15,7 @@ import pytest
 import scipy.io
 
 from pycam.errors import FormatError
-from pycam.formats import matfile, schema
+from pycam.formats import sandbox, schema
 from pycam.formats.matfile import read_mat
 from pycam.formats.mean import read_mean, write_mean
 
@@ -221,14 +221,14 @@ def good_mat(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def test_one_byte_that_crashes_scipy_is_an_error(tmp_path: Path, good_mat: bytes):
     bad = bytearray(good_mat)
     bad[200] = 0x7F  # the type of the numbers, of which SciPy has a table
-    with pytest.raises(FormatError, match=r"damaged: SciPy's MATLAB reader crashed|cannot be read as a MATLAB"):
+    with pytest.raises(FormatError, match=r"damaged or cut off: its reader crashed|cannot be read as a MATLAB"):
         read_mean(saved(tmp_path, bytes(bad)))
 
 
 @pytest.mark.parametrize("end", ["SIGSEGV", "SIGXCPU"])
 def test_a_child_that_dies_is_an_error(tmp_path: Path, good_mat: bytes, monkeypatch: pytest.MonkeyPatch, end: str):
-    monkeypatch.setattr(matfile, "CHILD", f"import os, signal; os.kill(os.getpid(), signal.{end})")
-    with pytest.raises(FormatError, match=rf"damaged: SciPy's MATLAB reader crashed or hung on it \({end}\)"):
+    monkeypatch.setattr(sandbox, "CHILD", f"import os, signal; os.kill(os.getpid(), signal.{end})")
+    with pytest.raises(FormatError, match=rf"damaged or cut off: its reader crashed or hung on it \({end}\)"):
         read_mean(saved(tmp_path, good_mat))
 
 
@@ -237,7 +237,7 @@ def test_a_child_that_was_taken_over_gets_nothing_in(
     tmp_path: Path, good_mat: bytes, monkeypatch: pytest.MonkeyPatch, answer: bytes
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(matfile, "CHILD", f"import sys; sys.stdout.buffer.write({answer!r})")
+    monkeypatch.setattr(sandbox, "CHILD", f"import sys; sys.stdout.buffer.write({answer!r})")
     with pytest.raises(FormatError, match="cannot be read as a MATLAB file"):
         read_mean(saved(tmp_path, good_mat))
     assert not Path("was-run").exists()

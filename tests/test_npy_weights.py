@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import pickle
 import struct
+import sys
 
 import numpy as np
 import pytest
 
 from pycam.cli import main
 from pycam.errors import FormatError, NetError
-from pycam.formats import caffemodel, prototxt
+from pycam.formats import caffemodel, npy, prototxt
 from pycam.formats.npy import read_tensors
 from pycam.net import net_from_message
 from pycam.tf_weights import with_tf_weights
@@ -146,23 +147,57 @@ def test_what_holds_no_weights(content, message, tmp_path):
         read_tensors(save(tmp_path / "w.npy", content, 2))
 
 
+def pickled(path, steps):
+    """Save these steps of a pickle as those of a file of weights."""
+    header = save(path, {}, 2).read_bytes()[:128]
+    path.write_bytes(header + b"\x80\x02" + steps)
+    return path
+
+
+TOO_LARGE = "what it holds is too large to be unpacked"
+
+
 @pytest.mark.parametrize(
     ("steps", "message"),
     [
-        (b"}r\xff\xff\xff\x7f.", "expected a dictionary of layers"),  # a memo of 2^31 places
-        (b")" + b"q\0h\0\x86" * 60 + b"\x85}h\0Ns.", "names that are no texts"),  # a key of 2^60 empty tuples
-        (b"\x8e" + struct.pack("<Q", 1 << 42) + b"x.", "a damaged pickle"),  # a text of 4 TiB
-        (b"(" * 2_000_000, "more than 1,000,000 steps"),
+        (b"cos\nsystem\nU\6exit 1\x85R.", r"its pickle asks for os\.system: not run"),
+        (b"cbuiltins\neval\nU\0011\x85R.", r"its pickle asks for builtins\.eval: not run"),
+        (b"(S'exit 1'\nios\nsystem\n.", r"its pickle asks for os\.system: not run"),
+        (b"cnumpy\ndtype\nU\2V8\x85R.", "its pickle asks for an array of something else than numbers: not run"),
+        (b"}r\xff\xff\xff\x7f.", TOO_LARGE),  # a memo of 2^31 places
+        (b"\x8e" + struct.pack("<Q", 1 << 42) + b"x.", f"{TOO_LARGE}|cannot be read"),  # a text of 4 TiB
+        (b"(" * 2_000_000, "cannot be read as a .npy with weights: .*(truncated|ran out|Ran out)"),
+        (b"]q\0" + b"h\0h\0\x86q\0" * 99 + b".", "expected a dictionary of layers, found tuple"),
+        (b"]" * 500_000 + b"a" * 499_999 + b".", "expected a dictionary of layers, found list"),
+        (b"}U\1a]" + b"(]" * 300 + b"e" * 300 + b"s.", "layer 'a': expected its arrays by name, found list"),
         (b"U\1a.", "expected a dictionary of layers, found str"),
-        (b"(dp0\n.", "the step DICT"),
-        (b"", "a damaged pickle"),
+        (b"(dp0\n.", "expected a dictionary of layers, found dict"),
+        (b"}K\1}s.", "expected names of layers and arrays as text, found int"),
+        (b"}U\1a})Ns" + b"s.", "expected names of layers and arrays as text, found tuple"),
+        (b"P1\n.", "cannot be read as a .npy with weights"),
+        (b"", "cannot be read as a .npy with weights"),
     ],
 )
-def test_pickles_that_python_itself_would_choke_on(steps, message, tmp_path):
-    header = save(tmp_path / "w.npy", {}, 2).read_bytes()[:128]
-    (tmp_path / "w.npy").write_bytes(header + b"\x80\x02" + steps)
-    with pytest.raises(FormatError, match=rf"w\.npy: .*{message}"):
-        read_tensors(tmp_path / "w.npy")
+def test_pickles_that_would_harm_are_refused(steps, message, tmp_path):
+    with pytest.raises(FormatError, match=rf"w\.npy: .*({message})") as caught:
+        read_tensors(pickled(tmp_path / "w.npy", steps))
+    assert str(caught.value).isprintable()
+
+
+def test_a_pickle_that_computes_for_years_is_ended(tmp_path, monkeypatch):
+    monkeypatch.setattr(npy, "SECONDS", 1)
+    key = b")" + b"q\0h\0\x86" * 60 + b"\x85"  # of 2^60 empty tuples, to be hashed
+    with pytest.raises(FormatError, match=r"w\.npy: damaged or cut off: .* crashed or hung on it \(SIG"):
+        read_tensors(pickled(tmp_path / "w.npy", b"}" + key + b"Ns."))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is bounded on Linux only")
+def test_a_small_pickle_of_many_copies_does_not_fill_the_memory(tmp_path):
+    """A thousand copies of a text of 4 MB, each as bytes of its own."""
+    copies = b"c_codecs\nencode\nq\0X" + struct.pack("<i", 1 << 22) + bytes(1 << 22) + b"q\1U\6latin1q\0020"
+    copies += b"00](" + b"h\0h\1h\2\x86R" * 1000 + b"e."
+    with pytest.raises(FormatError, match=TOO_LARGE):
+        read_tensors(pickled(tmp_path / "w.npy", copies))
 
 
 def test_another_file(tmp_path):

@@ -1,18 +1,17 @@
 """NumPy's `.npy`: arrays of numbers, and weights in a pickled dictionary, read without running a pickle's code.
 
-So `vgg16CAM.npy` was published, written by Python 2. A pickle is a program for a small machine; the machine here has
-only those of its steps that make arrays, numbers, dictionaries, lists and texts. Python's own would also fill the
-memory, or compute for years, when a file of some bytes asks for it.
+So `vgg16CAM.npy` was published, written by Python 2. A pickle names what it is made of, and gets only what makes arrays
+and numbers. It can still fill the memory, or compute for years: it is read in a child process, with bounds.
 """
 
 from __future__ import annotations
 
 import os
-import pickletools
-import re
+import pickle
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -20,11 +19,16 @@ from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
 from pycam.errors import FormatError
-from pycam.formats.opening import open_file, shown
+from pycam.formats.opening import open_file
+from pycam.formats.sandbox import read_in_child
 
 EXPECTED = "a .npy with weights"
-MOST_STEPS = 1_000_000
-"""More steps than weights take, which are some dozen for each array."""
+MEMORY = 150 << 20
+MEMORY_PER_BYTE = 6
+SECONDS = 4
+SECONDS_PER_BYTE = 1e-7
+"""What reading weights may take in the child, by the size of the file: numbers of half precision become twice as large,
+and what comes of the file, what is returned, and its pickle are there at the same time."""
 
 Tensors = dict[str, dict[str, NDArray[np.float32]]]
 
@@ -49,23 +53,30 @@ def read_tensors(path: str | os.PathLike[str]) -> Tensors:
         The file is something else or damaged, or its pickle asks for more than arrays and numbers: then nothing of
         it was run.
     """
-    name = shown(path)
-    with open_file(path, EXPECTED) as file:
-        _skip_header(file, name)
-        try:
-            with _quietly():
-                content = _load(file)
-            content = content.value if isinstance(content, _Array) else content
-        except _RefusedError as refused:
-            raise FormatError(
-                f"{name}: its pickle asks for {refused}: not run, only arrays and numbers are read"
-            ) from None
-        # A damaged pickle can fail in any way.
-        except Exception as error:
-            raise FormatError(f"{name}: a damaged pickle ({_reason(error)})") from None
+    with open_file(path, EXPECTED):
+        pass
+    size = Path(path).stat().st_size
+    tensors: Tensors = read_in_child(
+        _load,
+        path,
+        expected=EXPECTED,
+        library="numpy",
+        seconds=SECONDS + SECONDS_PER_BYTE * size,
+        memory=MEMORY + MEMORY_PER_BYTE * size,
+    )
+    return tensors
+
+
+def _load(path: str) -> Tensors:
+    """Read the weights in the child."""
+    with open(path, "rb") as file, _quietly():
+        _skip_header(file)
+        # Python 2 wrote the bytes of arrays as text.
+        content = _WeightsUnpickler(file, encoding="latin1").load()
+    content = content.value if isinstance(content, _Array) else content
     if not isinstance(content, dict) or not content:
-        raise FormatError(f"{name}: expected a dictionary of layers, found {type(content).__name__}")
-    return {layer: _checked(tensors, f"{name}: layer {layer[:200]!r}") for layer, tensors in content.items()}
+        raise FormatError(f"expected a dictionary of layers, found {type(content).__name__}")
+    return {_text(layer): _checked(tensors, f"layer {layer[:200]!r}") for layer, tensors in content.items()}
 
 
 def map_numbers(path: str | os.PathLike[str], expected: str = "a .npy of numbers") -> NDArray[Any]:
@@ -99,7 +110,7 @@ def map_numbers(path: str | os.PathLike[str], expected: str = "a .npy of numbers
         reason = _reason(error)
         if "Python objects" in reason:
             reason = "it is a pickle, which could run anything"
-        raise FormatError(f"{shown(path)}: not a readable .npy of numbers: {reason}") from None
+        raise FormatError(f"{path}: not a readable .npy of numbers: {reason}") from None
 
 
 @contextmanager
@@ -114,24 +125,24 @@ def _reason(error: Exception) -> str:
     return " ".join(str(error).split())[:120] or type(error).__name__
 
 
-def _skip_header(file: BinaryIO, name: str) -> None:
+def _skip_header(file: BinaryIO) -> None:
     try:
         version = npy_format.read_magic(file)
         read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
-        with _quietly():
-            shape, _, dtype = read(file)
+        shape, _, dtype = read(file)
     # The header is a Python literal: a damaged one can fail in any way.
     except Exception as error:
-        raise FormatError(f"{name}: expected {EXPECTED}: {_reason(error)}") from None
+        raise FormatError(f"expected {EXPECTED}: {_reason(error)}") from None
     if shape != () or dtype != np.dtype(object):
-        raise FormatError(f"{name}: expected one object, a dictionary of layers; found {dtype} of shape {shape}")
+        raise FormatError(f"expected one object, a dictionary of layers; found {dtype} of shape {shape}")
 
 
 def _checked(tensors: Any, where: str) -> dict[str, NDArray[np.float32]]:
     if not isinstance(tensors, dict):
         raise FormatError(f"{where}: expected its arrays by name, found {type(tensors).__name__}")
     arrays = {}
-    for name, item in tensors.items():
+    for key, item in tensors.items():
+        name = _text(key)
         values = item.value if isinstance(item, _Array) else item
         if not isinstance(values, np.ndarray) or values.dtype.kind != "f":
             found = values.dtype if isinstance(values, np.ndarray) else type(values).__name__
@@ -141,56 +152,68 @@ def _checked(tensors: Any, where: str) -> dict[str, NDArray[np.float32]]:
     return arrays
 
 
-class _RefusedError(Exception):
-    """A pickle asks for something that is not given."""
+def _text(name: Any) -> str:
+    if not isinstance(name, str):
+        raise FormatError(f"expected names of layers and arrays as text, found {type(name).__name__}")
+    return name
+
+
+def _refused(request: str) -> FormatError:
+    return FormatError(f"its pickle asks for {request}: not run, only arrays and numbers are read")
+
+
+class _WeightsUnpickler(pickle.Unpickler):
+    """Gives a pickle nothing but what makes arrays and numbers."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        asked = f"{module:.100}.{name:.100}"
+        short = asked.replace("numpy.core.", "").replace("numpy._core.", "")
+        if short not in _GIVEN:
+            raise _refused(asked)
+        return _GIVEN[short]
 
 
 class _Dtype:
-    """What a pickle says of an array's numbers; stands for `numpy.dtype`."""
+    """What a pickle says of an array's numbers; NumPy's own would take objects for numbers if the pickle says so."""
 
     def __init__(self, code: str, *_: object) -> None:
-        if not re.fullmatch(r"[<>|=]?([fiub]\d\d?|O\d?)", code):
-            raise _RefusedError("an array of something else than numbers")
-        self.code = code.lstrip("<>|=")
-        self.order = code[0] if code[0] in "<>" else "="
+        self.dtype = np.dtype(code)
+        if self.dtype.kind not in "fiubO":
+            raise _refused("an array of something else than numbers")
 
-    def build(self, state: tuple[Any, ...]) -> None:
-        self.order = state[1] if state[1] in ("<", ">") else "="
-
-    @property
-    def numpy(self) -> np.dtype[Any]:
-        return np.dtype(self.order + self.code)
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.dtype = self.dtype.newbyteorder(state[1])
 
 
 class _Array:
-    """What a pickle says of an array; stands for `numpy.ndarray`."""
+    """What a pickle says of an array."""
 
     def __init__(self, *_: object) -> None:
         self.value: Any = None
 
-    def build(self, state: tuple[Any, ...]) -> None:
-        *_, shape, dtype, by_columns, data = state
-        if dtype.code.startswith("O"):
-            if shape != ():
-                raise _RefusedError("an array of objects")
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        *_, shape, kind, by_columns, data = state
+        if kind.dtype.kind != "O":
+            self.value = _from_buffer(data, kind, shape, "F" if by_columns else "C")
+        elif shape == ():
             (self.value,) = data
         else:
-            self.value = _from_buffer(data, dtype, shape, "F" if by_columns else "C")
+            raise _refused("an array of objects")
 
 
-def _from_buffer(data: str | bytes, dtype: _Dtype, shape: tuple[int, ...], order: Any) -> NDArray[Any]:
+def _from_buffer(data: str | bytes, kind: _Dtype, shape: tuple[int, ...], order: Any) -> NDArray[Any]:
     content = data.encode("latin1") if isinstance(data, str) else data
-    return np.frombuffer(content, dtype.numpy).reshape(shape, order=order)
+    return np.frombuffer(content, kind.dtype).reshape(shape, order=order)
 
 
-def _number(dtype: _Dtype, data: str | bytes) -> Any:
-    return _from_buffer(data, dtype, (), "C")[()]
+def _number(kind: _Dtype, data: str | bytes) -> Any:
+    return _from_buffer(data, kind, (), "C")[()]
 
 
 def _latin1(text: str, encoding: str) -> bytes:
     # How protocol 2 writes the bytes of Python 3.
     if encoding != "latin1":
-        raise _RefusedError("another encoding than latin1")
+        raise _refused("another encoding than latin1")
     return text.encode("latin1")
 
 
@@ -198,90 +221,7 @@ _GIVEN: dict[str, Any] = {
     "multiarray._reconstruct": _Array,
     "multiarray.scalar": _number,
     "numeric._frombuffer": _from_buffer,
-    "numpy.ndarray": None,
+    "numpy.ndarray": _Array,
     "numpy.dtype": _Dtype,
     "_codecs.encode": _latin1,
 }
-
-_CONSTANTS: dict[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
-_PLAIN = re.compile("(SHORT_)?BIN(STRING|UNICODE|BYTES)8?|BININT[12]?|BINFLOAT|LONG1|BYTEARRAY8")
-
-
-def _load(file: BinaryIO) -> Any:
-    """Carry out a pickle from here on, step by step."""
-    stack: list[Any] = []
-    outer: list[list[Any]] = []
-    memo: dict[Any, Any] = {}
-    for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
-        if count == MOST_STEPS:
-            raise _RefusedError(f"more than {MOST_STEPS:,} steps")
-        match opcode.name:
-            case "PROTO" | "FRAME":
-                pass
-            case "STOP":
-                break
-            case "MARK":
-                outer.append(stack)
-                stack = []
-            case "TUPLE" | "APPENDS" | "SETITEMS":
-                items, stack = stack, outer.pop()
-                if opcode.name == "TUPLE":
-                    stack.append(tuple(items))
-                elif opcode.name == "APPENDS":
-                    stack[-1].extend(items)
-                else:
-                    for name, value in zip(items[::2], items[1::2], strict=True):
-                        _set(stack[-1], name, value)
-            case "TUPLE1" | "TUPLE2" | "TUPLE3":
-                size = int(opcode.name[-1])
-                stack[-size:] = [tuple(stack[-size:])]
-            case "EMPTY_LIST":
-                stack.append([])
-            case "EMPTY_DICT":
-                stack.append({})
-            case "APPEND":
-                item = stack.pop()
-                stack[-1].append(item)
-            case "SETITEM":
-                value, name = stack.pop(), stack.pop()
-                _set(stack[-1], name, value)
-            case "BINPUT" | "LONG_BINPUT":
-                memo[argument] = stack[-1]
-            case "MEMOIZE":
-                memo[len(memo)] = stack[-1]
-            case "BINGET" | "LONG_BINGET":
-                stack.append(memo[argument])
-            case "GLOBAL":
-                stack.append(_given(*str(argument).split(" ")))
-            case "STACK_GLOBAL":
-                name, module = stack.pop(), stack.pop()
-                stack.append(_given(module, name))
-            case "REDUCE":
-                arguments, function = stack.pop(), stack.pop()
-                stack.append(function(*arguments))
-            case "BUILD":
-                state = stack.pop()
-                stack[-1].build(state)
-            case constant if constant in _CONSTANTS:
-                stack.append(_CONSTANTS[constant])
-            case plain if _PLAIN.fullmatch(plain):
-                stack.append(argument)
-            case other:
-                raise _RefusedError(f"the step {other}")
-    (content,) = stack
-    return content
-
-
-def _given(module: str, name: str) -> Any:
-    asked = f"{module:.100}.{name:.100}"
-    short = asked.replace("numpy.core.", "").replace("numpy._core.", "")
-    if short not in _GIVEN:
-        raise _RefusedError(asked)
-    return _GIVEN[short]
-
-
-def _set(target: dict[str, Any], name: str, value: Any) -> None:
-    # Other keys could take years to be hashed.
-    if not isinstance(name, str):
-        raise _RefusedError("names that are no texts")
-    target[name] = value

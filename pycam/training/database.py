@@ -12,10 +12,10 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
-from pycam.errors import PictureError, TrainingError
-from pycam.files import is_file, is_there
+from pycam.errors import FormatError, PictureError, TrainingError
+from pycam.files import is_file, is_folder, is_there
 from pycam.formats import schema
-from pycam.formats.child import death, last_words, run_child
+from pycam.formats.sandbox import read_in_child
 from pycam.pictures import decode
 
 LMDB = 1
@@ -23,23 +23,6 @@ LMDB = 1
 SECONDS = 4
 SECONDS_PER_BYTE = 1e-6
 """Processor time that a walk through a database may take."""
-
-CHILD = """
-import lmdb
-from pycam.formats.child import limit
-
-path, subdir, seconds = sys.argv[1:]
-limit(int(seconds))
-with lmdb.open(path, readonly=True, lock=False, subdir=bool(subdir)) as made, made.begin(buffers=True) as reading:
-    last = b""
-    for key, value in reading.cursor():
-        # Where pages lead to one another again and again, there is no end of keys.
-        if not last < bytes(key):
-            raise ValueError("its keys are not in order")
-        last = bytes(key)
-        bytes(value[-1:])
-"""
-"""Goes to each key and to the end of each value: where LMDB's library crashes, this process does and ours does not."""
 
 
 class Database:
@@ -98,15 +81,28 @@ class Database:
 def _check(path: Path) -> None:
     """Refuse a database that is damaged, before it is mapped into this process."""
     file = path / "data.mdb" if path.is_dir() else path
-    size = file.stat().st_size if is_file(file) else 0
-    seconds = math.ceil(SECONDS + SECONDS_PER_BYTE * size)
-    process = run_child(CHILD, str(path), "folder" if path.is_dir() else "", str(seconds))
-    if end := death(process):
-        raise TrainingError(
-            f"{path}: a damaged LMDB, or one that was cut off: its library crashed or hung on it ({end})"
-        )
-    if process.returncode:
-        raise TrainingError(f"{path}: no readable LMDB: {last_words(process)[:200]}")
+    seconds = SECONDS + SECONDS_PER_BYTE * (file.stat().st_size if is_file(file) else 0)
+    try:
+        read_in_child(_walk, path, expected="an LMDB", library="lmdb", seconds=seconds)
+    except FormatError as error:
+        raise TrainingError(str(error)) from None
+
+
+def _walk(path: str) -> None:
+    """Go to each key and to the end of each value: where LMDB's library crashes, the child does and we do not."""
+    import lmdb
+
+    with (
+        lmdb.open(path, readonly=True, lock=False, subdir=is_folder(path)) as made,
+        made.begin(buffers=True) as reading,
+    ):
+        last = b""
+        for key, value in reading.cursor():
+            # Where pages lead to one another again and again, there is no end of keys.
+            if not last < bytes(key):
+                raise FormatError("its keys are not in order")
+            last = bytes(key)
+            bytes(value[-1:])
 
 
 def open_database(layer: Any, path: Path) -> Database:
