@@ -24,7 +24,7 @@ import yaml
 
 from pycam.checksums import DIGITS
 from pycam.errors import FormatError
-from pycam.formats.opening import open_file, shown
+from pycam.formats.opening import read_file
 
 LARGEST = 64 * 1024
 NOT_WRITTEN = {"written": False}
@@ -188,9 +188,9 @@ def read_card(path: Path, means: Path) -> Card:
         bundled = {file.stem: file for file in means.glob("*.yaml")}
         if name not in bundled:
             known = ", ".join(sorted(bundled))
-            raise FormatError(f"{shown(path)}: mean: {name!r} is none of {known}; or give pixel: [B, G, R]")
+            raise FormatError(f"{path}: mean: {name!r} is none of {known}; or give pixel: [B, G, R]")
         content["mean"] = _read_yaml(bundled[name])
-    card = _record(Card, content, shown(path))
+    card = _record(Card, content, str(path))
     weights = replace(card.weights, folder=path.parent)
     mean = card.mean
     if mean is not None and mean.picture is not None:
@@ -200,7 +200,7 @@ def read_card(path: Path, means: Path) -> Card:
 
 def read_mean_card(path: Path) -> Mean:
     """Read and check a bundled mean; errors as those of `read_card`."""
-    return _record(Mean, _read_yaml(path), shown(path))
+    return _record(Mean, _read_yaml(path), str(path))
 
 
 class _Loader(yaml.SafeLoader):
@@ -220,18 +220,15 @@ class _Loader(yaml.SafeLoader):
 
 
 def _read_yaml(path: Path) -> Any:
-    with open_file(path, "a model card") as stream:
-        content = stream.read(LARGEST + 1)
-    if len(content) > LARGEST:
-        raise FormatError(f"{shown(path)}: expected a model card, found more than {LARGEST // 1024} KiB")
+    content = read_file(path, "a model card", LARGEST)
     try:
         return yaml.load(content, _Loader)
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise FormatError(f"{shown(path)}{line}: expected a model card in YAML, but: {error.problem}") from None
+        raise FormatError(f"{path}{line}: expected a model card in YAML, but: {error.problem}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else str(error).splitlines()[0]
-        raise FormatError(f"{shown(path)}: expected a model card in YAML, but: {reason}") from None
+        raise FormatError(f"{path}: expected a model card in YAML, but: {reason}") from None
 
 
 def _record(cls: type[_T], content: Any, where: str) -> _T:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pycam import engines
 from pycam.errors import FormatError
 from pycam.files import replacing
-from pycam.formats.opening import open_file, shown
+from pycam.formats.opening import open_file
 from pycam.net import Net
 
 Blobs = Mapping[str, NDArray[np.float32]]
@@ -148,5 +148,5 @@ def load_blobs(path: str | os.PathLike[str]) -> dict[str, NDArray[np.float32]]:
         # NumPy, zipfile and zlib each have their own ways to fail on a damaged file.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise FormatError(
-            f"{shown(path)}: not a file of blobs as `pycam compare --save` writes it ({reason})"
+            f"{os.fspath(path)}: not a file of blobs as `pycam compare --save` writes it ({reason})"
         ) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable
@@ -11,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from pycam.errors import FormatError, UsageError
-from pycam.formats.opening import open_file, shown
+from pycam.formats.opening import read_text
 
 LARGEST = 4 * 1024 * 1024
 OFFERED = 5
@@ -109,38 +110,30 @@ def read_labels(path: str | Path) -> Labels:
     FormatError
         The file is missing, is no text, or its indices are not 0 to n − 1, each once.
     """
-    path = Path(path)
+    path = os.fspath(path)
     lines = _read_lines(path)
     heading = lines[0].split("\t")
     if "index" in heading and {"words", "name"} & set(heading):
-        return _from_table(heading, lines[1:], shown(path))
+        return _from_table(heading, lines[1:], path)
     if synsets := _match_all(r"(n\d{8})(?:\s+(.+))?", lines):
         names = tuple(words or wnid for wnid, words in synsets)
-        return Labels(names, tuple(wnid for wnid, _ in synsets), shown(path))
+        return Labels(names, tuple(wnid for wnid, _ in synsets), path)
     if numbered := _match_all(r'(\d+)\s+"?(.+?)"?', lines):
-        return Labels(_in_order(numbered, shown(path)), path=shown(path))
+        return Labels(_in_order(numbered, path), path=path)
     named = _match_all(r"(\S+)\s+(\d+)", lines)
     # Names that end in a number, such as "cell 7", are no indices: there the first words repeat.
     if len(dict(named)) == len(lines):
-        return Labels(_in_order([(index, name) for name, index in named], shown(path)), path=shown(path))
-    return Labels(tuple(lines), path=shown(path))
+        return Labels(_in_order([(index, path) for name, index in named], path), path=path)
+    return Labels(tuple(lines), path=path)
 
 
-def _read_lines(path: Path) -> list[str]:
-    with open_file(path, "a label list") as stream:
-        content = stream.read(LARGEST + 1)
-    if len(content) > LARGEST:
-        raise FormatError(f"{shown(path)}: expected a label list, found more than {LARGEST} bytes")
-    try:
-        lines = content.decode("utf-8-sig").rstrip().splitlines()
-    except UnicodeDecodeError as error:
-        number = content.count(b"\n", 0, error.start) + 1
-        raise FormatError(f"{shown(path)}:{number}: expected a label list in UTF-8, found other bytes") from None
+def _read_lines(path: str) -> list[str]:
+    lines = read_text(path, "a label list", LARGEST).rstrip().splitlines()
     if not lines:
-        raise FormatError(f"{shown(path)}: expected a label list, found blank lines only")
+        raise FormatError(f"{path}: expected a label list, found blank lines only")
     for number, line in enumerate(lines, 1):
         if not line.strip() or not line.replace("\t", " ").isprintable():
-            raise FormatError(f"{shown(path)}:{number}: expected a label, found {line[:40]!r}")
+            raise FormatError(f"{path}:{number}: expected a label, found {line[:40]!r}")
     return [line.strip(" ") for line in lines]
 
 

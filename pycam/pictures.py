@@ -10,14 +10,12 @@ from __future__ import annotations
 import io
 import os
 import re
-import stat
 import struct
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -26,6 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from pycam.errors import PictureError
+from pycam.formats.opening import open_file
 
 LARGEST = 100_000_000
 """The most pixels a picture may have (300 MB when decoded); more is taken for a decompression bomb."""
@@ -119,8 +118,8 @@ def read_picture(source: str | os.PathLike[str] | bytes | NDArray[np.uint8], lar
         pixels, orientation = _decode(bytes(source), f"picture of {len(source)} bytes", largest)
         return Picture(pixels, "", orientation)
     path = os.fspath(source)
-    name = _printable(path)
-    pixels, orientation = _decode(_content(Path(path), name), name, largest)
+    with open_file(path, "a picture", PictureError) as file:
+        pixels, orientation = _decode(file.read(), path, largest)
     return Picture(pixels, path, orientation)
 
 
@@ -165,25 +164,6 @@ def _bgr_of_array(array: NDArray[Any]) -> NDArray[np.uint8]:
         f"array of shape {array.shape} and type {array.dtype} is no picture: "
         "give uint8 pixels, (height, width, 3) in BGR order or (height, width) grey"
     )
-
-
-def _content(path: Path, name: str) -> bytes:
-    try:
-        mode = path.stat().st_mode
-        # Opening a pipe would wait for its writer.
-        if stat.S_ISREG(mode):
-            return path.read_bytes()
-    except FileNotFoundError:
-        if path.is_symlink():
-            target = _printable(str(path.readlink()))
-            raise PictureError(f"{name}: a link to {target}, which does not exist; restore it") from None
-        raise PictureError(f"{name}: no such picture; check the path") from None
-    except (OSError, ValueError) as error:
-        cause = getattr(error, "strerror", None) or error
-        raise PictureError(f"{name}: cannot be read ({cause}); check the path and its permissions") from None
-    if stat.S_ISDIR(mode):
-        raise PictureError(f"{name}: a folder, not a picture; name the pictures in it")
-    raise PictureError(f"{name}: a pipe or device, not a picture; copy what it gives into a file")
 
 
 def _decode(data: bytes, name: str, largest: int) -> tuple[NDArray[np.uint8], int]:
@@ -284,7 +264,7 @@ def _pillows_errors(data: bytes, name: str, largest: int) -> Iterator[None]:
             raise
         # Pillow's readers let all kinds of exceptions through when a file is damaged.
         except Exception as error:
-            raise _damaged(name, f"a damaged picture ({_printable(str(error))})") from None
+            raise _damaged(name, f"a damaged picture ({error})") from None
 
 
 def _bgr_of_image(image: Image.Image) -> NDArray[np.uint8]:
@@ -329,8 +309,3 @@ def _too_large(name: str, largest: int) -> PictureError:
 
 def _damaged(name: str, cause: str) -> PictureError:
     return PictureError(f"{name}: {cause}; fetch it again")
-
-
-def _printable(name: str) -> str:
-    """Escape what would break a one-line message: line ends, control characters, undecodable bytes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)

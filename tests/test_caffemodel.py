@@ -84,7 +84,6 @@ def assert_same(read: dict[str, tuple[np.ndarray, ...]], expected: dict[str, lis
 def test_a_caffemodel_is_read(tmp_path: Path):
     weights = caffemodel.read(saved(tmp_path, SMALL))
     assert_same(weights.layers, {"conv1": [WEIGHT, BIAS], "conv2": [WEIGHT[::-1]]})
-    assert weights.layer_types == {"conv1": "Convolution", "relu1": "Convolution", "conv2": "Convolution"}
     assert weights.path == str(tmp_path / "net.caffemodel")
 
 
@@ -133,7 +132,6 @@ def test_v1_and_v0_layers_are_read(tmp_path: Path):
     weights = caffemodel.read(saved(tmp_path, message))
     four = BIAS.reshape(1, 1, 1, 2)
     assert_same(weights.layers, {"fc": [four, four], "conv": [four]})
-    assert weights.layer_types == {"fc": "InnerProduct", "conv": "Convolution", "odd": "TanH"}
 
 
 def test_unpacked_values_are_read(tmp_path: Path):

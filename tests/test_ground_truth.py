@@ -107,9 +107,9 @@ def test_annotation_is_read_and_parts_are_not_objects(tmp_path):
         ("</bndbox>\n", "\n", r"a\.xml:1\d: not well-formed XML"),
         ("</annotation>", "", r"a\.xml:1\d: not well-formed XML .*whole"),
         ("<filename>", "\0", r"a\.xml:2: not well-formed XML"),
-        (XML, "", r"a\.xml:1: not well-formed XML"),
+        (XML, "", r"a\.xml: expected the annotation of a picture, found an empty file"),
         (XML, "<html></html>", r"a\.xml:1: no <annotation>"),
-        (XML, f"<annotation a='{'x' * (1 << 20)}'>", r"a\.xml:1: more than 1,048,576 bytes"),
+        (XML, f"<annotation a='{'x' * (1 << 20)}'>", r"a\.xml: .*, found more than 1,048,576 bytes"),
         (XML, '<?xml version="1.0" encoding="shift_jis"?>' + XML, r"a\.xml:1: not well-formed XML"),
         (XML, BOMB, r"a\.xml:3: refused \(EntitiesForbidden\)"),
         (XML, '<!DOCTYPE a [<!ENTITY a SYSTEM "file:///etc/passwd">]>' + XML, r"a\.xml:1: refused"),
@@ -125,8 +125,8 @@ def test_faulty_annotation_is_named_by_line(tmp_path, old, new, message):
 
 def test_a_pipe_or_nothing_is_no_annotation(tmp_path):
     os.mkfifo(tmp_path / "a.xml")
-    for name in ("a", "b"):
-        with pytest.raises(GroundTruthError, match=rf"{name}\.xml: no such file"):
+    for name, found in (("a", "found a pipe or device"), ("b", "but: No such file")):
+        with pytest.raises(GroundTruthError, match=rf"{name}\.xml: expected the annotation of a picture, {found}"):
             read_annotation(tmp_path / f"{name}.xml")
 
 

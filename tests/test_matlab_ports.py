@@ -178,7 +178,7 @@ def run(module, *arguments):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--data", "nowhere"], 6, "nowhere/img1.jpg: no such picture"),
+        (["--data", "nowhere"], 6, "nowhere/img1.jpg: expected a picture, but: No such file"),
         (["own.jpg"], 2, "own.jpg: there are published features of img1 and img2 alone"),
         (["--imgID", "3"], 2, "Invalid value for '--imgID'"),
     ],
@@ -284,7 +284,7 @@ def test_generate_bbox_of_an_empty_heat_map(tmp_path):
     cv2.imwrite(str(tmp_path / "empty.png"), np.zeros((40, 50), np.uint8))
     assert generate_bbox(tmp_path / "empty.png", tmp_path / "boxes.txt").shape == (0, 4)
     assert (tmp_path / "boxes.txt").read_bytes() == b""
-    with pytest.raises(PictureError, match="no such picture"):
+    with pytest.raises(PictureError, match="expected a picture, but: No such file"):
         generate_bbox(tmp_path / "missing.jpg", tmp_path / "others.txt")
     assert not (tmp_path / "others.txt").exists()
 

@@ -17,7 +17,7 @@ import scipy.io
 from pycam.errors import FormatError
 from pycam.formats import sandbox, schema
 from pycam.formats.matfile import read_mat
-from pycam.formats.mean import read_mean, write_mean
+from pycam.formats.mean import read_mean
 
 MEAN = np.random.default_rng(0).uniform(0, 255, (3, 4, 5)).astype(np.float32)
 
@@ -77,14 +77,6 @@ def test_an_npy_is_read(tmp_path: Path, array: np.ndarray):
 def test_a_mat_is_read_from_width_by_height_by_channels(tmp_path: Path, name: str):
     mean = read_mean(as_mat(tmp_path, **{name: MEAN.transpose(2, 1, 0)}))
     np.testing.assert_array_equal(mean, MEAN, strict=True)
-
-
-def test_a_written_mean_is_read_by_us_and_by_protobuf(tmp_path: Path):
-    write_mean(tmp_path / "mean.binaryproto", MEAN)
-    np.testing.assert_array_equal(read_mean(tmp_path / "mean.binaryproto"), MEAN, strict=True)
-    blob = schema.BlobProto()
-    blob.ParseFromString((tmp_path / "mean.binaryproto").read_bytes())
-    assert (blob.num, blob.channels, blob.height, blob.width) == MEAN[None].shape
 
 
 @pytest.mark.parametrize(

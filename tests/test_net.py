@@ -93,7 +93,7 @@ BASE = data(1, 3, 8, 8) + conv("conv", "data")
             r"net.prototxt:2: layer 'a' reads blob 'b', which only a later layer, 'b' \(line 3\), writes: .* cycle",
         ),
         (BASE + conv("next", "conf"), r"net.prototxt:3: .*blob 'conf', which no layer writes: did you mean 'conv'\?"),
-        (BASE + conv("next", "xyz"), r":3: layer 'next' reads blob 'xyz', which no layer writes$"),
+        (BASE + conv("next", "xyz"), r":3: layer 'next' reads blob 'xyz', which no layer writes: check its name$"),
         (BASE + conv("next", "data", "conv"), r":3: layer 'next' writes blob 'conv', which 'conv' already writes"),
         (BASE + layer("Slice", "cut", "data", "a a"), r":3: layer 'cut' writes blob 'a'"),
         (BASE + conv("conv", "data", "other"), r":3: layer 'conv': line 2 already has a layer of that name"),
@@ -267,12 +267,11 @@ def alexnet_plus_in_v0() -> schema.NetParameter:
     return old
 
 
-@pytest.mark.parametrize(("spell", "dialect"), [(alexnet_plus_in_v1, "V1"), (alexnet_plus_in_v0, "V0")])
-def test_old_dialects_give_the_same_net(spell, dialect, tmp_path):
+@pytest.mark.parametrize("spell", [alexnet_plus_in_v1, alexnet_plus_in_v0])
+def test_old_dialects_give_the_same_net(spell, tmp_path):
     current = net_from_message(pycam.nets.build("deploy_alexnetplusCAM_imagenet"))
     path = tmp_path / "old.prototxt"
     path.write_text(str(spell()))
-    assert prototxt.read(path).dialect == dialect
     assert read_net(path) == current
 
 

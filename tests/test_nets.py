@@ -4,12 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+from example_nets import train_val_squeezenet_cam_caltech101
 
 from pycam import nets
 from pycam.errors import UsageError
 from pycam.formats import prototxt
 from pycam.net import read_net
-from pycam.nets.training import train_val_squeezenet_cam_caltech101
 
 FOLDER = Path(__file__).parents[1] / "prototxt"
 
@@ -39,7 +39,6 @@ def test_the_file_in_prototxt_is_what_the_net_writes(name, tmp_path):
 def test_what_is_written_reads_back_equal(name):
     text = prototxt.read(FOLDER / f"{name}.prototxt")
     assert text.message == nets.build(name)
-    assert text.dialect == "current"
 
 
 @pytest.mark.shared
@@ -211,7 +210,7 @@ def test_building_twice_gives_two_messages():
 
 
 def test_an_unknown_name_offers_the_nearest():
-    with pytest.raises(UsageError, match=r"'deploy_vgg16cam'; there is deploy_vgg16, deploy_vgg16CAM"):
+    with pytest.raises(UsageError, match=r"'deploy_vgg16cam': did you mean 'deploy_vgg16CAM'\?"):
         nets.build("deploy_vgg16cam")
     with pytest.raises(UsageError, match=r"deploy_alexnetplusCAM_imagenet, .*solver_imagenet_googlenetCAM$"):
         nets.build("?")

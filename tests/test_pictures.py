@@ -362,7 +362,7 @@ def test_what_is_no_picture_is_refused_in_one_line(content, tmp_path, capfd):
 
 def test_an_empty_file(tmp_path):
     (tmp_path / "empty.jpg").touch()
-    with pytest.raises(PictureError, match=r"empty\.jpg: empty, 0 bytes"):
+    with pytest.raises(PictureError, match=r"empty\.jpg: expected a picture, found an empty file"):
         read_picture(tmp_path / "empty.jpg")
 
 
@@ -371,14 +371,14 @@ def test_what_is_no_file(tmp_path):
     (tmp_path / "link").symlink_to("gone.jpg")
     (tmp_path / "file").touch()
     for name, reason in {
-        "missing.jpg": r"missing\.jpg: no such picture; check the path",
-        ".": "a folder, not a picture; name the pictures in it",
-        "pipe": "pipe: a pipe or device",
-        "link": r"link: a link to gone\.jpg, which does not exist",
-        "file/a.jpg": r"a\.jpg: cannot be read \(Not a directory\)",
-        "a\0b.jpg": r"a\\x00b\.jpg: cannot be read",
-        "x" * 300: r"cannot be read \(File name too long\)",
-        "../" * 20 + os.devnull: "a pipe or device",
+        "missing.jpg": r"missing\.jpg: expected a picture, but: No such file",
+        ".": "expected a picture, found a folder",
+        "pipe": "pipe: expected a picture, found a pipe or device",
+        "link": r"link: .*, but: it is a link to gone\.jpg, which does not exist",
+        "file/a.jpg": r"a\.jpg: .*, but: Not a directory",
+        "a\0b.jpg": r"a\\x00b\.jpg: expected a picture, but: ",
+        "x" * 300: "but: File name too long",
+        "../" * 20 + os.devnull: "found a pipe or device",
     }.items():
         with pytest.raises(PictureError, match=reason):
             read_picture(f"{tmp_path}/{name}")
@@ -388,7 +388,7 @@ def test_what_is_no_file(tmp_path):
 def test_a_file_without_permission(tmp_path):
     (tmp_path / "secret.png").write_bytes(KINDS["PNG"])
     (tmp_path / "secret.png").chmod(0)
-    with pytest.raises(PictureError, match=r"secret\.png: cannot be read \(Permission denied\)"):
+    with pytest.raises(PictureError, match=r"secret\.png: .*, but: Permission denied"):
         read_picture(tmp_path / "secret.png")
 
 

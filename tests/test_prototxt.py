@@ -41,19 +41,19 @@ def saved(folder: Path, data: bytes | str, name: str = "net.prototxt") -> Path:
 
 
 @pytest.mark.parametrize(
-    ("name", "dialect", "lines"),
+    ("name", "lines"),
     [
-        ("v0", "V0", (0, 5, 11, 12, 13, 15, 16, 17, 18, 19)),
-        ("v0_data", "V0", (2, 3, 4, 5, 6, 7, 8)),
-        ("v1", "V1", (0, 6, 7, 8, 9, 10, 11, 12)),
-        ("batch_norm", "current", (1, 2)),
+        ("v0", (0, 5, 11, 12, 13, 15, 16, 17, 18, 19)),
+        ("v0_data", (2, 3, 4, 5, 6, 7, 8)),
+        ("v1", (0, 6, 7, 8, 9, 10, 11, 12)),
+        ("batch_norm", (1, 2)),
     ],
 )
-def test_old_dialects_become_what_caffe_makes_of_them(name: str, dialect: str, lines: tuple[int, ...]):
+def test_old_dialects_become_what_caffe_makes_of_them(name: str, lines: tuple[int, ...]):
     net = prototxt.read(UPGRADES / f"{name}.prototxt")
     expected = text_format.Parse((UPGRADES / f"{name}.caffe.prototxt").read_text(), schema.NetParameter())
     assert net.message == expected
-    assert (net.dialect, net.lines) == (dialect, lines)
+    assert net.lines == lines
 
 
 def test_the_three_ways_to_give_an_input_are_one():
@@ -336,7 +336,7 @@ def test_places_without_a_file_are_explained(tmp_path: Path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(FormatError, match="found a pipe or device"):
         prototxt.read(tmp_path / "pipe")
-    with pytest.raises(FormatError, match=r"'a\\nb\\x00.prototxt': .*null (byte|character)"):
+    with pytest.raises(FormatError, match=r"^a\\nb\\x00.prototxt: .*null (byte|character)"):
         prototxt.read("a\nb\0.prototxt")
 
 

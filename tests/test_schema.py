@@ -11,7 +11,7 @@ from pycam.formats import schema
 
 
 def test_messages_have_caffes_numbers_types_and_defaults():
-    layer = schema.LayerParameter(name="a", phase=schema.Phase.Value("TEST"))
+    layer = schema.LayerParameter(name="a", phase="TEST")
     layer.pooling_param.pool = schema.PoolingParameter.AVE
     # field 1, bytes "a"; field 10, varint 1; field 121, a message with field 1, varint 1
     assert layer.SerializeToString() == b"\x0a\x01a" + b"\x50\x01" + b"\xca\x07\x02\x08\x01"

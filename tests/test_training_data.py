@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from pycam.engines.caffe import find_caffe
 from pycam.errors import TrainingError
 from pycam.formats import prototxt, schema
-from pycam.formats.mean import write_mean
 from pycam.training.data import Batches, Transform, open_batches
 
 RNG = np.random.default_rng(0)
@@ -99,6 +98,12 @@ def test_a_database_by_caffes_own_tool(options, place):
         # Encoded ones are JPEGs by default.
         tolerance = 25 if "--encoded" in options else 1 if "--resize_height=16" in options else 0
         np.testing.assert_allclose(given_, expected, atol=tolerance)
+
+
+def write_mean(path: Path, mean: np.ndarray) -> None:
+    channels, height, width = mean.shape
+    blob = schema.BlobProto(num=1, channels=channels, height=height, width=width, data=mean.ravel())
+    path.write_bytes(blob.SerializeToString())
 
 
 def write_database(path: Path, values: list[bytes]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from example_nets import cells, train_val_cells
 from nets import seeded_net
 from PIL import Image
 
@@ -17,7 +18,6 @@ from pycam.channels import channel_grid
 from pycam.cli import main
 from pycam.formats import caffemodel, prototxt
 from pycam.net import net_from_message, read_net
-from pycam.nets.cells import cells, train_val_cells
 from pycam.render import overlay
 
 ROOT = Path(__file__).parents[1]

@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from pycam.errors import FormatError, NetError
 from pycam.files import replacing
 from pycam.formats import schema
-from pycam.formats.opening import DOWNLOAD_AGAIN, HEAD, foreign, open_file, shown
+from pycam.formats.opening import DOWNLOAD_AGAIN, HEAD, foreign, open_file
 from pycam.formats.schema import Message
-from pycam.formats.upgrade import V0_TYPES, V1_TYPES
-from pycam.formats.wire import BYTES, VARINT, Field, Wire, WireError, blob_parts, varint
+from pycam.formats.wire import BYTES, Field, Wire, WireError, blob_parts, varint
 
 EXPECTED = "Caffe weights"
 MOST_LAYERS = 10_000
@@ -28,17 +27,15 @@ class _Numbers(NamedTuple):
     """The numbers of a layer's fields in a dialect. V1's inner layer is V0's."""
 
     name: int
-    type: int
     blobs: int
     inner: int = 0
 
 
 LAYER, V1_LAYERS = 100, 2
-CURRENT = _Numbers(name=1, type=2, blobs=7)
-V1 = _Numbers(name=4, type=5, blobs=6, inner=1)
-V0 = _Numbers(name=1, type=2, blobs=50)
+CURRENT = _Numbers(name=1, blobs=7)
+V1 = _Numbers(name=4, blobs=6, inner=1)
+V0 = _Numbers(name=1, blobs=50)
 DIALECTS = {LAYER: CURRENT, V1_LAYERS: V1}
-V1_NAMES = {number: name for name, number in schema.V1LayerParameter.LayerType.items()}
 
 
 @dataclass(frozen=True)
@@ -50,14 +47,11 @@ class Weights:
     layers
         The blobs of each layer that has any, float32, in the order of the file and the shape that it gives;
         in files of old every shape has four axes. Of two layers of a name the later one is kept, as in Caffe.
-    layer_types
-        The type of each layer, with or without blobs, in today's words.
     path
         The file, for messages.
     """
 
     layers: dict[str, tuple[NDArray[np.float32], ...]]
-    layer_types: dict[str, str]
     path: str
 
 
@@ -73,59 +67,52 @@ def read(path: str | os.PathLike[str]) -> Weights:
         The file is not there, is something else, is damaged or cut off, or holds no weights.
         A file cut off between two layers looks whole: that a layer lacks its weights is for the net to tell.
     """
-    name = shown(path)
+    name = os.fspath(path)
     layers: dict[str, tuple[NDArray[np.float32], ...]] = {}
-    types: dict[str, str] = {}
+    last, count = "", 0
     with open_file(path, EXPECTED) as file:
         head = file.read(HEAD)
         file.seek(0)
         wire = Wire(file)
         try:
-            count = 0
             for field in wire.fields(wire.size):
                 if field.kind == BYTES and field.number in DIALECTS:
                     count += 1
                     if count > MOST_LAYERS:
                         raise WireError(field.start, f"more than {MOST_LAYERS:,} layers: no caffemodel has as many")
-                    layer, layer_type, blobs = _read_layer(wire, field, DIALECTS[field.number])
-                    types[layer] = layer_type
+                    last, blobs = _read_layer(wire, field, DIALECTS[field.number])
                     if blobs:
-                        layers[layer] = blobs
+                        layers[last] = blobs
         except WireError as error:
-            after = f", after layer {next(reversed(types))!r}" if types else ""
+            after = f", after layer {last!r}" if last else ""
             raise foreign(path, EXPECTED, head) or FormatError(
                 f"{name}: {error}{after}: the file was cut off or damaged: {DOWNLOAD_AGAIN}"
             ) from None
     if not layers:
         raise foreign(path, EXPECTED, head) or FormatError(
-            f"{name}: no layer holds weights ({len(types)} layers): expected the .caffemodel of a trained net"
+            f"{name}: no layer holds weights ({count} layers): expected the .caffemodel of a trained net"
         )
-    return Weights(layers, types, name)
+    return Weights(layers, name)
 
 
-def _read_layer(wire: Wire, layer: Field, numbers: _Numbers) -> tuple[str, str, tuple[NDArray[np.float32], ...]]:
-    """Read a layer's name, type in today's words, and blobs."""
-    name = layer_type = ""
+def _read_layer(wire: Wire, layer: Field, numbers: _Numbers) -> tuple[str, tuple[NDArray[np.float32], ...]]:
+    """Read a layer's name and blobs."""
+    name = ""
     blobs: list[NDArray[np.float32]] = []
     try:
         for field in wire.fields(layer.end):
-            if field.kind == VARINT and numbers is V1 and field.number == V1.type:
-                layer_type = V1_TYPES.get(V1_NAMES.get(field.value, ""), f"V1 type {field.value}")
-            elif field.kind != BYTES:
+            if field.kind != BYTES:
                 continue
-            elif field.number == numbers.name:
+            if field.number == numbers.name:
                 name = wire.text(field)
-            elif field.number == numbers.type:
-                layer_type = wire.text(field)
             elif field.number == numbers.blobs:
                 blobs.append(wire.blob(field.end))
             elif field.number == numbers.inner:
-                name, layer_type, inner_blobs = _read_layer(wire, field, V0)
-                layer_type = V1_TYPES.get(V0_TYPES.get(layer_type, ""), layer_type)
+                name, inner_blobs = _read_layer(wire, field, V0)
                 blobs += inner_blobs
     except WireError as error:
         raise WireError(error.position, f"in layer {name!r}: {error.reason}") from None
-    return name, layer_type, tuple(blobs)
+    return name, tuple(blobs)
 
 
 def write(path: str | os.PathLike[str], net: Message, params: Mapping[str, Sequence[NDArray[Any]]]) -> None:
@@ -146,9 +133,9 @@ def write(path: str | os.PathLike[str], net: Message, params: Mapping[str, Seque
         Parameters of a layer that the net does not have, or more bytes than Caffe can read (2 GiB).
     """
     if strangers := params.keys() - {layer.name for layer in net.layer}:
-        raise NetError(f"{shown(path)}: the net has no layer {min(strangers)!r}, but parameters for it")
+        raise NetError(f"{os.fspath(path)}: the net has no layer {min(strangers)!r}, but parameters for it")
     if sum(4 * blob.size for blobs in params.values() for blob in blobs) > LARGEST:
-        raise NetError(f"{shown(path)}: the weights need more than 2 GiB, which no Caffe can read")
+        raise NetError(f"{os.fspath(path)}: the weights need more than 2 GiB, which no Caffe can read")
     frame = schema.NetParameter()
     frame.CopyFrom(net)
     frame.ClearField("layer")

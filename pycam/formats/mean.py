@@ -9,11 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycam.errors import FormatError
-from pycam.files import replacing
-from pycam.formats import schema
 from pycam.formats.matfile import read_mat
 from pycam.formats.npy import map_numbers
-from pycam.formats.opening import HEAD, foreign, open_file, shown
+from pycam.formats.opening import HEAD, foreign, open_file
 from pycam.formats.wire import Wire, WireError
 
 EXPECTED = "a mean file"
@@ -57,17 +55,8 @@ def read_mean(path: str | os.PathLike[str]) -> NDArray[np.float32]:
             try:
                 values = wire.blob(wire.size)
             except WireError as error:
-                raise FormatError(f"{shown(path)}: expected {EXPECTED}, but {error}") from None
-    return _checked(values, shown(path))
-
-
-def write_mean(path: str | os.PathLike[str], mean: NDArray[Any]) -> None:
-    """Write a (3, H, W) mean picture, BGR, as Caffe's compute_image_mean writes its `.binaryproto`."""
-    channels, height, width = mean.shape
-    values = np.ascontiguousarray(mean, np.float32).ravel()
-    blob = schema.BlobProto(num=1, channels=channels, height=height, width=width, data=values)
-    with replacing(path) as file:
-        file.write(blob.SerializeToString())
+                raise FormatError(f"{os.fspath(path)}: expected {EXPECTED}, but {error}") from None
+    return _checked(values, os.fspath(path))
 
 
 def _mat(path: str | os.PathLike[str]) -> NDArray[Any]:

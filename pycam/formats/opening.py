@@ -8,7 +8,7 @@ import stat
 from io import BufferedReader
 from pathlib import Path
 
-from pycam.errors import FormatError
+from pycam.errors import FormatError, PycamError
 
 HEAD = 4096
 """How many first bytes tell what a file is."""
@@ -19,9 +19,12 @@ DOWNLOAD_AGAIN = "download the file itself again"
 UNPACK = "unpack it first"
 SWAPPED = "were two files swapped?"
 
+WEB_PAGE = "a web page"
+LFS_POINTER = "a git-LFS pointer"
+
 SIGNATURES = (
-    (rb"(\xef\xbb\xbf)?\s*<", "a web page", DOWNLOAD_AGAIN),
-    (rb"version https://git-lfs", "a git-LFS pointer", "fetch the file itself with `git lfs pull`"),
+    (rb"(\xef\xbb\xbf)?\s*<", WEB_PAGE, DOWNLOAD_AGAIN),
+    (rb"version https://git-lfs", LFS_POINTER, "fetch the file itself with `git lfs pull`"),
     (rb"\x1f\x8b", "a gzip archive", UNPACK),
     (rb"PK\x03\x04", "a zip archive", UNPACK),
     (rb"BZh|\xfd7zXZ|7z\xbc\xaf|Rar!", "an archive", UNPACK),
@@ -40,7 +43,7 @@ SIGNATURES = (
     (rb"\x08[\x80-\xff]*[\x00-\x7f]\x10|[\x2a\x3a]", "a blob such as a mean file", SWAPPED),
     (rb"[\x0a\x12]|\xa2\x06", "Caffe weights", SWAPPED),
 )
-TEXT = "text such as a prototxt"
+TEXT = "text such as a prototxt or a label list"
 
 
 def foreign(path: str | os.PathLike[str], expected: str, head: bytes) -> FormatError | None:
@@ -60,15 +63,20 @@ def foreign(path: str | os.PathLike[str], expected: str, head: bytes) -> FormatE
     FormatError or None
         None when the bytes are of the expected kind, or of none that is known here.
     """
-    what, cure = (TEXT, SWAPPED) if is_text(head) else ("", "")
-    for pattern, name, remedy in SIGNATURES:
-        # text, too, may start with a newline, an asterisk or a colon
-        if re.match(pattern, head) and not (what == TEXT and remedy is SWAPPED):
-            what, cure = name, remedy
-            break
+    what, cure = recognise(head)
     if expected in what or not what:
         return None
-    return FormatError(f"{shown(path)}: expected {expected}, found {what}: {cure}")
+    return FormatError(f"{os.fspath(path)}: expected {expected}, found {what}: {cure}")
+
+
+def recognise(head: bytes) -> tuple[str, str]:
+    """Tell from a file's first bytes what it is and what to do if something else was expected; else `("", "")`."""
+    text = is_text(head)
+    for pattern, name, cure in SIGNATURES:
+        # text, too, may start with a newline, an asterisk or a colon
+        if re.match(pattern, head) and not (text and cure is SWAPPED):
+            return name, cure
+    return (TEXT, SWAPPED) if text else ("", "")
 
 
 def is_text(head: bytes) -> bool:
@@ -76,13 +84,7 @@ def is_text(head: bytes) -> bool:
     return not head.translate(None, TEXT_BYTES)
 
 
-def shown(path: str | os.PathLike[str]) -> str:
-    """Give a path as it can stand in a message of one line."""
-    text = os.fspath(path)
-    return text if text.isprintable() else ascii(text)
-
-
-def open_file(path: str | os.PathLike[str], expected: str) -> BufferedReader:
+def open_file(path: str | os.PathLike[str], expected: str, error: type[PycamError] = FormatError) -> BufferedReader:
     """Open a regular file that is not empty for reading.
 
     Parameters
@@ -91,21 +93,69 @@ def open_file(path: str | os.PathLike[str], expected: str) -> BufferedReader:
         The file.
     expected
         What the file should be, for messages: `a prototxt`.
+    error
+        The kind of error to raise.
+
+    Raises
+    ------
+    PycamError
+        No such file, a folder, a pipe, unreadable, or empty.
+    """
+    where = f"{os.fspath(path)}: expected {expected}"
+    try:
+        status = Path(path).stat()  # before opening: opening a pipe waits for its writer
+        if stat.S_ISDIR(status.st_mode):
+            raise error(f"{where}, found a folder: give a file in it")
+        if not stat.S_ISREG(status.st_mode):
+            raise error(f"{where}, found a pipe or device: save it to a file first")
+        if status.st_size == 0:
+            raise error(f"{where}, found an empty file: {DOWNLOAD_AGAIN}")
+        return open(path, "rb")
+    except (OSError, ValueError) as cause:
+        reason = (isinstance(cause, OSError) and cause.strerror) or cause
+        if isinstance(cause, FileNotFoundError) and Path(path).is_symlink():
+            reason = f"it is a link to {Path(path).readlink()}, which does not exist"
+        raise error(f"{where}, but: {reason}") from None
+
+
+def read_file(path: str | os.PathLike[str], expected: str, most: int, error: type[PycamError] = FormatError) -> bytes:
+    """Read a file of at most `most` bytes; parameters and errors are those of `open_file`."""
+    with open_file(path, expected, error) as file:
+        return _rest(file, path, expected, most, error)
+
+
+def read_text(path: str | os.PathLike[str], expected: str, most: int) -> str:
+    """Read a text file in UTF-8 of at most `most` bytes, its line ends as newlines.
 
     Raises
     ------
     FormatError
-        No such file, a folder, a pipe, unreadable, or empty.
+        As `open_file`, or the file is something else than text, larger, or not in UTF-8.
     """
+    with open_file(path, expected) as file:
+        head = file.read(HEAD)
+        if mistake := foreign(path, expected, head):
+            raise mistake
+        if not is_text(head):
+            raise FormatError(f"{os.fspath(path)}: expected {expected}, found unknown binary data: {DOWNLOAD_AGAIN}")
+        file.seek(0)
+        data = _rest(file, path, expected, most, FormatError)
     try:
-        status = Path(path).stat()  # before opening: opening a pipe waits for its writer
-        if stat.S_ISDIR(status.st_mode):
-            raise FormatError(f"{shown(path)}: expected {expected}, found a folder: give a file in it")
-        if not stat.S_ISREG(status.st_mode):
-            raise FormatError(f"{shown(path)}: expected {expected}, found a pipe or device: save it to a file first")
-        if status.st_size == 0:
-            raise FormatError(f"{shown(path)}: expected {expected}, found an empty file: {DOWNLOAD_AGAIN}")
-        return open(path, "rb")
-    except (OSError, ValueError) as error:
-        reason = (isinstance(error, OSError) and error.strerror) or error
-        raise FormatError(f"{shown(path)}: expected {expected}, but: {reason}") from None
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        column = error.start - data.rfind(b"\n", 0, error.start)
+        byte = data[error.start]
+        raise FormatError(
+            f"{os.fspath(path)}:{line}:{column}: byte 0x{byte:02X} is not UTF-8 text (Latin-1?): save the file as UTF-8"
+        ) from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _rest(
+    file: BufferedReader, path: str | os.PathLike[str], expected: str, most: int, error: type[PycamError]
+) -> bytes:
+    data = file.read(most + 1)
+    if len(data) > most:
+        raise error(f"{os.fspath(path)}: expected {expected}, found more than {most:,} bytes")
+    return data

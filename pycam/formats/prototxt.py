@@ -12,7 +12,7 @@ from google.protobuf import text_format
 from pycam.errors import FormatError
 from pycam.files import replacing
 from pycam.formats import schema
-from pycam.formats.opening import DOWNLOAD_AGAIN, HEAD, foreign, is_text, open_file, shown
+from pycam.formats.opening import read_text
 from pycam.formats.schema import Message
 from pycam.formats.text_blocks import LayerBlock, layer_blocks
 from pycam.formats.text_errors import explained
@@ -34,14 +34,11 @@ class NetText:
         The line of each layer in the file, from 1; 0 for a layer that the file only implies.
     path
         The file, for messages.
-    dialect
-        What the file was written in: `V0`, `V1` or `current`.
     """
 
     message: Message
     lines: tuple[int, ...]
     path: str
-    dialect: str
 
 
 def read(path: str | os.PathLike[str]) -> NetText:
@@ -54,7 +51,7 @@ def read(path: str | os.PathLike[str]) -> NetText:
     UnsupportedLayerError
         A layer with parameters that Caffe 1.0 does not have.
     """
-    return parse(_read_text(path), shown(path))
+    return parse(read_text(path, "a prototxt", LARGEST), os.fspath(path))
 
 
 def parse(text: str, name: str = "<text>") -> NetText:
@@ -63,14 +60,14 @@ def parse(text: str, name: str = "<text>") -> NetText:
     if not blocks:
         raise FormatError(f"{name}: has no layers: a net was expected")
     lines = tuple(block.start[0] for block in blocks)
-    upgraded, lines, dialect = upgrade(message, lines, name)
-    return NetText(upgraded, lines, name, dialect)
+    upgraded, lines = upgrade(message, lines, name)
+    return NetText(upgraded, lines, name)
 
 
 def read_solver(path: str | os.PathLike[str]) -> Message:
     """Read a `SolverParameter` from a prototxt file, its old `solver_type` as `type`. Errors as in `read`."""
-    name = shown(path)
-    message, _ = _parse(_read_text(path), name, schema.SolverParameter)
+    name = os.fspath(path)
+    message, _ = _parse(read_text(path, "a prototxt", LARGEST), name, schema.SolverParameter)
     if message.HasField("solver_type"):
         if message.HasField("type"):
             raise FormatError(f"{name}: has `type` and its old name `solver_type`: remove solver_type")
@@ -94,29 +91,6 @@ def write(path: str | os.PathLike[str], message: Message) -> None:
     """Write a message as prototxt; the file is in place as a whole or not at all."""
     with replacing(path) as file:
         file.write(dumps(message).encode())
-
-
-def _read_text(path: str | os.PathLike[str]) -> str:
-    name = shown(path)
-    with open_file(path, "a prototxt") as file:
-        head = file.read(HEAD)
-        if mistake := foreign(path, "a prototxt", head):
-            raise mistake
-        if not is_text(head):
-            raise FormatError(f"{name}: expected a prototxt, found unknown binary data: {DOWNLOAD_AGAIN}")
-        data = head + file.read(LARGEST)
-    if len(data) > LARGEST:
-        raise FormatError(f"{name}: more than {LARGEST >> 20} MiB: a prototxt is text of some kilobytes")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        column = error.start - data.rfind(b"\n", 0, error.start)
-        byte = data[error.start]
-        raise FormatError(
-            f"{name}:{line}:{column}: byte 0x{byte:02X} is not UTF-8 text (Latin-1?): save the file as UTF-8"
-        ) from None
-    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _parse(text: str, name: str, kind: Any) -> tuple[Message, list[LayerBlock]]:

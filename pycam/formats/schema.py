@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 
 PACKAGE = "caffe"
 SCALARS = ("bool", "bytes", "double", "float", "int32", "int64", "string", "uint32")
@@ -67,8 +66,6 @@ _POOL.AddSerializedFile(_file_descriptor(_TABLE).SerializeToString())
 
 MESSAGES: dict[str, Any] = _message_classes(_POOL, list(_TABLE["messages"]))
 """Every message class by its name; each is also an attribute of this module."""
-
-Phase: Any = EnumTypeWrapper(_POOL.FindEnumTypeByName(f"{PACKAGE}.Phase"))
 
 
 def enum_names(full_name: str) -> list[str]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable
 from typing import Any
 
-from pycam.errors import FormatError, PycamError, UnsupportedLayerError
+from pycam.errors import FormatError, PycamError, UnsupportedLayerError, suggest
 from pycam.formats import schema
 from pycam.formats.text_blocks import LayerBlock
 from pycam.formats.upgrade import V1_TYPES
@@ -81,8 +80,7 @@ def _cure(field: str, owner: str, kind: Any) -> str:
     )
     if owner == kind.DESCRIPTOR.name and field in other.DESCRIPTOR.fields_by_name:
         return meant
-    similar = difflib.get_close_matches(field, schema.MESSAGES[owner].DESCRIPTOR.fields_by_name, 1)
-    return f"did you mean {similar[0]!r}?" if similar else f"{owner} has none like it, remove it"
+    return suggest(field, schema.MESSAGES[owner].DESCRIPTOR.fields_by_name, f"{owner} has none like it, remove it")
 
 
 def _clip(text: str) -> str:

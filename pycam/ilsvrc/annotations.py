@@ -12,7 +12,7 @@ import defusedxml
 import defusedxml.sax
 
 from pycam.errors import GroundTruthError
-from pycam.files import is_file
+from pycam.formats.opening import read_file
 from pycam.ilsvrc.lines import whole_number
 
 LARGEST = 1 << 20
@@ -59,17 +59,10 @@ def read_annotation(path: Path) -> Annotation:
         With file and line: XML that is damaged or no annotation, another picture's file name, a coordinate
         that is no whole number, xmin > xmax, a box outside of the picture.
     """
-    if not is_file(path):  # Opening a pipe would wait for its writer.
-        raise GroundTruthError(f"{path}: no such file; every picture needs its annotation")
+    content = read_file(path, "the annotation of a picture", LARGEST, GroundTruthError)
     collector = _Collector()
     try:
-        with path.open("rb") as file:
-            content = file.read(LARGEST + 1)
-        if len(content) > LARGEST:
-            raise GroundTruthError(f"{path}:1: more than {LARGEST:,} bytes; an annotation has some thousand")
         defusedxml.sax.parseString(content, collector)
-    except OSError as error:
-        raise GroundTruthError(f"{path}: cannot be read ({error.strerror})") from None
     except defusedxml.DefusedXmlException as error:
         raise GroundTruthError(
             f"{path}:{collector.line}: refused ({type(error).__name__}): an annotation defines no entities"

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pycam.errors import FormatError, TrainingError
+from pycam.errors import TrainingError
 from pycam.files import is_file, write_whole
 from pycam.formats import caffemodel, schema
 from pycam.formats.caffemodel import Weights
@@ -93,7 +93,7 @@ def read_state(path: Path) -> State:
     """
     iteration, learned_net, history = -1, "", []
     try:
-        with open_file(path, "a solverstate") as file:
+        with open_file(path, "a solverstate", TrainingError) as file:
             wire = Wire(file)
             for field in wire.fields(wire.size):
                 if (field.number, field.kind) == (ITERATION, VARINT):
@@ -102,8 +102,6 @@ def read_state(path: Path) -> State:
                     learned_net = wire.text(field)
                 elif (field.number, field.kind) == (HISTORY, BYTES):
                     history.append(wire.blob(field.end))
-    except FormatError as error:
-        raise TrainingError(str(error)) from None
     except WireError as error:
         raise TrainingError(f"{path}: no solverstate, or a damaged one ({error})") from None
     if not learned_net or not 0 <= iteration < 1 << 31:

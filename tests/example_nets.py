@@ -1,11 +1,25 @@
-"""A small CNN that tells two kinds of cells apart; docs/recipes.md."""
+"""The nets in `examples/`, written by pycam: of a small CNN for cells (docs/recipes.md), and of the demo model."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from pycam.nets.spec import NetSpec
-from pycam.nets.training import train_val
+from pycam.nets.squeezenet import squeezenet_cam
+from pycam.nets.training import train_val, whole_pictures
+
+
+def train_val_squeezenet_cam_caltech101() -> Any:
+    """Write the training net of the demo model: whole pictures, some of them mirrored.
+
+    The averaged features are in the tens: what reads them must begin small, and learn more slowly than the rest.
+    """
+    return train_val(
+        squeezenet_cam(classes=101),
+        data=[whole_pictures("TRAIN", 227, 32), whole_pictures("TEST", 227, 36)],
+        fillers=lambda name: ({"type": "gaussian", "std": 0.001}, {"type": "constant"}),
+        lr_mult=lambda name: 0.25 if name == "CAM_fc" else 1,
+    )
 
 
 def cells(*, corner: bool = False) -> Any:
