@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import urljoin
-from uuid import uuid4
 
 import requests
 from rich.console import Console
@@ -15,10 +14,11 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from pycam.cards import PublishedFile
 from pycam.errors import ModelError, PycamError
+from pycam.files import replacing
+from pycam.formats.opening import HEAD, LFS_POINTER, WEB_PAGE, recognise
 
 CONNECT_SECONDS = 15.0
 STALL_SECONDS = 30.0
-REDIRECTS = 10
 # No protobuf message, and so no caffemodel, can be larger.
 LARGEST = 2**31
 CHUNK = 1 << 16
@@ -51,19 +51,17 @@ def fetch(file: PublishedFile, target: Path, check: Callable[[Path], object]) ->
         raise ModelError(f"{target.parent}: no folder can be made there for downloads: {error.strerror}") from None
     with _progress() as progress:
         for url in file.mirrors:
-            part = target.with_name(f".{target.name}.{uuid4().hex}.part")
             try:
-                with part.open("xb") as stream:
+                with replacing(target) as stream:
                     _receive(url, stream, progress)
-                _refuse_page(part)
-                check(part)
-                part.replace(target)
+                    try:
+                        check(Path(stream.name))
+                    except PycamError as error:
+                        raise ModelError(str(error).replace(stream.name, target.name)) from None
                 return
             # An address that a server redirects to can be wrong enough for a ValueError.
             except (OSError, ValueError, PycamError) as error:
-                problems.append(f"{url}: {_cause(error)}".replace(str(part), target.name))
-            finally:
-                part.unlink(missing_ok=True)
+                problems.append(f"{url}: {_cause(error)}")
     reasons = "; ".join(problems) or "no address is known"
     raise ModelError(
         f"{target.name} could not be downloaded: {reasons}. Or put the file into {target.parent} yourself. "
@@ -84,34 +82,33 @@ def _progress() -> Progress:
 
 def _receive(url: str, stream: BinaryIO, progress: Progress) -> None:
     """Write the body of `url` to `stream`, and see to it that all of it came."""
-    with requests.Session() as session:
-        session.max_redirects = REDIRECTS
-        session.hooks["response"].append(_refuse_downgrade)
-        with session.get(
-            url,
-            stream=True,
-            timeout=(CONNECT_SECONDS, STALL_SECONDS),
-            headers={"Accept-Encoding": "identity"},
-        ) as answer:
-            answer.raise_for_status()
-            length = answer.headers.get("Content-Length", "")
-            total = int(length) if length.isdecimal() else None
-            task = progress.add_task(url.rpartition("/")[2], total=total)
-            received = 0
-            try:
-                for chunk in answer.iter_content(CHUNK):
-                    received += stream.write(chunk)
-                    progress.advance(task, len(chunk))
-                    if received > LARGEST:
-                        raise ModelError(f"more than {LARGEST} bytes, no caffemodel is that large")
-            except requests.RequestException as error:
-                raise ModelError(f"{_cause(error)} after {received} bytes") from None
-            finally:
-                progress.remove_task(task)
-            if total not in (None, received):
-                raise ModelError(f"the connection ended after {received} of {total} bytes")
+    with requests.get(
+        url,
+        stream=True,
+        timeout=(CONNECT_SECONDS, STALL_SECONDS),
+        headers={"Accept-Encoding": "identity"},
+        hooks={"response": _refuse_downgrade},
+    ) as answer:
+        answer.raise_for_status()
+        length = answer.headers.get("Content-Length", "")
+        total = int(length) if length.isdecimal() else None
+        task = progress.add_task(url.rpartition("/")[2], total=total)
+        received = 0
+        try:
+            for chunk in answer.iter_content(CHUNK):
+                received += stream.write(chunk)
+                progress.advance(task, len(chunk))
+                if received > LARGEST:
+                    raise ModelError(f"more than {LARGEST} bytes, no caffemodel is that large")
+        except requests.RequestException as error:
+            raise ModelError(f"{_cause(error)} after {received} bytes") from None
+        finally:
+            progress.remove_task(task)
+        if total not in (None, received):
+            raise ModelError(f"the connection ended after {received} of {total} bytes")
     stream.flush()
     os.fsync(stream.fileno())
+    _refuse_page(Path(stream.name))
 
 
 def _refuse_downgrade(answer: requests.Response, **_: Any) -> None:
@@ -124,13 +121,10 @@ def _refuse_downgrade(answer: requests.Response, **_: Any) -> None:
 
 def _refuse_page(path: Path) -> None:
     with path.open("rb") as stream:
-        start = stream.read(512).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
-        raise ModelError("a web page came in place of the file")
-    if start.startswith(b"version https://git-lfs"):
-        raise ModelError("a git-LFS pointer came in place of the file")
-    if not start:
-        raise ModelError("nothing came")
+        head = stream.read(HEAD)
+    found, _ = recognise(head) if head else ("nothing", "")
+    if found in ("nothing", WEB_PAGE, LFS_POINTER):
+        raise ModelError(f"{found} came in place of the file")
 
 
 def _cause(error: Exception) -> str:

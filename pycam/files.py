@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+from uuid import uuid4
 
 # Path's own methods raise for a name that is too long, or that may not be asked for; these say no.
 
@@ -42,12 +42,11 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         Beside the final place. When the block raises, it is removed and the final place is as it was.
     """
     final = Path(path)
-    handle, name = tempfile.mkstemp(dir=final.parent, prefix=f".{final.name[:100]}.", suffix=".part")
-    partial = Path(name)
+    # tempfile makes files that only their owner may read.
+    partial = final.with_name(f".{final.name[:100]}.{uuid4().hex}.part")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with partial.open("xb") as file:
             yield file
-        partial.chmod(0o644)  # mkstemp makes files for their owner alone
         partial.replace(final)
     except BaseException:
         partial.unlink(missing_ok=True)

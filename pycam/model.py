@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycam import zoo
+from pycam.cards import Card
 from pycam.errors import FormatError, NetError, UsageError
 from pycam.formats.mean import read_mean
 from pycam.labels import Labels, read_labels
@@ -17,7 +18,7 @@ from pycam.net import CamHead, Net, read_net
 
 
 def model_net(
-    card: zoo.Card | None,
+    card: Card | None,
     prototxt: str | os.PathLike[str] | None = None,
     weights: str | os.PathLike[str] | None = None,
     allow_nonfinite: bool = False,
@@ -45,7 +46,7 @@ def model_net(
     return read_net(prototxt, weights, allow_nonfinite=allow_nonfinite)
 
 
-def model_name(net: Net, card: zoo.Card | None) -> str:
+def model_name(net: Net, card: Card | None) -> str:
     """Give the card's name, else the net's own, else its file's."""
     return card.name if card else net.name or Path(_path(net)).stem
 
@@ -54,7 +55,7 @@ def _path(net: Net) -> str:
     return net.sources.prototxt if net.sources else "the net"
 
 
-def expect_maps(card: zoo.Card | None) -> None:
+def expect_maps(card: Card | None) -> None:
     """Refuse a model without class activation maps, before its files are looked for.
 
     Raises
@@ -69,7 +70,7 @@ def expect_maps(card: zoo.Card | None) -> None:
         )
 
 
-def model_head(net: Net, card: zoo.Card | None) -> CamHead:
+def model_head(net: Net, card: Card | None) -> CamHead:
     """Take from the card where a net's maps come from, or find it from the graph.
 
     Raises
@@ -93,7 +94,7 @@ def model_head(net: Net, card: zoo.Card | None) -> CamHead:
     return net.cam_head
 
 
-def scores_head(net: Net, card: zoo.Card | None) -> CamHead:
+def scores_head(net: Net, card: Card | None) -> CamHead:
     """Give the input as what maps are made from, for gradients lead back to it, and the blob of the scores."""
     pictures = picture_input(net)
     scores = (card.score_blob if card else None) or net.outputs[-1]
@@ -121,7 +122,7 @@ def picture_input(net: Net) -> str:
     return net.inputs[0]
 
 
-def model_labels(card: zoo.Card | None, path: str | os.PathLike[str] | None, classes: int) -> Labels:
+def model_labels(card: Card | None, path: str | os.PathLike[str] | None, classes: int) -> Labels:
     """Read the labels given, or the card's; without either, classes have numbers alone.
 
     Raises
@@ -148,7 +149,7 @@ FIXED_MEANS = {
 
 
 def model_mean(
-    card: zoo.Card | None, given: str | os.PathLike[str] | None = None, kind: str = "pixel"
+    card: Card | None, given: str | os.PathLike[str] | None = None, kind: str = "pixel"
 ) -> NDArray[np.float32]:
     """Give the mean pixel, (3,), or mean picture, (3, H, W), BGR: the user's, the protocol's, the card's, or BVLC's."""
     if given is not None:

@@ -15,7 +15,6 @@ must not change after that: its SHA-256 is pinned in a small file beside it. A p
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -23,33 +22,12 @@ from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 
-from pycam.cards import Card, Mean, PublishedFile, Weights, read_card, read_mean_card
+from pycam.cards import Card, Mean, PublishedFile, read_card, read_mean_card
 from pycam.checksums import checksum, pin_file, pinned
 from pycam.checksums import pin as write_pin
-from pycam.errors import ModelError, PycamError
+from pycam.errors import ModelError, PycamError, suggest
 from pycam.files import is_file
 from pycam.labels import Labels, read_labels
-
-__all__ = [
-    "BUNDLED",
-    "Card",
-    "Mean",
-    "PublishedFile",
-    "Weights",
-    "bvlc_mean",
-    "cache_folder",
-    "card",
-    "cards",
-    "find_weights",
-    "identify",
-    "labels",
-    "labels_path",
-    "mean_path",
-    "models_folder",
-    "prototxt_folder",
-    "prototxt_path",
-    "weights_path",
-]
 
 PACKAGE = Path(__file__).parent
 
@@ -71,9 +49,9 @@ def cache_folder() -> Path:
     """Return the folder that downloads go to; it need not be there."""
     if named := os.environ.get("PYCAM_CACHE"):
         return Path(named).expanduser()
-    import pooch
+    from platformdirs import user_cache_path
 
-    return Path(pooch.os_cache("pycam"))
+    return user_cache_path("pycam")
 
 
 def cards() -> list[Card]:
@@ -92,7 +70,7 @@ def card(name: str | Path) -> Card:
     Raises
     ------
     ModelError
-        There is no such model (the nearest names are offered) or card.
+        There is no such model (the nearest name is offered) or card.
     FormatError
         The card is wrong.
     """
@@ -104,11 +82,9 @@ def card(name: str | Path) -> Card:
     known = {_fold(alias): entry for entry in cards() for alias in (entry.name, *entry.aliases)}
     if _fold(text) in known:
         return known[_fold(text)]
-    near = difflib.get_close_matches(_fold(text), known, n=10, cutoff=0.5)
-    names = list(dict.fromkeys(known[alias].name for alias in near))[:3]
-    offer = f"; near: {', '.join(names)}" if names else ""
     raise ModelError(
-        f"no model is called {text!r}{offer}; `pycam models list` shows all, a card of your own ends in .yaml"
+        f"no model is called {text!r}: {suggest(_fold(text), known, 'no name is similar;')} "
+        "`pycam models list` shows all, a card of your own ends in .yaml"
     )
 
 
