@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+
+def suggest(name: str, known: Iterable[str], otherwise: str = "") -> str:
+    """Return `did you mean 'x'?` with the known name that is most like `name`, or `otherwise` if none is."""
+    import difflib
+
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"did you mean {near[0]!r}?" if near else otherwise
+
 
 class PycamError(Exception):
     """Something that pycam was given or needs is not as it must be.

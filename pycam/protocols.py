@@ -7,11 +7,10 @@ A row is data. What a choice means is carried out where it belongs (`pycam.views
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from pycam.errors import UsageError
+from pycam.errors import UsageError, suggest
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "view": ("center", "full", "ten"),
@@ -225,7 +224,6 @@ def protocol(name: str) -> Protocol:
         No row has that name; the nearest is offered.
     """
     if name not in PROTOCOLS:
-        near = difflib.get_close_matches(name, PROTOCOLS, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(PROTOCOLS)}"
+        hint = suggest(name, PROTOCOLS, f"there are {', '.join(PROTOCOLS)}")
         raise UsageError(f"no protocol is called {name!r}: {hint}")
     return PROTOCOLS[name]

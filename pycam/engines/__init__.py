@@ -5,12 +5,11 @@ A new engine is a module with a subclass of `Engine`, and a line in `ENGINES`.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from pycam.errors import EngineError, NetError, UsageError
+from pycam.errors import EngineError, NetError, UsageError, suggest
 
 if TYPE_CHECKING:
     from pycam.engines.base import Engine
@@ -45,9 +44,8 @@ def engine_class(name: str) -> type[Engine]:
         What the engine needs is not installed.
     """
     if name not in ENGINES:
-        near = difflib.get_close_matches(name, ENGINES, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(ENGINES)}"
-        raise UsageError(f"no engine is called {name!r}: {hint}")
+        names = ", ".join(ENGINES)
+        raise UsageError(f"no engine is called {name!r}: {suggest(name, ENGINES, f'there are {names}')}")
     home = ENGINES[name]
     try:
         found: type[Engine] = getattr(importlib.import_module(home.module), home.kind)
@@ -90,9 +88,8 @@ def make(
         raise UsageError(f"{lanes} lanes: at least one is needed")
     for output in outputs:
         if output not in net.value_shapes:
-            near = difflib.get_close_matches(output, net.value_shapes, n=1)
-            hint = f": did you mean {near[0]!r}?" if near else "; `pycam net show` lists its blobs"
-            raise NetError(f"the net has no blob {output!r}{hint}")
+            hint = suggest(output, net.value_shapes, "`pycam net show` lists its blobs")
+            raise NetError(f"the net has no blob {output!r}: {hint}")
     bare = next((layer.name for layer in net.layers if layer.param_shapes and layer.name not in net.params), None)
     if bare is not None:
         raise NetError(f"the net has no weights (layer {bare!r}): read it together with its caffemodel")

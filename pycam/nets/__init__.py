@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pycam.errors import UsageError
+from pycam.errors import UsageError, suggest
 from pycam.formats import prototxt
 from pycam.nets.alexnet import alexnetplus_cam, bvlc_alexnet, bvlc_caffenet
 from pycam.nets.googlenet import bvlc_googlenet, googlenet_cam
@@ -65,8 +64,8 @@ def build(name: str) -> Any:
     """
     stem = name.removesuffix(".prototxt")
     if stem not in FILES:
-        near = difflib.get_close_matches(stem, FILES, n=3, cutoff=0.4) or FILES
-        raise UsageError(f"no released net is named {name!r}; there is {', '.join(near)}")
+        hint = suggest(stem, FILES, f"there are {', '.join(FILES)}")
+        raise UsageError(f"no released net is called {name!r}: {hint}")
     return FILES[stem]()
 
 
