@@ -6,10 +6,9 @@ shape, and the parameters; what is wrong with a net is said here, with file, lin
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pycam.errors import NetError, PycamError, UnsupportedLayerError
+from pycam.errors import NetError, PycamError, UnsupportedLayerError, suggest
 from pycam.formats import caffemodel, prototxt
 from pycam.layers import (
     LAYER_TYPES,
@@ -138,7 +137,7 @@ class Net:
     @cached_property
     def inputs(self) -> tuple[str, ...]:
         """Blobs to be filled before the net runs."""
-        return tuple(top for layer in self.layers if isinstance(layer, Input) for top in layer.tops)
+        return tuple(self.input_values)
 
     @cached_property
     def input_values(self) -> dict[str, str]:
@@ -160,6 +159,16 @@ class Net:
     def producer(self) -> dict[str, Layer]:
         """The layer that writes each value."""
         return {value: layer for layer in self.layers for value in layer.outputs}
+
+    def layers_before(self, values: Iterable[str]) -> tuple[Layer, ...]:
+        """Return the layers that some values depend on, in order; the layers that write them are the last."""
+        needed = set(values)
+        layers: list[Layer] = []
+        for layer in reversed(self.layers):
+            if needed.intersection(layer.outputs):
+                needed.update(layer.inputs)
+                layers.append(layer)
+        return tuple(reversed(layers))
 
     @property
     def param_count(self) -> int:
@@ -428,8 +437,7 @@ def _count_readers(messages: Sequence[tuple[Any, int]]) -> Counter[tuple[str, in
 def _layer_class(message: Any, where: str) -> type[Layer]:
     if message.type in LAYER_TYPES:
         return LAYER_TYPES[message.type]
-    near = difflib.get_close_matches(message.type, LAYER_TYPES, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"pycam has {', '.join(sorted(LAYER_TYPES))}"
+    hint = suggest(message.type, LAYER_TYPES, f"pycam has {', '.join(sorted(LAYER_TYPES))}")
     raise UnsupportedLayerError(f"{where} has the unsupported type {message.type!r}: {hint}")
 
 
@@ -448,8 +456,7 @@ def _why_missing(bottom: str, makers: Mapping[str, tuple[str, int]], current: Ma
         name, line = makers[bottom]
         at = f" (line {line})" if line else ""
         return f"which only a later layer, {name!r}{at}, writes: the net has a cycle, or its layers are out of order"
-    near = difflib.get_close_matches(bottom, current, n=1)
-    return "which no layer writes" + (f": did you mean {near[0]!r}?" if near else "")
+    return f"which no layer writes: {suggest(bottom, current, 'check its name')}"
 
 
 def _with_weights(net: Net, weights: Weights, allow_nonfinite: bool) -> Net:

@@ -121,13 +121,9 @@ def _unused(name: str, net: Net) -> str:
 
 def _spell(net: Net, wanted: Sequence[str], graph: _Graph) -> None:
     """Write down the layers that some values need, and the inputs."""
-    needed = set(wanted)
-    path: list[L.Layer] = []
-    for layer in reversed(net.layers):
-        if needed.intersection(layer.outputs):
-            needed.update(layer.inputs)
-            path.append(layer)
-    for layer in reversed(path):
+    path = net.layers_before(wanted)
+    needed = {*wanted, *(value for layer in path for value in layer.inputs)}
+    for layer in path:
         if isinstance(layer, L.Input):
             for value, shape in zip(layer.outputs, layer.output_shapes, strict=True):
                 if value in needed:
@@ -197,9 +193,11 @@ class _Graph:
 Spelling = Callable[[Any, _Graph], object]
 
 
-def _operator(name: str) -> Spelling:
-    """Spell a layer as an operator without attributes."""
-    return lambda layer, graph: graph.add(name, layer.inputs, *layer.outputs)
+def _operator(name: str, *attributes: str) -> Spelling:
+    """Spell a layer as an operator with attributes that are called as the layer's are."""
+    return lambda layer, graph: graph.add(
+        name, layer.inputs, *layer.outputs, **{attribute: getattr(layer, attribute) for attribute in attributes}
+    )
 
 
 def _filter(operator: str) -> Spelling:
@@ -286,10 +284,6 @@ def _prelu(layer: L.PReLU, graph: _Graph) -> None:
     graph.add("PRelu", [*layer.inputs, graph.constant(slopes, f"{layer.name}.slope")], *layer.outputs)
 
 
-def _elu(layer: L.ELU, graph: _Graph) -> None:
-    graph.add("Elu", layer.inputs, *layer.outputs, alpha=layer.alpha)
-
-
 def _power(layer: L.Power, graph: _Graph) -> None:
     scaled = graph.add("Mul", [*layer.inputs, graph.constant(layer.scale)])
     terms = [scaled, graph.constant(layer.shift)]
@@ -297,10 +291,6 @@ def _power(layer: L.Power, graph: _Graph) -> None:
         graph.add("Add", terms, *layer.outputs)
     else:
         graph.add("Pow", [graph.add("Add", terms), graph.constant(layer.power)], *layer.outputs)
-
-
-def _softmax(layer: L.Softmax, graph: _Graph) -> None:
-    graph.add("Softmax", layer.inputs, *layer.outputs, axis=layer.axis)
 
 
 def _same(layer: L.Dropout | L.Split, graph: _Graph) -> None:
@@ -389,12 +379,12 @@ _SPELLINGS: dict[type[L.Layer], Spelling] = {
     L.InnerProduct: _inner_product,
     L.ReLU: _relu,
     L.PReLU: _prelu,
-    L.ELU: _elu,
+    L.ELU: _operator("Elu", "alpha"),
     L.Sigmoid: _operator("Sigmoid"),
     L.TanH: _operator("Tanh"),
     L.AbsVal: _operator("Abs"),
     L.Power: _power,
-    L.Softmax: _softmax,
+    L.Softmax: _operator("Softmax", "axis"),
     L.Dropout: _same,
     L.Split: _same,
     L.Concat: _concat,

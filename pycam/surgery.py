@@ -69,11 +69,10 @@ def cam_net(
     if classes < 1 or channels < 0:
         raise NetError(f"a head of {channels} channels and {classes} classes cannot be")
 
-    kept = _needed(net, blob)
+    kept = net.layers_before([blob])
     spec = NetSpec(f"{net.name}-CAM" if net.name else "CAM")
-    for layer in net.layers:
-        if layer.name in kept:
-            spec.message.layer.add().CopyFrom(layer.message)
+    for layer in kept:
+        spec.message.layer.add().CopyFrom(layer.message)
     x = blob
     if channels:
         filler = {"type": "gaussian", "std": 0.01}
@@ -85,14 +84,4 @@ def cam_net(
     spec.softmax("prob", x)
 
     cut = net_from_message(spec.message, path="the new net")
-    return Cut(cut, {name: net.params[name] for name in net.params if name in kept})
-
-
-def _needed(net: Net, blob: str) -> set[str]:
-    """Name the layers that a blob's last value depends on."""
-    values, layers = {blob}, set()
-    for layer in reversed(net.layers):
-        if values.intersection(layer.outputs):
-            values.update(layer.inputs)
-            layers.add(layer.name)
-    return layers
+    return Cut(cut, {layer.name: net.params[layer.name] for layer in kept if layer.name in net.params})

@@ -16,91 +16,37 @@ from pycam.formats.schema import Message
 Placed: TypeAlias = tuple[Message, int, str]
 """A layer, its line, and `file:line` for messages."""
 
-V1_TYPES = {
+_OWN_SPELLINGS = {
     "NONE": "",
     "ABSVAL": "AbsVal",
-    "ACCURACY": "Accuracy",
     "ARGMAX": "ArgMax",
     "BNLL": "BNLL",
-    "CONCAT": "Concat",
-    "CONTRASTIVE_LOSS": "ContrastiveLoss",
-    "CONVOLUTION": "Convolution",
-    "DATA": "Data",
-    "DECONVOLUTION": "Deconvolution",
-    "DROPOUT": "Dropout",
-    "DUMMY_DATA": "DummyData",
-    "ELTWISE": "Eltwise",
-    "EUCLIDEAN_LOSS": "EuclideanLoss",
-    "EXP": "Exp",
-    "FLATTEN": "Flatten",
     "HDF5_DATA": "HDF5Data",
     "HDF5_OUTPUT": "HDF5Output",
-    "HINGE_LOSS": "HingeLoss",
     "IM2COL": "Im2col",
-    "IMAGE_DATA": "ImageData",
-    "INFOGAIN_LOSS": "InfogainLoss",
-    "INNER_PRODUCT": "InnerProduct",
     "LRN": "LRN",
-    "MEMORY_DATA": "MemoryData",
-    "MULTINOMIAL_LOGISTIC_LOSS": "MultinomialLogisticLoss",
     "MVN": "MVN",
-    "POOLING": "Pooling",
-    "POWER": "Power",
     "RELU": "ReLU",
-    "SIGMOID": "Sigmoid",
-    "SIGMOID_CROSS_ENTROPY_LOSS": "SigmoidCrossEntropyLoss",
-    "SILENCE": "Silence",
-    "SLICE": "Slice",
-    "SOFTMAX": "Softmax",
     "SOFTMAX_LOSS": "SoftmaxWithLoss",
-    "SPLIT": "Split",
     "TANH": "TanH",
-    "THRESHOLD": "Threshold",
-    "WINDOW_DATA": "WindowData",
 }
-"""Today's layer types by the names of V1."""
+V1_TYPES = {
+    name: _OWN_SPELLINGS.get(name, name.title().replace("_", ""))
+    for name, _ in schema.V1LayerParameter.LayerType.items()
+}
+"""Today's layer types by the names of V1: INNER_PRODUCT is InnerProduct."""
 
-V0_TYPES = {
-    "accuracy": "ACCURACY",
-    "bnll": "BNLL",
-    "concat": "CONCAT",
+_LOWER_CASE = """
+    accuracy bnll concat data dropout euclidean_loss flatten hdf5_data hdf5_output im2col infogain_loss lrn
+    multinomial_logistic_loss relu sigmoid softmax softmax_loss split tanh window_data
+"""
+V0_TYPES = {name: name.upper() for name in _LOWER_CASE.split()} | {
     "conv": "CONVOLUTION",
-    "data": "DATA",
-    "dropout": "DROPOUT",
-    "euclidean_loss": "EUCLIDEAN_LOSS",
-    "flatten": "FLATTEN",
-    "hdf5_data": "HDF5_DATA",
-    "hdf5_output": "HDF5_OUTPUT",
-    "im2col": "IM2COL",
     "images": "IMAGE_DATA",
-    "infogain_loss": "INFOGAIN_LOSS",
     "innerproduct": "INNER_PRODUCT",
-    "lrn": "LRN",
-    "multinomial_logistic_loss": "MULTINOMIAL_LOGISTIC_LOSS",
     "pool": "POOLING",
-    "relu": "RELU",
-    "sigmoid": "SIGMOID",
-    "softmax": "SOFTMAX",
-    "softmax_loss": "SOFTMAX_LOSS",
-    "split": "SPLIT",
-    "tanh": "TANH",
-    "window_data": "WINDOW_DATA",
 }
 """V1's layer types by the names of V0. V0's `padding` is no layer since V1."""
-
-V0_BLOCKS = {
-    "concat": "concat_param",
-    "conv": "convolution_param",
-    "data": "data_param",
-    "dropout": "dropout_param",
-    "hdf5_data": "hdf5_data_param",
-    "images": "image_data_param",
-    "infogain_loss": "infogain_loss_param",
-    "innerproduct": "inner_product_param",
-    "lrn": "lrn_param",
-    "pool": "pooling_param",
-    "window_data": "window_data_param",
-}
 
 V0_FIELDS = {
     "num_output": ("num_output", ("conv", "innerproduct")),
@@ -143,10 +89,8 @@ V1_PARAM_SPECS = {
 }
 """V1's lists with an entry a parameter blob: today's field of ParamSpec."""
 
-DATA_BLOCKS = {"DATA": "data_param", "IMAGE_DATA": "image_data_param", "WINDOW_DATA": "window_data_param"}
 
-
-def upgrade(net: Message, lines: Sequence[int], path: str) -> tuple[Message, tuple[int, ...], str]:
+def upgrade(net: Message, lines: Sequence[int], path: str) -> tuple[Message, tuple[int, ...]]:
     """Turn a net of any dialect into the current one.
 
     Parameters
@@ -161,8 +105,7 @@ def upgrade(net: Message, lines: Sequence[int], path: str) -> tuple[Message, tup
     Returns
     -------
     tuple
-        The net in the current dialect, the lines of its layers (0 for the one made of the net's inputs), and
-        the dialect it was in: `V0`, `V1` or `current`.
+        The net in the current dialect, and the lines of its layers (0 for the one made of the net's inputs).
 
     Raises
     ------
@@ -172,15 +115,12 @@ def upgrade(net: Message, lines: Sequence[int], path: str) -> tuple[Message, tup
     UnsupportedLayerError
         A V0 layer of a type that Caffe does not know.
     """
-    dialect = "current"
     if net.layers:
         if net.layer:
             raise FormatError(f"{path}: mixes `layers` (old) and `layer` (current) blocks: use one of them")
         places = [f"{path}:{line}" for line in lines]
         old = list(zip(net.layers, lines, places, strict=True))
-        dialect = "V1"
         if any(layer.HasField("layer") for layer in net.layers):
-            dialect = "V0"
             old = _merge_padding(old)
             for layer, _, place in old:
                 _v0_to_v1(layer, place)
@@ -196,7 +136,7 @@ def upgrade(net: Message, lines: Sequence[int], path: str) -> tuple[Message, tup
             # its three blobs are statistics: files from before BatchNorm knew that would train them
             for spec in layer.param:
                 spec.lr_mult = spec.decay_mult = 0
-    return net, tuple(lines), dialect
+    return net, tuple(lines)
 
 
 def _merge_padding(layers: list[Placed]) -> list[Placed]:
@@ -237,7 +177,7 @@ def _v0_to_v1(layer: Message, place: str) -> None:
         elif field.name in V0_TRANSFORM:
             _set(layer.transform_param, V0_TRANSFORM[field.name], value)
         elif old.type in types:
-            _set(getattr(layer, V0_BLOCKS[old.type]), new, value)
+            _set(_block(layer, V0_TYPES[old.type]), new, value)
         elif field.name != "type":
             raise FormatError(f"{place}: layer {old.name!r} of type {old.type!r} has no {field.name!r}: remove it")
 
@@ -245,8 +185,8 @@ def _v0_to_v1(layer: Message, place: str) -> None:
 def _v1_to_current(old: Message, layer: Message) -> None:
     """Copy a V1 layer into a fresh one of today."""
     type_name = schema.V1LayerParameter.LayerType.Name(old.type)
-    if type_name in DATA_BLOCKS:
-        data = getattr(old, DATA_BLOCKS[type_name])
+    if type_name in ("DATA", "IMAGE_DATA", "WINDOW_DATA"):
+        data = _block(old, type_name)
         for name in V0_TRANSFORM.values():
             if data.HasField(name):
                 _set(old.transform_param, name, getattr(data, name))
@@ -261,6 +201,11 @@ def _v1_to_current(old: Message, layer: Message) -> None:
                 setattr(layer.param[index], V1_PARAM_SPECS[field.name], entry)
         else:
             _set(layer, field.name, value)
+
+
+def _block(layer: Message, type_name: str) -> Message:
+    """Give the parameters of a V1 layer: INNER_PRODUCT has them in `inner_product_param`."""
+    return getattr(layer, f"{type_name.lower()}_param")
 
 
 def _inputs_to_layer(net: Message, path: str) -> None:

@@ -19,7 +19,7 @@ def bvlc_alexnet() -> Any:
     x = _pool(net, "pool2", x)
     x = _conv3_to_conv5(net, x, num_output=256)
     x = _pool(net, "pool5", x)
-    _fc6_to_prob(net, x)
+    fc6_to_prob(net, x)
     return net.message
 
 
@@ -29,7 +29,7 @@ def bvlc_caffenet() -> Any:
     x = _conv1_to_norm2(net)
     x = _conv3_to_conv5(net, x, num_output=256)
     x = _pool(net, "pool5", x)
-    _fc6_to_prob(net, x)
+    fc6_to_prob(net, x)
     return net.message
 
 
@@ -83,7 +83,8 @@ def _conv3_to_conv5(net: NetSpec, x: str, *, num_output: int) -> str:
     return net.relu("relu5", x)
 
 
-def _fc6_to_prob(net: NetSpec, x: str) -> None:
+def fc6_to_prob(net: NetSpec, x: str) -> None:
+    """Append the fully connected layers of AlexNet, which VGG took over."""
     x = net.inner_product("fc6", x, num_output=4096)
     x = net.relu("relu6", x)
     x = net.dropout("drop6", x, dropout_ratio=0.5)

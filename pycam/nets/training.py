@@ -1,4 +1,4 @@
-"""Training nets and solvers: those released with GoogLeNet-CAM, and those of the demo model."""
+"""Training nets: the one released with GoogLeNet-CAM, with its solver, and those made of deploy nets."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 
 from pycam.formats import schema
 from pycam.nets.googlenet import googlenet_cam
-from pycam.nets.squeezenet import squeezenet_cam
 
 Fields = Mapping[str, Any]
 
@@ -74,19 +73,6 @@ def solver_imagenet_googlenet_cam() -> Any:
         snapshot_prefix="CAMmodels/imagenet_googlenetCAM_train",
         solver_mode="GPU",
         device_id=1,
-    )
-
-
-def train_val_squeezenet_cam_caltech101() -> Any:
-    """Write the training net of the demo model: whole pictures, some of them mirrored.
-
-    The averaged features are in the tens: what reads them must begin small, and learn more slowly than the rest.
-    """
-    return train_val(
-        squeezenet_cam(classes=101),
-        data=[whole_pictures("TRAIN", 227, 32), whole_pictures("TEST", 227, 36)],
-        fillers=lambda name: ({"type": "gaussian", "std": 0.001}, {"type": "constant"}),
-        lr_mult=lambda name: 0.25 if name == "CAM_fc" else 1,
     )
 
 

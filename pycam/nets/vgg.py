@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pycam.nets.alexnet import fc6_to_prob
 from pycam.nets.spec import NetSpec
 
 
@@ -12,14 +13,7 @@ def vgg16() -> Any:
     net = NetSpec("VGG_ILSVRC_16_layers")
     x = _conv1_1_to_conv5_3(net)
     x = net.max_pooling("pool5", x, kernel_size=2, stride=2)
-    x = net.inner_product("fc6", x, num_output=4096)
-    x = net.relu("relu6", x)
-    x = net.dropout("drop6", x, dropout_ratio=0.5)
-    x = net.inner_product("fc7", x, num_output=4096)
-    x = net.relu("relu7", x)
-    x = net.dropout("drop7", x, dropout_ratio=0.5)
-    x = net.inner_product("fc8", x, num_output=1000)
-    net.softmax("prob", x)
+    fc6_to_prob(net, x)
     return net.message
 
 
@@ -50,19 +44,10 @@ def vgg16_cam_tf() -> Any:
 
 def _conv1_1_to_conv5_3(net: NetSpec) -> str:
     x = net.input("data", 10, 3, 224, 224)
-    x = _stage(net, 1, x, convolutions=2, num_output=64)
-    x = net.max_pooling("pool1", x, kernel_size=2, stride=2)
-    x = _stage(net, 2, x, convolutions=2, num_output=128)
-    x = net.max_pooling("pool2", x, kernel_size=2, stride=2)
-    x = _stage(net, 3, x, convolutions=3, num_output=256)
-    x = net.max_pooling("pool3", x, kernel_size=2, stride=2)
-    x = _stage(net, 4, x, convolutions=3, num_output=512)
-    x = net.max_pooling("pool4", x, kernel_size=2, stride=2)
-    return _stage(net, 5, x, convolutions=3, num_output=512)
-
-
-def _stage(net: NetSpec, stage: int, x: str, *, convolutions: int, num_output: int) -> str:
-    for i in range(1, convolutions + 1):
-        x = net.convolution(f"conv{stage}_{i}", x, num_output=num_output, kernel_size=3, pad=1)
-        x = net.relu(f"relu{stage}_{i}", x)
+    for stage, (convolutions, num_output) in enumerate([(2, 64), (2, 128), (3, 256), (3, 512), (3, 512)], start=1):
+        if stage > 1:
+            x = net.max_pooling(f"pool{stage - 1}", x, kernel_size=2, stride=2)
+        for i in range(1, convolutions + 1):
+            x = net.convolution(f"conv{stage}_{i}", x, num_output=num_output, kernel_size=3, pad=1)
+            x = net.relu(f"relu{stage}_{i}", x)
     return x
