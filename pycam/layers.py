@@ -91,14 +91,15 @@ class Layer:
         Returns
         -------
         dict
-            `output_shapes`, `param_shapes` where the type has parameters, and the type's own fields.
+            The type's own fields, `param_shapes` where the type has parameters, and `output_shapes` where they are
+            not the shape of its first bottom.
 
         Raises
         ------
         NetError
             When the layer cannot be as it says; the caller adds the layer's name and line.
         """
-        return {"output_shapes": shapes[:1]}
+        return {}
 
     @property
     def multiply_adds(self) -> int:
@@ -133,8 +134,8 @@ def _image(shape: Shape) -> tuple[int, int, int, int]:
     return n, c, h, w
 
 
-def _number(param: Any, name: str) -> float:
-    return _finite(getattr(param, name), name)
+def _numbers(param: Any, *names: str) -> dict[str, float]:
+    return {name: _finite(getattr(param, name), name) for name in names}
 
 
 def _finite(value: float, name: str) -> float:
@@ -159,6 +160,14 @@ def _pair(param: Any, name: str, default: int | None) -> Pair:
         values = [default]
     _need(len(values) <= 2, f"{name} is given for {len(values)} axes; pycam convolves over two")
     return int(values[0]), int(values[-1])
+
+
+def _window(param: Any) -> tuple[Pair, Pair, Pair]:
+    """Read the kernel, the stride and the padding of a layer."""
+    kernel, stride, pad = _pair(param, "kernel_size", None), _pair(param, "stride", 1), _pair(param, "pad", 0)
+    _need(min(kernel) > 0, f"kernel {dims(kernel)}: its sides must be positive")
+    _need(min(stride) > 0, f"stride {dims(stride)}: must be positive")
+    return kernel, stride, pad
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,12 +212,9 @@ class _Filter(Layer):
         param = message.convolution_param
         n, channels, *size = _image(shapes[0])
         _need(param.axis in (1, -3), f"axis {param.axis}: pycam convolves N×C×H×W blobs over H and W (axis 1)")
-        kernel, stride = _pair(param, "kernel_size", None), _pair(param, "stride", 1)
-        pad = _pair(param, "pad", 0)
+        kernel, stride, pad = _window(param)
         dilation = [int(d) for d in param.dilation] or [1]
         outputs, group = int(param.num_output), int(param.group)
-        _need(min(kernel) > 0, f"kernel {dims(kernel)}: its sides must be positive")
-        _need(min(stride) > 0, f"stride {dims(stride)}: must be positive")
         _need(
             len(dilation) <= 2 and min(dilation) > 0,
             f"dilation {dilation}: must be one or two positive numbers",
@@ -326,10 +332,7 @@ class Pooling(Layer):
         if param.global_pooling:
             kernel, stride, pad = (size[0], size[1]), (1, 1), (0, 0)
         else:
-            kernel = _pair(param, "kernel_size", None)
-            stride, pad = _pair(param, "stride", 1), _pair(param, "pad", 0)
-        _need(min(kernel) > 0, f"kernel {dims(kernel)}: its sides must be positive")
-        _need(min(stride) > 0, f"stride {dims(stride)}: must be positive")
+            kernel, stride, pad = _window(param)
         _need(
             pad[0] < kernel[0] and pad[1] < kernel[1],
             f"pad {dims(pad)} must be smaller than kernel {dims(kernel)}",
@@ -391,11 +394,8 @@ class LRN(Layer):
         _image(shapes[0])
         _need(param.local_size % 2 == 1, f"local_size {param.local_size} must be odd")
         return {
-            "output_shapes": shapes,
             "local_size": int(param.local_size),
-            "alpha": _number(param, "alpha"),
-            "beta": _number(param, "beta"),
-            "k": _number(param, "k"),
+            **_numbers(param, "alpha", "beta", "k"),
             "within_channel": param.norm_region == 1,
         }
 
@@ -448,7 +448,7 @@ class ReLU(Layer):
 
     @classmethod
     def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
-        return {"output_shapes": shapes, "negative_slope": _number(message.relu_param, "negative_slope")}
+        return _numbers(message.relu_param, "negative_slope")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -462,7 +462,7 @@ class PReLU(Layer):
     def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
         _need(len(shapes[0]) >= 2, f"its bottom must have a channel axis, it has {dims(shapes[0])}")
         slopes: Shape = () if message.prelu_param.channel_shared else (shapes[0][1],)
-        return {"output_shapes": shapes, "param_shapes": (slopes,)}
+        return {"param_shapes": (slopes,)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -475,7 +475,7 @@ class ELU(Layer):
 
     @classmethod
     def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
-        return {"output_shapes": shapes, "alpha": _number(message.elu_param, "alpha")}
+        return _numbers(message.elu_param, "alpha")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -513,9 +513,7 @@ class Power(Layer):
 
     @classmethod
     def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
-        param = message.power_param
-        numbers = {name: _number(param, name) for name in ("power", "scale", "shift")}
-        return {"output_shapes": shapes, **numbers}
+        return _numbers(message.power_param, "power", "scale", "shift")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -528,7 +526,7 @@ class Softmax(Layer):
 
     @classmethod
     def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
-        return {"output_shapes": shapes, "axis": _axis(message.softmax_param.axis, shapes[0])}
+        return {"axis": _axis(message.softmax_param.axis, shapes[0])}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -541,9 +539,9 @@ class Dropout(Layer):
 
     @classmethod
     def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
-        ratio = _number(message.dropout_param, "dropout_ratio")
+        ratio = _finite(message.dropout_param.dropout_ratio, "dropout_ratio")
         _need(0 <= ratio < 1, f"dropout_ratio {ratio}: must be a share of the values, from 0 to less than 1")
-        return {"output_shapes": shapes, "ratio": ratio}
+        return {"ratio": ratio}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -642,7 +640,6 @@ class Eltwise(Layer):
         )
         _need(not given or operation == "SUM", f"coefficients are for SUM, the operation is {operation}")
         return {
-            "output_shapes": shapes[:1],
             "operation": operation,
             "coefficients": given or (1.0,) * len(shapes),
         }
@@ -668,9 +665,8 @@ class BatchNorm(Layer):
         )
         channels = shapes[0][1] if len(shapes[0]) > 1 else 1
         return {
-            "output_shapes": shapes,
             "param_shapes": ((channels,), (channels,), (1,)),
-            "eps": _number(param, "eps"),
+            **_numbers(param, "eps"),
         }
 
 
@@ -710,7 +706,6 @@ class Scale(Layer):
             )
         params = ((factors,) if learned else ()) + ((factors,) if param.bias_term else ())
         return {
-            "output_shapes": shapes[:1],
             "param_shapes": params,
             "axis": axis,
             "factor_shape": factors,

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,9 +29,6 @@ from pycam.layers import (
     Shape,
     dims,
 )
-
-if TYPE_CHECKING:
-    from pycam.formats.caffemodel import Weights
 
 Params = dict[str, tuple[NDArray[np.float32], ...]]
 
@@ -270,10 +267,13 @@ def read_net(
         A layer type that pycam does not have.
     """
     text = prototxt.read(prototxt_path)
-    net = net_from_message(text.message, lines=text.lines, path=text.path, phase=phase)
     sources = Sources(os.fspath(prototxt_path), None if caffemodel_path is None else os.fspath(caffemodel_path))
-    net = replace(net, sources=sources)
-    return net if caffemodel_path is None else _with_weights(net, caffemodel.read(caffemodel_path), allow_nonfinite)
+    net = replace(net_from_message(text.message, text.lines, text.path, phase), sources=sources)
+    if caffemodel_path is None:
+        return net
+    weights = caffemodel.read(caffemodel_path)
+    params = _fit_params(net.layers, weights.layers, weights.path, allow_nonfinite)
+    return replace(net, params=params, ignored_weights=tuple(name for name in weights.layers if name not in params))
 
 
 def net_from_message(message: Any, lines: Sequence[int] = (), path: str = "the net", phase: str = "TEST") -> Net:
@@ -369,7 +369,7 @@ def _link(messages: Sequence[tuple[Any, int]], path: str) -> tuple[Layer, ...]:
         input_shapes = tuple(shapes[current[bottom]] for bottom in message.bottom)
         inputs = tuple(current[bottom] for bottom in message.bottom)
         try:
-            resolved = kind.resolve(message, input_shapes)
+            resolved = {"output_shapes": input_shapes[:1], **kind.resolve(message, input_shapes)}
         except PycamError as error:
             raise NetError(f"{where} ({message.type}): {error}") from None
         for top, shape in zip(message.top, resolved["output_shapes"], strict=True):
@@ -457,12 +457,6 @@ def _why_missing(bottom: str, makers: Mapping[str, tuple[str, int]], current: Ma
         at = f" (line {line})" if line else ""
         return f"which only a later layer, {name!r}{at}, writes: the net has a cycle, or its layers are out of order"
     return f"which no layer writes: {suggest(bottom, current, 'check its name')}"
-
-
-def _with_weights(net: Net, weights: Weights, allow_nonfinite: bool) -> Net:
-    params = _fit_params(net.layers, weights.layers, str(weights.path), allow_nonfinite)
-    ignored = tuple(name for name in weights.layers if name not in params)
-    return replace(net, params=params, ignored_weights=ignored)
 
 
 def _fit_params(

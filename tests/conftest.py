@@ -165,9 +165,9 @@ def shared() -> Path:
 @pytest.fixture(scope="module")
 def caffe():
     """Real Caffe in a process of its own, for what engines do not offer."""
-    from pycam.engines.caffe import CaffeProcess
+    from caffe_trainer import CaffeTrainer
 
-    with CaffeProcess(threads=1) as process:
+    with CaffeTrainer(threads=1) as process:
         yield process
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from caffe_trainer import CaffeTrainer
 
 from pycam.engines import caffe_worker
 from pycam.engines.base import Options
@@ -95,7 +96,7 @@ def fake(tmp_path, monkeypatch):
 @pytest.fixture
 def caffe():
     """Start real Caffe."""
-    with CaffeProcess(threads=1) as process:
+    with CaffeTrainer(threads=1) as process:
         yield process
 
 
@@ -356,7 +357,8 @@ print(process.forward({"data": np.ones(1)}, ["data"])["data"])
 
 @pytest.mark.caffe
 def test_the_structure_is_caffes_own(caffe):
-    structure = caffe.load(CONV, "conv")
+    caffe.load(CONV, "conv")
+    structure = caffe.describe()
     kinds = ["Input", "Convolution", "ReLU", "Split", "Pooling", "Power"]
     assert [kind for _, kind, _ in structure.layers] == kinds
     assert structure.layers[4] == ("pool", "Pooling", ["pool"])
@@ -440,8 +442,8 @@ def test_training_steps_follow_the_definition_of_sgd(caffe):
     inputs = b"""
         layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 4 dim: 3 } } }
         layer { name: "target" type: "Input" top: "target" input_param { shape { dim: 4 dim: 2 } } }"""
-    structure = caffe.load_solver(SOLVER % 1, inputs + REGRESSION, "regression")
-    assert structure.params == {"fc": [(2, 3)]}
+    caffe.load_solver(SOLVER % 1, inputs + REGRESSION, "regression")
+    assert caffe.describe().params == {"fc": [(2, 3)]}
     w, history = RNG.normal(size=(2, 3)), np.zeros((2, 3))
     caffe.set_params({"fc": [w.astype(np.float32)]})
     for iteration in range(5):

@@ -20,7 +20,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,15 +73,6 @@ def find_caffe() -> list[str]:
     return [str(start), "python3.9"]
 
 
-class Structure(NamedTuple):
-    """A net as Caffe built it, with the `Split` layers that it adds where a blob has several readers."""
-
-    layers: list[tuple[str, str, list[str]]]
-    """Name, type and tops, in order."""
-    blobs: dict[str, tuple[int, ...]]
-    params: dict[str, list[tuple[int, ...]]]
-
-
 class CaffeProcess:
     """A process with pycaffe that does what it is asked to.
 
@@ -118,10 +109,9 @@ class CaffeProcess:
         self._said: deque[str] = deque(maxlen=200)
         self._epitaph: str | None = None
         name = shlex.join(command)
-        script = Path(caffe_worker.__file__).read_text(encoding="utf-8")
         try:
             self._process = subprocess.Popen(
-                [*command, "-c", script, str(threads or 0)],
+                [*command, "-c", self._worker(), str(threads or 0)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -142,7 +132,12 @@ class CaffeProcess:
             self.close()
             raise EngineError(f"{error}; PYCAM_CAFFE must start a Python that has pycaffe") from None
 
-    def load(self, text: bytes, name: str) -> Structure:
+    @staticmethod
+    def _worker() -> str:
+        """Return the program that runs beside pycaffe."""
+        return Path(caffe_worker.__file__).read_text(encoding="utf-8")
+
+    def load(self, text: bytes, name: str) -> None:
         """Build a net of a prototxt's bytes, in phase TEST.
 
         Parameters
@@ -152,23 +147,7 @@ class CaffeProcess:
         name
             What to call it in errors.
         """
-        reply, _ = self._ask(f"building the net {name}", "load", [_bytes(text)])
-        return _structure(reply)
-
-    def load_solver(self, solver: bytes, text: bytes, name: str) -> Structure:
-        """Build a solver and its training net.
-
-        Parameters
-        ----------
-        solver
-            A solver prototxt that names no net.
-        text
-            The training net's prototxt.
-        name
-            What to call it in errors.
-        """
-        reply, _ = self._ask(f"building the solver {name}", "load_solver", [_bytes(solver), _bytes(text)])
-        return _structure(reply)
+        self._ask(f"building the net {name}", "load", [_bytes(text)])
 
     def load_weights(self, caffemodel: bytes, name: str) -> None:
         """Give the net the weights in a caffemodel's bytes."""
@@ -178,12 +157,6 @@ class CaffeProcess:
         """Set parameters: layer -> arrays of Caffe's own shapes."""
         keys = [(layer, i) for layer, arrays in params.items() for i in range(len(arrays))]
         self._ask("setting parameters", "set_params", [params[layer][i] for layer, i in keys], params=keys)
-
-    def get_params(self) -> dict[str, list[Array]]:
-        """Give every parameter: layer -> arrays."""
-        reply, arrays = self._ask("reading parameters", "get_params")
-        values = iter(arrays)
-        return {layer: [next(values) for _ in range(count)] for layer, count in reply["counts"]}
 
     def forward(self, inputs: Mapping[str, Array], blobs: Sequence[str]) -> dict[str, Array]:
         """Run the net; inputs are reshaped to what is given.
@@ -211,19 +184,6 @@ class CaffeProcess:
             For each of `tops` what the blob holds right after the layer.
         """
         return self._run("forward", inputs, tops)
-
-    def step(self, inputs: Mapping[str, Array], blobs: Sequence[str]) -> dict[str, Array]:
-        """Train for one iteration.
-
-        Parameters
-        ----------
-        inputs
-            Blobs of the net's `Input` layers -> values. For a net that begins with `MemoryData`, its two tops
-            in order -> as many samples as the iteration takes (batch size times `iter_size`).
-        blobs
-            To be given back, such as the loss.
-        """
-        return dict(zip(blobs, self._run("step", inputs, [(None, blob) for blob in blobs]), strict=True))
 
     def close(self) -> None:
         """End the process. Nothing can be asked any more."""
@@ -371,14 +331,6 @@ def _one_line(text: str, length: int = 300) -> str:
 
 def _bytes(data: bytes) -> NDArray[np.uint8]:
     return np.frombuffer(data, np.uint8)
-
-
-def _structure(reply: Mapping[str, Any]) -> Structure:
-    return Structure(
-        [(name, kind, tops) for name, kind, tops in reply["layers"]],
-        {name: tuple(shape) for name, shape in reply["blobs"]},
-        {name: [tuple(shape) for shape in shapes] for name, shapes in reply["params"]},
-    )
 
 
 class CaffeEngine(Engine):

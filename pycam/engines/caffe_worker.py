@@ -89,26 +89,7 @@ class Worker(object):
     def load(self, arrays):
         with _as_file(arrays[0]) as prototxt:
             self.net = self.caffe.Net(_path(prototxt), self.caffe.TEST)
-        return self._describe(), []
-
-    def load_solver(self, arrays):
-        with _as_file(arrays[1]) as prototxt:
-            text = arrays[0].tobytes() + ('\nnet: "%s"\n' % _path(prototxt)).encode("ascii")
-            with _as_file(np.frombuffer(text, np.uint8)) as solver:
-                self.solver = self.caffe.get_solver(_path(solver))
-        self.net = self.solver.net
-        return self._describe(), []
-
-    def _describe(self):
-        blobs = list(self.net._blob_names)
-        return {
-            "layers": [
-                [name, layer.type, [blobs[top] for top in self.net._top_ids(i)]]
-                for i, (name, layer) in enumerate(zip(self.net._layer_names, self.net.layers))
-            ],
-            "blobs": [[name, list(blob.data.shape)] for name, blob in self.net.blobs.items()],
-            "params": [[name, [list(blob.data.shape) for blob in blobs]] for name, blobs in self.net.params.items()],
-        }
+        return {}, []
 
     def load_weights(self, arrays):
         with _as_file(arrays[0]) as caffemodel:
@@ -121,10 +102,6 @@ class Worker(object):
                 raise ValueError("the net has no parameter %d of %s" % (index, layer))
             _fill("parameter %d of %s" % (index, layer), self.net.params[layer][index].data, array)
         return {}, []
-
-    def get_params(self, arrays):
-        counts = [[name, len(blobs)] for name, blobs in self.net.params.items()]
-        return {"counts": counts}, [blob.data for blobs in self.net.params.values() for blob in blobs]
 
     def forward(self, arrays, inputs, wanted):
         # Wanted are pairs of a layer, None for the end of the run, and a blob.
@@ -144,14 +121,6 @@ class Worker(object):
                 if stops[i] == stop:
                     values[i] = blob.data.copy()
         return {}, values
-
-    def step(self, arrays, inputs, wanted):
-        if self.net.layers[0].type == "MemoryData":
-            self.net.set_input_arrays(*arrays)
-        else:
-            self._fill_inputs(inputs, arrays)
-        self.solver.step(1)
-        return {}, [self._blob(blob).data.copy() for _, blob in wanted]
 
     def _fill_inputs(self, inputs, arrays):
         for name, array in zip(inputs, arrays):

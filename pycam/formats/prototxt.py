@@ -10,7 +10,7 @@ from typing import Any
 from google.protobuf import text_format
 
 from pycam.errors import FormatError
-from pycam.files import replacing
+from pycam.files import write_whole
 from pycam.formats import schema
 from pycam.formats.opening import read_text
 from pycam.formats.schema import Message
@@ -89,8 +89,7 @@ def dumps(message: Message) -> str:
 
 def write(path: str | os.PathLike[str], message: Message) -> None:
     """Write a message as prototxt; the file is in place as a whole or not at all."""
-    with replacing(path) as file:
-        file.write(dumps(message).encode())
+    write_whole(path, dumps(message))
 
 
 def _parse(text: str, name: str, kind: Any) -> tuple[Message, list[LayerBlock]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -305,15 +305,12 @@ def open_batches(layer: Any, path: Path, phase: str, seed: int = 0, given: Path 
 
 def _files(layer: Any, path: Path) -> PictureFiles:
     param = layer.image_data_param
-    if is_folder(path):
-        files = folder_files(path)
-    else:
-        files = list_files(path, param.root_folder)
+    files = folder_files(path) if is_folder(path) else list_files(path, param.root_folder)
     size = (int(param.new_height), int(param.new_width))
     if size == (0, 0) and layer.type == "Data":
         size = (CANVAS, CANVAS)
     grey = layer.transform_param.force_gray or (layer.type == "ImageData" and not param.is_color)
-    return PictureFiles(files.name, files.paths, files.labels, files.lines, size if all(size) else None, grey)
+    return replace(files, size=size if all(size) else None, grey=grey)
 
 
 def _transform(param: Any, path: Path, training: bool) -> Transform:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pycam.errors import TrainingError
-from pycam.files import is_file
+from pycam.files import is_file, is_there
 from pycam.formats import prototxt
 from pycam.layers import single
 
@@ -189,11 +189,7 @@ def _plain(value: Any) -> Any:
 
 def beside(path: str, file: Path) -> Path:
     """Find what a file names by a relative path: where Caffe looks, in the current folder, or else beside the file."""
-    return next((there for there in (Path(path), file.parent / path) if _exists(there)), Path(path))
-
-
-def _exists(path: Path) -> bool:
-    return os.path.exists(path)  # noqa: PTH110 (Path.exists raises for a name that is too long)
+    return next((there for there in (Path(path), file.parent / path) if is_there(there)), Path(path))
 
 
 def net_path(solver: Solver, phase: str) -> Path:
