@@ -10,12 +10,13 @@ from urllib.parse import urljoin
 
 import requests
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import DownloadColumn, Progress
 
 from pycam.cards import PublishedFile
 from pycam.errors import ModelError, PycamError
 from pycam.files import replacing
 from pycam.formats.opening import HEAD, LFS_POINTER, WEB_PAGE, recognise
+from pycam.progress import progress
 
 CONNECT_SECONDS = 15.0
 STALL_SECONDS = 30.0
@@ -49,11 +50,11 @@ def fetch(file: PublishedFile, target: Path, check: Callable[[Path], object]) ->
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ModelError(f"{target.parent}: no folder can be made there for downloads: {error.strerror}") from None
-    with _progress() as progress:
+    with progress(Console(stderr=True), DownloadColumn()) as bar:
         for url in file.mirrors:
             try:
                 with replacing(target) as stream:
-                    _receive(url, stream, progress)
+                    _receive(url, stream, bar)
                     try:
                         check(Path(stream.name))
                     except PycamError as error:
@@ -69,18 +70,7 @@ def fetch(file: PublishedFile, target: Path, check: Callable[[Path], object]) ->
     )
 
 
-def _progress() -> Progress:
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        DownloadColumn(),
-        TimeRemainingColumn(),
-    )
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-
-
-def _receive(url: str, stream: BinaryIO, progress: Progress) -> None:
+def _receive(url: str, stream: BinaryIO, bar: Progress) -> None:
     """Write the body of `url` to `stream`, and see to it that all of it came."""
     with requests.get(
         url,
@@ -92,18 +82,18 @@ def _receive(url: str, stream: BinaryIO, progress: Progress) -> None:
         answer.raise_for_status()
         length = answer.headers.get("Content-Length", "")
         total = int(length) if length.isdecimal() else None
-        task = progress.add_task(url.rpartition("/")[2], total=total)
+        task = bar.add_task(url.rpartition("/")[2], total=total)
         received = 0
         try:
             for chunk in answer.iter_content(CHUNK):
                 received += stream.write(chunk)
-                progress.advance(task, len(chunk))
+                bar.advance(task, len(chunk))
                 if received > LARGEST:
                     raise ModelError(f"more than {LARGEST} bytes, no caffemodel is that large")
         except requests.RequestException as error:
             raise ModelError(f"{_cause(error)} after {received} bytes") from None
         finally:
-            progress.remove_task(task)
+            bar.remove_task(task)
         if total not in (None, received):
             raise ModelError(f"the connection ended after {received} of {total} bytes")
     stream.flush()

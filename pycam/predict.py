@@ -11,13 +11,12 @@ from __future__ import annotations
 import itertools
 import math
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +31,7 @@ from pycam.net import CamHead, Net
 from pycam.pictures import Picture, read_picture
 from pycam.placement import Placement
 from pycam.prediction import ClassMap, Origin, Prediction
+from pycam.prefetch import prefetch
 from pycam.protocols import Protocol
 from pycam.protocols import protocol as get_protocol
 from pycam.views import net_input, view_of
@@ -127,6 +127,8 @@ class Cam:
         (picture, Prediction or PycamError)
             A picture that cannot be read gives its error; the others go on.
         """
+        if top is not None and classes is not None:
+            raise UsageError(f"top {top} has no effect where classes are named: leave one of the two out")
         if top is None:
             top = min(self.protocol.top, self.class_count)
         if not 1 <= top <= self.class_count:
@@ -135,19 +137,32 @@ class Cam:
             raise UsageError(f"batch {batch}: must be 1 or more")
         wanted = None if classes is None else np.array([self.labels.find(name) for name in classes], np.intp)
 
-        def predict(group: tuple[list[Source], list[Prepared | PycamError]]) -> list[Prediction | PycamError]:
-            _, prepared = group
+        def read(group: list[Source]) -> tuple[list[Source], list[Prepared | PycamError]]:
+            return group, self.prepare(group)
+
+        def predict(
+            group: tuple[list[Source], list[Prepared | PycamError]],
+        ) -> list[tuple[Source, Prediction | PycamError]]:
+            sources, prepared = group
             found = self._predict([each for each in prepared if not isinstance(each, PycamError)], top, wanted)
-            return [each if isinstance(each, PycamError) else next(found) for each in prepared]
+            results = [each if isinstance(each, PycamError) else next(found) for each in prepared]
+            return list(zip(sources, results, strict=True))
 
         iterator = iter(pictures)
         groups = iter(lambda: list(itertools.islice(iterator, batch)), [])
         lanes = self.engine.options.lanes
         with ThreadPoolExecutor(1, "pycam-read") as reader, ThreadPoolExecutor(lanes, "pycam-look") as looker:
-            prepared = _run_ahead(reader, self.prepare, groups, ahead)
+            prepared = (
+                prefetch(lambda group: reader.submit(read, group), groups, ahead + 1) if ahead else map(read, groups)
+            )
             # A single lane is this thread itself.
-            for (group, _), found in _run_ahead(looker, predict, prepared, 0 if lanes == 1 else min(ahead, lanes)):
-                yield from zip(group, found, strict=True)
+            beside = min(ahead, lanes) if lanes > 1 else 0
+            found = (
+                prefetch(lambda group: looker.submit(predict, group), prepared, beside + 1)
+                if beside
+                else map(predict, prepared)
+            )
+            yield from itertools.chain.from_iterable(found)
 
     @property
     def class_count(self) -> int:
@@ -261,27 +276,6 @@ class Cam:
 def best(scores: NDArray[np.float32], top: int) -> NDArray[np.intp]:
     """Give the indices of the `top` largest scores, largest first; of equal scores the larger index, as released."""
     return np.argsort(scores, kind="stable")[::-1][:top]
-
-
-def _run_ahead(
-    pool: ThreadPoolExecutor, work: Callable[[Any], Any], items: Iterator[Any], ahead: int
-) -> Iterator[tuple[Any, Any]]:
-    """Run `work` on items in another thread, at most `ahead` of them before they are asked for; results in order."""
-    waiting: deque[tuple[Any, Future[Any]]] = deque()
-    try:
-        for item in items:
-            if ahead == 0:
-                yield item, work(item)
-                continue
-            waiting.append((item, pool.submit(work, item)))
-            if len(waiting) > ahead:
-                done, future = waiting.popleft()
-                yield done, future.result()
-        for done, future in waiting:
-            yield done, future.result()
-    finally:
-        for _, future in waiting:
-            future.cancel()
 
 
 def load(

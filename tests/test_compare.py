@@ -109,9 +109,9 @@ def test_command_compares_an_engine_with_a_file(files, tmp_path, capsys):
     blobs = compare.load_blobs(kept)
     blobs["pool"] = blobs["pool"] + np.float32(0.01) * np.abs(blobs["pool"]).max()
     compare.save_blobs(kept, blobs)
-    assert main(["compare", "onnxruntime", kept, *net]) == 9
+    assert main(["compare", "onnxruntime", kept, *net]) == 11
     assert "departs first at layer pool (blob pool)" in capsys.readouterr().out
-    assert main(["compare", "onnxruntime", kept, *net, "--json"]) == 9
+    assert main(["compare", "onnxruntime", kept, *net, "--json"]) == 11
     rows = {row["layer"]: row for row in json.loads(capsys.readouterr().out)}
     assert rows["pool"]["max_rel"] == pytest.approx(0.01, rel=0.02)
     assert rows["relu"]["max_abs"] == 0
@@ -135,7 +135,7 @@ def test_certificate_says_what_was_found(files, capsys, tmp_path):
     assert "wide/conv" in certificate.as_markdown()
     out = tmp_path / "certificate.json"
     options = ["--prototxt", str(text), "--weights", str(weights), "--engine", "onnxruntime"]
-    assert main(["verify", *options, "--out", str(out)]) == 9
+    assert main(["verify", *options, "--out", str(out)]) == 11
     assert json.loads(out.read_text())["verdict"] == certificate.verdict
 
 

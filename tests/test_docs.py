@@ -94,6 +94,7 @@ def named(*programs: str) -> list:
 
 
 APPLICATION = typer.main.get_command(cli.app)
+APPLICATION.commands = {title: cli.load_command(title) for title in cli.COMMANDS}
 
 
 def leaves(group=APPLICATION, path=()) -> Iterator[tuple[tuple[str, ...], object]]:

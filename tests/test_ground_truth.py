@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.io
 
-from pycam.errors import GroundTruthError
+from pycam.errors import GroundTruthError, UsageError
 from pycam.ilsvrc.annotations import read_annotation
 from pycam.ilsvrc.devkit import read_blacklist, read_cache
 from pycam.ilsvrc.ground_truth import read_ground_truth
@@ -259,7 +259,7 @@ def test_blacklist_of_everything_is_refused(pictures, labels, tmp_path):
 def test_labels_alone_are_a_truth_without_boxes(labels):
     truth = read_ground_truth(labels)
     assert (truth.names, truth.classes.tolist(), truth.has_boxes) == (("1", "2", "3"), [0, 1, 1], False)
-    with pytest.raises(GroundTruthError, match="holds labels of its own"):
+    with pytest.raises(UsageError, match="holds labels of its own"):
         read_ground_truth(labels, labels=labels)
 
 

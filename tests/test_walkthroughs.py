@@ -14,7 +14,7 @@ from PIL import Image
 
 import pycam
 from pycam import nets
-from pycam.channels import channel_grid
+from pycam.activations import channel_grid
 from pycam.cli import main
 from pycam.formats import caffemodel, prototxt
 from pycam.net import net_from_message, read_net
@@ -352,8 +352,8 @@ def test_channel_grids_of_a_picture_of_150_by_150(picture, tmp_path, capsys):
     net = net.with_params({"conv1_1": (weight, bias)})
     deploy, weights = save_net(tmp_path, net)
     out = tmp_path / "out"
-    arguments = ["--prototxt", deploy, "--weights", weights, "--channels", "conv1_1,pool1", "--protocol", "keras_grid"]
-    assert main(["heatmap", str(path), *map(str, arguments), "--out", str(out)]) == 0
+    arguments = ["--prototxt", deploy, "--weights", weights, "--layers", "conv1_1,pool1", "--protocol", "keras_grid"]
+    assert main(["activations", str(path), *map(str, arguments), "--out", str(out)]) == 0
     files = [out / "picture" / f"picture_{name}.png" for name in ("conv1_1", "pool1")]
     assert capsys.readouterr().out.split() == list(map(str, files))
 
@@ -388,10 +388,10 @@ def test_a_grid_is_as_tall_as_it_must_be():
 
 def test_channels_that_cannot_be_shown(picture, tmp_path, capsys):
     deploy, weights = save_net(tmp_path, seeded_net(prototxt.parse(SMALL_VGG).message))
-    arguments = ["heatmap", str(picture[0]), "--prototxt", str(deploy), "--weights", str(weights), "--view", "full"]
-    assert main([*arguments, "--channels", "conv9"]) == 4
+    arguments = ["activations", str(picture[0]), "--prototxt", str(deploy), "--weights", str(weights), "--view", "full"]
+    assert main([*arguments, "--layers", "conv9"]) == 4
     assert "no layer 'conv9' to show channels of; there are data, conv5_3" in capsys.readouterr().err
-    assert main([*arguments, "--channels", "fc8"]) == 4
+    assert main([*arguments, "--layers", "fc8"]) == 4
     assert "layer 'fc8' gives 1×120" in capsys.readouterr().err
 
 

@@ -1,4 +1,4 @@
-"""`pycam compare` and `pycam verify`: engines held against each other, layer by layer."""
+"""`pycam compare`: engines held against each other, layer by layer."""
 
 from __future__ import annotations
 
@@ -15,25 +15,19 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from pycam import compare as library
 from pycam import zoo
-from pycam.certificate import certify, noise
+from pycam.certificate import noise
 from pycam.cli import options
-from pycam.compare import TOLERANCE, Row, compare, load_blobs, run, save_blobs
-from pycam.engines import ENGINES
 from pycam.errors import UsageError
-from pycam.files import write_whole
 from pycam.model import model_mean, model_net
 from pycam.net import Net
 from pycam.pictures import read_picture
 from pycam.views import net_input, view_of
 
-DEPARTS = 9
-"""Exit code when blobs lie further apart than the tolerance."""
 
-Tolerance = Annotated[float, typer.Option(help="Allowed difference, as a part of a blob's largest value.")]
-
-
-def compare_command(
+def compare(
+    context: typer.Context,
     a: Annotated[str, typer.Argument(help="An engine, or a file that --save wrote.", show_default=False)],
     b: Annotated[str | None, typer.Argument(help="The reference: an engine or a file.", show_default=False)] = None,
     model: options.Model = None,
@@ -45,7 +39,7 @@ def compare_command(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
     save: Annotated[Path | None, typer.Option(help="Write the blobs of A, input included, to this .npz file.")] = None,
-    tolerance: Tolerance = TOLERANCE,
+    tolerance: options.Tolerance = library.TOLERANCE,
     device: options.Device = None,
     threads: options.Threads = None,
     precision: options.Precision = None,
@@ -54,27 +48,39 @@ def compare_command(
 ) -> None:
     """Compare every blob of two engines, or of files; a row a layer. B is the reference.
 
-    Exit code 0 when all lie within the tolerance, 9 when one departs.
+    Exit code 0 when all lie within the tolerance, 11 when one departs.
     """
     if b is None and save is None:
         raise UsageError(
             "nothing to compare with: name a second engine or file, or --save FILE to keep the first's blobs"
         )
+    if b is None:
+        options.refuse(context, "there is no second side to compare with", "tolerance", "as_json")
+    sides = [side for side in (a, b) if side is not None]
+    paths = [side for side in sides if side.endswith(".npz")]
+    if paths:
+        options.refuse(context, f"the input is that of {paths[0]}", "picture", "seed")
+    if paths == sides:
+        options.refuse(context, "files are compared, and no engine runs", "device", "threads", "precision")
+    if picture is not None:
+        options.refuse(context, "the input is a picture, not noise", "seed")
+    elif prototxt is not None and weights is not None:
+        options.refuse(context, "the net and its weights are given", "model")
     net = model_net(zoo.card(model) if model else None, prototxt, weights, allow_nonfinite)
-    files = {side: load_blobs(side) for side in (a, b) if side is not None and side.endswith(".npz")}
+    files = {path: library.load_blobs(path) for path in paths}
     inputs = _inputs(net, model, picture, seed, files)
 
     def blobs(side: str) -> dict[str, NDArray[np.float32]]:
         if side in files:
             return files[side]
-        return run(net, side, inputs, device=device, threads=threads, precision=precision)
+        return library.run(net, side, inputs, device=device, threads=threads, precision=precision)
 
     found = blobs(a)
     if save is not None:
-        save_blobs(save, found)
+        library.save_blobs(save, found)
     if b is None:
         return
-    rows = compare(net, found, blobs(b))
+    rows = library.compare(net, found, blobs(b))
     if not rows:
         raise UsageError(f"{a} and {b} have no blob of this net in common")
     departures = [row for row in rows if row.departs(tolerance)]
@@ -90,48 +96,7 @@ def compare_command(
     else:
         _print_rows(rows, a, b, tolerance)
     if departures:
-        raise typer.Exit(DEPARTS)
-
-
-def verify(
-    model: Annotated[str | None, typer.Argument(help="Model by name, or a card of your own.")] = None,
-    prototxt: options.Prototxt = None,
-    weights: options.Weights = None,
-    engines: Annotated[
-        list[str] | None,
-        typer.Option("--engine", help=f"Engines to ask; all if not given: {', '.join(ENGINES)}."),
-    ] = None,
-    tolerance: Tolerance = TOLERANCE,
-    out: Annotated[
-        Path | None, typer.Option(help="Write the certificate here, as .json or .md; printed if not given.")
-    ] = None,
-    as_json: options.Json = False,
-) -> None:
-    """Check a model's files, its net, and every engine against real Caffe where it is there; one verdict.
-
-    Exit code 0 when all agree, 9 when one departs or nothing could be compared.
-    """
-    card = zoo.card(model) if model else None
-    net = model_net(card, prototxt, weights)
-    assert net.sources is not None and net.sources.caffemodel is not None
-    path = Path(net.sources.caffemodel)
-    certificate = certify(
-        card.name if card else path.stem,
-        net,
-        published=zoo.identify(card, path) if card else "a net of the user's own",
-        names=tuple(engines) if engines else tuple(ENGINES),
-        tolerance=tolerance,
-    )
-    text = json.dumps(certificate.as_dict(), indent=2) + "\n"
-    if out is not None:
-        if out.suffix not in (".json", ".md"):
-            raise UsageError(f"{out}: a certificate is written as .json or .md")
-        write_whole(out, text if out.suffix == ".json" else certificate.as_markdown())
-        print(f"{certificate.model}: {certificate.verdict} ({out})")
-    else:
-        print(text if as_json else certificate.as_markdown(), end="")
-    if not certificate.good:
-        raise typer.Exit(DEPARTS)
+        raise typer.Exit(options.NOT_CONFIRMED)
 
 
 def _inputs(
@@ -155,7 +120,7 @@ def _inputs(
     return {net.inputs[0]: net_input(read_picture(picture).pixels, view, mean)}
 
 
-def _print_rows(rows: list[Row], a: str, b: str, tolerance: float) -> None:
+def _print_rows(rows: list[library.Row], a: str, b: str, tolerance: float) -> None:
     table = Table(box=box.SIMPLE, title=f"{a} against {b}")
     for title in ("layer", "blob"):
         table.add_column(title, no_wrap=True)

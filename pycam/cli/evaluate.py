@@ -11,15 +11,17 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import MofNCompleteColumn, ProgressColumn, Task
 from rich.text import Text
 
 from pycam.cli import options
 from pycam.engines.base import cores
 from pycam.errors import UsageError
-from pycam.evaluation.plan import Plan, Recipe, Sources
+from pycam.evaluation.plan import DRAWING, Plan, Recipe, Sources
 from pycam.evaluation.results import MAX_BOX_ACCURACIES, figures
 from pycam.evaluation.run import evaluate as run
+from pycam.model import FIXED_MEANS
+from pycam.progress import progress
 from pycam.protocols import Protocol
 from pycam.protocols import protocol as get_protocol
 
@@ -32,6 +34,7 @@ class OnError(str, Enum):
 
 
 def evaluate(
+    context: typer.Context,
     pictures: Annotated[Path, typer.Option(help="Folder of the pictures.", show_default=False)],
     ground_truth: Annotated[
         Path,
@@ -77,6 +80,8 @@ def evaluate(
 
     OUT gets predictions.txt (ILSVRC's form), predictions.csv (every box), report.json and report.md.
     """
+    if scheduler is not None:
+        options.refuse(context, "the scheduler has workers of its own", "workers")
     sources = Sources(
         pictures=str(pictures.absolute()),
         ground_truth=str(ground_truth.absolute()),
@@ -86,7 +91,7 @@ def evaluate(
         limit=limit,
     )
     recipe = Recipe(
-        protocol=_protocol(protocol, view, choices or []),
+        protocol=_protocol(protocol, view, choices or [], mean),
         model=_absolute(model) if model and model.endswith((".yaml", ".yml")) else model,
         engine=engine,
         prototxt=_absolute(prototxt),
@@ -100,26 +105,17 @@ def evaluate(
         recipe = replace(recipe, threads=_share_of_cores(recipe, workers, scheduler))
     plan = Plan.read(recipe, sources, batch)
     console = Console(stderr=True, quiet=quiet)
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _Rate(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ) as progress:
-        bar = progress.add_task("pictures", total=len(plan))
+    with progress(console, MofNCompleteColumn(), _Rate()) as shown:
+        bar = shown.add_task("pictures", total=len(plan))
         earlier: list[int] = []
 
         def show(done: int) -> None:
             if not earlier:
                 earlier.append(done)
-                progress.reset(bar, completed=done)
+                shown.reset(bar, completed=done)
                 if done:
                     console.print(f"going on: {done} of {len(plan)} pictures are done", highlight=False)
-            progress.update(bar, completed=done)
+            shown.update(bar, completed=done)
 
         report = run(plan, out, workers=workers, scheduler=scheduler, skip=on_error is OnError.SKIP, progress=show)
     if as_json:
@@ -137,12 +133,23 @@ class _Rate(ProgressColumn):
         return Text("" if speed is None else f"{speed:.1f}/s")
 
 
-def _protocol(name: str, view: str | None, choices: list[str]) -> Protocol:
+def _protocol(name: str, view: str | None, choices: list[str], mean: Path | None) -> Protocol:
     row = get_protocol(name)
-    given = dict(choice.partition("=")[::2] for choice in choices)
-    if unknown := given.keys() - row.choices().keys():
-        raise UsageError(f"--set {min(unknown)}: there are {', '.join(row.choices())}, each as in mean=picture")
-    return row.with_choices(**{"view": view, **given})
+    known = [choice for choice in row.choices() if choice not in DRAWING]
+    given: dict[str, str | None] = {} if view is None else {"view": view}
+    for choice, _, value in (each.partition("=") for each in choices):
+        if choice in DRAWING:
+            raise UsageError(f"--set {choice} has no effect here: nothing is drawn; leave it out")
+        if choice not in known:
+            raise UsageError(f"--set {choice}: there are {', '.join(known)}, each as in mean=picture")
+        if choice in given:
+            raise UsageError(f"--set {choice}={value}: the {choice} is chosen already, as {given[choice]}")
+        given[choice] = value
+    if mean is not None and (("," in str(mean) and "mean" in given) or given.get("mean") in FIXED_MEANS):
+        raise UsageError(
+            f"--set mean={given['mean']} has no effect here: --mean gives the mean; leave one of the two out"
+        )
+    return row.with_choices(**given)
 
 
 def _share_of_cores(recipe: Recipe, workers: int, scheduler: str | None) -> int:

@@ -7,26 +7,23 @@ import io
 import json
 import os
 import sys
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from pycam.channels import ChannelGrids, load_channels
 from pycam.cli import options
 from pycam.engines.base import most_lanes
 from pycam.errors import PictureError, PycamError
 from pycam.files import write_whole
-from pycam.pictures import read_picture
 from pycam.predict import load
 from pycam.prediction import Prediction
+from pycam.prefetch import prefetch
+from pycam.progress import progress
 from pycam.protocols import CHOICES
-from pycam.protocols import protocol as get_protocol
-from pycam.render import caption, encode_png
 from pycam.tuning import beside_an_engine
 
 
@@ -52,9 +49,6 @@ def heatmap(
         typer.Option("--class", help='This class in place of the best: index, WordNet ID or words ("red fox").'),
     ] = None,
     boxes: Annotated[bool, typer.Option("--boxes", help="Find boxes; draw and write them.")] = False,
-    channels: Annotated[
-        str | None, typer.Option(metavar="LAYERS", help="Write these layers' channels in place of maps: conv1,pool1.")
-    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the heat maps, a folder in it for each picture.")] = Path(
         "heatmaps"
     ),
@@ -68,22 +62,6 @@ def heatmap(
     quiet: options.Quiet = False,
 ) -> None:
     """Write the top-5 class activation maps of pictures: overlays, a strip, and a JSON each."""
-    if channels is not None:
-        row = get_protocol(protocol).with_choices(view=view)
-        grids = load_channels(
-            channels.split(","),
-            model,
-            engine=engine,
-            protocol=row,
-            prototxt=prototxt,
-            weights=weights,
-            mean=mean,
-            device=device,
-            threads=threads,
-            precision=precision,
-        )
-        _write_channels(grids, pictures, out)
-        return
     cam = load(
         model,
         engine=engine,
@@ -107,17 +85,19 @@ def heatmap(
         console.print(f"found in the net: {cam.head}", markup=False, highlight=False, soft_wrap=True)
     failures: list[PycamError] = []
     done: list[dict[str, Any]] = []
-    with cam, beside_an_engine(), ThreadPoolExecutor(1, "pycam-write") as writer, options.progress(console) as progress:
-        bar = progress.add_task("heat maps", total=len(pictures))
-        found = cam.stream(pictures, top=top, classes=classes, batch=batch)
-        for prediction in _saved(found, folders(pictures, out), writer, boxes):
-            progress.advance(bar)
+    with cam, beside_an_engine(), ThreadPoolExecutor(1, "pycam-write") as writer, progress(console) as shown:
+        bar = shown.add_task("heat maps", total=len(pictures))
+        found = (prediction for _, prediction in cam.stream(pictures, top=top, classes=classes, batch=batch))
+        given = zip(found, folders(pictures, out), strict=True)
+        # Drawn and written beside the net's next run.
+        for prediction in prefetch(lambda each: writer.submit(_saved, *each, boxes), given, 5):
+            shown.advance(bar)
             if isinstance(prediction, PycamError):
                 failures.append(prediction)
                 continue
             done.append(prediction.as_dict(boxes=boxes))
             if not as_json:
-                _tell(prediction, progress.console)
+                _tell(prediction, shown.console)
     if as_json:
         print(json.dumps(done, indent=2, ensure_ascii=False))
     if done and boxes:
@@ -130,16 +110,6 @@ def heatmap(
         for failure in failures:
             print(f"pycam: {' '.join(str(failure).split())}", file=sys.stderr)
         raise PictureError(f"{_count(len(failures))} of {len(pictures)} could not be read, listed above")
-
-
-def _write_channels(grids: ChannelGrids, pictures: Sequence[Path], out: Path) -> None:
-    with grids.engine:
-        for path, folder in zip(pictures, folders(pictures, out), strict=True):
-            folder.mkdir(parents=True, exist_ok=True)
-            for blob, grid in grids(read_picture(path)).items():
-                written = folder / f"{path.stem}_{blob.replace('/', '_')}.png"
-                write_whole(written, encode_png(caption(grid, blob)))
-                print(written)
 
 
 def folders(pictures: Sequence[Path], out: Path) -> list[Path]:
@@ -157,29 +127,11 @@ def folders(pictures: Sequence[Path], out: Path) -> list[Path]:
     return given
 
 
-def _saved(
-    found: Iterable[tuple[object, Prediction | PycamError]],
-    places: Sequence[Path],
-    writer: ThreadPoolExecutor,
-    boxes: bool,
-) -> Iterator[Prediction | PycamError]:
-    """Draw and write predictions beside the net's next run, a few at a time; give each when it is written."""
-    pending: deque[tuple[Prediction, Future[list[Path]]]] = deque()
-
-    def written() -> Prediction:
-        prediction, future = pending.popleft()
-        future.result()
-        return prediction
-
-    for (_, prediction), place in zip(found, places, strict=True):
-        if isinstance(prediction, PycamError):
-            yield prediction
-            continue
-        pending.append((prediction, writer.submit(prediction.save, place, boxes=boxes)))
-        if len(pending) > 4:
-            yield written()
-    while pending:
-        yield written()
+def _saved(prediction: Prediction | PycamError, place: Path, boxes: bool) -> Prediction | PycamError:
+    """Draw and write what was found; an error passes through."""
+    if isinstance(prediction, Prediction):
+        prediction.save(place, boxes=boxes)
+    return prediction
 
 
 def _tell(prediction: Prediction, console: Console) -> None:

@@ -35,6 +35,7 @@ app = typer.Typer(help="Look at nets, write the released ones, make new ones.", 
 
 @app.command()
 def show(
+    context: typer.Context,
     prototxt: Annotated[Path, typer.Argument(help="The net, in any dialect of Caffe's.")],
     weights: Annotated[Path | None, typer.Argument(help="Its caffemodel, to be held to the net.")] = None,
     allow_nonfinite: options.AllowNonfinite = False,
@@ -44,6 +45,8 @@ def show(
 
     Shapes are those of one picture. Multiply-adds count the multiplications with a weight.
     """
+    if weights is None:
+        options.refuse(context, "no weights are read", "allow_nonfinite")
     net = read_net(prototxt, weights, allow_nonfinite=allow_nonfinite)
     if as_json:
         typer.echo(json.dumps(_as_dict(net), indent=2))
@@ -53,6 +56,7 @@ def show(
 
 @app.command()
 def export(
+    context: typer.Context,
     onnx: Annotated[Path, typer.Option(help="The ONNX file to write.")],
     model: Annotated[str | None, typer.Argument(help="Model by name, or a card of your own.")] = None,
     prototxt: options.Prototxt = None,
@@ -67,6 +71,10 @@ def export(
     With --maps its outputs are `scores`, `classes` and `maps`: the class activation maps of the best classes, at the
     size of the features. Its input is a picture as Caffe wants it: BGR, 0…255, less the mean.
     """
+    if not maps:
+        options.refuse(context, "no maps are written without --maps", "top")
+        if prototxt is not None and weights is not None:
+            options.refuse(context, "the net and its weights are given", "model")
     # Writing ONNX is the only command here that needs the package.
     from pycam.onnx_graph import onnx_cam_model, onnx_model
 
@@ -97,6 +105,7 @@ def write(
 
 @app.command()
 def cam(
+    context: typer.Context,
     prototxt: Annotated[Path, typer.Argument(help="A classification net, in any dialect of Caffe's.")],
     weights: Annotated[Path | None, typer.Argument(help="Its caffemodel; what remains of it is kept.")] = None,
     *,
@@ -112,6 +121,8 @@ def cam(
 
     The new layers have no weights yet: train them with `pycam train --weights`.
     """
+    if channels == 0:
+        options.refuse(context, "without CAM_conv nothing is rectified", "rectify")
     cut = cam_net(
         read_net(prototxt, weights), after, classes, channels=channels, rectify=rectify, class_name=class_name
     )

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from pycam import zoo
 from pycam.engines import DEFAULT_ENGINE, ENGINES
+from pycam.errors import UsageError
 from pycam.protocols import CHOICES, PROTOCOLS
 
 
 def models(incomplete: str) -> list[str]:
     """Complete a model's name, for shells."""
+    from pycam import zoo
+
     return [card.name for card in zoo.cards() if card.name.startswith(incomplete)]
 
 
@@ -83,18 +83,31 @@ AllowNonfinite = Annotated[
     bool, typer.Option("--allow-nonfinite", help="Take weights that are infinite or not a number.")
 ]
 Batch = Annotated[int, typer.Option(help="Pictures that go through the net together.")]
+Tolerance = Annotated[float, typer.Option(help="Allowed difference, as a part of a blob's largest value.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+NOT_CONFIRMED = 11
+"""Exit code of `compare` and `verify` when they do not find that results agree."""
 
 
-def progress(console: Console) -> Progress:
-    """Give a progress bar that vanishes when it is done, and is not there at all where nobody watches."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal or console.quiet,
-    )
+def refuse(context: typer.Context, reason: str, *names: str) -> None:
+    """Refuse options that stand on the command line but would have no effect there.
+
+    Parameters
+    ----------
+    context : typer.Context
+        That of the command. What the environment sets, for every command, is not refused.
+    reason : str
+        Why they would have none.
+    *names : str
+        Parameters of the command's function.
+
+    Raises
+    ------
+    UsageError
+        Naming the first of them that is given.
+    """
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if parameter.name in names and source is not None and source.name == "COMMANDLINE":
+            raise UsageError(f"{parameter.opts[0]} has no effect here: {reason}; leave it out")

@@ -18,6 +18,7 @@ from pycam.evaluation.ledger import Ledger, make_ledger
 from pycam.evaluation.results import read_report
 from pycam.files import is_folder, write_whole
 from pycam.predict import load
+from pycam.progress import progress
 from pycam.report import ledger as ledger_table
 from pycam.report import tables
 from pycam.report.html import write_html
@@ -116,11 +117,11 @@ def _page_of_runs(place: Path, folders: Sequence[Path], worst: int | None) -> No
 
 
 def _ledger(folder: Path, workers: int, console: Console) -> Ledger:
-    with options.progress(console) as progress:
+    with progress(console) as shown:
 
         def task(name: str) -> Callable[[int], None]:
-            bar = progress.add_task(name, total=None)
-            return lambda done: progress.update(bar, completed=done)
+            bar = shown.add_task(name, total=None)
+            return lambda done: shown.update(bar, completed=done)
 
         return make_ledger(folder, workers=workers, progress=task)
 

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import MofNCompleteColumn, TextColumn
 
 from pycam.cli import options
 from pycam.errors import EngineError
+from pycam.progress import progress
 
 if TYPE_CHECKING:
     from pycam.training.log import Row
@@ -44,16 +45,14 @@ def train(
 
     plan = read_solver(solver)
     console = Console(stderr=True, quiet=quiet)
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[loss]}"))
-    hidden = not console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
-        bar = progress.add_task("training", total=plan.max_iter, loss="")
+    with progress(console, MofNCompleteColumn(), TextColumn("{task.fields[loss]}")) as shown:
+        bar = shown.add_task("training", total=plan.max_iter, loss="")
 
         def tell(row: Row) -> None:
             loss = "" if row.loss is None else f"loss {row.loss:.3f}"
-            progress.update(bar, completed=row.iteration + 1, loss=loss)
+            shown.update(bar, completed=row.iteration + 1, loss=loss)
             if row.tests or plan.tells_at(row.iteration):
-                progress.console.print(str(row), markup=False, highlight=False, soft_wrap=True)
+                shown.console.print(str(row), markup=False, highlight=False, soft_wrap=True)
 
         last = train_net(
             plan,

@@ -10,7 +10,8 @@ from functools import partial
 
 from pycam.errors import RunError, UsageError
 from pycam.evaluation.record import Batch
-from pycam.evaluation.workers import Done, Work, deaf_to_ctrl_c, finished
+from pycam.evaluation.workers import Done, Work, deaf_to_ctrl_c
+from pycam.prefetch import prefetch
 
 try:
     import distributed
@@ -41,7 +42,7 @@ def on_cluster(work: Work, batches: Iterable[Batch], scheduler: str) -> Done:
         with _quiet(), _client(scheduler) as client:
             workers = len(client.scheduler_info()["workers"])
             submit = partial(client.get_executor(pure=False).submit, work)
-            yield from finished(submit, batches, at_once=max(workers, 1))
+            yield from prefetch(submit, batches, max(workers, 1), ordered=False)
     except distributed.KilledWorker:
         raise RunError(
             f"{scheduler}: workers died again and again on one batch: out of memory? Try a smaller --batch; "

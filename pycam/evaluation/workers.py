@@ -8,20 +8,18 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
-from itertools import chain, islice
+from itertools import chain
 from multiprocessing.connection import wait as wait_for
-from typing import TypeVar
 
 from pycam.engines.base import most_lanes
 from pycam.errors import PycamError, RunError
 from pycam.evaluation.bench import Bench
 from pycam.evaluation.plan import Identity, Recipe
 from pycam.evaluation.record import Batch, Outcome, Sight
-
-_T = TypeVar("_T")
+from pycam.prefetch import prefetch
 
 Work = Callable[[Batch], list[Outcome]]
 Done = Generator[list[Outcome]]
@@ -45,7 +43,7 @@ def in_threads(recipe: Recipe, identity: Identity, batches: Iterable[Batch]) -> 
             prepared = reader.submit(bench.prepare, batch)
             return net.submit(lambda: (batch, bench.look(batch, prepared.result())))
 
-        for batch, sights in finished(submit, batches, at_once=bench.lanes + 2):
+        for batch, sights in prefetch(submit, batches, bench.lanes + 2, ordered=False):
             yield bench.find(batch, sights)
 
 
@@ -79,7 +77,7 @@ def in_processes(work: Work, batches: Iterable[Batch], workers: int) -> Done:
         try:
             with _pool(work, workers) as submit:
                 # No more than one batch a worker, or a kill would cost more than that.
-                for outcomes in finished(submit, handed_out(list(out.values())), workers):
+                for outcomes in prefetch(submit, handed_out(list(out.values())), workers, ordered=False):
                     del out[outcomes[0].position]
                     deaths = 0
                     yield outcomes
@@ -92,25 +90,6 @@ def in_processes(work: Work, batches: Iterable[Batch], workers: int) -> Done:
                     f"workers died {DEATHS} times in a row, near {near}: out of memory? Try fewer --workers or a "
                     "smaller --batch; the same command goes on from here"
                 ) from None
-
-
-def finished(submit: Callable[[Batch], Future[_T]], batches: Iterable[Batch], at_once: int) -> Generator[_T]:
-    """Submit batches, `at_once` at a time, and give results as they come."""
-    batches = iter(batches)
-    waiting: list[Future[_T]] = []
-    try:
-        while True:
-            waiting += [submit(batch) for batch in islice(batches, at_once - len(waiting))]
-            if not waiting:
-                return
-            wait(waiting, return_when=FIRST_COMPLETED)
-            done = [future for future in waiting if future.done()]
-            waiting = [future for future in waiting if future not in done]
-            for future in done:
-                yield future.result()
-    finally:
-        for future in waiting:
-            future.cancel()
 
 
 @contextmanager

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pycam.errors import GroundTruthError
-from pycam.files import is_folder
+from pycam.errors import GroundTruthError, UsageError
+from pycam.files import is_file, is_folder
 from pycam.ilsvrc.annotations import read_annotation
 from pycam.ilsvrc.devkit import TrueClasses, check_meta, read_blacklist, read_cache, read_true_classes
 from pycam.ilsvrc.synsets import synsets
@@ -148,13 +148,18 @@ def read_ground_truth(
 
     Raises
     ------
+    UsageError
+        Labels, or a blacklist, for a kind of ground truth that has no use for them.
     GroundTruthError
         One line, naming the first picture, file and line at fault.
     """
     if meta is not None:
         check_meta(meta)
-    if labels is not None and (is_metadata(path) or path.suffix == ".txt"):
-        raise GroundTruthError(f"{labels}: {path} holds labels of its own; leave one of the two out")
+    is_list = is_file(path) and path.suffix != ".mat"
+    if labels is not None and (is_list or is_metadata(path)):
+        raise UsageError(f"{labels} has no effect: {path} holds labels of its own; leave one of the two out")
+    if blacklist is not None and is_list:
+        raise UsageError(f"{blacklist} has no effect: {path} holds no boxes, and only localization leaves pictures out")
     listed = None if labels is None else read_true_classes(labels)
     if is_metadata(path):
         truth = _read_wsol(path)

@@ -72,9 +72,17 @@ def train(
 
     Raises
     ------
+    UsageError
+        Options that contradict each other or the solver.
     TrainingError
         Something is not as it must be, or training diverged: the last snapshot is then whole.
     """
+    if weights and resume is not None:
+        raise UsageError(
+            f"weights have no effect together with {resume}, which names its own: leave one of the two out"
+        )
+    if test_data is not None and not solver.test_interval:
+        raise UsageError(f"test data have no effect: {solver.path} asks for no tests (test_interval); leave them out")
     if precision not in PRECISIONS:
         raise UsageError(f"precision {precision!r}: there are {', '.join(PRECISIONS)}")
     on = _device(solver, device)

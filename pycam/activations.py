@@ -25,7 +25,7 @@ A_ROW = 16
 
 
 @dataclass(frozen=True, eq=False)
-class ChannelGrids:
+class Activations:
     """A net made ready to show its channels: call it with a picture.
 
     Attributes
@@ -54,7 +54,7 @@ class ChannelGrids:
         return {blob: channel_grid(values[blob][0]) for blob in self.blobs}
 
 
-def load_channels(
+def load_activations(
     layers: Sequence[str],
     model: str | None = None,
     *,
@@ -66,7 +66,7 @@ def load_channels(
     device: str | None = None,
     threads: int | None = None,
     precision: str | None = None,
-) -> ChannelGrids:
+) -> Activations:
     """Make a model ready to show its channels; any net will do, with class activation maps or without.
 
     Parameters
@@ -86,7 +86,7 @@ def load_channels(
     picture_input(net)
     blobs = _blobs_of(net, layers)
     made = engines.make(engine, net, blobs, device=device, threads=threads, precision=precision)
-    return ChannelGrids(net, made, blobs, protocol, model_mean(card, mean, protocol.mean))
+    return Activations(net, made, blobs, protocol, model_mean(card, mean, protocol.mean))
 
 
 def _blobs_of(net: Net, names: Sequence[str]) -> tuple[str, ...]:
