@@ -10,6 +10,7 @@ import corpus
 import pytest
 
 from pycam import errors
+from pycam.cli.options import NOT_CONFIRMED
 
 TEXT = (Path(__file__).parents[1] / "docs/reliability.md").read_text("utf-8")
 
@@ -24,6 +25,13 @@ def test_exit_codes_are_those_of_the_errors():
     rows = re.findall(r"^\| (\d+) \| (`.*`) \|", TEXT, re.M)
     told = {kind: int(code) for code, names in rows for kind in re.findall(r"`(\w+)`", names)}
     assert told == {kind.__name__: kind.exit_code for kind in kinds(errors.PycamError)}
+
+
+def test_every_exit_code_has_one_meaning():
+    codes = [int(code) for code in re.findall(r"^\| (\d+) \| .*\|$", TEXT, re.M)]
+    assert codes == sorted(set(codes))
+    assert NOT_CONFIRMED in codes
+    assert NOT_CONFIRMED not in {kind.exit_code for kind in kinds(errors.PycamError)}
 
 
 def test_every_row_names_tests_that_are_there():

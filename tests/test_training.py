@@ -122,6 +122,16 @@ def test_what_a_training_leaves(place, capsys):
     }
 
 
+def test_what_would_have_no_effect_is_refused(place, capsys):
+    solver = place / "solver.prototxt"
+    arguments = ["train", "--solver", str(solver)]
+    assert main([*arguments, "--weights", "a.caffemodel", "--resume", "b.solverstate"]) == 2
+    assert "weights have no effect together with b.solverstate" in capsys.readouterr().err
+    solver.write_text(SOLVER.replace("test_iter: 2 test_interval: 5", "") % place)
+    assert main([*arguments, "--test-data", "test.txt"]) == 2
+    assert "test data have no effect: " in capsys.readouterr().err
+
+
 def test_killed_and_resumed_is_as_if_never_killed(place):
     whole = trained(place)
     expected, log = whole.read_bytes(), (whole.parent / "tiny_log.csv").read_bytes()

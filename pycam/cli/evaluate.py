@@ -17,7 +17,7 @@ from rich.text import Text
 from pycam.cli import options
 from pycam.engines.base import cores
 from pycam.errors import UsageError
-from pycam.evaluation.plan import DRAWING, Plan, Recipe, Sources
+from pycam.evaluation.plan import Plan, Recipe, Sources
 from pycam.evaluation.results import MAX_BOX_ACCURACIES, figures
 from pycam.evaluation.run import evaluate as run
 from pycam.model import FIXED_MEANS
@@ -135,13 +135,10 @@ class _Rate(ProgressColumn):
 
 def _protocol(name: str, view: str | None, choices: list[str], mean: Path | None) -> Protocol:
     row = get_protocol(name)
-    known = [choice for choice in row.choices() if choice not in DRAWING]
     given: dict[str, str | None] = {} if view is None else {"view": view}
     for choice, _, value in (each.partition("=") for each in choices):
-        if choice in DRAWING:
-            raise UsageError(f"--set {choice} has no effect here: nothing is drawn; leave it out")
-        if choice not in known:
-            raise UsageError(f"--set {choice}: there are {', '.join(known)}, each as in mean=picture")
+        if choice not in row.choices():
+            raise UsageError(f"--set {choice}: there are {', '.join(row.choices())}, each as in mean=picture")
         if choice in given:
             raise UsageError(f"--set {choice}={value}: the {choice} is chosen already, as {given[choice]}")
         given[choice] = value

@@ -30,9 +30,6 @@ from pycam.protocols import Protocol
 PLAN = "plan.json"
 PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm"}
 
-DRAWING = ("base", "blend", "caption")
-"""Choices of a protocol that decide no result, for a run draws nothing."""
-
 Identity = tuple[tuple[str, str], ...]
 """Names of what decides a result, each with its value: versions, hashes, choices."""
 
@@ -99,7 +96,9 @@ class Recipe:
         sources = cam.net.sources
         assert sources is not None
         assert sources.caffemodel is not None
-        choices = {name: value for name, value in self.protocol.choices().items() if name not in DRAWING}
+        choices = {
+            name: value for name, value in self.protocol.choices().items() if name not in ("base", "blend", "caption")
+        }
         return (
             ("net", checksum(Path(sources.prototxt), "sha256")),
             ("weights", checksum(Path(sources.caffemodel), "sha256")),

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import itertools
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+
+from pycam.prefetch import prefetch
+
+
+class Work:
+    """Futures that are completed by hand."""
+
+    def __init__(self):
+        self.futures: list[Future[int]] = []
+
+    def submit(self, item: int) -> Future[int]:
+        self.futures.append(Future())
+        return self.futures[-1]
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("at_once", [1, 3, 100])
+def test_every_item_gives_its_result(at_once, ordered):
+    with ThreadPoolExecutor(4) as pool:
+        results = list(prefetch(lambda item: pool.submit(pow, item, 2), range(40), at_once, ordered=ordered))
+    assert (results if ordered else sorted(results)) == [item**2 for item in range(40)]
+
+
+def test_results_come_in_order_or_as_they_are_completed():
+    for ordered, expected in ((True, [0, 1]), (False, [1, 0])):
+        work = Work()
+        second = threading.Event()
+
+        def submit(item: int, work=work, second=second) -> Future[int]:
+            future = work.submit(item)
+            if item == 1:
+                future.set_result(1)
+                threading.Thread(target=lambda: (second.wait(5), work.futures[0].set_result(0))).start()
+            return future
+
+        results = prefetch(submit, range(2), 2, ordered=ordered)
+        if ordered:
+            second.set()
+        found = [next(results)]
+        second.set()
+        assert [*found, *results] == expected
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_no_more_items_are_taken_than_there_is_room_for(ordered):
+    taken = itertools.count()
+    with ThreadPoolExecutor(1) as pool:
+        results = prefetch(lambda item: pool.submit(abs, item), taken, 3, ordered=ordered)
+        for _ in range(10):
+            next(results)
+        assert next(taken) <= 10 + 2
+        results.close()
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_an_exception_ends_the_work_and_cancels_what_has_not_begun(ordered):
+    work = Work()
+    results = prefetch(work.submit, range(9), 3, ordered=ordered)
+    threading.Timer(0.05, lambda: work.futures[0].set_exception(ValueError("broken"))).start()
+    with pytest.raises(ValueError, match="broken"):
+        next(results)
+    assert [future.cancelled() for future in work.futures] == [False, True, True]
+
+
+def test_what_is_not_wanted_any_more_is_cancelled():
+    work = Work()
+    results = prefetch(work.submit, range(9), 3)
+    threading.Timer(0.05, lambda: work.futures[0].set_result(0)).start()
+    assert next(results) == 0
+    results.close()
+    assert [future.cancelled() for future in work.futures] == [False, True, True]
