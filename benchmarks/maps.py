@@ -21,7 +21,7 @@ from PIL import Image
 
 from pycam.boxes import grey_heatmap, paper_box, released_boxes
 from pycam.cam import merge_column_maps
-from pycam.matlab_resize import imresize
+from pycam.images.matlab import imresize
 
 LIMIT_RESIZE = 3.0
 LIMIT_PICTURE = 60.0

@@ -28,8 +28,9 @@ import cv2
 import numpy as np
 from skimage import data
 
-from pycam import engines, render, zoo
-from pycam.cam import py_map2jpg, py_returnCAMmap
+from pycam import engines, zoo
+from pycam.cam import py_returnCAMmap
+from pycam.drawing.overlays import normalize, py_map2jpg
 from pycam.engines.base import cores
 from pycam.engines.caffe import find_caffe
 from pycam.errors import EngineError
@@ -99,7 +100,7 @@ def driver_steps(picture: Path, size: int, features: np.ndarray, weights: np.nda
         map_ = cv2.resize(maps[:, :, i], (256, 256))
         map_ = cv2.normalize(map_, None, 0, 1, cv2.NORM_MINMAX)
         colours = py_map2jpg(map_, None, "jet")
-        0.2 * render.normalize(pixels) + 0.7 * render.normalize(colours)
+        0.2 * normalize(pixels) + 0.7 * normalize(colours)
 
 
 def timed(work: Callable[[], object], repeats: int) -> float:

@@ -10,10 +10,10 @@ import typer
 
 from pycam.boxes import grey_heatmap
 from pycam.cli import options
+from pycam.drawing import encode_jpeg
 from pycam.errors import PycamError
 from pycam.files import write_whole
 from pycam.predict import Cam, load
-from pycam.render import encode_jpeg
 
 MATLAB_QUALITY = 75
 

@@ -17,12 +17,12 @@ from matlab_ports.mergeTenCrop import mergeTenCrop
 from matlab_ports.prepare_image import prepare_image
 from matlab_ports.returnCAMmap import returnCAMmap
 from pycam.cli import options
+from pycam.drawing import encode_jpeg
 from pycam.errors import FormatError, UsageError
 from pycam.files import write_whole
 from pycam.formats.matfile import read_mat
 from pycam.pictures import read_picture
 from pycam.predict import Cam, load
-from pycam.render import encode_jpeg
 from pycam.views import CANVAS
 
 topNum = 5

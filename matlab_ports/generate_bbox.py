@@ -13,9 +13,9 @@ import typer
 from numpy.typing import NDArray
 
 from pycam.boxes import RELEASED_THRESHOLDS, corners, released_boxes
+from pycam.drawing import draw_box, encode_jpeg
 from pycam.files import write_whole
 from pycam.pictures import read_picture
-from pycam.render import draw_box, encode_jpeg
 
 FALLBACK_THRESHOLDS = (30, 90, 150)
 SHOWN = 3

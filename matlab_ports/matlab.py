@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pycam import colormaps
-from pycam.colormaps import mat2gray
-from pycam.colormaps import matlab_jet as jet
+from pycam.drawing import colormaps
+from pycam.drawing.colormaps import mat2gray
+from pycam.drawing.colormaps import matlab_jet as jet
 from pycam.errors import UsageError
-from pycam.matlab_resize import Method
-from pycam.matlab_resize import imresize as resize_picture
+from pycam.images.matlab import Method
+from pycam.images.matlab import imresize as resize_picture
 
 __all__ = ["gray2ind", "im2double", "im2uint8", "imresize", "ind2rgb", "jet", "mat2gray"]
 

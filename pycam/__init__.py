@@ -19,9 +19,9 @@ _HOME = {
     "read_net": "net",
     "class_activation_maps": "cam",
     "merge_ten_crop": "cam",
-    "py_map2jpg": "cam",
+    "py_map2jpg": "drawing",
     "py_returnCAMmap": "cam",
-    "imresize": "matlab_resize",
+    "imresize": "images.matlab",
     "paper_box": "boxes",
     "released_boxes": "boxes",
     "PycamError": "errors",
@@ -39,13 +39,11 @@ if TYPE_CHECKING:
         merge_ten_crop as merge_ten_crop,
     )
     from pycam.cam import (
-        py_map2jpg as py_map2jpg,
-    )
-    from pycam.cam import (
         py_returnCAMmap as py_returnCAMmap,
     )
+    from pycam.drawing import py_map2jpg as py_map2jpg
     from pycam.errors import PycamError as PycamError
-    from pycam.matlab_resize import imresize as imresize
+    from pycam.images.matlab import imresize as imresize
     from pycam.net import Net as Net
     from pycam.net import read_net as read_net
     from pycam.predict import Cam as Cam

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pycam.colormaps import opencv_jet
 from pycam.errors import UsageError
-from pycam.matlab_resize import resize_matrix
+from pycam.images.matlab import resize_matrix
 from pycam.views import CANVAS, view_of
 
 Floats = NDArray[np.float32]
@@ -89,39 +88,6 @@ def py_returnCAMmap(activation: NDArray[Any], weights_LR: NDArray[Any]) -> NDArr
     for index, row in enumerate(weights):
         maps[:, :, index] = (row @ activation.reshape(k, -1)).reshape(height, width)
     return maps
-
-
-def py_map2jpg(
-    imgmap: NDArray[Any],
-    rang: Any,
-    colorMap: Any,
-) -> NDArray[np.uint8]:
-    """Colour a map as the release's Python driver does.
-
-    Parameters
-    ----------
-    imgmap : (H, W)
-        Values in [0, 1].
-    rang, colorMap
-        Without effect, as in the release: the map is never rescaled and the colours are always OpenCV's JET.
-
-    Returns
-    -------
-    (H, W, 3) uint8, BGR
-        docs/release.md, section 2, step 6.
-
-    Raises
-    ------
-    UsageError
-        The map leaves [0, 1]; the release wrapped such values round.
-    """
-    levels = np.round(np.asarray(imgmap) * 255)
-    if levels.ndim != 2 or not ((levels >= 0) & (levels <= 255)).all():
-        raise UsageError(
-            f"py_map2jpg: a map of shape {levels.shape} from {np.min(imgmap)} to {np.max(imgmap)} came, "
-            "expected (H, W) in [0, 1]: normalise it first"
-        )
-    return opencv_jet(levels.astype(np.uint8))
 
 
 def merge_ten_crop(maps: NDArray[Any], *, absolute: bool = True, mean: bool = False) -> Floats:

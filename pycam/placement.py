@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from pycam.cam import merge_column_maps
-from pycam.matlab_resize import imresize
+from pycam.images.resize import resize
 from pycam.views import CANVAS, View
 
 Map = NDArray[np.float32]
@@ -71,52 +69,13 @@ class Placement:
 
     def region(self, height: int, width: int) -> tuple[int, int, int, int]:
         """Give the part of a picture that the net saw: (x0, y0, x1, y1), half-open, picture pixels."""
-        if self.placement == "stretched" or self.view.name == "full":
+        if self.placement == "stretched" or self.view.name != "center":
             return 0, 0, width, height
-        left = min(crop.x for crop in self.view.crops)
-        top = min(crop.y for crop in self.view.crops)
-        right = max(crop.x for crop in self.view.crops) + self.view.size
-        bottom = max(crop.y for crop in self.view.crops) + self.view.size
+        (crop,) = self.view.crops
         # A pixel of the picture belongs to the region when its centre does.
-        x0, x1 = (round(x * width / CANVAS) for x in (left, right))
-        y0, y1 = (round(y * height / CANVAS) for y in (top, bottom))
+        x0, x1 = (round(x * width / CANVAS) for x in (crop.x, crop.x + self.view.size))
+        y0, y1 = (round(y * height / CANVAS) for y in (crop.y, crop.y + self.view.size))
         return x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)
 
     def _resized(self, map_: NDArray[np.floating], height: int, width: int) -> Map:
-        return MAP_RESIZERS[self.map_resizer](np.asarray(map_, np.float32), height, width)
-
-
-def _opencv_bilinear(map_: Map, height: int, width: int) -> Map:
-    return np.asarray(cv2.resize(map_, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
-
-
-def _opencv_cubic(map_: Map, height: int, width: int) -> Map:
-    return np.asarray(cv2.resize(map_, (width, height), interpolation=cv2.INTER_CUBIC), np.float32)
-
-
-def _matlab_bicubic(map_: Map, height: int, width: int) -> Map:
-    return np.asarray(imresize(map_, (height, width)), np.float32)
-
-
-def tf_corner(map_: Map, height: int, width: int) -> Map:
-    """Resize as TensorFlow 1's `resize_bilinear` does: first samples meet in the corner, not in a pixel's middle.
-
-    Output y, x looks at y · h/height, x · w/width; behind the last sample is the last sample.
-    """
-
-    def weights(count: int, length: int) -> NDArray[np.float32]:
-        positions = np.minimum(np.arange(count) * (length / count), length - 1)
-        near: NDArray[np.float64] = np.maximum(0, 1 - np.abs(positions[:, None] - np.arange(length)))
-        return near.astype(np.float32)
-
-    resized: Map = weights(height, map_.shape[0]) @ map_ @ weights(width, map_.shape[1]).T
-    return resized
-
-
-MAP_RESIZERS: dict[str, Callable[[Map, int, int], Map]] = {
-    "opencv_bilinear": _opencv_bilinear,
-    "opencv_cubic": _opencv_cubic,
-    "matlab_bicubic": _matlab_bicubic,
-    "tf_corner": tf_corner,
-}
-"""How maps are enlarged, by the names that protocols call it; (h, w) float32, height, width."""
+        return resize(np.asarray(map_, np.float32), height, width, self.map_resizer)

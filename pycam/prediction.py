@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pycam import boxes, render
+from pycam import boxes, drawing
+from pycam.drawing.layout import write_on
 from pycam.files import write_whole
+from pycam.images.resize import resize
 from pycam.pictures import Picture
 from pycam.placement import Map, Placement
 from pycam.protocols import Protocol
-from pycam.views import CANVAS, resize
+from pycam.views import CANVAS
 
 _ORDINALS = {1: "1st", 2: "2nd", 3: "3rd"}
 
@@ -111,7 +113,9 @@ class Prediction:
         if self.protocol.base == "picture":
             return self.picture.pixels
         side = CANVAS if self.protocol.base == "canvas" else self.placement.view.size
-        canvas: NDArray[np.uint8] = np.rint(resize(self.picture.pixels, side, self.protocol.resizer)).astype(np.uint8)
+        canvas: NDArray[np.uint8] = np.rint(resize(self.picture.pixels, side, side, self.protocol.resizer)).astype(
+            np.uint8
+        )
         return canvas
 
     @property
@@ -140,13 +144,13 @@ class Prediction:
         item = self.top[rank]
         height, width = self.base.shape[:2]
         region = item.origin.placement.region(height, width)
-        drawn = render.overlay(self.base, item.map, self.protocol.blend, region)
+        drawn = drawing.overlay(self.base, item.map, self.protocol.blend, region)
         if self.protocol.caption == "on_picture":
-            drawn = render.write_on(drawn, f"Class activities is [{item.words}]")
+            drawn = write_on(drawn, f"Class activities is [{item.words}]")
         if box and item.box is not None:
             tall, wide = self.picture.pixels.shape[:2]
             x0, y0, x1, y1 = item.box
-            drawn = render.draw_box(
+            drawn = drawing.draw_box(
                 drawn,
                 (x0 * width // wide, y0 * height // tall, -(-x1 * width // wide), -(-y1 * height // tall)),
             )
@@ -158,7 +162,7 @@ class Prediction:
         return self._strip_of(overlays)
 
     def _repr_jpeg_(self) -> bytes:
-        return render.encode_jpeg(self.strip(box=True))
+        return drawing.encode_jpeg(self.strip(box=True))
 
     def _repr_html_(self) -> str:
         """Show the prediction in a notebook: the strip with boxes, and the figures that do not fit into it."""
@@ -177,10 +181,8 @@ class Prediction:
         )
 
     def _strip_of(self, overlays: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-        if self.protocol.blend == "matlab_demo":
-            return render.strip_matlab_demo(self.base, overlays)
         captions = [self._caption(rank) for rank in range(len(self.top))]
-        return render.strip(self.base, overlays, captions, Path(self.picture.path).name)
+        return drawing.strip(self.base, overlays, captions, Path(self.picture.path).name, self.protocol.strip)
 
     def _caption(self, rank: int) -> tuple[str, str]:
         """Give what stands below a class's map: words and score."""
@@ -231,8 +233,8 @@ class Prediction:
         overlays = [self.overlay(rank, box=boxes) for rank in range(len(self.top))]
         files: dict[str, bytes | str] = {}
         for rank, drawn in enumerate(overlays):
-            files[f"{stem}_{rank + 1}.jpg"] = render.encode_jpeg(render.caption(drawn, *self._caption(rank)))
-        files[f"{stem}_strip.jpg"] = render.encode_jpeg(self._strip_of(overlays))
+            files[f"{stem}_{rank + 1}.jpg"] = drawing.encode_jpeg(drawing.caption(drawn, *self._caption(rank)))
+        files[f"{stem}_strip.jpg"] = drawing.encode_jpeg(self._strip_of(overlays))
         files[f"{stem}.json"] = json.dumps(self.as_dict(boxes=boxes), indent=2, ensure_ascii=False) + "\n"
         for name, data in files.items():
             write_whole(folder / name, data)

@@ -1,12 +1,13 @@
 """The one table of protocols: named sets of the choices that lie between a picture and its maps and boxes.
 
 A row is data. What a choice means is carried out where it belongs (`pycam.views`, `pycam.cam`, `pycam.boxes`,
-`pycam.render`), by the choice's name; no code asks for a protocol's name. Single choices can be overridden:
+`pycam.drawing`), by the choice's name; no code asks for a protocol's name. Single choices can be overridden:
 `dataclasses.replace(protocol("default"), view="full")`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -34,7 +35,18 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "box_rule": ("paper", "released", "released_30_90_150", "released_no_jpeg", "smoothed", "sweep"),
     "blend": ("half", "py_demo", "matlab_demo", "jet_50", "viridis_30", "viridis_40", "keras", "keras_clipped"),
     "caption": ("words", "ordinal", "on_picture"),
+    "strip": ("captioned", "matlab_demo"),
 }
+
+DRAWING = ("base", "blend", "caption", "strip")
+"""Choices that decide what drawings look like, and no score, map or box."""
+
+NEEDS = {
+    "placement": ("view", ("center",)),
+    "target": ("method", ("gradcam", "gradcam_mean", "saliency")),
+    "layer": ("method", ("gradcam", "gradcam_mean")),
+}
+"""Choices that have an effect with some values of another choice only: that choice, and these values."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,21 +74,25 @@ class Protocol:
     layer
         Of Grad-CAM: the blob that it is made at; none for the deepest with rows and columns.
     map_resizer
-        How maps are enlarged.
+        How maps are enlarged. With the view `ten`, MATLAB's bicubic resize enlarges the crops' maps as released, and
+        the `map_resizer` brings the merged map from the canvas to the picture.
     merge
         How the crops' maps become one: there is only a `single` one; or the `absolute_sum` of ten, as released, their
         plain `sum`, or their `absolute_mean` over the crops that cover a pixel.
     placement
-        Where a crop's map lies: `in_place`, where the crop was; or `stretched` over the whole picture.
+        Where a crop's map lies: `in_place`, where the crop was; or `stretched` over the whole picture, which
+        needs the view `center`: the other views cover the whole picture anyway.
     base
         What maps are drawn on: the `picture` at its own size, the 256×256 `canvas`, or, with the view `full`, the
         square that the net has as `input`.
     box_rule
         How boxes are found: a row of `pycam.boxes.BOX_RULES`.
     blend
-        The colours, and how they are mixed with what lies below: `pycam.render`.
+        The colours, and how they are mixed with what lies below: `pycam.drawing.overlays`.
     caption
         The class's `words` below its map, with an `ordinal` before them, or in a sentence `on_picture`.
+    strip
+        How the picture and its overlays stand side by side: at one height, `captioned`; or as in the `matlab_demo`.
     top
         How many classes, unless a number is asked for.
     section
@@ -98,6 +114,7 @@ class Protocol:
     box_rule: str = "paper"
     blend: str = "half"
     caption: str = "words"
+    strip: str = "captioned"
     top: int = 5
     section: str = ""
 
@@ -110,22 +127,55 @@ class Protocol:
             raise UsageError(f"protocol {self.name!r}: view {self.view!r} does not go with merge {self.merge!r}")
         if self.base == "input" and self.view != "full":
             raise UsageError(f"protocol {self.name!r}: maps on the net's input need the view full, not {self.view!r}")
+        for choice, (other, values) in NEEDS.items():
+            if getattr(self, choice) != getattr(Protocol, choice) and getattr(self, other) not in values:
+                raise UsageError(
+                    f"protocol {self.name!r}: {choice} {getattr(self, choice)!r} has no effect with {other} "
+                    f"{getattr(self, other)!r}: leave it out, or choose {other} {' or '.join(values)}"
+                )
 
     def choices(self) -> dict[str, str]:
         """Every choice by name, without the row's name, number of classes, and section."""
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("name", "top", "section")}
 
-    def with_view(self, view: str) -> Protocol:
-        """Give the same choices with another view, and the merge that goes with it."""
-        return replace(self, view=view, merge="absolute_sum" if view == "ten" else "single")
-
     def with_choices(self, **choices: str | None) -> Protocol:
-        """Give the row with other choices where they are not None; a view brings its merge, saliency its box rule."""
+        """Give the row with other choices where they are not None.
+
+        A view brings its merge, saliency its box rule; of the row's other choices, those that have no effect with the
+        new ones are left out.
+
+        Raises
+        ------
+        UsageError
+            The choices do not go together.
+        """
         given: dict[str, Any] = {name: value for name, value in choices.items() if value is not None}
         if given.get("method") == "saliency" and self.box_rule == "paper":
             given.setdefault("box_rule", "smoothed")
-        row = self.with_view(given.pop("view")) if "view" in given else self
-        return replace(row, **given)
+        if "view" in given:
+            given.setdefault("merge", "absolute_sum" if given["view"] == "ten" else "single")
+        for choice, (other, values) in NEEDS.items():
+            if given.get(other, getattr(self, other)) not in values:
+                given.setdefault(choice, getattr(Protocol, choice))
+        return replace(self, **given)
+
+    def with_methods(self, methods: Sequence[str], **choices: str | None) -> list[Protocol]:
+        """Give the row once per method; each of `choices` goes to the methods with which it has an effect.
+
+        Parameters
+        ----------
+        methods
+            One or more.
+        **choices
+            `layer` and `target`.
+
+        Raises
+        ------
+        UsageError
+            A choice has no effect with any of the methods.
+        """
+        takers = {name: [method for method in methods if method in NEEDS[name][1]] or methods for name in choices}
+        return [self.with_choices(method=m, **{n: choices[n] for n in choices if m in takers[n]}) for m in methods]
 
 
 PROTOCOLS = {
@@ -142,6 +192,7 @@ PROTOCOLS = {
             merge="absolute_sum",
             base="canvas",
             blend="matlab_demo",
+            strip="matlab_demo",
             section="3",
         ),
         Protocol(

@@ -9,11 +9,11 @@ from pycam.cam import (
     class_activation_maps,
     merge_column_maps,
     merge_ten_crop,
-    py_map2jpg,
     py_returnCAMmap,
 )
+from pycam.drawing import py_map2jpg
 from pycam.errors import UsageError
-from pycam.matlab_resize import imresize
+from pycam.images.matlab import imresize
 
 
 @pytest.fixture(scope="module")

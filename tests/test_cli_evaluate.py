@@ -188,6 +188,8 @@ def test_a_bad_picture_is_told(command, mini, tmp_path, capsys):
     [
         (["--set", "mean=odd"], 2, "mean 'odd' is none of pixel, picture"),
         (["--set", "colour=red"], 2, "--set colour: there are view, "),
+        (["--set", "base=canvas"], 2, "--set base: an evaluation draws nothing"),
+        (["--set", "target=probability"], 2, "target 'probability' has no effect with method 'cam'"),
         (["--set", "mean"], 2, "mean '' is none of pixel, picture"),
         (["--protocol", "papr"], 2, "did you mean 'paper'"),
         (["--engine", "onnx"], 2, "no engine is called 'onnx'"),

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pycam.colormaps import gray2ind, ind2rgb, mat2gray, matlab_jet, opencv_jet
+from pycam.drawing.colormaps import gray2ind, ind2rgb, mat2gray, matlab_jet, opencv_jet
 from pycam.errors import UsageError
 
 

@@ -200,7 +200,7 @@ def other_protocol(planned: Plan, folder: Path) -> Plan:
 
 
 def other_choice(planned: Plan, folder: Path) -> Plan:
-    return replace(planned, recipe=replace(planned.recipe, protocol=protocol("paper").with_view("full")))
+    return replace(planned, recipe=replace(planned.recipe, protocol=protocol("paper").with_choices(view="full")))
 
 
 def fewer_pictures(planned: Plan, folder: Path) -> Plan:

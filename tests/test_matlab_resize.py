@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pycam.errors import UsageError
-from pycam.matlab_resize import imresize
+from pycam.images.matlab import imresize
 
 KERNELS = {"bicubic": 4, "bilinear": 2}
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pycam.cam import merge_ten_crop
-from pycam.matlab_resize import imresize
+from pycam.images.matlab import imresize
 from pycam.placement import Placement
 from pycam.views import view_of
 

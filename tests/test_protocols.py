@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 from pycam.errors import UsageError
+from pycam.placement import Placement
 from pycam.protocols import CHOICES, PROTOCOLS, Protocol, protocol
+from pycam.views import view_of
 
 
 def test_rows_say_what_the_release_does():
@@ -13,11 +16,12 @@ def test_rows_say_what_the_release_does():
         "view": "center", "resizer": "opencv_bilinear", "brightest": "255", "mean": "pixel",
         "method": "cam", "target": "logit", "layer": "", "map_resizer": "opencv_bilinear",
         "merge": "single", "placement": "in_place", "base": "picture", "box_rule": "paper", "blend": "half",
-        "caption": "words",
+        "caption": "words", "strip": "captioned",
     }  # fmt: skip
     assert (protocol("py_demo").placement, protocol("py_demo").base) == ("stretched", "canvas")
     assert (protocol("matlab_demo").view, protocol("matlab_demo").mean) == ("ten", "picture")
     assert protocol("released").box_rule == "released"
+    assert [name for name, row in PROTOCOLS.items() if row.strip == "matlab_demo"] == ["matlab_demo"]
 
 
 def test_every_row_cites_its_section_and_is_called_by_its_name():
@@ -33,9 +37,9 @@ def test_every_choice_is_taken_from_its_list():
 
 
 def test_view_brings_its_merge():
-    assert protocol("default").with_view("ten").merge == "absolute_sum"
-    assert protocol("matlab_demo").with_view("full").merge == "single"
-    assert protocol("default").with_view("full").name == "default"
+    assert protocol("default").with_choices(view="ten").merge == "absolute_sum"
+    assert protocol("matlab_demo").with_choices(view="full").merge == "single"
+    assert protocol("default").with_choices(view="full").name == "default"
     with pytest.raises(UsageError, match="does not go with"):
         Protocol(name="x", view="ten")
 
@@ -43,10 +47,59 @@ def test_view_brings_its_merge():
 def test_choices_in_place_of_a_rows():
     row = protocol("matlab_demo").with_choices(view="full", method="gradcam", layer="conv5_3", target=None)
     assert (row.view, row.merge, row.method, row.layer, row.target) == ("full", "single", "gradcam", "conv5_3", "logit")
-    assert row.with_view("ten").layer == "conv5_3"
+    assert row.with_choices(view="ten").layer == "conv5_3"
     assert protocol("paper").with_choices(method="saliency").box_rule == "smoothed"
     assert protocol("paper").with_choices(method="saliency", box_rule="paper").box_rule == "paper"
     assert protocol("released").with_choices(method="saliency").box_rule == "released"
+
+
+@pytest.mark.parametrize(
+    ("choices", "complaint"),
+    [
+        (
+            {"layer": "conv5_3"},
+            "layer 'conv5_3' has no effect with method 'cam': .* choose method gradcam or gradcam_mean",
+        ),
+        ({"method": "saliency", "layer": "conv5_3"}, "layer 'conv5_3' has no effect with method 'saliency'"),
+        ({"target": "probability"}, "target 'probability' has no effect with method 'cam'"),
+        ({"view": "full", "placement": "stretched"}, "placement 'stretched' has no effect with view 'full'"),
+        ({"view": "ten", "placement": "stretched"}, "placement 'stretched' has no effect with view 'ten'"),
+    ],
+)
+def test_a_choice_without_effect_is_refused(choices, complaint):
+    with pytest.raises(UsageError, match=complaint):
+        protocol("default").with_choices(**choices)
+
+
+def test_choices_that_a_rows_new_choices_leave_without_effect_are_left_out():
+    assert protocol("py_demo").with_choices(view="full").placement == "in_place"
+    cam = protocol("keras_gradcam").with_choices(method="cam")
+    assert (cam.layer, cam.target) == ("", "logit")
+    saliency = protocol("keras_gradcam").with_choices(method="saliency")
+    assert (saliency.layer, saliency.target) == ("", "probability")
+
+
+def test_choices_go_to_the_methods_that_they_concern():
+    rows = protocol("default").with_methods(["cam", "gradcam", "saliency"], layer="conv5_3", target="probability")
+    assert [(row.layer, row.target) for row in rows] == [
+        ("", "logit"), ("conv5_3", "probability"), ("", "probability")
+    ]  # fmt: skip
+    assert protocol("default").with_methods(["cam"], layer=None, target=None) == [protocol("default")]
+    with pytest.raises(UsageError, match="layer 'conv5_3' has no effect with method 'cam'"):
+        protocol("default").with_methods(["cam", "saliency"], layer="conv5_3")
+
+
+def test_ten_crops_reach_the_picture_by_the_map_resizer():
+    # Their maps reach the canvas by MATLAB's resize alone: what the choice decides is the way from there.
+    maps = np.random.default_rng(0).normal(size=(10, 7, 7)).astype(np.float32)
+    placements = [
+        Placement(view_of("ten", 224), name, "absolute_sum", "in_place")
+        for name in ("matlab_bicubic", "opencv_bilinear")
+    ]
+    canvases = [placement.on_canvas(maps) for placement in placements]
+    pictures = [placement.on_picture(maps, 300, 200) for placement in placements]
+    np.testing.assert_array_equal(*canvases)
+    assert (pictures[0] != pictures[1]).any()
 
 
 def test_unknown_row_offers_the_nearest():

@@ -35,7 +35,7 @@ def runs(shared, tmp_path_factory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("runs")
     rows = {
         "paper": protocol("paper"),
-        "full": protocol("paper").with_view("full"),
+        "full": protocol("paper").with_choices(view="full"),
         "released": protocol("released"),
         "sweep": protocol("sweep"),
     }

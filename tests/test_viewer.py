@@ -18,8 +18,8 @@ from conftest import CHROMIUM
 import pycam
 from pycam.boxes import paper_box
 from pycam.cli import main
-from pycam.placement import MAP_RESIZERS, Placement
-from pycam.protocols import PROTOCOLS
+from pycam.placement import Placement
+from pycam.protocols import CHOICES, PROTOCOLS
 from pycam.report import summary
 from pycam.report.html import Entry, Heading, write_html
 from pycam.report.page import colour_tables
@@ -148,12 +148,12 @@ def test_box_is_paper_box_on_many_maps_at_many_thresholds(page):
 TEN = PROTOCOLS["released"]
 ROWS = {
     "center": PROTOCOLS["default"],
-    "full": PROTOCOLS["default"].with_view("full"),
+    "full": PROTOCOLS["default"].with_choices(view="full"),
     "stretched": PROTOCOLS["py_demo"],
     "ten": TEN,
     "ten, plain sum": replace(TEN, merge="sum"),
     "ten, mean": replace(TEN, merge="absolute_mean", map_resizer="opencv_bilinear"),
-    **{f"center, {name}": replace(PROTOCOLS["default"], map_resizer=name) for name in MAP_RESIZERS},
+    **{f"center, {name}": replace(PROTOCOLS["default"], map_resizer=name) for name in CHOICES["map_resizer"]},
 }
 
 

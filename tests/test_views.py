@@ -7,12 +7,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
 from pycam.errors import UsageError
-from pycam.matlab_resize import imresize
 from pycam.pictures import read_picture
-from pycam.views import CANVAS, RESIZERS, Crop, cut_crops, net_input, resize, view_of
+from pycam.views import CANVAS, Crop, cut_crops, net_input, view_of
 
 RANDOM = np.random.default_rng(3)
 PIXELS = RANDOM.integers(0, 256, (37, 53, 3), dtype=np.uint8)
@@ -74,61 +72,6 @@ def test_unknown_view():
         view_of("centre", 224)
 
 
-# ---- resizing
-
-
-def plain_bilinear(pixels: np.ndarray, side: int) -> np.ndarray:
-    """Sample between pixel centres, without averaging; a pixel outside is the nearest one inside."""
-
-    def taps(length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        place = np.clip((np.arange(side) + 0.5) * length / side - 0.5, 0, length - 1)
-        low = np.minimum(place.astype(int), length - 1)
-        return low, np.minimum(low + 1, length - 1), place - low
-
-    top, bottom, down = taps(pixels.shape[0])
-    left, right, across = taps(pixels.shape[1])
-    down, across = down[:, None, None], across[None, :, None]
-    upper = pixels[top][:, left] * (1 - across) + pixels[top][:, right] * across
-    lower = pixels[bottom][:, left] * (1 - across) + pixels[bottom][:, right] * across
-    return upper * (1 - down) + lower * down
-
-
-@given(st.integers(1, 90), st.integers(1, 90), st.integers(1, 90))
-def test_opencv_bilinear_samples_between_pixel_centres(height, width, side):
-    pixels = np.random.default_rng(height * 100 + width).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    resized = resize(pixels, side)
-    assert resized.dtype == np.uint8
-    assert resized.shape == (side, side, 3)
-    assert np.abs(resized - plain_bilinear(pixels.astype(float), side)).max() <= 1
-
-
-def test_the_other_resizers_are_what_their_names_say():
-    assert np.array_equal(
-        resize(PIXELS, 20, "opencv_cubic"), cv2.resize(PIXELS, (20, 20), interpolation=cv2.INTER_CUBIC)
-    )
-    rgb = Image.fromarray(PIXELS[:, :, ::-1]).resize((20, 20), Image.Resampling.BICUBIC)
-    assert np.array_equal(resize(PIXELS, 20, "pillow_bicubic"), np.asarray(rgb)[:, :, ::-1])
-    assert np.array_equal(resize(PIXELS, 20, "matlab_bicubic"), imresize(PIXELS, (20, 20), "bicubic"))
-    single = imresize(PIXELS.astype(np.float32), (20, 20), "bilinear")
-    assert np.array_equal(resize(PIXELS, 20, "matlab_bilinear"), single)
-
-
-@pytest.mark.parametrize("resizer", RESIZERS)
-@pytest.mark.parametrize("shape", [(1, 1, 3), (1, 10000, 3), (10000, 1, 3), (256, 256, 3)])
-def test_every_resizer_takes_every_shape(resizer, shape):
-    pixels = RANDOM.integers(0, 256, shape, dtype=np.uint8)
-    resized = resize(pixels, CANVAS, resizer)
-    assert resized.dtype == (np.float32 if resizer in ("matlab_bilinear", "caffe_bilinear") else np.uint8)
-    assert resized.shape == (256, 256, 3)
-    if shape == resized.shape:
-        assert np.array_equal(resized, pixels)
-
-
-def test_unknown_resizer():
-    with pytest.raises(UsageError, match="resizer 'nearest': there are opencv_bilinear, "):
-        resize(PIXELS, 9, "nearest")
-
-
 # ---- the net's input
 
 
@@ -184,18 +127,6 @@ def test_ten_crops_are_those_of_the_original_prepare_image(shared):
         assert abs(released[tuple(place)] - value) < 1e-3
     sums = released.astype(np.float64).sum(axis=(0, 1, 2))
     assert np.allclose(sums, golden["sum_per_crop"], rtol=1e-6, atol=0)
-
-
-@pytest.mark.parametrize("name", ["center", "ten"])
-def test_out_is_a_part_of_a_batch(name):
-    view = view_of(name, 224)
-    n = len(view.crops)
-    batch = np.full((3 * n, 3, 224, 224), np.nan, np.float32)
-    given_back = net_input(PIXELS, view, MEAN_PIXEL, out=batch[n : 2 * n])
-    assert np.shares_memory(given_back, batch)
-    assert np.array_equal(batch[n : 2 * n], net_input(PIXELS, view, MEAN_PIXEL))
-    assert np.isnan(batch[:n]).all()
-    assert np.isnan(batch[2 * n :]).all()
 
 
 def test_the_picture_and_the_mean_stay_as_they_are():

@@ -14,11 +14,10 @@ from PIL import Image
 
 import pycam
 from pycam import nets
-from pycam.activations import channel_grid
 from pycam.cli import main
+from pycam.drawing import channel_grid, overlay
 from pycam.formats import caffemodel, prototxt
 from pycam.net import net_from_message, read_net
-from pycam.render import overlay
 
 ROOT = Path(__file__).parents[1]
 RNG = np.random.default_rng(0)

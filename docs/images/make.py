@@ -13,9 +13,10 @@ import numpy as np
 from skimage import data
 
 import pycam
+from pycam.drawing import encode_jpeg
 from pycam.files import write_whole
-from pycam.render import encode_jpeg
-from pycam.views import CANVAS, View, resize, view_of
+from pycam.images.resize import resize
+from pycam.views import CANVAS, View, view_of
 
 WIDTH = 1200
 RED, GREY = (40, 40, 230), (90, 90, 90)
@@ -25,12 +26,12 @@ def strip(pixels: np.ndarray) -> np.ndarray:
     """Draw the photograph and the maps of its three best classes, with boxes."""
     with pycam.load("squeezenet-cam-caltech101", view="full") as cam:
         drawn = cam(pixels, top=3).strip(box=True)
-    return cv2.resize(drawn, (WIDTH, round(len(drawn) * WIDTH / drawn.shape[1])), interpolation=cv2.INTER_AREA)
+    return resize(drawn, round(len(drawn) * WIDTH / drawn.shape[1]), WIDTH, "opencv_area")
 
 
 def shown(pixels: np.ndarray, view: View) -> np.ndarray:
     """Draw what a view sees: its crops framed on the resized picture, what no crop sees darkened."""
-    canvas = resize(pixels, view.canvas)
+    canvas = resize(pixels, view.canvas, view.canvas)
     drawn = canvas // 3
     for crop in view.crops:
         part = np.s_[crop.y : crop.y + view.size, crop.x : crop.x + view.size]

@@ -22,7 +22,7 @@ from pycam.evaluation.results import MAX_BOX_ACCURACIES, figures
 from pycam.evaluation.run import evaluate as run
 from pycam.model import FIXED_MEANS
 from pycam.progress import progress
-from pycam.protocols import Protocol
+from pycam.protocols import DRAWING, Protocol
 from pycam.protocols import protocol as get_protocol
 
 
@@ -139,6 +139,8 @@ def _protocol(name: str, view: str | None, choices: list[str], mean: Path | None
     for choice, _, value in (each.partition("=") for each in choices):
         if choice not in row.choices():
             raise UsageError(f"--set {choice}: there are {', '.join(row.choices())}, each as in mean=picture")
+        if choice in DRAWING:
+            raise UsageError(f"--set {choice}: an evaluation draws nothing: leave it out")
         if choice in given:
             raise UsageError(f"--set {choice}={value}: the {choice} is chosen already, as {given[choice]}")
         given[choice] = value

@@ -16,6 +16,7 @@ import typer
 from rich.console import Console
 
 from pycam.cli import options
+from pycam.drawing import caption, encode_png
 from pycam.engines.base import most_lanes
 from pycam.errors import PictureError, PycamError
 from pycam.files import write_whole
@@ -24,6 +25,7 @@ from pycam.prediction import Prediction
 from pycam.prefetch import prefetch
 from pycam.progress import progress
 from pycam.protocols import CHOICES
+from pycam.protocols import protocol as get_protocol
 from pycam.tuning import beside_an_engine
 
 

@@ -19,6 +19,7 @@ from pycam.evaluation.results import read_report
 from pycam.files import is_folder, write_whole
 from pycam.predict import load
 from pycam.progress import progress
+from pycam.protocols import protocol as get_protocol
 from pycam.report import ledger as ledger_table
 from pycam.report import tables
 from pycam.report.html import write_html
@@ -68,17 +69,14 @@ def report(
         if is_folder(items[0]):
             _page_of_runs(html, items, worst)
         else:
+            rows = get_protocol(protocol).with_choices(view=view).with_methods(methods, layer=layer, target=target)
             with ExitStack() as stack:
                 cams = [
                     stack.enter_context(
                         load(
                             model,
                             engine=engine,
-                            protocol=protocol,
-                            view=view,
-                            method=method,
-                            layer=layer,
-                            target=target,
+                            protocol=row,
                             prototxt=prototxt,
                             weights=weights,
                             labels=labels,
@@ -87,7 +85,7 @@ def report(
                             threads=threads,
                         )
                     )
-                    for method in methods
+                    for row in rows
                 ]
                 heading, entries = picture_page(cams, items)
                 write_html(html, entries, heading)

@@ -47,15 +47,13 @@ def serve(
         raise UsageError(
             f"the page needs packages that are not installed ({error}): pip install 'caffe-cam[web]'"
         ) from None
-    row = get_protocol(protocol).with_choices(view=view, layer=layer, target=target)
+    rows = get_protocol(protocol).with_choices(view=view).with_methods(methods, layer=layer, target=target)
     names = models or [card.name for card in zoo.cards() if card.cam and zoo.find_weights(card)]
     if not names:
         raise ModelError("no model's weights are on this machine: `pycam models download NAME` gets some")
 
     def cams(name: str) -> list[Cam]:
-        return [
-            load(name, engine=engine, protocol=row, method=method, device=device, threads=threads) for method in methods
-        ]
+        return [load(name, engine=engine, protocol=row, device=device, threads=threads) for row in rows]
 
     makers = {}
     for name in names:

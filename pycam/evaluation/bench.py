@@ -19,7 +19,8 @@ from pycam.evaluation.plan import Identity, Recipe
 from pycam.evaluation.record import BOXES, RECORD, TOP, TRUE, Batch, Outcome, Sight, Task, file_state, sight_of
 from pycam.ilsvrc.predictions import submission_boxes
 from pycam.ilsvrc.wsol import SIDE, box_hits, candidates, packed, scaled
-from pycam.placement import Map, Placement
+from pycam.images.scaling import min_max_scale
+from pycam.placement import Placement
 from pycam.predict import Prepared, best
 from pycam.protocols import Protocol
 from pycam.tuning import beside_an_engine
@@ -132,7 +133,7 @@ def find_boxes(task: Task, sight: Sight, placement: Placement, protocol: Protoco
         record["boxes"][rank, : len(known[index])] = known[index]
     hits = b""
     if rule.sweep:
-        score_map = _normalised(placement.on_picture(sight.maps[:, TRUE], SIDE, SIDE))
+        score_map = min_max_scale(placement.on_picture(sight.maps[:, TRUE], SIDE, SIDE))
         true_boxes = scaled(task.true_boxes, sight.size, (SIDE, SIDE))
         hits = packed(box_hits(candidates(score_map), true_boxes)).tobytes()
     return Outcome(task.position, file_state(task.path), record=record.tobytes(), hits=hits)
@@ -188,9 +189,3 @@ def _checked(task: Task, prepared: Prepared | PycamError) -> Prepared | PycamErr
 def _submitted(boxes: Boxes, rule: BoxRule) -> Boxes:
     """Bring boxes to the form of a submission: 1-based, inclusive; as they are, like the release, for its generator."""
     return boxes if rule.thresholds else submission_boxes(boxes)
-
-
-def _normalised(map: Map) -> Map:
-    """Scale a map to [0, 1] from its least to its largest value; a flat one to zeros."""
-    low, high = map.min(), map.max()
-    return (map - low) / (high - low) if high > low else np.zeros_like(map)

@@ -25,7 +25,7 @@ from pycam.files import is_folder, is_there, write_whole
 from pycam.ilsvrc.ground_truth import GroundTruth, read_ground_truth
 from pycam.ilsvrc.synsets import CLASSES
 from pycam.predict import Cam, load
-from pycam.protocols import Protocol
+from pycam.protocols import DRAWING, Protocol
 
 PLAN = "plan.json"
 PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm"}
@@ -96,9 +96,9 @@ class Recipe:
         sources = cam.net.sources
         assert sources is not None
         assert sources.caffemodel is not None
-        choices = {
-            name: value for name, value in self.protocol.choices().items() if name not in ("base", "blend", "caption")
-        }
+        # The values of the mean stand for its choice, which has no effect where a file is given instead.
+        without_effect = (*DRAWING, "mean")
+        choices = {name: value for name, value in self.protocol.choices().items() if name not in without_effect}
         return (
             ("net", checksum(Path(sources.prototxt), "sha256")),
             ("weights", checksum(Path(sources.caffemodel), "sha256")),

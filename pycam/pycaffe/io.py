@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pycam.errors import UsageError
+from pycam.images.resize import resize
 from pycam.pictures import read_picture
-from pycam.views import resize_as_caffe
 
 Floats = NDArray[np.float32]
 
@@ -54,7 +54,7 @@ def resize_image(im: ArrayLike, new_dims: Sequence[int], interp_order: int = 1) 
     if interp_order != 1:
         raise UsageError(f"resize_image: interp_order {interp_order}: pycam has the bilinear one, 1")
     height, width = new_dims
-    return resize_as_caffe(np.asarray(im), height, width)
+    return resize(np.asarray(im), height, width, "caffe_bilinear")
 
 
 @dataclass

@@ -16,7 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from pycam.colormaps import opencv_jet
+from pycam.drawing.colormaps import opencv_jet
 
 COLOURS = ("JET", "viridis")
 

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pycam import render
 from pycam.boxes import BOX_RULES, Box
+from pycam.drawing import encode_jpeg
+from pycam.images.resize import resize
 from pycam.pictures import Picture
 from pycam.placement import Placement
 from pycam.predict import Cam
@@ -138,9 +138,8 @@ def shown(pixels: NDArray[np.uint8]) -> bytes:
     height, width = pixels.shape[:2]
     scale = LARGEST_SIDE / max(height, width)
     if scale < 1:
-        size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
-    return render.encode_jpeg(pixels, quality=88)
+        pixels = resize(pixels, max(1, round(height * scale)), max(1, round(width * scale)), "opencv_area")
+    return encode_jpeg(pixels, quality=88)
 
 
 def placement_record(placement: Placement, height: int, width: int) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from pycam.errors import GroundTruthError, PycamError, TrainingError
 from pycam.files import is_file, is_folder
 from pycam.formats.mean import read_mean
 from pycam.ilsvrc.lines import numbered_lines
+from pycam.images.resize import resize
 from pycam.pictures import FORMATS, read_picture
 from pycam.training.solver import beside
 from pycam.views import CANVAS
@@ -76,7 +77,7 @@ class PictureFiles:
         if self.grey:
             pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)
         if self.size is not None:
-            pixels = cv2.resize(pixels, self.size[::-1], interpolation=cv2.INTER_LINEAR)
+            pixels = resize(pixels, *self.size)
         return np.atleast_3d(pixels), self.labels[index]
 
     def check_labels(self, classes: int) -> None:

@@ -1,6 +1,6 @@
 "use strict";
 // From the values that left the net to a map over the picture, its box and its colours, by pycam's own arithmetic:
-// placement.py, matlab_resize.py, cam.py and boxes.py. A map is {height, width, values}, rows first; a box is
+// placement.py, images/resize.py, images/matlab.py, cam.py and boxes.py. A map is {height, width, values}, rows first; a box is
 // [x0, y0, x1, y1] in picture pixels, 0-based, half-open.
 
 /** Decodes maps as report/record.py writes them: base64 of little-endian float32, one map a crop. */
@@ -94,7 +94,7 @@ function neighbours(from, to) {
   return { first, second, fraction };
 }
 
-/** How maps are enlarged or shrunk, by the names that protocols call it: placement.py. */
+/** How maps are enlarged or shrunk, by the names that protocols call it: images/resize.py. */
 const RESIZERS = {
   opencv_bilinear: resizeOpenCv,
   opencv_cubic: resizerOf(openCvTaps),

@@ -12,7 +12,6 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
 
 from pycam.errors import UsageError
 
@@ -69,6 +68,8 @@ def resize_matrix(n_in: int, n_out: int, method: Method = "bicubic", antialias: 
 
     Each row sums to 1. Positions outside are reflected with the edge sample repeated.
     """
+    from scipy.sparse import csr_matrix  # takes a quarter of a second to import
+
     scale = n_out / n_in
     kernel, width = KERNELS[method]
     stretch = min(scale, 1.0) if antialias else 1.0

@@ -1,0 +1,102 @@
+"""Every resizer, under the name that protocols use; for images as for maps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pycam.errors import UsageError
+from pycam.images.matlab import imresize
+
+Array = NDArray[Any]
+Resizer = Callable[[Array, int, int], Array]
+
+
+def resize(array: Array, height: int, width: int, resizer: str = "opencv_bilinear") -> Array:
+    """Resize an image or a map without regard to its proportions.
+
+    Parameters
+    ----------
+    array : (H, W) or (H, W, C)
+        An image, uint8 in any channel order, or a map, float32.
+    height, width : int
+        The new size.
+    resizer : str
+        A name in `RESIZERS`. `opencv_bilinear`, `opencv_cubic`, `pillow_nearest`, `caffe_bilinear` and `tf_corner`
+        sample: when they shrink, they skip pixels. `opencv_area`, `pillow_bicubic`, `matlab_bicubic` and
+        `matlab_bilinear` average over the pixels that become one.
+
+    Returns
+    -------
+    (height, width) or (height, width, C)
+        Of the dtype of `array`; for `matlab_bilinear` and `caffe_bilinear` always float32, and not rounded.
+
+    Raises
+    ------
+    UsageError
+        There is no such resizer.
+    """
+    if resizer not in RESIZERS:
+        raise UsageError(f"resizer {resizer!r}: there are {', '.join(RESIZERS)}")
+    # OpenCV drops the last axis of an array with one channel.
+    return RESIZERS[resizer](array, height, width).reshape(height, width, *array.shape[2:])
+
+
+def _opencv(interpolation: int) -> Resizer:
+    return lambda array, height, width: np.asarray(cv2.resize(array, (width, height), interpolation=interpolation))
+
+
+def _pillow(resampling: Image.Resampling) -> Resizer:
+    return lambda array, height, width: np.asarray(Image.fromarray(array).resize((width, height), resampling))
+
+
+def _caffe_bilinear(array: Array, height: int, width: int) -> Array:
+    """Resize as `caffe.io.resize_image` does: in floats, with the least value of the array outside of it."""
+    low = float(array.min())
+    rows, columns = (_linear_weights(*axis) for axis in zip((height, width), array.shape, strict=False))
+    resized: Array = np.einsum("yh,hw...,xw->yx...", rows, array - low, columns, optimize=True).astype(np.float32)
+    resized += np.float32(low)
+    return resized
+
+
+def _tf_corner(array: Array, height: int, width: int) -> Array:
+    """Resize as TensorFlow 1's `resize_bilinear` does: the first samples meet at their corners, not at their centers.
+
+    Output (y, x) looks at (y · H/height, x · W/width). The last sample is repeated beyond the end.
+    """
+    rows, columns = (
+        _linear_weights(*axis, corner=True).astype(np.float32)
+        for axis in zip((height, width), array.shape, strict=False)
+    )
+    resized: Array = np.moveaxis(rows @ np.moveaxis(np.atleast_3d(array), 2, 0) @ columns.T, 0, 2)
+    return resized
+
+
+def _linear_weights(count: int, length: int, corner: bool = False) -> NDArray[np.float64]:
+    """Give the weights, (count, length), of the two samples around each position; samples outside are left out."""
+    offset = 0 if corner else 0.5
+    positions = (np.arange(count) + offset) * (length / count) - offset
+    if corner:
+        positions = np.minimum(positions, length - 1)
+    weights: NDArray[np.float64] = np.maximum(0, 1 - np.abs(positions[:, None] - np.arange(length)))
+    return weights
+
+
+RESIZERS: dict[str, Resizer] = {
+    "opencv_bilinear": _opencv(cv2.INTER_LINEAR),
+    "opencv_cubic": _opencv(cv2.INTER_CUBIC),
+    "opencv_area": _opencv(cv2.INTER_AREA),
+    "pillow_bicubic": _pillow(Image.Resampling.BICUBIC),
+    "pillow_nearest": _pillow(Image.Resampling.NEAREST),
+    "matlab_bicubic": lambda array, height, width: imresize(array, (height, width), "bicubic"),
+    # The release's prepare_image converts to single before it resizes.
+    "matlab_bilinear": lambda array, height, width: imresize(array.astype(np.float32), (height, width), "bilinear"),
+    "caffe_bilinear": _caffe_bilinear,
+    "tf_corner": _tf_corner,
+}
+"""Array, height, width -> resized array. Protocols choose among these: `pycam.protocols.CHOICES`."""
