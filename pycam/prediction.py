@@ -113,10 +113,8 @@ class Prediction:
         if self.protocol.base == "picture":
             return self.picture.pixels
         side = CANVAS if self.protocol.base == "canvas" else self.placement.view.size
-        canvas: NDArray[np.uint8] = np.rint(resize(self.picture.pixels, side, side, self.protocol.resizer)).astype(
-            np.uint8
-        )
-        return canvas
+        resized = resize(self.picture.pixels, side, side, self.protocol.resizer)
+        return np.asarray(np.rint(resized), np.uint8)
 
     @property
     def placement(self) -> Placement:

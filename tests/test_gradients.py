@@ -157,7 +157,8 @@ def test_from_a_picture_to_maps_and_boxes(method, shared, tmp_path):
     weights = shared / "data/weights/squeezenet_v1.0.caffemodel"
     picture = next(iter(sorted((shared / "data/samples").glob("*.JPEG"))))
     arguments = ["--model", "squeezenet-v1.0", "--weights", str(weights), "--method", method, "--top", "2"]
-    arguments += ["--layer", "fire5/concat", "--target", "probability"]
+    layer = None if method == "saliency" else "fire5/concat"
+    arguments += ["--target", "probability", *(["--layer", layer] if layer else [])]
     out = tmp_path / "out"
     assert main(["heatmap", str(picture), *arguments, "--boxes", "--out", str(out)]) == 0
     found = json.loads((out / picture.stem / f"{picture.stem}.json").read_text())
@@ -165,9 +166,7 @@ def test_from_a_picture_to_maps_and_boxes(method, shared, tmp_path):
 
     plain = pycam.load("squeezenet-v1.0", weights=weights)(picture, top=2)
     assert [item["index"] for item in found["top"]] == [item.index for item in plain.top]
-    cam = pycam.load(
-        "squeezenet-v1.0", weights=weights, method=method, layer="fire5/concat", target="probability", threads=1
-    )
+    cam = pycam.load("squeezenet-v1.0", weights=weights, method=method, layer=layer, target="probability", threads=1)
     item = cam(picture, top=2).top[1]
     assert item.feature_maps.shape == ((1, 27, 27) if method == "gradcam" else (1, 227, 227))
     assert item.feature_maps.min() >= 0

@@ -58,7 +58,7 @@ def test_the_other_resizers_are_what_their_names_say():
 def test_every_resizer_takes_every_shape(resizer, shape):
     pixels = RANDOM.integers(0, 256, shape, dtype=np.uint8)
     resized = resize(pixels, 256, 256, resizer)
-    assert resized.dtype == (np.float32 if resizer in ("matlab_bilinear", "caffe_bilinear") else np.uint8)
+    assert resized.dtype == (np.float32 if resizer in ("matlab_bilinear", "caffe_bilinear", "tf_corner") else np.uint8)
     assert resized.shape == (256, 256, 3)
     if shape == resized.shape:
         assert np.array_equal(resized, pixels)
@@ -72,6 +72,7 @@ def test_unknown_resizer():
 @pytest.mark.parametrize("resizer", [name for name in RESIZERS if not name.startswith("pillow")])
 def test_channels_are_resized_one_by_one(resizer):
     array = RANDOM.normal(size=(13, 9, 4)).astype(np.float32)
+    array[6, 4] = -9  # the least value, which caffe_bilinear continues the array with, is that of all channels
     resized = resize(array, 20, 31, resizer)
     assert resized.shape == (20, 31, 4)
     for channel in range(4):

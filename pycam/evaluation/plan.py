@@ -96,8 +96,8 @@ class Recipe:
         sources = cam.net.sources
         assert sources is not None
         assert sources.caffemodel is not None
-        # The values of the mean stand for its choice, which has no effect where a file is given instead.
-        without_effect = (*DRAWING, "mean")
+        # A mean that is given by the user takes the place of the protocol's.
+        without_effect = DRAWING if self.mean is None else (*DRAWING, "mean")
         choices = {name: value for name, value in self.protocol.choices().items() if name not in without_effect}
         return (
             ("net", checksum(Path(sources.prototxt), "sha256")),

@@ -34,7 +34,7 @@ def resize(array: Array, height: int, width: int, resizer: str = "opencv_bilinea
     Returns
     -------
     (height, width) or (height, width, C)
-        Of the dtype of `array`; for `matlab_bilinear` and `caffe_bilinear` always float32, and not rounded.
+        Of the dtype of `array`; `matlab_bilinear`, `caffe_bilinear` and `tf_corner` give float32, not rounded.
 
     Raises
     ------
