@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import typer
@@ -11,9 +12,9 @@ from numpy.typing import NDArray
 
 from matlab_ports.evaluation.simpleEvaluation import simpleEvaluation
 from matlab_ports.generate_bbox import dt_box
-from pycam.boxes import SUBMISSIONS, submission
+from pycam.boxes import corners, half_open
 from pycam.errors import FormatError, UsageError
-from pycam.ilsvrc.predictions import Predictions, write_predictions
+from pycam.ilsvrc.predictions import SUBMISSIONS, Predictions, write_predictions
 from pycam.ilsvrc.synsets import CLASSES
 
 RANKS = range(1, 6)
@@ -54,13 +55,63 @@ def ILSVRC_evaluate_bbox(
         made = [submission(kind, classes, boxes) for classes, boxes in found]
         guesses = Predictions(
             np.array([one.classes for one in made], np.int64),
-            np.array([one.boxes for one in made], np.float64),
+            half_open(np.array([one.boxes for one in made], np.float64)),
         )
         write_predictions(folder / f"{kind}.txt", guesses)
         errors[kind] = simpleEvaluation(folder / f"{kind}.txt", ground_truth, ground_truth_labelfile, blacklist_file)
         fallbacks, missing = sum(one.fallbacks for one in made), sum(one.missing for one in made)
         print(f"{kind}: {fallbacks} guesses fell back to the first box, {missing} have none")
     return errors
+
+
+class Submission(NamedTuple):
+    """Five guesses for a picture, best first.
+
+    Attributes
+    ----------
+    classes : five ints
+        Network indices.
+    boxes : (5, 4) int
+        x, y, x + width, y + height, from 0, as the release submits them; four zeros where a class has no box.
+    fallbacks : int
+        How many guesses wanted a second box and got the first, for there was one only.
+    missing : int
+        How many guesses have no box.
+    """
+
+    classes: list[int]
+    boxes: NDArray[np.intp]
+    fallbacks: int
+    missing: int
+
+
+def submission(name: str, classes: Sequence[int], boxes: Sequence[NDArray[np.intp]]) -> Submission:
+    """Fill the five guesses of one of `SUBMISSIONS` from the boxes of a picture's top five classes.
+
+    Parameters
+    ----------
+    name : {"bbox1", "bbox2", "bboxCombine"}
+        docs/release.md, section 5.
+    classes : five ints
+        The classes, best first.
+    boxes : five (n, 4) arrays
+        What `dt_box` finds for each class.
+
+    Returns
+    -------
+    Submission
+        The release stopped at a class with fewer boxes than it wanted; here the first one stands in.
+    """
+    guesses = SUBMISSIONS[name]
+    found = np.zeros((len(guesses), 4), np.intp)
+    fallbacks = missing = 0
+    for guess, (rank, wanted) in enumerate(guesses):
+        count = len(boxes[rank])
+        if count:
+            found[guess] = corners(boxes[rank])[wanted if wanted < count else 0]
+        fallbacks += 0 < count <= wanted
+        missing += count == 0
+    return Submission([classes[rank] for rank, _ in guesses], found, fallbacks, missing)
 
 
 def _classes_and_boxes(folder: Path, name: str) -> tuple[list[int], list[NDArray[np.intp]]]:

@@ -1,4 +1,7 @@
-"""From maps to boxes: the paper's rule, and the generator that the authors released."""
+"""Boxes: the paper's rule and the released generator that find them in maps, and how well two of them agree.
+
+A box is (x0, y0, x1, y1) in picture pixels, 0-based, half-open: x1 and y1 are the first pixels outside.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,9 @@ RELEASED_THRESHOLDS = (20, 100, 110)
 
 OWN_THRESHOLDS = (30, 90, 150)
 """What the released box generator falls back on by itself."""
+
+RIGHT_IOU = 0.5
+"""A box is right if its IoU with a true box is at least this."""
 
 
 def paper_box(map: NDArray[Any], threshold: float = 0.2) -> Box:
@@ -101,7 +107,7 @@ def released_boxes(heatmap: NDArray[np.uint8], thresholds: Sequence[int] = RELEA
         )
     found = [box for threshold in thresholds for box in _contour_boxes(_core(heatmap, threshold))]
     boxes = np.array(found, np.intp).reshape(-1, 4)
-    return _suppressed(boxes[np.argsort(-_areas(boxes), kind="stable")])
+    return _suppressed(boxes[np.argsort(-boxes[:, 2:].prod(axis=1), kind="stable")])
 
 
 def grey_heatmap(map: NDArray[Any], *, jpeg: bool = True) -> Mask:
@@ -129,14 +135,51 @@ def grey_heatmap(map: NDArray[Any], *, jpeg: bool = True) -> Mask:
 
 
 def corners(boxes: ArrayLike) -> Boxes:
-    """Turn (..., 4) boxes x, y, width, height into corners x, y, x + width, y + height.
-
-    The release submits the generator's boxes so, 0-based. Taken for 1-based inclusive pixels, as the evaluation does,
-    such a box begins a pixel too far to the left and to the top: the released figures were made so. Source:
-    docs/release.md, section 5.
-    """
+    """Return the half-open boxes x, y, x + width, y + height of (..., 4) boxes x, y, width, height."""
     given = np.asarray(boxes, np.intp)
     return np.concatenate([given[..., :2], given[..., :2] + given[..., 2:]], axis=-1)
+
+
+_FROM_ONE = np.array([1, 1, 0, 0])
+
+
+def half_open(boxes: ArrayLike) -> NDArray[Any]:
+    """Return the half-open boxes, (..., 4), that hold the pixels of boxes in the form of ILSVRC's files.
+
+    These give xmin, ymin, xmax, ymax: pixels count from 1, and both corners belong to the box.
+    """
+    return np.asarray(np.subtract(boxes, _FROM_ONE))
+
+
+def inclusive(boxes: ArrayLike) -> NDArray[Any]:
+    """Return half-open boxes, (..., 4), in the form of ILSVRC's files: the inverse of `half_open`."""
+    return np.asarray(np.add(boxes, _FROM_ONE))
+
+
+def iou(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
+    """Return the intersection over union of half-open boxes.
+
+    Parameters
+    ----------
+    a, b : (..., 4)
+        Whole or fractional pixels; the leading dimensions broadcast.
+
+    Returns
+    -------
+    (...) float64
+        In [0, 1]; 0 where two boxes share nothing or one of them is empty, never NaN.
+    """
+    shared = shared_area(a, b)
+    union = shared_area(a, a) + shared_area(b, b) - shared
+    return np.divide(shared, union, out=np.zeros(shared.shape), where=shared > 0)
+
+
+def shared_area(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
+    """Return the area of the intersection of half-open boxes, as `iou`; of a box with itself, its area."""
+    first, second = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    sides = np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(first[..., :2], second[..., :2])
+    width, height = np.moveaxis(np.maximum(sides, 0), -1, 0)
+    return np.asarray(width * height)
 
 
 @dataclass(frozen=True)
@@ -151,19 +194,16 @@ class BoxRule:
         Whether the released generator reads the JPEG file that the release writes, or the heat map as it is.
     blur : float
         Before the paper's rule, a Gaussian smooths the map: its standard deviation, as a part of the shorter side.
-    sweep : bool
-        Whether an evaluation also judges the true class's map at every threshold (`pycam.ilsvrc.wsol`).
     """
 
     thresholds: tuple[int, int, int] | None = None
     jpeg: bool = True
     blur: float = 0.0
-    sweep: bool = False
 
     def boxes(self, map: NDArray[Any]) -> Boxes:
-        """Find the boxes of a map, (H, W) at the picture's size: (n, 4) x0, y0, x1, y1, 0-based, best first.
+        """Find the boxes of a map, (H, W) at the picture's size: (n, 4), half-open, best first.
 
-        The paper's rule gives one box, half-open. The released generator gives any number, none for an empty map.
+        The paper's rule gives one box. The released generator gives any number, none for an empty map.
         """
         if self.thresholds is None:
             smooth = cv2.GaussianBlur(map, (0, 0), self.blur * min(map.shape)) if self.blur else map
@@ -178,7 +218,6 @@ BOX_RULES = {
     "released_no_jpeg": BoxRule(RELEASED_THRESHOLDS, jpeg=False),
     # A gradient at the pixels is a cloud of points, which no threshold connects.
     "smoothed": BoxRule(blur=0.035),
-    "sweep": BoxRule(sweep=True),
 }
 """The rules by the names that protocols call them."""
 
@@ -188,65 +227,6 @@ def first_box(map: NDArray[Any], rule: str) -> Box | None:
     for x0, y0, x1, y1 in BOX_RULES[rule].boxes(map)[:1].tolist():
         return x0, y0, x1, y1
     return None
-
-
-@dataclass(frozen=True, eq=False)
-class Submission:
-    """Five guesses for a picture, best first.
-
-    Attributes
-    ----------
-    classes : (5,) int
-        As they were given.
-    boxes : (5, 4) int
-        x0, y0, x1, y1 as the release writes them, 0-based; four zeros where a class has no box.
-    fallbacks : int
-        How many guesses wanted a second box and got the first, for there was one only.
-    missing : int
-        How many guesses have no box.
-    """
-
-    classes: NDArray[np.intp]
-    boxes: Boxes
-    fallbacks: int
-    missing: int
-
-
-SUBMISSIONS = {
-    "bbox1": ((0, 0), (1, 0), (2, 0), (3, 0), (4, 0)),
-    "bbox2": ((0, 1), (1, 1), (2, 1), (3, 1), (4, 1)),
-    "bboxCombine": ((0, 0), (0, 1), (1, 0), (1, 1), (2, 0)),
-}
-"""The release's three ways to fill five guesses: pairs of a class's rank and its box's rank, from 0."""
-
-
-def submission(name: str, classes: Sequence[int], boxes: Sequence[Boxes]) -> Submission:
-    """Fill the five guesses of one of `SUBMISSIONS` from the boxes of a picture's top five classes.
-
-    Parameters
-    ----------
-    name : {"bbox1", "bbox2", "bboxCombine"}
-        docs/release.md, section 5.
-    classes : five ints
-        The classes, best first.
-    boxes : five (n, 4) arrays
-        What `released_boxes` finds for each class.
-
-    Returns
-    -------
-    Submission
-        The release stopped at a class with fewer boxes than it wanted; here the first one stands in.
-    """
-    guesses = SUBMISSIONS[name]
-    found = np.zeros((len(guesses), 4), np.intp)
-    fallbacks = missing = 0
-    for guess, (rank, wanted) in enumerate(guesses):
-        count = len(boxes[rank])
-        if count:
-            found[guess] = corners(boxes[rank])[wanted if wanted < count else 0]
-        fallbacks += 0 < count <= wanted
-        missing += count == 0
-    return Submission(np.array([classes[rank] for rank, _ in guesses], np.intp), found, fallbacks, missing)
 
 
 def _core(heatmap: NDArray[np.uint8], threshold: int) -> Mask:
@@ -288,19 +268,11 @@ def _suppressed(boxes: Boxes) -> Boxes:
     """Step 4: drop boxes that overlap a larger one too much; the box after a dropped one is not looked at."""
     i = 0
     while i < len(boxes):
-        starts, ends = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
-        sides = np.minimum(ends, ends[i]) - np.maximum(starts, starts[i])
-        overlaps = np.maximum(sides, 0).prod(axis=1)
-        areas = _areas(boxes)
-        too_much = overlaps > np.trunc(0.5 * np.maximum(areas, areas[i]))
+        areas, extents = boxes[:, 2:].prod(axis=1), corners(boxes)
+        too_much = shared_area(extents, extents[i]) > np.trunc(0.5 * np.maximum(areas, areas[i]))
         kept = np.ones(len(boxes), bool)
         for j in i + 1 + np.flatnonzero(too_much[i + 1 :]):
             kept[j] = not kept[j - 1]
         boxes = boxes[kept]
         i += 1
     return boxes
-
-
-def _areas(boxes: Boxes) -> NDArray[np.intp]:
-    areas: NDArray[np.intp] = boxes[:, 2] * boxes[:, 3]
-    return areas

@@ -13,6 +13,9 @@ from typing import Any
 
 from pycam.errors import UsageError, suggest
 
+RELEASED_BOX_RULES = ("released", "released_30_90_150", "released_no_jpeg")
+"""The box rules of the released generator, which finds any number of boxes in a map."""
+
 CHOICES: dict[str, tuple[str, ...]] = {
     "view": ("center", "full", "ten"),
     "resizer": (
@@ -32,7 +35,9 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "merge": ("single", "absolute_sum", "sum", "absolute_mean"),
     "placement": ("in_place", "stretched"),
     "base": ("picture", "canvas", "input"),
-    "box_rule": ("paper", "released", "released_30_90_150", "released_no_jpeg", "smoothed", "sweep"),
+    "box_rule": ("paper", *RELEASED_BOX_RULES, "smoothed"),
+    "submission": ("pixels", "as_released"),
+    "metric": ("errors", "max_box_acc"),
     "blend": ("half", "py_demo", "matlab_demo", "jet_50", "viridis_30", "viridis_40", "keras", "keras_clipped"),
     "caption": ("words", "ordinal", "on_picture"),
     "strip": ("captioned", "matlab_demo"),
@@ -87,6 +92,12 @@ class Protocol:
         square that the net has as `input`.
     box_rule
         How boxes are found: a row of `pycam.boxes.BOX_RULES`.
+    submission
+        How an evaluation submits boxes: `pixels`, in ILSVRC's form; or `as_released`, the 0-based corners as they are,
+        although ILSVRC counts from 1, so that a box begins one pixel too far to the left and to the top.
+    metric
+        What an evaluation computes: ILSVRC's `errors`; or, besides, `max_box_acc`, the accuracies of the true class's
+        map at every threshold (`pycam.ilsvrc.wsol`).
     blend
         The colours, and how they are mixed with what lies below: `pycam.drawing.overlays`.
     caption
@@ -112,6 +123,8 @@ class Protocol:
     placement: str = "in_place"
     base: str = "picture"
     box_rule: str = "paper"
+    submission: str = "pixels"
+    metric: str = "errors"
     blend: str = "half"
     caption: str = "words"
     strip: str = "captioned"
@@ -139,10 +152,10 @@ class Protocol:
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("name", "top", "section")}
 
     def with_choices(self, **choices: str | None) -> Protocol:
-        """Give the row with other choices where they are not None.
+        """Return the row with other choices where they are not None.
 
-        A view brings its merge, saliency its box rule; of the row's other choices, those that have no effect with the
-        new ones are left out.
+        A view brings its merge, saliency its box rule, and a box rule the submission that belongs to it; of the row's
+        other choices, those that have no effect with the new ones are left out.
 
         Raises
         ------
@@ -154,6 +167,8 @@ class Protocol:
             given.setdefault("box_rule", "smoothed")
         if "view" in given:
             given.setdefault("merge", "absolute_sum" if given["view"] == "ten" else "single")
+        if "box_rule" in given:
+            given.setdefault("submission", "as_released" if given["box_rule"] in RELEASED_BOX_RULES else "pixels")
         for choice, (other, values) in NEEDS.items():
             if given.get(other, getattr(self, other)) not in values:
                 given.setdefault(choice, getattr(Protocol, choice))
@@ -203,10 +218,11 @@ PROTOCOLS = {
             map_resizer="matlab_bicubic",
             merge="absolute_sum",
             box_rule="released",
+            submission="as_released",
             section="4, 5",
         ),
         Protocol(name="paper", section="2, 5"),
-        Protocol(name="sweep", view="full", box_rule="sweep", section="2, 5"),
+        Protocol(name="sweep", view="full", metric="max_box_acc", section="2, 5"),
         Protocol(
             name="tf_vgg16cam",
             view="full",

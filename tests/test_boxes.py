@@ -11,13 +11,14 @@ from scipy import ndimage
 
 from pycam.boxes import (
     BOX_RULES,
-    SUBMISSIONS,
     corners,
     first_box,
     grey_heatmap,
+    half_open,
+    inclusive,
+    iou,
     paper_box,
     released_boxes,
-    submission,
 )
 from pycam.errors import UsageError
 
@@ -230,26 +231,6 @@ def test_the_first_box_of_each_rule():
     assert first_box(map * 0, "released") is None
 
 
-def test_submissions_take_the_boxes_that_the_release_takes():
-    boxes = [np.array([[rank, 0, 10, 10], [rank, 1, 10, 10], [rank, 2, 10, 10]]) for rank in range(5)]
-    taken = {name: submission(name, [7, 3, 9, 1, 4], boxes) for name in SUBMISSIONS}
-    assert taken["bbox1"].classes.tolist() == [7, 3, 9, 1, 4]
-    assert taken["bbox1"].boxes.tolist() == [[rank, 0, rank + 10, 10] for rank in range(5)]
-    assert taken["bbox2"].boxes.tolist() == [[rank, 1, rank + 10, 11] for rank in range(5)]
-    assert taken["bboxCombine"].classes.tolist() == [7, 7, 3, 3, 9]
-    assert taken["bboxCombine"].boxes[:, :2].tolist() == [[0, 0], [0, 1], [1, 0], [1, 1], [2, 0]]
-    assert all(one.fallbacks == one.missing == 0 for one in taken.values())
-
-
-def test_a_missing_second_box_falls_back_to_the_first_and_is_counted():
-    none, one, two = np.zeros((0, 4), int), np.array([[1, 2, 3, 4]]), np.array([[1, 2, 3, 4], [5, 6, 7, 8]])
-    second = submission("bbox2", range(5), [two, one, none, one, two])
-    assert second.boxes.tolist() == [[5, 6, 12, 14], [1, 2, 4, 6], [0, 0, 0, 0], [1, 2, 4, 6], [5, 6, 12, 14]]
-    assert (second.fallbacks, second.missing) == (2, 1)
-    combined = submission("bboxCombine", range(5), [one, none, two, none, none])
-    assert (combined.fallbacks, combined.missing) == (1, 2)
-
-
 def test_a_cloud_of_points_is_boxed_when_it_is_smoothed():
     cloud = np.zeros((100, 140), np.float32)
     cloud[30:70:4, 40:90:4] = np.random.default_rng(0).uniform(0.5, 1, (10, 13))
@@ -257,3 +238,30 @@ def test_a_cloud_of_points_is_boxed_when_it_is_smoothed():
     assert (x1 - x0, y1 - y0) == (1, 1)
     x0, y0, x1, y1 = BOX_RULES["smoothed"].boxes(cloud)[0]
     assert np.abs([x0 - 40, y0 - 30, x1 - 89, y1 - 67]).max() <= 6
+
+
+def test_ilsvrcs_form_holds_the_same_pixels():
+    boxes = [(0, 0, 1, 1), (3, 4, 10, 20)]
+    assert inclusive(boxes).tolist() == [[1, 1, 1, 1], [4, 5, 10, 20]]
+    assert half_open(inclusive(boxes)).tolist() == [list(box) for box in boxes]
+    assert half_open([1.5, 2, 3.25, 4]).tolist() == [0.5, 1, 3.25, 4]
+    assert corners([(3, 4, 10, 20)]).tolist() == [[3, 4, 13, 24]]
+
+
+sides = st.tuples(*[st.integers(-3, 8)] * 4)
+
+
+@given(sides, sides)
+def test_iou_counts_pixels(a, b):
+    def pixels(x0, y0, x1, y1):
+        return {(x, y) for x in range(x0, x1) for y in range(y0, y1)}
+
+    shared, union = pixels(*a) & pixels(*b), pixels(*a) | pixels(*b)
+    assert iou(a, b) == (len(shared) / len(union) if shared else 0)
+
+
+def test_iou_broadcasts_and_takes_fractions():
+    boxes = [(0, 0, 10, 10), (5, 0, 15, 10), (10, 0, 20, 10)]
+    assert iou(np.array(boxes)[:, None], boxes[:2]).tolist() == [[1, 1 / 3], [1 / 3, 1], [0, 1 / 3]]
+    assert iou((0.5, 0, 1, 1), (0, 0, 1, 1)) == 0.5
+    assert iou(boxes[0], np.zeros((0, 4))).shape == (0,)

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from runs import COUNT, FILES, NET, assert_same, make_plan, make_truth, write_model
 
-from pycam.boxes import SUBMISSIONS, grey_heatmap, released_boxes, submission
+from matlab_ports.ILSVRC_evaluate_bbox import submission
+from pycam.boxes import grey_heatmap, half_open, released_boxes
 from pycam.errors import GroundTruthError, PictureError, RunError, UsageError
 from pycam.evaluation import bench, plan
 from pycam.evaluation.plan import Plan, find_pictures
@@ -25,7 +26,7 @@ from pycam.evaluation.store import Store
 from pycam.formats import caffemodel, prototxt
 from pycam.ilsvrc import wsol
 from pycam.ilsvrc.metrics import score_guesses
-from pycam.ilsvrc.predictions import read_predictions
+from pycam.ilsvrc.predictions import SUBMISSIONS, read_predictions
 from pycam.protocols import protocol
 
 # What a run computes
@@ -39,8 +40,7 @@ def test_guesses_are_those_of_the_road(model, pictures, whole):
             prediction = cam(path)
             assert guesses.classes[row].tolist() == [item.index for item in prediction.top]
             for box, item in zip(guesses.boxes[row].tolist(), prediction.top, strict=True):
-                x0, y0, x1, y1 = item.box
-                assert box == [x0 + 1, y0 + 1, x1, y1]
+                assert box == list(item.box)
 
 
 def test_report_gives_the_errors_of_the_guesses(model, pictures, whole):
@@ -69,8 +69,8 @@ def test_class_known_error_by_its_definition(model, pictures, whole):
             true = int(planned.truth.classes[row])
             x0, y0, x1, y1 = cam(planned.pictures[row], classes=[true]).top[0].box
             (a0, b0, a1, b1) = planned.truth.boxes[row].tolist()
-            shared = max(0, min(x1, a1) - max(x0 + 1, a0) + 1) * max(0, min(y1, b1) - max(y0 + 1, b0) + 1)
-            union = (x1 - x0) * (y1 - y0) + (a1 - a0 + 1) * (b1 - b0 + 1) - shared
+            shared = max(0, min(x1, a1) - max(x0, a0)) * max(0, min(y1, b1) - max(y0, b0))
+            union = (x1 - x0) * (y1 - y0) + (a1 - a0) * (b1 - b0) - shared
             wrong.append(shared / union < 0.5)
     report = json.loads((whole / "report.json").read_text())
     assert report["gt_known_error"] == pytest.approx(np.mean(wrong))
@@ -97,11 +97,22 @@ def test_released_protocol_fills_three_submissions(model, pictures, tmp_path):
             for name in SUBMISSIONS:
                 expected = submission(name, [item.index for item in top], found)
                 guesses = read_predictions(tmp_path / files[name])
-                assert guesses.classes[row].tolist() == expected.classes.tolist()
-                assert guesses.boxes[row].tolist() == expected.boxes.tolist()
+                assert guesses.classes[row].tolist() == expected.classes
+                assert guesses.boxes[row].tolist() == half_open(expected.boxes).tolist()
                 fallbacks[name] += expected.fallbacks
     assert report["submissions"]["bbox2"]["fallbacks"] >= fallbacks["bbox2"]
     assert report["submissions"]["bbox1"]["fallbacks"] == 0
+
+
+def test_boxes_of_the_generator_may_be_submitted_as_pixels(model, pictures, tmp_path):
+    row = protocol("released").with_choices(submission="pixels")
+    planned = make_plan(model, pictures, row, mean="104,117,123")
+    report = evaluate(planned, tmp_path)
+    assert report["overrides"] == {"submission": "pixels"}
+    guesses = read_predictions(tmp_path / "predictions.txt")
+    with planned.recipe.load() as cam:
+        for found, path in zip(guesses.boxes[:6].tolist(), planned.pictures, strict=False):
+            assert found == [list(item.box or (0, 0, 0, 0)) for item in cam(path).top]
 
 
 def test_sweep_judges_the_true_class_at_every_threshold(model, pictures, tmp_path):
@@ -332,8 +343,7 @@ def test_maps_from_gradients_are_evaluated_too(model, pictures, tmp_path):
     assert report["identity"]["threads"] == "1"
     guesses = read_predictions(tmp_path / "predictions.txt")
     with planned.recipe.load() as cam:
-        x0, y0, x1, y1 = cam(planned.pictures[0]).top[0].box
-    assert guesses.boxes[0, 0].tolist() == [x0 + 1, y0 + 1, x1, y1]
+        assert guesses.boxes[0, 0].tolist() == list(cam(planned.pictures[0]).top[0].box)
 
 
 def test_not_one_good_picture(model, own_pictures, tmp_path):

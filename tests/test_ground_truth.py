@@ -138,9 +138,9 @@ def test_folder_with_devkit_labels(pictures, labels):
     assert truth.box_classes.tolist() == [0, 1, 1, 0, 1]
     assert truth.box_pictures.tolist() == [0, 1, 1, 2, 2]
     assert [truth.boxes_of(picture).tolist() for picture in range(3)] == [
-        [[1, 2, 30, 40]],
-        [[5, 5, 20, 20], [30, 1, 50, 10]],
-        [[11, 1, 20, 10]],
+        [[0, 1, 30, 40]],
+        [[4, 4, 20, 20], [29, 0, 50, 10]],
+        [[10, 0, 20, 10]],
     ]
 
 

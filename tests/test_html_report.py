@@ -14,13 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pycam
+from pycam.boxes import iou
 from pycam.cli import main
 from pycam.errors import UsageError
 from pycam.protocols import CHOICES
 from pycam.report.html import Entry, Heading, write_html
 from pycam.report.record import LARGEST_SIDE, METHODS, Truth, look, shown
 from pycam.report.summary import calibration, errors_by_class, threshold_curve
-from pycam.report.verdicts import CHANGES, OUTCOMES, Verdict, change, judge, overlap
+from pycam.report.verdicts import CHANGES, OUTCOMES, Verdict, change, judge
 
 sides = st.integers(0, 60)
 boxes = st.tuples(sides, sides, st.integers(1, 40), st.integers(1, 40)).map(
@@ -30,12 +31,6 @@ boxes = st.tuples(sides, sides, st.integers(1, 40), st.integers(1, 40)).map(
 
 def pixels_of(box) -> set[tuple[int, int]]:
     return {(x, y) for x in range(box[0], box[2]) for y in range(box[1], box[3])}
-
-
-@given(boxes, boxes)
-def test_overlap_counts_pixels(a, b):
-    first, second = pixels_of(a), pixels_of(b)
-    assert overlap(a, b) == pytest.approx(len(first & second) / len(first | second))
 
 
 TRUTH = (10, 10, 40, 40)
@@ -72,7 +67,7 @@ def test_wrong_box_is_wrong_in_one_way(box, truth):
     shared = len(pixels_of(box) & pixels_of(truth))
     inside, covers = shared >= 2 / 3 * len(pixels_of(box)), shared >= 2 / 3 * len(pixels_of(truth))
     verdict = judge(1, 0.5, box, 1, [truth])
-    if overlap(box, truth) < 0.5:
+    if iou(box, truth) < 0.5:
         assert not (inside and covers)
         assert verdict.name == ("too small" if inside else "too large" if covers else "shifted")
     else:

@@ -16,7 +16,7 @@ from matlab_ports.evaluation.compute_overlap import compute_overlap
 from matlab_ports.evaluation.eval_clsloc import eval_clsloc
 from matlab_ports.evaluation.simpleEvaluation import simpleEvaluation
 from matlab_ports.generate_bbox import dt_box, generate_bbox
-from matlab_ports.ILSVRC_evaluate_bbox import ILSVRC_evaluate_bbox
+from matlab_ports.ILSVRC_evaluate_bbox import ILSVRC_evaluate_bbox, submission
 from matlab_ports.ILSVRC_generate_heatmap import ILSVRC_generate_heatmap
 from matlab_ports.map2jpg import map2jpg
 from matlab_ports.matlab import gray2ind, im2double, im2uint8, imresize, ind2rgb, jet, mat2gray
@@ -24,6 +24,7 @@ from matlab_ports.mergeTenCrop import mergeTenCrop
 from matlab_ports.prepare_image import prepare_image
 from matlab_ports.returnCAMmap import returnCAMmap
 from pycam.errors import FormatError, PictureError, UsageError
+from pycam.ilsvrc.predictions import SUBMISSIONS
 from pycam.predict import load
 
 
@@ -290,6 +291,26 @@ def test_generate_bbox_of_an_empty_heat_map(tmp_path):
 
 
 # ---- evaluation
+
+
+def test_submissions_take_the_boxes_that_the_release_takes():
+    boxes = [np.array([[rank, 0, 10, 10], [rank, 1, 10, 10], [rank, 2, 10, 10]]) for rank in range(5)]
+    taken = {name: submission(name, [7, 3, 9, 1, 4], boxes) for name in SUBMISSIONS}
+    assert taken["bbox1"].classes == [7, 3, 9, 1, 4]
+    assert taken["bbox1"].boxes.tolist() == [[rank, 0, rank + 10, 10] for rank in range(5)]
+    assert taken["bbox2"].boxes.tolist() == [[rank, 1, rank + 10, 11] for rank in range(5)]
+    assert taken["bboxCombine"].classes == [7, 7, 3, 3, 9]
+    assert taken["bboxCombine"].boxes[:, :2].tolist() == [[0, 0], [0, 1], [1, 0], [1, 1], [2, 0]]
+    assert all(one.fallbacks == one.missing == 0 for one in taken.values())
+
+
+def test_a_missing_second_box_falls_back_to_the_first_and_is_counted():
+    none, one, two = np.zeros((0, 4), int), np.array([[1, 2, 3, 4]]), np.array([[1, 2, 3, 4], [5, 6, 7, 8]])
+    second = submission("bbox2", range(5), [two, one, none, one, two])
+    assert second.boxes.tolist() == [[5, 6, 12, 14], [1, 2, 4, 6], [0, 0, 0, 0], [1, 2, 4, 6], [5, 6, 12, 14]]
+    assert (second.fallbacks, second.missing) == (2, 1)
+    combined = submission("bboxCombine", range(5), [one, none, two, none, none])
+    assert (combined.fallbacks, combined.missing) == (1, 2)
 
 
 def test_compute_overlap_counts_inclusive_pixels():

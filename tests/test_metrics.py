@@ -10,7 +10,7 @@ import scipy.io
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pycam.boxes import corners
+from pycam.boxes import corners, half_open
 from pycam.errors import GroundTruthError
 from pycam.ilsvrc.bootstrap import interval, resampled_means
 from pycam.ilsvrc.ground_truth import GroundTruth, read_ground_truth
@@ -20,27 +20,25 @@ from pycam.ilsvrc.metrics import (
     error,
     error_interval,
     known_class_hits,
-    overlaps,
     score_guesses,
     whole_pictures,
 )
 from pycam.ilsvrc.predictions import (
     Predictions,
     read_predictions,
-    submission_boxes,
     write_predictions,
 )
 from pycam.ilsvrc.synsets import synsets
 
 
 def make_truth(classes, boxes, *, box_classes=None, blacklisted=None, sizes=None) -> GroundTruth:
-    """`boxes` holds a list of boxes a picture; they carry the picture's class if not said otherwise."""
+    """`boxes` holds a list of boxes in ILSVRC's form for each picture; they have the picture's class by default."""
     count = len(classes)
     pictures = np.repeat(np.arange(count), [len(of_picture) for of_picture in boxes])
     return GroundTruth(
         tuple(str(row) for row in range(count)),
         np.array(classes),
-        np.array([box for of_picture in boxes for box in of_picture]).reshape(-1, 4),
+        half_open(np.reshape([box for of_picture in boxes for box in of_picture], (-1, 4)).astype(int)),
         np.array(classes)[pictures] if box_classes is None else np.array(box_classes),
         pictures,
         np.full((count, 2), 100) if sizes is None else np.array(sizes),
@@ -49,30 +47,19 @@ def make_truth(classes, boxes, *, box_classes=None, blacklisted=None, sizes=None
 
 
 def guess(*lines: list[tuple[int, tuple[int, int, int, int]]]) -> Predictions:
+    """Make predictions of lines of classes and boxes in ILSVRC's form."""
     classes = np.full((len(lines), 5), -1)
     boxes = np.zeros((len(lines), 5, 4))
     for row, guesses in enumerate(lines):
         for column, (index, box) in enumerate(guesses):
             classes[row, column], boxes[row, column] = index, box
-    return Predictions(classes, boxes)
+    return Predictions(classes, half_open(boxes))
 
 
 def localized(truth: GroundTruth, *guesses: tuple[int, tuple[int, int, int, int]]) -> list[bool]:
     scores = score_guesses(guess(list(guesses)), truth)
     assert scores.localized is not None
     return scores.localized[0].tolist()
-
-
-box = st.tuples(*[st.integers(-3, 8)] * 4)
-
-
-@given(a=box, b=box)
-def test_overlap_counts_pixels(a, b):
-    def pixels(x0, y0, x1, y1):
-        return {(x, y) for x in range(x0, x1 + 1) for y in range(y0, y1 + 1)}
-
-    shared, union = pixels(*a) & pixels(*b), pixels(*a) | pixels(*b)
-    assert overlaps(a, b) == (len(shared) / len(union) if shared else -1)
 
 
 def test_overlap_of_a_half_is_right_and_less_is_wrong():
@@ -106,7 +93,7 @@ def test_blacklisted_pictures_count_for_the_class_alone():
     assert scores.classification_error[0] == 1 / 3
     assert scores.localization_error is not None
     assert scores.localization_error[0] == 1 / 2
-    assert known_class_hits([away, away, there], truth).tolist() == [False, True]
+    assert known_class_hits(half_open([away, away, there]), truth).tolist() == [False, True]
 
 
 def test_without_boxes_localization_is_not_scored():
@@ -122,14 +109,9 @@ def test_predictions_of_another_count_are_refused():
         score_guesses(guess([]), truth)
 
 
-def test_whole_picture_is_one_based_and_inclusive():
+def test_the_box_of_the_whole_picture():
     truth = make_truth([1], [[(1, 1, 2, 2)]], sizes=[(30, 20)])
-    assert whole_pictures(truth).tolist() == [[1, 1, 30, 20]]
-
-
-def test_submission_boxes_hold_the_same_pixels():
-    assert submission_boxes([(0, 0, 1, 1), (3, 4, 10, 20)]).tolist() == [[1, 1, 1, 1], [4, 5, 10, 20]]
-    assert corners([(3, 4, 10, 20)]).tolist() == [[3, 4, 13, 24]]
+    assert whole_pictures(truth).tolist() == [[0, 0, 30, 20]]
 
 
 def test_doubts_are_said():
@@ -154,6 +136,15 @@ def test_predictions_come_back_as_written(tmp_path, lines):
     read = read_predictions(tmp_path / "predictions.txt")
     assert (read.classes == written.classes).all()
     assert (read.boxes == written.boxes).all()
+
+
+def test_fractions_of_pixels_are_kept(tmp_path):
+    line = "449 0.1 1.25 3.7 1000.125\n"
+    (tmp_path / "p.txt").write_text(line)
+    read = read_predictions(tmp_path / "p.txt")
+    assert read.boxes[0, 0].tolist() == pytest.approx([-0.9, 0.25, 3.7, 1000.125])
+    write_predictions(tmp_path / "again.txt", read)
+    assert (tmp_path / "again.txt").read_text() == line
 
 
 def test_submission_labels_are_ilsvrc2014_ids(tmp_path):

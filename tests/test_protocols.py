@@ -15,12 +15,13 @@ def test_rows_say_what_the_release_does():
     assert protocol("default").choices() == {
         "view": "center", "resizer": "opencv_bilinear", "brightest": "255", "mean": "pixel",
         "method": "cam", "target": "logit", "layer": "", "map_resizer": "opencv_bilinear",
-        "merge": "single", "placement": "in_place", "base": "picture", "box_rule": "paper", "blend": "half",
-        "caption": "words", "strip": "captioned",
+        "merge": "single", "placement": "in_place", "base": "picture", "box_rule": "paper",
+        "submission": "pixels", "metric": "errors", "blend": "half", "caption": "words", "strip": "captioned",
     }  # fmt: skip
     assert (protocol("py_demo").placement, protocol("py_demo").base) == ("stretched", "canvas")
     assert (protocol("matlab_demo").view, protocol("matlab_demo").mean) == ("ten", "picture")
-    assert protocol("released").box_rule == "released"
+    assert (protocol("released").box_rule, protocol("released").submission) == ("released", "as_released")
+    assert (protocol("sweep").box_rule, protocol("sweep").metric) == ("paper", "max_box_acc")
     assert [name for name, row in PROTOCOLS.items() if row.strip == "matlab_demo"] == ["matlab_demo"]
 
 
@@ -100,6 +101,14 @@ def test_ten_crops_reach_the_picture_by_the_map_resizer():
     pictures = [placement.on_picture(maps, 300, 200) for placement in placements]
     np.testing.assert_array_equal(*canvases)
     assert (pictures[0] != pictures[1]).any()
+
+
+def test_a_box_rule_brings_its_submission():
+    assert protocol("released").with_choices(box_rule="paper").submission == "pixels"
+    assert protocol("released").with_choices(view="full").submission == "as_released"
+    assert protocol("released").with_choices(submission="pixels").box_rule == "released"
+    assert protocol("paper").with_choices(box_rule="released_no_jpeg").submission == "as_released"
+    assert protocol("paper").with_choices(box_rule="released", submission="pixels").submission == "pixels"
 
 
 def test_unknown_row_offers_the_nearest():

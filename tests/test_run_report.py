@@ -12,14 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pycam.boxes import first_box
+from pycam.boxes import first_box, iou
 from pycam.errors import RunError, UsageError
 from pycam.evaluation.plan import Plan, Recipe, Sources
 from pycam.evaluation.run import evaluate
 from pycam.protocols import protocol
 from pycam.report.html import write_html
 from pycam.report.runs import Run, run_page
-from pycam.report.verdicts import overlap
 
 pytestmark = pytest.mark.shared
 
@@ -131,9 +130,9 @@ def test_true_boxes_are_half_open_pixels(runs):
     with Run.open(runs["paper"]) as run:
         for name, row in run.rows.items():
             for box, (x0, y0, x1, y1) in zip(run.true_boxes(row), run.results.truth.boxes_of(row), strict=True):
-                assert box == (x0 - 1, y0 - 1, x1, y1)
-                assert overlap(box, (0, 0, *run.picture(name).size)) == pytest.approx(
-                    (x1 - x0 + 1) * (y1 - y0 + 1) / np.prod(run.picture(name).size)
+                assert box == (x0, y0, x1, y1)
+                assert iou(box, (0, 0, *run.picture(name).size)) == pytest.approx(
+                    (x1 - x0) * (y1 - y0) / np.prod(run.picture(name).size)
                 )
 
 

@@ -16,7 +16,7 @@ import sights
 from conftest import CHROMIUM
 
 import pycam
-from pycam.boxes import paper_box
+from pycam.boxes import iou, paper_box
 from pycam.cli import main
 from pycam.placement import Placement
 from pycam.protocols import CHOICES, PROTOCOLS
@@ -24,7 +24,7 @@ from pycam.report import summary
 from pycam.report.html import Entry, Heading, write_html
 from pycam.report.page import colour_tables
 from pycam.report.record import METHODS, Truth, look, placement_record, seen
-from pycam.report.verdicts import judge, overlap
+from pycam.report.verdicts import judge
 from pycam.views import view_of
 
 pytestmark = pytest.mark.browser
@@ -191,7 +191,7 @@ def test_overlap_and_colours_are_pythons(page):
     pairs = [[[*pair[0].min(0), *(pair[0].max(0) + 1)], [*pair[1].min(0), *(pair[1].max(0) + 1)]] for pair in boxes]
     pairs = [[[int(side) for side in box] for box in pair] for pair in pairs]
     found = page.evaluate("(pairs) => pairs.map(([a, b]) => overlap(a, b))", pairs)
-    assert found == pytest.approx([overlap(*pair) for pair in pairs], abs=1e-12)
+    assert found == pytest.approx([iou(*pair) for pair in pairs], abs=1e-12)
 
     levels = np.linspace(0, 2, 256, dtype=np.float32)[None]
     for name, table in colour_tables().items():
@@ -244,7 +244,7 @@ def test_box_follows_the_threshold(page, report, entries):
             x, y, w, h = drawn
             assert (x, y, x + w, y + h) == box_of(page)
     truth = shown.truth.boxes[0]
-    assert figures(page)["IoU"] == f"{overlap(box_of(page), truth):.2f}"
+    assert figures(page)["IoU"] == f"{iou(box_of(page), truth):.2f}"
     # Where both boxes are the same, dashes of the true one lie on the line of the other.
     parts = page.eval_on_selector_all(".stage rect", "(boxes) => boxes.map((box) => box.className.baseVal)")
     assert parts == ["found edge", "truth edge", "found line", "truth line"]

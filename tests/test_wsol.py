@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from test_metrics import make_truth
 
+from pycam.boxes import half_open
 from pycam.errors import GroundTruthError
 from pycam.ilsvrc.ground_truth import read_ground_truth
 from pycam.ilsvrc.score_maps import find_map, read_map
@@ -84,12 +85,13 @@ MAPS = {
 def test_hits_are_those_of_the_definition(score_map):
     height, width = score_map.shape
     truth = [(2, 3, width // 2, height - 5), (width // 2, 5, width - 1, height // 2)]
-    assert (box_hits(candidates(score_map), np.array(truth)) == plain_hits(score_map, truth)).all()
+    boxes = np.array(truth) + np.array([0, 0, 1, 1])
+    assert (box_hits(candidates(score_map), boxes) == plain_hits(score_map, truth)).all()
 
 
 def test_true_boxes_are_scaled_and_truncated():
-    boxes = np.array([[1, 2, 499, 374], [0, 0, 500, 375]])
-    assert scaled(boxes, (500, 375), (224, 112)).tolist() == [[0, 0, 223, 111], [0, 0, 224, 112]]
+    boxes = half_open([[1, 2, 499, 374], [0, 0, 500, 375]])
+    assert scaled(boxes, (500, 375), (224, 112)).tolist() == [[0, 0, 224, 112], [0, 0, 225, 113]]
 
 
 def test_accuracies_of_a_set():

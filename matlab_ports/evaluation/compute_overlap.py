@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pycam.ilsvrc.metrics import overlaps
+from pycam.boxes import half_open, iou
 
 
 def compute_overlap(bb: Sequence[float], bbgt: Sequence[float]) -> float:
@@ -12,4 +12,4 @@ def compute_overlap(bb: Sequence[float], bbgt: Sequence[float]) -> float:
 
     Corners are pixels of the box, so that a side is xmax - xmin + 1. docs/release.md, section 7.
     """
-    return float(overlaps(bb, bbgt))
+    return float(iou(half_open(bb), half_open(bbgt))) or -1.0

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from pycam.boxes import Box
+from pycam.boxes import RIGHT_IOU, Box, iou
 from pycam.errors import UsageError
 from pycam.predict import Cam, load
 from pycam.prediction import Prediction
@@ -18,7 +18,7 @@ from pycam.report import summary
 from pycam.report.html import Entry, Heading, write_html
 from pycam.report.record import Truth, seen
 from pycam.report.text import show
-from pycam.report.verdicts import FITS, judge, overlap
+from pycam.report.verdicts import judge
 
 MODEL = "squeezenet-cam-caltech101"
 
@@ -76,7 +76,7 @@ class Look:
 
     def placed(self, k: int) -> bool:
         """Whether one of the first k guesses is right, and its box too."""
-        return self.named(k) and self.overlap >= FITS
+        return self.named(k) and self.overlap >= RIGHT_IOU
 
 
 def demo(
@@ -110,7 +110,7 @@ def _look(cam: Cam, photograph: Photograph, folder: Path) -> Look:
     (found,) = cam(prediction.picture, classes=[photograph.shows]).top
     assert found.box is not None  # the paper's rule always gives one
     truth = Truth(found.index, photograph.shows, [photograph.box])
-    return Look(photograph, prediction, truth, overlap(found.box, photograph.box))
+    return Look(photograph, prediction, truth, float(iou(found.box, photograph.box)))
 
 
 def _guesses(looks: Sequence[Look]) -> summary.Section:
@@ -118,7 +118,7 @@ def _guesses(looks: Sequence[Look]) -> summary.Section:
     for look in looks:
         guesses = [f"{item.words} {item.score:.2f}" for item in look.prediction.top]
         if look.truth:
-            box = f"{look.overlap:.2f} {_said(look.overlap >= FITS)}"
+            box = f"{look.overlap:.2f} {_said(look.overlap >= RIGHT_IOU)}"
             judged = [_said(look.named(1)), _said(look.named(5)), box]
         else:
             judged = ["–"] * 3
@@ -127,7 +127,7 @@ def _guesses(looks: Sequence[Look]) -> summary.Section:
                 f"{len(look.prediction.scores)} classes: it cannot name it. What it says: {', '.join(guesses)}."
             )
         rows.append([look.photograph.name, look.photograph.shows, guesses[0], *judged])
-    title = f"Guesses, and the box of the true class, which is right from an IoU of {FITS} on"
+    title = f"Guesses, and the box of the true class, which is right from an IoU of {RIGHT_IOU} on"
     return summary.table(title, ["photograph", "shows", "first guess", "top-1", "top-5", "IoU"], rows, "\n".join(notes))
 
 

@@ -13,16 +13,15 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from pycam.boxes import BOX_RULES, Boxes, BoxRule
+from pycam.boxes import BOX_RULES, Boxes
 from pycam.errors import PictureError, PycamError, RunError
 from pycam.evaluation.plan import Identity, Recipe
 from pycam.evaluation.record import BOXES, RECORD, TOP, TRUE, Batch, Outcome, Sight, Task, file_state, sight_of
-from pycam.ilsvrc.predictions import submission_boxes
 from pycam.ilsvrc.wsol import SIDE, box_hits, candidates, packed, scaled
 from pycam.images.scaling import min_max_scale
 from pycam.placement import Placement
 from pycam.predict import Prepared, best
-from pycam.protocols import Protocol
+from pycam.protocols import RELEASED_BOX_RULES, Protocol
 from pycam.tuning import beside_an_engine
 
 
@@ -103,7 +102,7 @@ class Bench:
             found = find_boxes(task, sight, self._cam.placement, self._cam.protocol)
             # What the ledger takes apart is the released road; elsewhere maps would only fill the disk.
             row = self._cam.protocol
-            kept = BOX_RULES[row.box_rule].thresholds is not None and row.method == "cam"
+            kept = row.box_rule in RELEASED_BOX_RULES and row.method == "cam"
             maps = np.ascontiguousarray(sight.maps, "<f4").tobytes() if kept else b""
             outcomes.append(replace(found, maps=maps))
         return outcomes
@@ -128,11 +127,11 @@ def find_boxes(task: Task, sight: Sight, placement: Placement, protocol: Protoco
     for rank, index in enumerate(sight.classes.tolist()):
         if index not in known:
             on_picture = placement.on_picture(sight.maps[:, rank], height, width)
-            known[index] = _submitted(rule.boxes(on_picture)[:BOXES], rule)
+            known[index] = rule.boxes(on_picture)[:BOXES]
         record["found"][rank] = len(known[index])
         record["boxes"][rank, : len(known[index])] = known[index]
     hits = b""
-    if rule.sweep:
+    if protocol.metric == "max_box_acc":
         score_map = min_max_scale(placement.on_picture(sight.maps[:, TRUE], SIDE, SIDE))
         true_boxes = scaled(task.true_boxes, sight.size, (SIDE, SIDE))
         hits = packed(box_hits(candidates(score_map), true_boxes)).tobytes()
@@ -186,6 +185,3 @@ def _checked(task: Task, prepared: Prepared | PycamError) -> Prepared | PycamErr
     )
 
 
-def _submitted(boxes: Boxes, rule: BoxRule) -> Boxes:
-    """Bring boxes to the form of a submission: 1-based, inclusive; as they are, like the release, for its generator."""
-    return boxes if rule.thresholds else submission_boxes(boxes)

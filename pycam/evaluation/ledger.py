@@ -139,8 +139,8 @@ def make_ledger(
     Parameters
     ----------
     folder
-        Of a run of a protocol with ten crops, merged as released, and the released box generator; an unfinished one is
-        finished.
+        Of a run of a protocol with ten crops, merged as released, and the boxes of the released generator, submitted as
+        released; an unfinished one is finished.
     workers
         Processes.
     progress
@@ -160,7 +160,7 @@ def make_ledger(
     """
     plan = Plan.restore(folder)
     row = plan.recipe.protocol
-    if (row.merge, row.box_rule, row.method) != ("absolute_sum", "released", "cam"):
+    if (row.merge, row.box_rule, row.submission, row.method) != ("absolute_sum", "released", "as_released", "cam"):
         raise UsageError(f"{folder}: a run of protocol {row.name!r}: the ledger takes one of protocol 'released' apart")
     report = evaluate(plan, folder, workers=workers, skip=True, progress=progress(row.name))
     identity: Identity = tuple(report["identity"].items())

@@ -25,7 +25,7 @@ RECORD = np.dtype(
     ]
 )
 """What is kept of a picture: width and height; the five best classes and the true one, with their scores; how many
-boxes each has, two at most, and these boxes as submissions have them; the shape of the maps, (crops, 6, h, w)."""
+boxes each has, two at most, and these boxes, half-open; the shape of the maps, (crops, 6, h, w)."""
 
 TRUE = TOP
 """Where the true class stands in a record, after the best."""

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pycam.boxes import BOX_RULES, SUBMISSIONS
+from pycam.boxes import half_open, inclusive, iou
 from pycam.errors import RunError
 from pycam.evaluation.notes import read_note
 from pycam.evaluation.plan import Identity, Plan
@@ -24,10 +24,10 @@ from pycam.files import replacing, write_whole
 from pycam.ilsvrc import wsol
 from pycam.ilsvrc.baselines import Baselines, accuracies, known_class_errors
 from pycam.ilsvrc.ground_truth import GroundTruth
-from pycam.ilsvrc.metrics import by_k, error, error_interval, known_class_hits, overlaps, score_guesses
-from pycam.ilsvrc.predictions import GUESSES, Predictions, write_predictions
+from pycam.ilsvrc.metrics import by_k, error, error_interval, known_class_hits, score_guesses
+from pycam.ilsvrc.predictions import GUESSES, SUBMISSIONS, Predictions, write_predictions
 from pycam.ilsvrc.synsets import synsets
-from pycam.protocols import PROTOCOLS, Protocol
+from pycam.protocols import PROTOCOLS, RELEASED_BOX_RULES, Protocol
 
 REPORT = "report.json"
 MAX_BOX_ACCURACIES = {"max_box_acc": "MaxBoxAcc", "max_box_acc_v2": "MaxBoxAccV2"}
@@ -43,14 +43,17 @@ class Results:
         (n,) int64: where the pictures stand in the run's list.
     records
         (n,) `RECORD`.
+    boxes
+        (n, 6, 2, 4): the records' boxes as the protocol submits them, half-open.
     hits
-        (n, 4, 125) uint8 for a sweep, `wsol.box_hits` packed to bits; else None.
+        (n, 4, 125) uint8 for the metric `max_box_acc`, `wsol.box_hits` packed to bits; else None.
     truth
         Of these pictures.
     """
 
     positions: NDArray[np.int64]
     records: NDArray[np.void]
+    boxes: NDArray[np.int64]
     hits: NDArray[np.uint8] | None
     truth: GroundTruth
 
@@ -62,7 +65,7 @@ class Results:
 
     @cached_property
     def box_accuracy(self) -> wsol.BoxAccuracy | None:
-        """What a sweep says of the pictures that are not blacklisted; None without such, or without boxes."""
+        """What `hits` says of the pictures that are not blacklisted; None without such, or without boxes."""
         if self.hits is None or not (self.truth.has_boxes and len(self.truth.counted)):
             return None
         return wsol.BoxAccuracy(self.hits[self.truth.counted])
@@ -80,10 +83,10 @@ class Results:
         found = self.records["found"][:, ranks]
         return {"fallbacks": int(((found > 0) & (found <= numbers)).sum()), "missing": int((found == 0).sum())}
 
-    def _boxes(self, ranks: NDArray[np.intp], numbers: NDArray[np.intp]) -> NDArray[np.int32]:
+    def _boxes(self, ranks: NDArray[np.intp], numbers: NDArray[np.intp]) -> NDArray[np.int64]:
         """Give the boxes of these numbers of the classes of these ranks: (n, g, 4); the first if there is but one."""
         there = np.where(numbers < self.records["found"][:, ranks], numbers, 0)
-        boxes: NDArray[np.int32] = self.records["boxes"][np.arange(len(self.records))[:, None], ranks, there]
+        boxes: NDArray[np.int64] = self.boxes[np.arange(len(self.boxes))[:, None], ranks, there]
         return boxes
 
 
@@ -103,13 +106,17 @@ def read_results(plan: Plan, store: Store) -> Results:
     if not positions:
         raise RunError(f"{store.path.parent}: not one of the {len(plan)} pictures could be evaluated")
     stacked = np.frombuffer(b"".join(records), RECORD)
+    boxes = stacked["boxes"].astype(np.int64)
+    if plan.recipe.protocol.submission == "as_released":
+        # The release writes half-open 0-based corners, which the evaluation reads as ILSVRC's.
+        boxes = half_open(boxes)
     truth = plan.truth.select([plan.truth.names[position] for position in positions])
     if not truth.has_sizes:
         truth = replace(truth, sizes=stacked["size"].astype(np.int64))
     bits = None
     if all(hits):
         bits = np.frombuffer(b"".join(hits), np.uint8).reshape(len(hits), len(wsol.RULES), -1)
-    return Results(np.array(positions), stacked, bits, truth)
+    return Results(np.array(positions), stacked, boxes, bits, truth)
 
 
 _FIELDS = {
@@ -184,8 +191,7 @@ def write_results(plan: Plan, identity: Identity, store: Store, folder: Path) ->
 
 def _submissions(plan: Plan) -> list[str]:
     """Name the submissions that a protocol's boxes can fill: all of the release's, or the plain one, `bbox1`."""
-    several = BOX_RULES[plan.recipe.protocol.box_rule].thresholds is not None
-    return list(SUBMISSIONS) if several else ["bbox1"]
+    return list(SUBMISSIONS) if plan.recipe.protocol.box_rule in RELEASED_BOX_RULES else ["bbox1"]
 
 
 def _report(plan: Plan, identity: Identity, results: Results, failures: Mapping[int, str]) -> dict[str, Any]:
@@ -251,8 +257,9 @@ def _write_table(path: Path, results: Results) -> None:
     """Write every box that is kept: a row each, of the five best classes by rank, and of the true class."""
     truth, records = results.truth, results.records
     targets, pictures = truth.targets
-    best = np.full(records["boxes"].shape[:-1], -1.0)
-    np.maximum.at(best, pictures, overlaps(records["boxes"][pictures], targets[:, None, None]))
+    best = np.zeros(results.boxes.shape[:-1])
+    np.maximum.at(best, pictures, iou(results.boxes[pictures], targets[:, None, None]))
+    best[best == 0] = -1  # as in ILSVRC's own evaluation
     with replacing(path) as file:
         text = io.TextIOWrapper(file, "utf-8", newline="")
         table = csv.writer(text, lineterminator="\n")
@@ -260,13 +267,14 @@ def _write_table(path: Path, results: Results) -> None:
             ["picture", "true_wnid", "rank", "index", "wnid", "score", "box", "xmin", "ymin", "xmax", "ymax", "overlap"]
         )
         wnids = synsets().wnids
-        for name, record, found_overlaps in zip(truth.names, records, best, strict=True):
+        submitted = inclusive(results.boxes)
+        for name, record, boxes, found_overlaps in zip(truth.names, records, submitted, best, strict=True):
             true = wnids[record["classes"][TRUE]]
             for rank, index in enumerate(record["classes"].tolist()):
                 place = rank + 1 if rank < TOP else "true"
                 score = f"{record['scores'][rank]:.6g}"
                 for number in range(record["found"][rank]):
-                    box = record["boxes"][rank, number].tolist()
+                    box = boxes[rank, number].tolist()
                     overlap = f"{found_overlaps[rank, number]:.4f}"
                     table.writerow([name, true, place, index, wnids[index], score, number + 1, *box, overlap])
         text.flush()

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pycam.boxes import half_open
 from pycam.errors import GroundTruthError, UsageError
 from pycam.files import is_file, is_folder
 from pycam.ilsvrc.annotations import read_annotation
@@ -30,7 +31,7 @@ class GroundTruth:
     classes : (n,) int64
         True class, a network index.
     boxes : (m, 4) int64
-        All boxes, (xmin, ymin, xmax, ymax), inclusive pixels, as the source gives them: VOC's count from 1.
+        All boxes, half-open.
     box_classes, box_pictures : (m,) int64
         Class of each box, and the picture it lies in; pictures ascend from 0.
     sizes : (n, 2) int64
@@ -207,7 +208,7 @@ def _read_annotations(folder: Path, labels: TrueClasses | None) -> GroundTruth:
     return GroundTruth(
         names,
         _classes_of_boxes(names, box_classes, box_pictures, folder) if listed is None else listed,
-        np.array(boxes),
+        half_open(boxes),
         box_classes,
         box_pictures,
         np.array(sizes),
@@ -229,7 +230,7 @@ def _read_cache(path: Path, labels: TrueClasses | None) -> GroundTruth:
     return GroundTruth(
         names,
         classes,
-        cached.boxes,
+        half_open(cached.boxes),
         cached.classes,
         cached.pictures,
         np.zeros((cached.count, 2), dtype=np.int64),
@@ -258,7 +259,7 @@ def _read_wsol(folder: Path) -> GroundTruth:
     return GroundTruth(
         found.names,
         found.classes,
-        found.boxes,
+        half_open(found.boxes),
         found.classes[found.pictures],
         found.pictures,
         found.sizes,

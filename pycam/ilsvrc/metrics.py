@@ -11,39 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pycam.boxes import RIGHT_IOU, inclusive, iou
 from pycam.errors import GroundTruthError
 from pycam.ilsvrc.bootstrap import interval, resampled_means
 from pycam.ilsvrc.ground_truth import GroundTruth
-from pycam.ilsvrc.predictions import Predictions, submission_boxes
-
-OVERLAP = 0.5
-
-
-def overlaps(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
-    """Intersection over union of boxes in inclusive pixels: a side is x2 - x1 + 1.
-
-    Parameters
-    ----------
-    a, b : (..., 4)
-        xmin, ymin, xmax, ymax; the leading dimensions broadcast.
-
-    Returns
-    -------
-    (...) float64
-        In (0, 1], or -1 where two boxes share no pixel; never NaN.
-    """
-    first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    sides = np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(first[..., :2], second[..., :2]) + 1
-    shared = sides[..., 0] * sides[..., 1]
-    union = _area(first) + _area(second) - shared
-    result = np.full(shared.shape, -1.0)
-    np.divide(shared, union, out=result, where=(sides > 0).all(axis=-1))
-    return result
-
-
-def _area(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-    area: NDArray[np.float64] = (boxes[..., 2] - boxes[..., 0] + 1) * (boxes[..., 3] - boxes[..., 1] + 1)
-    return area
+from pycam.ilsvrc.predictions import Predictions
 
 
 @dataclass(frozen=True)
@@ -76,7 +48,7 @@ class Scores:
 def score_guesses(predictions: Predictions, truth: GroundTruth) -> Scores:
     """Compare guesses with the truth: a guess is right if it names the true class and its box fits.
 
-    A box fits if its overlap with any box of the true class is at least 0.5.
+    A box fits if its IoU with any box of the true class is at least 0.5.
 
     Raises
     ------
@@ -98,7 +70,7 @@ def score_guesses(predictions: Predictions, truth: GroundTruth) -> Scores:
 
 def doubts(predictions: Predictions, truth: GroundTruth) -> list[str]:
     """Say, a line each, what about the boxes makes one doubt that they were made for these pictures."""
-    boxes = predictions.boxes
+    boxes = inclusive(predictions.boxes)
     made = predictions.classes >= 0
     sizes = np.where(truth.sizes > 0, truth.sizes, np.inf)[:, None]
     backward = made & (boxes[..., :2] > boxes[..., 2:]).any(axis=-1)
@@ -119,7 +91,7 @@ def known_class_hits(boxes: ArrayLike, truth: GroundTruth) -> NDArray[np.bool_]:
     Parameters
     ----------
     boxes : (n, 4)
-        One box a picture in the form of a submission.
+        One half-open box for each picture.
     truth : GroundTruth
         With boxes.
 
@@ -133,8 +105,8 @@ def known_class_hits(boxes: ArrayLike, truth: GroundTruth) -> NDArray[np.bool_]:
 
 
 def whole_pictures(truth: GroundTruth) -> NDArray[np.int64]:
-    """Give the box of the whole of each picture in the form of a submission: (n, 4)."""
-    return submission_boxes(np.hstack([np.zeros_like(truth.sizes), truth.sizes]))
+    """Return the box of the whole of each picture: (n, 4), half-open."""
+    return np.hstack([np.zeros_like(truth.sizes), truth.sizes])
 
 
 def error(right: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -156,7 +128,7 @@ def by_k(values: NDArray[np.float64]) -> dict[str, Any]:
 def _fits(boxes: NDArray[np.float64], truth: GroundTruth) -> NDArray[np.bool_]:
     """Whether each of (n, g) boxes overlaps one of its picture's boxes of the true class enough: (n, g)."""
     targets, pictures = truth.targets
-    near = overlaps(boxes[pictures], targets[:, None]) >= OVERLAP
+    near = iou(boxes[pictures], targets[:, None]) >= RIGHT_IOU
     fits = np.zeros(boxes.shape[:2], dtype=bool)
     target, guess = np.nonzero(near)
     fits[pictures[target], guess] = True

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
+from pycam.boxes import half_open, inclusive
 from pycam.errors import GroundTruthError
 from pycam.files import write_whole
 from pycam.ilsvrc.lines import numbered_lines
@@ -19,6 +20,13 @@ GUESSES = 5
 MOST = 500_000
 _FIELDS = 5
 _LARGEST = 1e9
+
+SUBMISSIONS = {
+    "bbox1": ((0, 0), (1, 0), (2, 0), (3, 0), (4, 0)),
+    "bbox2": ((0, 1), (1, 1), (2, 1), (3, 1), (4, 1)),
+    "bboxCombine": ((0, 0), (0, 1), (1, 0), (1, 1), (2, 0)),
+}
+"""The release's three ways to fill five guesses: pairs of a class's rank and its box's rank, from 0."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +38,7 @@ class Predictions:
     classes : (n, 5) int64
         Network indices; -1 where a picture has fewer guesses.
     boxes : (n, 5, 4) float64
-        xmin, ymin, xmax, ymax as in a submission: inclusive pixels that count from 1, as the truth's do.
+        Half-open; a submission file may give fractions of pixels.
     """
 
     classes: NDArray[np.int64]
@@ -38,23 +46,6 @@ class Predictions:
 
     def __len__(self) -> int:
         return len(self.classes)
-
-
-def submission_boxes(boxes: ArrayLike) -> NDArray[np.int64]:
-    """Turn pycam's boxes into the form of a submission.
-
-    Parameters
-    ----------
-    boxes : (..., 4) int
-        (x0, y0, x1, y1), 0-based, half-open: x1 and y1 are the first pixels outside.
-
-    Returns
-    -------
-    (..., 4) int64
-        (xmin, ymin, xmax, ymax), 1-based, inclusive: both corners are pixels of the box.
-    """
-    moved: NDArray[np.int64] = np.asarray(boxes, dtype=np.int64) + np.array([1, 1, 0, 0])
-    return moved
 
 
 def read_predictions(path: Path) -> Predictions:
@@ -92,13 +83,13 @@ def read_predictions(path: Path) -> Predictions:
         came = f"label {labels[row, column]:g}"
         raise GroundTruthError(f"{path}:{row + 1}: {came}; an ILSVRC2014 ID, 1…{CLASSES}, was expected")
     ids = np.where(made, labels, 0).astype(np.int64)
-    return Predictions(synsets().index_of_id[ids], boxes)
+    return Predictions(synsets().index_of_id[ids], half_open(boxes))
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
     """Write a submission file, in one piece or not at all: labels are ILSVRC2014 IDs."""
     ids = synsets().ids[predictions.classes].tolist()
-    classes, boxes = predictions.classes.tolist(), predictions.boxes.tolist()
+    classes, boxes = predictions.classes.tolist(), inclusive(predictions.boxes).tolist()
     lines = (
         " ".join(
             f"{label} {' '.join(f'{side:.10g}' for side in box)}"

@@ -17,10 +17,10 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pycam.boxes import inclusive, iou
 from pycam.errors import GroundTruthError
 from pycam.ilsvrc.bootstrap import interval, resampled_means
 from pycam.ilsvrc.ground_truth import GroundTruth
-from pycam.ilsvrc.metrics import overlaps
 
 THRESHOLDS = np.arange(0, 1, 0.001)
 OVERLAPS = (0.3, 0.5, 0.7)
@@ -37,7 +37,7 @@ class Candidates:
     size : tuple of int
         Width and height of the map.
     boxes : (c, 4) int64
-        x0, y0, x1, y1, inclusive pixels of the map from 0, cut by cut.
+        In pixels of the map, half-open, cut by cut.
     starts : (d,) int64
         Where the boxes of each of the d distinct cuts begin; every cut has one.
     largest : (d,) int64
@@ -74,21 +74,22 @@ def candidates(score_map: NDArray[np.floating]) -> Candidates:
         starts.append(len(boxes))
         largest.append(len(boxes) + int(np.argmax(areas)))
         for x, y, w, h in [cv2.boundingRect(contour) for contour in contours] or [(0, 0, 0, 0)]:
-            boxes.append((x, y, min(x + w, width - 1), min(y + h, height - 1)))
+            # The benchmark takes x + w and y + h, where they lie in the map, for the last pixels of a box.
+            boxes.append((x, y, min(x + w + 1, width), min(y + h + 1, height)))
     return Candidates(
         (width, height), np.array(boxes), np.array(starts), np.array(largest), cut_of_threshold.reshape(-1)
     )
 
 
 def box_hits(found: Candidates, boxes: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether a map's boxes meet one of the true ones, (b, 4) in the map's own inclusive pixels; without any, none do.
+    """Whether a map's boxes meet one of the true ones, (b, 4) in the map's own pixels; without any, none do.
 
     Returns
     -------
     (4, 1000) bool
         At each threshold: the largest contour at an overlap of 0.5, then any contour at 0.3, 0.5 and 0.7.
     """
-    best = overlaps(found.boxes[:, None], boxes).max(axis=1, initial=-1.0)
+    best = iou(found.boxes[:, None], boxes).max(axis=1, initial=0.0)
     any_contour = np.maximum.reduceat(best, found.starts)
     right = np.stack([best[found.largest] >= 0.5, *(any_contour >= least for least in OVERLAPS)])
     chosen: NDArray[np.bool_] = right[:, found.cut_of_threshold]
@@ -101,8 +102,13 @@ def packed(hits: NDArray[np.bool_]) -> NDArray[np.uint8]:
 
 
 def scaled(boxes: NDArray[np.int64], size: ArrayLike, map_size: tuple[int, int]) -> NDArray[np.int64]:
-    """Scale boxes, (b, 4), from a picture's width and height to a map's, truncated to whole pixels."""
-    shrunk: NDArray[np.int64] = (boxes * np.tile(map_size, 2) / np.tile(size, 2)).astype(np.int64)
+    """Scale boxes, (b, 4), from a picture's width and height to a map's, as the benchmark does.
+
+    It scales the corners that ILSVRC's files hold, truncates them to whole numbers, and takes both for pixels of the
+    map, 0-based, that belong to the box.
+    """
+    ends = (inclusive(boxes) * np.tile(map_size, 2) / np.tile(size, 2)).astype(np.int64)
+    shrunk: NDArray[np.int64] = ends + np.array([0, 0, 1, 1])
     return shrunk
 
 
@@ -168,15 +174,16 @@ def center_gaussian(truth: GroundTruth) -> BoxAccuracy:
     steps = np.arange(SIDE) - (SIDE - 1) / 2
     profile = np.exp(-(steps**2) / (2 * (SIDE / 4) ** 2))
     gaussian = np.outer(profile, profile)
-    return _score(repeat(candidates(gaussian / gaussian.max()), len(truth.counted)), truth)
+    return _same_map(gaussian / gaussian.max(), truth)
 
 
 def whole_picture(truth: GroundTruth) -> BoxAccuracy:
     """Judge the box of the whole picture, whatever the threshold."""
-    one = np.zeros(1, dtype=np.int64)
-    box = np.array([[0, 0, SIDE - 1, SIDE - 1]])
-    found = Candidates((SIDE, SIDE), box, one, one, np.zeros(len(THRESHOLDS), dtype=np.int64))
-    return _score(repeat(found, len(truth.counted)), truth)
+    return _same_map(np.ones((SIDE, SIDE)), truth)
+
+
+def _same_map(score_map: NDArray[np.floating], truth: GroundTruth) -> BoxAccuracy:
+    return _score(repeat(candidates(score_map), len(truth.counted)), truth)
 
 
 def _score(found: Iterable[Candidates], truth: GroundTruth) -> BoxAccuracy:

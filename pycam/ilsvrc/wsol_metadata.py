@@ -33,7 +33,7 @@ class Metadata:
     pictures : (m,) int64
         The picture of each box, from 0, ascending.
     boxes : (m, 4) int64
-        x0, y0, x1, y1 in the picture's own pixels, as the file gives them.
+        x0, y0, x1, y1 in the picture's own pixels, as the file gives them: 1-based, inclusive.
     """
 
     names: tuple[str, ...]

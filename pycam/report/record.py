@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pycam.boxes import BOX_RULES, Box
+from pycam.boxes import Box
 from pycam.drawing import encode_jpeg
 from pycam.images.resize import resize
 from pycam.pictures import Picture
 from pycam.placement import Placement
 from pycam.predict import Cam
 from pycam.prediction import Prediction
+from pycam.protocols import RELEASED_BOX_RULES
 
 LARGEST_SIDE = 1280
 """Pixels of the longer side of a picture that is shown; figures always count in the pixels of the picture itself."""
@@ -164,7 +165,7 @@ def _run_record(label: str, run: Seen, picture: Picture) -> dict[str, Any]:
         "engine": run.engine,
         "protocol": run.protocol,
         "view": run.placement.view.name,
-        "own_rule": run.box_rule if BOX_RULES[run.box_rule].thresholds else "",
+        "own_rule": run.box_rule if run.box_rule in RELEASED_BOX_RULES else "",
         "placement": placement_record(run.placement, picture.height, picture.width),
         "top": [
             {

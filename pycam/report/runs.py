@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycam import zoo
-from pycam.boxes import BOX_RULES, Box, paper_box
+from pycam.boxes import RIGHT_IOU, Box, iou, paper_box
 from pycam.errors import PictureError, RunError, UsageError
 from pycam.evaluation.plan import Plan
 from pycam.evaluation.record import TOP, TRUE, Outcome, sight_of
@@ -27,13 +27,10 @@ from pycam.predict import Cam
 from pycam.report import summary, tables
 from pycam.report.html import Entry, Heading
 from pycam.report.record import METHODS, Guess, Seen, Truth
-from pycam.report.verdicts import FITS, Verdict, difference, judge, overlap
+from pycam.report.verdicts import Verdict, difference, judge
 
 THRESHOLDS = np.arange(5, 100, 5) / 100
 SHOWN_NOTES = 20
-
-FROM_ONE = np.array([1, 1, 0, 0])
-"""From boxes whose pixels count from 1, the last one included, to 0-based half-open ones."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +92,7 @@ class Run:
     def verdicts(self) -> list[Verdict]:
         """What became of each picture, by the boxes that count in the run's errors."""
         truth, records = self.results.truth, self.results.records
-        boxes = (records["boxes"][:, 0, 0] - FROM_ONE).tolist()
+        boxes = self.results.boxes[:, 0, 0].tolist()
         return [
             judge(
                 int(record["classes"][0]),
@@ -119,11 +116,11 @@ class Run:
         return right
 
     def true_boxes(self, row: int) -> list[Box]:
-        """Give a picture's true boxes in its pixels, 0-based half-open; none if localization leaves it out."""
+        """Return a picture's true boxes; none if localization leaves it out."""
         truth = self.results.truth
         if truth.blacklisted[row]:
             return []
-        return [(x0, y0, x1, y1) for x0, y0, x1, y1 in (truth.boxes_of(row) - FROM_ONE).tolist()]
+        return [(x0, y0, x1, y1) for x0, y0, x1, y1 in truth.boxes_of(row).tolist()]
 
     def picture(self, name: str) -> Picture:
         """Read a picture again.
@@ -150,11 +147,9 @@ class Run:
         else:
             maps = np.stack([item.feature_maps for item in cam(picture, classes=classes).top], axis=1)
         protocol = cam.protocol
-        generated = BOX_RULES[protocol.box_rule].thresholds is not None
 
         def guess(rank: int) -> Guess:
-            # The release submitted its generator's corners as they are.
-            x0, y0, x1, y1 = (record["boxes"][rank, 0] - (0 if generated else FROM_ONE)).tolist()
+            x0, y0, x1, y1 = record["boxes"][rank, 0].tolist()
             return Guess(
                 classes[rank],
                 cam.labels.wnid(classes[rank]) or "",
@@ -249,7 +244,7 @@ class _Curve:
             (maps,) = next(guess.maps for guess in run.guesses if guess.index == truth.index).values()
             map_ = run.placement.on_picture(maps, picture.height, picture.width)
             boxes = [paper_box(map_, float(threshold)) for threshold in THRESHOLDS]
-            self._right[label] += [any(overlap(box, true) >= FITS for true in truth.boxes) for box in boxes]
+            self._right[label] += (iou(np.array(boxes)[:, None], truth.boxes) >= RIGHT_IOU).any(axis=1)
 
     def section(self) -> summary.Section:
         curves = {label: (THRESHOLDS, right / self.pictures) for label, right in self._right.items()}

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pycam.boxes import Box
-
-FITS = 0.5
-"""The overlap from which a box is right."""
+from pycam.boxes import RIGHT_IOU, Box, iou, shared_area
 
 MOSTLY = 2 / 3
 """A box whose overlap is below a half cannot lie mostly in the true box and mostly cover it too: for an overlap i,
@@ -71,26 +68,27 @@ def judge(
     index, score, box
         The first class, its score and its box.
     true_index, truths
-        The true class and its boxes: (x0, y0, x1, y1), picture pixels, 0-based half-open. None: the class decides.
+        The true class and its boxes; without any, the class decides.
     centre
         Whether a box in the middle is right for this picture.
     """
-    overlaps = [overlap(box, truth) for truth in truths] if box is not None else []
-    best = max(overlaps, default=None)
+    ious = iou(box, truths).tolist() if box is not None and truths else []
+    best = max(ious, default=None)
     if index != true_index:
         return Verdict("wrong class", best, 1 + score)
     if not truths:
         return Verdict("right", None, 0.0)
     if box is None or best is None:
         return Verdict("shifted", None, 1.0)
-    if best >= FITS:
+    if best >= RIGHT_IOU:
         return Verdict("right, like the centre" if centre else "right", best, 1 - best)
-    nearest = truths[overlaps.index(best)]
-    if sum(_shared(box, truth) >= _area(truth) / 2 for truth in truths) > 1:
+    nearest = ious.index(best)
+    shared, areas = shared_area(box, truths), shared_area(truths, truths)
+    if (shared >= areas / 2).sum() > 1:
         name = "merged"
-    elif _shared(box, nearest) >= MOSTLY * _area(box):
+    elif shared[nearest] >= MOSTLY * shared_area(box, box):
         name = "too small"
-    elif _shared(box, nearest) >= MOSTLY * _area(nearest):
+    elif shared[nearest] >= MOSTLY * areas[nearest]:
         name = "too large"
     else:
         name = "shifted"
@@ -107,17 +105,3 @@ def change(first: Verdict, second: Verdict) -> str:
 def difference(first: Verdict, second: Verdict) -> float:
     """Say how much changed from one run to the other."""
     return abs(first.badness - second.badness)
-
-
-def overlap(a: Box, b: Box) -> float:
-    """Give the intersection over union of two half-open boxes."""
-    shared = _shared(a, b)
-    return shared / (_area(a) + _area(b) - shared)
-
-
-def _shared(a: Box, b: Box) -> int:
-    return _area((max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])))
-
-
-def _area(box: Box) -> int:
-    return max(0, box[2] - box[0]) * max(0, box[3] - box[1])
