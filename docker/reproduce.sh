@@ -1,6 +1,6 @@
 #!/bin/sh
-# The paper's tables, from the pictures: certificates against real Caffe, runs, Tables 1 and 2 and what each quirk of
-# the released evaluation is worth. What was stopped goes on by the same command.
+# The paper's tables, from the pictures: certificates against real Caffe, runs, Tables 1 and 2 and what each deviation
+# of the released evaluation is worth. What was stopped goes on by the same command.
 #
 #     reproduce.sh DATA RUNS [OPTION...]           the paper's models on ILSVRC's 50,000 pictures
 #     reproduce.sh --mini DATA RUNS [OPTION...]    SqueezeNet on a small folder that is laid out alike
@@ -30,7 +30,7 @@ for model in $models; do
     if has_weights "$model"; then
         compare.sh "$model" "$runs/certificates" || echo "$model is no match for real Caffe: see its certificate" >&2
         evaluate.sh "$model" "$data" "$runs" "$@"
-        pycam report --ledger "$runs/$model-released" --out "$runs/$model-ledger.md"
+        pycam report ablation "$runs/$model-released" --out "$runs/$model-ablation.md"
     fi
 done
 for model in $backprop; do
@@ -46,5 +46,5 @@ for run in "$runs"/*-paper "$runs"/*-released "$runs"/backprop/*-paper; do
     [ ! -f "$run/report.json" ] || set -- "$@" "$run"
 done
 [ $# -gt 0 ] || { echo "reproduce.sh: no model has its weights: nothing is reproduced" >&2; exit 1; }
-pycam report "$@" --out "$runs/tables.md"
+pycam report tables "$@" --out "$runs/tables.md"
 cat "$runs/tables.md"

@@ -21,6 +21,7 @@ from pycam.checksums import checksum
 from pycam.compare import TOLERANCE, compare, run
 from pycam.errors import EngineError
 from pycam.net import Net
+from pycam.report.tables import Table
 
 
 @dataclass(frozen=True)
@@ -111,24 +112,27 @@ class Certificate:
         lines += [f"- {name}: {value}" for name, value in self.facts.items()]
         lines += ["", "## What trips others in this net", ""]
         lines += [f"- {trap}" for trap in self.traps]
-        lines += [
-            "",
-            "## Engines",
-            "",
-            f"Every blob, as a part of its largest value; {self.tolerance:g} is allowed.",
-            "",
-            "| engine | compared with | blobs | furthest apart | at layer | departs first at |",
-            "|---|---|---|---|---|---|",
+        return "\n".join(lines) + "\n\n" + self._engines_table().markdown()
+
+    def _engines_table(self) -> Table:
+        from pandas import DataFrame
+
+        rows = [
+            (check.engine, check.reference, "–", f"not asked: {check.refused}", "–", "–")
+            if check.refused
+            else (
+                check.description,
+                check.reference,
+                check.blobs,
+                f"{check.max_rel:.1e}",
+                check.worst_layer,
+                check.first_departure or "nowhere",
+            )
+            for check in self.engines
         ]
-        for check in self.engines:
-            if check.refused:
-                lines.append(f"| {check.engine} | {check.reference} | – | not asked: {check.refused} | – | – |")
-            else:
-                lines.append(
-                    f"| {check.description} | {check.reference} | {check.blobs} | {check.max_rel:.1e} | "
-                    f"{check.worst_layer} | {check.first_departure or 'nowhere'} |"
-                )
-        return "\n".join(lines) + "\n"
+        columns = ["engine", "compared with", "blobs", "furthest apart", "at layer", "departs first at"]
+        note = f"Every blob, as a part of its largest value; {self.tolerance:g} is allowed."
+        return Table("Engines", DataFrame(rows, columns=columns), note)
 
 
 def certify(

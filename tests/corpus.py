@@ -29,6 +29,7 @@ from pycam.cards import read_card
 from pycam.checksums import pinned
 from pycam.compare import load_blobs
 from pycam.errors import EngineError, PycamError
+from pycam.evaluation.figures import errors_table
 from pycam.evaluation.plan import Plan
 from pycam.evaluation.record import RECORD, FileState, Outcome
 from pycam.evaluation.results import read_report
@@ -44,11 +45,10 @@ from pycam.ilsvrc.synsets import synsets
 from pycam.ilsvrc.wsol_metadata import read_metadata
 from pycam.labels import read_labels
 from pycam.net import read_net
+from pycam.paper.tables import paper_tables
 from pycam.pictures import read_picture
 from pycam.protocols import protocol
-from pycam.report import summary
-from pycam.report.tables import paper_tables, section
-from pycam.report.text import markdown
+from pycam.report.tables import FORMS, text
 from pycam.training.data import list_files
 from pycam.training.database import open_database
 from pycam.training.log import read_rows
@@ -536,9 +536,9 @@ def _plan(path: Path) -> None:
 
 def _report(path: Path) -> None:
     found = read_report(path.parent)
-    for table in paper_tables([found]):
-        markdown(section(table))
-    assert summary.errors([("", found)])["rows"]
+    for form in FORMS:
+        text(paper_tables([found]), form)
+    assert errors_table({"": found}).section()["rows"]
 
 
 def _store(path: Path) -> None:

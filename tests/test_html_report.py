@@ -114,7 +114,7 @@ def test_curve_and_classes_by_their_definitions():
     assert curve["series"][0]["summary"] == "A: best 75.0% at a threshold of 20%"
     named, placed = np.array([True, True, False, True]), np.array([True, False, False, False])
     words = ["", "", "", "cat", "", "", "", "fox, red", "", "cup"]
-    section = errors_by_class(np.array([7, 7, 3, 9]), words, named, placed)
+    section = errors_by_class(np.array([7, 7, 3, 9]), words, named, placed).section()
     assert section["rows"] == [
         ["cat", "1", "100%", "100%"],
         ["cup", "1", "0%", "100%"],
@@ -217,7 +217,7 @@ def test_command_shows_what_heatmap_writes(shared, tmp_path, capsys):
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"no picture")
     place = tmp_path / "report.html"
-    assert main(["report", *pictures, str(broken), "--html", str(place), *weights]) == 0
+    assert main(["report", "html", *pictures, str(broken), "--out", str(place), *weights]) == 0
     assert main(["heatmap", *pictures, "--boxes", "--json", "--out", str(tmp_path / "out"), *weights]) == 0
     expected = json.loads(capsys.readouterr().out)
     page = Blocks(place.read_text("utf-8"))
@@ -230,7 +230,7 @@ def test_command_shows_what_heatmap_writes(shared, tmp_path, capsys):
     (note,) = json.loads(page.json["report"])["notes"]
     assert note.startswith(f"left out: {broken}: not a picture")
 
-    assert main(["report", str(broken), "--html", str(tmp_path / "none.html"), *weights]) == 6
+    assert main(["report", "html", str(broken), "--out", str(tmp_path / "none.html"), *weights]) == 6
     assert "not one picture could be read" in capsys.readouterr().err
     assert not (tmp_path / "none.html").exists()
 
@@ -239,7 +239,7 @@ def test_command_shows_what_heatmap_writes(shared, tmp_path, capsys):
 def test_gradients_are_taken_at_the_layer_that_was_asked_for(tmp_path):
     (tmp_path / "a.jpg").write_bytes(sights.jpeg(3))
     arguments = ["--model", "squeezenet-cam-caltech101", "--method", "gradcam", "--layer", "fire5/concat"]
-    assert main(["report", str(tmp_path / "a.jpg"), *arguments, "--html", str(tmp_path / "a.html")]) == 0
+    assert main(["report", "html", str(tmp_path / "a.jpg"), *arguments, "--out", str(tmp_path / "a.html")]) == 0
     picture = json.loads(Blocks((tmp_path / "a.html").read_text("utf-8")).json["picture-0"])
     with pycam.load("squeezenet-cam-caltech101") as cam:
         _, _, *sides = cam.net.shapes["fire5/concat"]

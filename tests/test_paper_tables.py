@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import csv
+import io
 import json
 
+import numpy as np
+import pandas
 import pytest
 from runs import made_report
 
 from pycam.cli import main
 from pycam.errors import RunError
-from pycam.report.tables import PAPER, csv_text, notes, paper_tables, section
-from pycam.report.text import markdown
+from pycam.paper.tables import PUBLISHED, paper_tables, ranking
+from pycam.report.tables import text
 
 
 @pytest.fixture(autouse=True)
@@ -20,104 +22,125 @@ def no_weights(monkeypatch, tmp_path):
     monkeypatch.setenv("PYCAM_CACHE", str(tmp_path / "cache"))
 
 
+def rows_of(table, network: str) -> list[dict]:
+    return [row for row in table.rows() if row["network"] == network]
+
+
 @pytest.mark.shared
 def test_published_figures_are_those_of_the_paper(shared):
     facts = json.loads((shared / "facts/paper.json").read_text())
-    first, second, third = json.loads(PAPER.read_text())["tables"]
+    first, second, third = json.loads(PUBLISHED.read_text())["tables"]
     for table, fact in ((first, "classification_error_ilsvrc_val"), (second, "localization_error_ilsvrc_val")):
-        ours = {row["network"]: [row["top1"], row["top5"]] for row in table["rows"]}
+        ours = {row["network"]: [row["top-1"], row["top-5"]] for row in table["rows"]}
         assert ours == {name: row for name, row in facts[fact].items() if name != "columns"}
     (row,) = third["rows"]
-    assert row["top5"] == facts["localization_error_ilsvrc_test_top5"][row["network"]]
+    assert row["top-5"] == facts["localization_error_ilsvrc_test_top5"][row["network"]]
 
 
 def test_a_run_stands_in_its_rows_with_its_figures():
     first, second, third = paper_tables([made_report("googlenet-cam"), made_report("googlenet-cam", submissions=True)])
-    for table, width in ((first, 0.01), (second, 0.02)):
-        plain, released = [line for line in table.lines if line.network == "GoogLeNet-GAP"]
-        assert (plain.protocol, released.protocol) == ("paper", "released, bbox1")
-        assert (plain.pictures, plain.weights, plain.note) == (300, "0123456789abcdef", "")
-        assert plain.ours["top1"].error == 0.5
-        assert plain.ours["top5"].error == 0.3
-        assert released.ours["top1"].error == 0.4
-        assert plain.ours["top5"].low == pytest.approx(0.3 - width)
-    assert second.lines[0].published == {"top1": 56.4, "top5": 43.0}
-    (heuristics,) = third.lines
-    assert heuristics.published == {"top5": 37.1}
-    assert heuristics.ours["top5"].error == 0.1
-    assert heuristics.protocol == "released, bboxCombine"
+    for table, width in ((first, 1), (second, 2)):
+        plain, released = rows_of(table, "GoogLeNet-GAP")
+        assert (plain["protocol"], released["protocol"]) == ("paper", "released, bbox1")
+        assert (plain["pictures"], plain["weights"], plain["note"]) == (300, "0123456789abcdef", None)
+        assert (plain["top-1"], plain["top-5"]) == (50, 30)
+        assert (released["top-1"], released["top-5"]) == (40, 20)
+        assert plain["top-5 low"] == pytest.approx(30 - width)
+    published = rows_of(second, "GoogLeNet-GAP")[0]
+    assert (published["published top-1"], published["published top-5"]) == (56.4, 43.0)
+    (heuristics,) = third.rows()
+    assert (heuristics["published top-1"], heuristics["published top-5"]) == (None, 37.1)
+    assert heuristics["top-5"] == 10
+    assert heuristics["protocol"] == "released, bboxCombine"
 
 
 def test_gradients_stand_apart_from_maps():
     _, second, _ = paper_tables([made_report("bvlc-googlenet", "saliency")])
-    by_network = {line.network: line for line in second.lines}
-    assert by_network["Backprop on GoogLeNet"].ours
-    assert not by_network["GoogLeNet"].ours
+    assert [row["top-1"] for row in rows_of(second, "Backprop on GoogLeNet")] == [50]
+    assert [row["top-1"] for row in rows_of(second, "GoogLeNet")] == [None]
 
 
 def test_another_model_gets_a_line_of_its_own():
     report = made_report("squeezenet-v1.0", overrides={"view": "full", "mean": "picture"})
     for table in paper_tables([report])[:2]:
-        line = table.lines[-1]
-        assert (line.network, line.published) == ("squeezenet-v1.0", {})
-        assert line.protocol == "paper, view full, mean picture"
+        row = table.rows()[-1]
+        assert (row["network"], row["published top-1"]) == ("squeezenet-v1.0", None)
+        assert row["protocol"] == "paper, view full, mean picture"
 
 
 def test_rows_without_a_run_say_where_their_weights_are(monkeypatch, tmp_path):
     tables = paper_tables([])
-    said = {line.network: (line.note, line.remedy) for line in tables[0].lines}
-    note, remedy = said["VGGnet-GAP"]
-    assert note == "weights not here"
+    said = {row["network"]: row["note"] for row in tables[0].rows()}
+    assert said["VGGnet-GAP"] == "weights not here"
+    assert said["NIN"] == "weights never published"
+    notes = tables[-1].note.splitlines()
+    (remedy,) = [note for note in notes if note.startswith("vgg16-cam: ")]
     assert remedy.startswith("vgg16-cam: pycam models download vgg16-cam, or get http://cnnlocalization.csail.mit.edu/")
-    assert said["NIN"] == ("weights never published", "")
-    assert remedy in notes(tables)
+    assert not any(note.startswith("NIN") or not note for note in notes)
     (tmp_path / "vgg16CAM_train_iter_90000.caffemodel").touch()
     monkeypatch.setenv("PYCAM_MODELS", str(tmp_path))
-    line = next(line for line in paper_tables([])[0].lines if line.network == "VGGnet-GAP")
-    assert (line.note, line.remedy) == ("not run yet", "vgg16-cam: pycam evaluate --model vgg16-cam")
+    tables = paper_tables([])
+    assert [row["note"] for row in rows_of(tables[0], "VGGnet-GAP")] == ["not run yet"]
+    assert "vgg16-cam: pycam evaluate --model vgg16-cam" in tables[-1].note.splitlines()
 
 
 def test_truth_without_boxes_leaves_localization_empty():
     report = made_report("vgg16-cam", localization_error=None, gt_known_error=None)
     first, second, _ = paper_tables([report])
-    assert next(line for line in first.lines if line.network == "VGGnet-GAP").ours
-    assert next(line for line in second.lines if line.network == "VGGnet-GAP").ours == {}
+    assert rows_of(first, "VGGnet-GAP")[0]["top-1"] == 50
+    (row,) = rows_of(second, "VGGnet-GAP")
+    assert (row["top-1"], row["note"]) == (None, None)
+
+
+def test_runs_are_ranked_among_the_networks():
+    first, _, third = paper_tables([made_report("googlenet-cam"), made_report("googlenet-cam", submissions=True)])
+    rows = ranking(first).section()["rows"]
+    ours = "GoogLeNet-GAP, released, bbox1: here, 300 pictures"
+    assert [name for name, *_ in rows].count("GoogLeNet-GAP") == 1
+    assert [ours, "40.00%", "20.00%"] in rows
+    assert [float(top1[:-1]) for _, top1, _ in rows] == sorted(float(top1[:-1]) for _, top1, _ in rows)
+    theirs, here = ranking(third).section()["rows"]
+    assert (theirs[1:], here[1:]) == (["", "37.10%"], ["40.00%", "10.00%"])
 
 
 def test_texts():
     tables = paper_tables([made_report("googlenet-cam")])
-    found = section(tables[1])
-    assert found["rows"][0] == [
+    shown = [
         "GoogLeNet-GAP",
-        "56.40 / 43.00",
+        "56.40",
+        "43.00",
         "50.00% (48.00% to 52.00%)",
         "30.00% (28.00% to 32.00%)",
         "300",
         "paper",
         "0123456789ab",
+        "",
     ]
-    lines = markdown(found).splitlines()
+    assert tables[1].section()["rows"][0] == shown
+    lines = tables[1].markdown().splitlines()
     assert lines[0] == "## Table 2: localization error on ILSVRC val, %"
-    assert lines[4].startswith("| GoogLeNet-GAP | 56.40 / 43.00 | 50.00% ")
-    rows = list(csv.DictReader(csv_text(tables).splitlines()))
-    row = next(row for row in rows if row["table"].startswith("Table 2") and row["column"] == "top5")
-    assert [float(row[name]) for name in ("published", "error", "low", "high", "pictures")] == [43, 30, 28, 32, 300]
-    assert next(row for row in rows if row["network"] == "NIN")["note"] == "weights never published"
+    assert lines[4] == f"| {' | '.join(shown)} |"
+    read = pandas.read_csv(io.StringIO(text(tables, ".csv")))
+    row = read[read["table"].str.startswith("Table 2")].iloc[0]
+    columns = ["published top-5", "top-5", "top-5 low", "top-5 high", "pictures"]
+    assert row[columns].tolist() == [43, 30, 28, 32, 300]
+    assert set(read.loc[read["network"] == "NIN", "note"]) == {"weights never published"}
+    assert np.isnan(read.loc[read["network"] == "NIN", "top-1"]).all()
 
 
 def test_the_command(tmp_path, capsys):
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / "report.json").write_text(json.dumps(made_report("googlenet-cam")))
-    assert main(["report", str(folder)]) == 0
+    assert main(["report", "tables", str(folder)]) == 0
     output = capsys.readouterr().out
     assert "Table 1: classification error" in output
     assert "50.00% (49.00% to 51.00%)" in output
-    assert main(["report", str(folder), "--json"]) == 0
+    assert main(["report", "tables", str(folder), "--json"]) == 0
     tables = json.loads(capsys.readouterr().out)
-    assert tables[0]["lines"][0]["ours"]["top1"]["error"] == 0.5
-    for name in ("tables.md", "tables.csv", "tables.json"):
-        assert main(["report", str(folder), "--out", str(tmp_path / name)]) == 0
+    assert tables[0]["rows"][0]["top-1"] == 50
+    for name in ("tables.md", "tables.csv", "tables.tex", "tables.json"):
+        assert main(["report", "tables", str(folder), "--out", str(tmp_path / name)]) == 0
         assert "GoogLeNet-GAP" in (tmp_path / name).read_text()
     assert capsys.readouterr().out == ""
 
@@ -125,9 +148,11 @@ def test_the_command(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "code", "complaint"),
     [
-        (["nothing"], 10, "nothing: not the folder of a finished run"),
-        (["nothing", "--ledger"], 10, "nothing: not the folder of a run"),
-        (["a", "b", "--ledger"], 2, "2 runs for a ledger: name one"),
+        (["tables", "nothing"], 10, "nothing: not the folder of a finished run"),
+        (["ablation", "nothing"], 10, "nothing: not the folder of a run"),
+        (["ablation", "a", "b"], 2, "(b)"),
+        (["html", ".", "--out", "a.html", "--engine", "torch"], 2, "--engine has no effect on a page of runs"),
+        (["html", "a.jpg", "--out", "a.html", "--worst", "3"], 2, "--worst has no effect on a page of pictures"),
     ],
 )
 def test_what_is_no_run(tmp_path, monkeypatch, capsys, arguments, code, complaint):
@@ -138,8 +163,8 @@ def test_what_is_no_run(tmp_path, monkeypatch, capsys, arguments, code, complain
 
 def test_a_report_that_is_none(tmp_path, capsys):
     (tmp_path / "report.json").write_text("[]")
-    assert main(["report", str(tmp_path)]) == RunError.exit_code
+    assert main(["report", "tables", str(tmp_path)]) == RunError.exit_code
     assert "not the folder of a finished run (report.json: it is no JSON object)" in capsys.readouterr().err
     (tmp_path / "report.json").write_text(json.dumps(made_report("googlenet-cam")))
-    assert main(["report", str(tmp_path), "--out", str(tmp_path / "a.txt")]) == 2
-    assert "tables are written as .md, .csv or .json" in capsys.readouterr().err
+    assert main(["report", "tables", str(tmp_path), "--out", str(tmp_path / "a.txt")]) == 2
+    assert "tables are written as .md, .csv, .tex, .json" in capsys.readouterr().err

@@ -120,7 +120,7 @@ def test_two_runs_are_laid_side_by_side(runs, tmp_path):
         shown = list(entries)
     assert heading.title == "paper and full"
     assert [list(entry.runs) for entry in shown] == [["paper", "full"]] * PICTURES
-    assert heading.sections[0]["columns"] == ["", "paper", "full"]
+    assert heading.sections[0]["columns"] == ["", "paper (95 %)", "full (95 %)"]
     write_html(tmp_path / "two.html", shown, heading)
     text = (tmp_path / "two.html").read_text()
     assert '"group":"as before"' in text

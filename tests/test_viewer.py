@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import sights
 from conftest import CHROMIUM
+from pandas import DataFrame
 
 import pycam
 from pycam.boxes import iou, paper_box
@@ -24,6 +25,7 @@ from pycam.report import summary
 from pycam.report.html import Entry, Heading, write_html
 from pycam.report.page import colour_tables
 from pycam.report.record import METHODS, Truth, look, placement_record, seen
+from pycam.report.tables import Table
 from pycam.report.verdicts import judge
 from pycam.views import view_of
 
@@ -101,9 +103,7 @@ def sections(*labels: str) -> list[summary.Section]:
     """What stands above the pictures of runs: a table, and charts."""
     scores = np.linspace(0, 1, 40)
     return [
-        summary.table(
-            "Errors", ["", *(label or "with 95 % interval" for label in labels)], [["top-1", *["27.0%"] * len(labels)]]
-        ),
+        Table("Errors", DataFrame({"": ["top-1"]} | {label or "value": ["27.0%"] for label in labels})).section(),
         summary.calibration({label: (scores, scores > 0.3 + 0.1 * place) for place, label in enumerate(labels)}),
         summary.threshold_curve(dict.fromkeys(labels, (scores, scores * (1 - scores))), "A note.", mark=0.2),
     ]
@@ -346,8 +346,9 @@ def test_report_switches_the_methods_of_a_real_net(page, tmp_path):
     picture = tmp_path / "blobs.jpg"
     picture.write_bytes(sights.jpeg(7))
     methods = [word for method in GRADIENTS for word in ("--method", method)]
-    assert main(["report", str(picture), "--model", MODEL, *methods, "--html", str(tmp_path / "methods.html")]) == 0
-    page.goto((tmp_path / "methods.html").as_uri())
+    place = tmp_path / "methods.html"
+    assert main(["report", "html", str(picture), "--model", MODEL, *methods, "--out", str(place)]) == 0
+    page.goto(place.as_uri())
     page.click(".card button")
     switches_methods(page, picture.read_bytes())
 

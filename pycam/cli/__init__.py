@@ -26,8 +26,7 @@ COMMANDS = {
     "activations": "Write what every channel of a net's layers makes of pictures, one grid per layer.",
     "evaluate": "Compute ILSVRC's errors. A run that is stopped, in whatever way, goes on by the same command.",
     "score": "Score a submission file (ILSVRC's errors) or maps (MaxBoxAcc) against ground truth.",
-    "report": "Put runs into the paper's tables, take one apart (--ledger), or show runs or pictures on a page "
-    "(--html).",
+    "report": "Report on finished runs and on pictures.",
     "serve": "Open the viewer on a page at 127.0.0.1, where pictures are dropped, pasted or chosen.",
     "compare": "Compare every blob of two engines, or of files; a row a layer. B is the reference.",
     "verify": "Check a model's files, its net, and every engine against real Caffe where it is there; one verdict.",

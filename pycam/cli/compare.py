@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -11,9 +10,6 @@ from typing import Annotated
 import numpy as np
 import typer
 from numpy.typing import NDArray
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
 from pycam import compare as library
 from pycam import zoo
@@ -23,7 +19,10 @@ from pycam.errors import UsageError
 from pycam.model import model_mean, model_net
 from pycam.net import Net
 from pycam.pictures import read_picture
+from pycam.report.tables import Table
 from pycam.views import net_input, view_of
+
+FORMATS = {"max_abs": "{:.2e}".format, "max_rel": "{:.2e}".format, "cosine": "{:.9f}".format}
 
 
 def compare(
@@ -80,21 +79,17 @@ def compare(
         library.save_blobs(save, found)
     if b is None:
         return
+    from pandas import DataFrame
+
     rows = library.compare(net, found, blobs(b))
     if not rows:
         raise UsageError(f"{a} and {b} have no blob of this net in common")
+    table = Table(f"{a} against {b}", DataFrame(map(asdict, rows)), formats=FORMATS)
     departures = [row for row in rows if row.departs(tolerance)]
     if as_json:
-        finite = [
-            {
-                key: value if not isinstance(value, float) or math.isfinite(value) else None
-                for key, value in asdict(row).items()
-            }
-            for row in rows
-        ]
-        print(json.dumps(finite, indent=2))
+        print(json.dumps(table.rows(), indent=2))
     else:
-        _print_rows(rows, a, b, tolerance)
+        _print_rows(table, rows, tolerance)
     if departures:
         raise typer.Exit(options.NOT_CONFIRMED)
 
@@ -120,23 +115,8 @@ def _inputs(
     return {net.inputs[0]: net_input(read_picture(picture).pixels, view, mean)}
 
 
-def _print_rows(rows: list[library.Row], a: str, b: str, tolerance: float) -> None:
-    table = Table(box=box.SIMPLE, title=f"{a} against {b}")
-    for title in ("layer", "blob"):
-        table.add_column(title, no_wrap=True)
-    for title in ("max |a−b|", "of max |b|", "cosine"):
-        table.add_column(title, justify="right", no_wrap=True)
-    for row in rows:
-        departs = row.departs(tolerance)
-        table.add_row(
-            row.layer,
-            row.blob,
-            f"{row.max_abs:.2e}",
-            f"{row.max_rel:.2e}",
-            f"{row.cosine:.9f}",
-            style="bold red" if departs else None,
-        )
-    Console(width=None if Console().is_terminal else 200).print(table)
+def _print_rows(table: Table, rows: list[library.Row], tolerance: float) -> None:
+    table.show(emphasis=[row.departs(tolerance) for row in rows])
     first = next((row for row in rows if row.departs(tolerance)), None)
     if first is None:
         worst = max(rows, key=lambda row: row.max_rel)

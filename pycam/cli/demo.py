@@ -8,16 +8,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from pycam.boxes import RIGHT_IOU, Box, iou
 from pycam.errors import UsageError
 from pycam.predict import Cam, load
 from pycam.prediction import Prediction
-from pycam.report import summary
 from pycam.report.html import Entry, Heading, write_html
 from pycam.report.record import Truth, seen
-from pycam.report.text import show
+from pycam.report.tables import Table
 from pycam.report.verdicts import judge
 
 MODEL = "squeezenet-cam-caltech101"
@@ -91,15 +89,15 @@ def demo(
     with load(MODEL, view="full") as cam:
         looks = [_look(cam, photograph, folder) for photograph in PHOTOGRAPHS]
 
-    sections = [_guesses(looks), _errors([look for look in looks if look.truth])]
-    console = Console(width=None if Console().is_terminal else 100)
-    for section in sections:
-        show(section, console)
-        console.print()
+    tables = [_guesses(looks), _errors([look for look in looks if look.truth])]
+    for table in tables:
+        table.show()
+        print()
 
     strips = [look.prediction.save(out, boxes=True)[-2] for look in looks]
     page = out / "report.html"
-    write_html(page, map(_entry, looks), Heading("A demo of pycam", {"": [MODEL, "view full"]}, sections=sections))
+    heading = Heading("A demo of pycam", {"": [MODEL, "view full"]}, sections=[table.section() for table in tables])
+    write_html(page, map(_entry, looks), heading)
     print("Look at", *strips, page, sep="\n  ")
 
 
@@ -113,7 +111,9 @@ def _look(cam: Cam, photograph: Photograph, folder: Path) -> Look:
     return Look(photograph, prediction, truth, float(iou(found.box, photograph.box)))
 
 
-def _guesses(looks: Sequence[Look]) -> summary.Section:
+def _guesses(looks: Sequence[Look]) -> Table:
+    from pandas import DataFrame
+
     rows, notes = [], []
     for look in looks:
         guesses = [f"{item.words} {item.score:.2f}" for item in look.prediction.top]
@@ -128,17 +128,20 @@ def _guesses(looks: Sequence[Look]) -> summary.Section:
             )
         rows.append([look.photograph.name, look.photograph.shows, guesses[0], *judged])
     title = f"Guesses, and the box of the true class, which is right from an IoU of {RIGHT_IOU} on"
-    return summary.table(title, ["photograph", "shows", "first guess", "top-1", "top-5", "IoU"], rows, "\n".join(notes))
+    frame = DataFrame(rows, columns=["photograph", "shows", "first guess", "top-1", "top-5", "IoU"])
+    return Table(title, frame, "\n".join(notes))
 
 
-def _errors(looks: Sequence[Look]) -> summary.Section:
+def _errors(looks: Sequence[Look]) -> Table:
+    from pandas import DataFrame
+
     total = len(looks)
     rows = []
     for name, is_right in (("classification", Look.named), ("localization", Look.placed)):
         wrong = [sum(not is_right(look, k) for look in looks) for k in (1, 5)]
         rows.append([name, *(f"{count / total:.0%} ({count} of {total})" for count in wrong)])
     note = f"Of {total} named photographs: they show how errors are counted, not how good a model is."
-    return summary.table("Errors", ["", "top-1", "top-5"], rows, note)
+    return Table("Errors", DataFrame(rows, columns=["", "top-1", "top-5"]), note)
 
 
 def _said(is_right: bool) -> str:

@@ -17,8 +17,8 @@ from rich.text import Text
 from pycam.cli import options
 from pycam.engines.base import cores
 from pycam.errors import UsageError
+from pycam.evaluation.figures import errors_table
 from pycam.evaluation.plan import Plan, Recipe, Sources
-from pycam.evaluation.results import MAX_BOX_ACCURACIES, figures
 from pycam.evaluation.run import evaluate as run
 from pycam.model import FIXED_MEANS
 from pycam.progress import progress
@@ -164,19 +164,7 @@ def _absolute(path: Path | str | None) -> str | None:
 
 def _tell(report: dict[str, Any]) -> None:
     print(f"{report['pictures']} pictures, {report['blacklisted']} of them on the blacklist")
-    for name, errors in report.get("submissions", {"": report}).items():
-        for row in figures(errors):
-            if row.name.endswith(("-2", "-3", "-4")):
-                continue
-            title = f"{name} {row.name}".strip()
-            print(f"{title:36}{row.error:8.2%}   95 % interval {row.low:.2%} to {row.high:.2%}")
-    for key, name in (("whole_picture", "whole picture"), ("center_gaussian", "center Gaussian")):
-        if (value := report[f"{key}_gt_known_error"]) is not None:
-            print(f"{name + ', class known':36}{value:8.2%}")
-    for key, name in MAX_BOX_ACCURACIES.items():
-        if key in report:
-            low, high = report["intervals"][key]
-            print(f"{name:36}{report[key]:8.2f}   95 % interval {low:.2f} to {high:.2f}")
+    errors_table({"": report}).show()
     for each in report["skipped"]:
         print(f"left out: {each['picture']}: {each['reason']}")
     for note in report["notes"]:

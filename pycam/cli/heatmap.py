@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 import sys
@@ -16,7 +14,6 @@ import typer
 from rich.console import Console
 
 from pycam.cli import options
-from pycam.drawing import caption, encode_png
 from pycam.engines.base import most_lanes
 from pycam.errors import PictureError, PycamError
 from pycam.files import write_whole
@@ -25,7 +22,7 @@ from pycam.prediction import Prediction
 from pycam.prefetch import prefetch
 from pycam.progress import progress
 from pycam.protocols import CHOICES
-from pycam.protocols import protocol as get_protocol
+from pycam.report.tables import csv_text
 from pycam.tuning import beside_an_engine
 
 
@@ -154,14 +151,15 @@ def _tell(prediction: Prediction, console: Console) -> None:
 
 def _boxes_csv(done: Sequence[Mapping[str, Any]]) -> str:
     """List every box, a line each: picture pixels, 0-based, half-open; the sides are empty where there is no box."""
-    text = io.StringIO()
-    lines = csv.writer(text, lineterminator="\n")
-    lines.writerow(["picture", "rank", "index", "wnid", "words", "score", "x0", "y0", "x1", "y1"])
-    for prediction in done:
-        for rank, item in enumerate(prediction["top"], start=1):
-            about = (item["index"], item["wnid"], item["words"], item["score"])
-            lines.writerow([prediction["picture"], rank, *about, *(item["box"] or [""] * 4)])
-    return text.getvalue()
+    from pandas import DataFrame
+
+    columns = ["picture", "rank", "index", "wnid", "words", "score", "x0", "y0", "x1", "y1"]
+    rows = [
+        [prediction["picture"], rank, *(item[key] for key in columns[2:6]), *(item["box"] or [None] * 4)]
+        for prediction in done
+        for rank, item in enumerate(prediction["top"], start=1)
+    ]
+    return csv_text(DataFrame(rows, columns=columns, dtype=object))
 
 
 def _count(number: int) -> str:

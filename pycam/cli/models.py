@@ -5,19 +5,17 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
 from typing import Annotated, Any, Optional
 
 import typer
-from rich.console import Console
-from rich.table import Column, Table
-from rich.text import Text
 
 from pycam import zoo
 from pycam.cli import options
 from pycam.errors import ModelError, PycamError, UsageError
 from pycam.protocols import CHOICES, PROTOCOLS
+from pycam.report.tables import Table
 
 app = typer.Typer(help="Show the models, and get their weights.", no_args_is_help=True)
 
@@ -46,11 +44,8 @@ def list_models(as_json: options.Json = False) -> None:
         rows = [{key: getattr(card, key) for key in keys} | {"weights": path} for card, path in found]
         _print_json(rows)
         return
-    table = Table(Column("model", no_wrap=True), "what it is", "class maps", box=None, pad_edge=False)
-    table.add_column("weights", overflow="fold")
-    for card, path in found:
-        table.add_row(card.name, card.title, "yes" if card.cam else "no", Text(str(path or "not here")))
-    _print_table(table)
+    cells = [(card.name, card.title, "yes" if card.cam else "no", str(path or "not here")) for card, path in found]
+    _print_table(("model", "what it is", "class maps", "weights"), cells)
 
 
 @app.command("show")
@@ -63,10 +58,7 @@ def show(name: Name, as_json: options.Json = False) -> None:
     if as_json:
         _print_json(facts)
         return
-    table = Table("", Column(overflow="fold"), box=None, show_header=False, pad_edge=False)
-    for key, value in _flat(facts):
-        table.add_row(key, Text(value))
-    _print_table(table)
+    _print_table(("field", "value"), _flat(facts))
 
 
 @app.command("protocols")
@@ -75,14 +67,11 @@ def list_protocols(as_json: options.Json = False) -> None:
     if as_json:
         _print_json([dataclasses.asdict(row) for row in PROTOCOLS.values()])
         return
-    table = Table(*("" for _ in range(len(PROTOCOLS) + 1)), box=None, show_header=False, pad_edge=False)
-    table.add_row("protocol", *PROTOCOLS, style="bold")
-    for choice in CHOICES:
-        table.add_row(choice, *(getattr(row, choice) for row in PROTOCOLS.values()))
-    table.add_row("layer", *(row.layer or "-" for row in PROTOCOLS.values()))
-    table.add_row("top", *(str(row.top) for row in PROTOCOLS.values()))
-    table.add_row("section", *(row.section for row in PROTOCOLS.values()))
-    _print_table(table)
+    rows = [(choice, *(getattr(row, choice) for row in PROTOCOLS.values())) for choice in CHOICES]
+    rows.append(("layer", *(row.layer or "-" for row in PROTOCOLS.values())))
+    rows.append(("top", *(str(row.top) for row in PROTOCOLS.values())))
+    rows.append(("section", *(row.section for row in PROTOCOLS.values())))
+    _print_table(("protocol", *PROTOCOLS), rows)
 
 
 @app.command("path")
@@ -152,13 +141,15 @@ def _flat(facts: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
             yield prefix + key, str(value)
 
 
-def _print_table(table: Table) -> None:
-    """Print a table for people on a terminal, and as columns apart by tabs elsewhere."""
-    if sys.stdout.isatty():
-        Console().print(table)
+def _print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table for people on a terminal, and with tabs between its columns elsewhere."""
+    if not sys.stdout.isatty():
+        for row in (columns, *rows):
+            print(*row, sep="\t")
         return
-    for cells in zip(*(column.cells for column in table.columns), strict=True):
-        print(*cells, sep="\t")
+    from pandas import DataFrame
+
+    Table("", DataFrame(list(rows), columns=list(columns))).show()
 
 
 def _print_json(facts: Any) -> None:

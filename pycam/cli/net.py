@@ -9,9 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
 from pycam import nets, zoo
 from pycam.cli import options
@@ -24,11 +21,9 @@ from pycam.layers import Layer, dims
 from pycam.model import model_head, model_net
 from pycam.net import Net, read_net
 from pycam.nets.training import train_val_of
+from pycam.report.tables import Table
 from pycam.surgery import cam_net
 from pycam.tf_weights import with_tf_weights
-
-# Wide enough for any table, so that a layer stays on one line when the output is piped.
-UNBOUNDED = 100_000
 
 app = typer.Typer(help="Look at nets, write the released ones, make new ones.", no_args_is_help=True)
 
@@ -185,35 +180,29 @@ def _as_dict(net: Net) -> dict[str, Any]:
 
 
 def _print_net(net: Net) -> None:
-    console = Console(markup=False, emoji=False, highlight=False)
-    if not console.is_terminal:
-        console.width = UNBOUNDED
+    from pandas import DataFrame
 
-    table = Table(box=box.SIMPLE_HEAD if console.is_terminal else None, pad_edge=False, show_edge=False)
-    for heading in ("layer", "type", "bottom", "top", "shape", "parameter shapes"):
-        table.add_column(heading, overflow="fold", no_wrap=heading == "type")
-    for heading in ("parameters", "multiply-adds"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for layer in net.layers:
-        table.add_row(
-            layer.name,
-            layer.type,
-            _join(layer.bottoms),
-            _join(layer.tops),
-            _join(map(dims, layer.output_shapes)),
-            _join(map(dims, layer.param_shapes)),
-            _number(_param_count(layer)),
-            _number(layer.multiply_adds),
-        )
-    console.print(table)
-
-    console.print(f"\ninput         {_join(f'{blob} {dims(net.shapes[blob])}' for blob in net.inputs)}")
-    console.print(f"output        {_join(f'{blob} {dims(net.shapes[blob])}' for blob in net.outputs)}")
-    console.print(f"parameters    {net.param_count:,}")
-    console.print(f"multiply-adds {net.multiply_adds:,} a picture")
-    console.print(f"class maps    {net.cam_head or 'none: no global average pooling before the scores'}")
+    rows = [
+        {
+            "layer": layer.name,
+            "type": layer.type,
+            "bottom": _join(layer.bottoms),
+            "top": _join(layer.tops),
+            "shape": _join(map(dims, layer.output_shapes)),
+            "parameter shapes": _join(map(dims, layer.param_shapes)),
+            "parameters": _param_count(layer),
+            "multiply-adds": layer.multiply_adds,
+        }
+        for layer in net.layers
+    ]
+    Table("", DataFrame(rows), formats=dict.fromkeys(["parameters", "multiply-adds"], _number)).show()
+    print(f"\ninput         {_join(f'{blob} {dims(net.shapes[blob])}' for blob in net.inputs)}")
+    print(f"output        {_join(f'{blob} {dims(net.shapes[blob])}' for blob in net.outputs)}")
+    print(f"parameters    {net.param_count:,}")
+    print(f"multiply-adds {net.multiply_adds:,} a picture")
+    print(f"class maps    {net.cam_head or 'none: no global average pooling before the scores'}")
     if net.ignored_weights:
-        console.print(f"ignored       weights of layers that the net does not have: {_join(net.ignored_weights)}")
+        print(f"ignored       weights of layers that the net does not have: {_join(net.ignored_weights)}")
 
 
 def _param_count(layer: Layer) -> int:

@@ -1,49 +1,79 @@
-"""`pycam report`: the paper's tables, the ledger, and the pages to look at."""
+"""`pycam report`: the paper's tables, the ablation of the released protocol, and the HTML report."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from pycam.cli import options
 from pycam.errors import UsageError
-from pycam.evaluation.ledger import Ledger, make_ledger
+from pycam.evaluation.ablation import make_ablation
 from pycam.evaluation.results import read_report
-from pycam.files import is_folder, write_whole
+from pycam.files import is_folder
+from pycam.paper.tables import paper_tables
 from pycam.predict import load
 from pycam.progress import progress
 from pycam.protocols import protocol as get_protocol
-from pycam.report import ledger as ledger_table
-from pycam.report import tables
 from pycam.report.html import write_html
 from pycam.report.pictures import picture_page
 from pycam.report.runs import Run, run_page
-from pycam.report.text import markdown, show
+from pycam.report.tables import FORMS, Table, check_form, text, write
+
+app = typer.Typer(help="Report on finished runs and on pictures.", no_args_is_help=True)
+
+TablesFile = Annotated[
+    Path | None,
+    typer.Option(
+        help=f"Write the tables to this file: {', '.join(FORMS)}.", callback=lambda out: out and check_form(out)
+    ),
+]
 
 
-def report(
+@app.command()
+def tables(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs (`pycam evaluate`).")],
+    out: TablesFile = None,
+    as_json: options.Json = False,
+) -> None:
+    """Put runs into the paper's tables, beside the published figures."""
+    _tell(paper_tables([read_report(folder) for folder in runs]), out, as_json)
+
+
+@app.command()
+def ablation(
+    run: Annotated[Path, typer.Argument(help="Folder of a run of protocol `released`.")],
+    out: TablesFile = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that work at the same time.")] = 1,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Evaluate how much each deviation of the released protocol changes the errors of a run.
+
+    Each change is a run in RUN/ablation. The same command resumes an interrupted ablation.
+    """
+    with progress(Console(stderr=True, quiet=quiet)) as shown:
+
+        def task(name: str) -> Callable[[int], None]:
+            bar = shown.add_task(name, total=None)
+            return lambda done: shown.update(bar, completed=done)
+
+        found = make_ablation(run, workers=workers, progress=task)
+    _tell(found, out, as_json)
+
+
+@app.command()
+def html(
+    context: typer.Context,
     items: Annotated[
-        list[Path],
-        typer.Argument(
-            help="Folders of finished runs (`pycam evaluate`); or pictures, for --html.", show_default=False
-        ),
+        list[Path], typer.Argument(help="One run or two (folders of `pycam evaluate`), or pictures.", metavar="ITEMS…")
     ],
-    ledger: Annotated[
-        bool, typer.Option("--ledger", help="Tell what each quirk of a run of protocol `released` is worth.")
-    ] = False,
-    html: Annotated[
-        Path | None, typer.Option(help="Write a page of one run, two, or pictures: a file (.html), or a folder.")
-    ] = None,
+    out: Annotated[Path, typer.Option(help="Write the page here: one file (.html), or a folder.", show_default=False)],
     worst: Annotated[int | None, typer.Option(min=1, help="Show only so many pictures of runs, the worst.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the tables here: .md, .csv or .json.")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that work on the ledger.")] = 1,
     model: options.Model = None,
     prototxt: options.Prototxt = None,
     weights: options.Weights = None,
@@ -57,49 +87,47 @@ def report(
     engine: options.EngineName = options.DEFAULT,
     device: options.Device = None,
     threads: options.Threads = None,
-    as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Put runs into the paper's tables, take one apart (--ledger), or show runs or pictures on a page (--html).
+    """Show one run, two runs side by side, or pictures on a page.
 
-    The model and what follows it are for pictures; runs know their own.
+    --worst is for runs; --model and what follows it are for pictures, because a run knows its own.
     """
-    console = Console(stderr=True, quiet=quiet)
-    if html is not None:
-        if is_folder(items[0]):
-            _page_of_runs(html, items, worst)
-        else:
-            rows = get_protocol(protocol).with_choices(view=view).with_methods(methods, layer=layer, target=target)
-            with ExitStack() as stack:
-                cams = [
-                    stack.enter_context(
-                        load(
-                            model,
-                            engine=engine,
-                            protocol=row,
-                            prototxt=prototxt,
-                            weights=weights,
-                            labels=labels,
-                            mean=mean,
-                            device=device,
-                            threads=threads,
-                        )
-                    )
-                    for row in rows
-                ]
-                heading, entries = picture_page(cams, items)
-                write_html(html, entries, heading)
-        console.print(f"wrote {html}", markup=False, highlight=False, soft_wrap=True)
-    elif ledger:
-        if len(items) != 1:
-            raise UsageError(f"{len(items)} runs for a ledger: name one")
-        found = _ledger(items[0], workers, console)
-        _tell([ledger_table.section(found)], ledger_table.csv_text(found), asdict(found), out, as_json)
+    of_runs = is_folder(items[0])
+    _refuse_options_without_effect(context, of_runs)
+    if of_runs:
+        _page_of_runs(out, items, worst)
     else:
-        filled = tables.paper_tables([read_report(folder) for folder in items])
-        sections = [tables.section(table) for table in filled]
-        sections[-1]["note"] = "\n".join(tables.notes(filled))
-        _tell(sections, tables.csv_text(filled), [asdict(table) for table in filled], out, as_json)
+        rows = get_protocol(protocol).with_choices(view=view).with_methods(methods, layer=layer, target=target)
+        with ExitStack() as stack:
+            cams = [
+                stack.enter_context(
+                    load(
+                        model,
+                        engine=engine,
+                        protocol=row,
+                        prototxt=prototxt,
+                        weights=weights,
+                        labels=labels,
+                        mean=mean,
+                        device=device,
+                        threads=threads,
+                    )
+                )
+                for row in rows
+            ]
+            heading, entries = picture_page(cams, items)
+            write_html(out, entries, heading)
+    Console(stderr=True, quiet=quiet).print(f"wrote {out}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _refuse_options_without_effect(context: typer.Context, of_runs: bool) -> None:
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        given = source is not None and source.name == "COMMANDLINE"  # a variable is meant for other commands too
+        if given and parameter.name not in ("items", "out", "quiet") and (parameter.name == "worst") != of_runs:
+            kind, other = ("runs", "pictures") if of_runs else ("pictures", "runs")
+            raise UsageError(f"{parameter.opts[0]} has no effect on a page of {kind}, only of {other}: leave it out")
 
 
 def _page_of_runs(place: Path, folders: Sequence[Path], worst: int | None) -> None:
@@ -114,26 +142,13 @@ def _page_of_runs(place: Path, folders: Sequence[Path], worst: int | None) -> No
         write_html(place, entries, heading)
 
 
-def _ledger(folder: Path, workers: int, console: Console) -> Ledger:
-    with progress(console) as shown:
-
-        def task(name: str) -> Callable[[int], None]:
-            bar = shown.add_task(name, total=None)
-            return lambda done: shown.update(bar, completed=done)
-
-        return make_ledger(folder, workers=workers, progress=task)
-
-
-def _tell(sections: Sequence[dict[str, Any]], csv_text: str, value: Any, out: Path | None, as_json: bool) -> None:
-    as_text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+def _tell(found: Sequence[Table], out: Path | None, as_json: bool) -> None:
     if out is not None:
-        if out.suffix not in (".md", ".csv", ".json"):
-            raise UsageError(f"{out}: tables are written as .md, .csv or .json")
-        pages = "\n".join(map(markdown, sections))
-        write_whole(out, {".md": pages, ".csv": csv_text, ".json": as_text}[out.suffix])
+        write(found, out)
     if as_json:
-        print(as_text, end="")
+        print(text(found, ".json"), end="")
     elif out is None:
-        console = Console(width=None if Console().is_terminal else 200)
-        for section in sections:
-            show(section, console)
+        for number, table in enumerate(found):
+            if number:
+                print()
+            table.show()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +11,7 @@ import typer
 
 from pycam.cli import options
 from pycam.errors import UsageError
+from pycam.evaluation.figures import errors_table
 from pycam.ilsvrc import wsol
 from pycam.ilsvrc.baselines import Baselines, accuracies, known_class_errors
 from pycam.ilsvrc.ground_truth import GroundTruth, read_ground_truth
@@ -72,7 +72,7 @@ def score(
         print(json.dumps(result, indent=2))
         return
     print(f"{result['pictures']} pictures, {result['blacklisted']} of them on the blacklist")
-    print("\n".join(_error_lines(result) if predictions else _accuracy_lines(result)))
+    errors_table({"": result}, every_k=True).show()
     for note in result["notes"]:
         print(f"note: {note}")
 
@@ -96,22 +96,3 @@ def _accuracies(accuracy: wsol.BoxAccuracy, truth: GroundTruth) -> dict[str, Any
     assert baselines is not None, "maps were judged by this truth"
     first, second = accuracy.intervals().tolist()
     return accuracies(accuracy, baselines) | {"intervals": {"max_box_acc": first, "max_box_acc_v2": second}}
-
-
-def _error_lines(result: dict[str, Any]) -> Iterator[str]:
-    for kind in ("classification_error", "localization_error"):
-        for k, value in (result[kind] or {}).items():
-            low, high = result["intervals"][kind][k]
-            name = f"{kind.replace('_', ' ')}, {k}"
-            yield f"{name:36}{value:8.2%}   95 % interval {low:.2%} to {high:.2%}"
-    for key, name in (("whole_picture", "whole picture"), ("center_gaussian", "center Gaussian")):
-        if (value := result[f"{key}_gt_known_error"]) is not None:
-            yield f"{name + ', class known':36}{value:8.2%}"
-
-
-def _accuracy_lines(result: dict[str, Any]) -> Iterator[str]:
-    for key, name in (("max_box_acc", "MaxBoxAcc"), ("max_box_acc_v2", "MaxBoxAccV2")):
-        low, high = result["intervals"][key]
-        yield f"{name:16}{result[key]:7.2f}   95 % interval {low:.2f} to {high:.2f}"
-        for other in ("center_gaussian", "whole_picture"):
-            yield f"  {other.replace('_', ' '):14}{result[other][key]:7.2f}"

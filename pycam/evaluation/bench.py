@@ -100,7 +100,7 @@ class Bench:
                 outcomes.append(Outcome(task.position, file_state(task.path), str(sight)))
                 continue
             found = find_boxes(task, sight, self._cam.placement, self._cam.protocol)
-            # What the ledger takes apart is the released road; elsewhere maps would only fill the disk.
+            # Only the ablation of the released protocol needs maps; elsewhere they would only fill the disk.
             row = self._cam.protocol
             kept = row.box_rule in RELEASED_BOX_RULES and row.method == "cam"
             maps = np.ascontiguousarray(sight.maps, "<f4").tobytes() if kept else b""
@@ -183,5 +183,3 @@ def _checked(task: Task, prepared: Prepared | PycamError) -> Prepared | PycamErr
         f"{task.path}: {width}×{height} pixels, but the ground truth is of a picture of {said_width}×{said_height}: "
         "its boxes would not fit; give the picture that was annotated"
     )
-
-

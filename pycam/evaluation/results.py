@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from pycam.boxes import half_open, inclusive, iou
 from pycam.errors import RunError
+from pycam.evaluation.figures import MAX_BOX_ACCURACIES, errors_table, figures
 from pycam.evaluation.notes import read_note
 from pycam.evaluation.plan import Identity, Plan
 from pycam.evaluation.record import BOXES, RECORD, TOP, TRUE
@@ -28,9 +28,11 @@ from pycam.ilsvrc.metrics import by_k, error, error_interval, known_class_hits, 
 from pycam.ilsvrc.predictions import GUESSES, SUBMISSIONS, Predictions, write_predictions
 from pycam.ilsvrc.synsets import synsets
 from pycam.protocols import PROTOCOLS, RELEASED_BOX_RULES, Protocol
+from pycam.report.tables import csv_text
 
 REPORT = "report.json"
-MAX_BOX_ACCURACIES = {"max_box_acc": "MaxBoxAcc", "max_box_acc_v2": "MaxBoxAccV2"}
+SLICE = 1000
+"""Pictures whose boxes are written together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +144,7 @@ def read_report(folder: Path) -> dict[str, Any]:
         raise RunError(f"{folder}: not the folder of a finished run ({REPORT}: {error}): start it again") from None
     try:
         _check_report(report)
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
         raise RunError(f"{path}: not the report of a run ({error!r:.200}): start the run again") from None
     return report
 
@@ -158,16 +160,14 @@ def _check_report(report: Mapping[str, Any]) -> None:
     texts.append(report["identity"]["weights"])
     if not all(isinstance(text, str) for text in texts):
         raise TypeError("numbers in the place of words")
-    shares = [report[name] or 0 for name in ("whole_picture_gt_known_error", "center_gaussian_gt_known_error")]
     if set(report.get("submissions", SUBMISSIONS)) != set(SUBMISSIONS):
         raise KeyError(*report["submissions"])
     for errors in report.get("submissions", {"": report}).values():
-        for figure in figures(errors):
-            shares += [figure.low, figure.error, figure.high]
-    if not all(0 <= share <= 1 for share in shares):
-        raise ValueError("errors that are no fractions")
-    for _ in _page(report):
-        pass
+        if missing := {"classification_error", "localization_error", "gt_known_error", "intervals"} - errors.keys():
+            raise KeyError(*missing)
+    for name, *values in figures(report):
+        if not all(0 <= value <= 100 or math.isnan(value) for value in values):
+            raise ValueError(f"{name} outside of its range")
 
 
 def write_results(plan: Plan, identity: Identity, store: Store, folder: Path) -> dict[str, Any]:
@@ -178,8 +178,8 @@ def write_results(plan: Plan, identity: Identity, store: Store, folder: Path) ->
         for number, submission in enumerate(_submissions(plan)):
             path = folder / (f"predictions_{submission}.txt" if number else "predictions.txt")
             write_predictions(path, _with_gaps(results.predictions(submission), results.positions, len(plan)))
-        _write_table(folder / "predictions.csv", results)
-        write_whole(folder / "report.md", "".join(f"{line}\n" for line in _page(report)))
+        _write_boxes(folder / "predictions.csv", results)
+        write_whole(folder / "report.md", _page(report))
         write_whole(folder / REPORT, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
     except OSError as failure:
         raise RunError(
@@ -253,87 +253,70 @@ def _with_gaps(predictions: Predictions, positions: NDArray[np.int64], count: in
     return Predictions(classes, boxes)
 
 
-def _write_table(path: Path, results: Results) -> None:
-    """Write every box that is kept: a row each, of the five best classes by rank, and of the true class."""
+def _write_boxes(path: Path, results: Results) -> None:
+    """Write every box that is kept, one row for each: of the five best classes by rank, and of the true class."""
     truth, records = results.truth, results.records
     targets, pictures = truth.targets
     best = np.zeros(results.boxes.shape[:-1])
     np.maximum.at(best, pictures, iou(results.boxes[pictures], targets[:, None, None]))
     best[best == 0] = -1  # as in ILSVRC's own evaluation
     with replacing(path) as file:
-        text = io.TextIOWrapper(file, "utf-8", newline="")
-        table = csv.writer(text, lineterminator="\n")
-        table.writerow(
-            ["picture", "true_wnid", "rank", "index", "wnid", "score", "box", "xmin", "ymin", "xmax", "ymax", "overlap"]
-        )
-        wnids = synsets().wnids
         submitted = inclusive(results.boxes)
-        for name, record, boxes, found_overlaps in zip(truth.names, records, submitted, best, strict=True):
-            true = wnids[record["classes"][TRUE]]
-            for rank, index in enumerate(record["classes"].tolist()):
-                place = rank + 1 if rank < TOP else "true"
-                score = f"{record['scores'][rank]:.6g}"
-                for number in range(record["found"][rank]):
-                    box = boxes[rank, number].tolist()
-                    overlap = f"{found_overlaps[rank, number]:.4f}"
-                    table.writerow([name, true, place, index, wnids[index], score, number + 1, *box, overlap])
-        text.flush()
-        text.detach()
+        # A slice at a time, so that the table of a large run is never in memory as a whole.
+        for start in range(0, len(records), SLICE):
+            rows = slice(start, start + SLICE)
+            table = _boxes_csv(truth.names[rows], records[rows], submitted[rows], best[rows], header=start == 0)
+            file.write(table.encode())
 
 
-def _page(report: Mapping[str, Any]) -> Iterator[str]:
-    """Lay a report out as Markdown, a line at a time."""
+def _boxes_csv(
+    names: Sequence[str],
+    records: NDArray[np.void],
+    submitted: NDArray[np.int32],
+    best: NDArray[np.float64],
+    header: bool,
+) -> str:
+    """Return the boxes of pictures as CSV, by picture, rank and number; `best` is their overlap with the true ones."""
+    from pandas import DataFrame
+
+    wnids = np.array(synsets().wnids)
+    row, rank, number = np.nonzero(np.arange(BOXES) < records["found"][:, :, None])
+    classes = records["classes"][row, rank]
+    xmin, ymin, xmax, ymax = submitted[row, rank, number].T
+    frame = DataFrame(
+        {
+            "picture": np.array(names, object)[row],
+            "true_wnid": wnids[records["classes"][row, TRUE]],
+            "rank": np.array([*range(1, TOP + 1), "true"], object)[rank],
+            "index": classes,
+            "wnid": wnids[classes],
+            "score": [f"{score:.6g}" for score in records["scores"][row, rank].tolist()],
+            "box": number + 1,
+            "xmin": xmin,
+            "ymin": ymin,
+            "xmax": xmax,
+            "ymax": ymax,
+            "overlap": [f"{overlap:.4f}" for overlap in best[row, rank, number].tolist()],
+        }
+    )
+    return csv_text(frame, header)
+
+
+def _page(report: Mapping[str, Any]) -> str:
+    """Lay a report out as Markdown."""
     overrides = "".join(f", {name} {value}" for name, value in report["overrides"].items())
-    yield f"# {report['model']}, protocol {report['protocol']}{overrides}"
-    yield ""
-    yield f"{report['pictures']} pictures, {report['blacklisted']} of them on the blacklist; 95 % bootstrap intervals."
-    yield ""
-    yield "| error | | 95 % interval |"
-    yield "|---|---|---|"
-    for name, errors in report.get("submissions", {"": report}).items():
-        yield from error_rows(errors, f", {name}" if name else "")
-    for key, name in (("whole_picture", "whole picture"), ("center_gaussian", "center Gaussian")):
-        if (value := report[f"{key}_gt_known_error"]) is not None:
-            yield f"| class known, {name} | {value:.2%} | |"
-    for key, name in MAX_BOX_ACCURACIES.items():
-        if key in report:
-            low, high = report["intervals"][key]
-            yield f"| {name} (accuracy, %) | {report[key]:.2f} | {low:.2f} to {high:.2f} |"
-            yield f"| {name}, center Gaussian | {report['center_gaussian'][key]:.2f} | |"
-            yield f"| {name}, whole picture | {report['whole_picture'][key]:.2f} | |"
-    for title, lines in (
+    lines = [
+        f"# {report['model']}, protocol {report['protocol']}{overrides}",
+        "",
+        f"{report['pictures']} pictures, {report['blacklisted']} of them on the blacklist; 95 % bootstrap intervals.",
+        "",
+        errors_table({"": report}, every_k=True).markdown().rstrip(),
+    ]
+    for title, items in (
         ("Notes", report["notes"]),
         ("Left out", [f"{each['picture']}: {each['reason']}" for each in report["skipped"]]),
         ("Made with", [f"{name}: {value}" for name, value in report["identity"].items()]),
     ):
-        if lines:
-            yield from ("", f"## {title}", "", *(f"- {line}" for line in lines))
-
-
-def error_rows(errors: Mapping[str, Any], suffix: str = "") -> Iterator[str]:
-    """Lay the errors of a submission out as rows of a Markdown table."""
-    for row in figures(errors):
-        yield f"| {row.name}{suffix} | {row.error:.2%} | {row.low:.2%} to {row.high:.2%} |"
-
-
-@dataclass(frozen=True)
-class Figure:
-    """An error with its interval."""
-
-    name: str
-    error: float
-    low: float
-    high: float
-
-
-def figures(errors: Mapping[str, Any]) -> list[Figure]:
-    """List the errors that a report, or one of its submissions, gives."""
-    intervals = errors["intervals"]
-    found = [
-        Figure(f"{kind}, {k.replace('top', 'top-')}", value, *intervals[f"{kind}_error"][k])
-        for kind in ("classification", "localization")
-        for k, value in (errors[f"{kind}_error"] or {}).items()
-    ]
-    if errors["gt_known_error"] is not None:
-        found.append(Figure("localization, class known", errors["gt_known_error"], *intervals["gt_known_error"]))
-    return found
+        if items:
+            lines += ["", f"## {title}", "", *(f"- {item}" for item in items)]
+    return "".join(f"{line}\n" for line in lines)

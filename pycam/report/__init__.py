@@ -1,1 +1,4 @@
-"""What runs say: tables, ledger, and the viewer."""
+"""What people read of results: tables in every form, the HTML report, and the local server.
+
+What computes results does not belong here.
+"""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pycam import zoo
 from pycam.boxes import RIGHT_IOU, Box, iou, paper_box
 from pycam.errors import PictureError, RunError, UsageError
+from pycam.evaluation.figures import errors_table
 from pycam.evaluation.plan import Plan
 from pycam.evaluation.record import TOP, TRUE, Outcome, sight_of
 from pycam.evaluation.results import Results, read_report, read_results
@@ -22,9 +23,10 @@ from pycam.evaluation.run import STORE
 from pycam.evaluation.store import Store
 from pycam.ilsvrc import wsol
 from pycam.labels import Labels, read_labels
+from pycam.paper.tables import paper_tables, ranking
 from pycam.pictures import Picture, read_picture
 from pycam.predict import Cam
-from pycam.report import summary, tables
+from pycam.report import summary
 from pycam.report.html import Entry, Heading
 from pycam.report.record import METHODS, Guess, Seen, Truth
 from pycam.report.verdicts import Verdict, difference, judge
@@ -253,7 +255,7 @@ class _Curve:
 
 
 def _sections(runs: Sequence[Run], labels: Labels) -> Iterator[summary.Section]:
-    yield summary.errors([(run.label, run.report) for run in runs])
+    yield errors_table({run.label: run.report for run in runs}).section()
     sweeps = {run.label: run.results.box_accuracy for run in runs}
     curves = {
         label: (wsol.THRESHOLDS[::10], accuracy.curves[0, ::10] / 100)
@@ -268,24 +270,10 @@ def _sections(runs: Sequence[Run], labels: Labels) -> Iterator[summary.Section]:
     if len(runs) == 1:
         (run,) = runs
         right = np.array([verdict.right for verdict in run.verdicts])
-        yield summary.errors_by_class(run.results.truth.classes, labels.names, named[""], right)
-    for table in tables.paper_tables([run.report for run in runs]):
-        if any(line.ours for line in table.lines):
-            yield _beside_the_paper(table)
-
-
-def _beside_the_paper(table: tables.Table) -> summary.Section:
-    """Put the runs among the networks of one of the paper's tables, by their errors."""
-    rows: list[tuple[float, list[str]]] = []
-    for line in table.lines:
-        published = {column: error / 100 for column, error in line.published.items()}
-        ours = {column: figure.error for column, figure in line.ours.items()}
-        here = f"{line.network}, {line.protocol}: here, {line.pictures} pictures"
-        for errors, name in ((published, line.network), (ours, here)):
-            if errors:
-                texts = [f"{errors[column]:.2%}" if column in errors else "" for column in tables.COLUMNS]
-                rows.append((next(iter(errors.values())), [name, *texts]))
-    return summary.table(table.title, ["network", "top-1", "top-5"], [texts for _, texts in sorted(rows)])
+        yield summary.errors_by_class(run.results.truth.classes, labels.names, named[""], right).section()
+    for table in paper_tables([run.report for run in runs]):
+        if table.frame["top-5"].notna().any():
+            yield ranking(table).section()
 
 
 def _facts(run: Run) -> list[str]:

@@ -8,45 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pycam.evaluation.results import figures
+from pycam.report.tables import Table
 
 Section = dict[str, Any]
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
 BINS = 10
-MIDDLE = ("top-2", "top-3", "top-4")
-
-
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], note: str = "") -> Section:
-    """Make a table of texts."""
-    return {"title": title, "columns": list(columns), "rows": [list(row) for row in rows], "note": note}
-
-
-def errors(runs: Sequence[tuple[str, Mapping[str, Any]]]) -> Section:
-    """Make a table of the errors of runs, a column each, with 95 % intervals, and of what needs no net.
-
-    Parameters
-    ----------
-    runs
-        What each run is called, and what its `report.json` says.
-    """
-    rows: dict[str, dict[int, str]] = {}
-    for column, (_, report) in enumerate(runs):
-        for name, submission in report.get("submissions", {"": report}).items():
-            for figure in figures(submission):
-                if figure.name.endswith(MIDDLE):
-                    continue
-                said = f"{figure.error:.2%} ({figure.low:.2%} to {figure.high:.2%})"
-                rows.setdefault(f"{figure.name}{', ' if name else ''}{name}", {})[column] = said
-        for key, name in (("whole_picture", "class known, whole picture"), ("center_gaussian", "class known, centre")):
-            if (error := report[f"{key}_gt_known_error"]) is not None:
-                rows.setdefault(name, {})[column] = f"{error:.2%}"
-    return table(
-        "Errors",
-        ["", *(label or "with 95 % interval" for label, _ in runs)],
-        [[name, *(said.get(column, "") for column in range(len(runs)))] for name, said in rows.items()],
-    )
 
 
 def threshold_curve(runs: Mapping[str, tuple[Floats, Floats]], note: str = "", mark: float | None = None) -> Section:
@@ -111,7 +79,7 @@ def calibration(runs: Mapping[str, tuple[Floats, Bools]]) -> Section:
     }
 
 
-def errors_by_class(classes: NDArray[np.int64], words: Sequence[str], named: Bools, placed: Bools) -> Section:
+def errors_by_class(classes: NDArray[np.int64], words: Sequence[str], named: Bools, placed: Bools) -> Table:
     """Make a table of the errors of each true class, the worst first.
 
     Parameters
@@ -123,17 +91,21 @@ def errors_by_class(classes: NDArray[np.int64], words: Sequence[str], named: Boo
     named, placed
         (n,): whether the first class of each picture is right, and whether its box is right too.
     """
+    from pandas import DataFrame
+
     indices, rows, counts = np.unique(classes, return_inverse=True, return_counts=True)
     misnamed, misplaced = (1 - np.bincount(rows, right) / counts for right in (named, placed))
-    return table(
-        "Errors by class",
-        ["class", "pictures", "top-1", "with box"],
-        [
-            [words[indices[i]].split(", ")[0], str(counts[i]), f"{misnamed[i]:.0%}", f"{misplaced[i]:.0%}"]
-            for i in np.lexsort([-counts, -misnamed, -misplaced])
-        ],
-        "Errors of the first guess: of its class alone, and of class and box.",
+    order = np.lexsort([-counts, -misnamed, -misplaced])
+    frame = DataFrame(
+        {
+            "class": [words[index].split(", ")[0] for index in indices[order]],
+            "pictures": counts[order],
+            "top-1": 100 * misnamed[order],
+            "with box": 100 * misplaced[order],
+        }
     )
+    note = "Errors of the first guess: of its class alone, and of class and box."
+    return Table("Errors by class", frame, note, dict.fromkeys(["top-1", "with box"], "{:.0f}%".format))
 
 
 def _named(label: str, told: str) -> str:

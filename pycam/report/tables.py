@@ -1,173 +1,237 @@
-"""The paper's tables: each published figure beside those of runs of ours."""
+"""Tables: a pandas DataFrame with a title, and every form that a table is written in."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pycam import zoo
-from pycam.evaluation.results import Figure, figures
-from pycam.report import summary
+from pycam.errors import UsageError
+from pycam.files import write_whole
 
-PAPER = Path(__file__).with_name("paper.json")
-COLUMNS = ("top1", "top5")
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+PERCENT = "{:.2f}%".format
+
+# Wide enough for any table, so that a row stays on one line when the output is piped.
+UNBOUNDED = 100_000
+
+_LATEX = str.maketrans(
+    {character: f"\\{character}" for character in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    | {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
+)
 
 
-@dataclass(frozen=True)
-class Line:
-    """A row of a table.
+def percent(share: float) -> float:
+    """Return a fraction in percent, without the noise of the multiplication."""
+    return round(100.0 * share, 8)
+
+
+def csv_text(frame: DataFrame, header: bool = True) -> str:
+    """Return a frame as CSV, with the same line ends on every system."""
+    return str(frame.to_csv(index=False, header=header, lineterminator="\n"))
+
+
+class _Column(NamedTuple):
+    heading: str
+    cells: list[str]
+    is_number: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A table: values for programs, and how people read them.
+
+    Where people read it, the three columns `x`, `x low` and `x high` are one, with its 95 % interval.
 
     Attributes
     ----------
-    network
-        As the paper calls it; a model that is not in the paper by its own name.
-    published
-        The paper's errors in percent, of `COLUMNS`, where it gives them.
-    ours
-        Ours, as fractions, where there is a run.
-    pictures, protocol, weights
-        How many were evaluated, how, and the SHA-256 of the weights.
-    note, remedy
-        Why there is no run, and what to do about it.
+    title : str
+        Stands above the table.
+    frame : DataFrame
+        The values, with a column of text or numbers for each fact; missing values are shown as nothing.
+    note : str
+        Paragraphs, one on each line, that stand below the table.
+    formats : mapping
+        Column -> function that gives a value's text; `str` for columns that are not in it.
     """
 
-    network: str
-    published: Mapping[str, float]
-    ours: Mapping[str, Figure]
-    pictures: int = 0
-    protocol: str = ""
-    weights: str = ""
-    note: str = ""
-    remedy: str = ""
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of the paper, with our lines in it."""
-
     title: str
-    lines: tuple[Line, ...]
+    frame: DataFrame
+    note: str = ""
+    formats: Mapping[str, Callable[[Any], str]] = field(default_factory=dict)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the values by column, as JSON can hold them: None for what is missing or not finite."""
+        from pandas import isna
+
+        def plain(value: Any) -> Any:
+            return None if isna(value) or (isinstance(value, float) and math.isinf(value)) else value
+
+        return [
+            {column: plain(value) for column, value in row.items()}
+            for row in self.frame.astype(object).to_dict("records")
+        ]
+
+    def section(self) -> dict[str, Any]:
+        """Return the table as the HTML report takes it: title, columns, rows of text, and note."""
+        columns = self._columns()
+        return {
+            "title": self.title,
+            "columns": [column.heading for column in columns],
+            "rows": [list(row) for row in zip(*(column.cells for column in columns), strict=True)],
+            "note": self.note,
+        }
+
+    def markdown(self) -> str:
+        """Return the table as a section of Markdown."""
+
+        def line(cells: Sequence[str]) -> str:
+            return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |\n"
+
+        section = self.section()
+        columns, rows = section["columns"], section["rows"]
+        note = "".join(f"\n{paragraph}\n" for paragraph in self.note.splitlines())
+        return f"## {self.title}\n\n{line(columns)}{line(['---'] * len(columns))}{''.join(map(line, rows))}{note}"
+
+    def latex(self) -> str:
+        """Return the table as a float of LaTeX, which needs no package; special characters are escaped."""
+
+        def line(cells: Sequence[str]) -> str:
+            return f"{' & '.join(cell.translate(_LATEX) for cell in cells)} \\\\\n"
+
+        section = self.section()
+        aligned = "".join("r" if column.is_number else "l" for column in self._columns())
+        note = "".join(f"\n{paragraph.translate(_LATEX)}\n" for paragraph in self.note.splitlines())
+        return (
+            f"\\begin{{table}}\n\\caption{{{self.title.translate(_LATEX)}}}\n\\begin{{tabular}}{{{aligned}}}\n\\hline\n"
+            f"{line(section['columns'])}\\hline\n{''.join(map(line, section['rows']))}\\hline\n\\end{{tabular}}\n"
+            f"{note}\\end{{table}}\n"
+        )
+
+    def show(self, emphasis: Sequence[bool] = ()) -> None:
+        """Print the table: with rules on a terminal, as plain columns elsewhere.
+
+        Parameters
+        ----------
+        emphasis : sequence of bool
+            For each row, whether it stands out.
+        """
+        from rich import box
+        from rich.console import Console
+        from rich.table import Table as Grid
+        from rich.text import Text
+
+        console = Console(highlight=False)
+        if not console.is_terminal:
+            console.width = UNBOUNDED
+        if self.title:
+            console.print(Text(self.title, "bold"), soft_wrap=True)
+        columns = self._columns()
+        grid = Grid(box=box.SIMPLE_HEAD if console.is_terminal else None, pad_edge=False, show_edge=False)
+        for number, column in enumerate(columns):
+            grid.add_column(
+                Text(column.heading),
+                justify="right" if column.is_number else "left",
+                overflow="fold",
+                no_wrap=number == 0 or column.is_number,
+            )
+        for number, row in enumerate(zip(*(column.cells for column in columns), strict=True)):
+            grid.add_row(*map(Text, row), style="bold red" if number < len(emphasis) and emphasis[number] else None)
+        console.print(grid)
+        if self.note:
+            console.print(Text(self.note), soft_wrap=True)
+
+    def _columns(self) -> list[_Column]:
+        from pandas.api.types import is_numeric_dtype
+
+        bounds = {f"{column} {end}" for column in self.frame for end in ("low", "high")}
+        found = []
+        for column in self.frame.columns:
+            if column in bounds:
+                continue
+            heading, cells = column, self._cells(column, column)
+            if f"{column} low" in self.frame:
+                heading = f"{column} (95 %)".lstrip()
+                intervals = zip(
+                    self._cells(f"{column} low", column), self._cells(f"{column} high", column), strict=True
+                )
+                cells = [
+                    f"{cell} ({low} to {high})" if low else cell
+                    for cell, (low, high) in zip(cells, intervals, strict=True)
+                ]
+            found.append(_Column(heading, cells, is_numeric_dtype(self.frame[column])))
+        return found
+
+    def _cells(self, column: str, formatted_as: str) -> list[str]:
+        from pandas import isna
+
+        text = self.formats.get(formatted_as, str)
+        return ["" if isna(value) else text(value) for value in self.frame[column]]
 
 
-def paper_tables(reports: Sequence[Mapping[str, Any]]) -> list[Table]:
-    """Put runs into the paper's tables.
+def _markdown(tables: Sequence[Table]) -> str:
+    return "\n".join(table.markdown() for table in tables)
+
+
+def _latex(tables: Sequence[Table]) -> str:
+    return "\n".join(table.latex() for table in tables)
+
+
+def _csv(tables: Sequence[Table]) -> str:
+    """Write one row for each row of each table, the table's title first."""
+    from pandas import DataFrame
+
+    rows = [{"table": table.title, **row} for table in tables for row in table.rows()]
+    # As objects, whole numbers stay whole beside missing ones.
+    return csv_text(DataFrame(rows, dtype=object))
+
+
+def _json(tables: Sequence[Table]) -> str:
+    values = [{"title": table.title, "rows": table.rows(), "note": table.note} for table in tables]
+    return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+
+
+FORMS = {".md": _markdown, ".csv": _csv, ".tex": _latex, ".json": _json}
+
+
+def text(tables: Sequence[Table], form: str) -> str:
+    """Return tables as one text.
 
     Parameters
     ----------
-    reports
-        What the `report.json` of each run says. One of a model that the paper does not have gets a line of its own.
-
-    Returns
-    -------
-    list of Table
-        Tables 1 and 2, and the row of Table 3 that the release can give.
+    tables : sequence of Table
+        In the order in which they are written.
+    form : str
+        One of `FORMS`: Markdown, CSV, LaTeX or JSON.
     """
-    tables = []
-    for table in json.loads(PAPER.read_text("utf-8"))["tables"]:
-        runs = [run for report in reports for run in _runs(report, table)]
-        lines: list[Line] = []
-        for row in table["rows"]:
-            published = {column: row[column] for column in COLUMNS if column in row}
-            own = [run for run in runs if _is_of(run, row)]
-            lines += [_line(row["network"], published, run, table["error"]) for run in own]
-            if not own:
-                note, remedy = _missing(row.get("model"))
-                lines.append(Line(row["network"], published, {}, note=note, remedy=remedy))
-            runs = [run for run in runs if run not in own]
-        lines += [_line(run["model"], {}, run, table["error"]) for run in runs]
-        tables.append(Table(table["title"], tuple(lines)))
-    return tables
+    return FORMS[form](tables)
 
 
-def notes(tables: Sequence[Table]) -> list[str]:
-    """Say what somebody who compares figures with the paper's must know, and how to get those that are missing."""
-    remedies = {line.remedy: None for table in tables for line in table.lines if line.remedy}
-    return [json.loads(PAPER.read_text("utf-8"))["note"], *remedies]
+def check_form(out: Path) -> Path:
+    """Return the file's name if it says in which form tables are written.
+
+    Raises
+    ------
+    UsageError
+        It ends in none of `FORMS`.
+    """
+    if out.suffix not in FORMS:
+        raise UsageError(f"{out}: tables are written as {', '.join(FORMS)}: choose a name with one of these endings")
+    return out
 
 
-def section(table: Table) -> summary.Section:
-    """Lay a table out as texts."""
+def write(tables: Sequence[Table], out: Path) -> None:
+    """Write tables to one file, in the form that its name's ending says.
 
-    def cell(line: Line, column: str) -> str:
-        figure = line.ours.get(column)
-        return "" if figure is None else f"{figure.error:.2%} ({figure.low:.2%} to {figure.high:.2%})"
-
-    return summary.table(
-        table.title,
-        ["network", "published", "top-1 (95 %)", "top-5 (95 %)", "pictures", "protocol", "weights"],
-        [
-            [
-                line.network,
-                " / ".join(f"{error:.2f}" for error in line.published.values()),
-                line.note or cell(line, "top1"),
-                cell(line, "top5"),
-                str(line.pictures or ""),
-                line.protocol,
-                line.weights[:12],
-            ]
-            for line in table.lines
-        ],
-    )
-
-
-def csv_text(tables: Sequence[Table]) -> str:
-    """Write tables as CSV: a row each line and column that has a figure, published or ours; errors in percent."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        ["table", "network", "column", "published", "error", "low", "high", "pictures", "protocol", "weights", "note"]
-    )
-    for table in tables:
-        for line in table.lines:
-            for column in COLUMNS:
-                if column not in line.published and column not in line.ours:
-                    continue
-                figure = line.ours.get(column)
-                ours = ["", "", ""] if figure is None else [figure.error, figure.low, figure.high]
-                percents = [share if share == "" else f"{100 * float(share):.4f}" for share in ours]
-                about = [line.pictures or "", line.protocol, line.weights, line.remedy or line.note]
-                writer.writerow([table.title, line.network, column, line.published.get(column, ""), *percents, *about])
-    return text.getvalue()
-
-
-def _runs(report: Mapping[str, Any], table: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Give what a run has for a table: nothing, or its errors and what they are of."""
-    submissions = report.get("submissions")
-    wanted = table.get("submission", "bbox1" if submissions else None)
-    if wanted is not None and not submissions:
-        return
-    overrides = [f"{name} {value}" for name, value in report["overrides"].items()]
-    yield {
-        "model": report["model"],
-        "method": report["identity"].get("method", "cam"),
-        "errors": submissions[wanted] if submissions else report,
-        "pictures": report["pictures"],
-        "protocol": ", ".join([report["protocol"], *overrides, *([wanted] if wanted else [])]),
-        "weights": report["identity"]["weights"],
-    }
-
-
-def _is_of(run: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
-    return "model" in row and run["model"] == row["model"] and row.get("method", run["method"]) == run["method"]
-
-
-def _line(network: str, published: Mapping[str, float], run: Mapping[str, Any], error: str) -> Line:
-    wanted = {f"{error}, {column.replace('top', 'top-')}": column for column in COLUMNS}
-    ours = {wanted[figure.name]: figure for figure in figures(run["errors"]) if figure.name in wanted}
-    return Line(network, published, ours, run["pictures"], run["protocol"], run["weights"])
-
-
-def _missing(model: str | None) -> tuple[str, str]:
-    """Say why a row has no run, and what to do about it."""
-    if model is None:
-        return "weights never published", ""
-    card = zoo.card(model)
-    if zoo.find_weights(card) is not None:
-        return "not run yet", f"{model}: pycam evaluate --model {model}"
-    where = f", or get {card.weights.mirrors[0]}" if card.weights.mirrors else ""
-    return "weights not here", f"{model}: pycam models download {model}{where}"
+    Raises
+    ------
+    UsageError
+        The name ends in none of `FORMS`.
+    """
+    write_whole(out, text(tables, check_form(out).suffix))

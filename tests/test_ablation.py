@@ -1,28 +1,28 @@
-"""The ledger: each row is what an ordinary run of the changed protocol gives, and the net runs once an input."""
+"""The ablation: each row is what an ordinary run of the changed protocol gives, and the net runs once an input."""
 
 from __future__ import annotations
 
-import csv
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas
 import pytest
 from runs import make_recipe, write_model, write_pictures, write_sources
 
 from pycam.errors import RunError, UsageError
+from pycam.evaluation import ablation as ablation_module
 from pycam.evaluation import bench
-from pycam.evaluation import ledger as ledger_module
-from pycam.evaluation.ledger import CHANGES, COLUMNS, make_ledger
+from pycam.evaluation.ablation import CHANGES, COLUMNS, make_ablation
 from pycam.evaluation.plan import Plan
 from pycam.evaluation.run import evaluate
 from pycam.ilsvrc.bootstrap import interval, resampled_means
 from pycam.ilsvrc.metrics import score_guesses
 from pycam.ilsvrc.predictions import read_predictions
 from pycam.protocols import protocol
-from pycam.report import ledger as ledger_table
-from pycam.report.text import markdown
+from pycam.report.tables import text
 
 COUNT = 8
 MEAN = "104,117,123"
@@ -31,7 +31,7 @@ MEAN = "104,117,123"
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     """A released run whose first guesses are mostly right, by a truth made of them."""
-    place = tmp_path_factory.mktemp("ledger")
+    place = tmp_path_factory.mktemp("ablation")
     model = write_model(place)
     pictures, truth = place / "pictures", place / "truth"
     pictures.mkdir()
@@ -49,8 +49,13 @@ def folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def ledger(folder):
-    return make_ledger(folder)
+def ablation(folder):
+    return make_ablation(folder)
+
+
+def errors_of(ablation) -> dict[str, float]:
+    """Errors of the released run, in percent."""
+    return {row["error of"]: row["released"] for row in ablation[0].rows()}
 
 
 def guesses(folder: Path) -> bytes:
@@ -58,31 +63,34 @@ def guesses(folder: Path) -> bytes:
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.name)
-def test_a_row_is_what_a_run_of_the_changed_protocol_gives(folder, ledger, tmp_path, change):
+def test_a_row_is_what_a_run_of_the_changed_protocol_gives(folder, ablation, tmp_path, change):
     plan = Plan.restore(folder)
     row = protocol("released").with_choices(**change.choices)
     assert row != protocol("released")
     report = evaluate(replace(plan, recipe=replace(plan.recipe, protocol=row)), tmp_path)
-    assert guesses(tmp_path) == guesses(folder / "ledger" / change.name)
-    (found,) = [row for row in ledger.rows if row.name == change.name]
+    assert guesses(tmp_path) == guesses(folder / "ablation" / change.name)
+    (found,) = [row for row in ablation[1].rows() if row["change"] == change.name]
     errors = report.get("submissions", {"bbox1": report})["bbox1"]
     expected = [errors[f"{kind}_error"][k] for kind in ("classification", "localization") for k in ("top1", "top5")]
-    assert [effect.error for effect in found.effects.values()] == pytest.approx([*expected, errors["gt_known_error"]])
-    assert tuple(found.effects) == COLUMNS
+    before = errors_of(ablation)
+    assert tuple(before) == COLUMNS
+    after = [(before[column] + found[column]) / 100 for column in COLUMNS]
+    assert after == pytest.approx([*expected, errors["gt_known_error"]])
 
 
-def test_effects_are_differences_of_the_same_pictures(folder, ledger):
+def test_effects_are_differences_of_the_same_pictures(folder, ablation):
     truth = Plan.restore(folder).truth
     before = score_guesses(read_predictions(folder / "predictions.txt"), truth).localized[:, 0]
-    assert ledger.errors["localization, top-1"] == np.mean(~before)
+    assert errors_of(ablation)["localization, top-1"] == pytest.approx(100 * np.mean(~before))
     assert 0 < np.mean(before) < 1
-    for row in ledger.rows:
-        after = score_guesses(read_predictions(folder / "ledger" / row.name / "predictions.txt"), truth).localized[:, 0]
-        effect = row.effects["localization, top-1"]
-        assert effect.difference == pytest.approx(np.mean(~after) - np.mean(~before))
+    for row in ablation[1].rows():
+        predictions = read_predictions(folder / "ablation" / row["change"] / "predictions.txt")
+        after = score_guesses(predictions, truth).localized[:, 0]
+        difference, low, high = (row[f"localization, top-1{bound}"] / 100 for bound in ("", " low", " high"))
+        assert difference == pytest.approx(np.mean(~after) - np.mean(~before))
         means = resampled_means(np.stack([before, after], axis=1))
-        assert [effect.low, effect.high] == pytest.approx(interval(means[:, 0] - means[:, 1]).tolist())
-        assert effect.low <= effect.difference <= effect.high
+        assert [low, high] == pytest.approx(interval(means[:, 0] - means[:, 1]).tolist())
+        assert low <= difference <= high
 
 
 def test_the_net_runs_once_for_each_input(folder, tmp_path, monkeypatch):
@@ -96,17 +104,18 @@ def test_the_net_runs_once_for_each_input(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(bench.Bench, "look", counted)
     plan = Plan.restore(folder)
     evaluate(plan, tmp_path)
-    first = make_ledger(tmp_path)
+    first = text(make_ablation(tmp_path), ".json")
     # The released input, the mean pixel, and two other views.
     assert sorted(seen) == sorted(list(range(COUNT)) * 4)
     seen.clear()
-    assert make_ledger(tmp_path) == first
+    assert text(make_ablation(tmp_path), ".json") == first
     assert seen == []
-    assert json.loads((tmp_path / "ledger.json").read_text())["pictures"] == COUNT
+    assert (tmp_path / "ablation.json").read_text() == first
+    assert f"{COUNT} pictures" in json.loads(first)[0]["title"]
 
 
 def test_pictures_that_were_left_out_are_in_no_row_whoever_works(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(ledger_module, "CHANGES", [change for change in CHANGES if change.name == "jpeg"])
+    monkeypatch.setattr(ablation_module, "CHANGES", [change for change in CHANGES if change.name == "jpeg"])
     plan = Plan.restore(folder)
     pictures = tmp_path / "pictures"
     pictures.mkdir()
@@ -116,32 +125,29 @@ def test_pictures_that_were_left_out_are_in_no_row_whoever_works(folder, tmp_pat
     assert plan.sources is not None
     sources = replace(plan.sources, pictures=str(pictures))
     evaluate(Plan.read(plan.recipe, sources, batch=3), tmp_path / "run", skip=True)
-    ledger = make_ledger(tmp_path / "run", workers=2)
-    assert ledger.pictures == COUNT - 1
-    lines = guesses(folder / "ledger/jpeg").splitlines()
-    assert guesses(tmp_path / "run/ledger/jpeg").splitlines() == [line for row, line in enumerate(lines) if row != 2]
+    ablation = make_ablation(tmp_path / "run", workers=2)
+    assert f"{COUNT - 1} pictures" in ablation[0].title
+    lines = guesses(folder / "ablation/jpeg").splitlines()
+    assert guesses(tmp_path / "run/ablation/jpeg").splitlines() == [line for row, line in enumerate(lines) if row != 2]
 
 
-def test_only_released_runs_have_a_ledger(folder, tmp_path):
+def test_only_released_runs_have_an_ablation(folder, tmp_path):
     plan = Plan.restore(folder)
     evaluate(replace(plan, recipe=replace(plan.recipe, protocol=protocol("paper"))), tmp_path)
-    with pytest.raises(
-        UsageError, match="a run of protocol 'paper': the ledger takes one of protocol 'released' apart"
-    ):
-        make_ledger(tmp_path)
+    with pytest.raises(UsageError, match="a run of protocol 'paper': an ablation needs a run of protocol 'released'"):
+        make_ablation(tmp_path)
     with pytest.raises(RunError, match="not the folder of a run"):
-        make_ledger(tmp_path / "none")
+        make_ablation(tmp_path / "none")
 
 
-def test_table_and_csv(ledger):
-    section = ledger_table.section(ledger)
-    assert section["columns"] == ["released", "instead", *COLUMNS]
-    assert section["rows"][0][2] == f"{ledger.errors[COLUMNS[0]]:.2%}"
-    assert len(section["rows"]) == 1 + len(CHANGES)
-    effect = ledger.rows[0].effects["localization, top-5"]
-    assert section["rows"][1][5].startswith(f"{100 * effect.difference:+.2f} (")
-    assert markdown(section).count("\n| ") == 2 + len(section["rows"])
-    rows = list(csv.DictReader(ledger_table.csv_text(ledger).splitlines()))
-    assert len(rows) == len(COLUMNS) * (1 + len(CHANGES))
-    (row,) = [row for row in rows if (row["change"], row["error of"]) == ("thresholds", "localization, top-5")]
-    assert float(row["difference"]) == pytest.approx(100 * effect.difference, abs=1e-4)
+def test_table_and_csv(ablation):
+    errors, effects = (table.section() for table in ablation)
+    assert errors["rows"] == [[column, f"{error:.2f}%"] for column, error in errors_of(ablation).items()]
+    assert effects["columns"] == ["change", "released", "instead", *(f"{column} (95 %)" for column in COLUMNS)]
+    assert len(effects["rows"]) == len(CHANGES)
+    effect = ablation[1].frame.loc[0, "localization, top-5"]
+    assert effects["rows"][0][6].startswith(f"{effect:+.2f} (")
+    assert ablation[1].markdown().count("\n| ") == 2 + len(CHANGES)
+    read = pandas.read_csv(io.StringIO(text(ablation, ".csv")))
+    assert len(read) == len(COLUMNS) + len(CHANGES)
+    assert read.loc[read["change"] == "thresholds", "localization, top-5"].item() == pytest.approx(effect)

@@ -1,15 +1,14 @@
-"""The ledger: what each quirk of the released protocol is worth, one changed at a time.
+"""The ablation: what each deviation of the released protocol is worth, one changed at a time.
 
-Every change is a run of its own, kept in the folder `ledger/` of the released run: where the net would see the same
-input, boxes are found anew in the maps that the released run has kept; else the net runs once for the change. So a
-ledger that is stopped goes on like any run, and each of its rows can be looked into.
+Every change is a run of its own, kept in the folder `ablation/` of the released run: where the net would see the same
+input, boxes are found anew in the maps that the released run has kept; else the net runs once for the change. So an
+ablation that is interrupted resumes like any run, and the run behind each of its rows can be inspected.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,13 +24,13 @@ from pycam.evaluation.results import Results, read_results
 from pycam.evaluation.run import STORE, Progress, carry_out, evaluate
 from pycam.evaluation.store import Store
 from pycam.evaluation.workers import Done, in_processes
-from pycam.files import write_whole
 from pycam.ilsvrc.bootstrap import interval, resampled_means
 from pycam.ilsvrc.metrics import score_guesses
 from pycam.placement import Placement
+from pycam.report.tables import PERCENT, Table, percent, write
 from pycam.views import view_of
 
-LEDGER = "ledger"
+ABLATION = "ablation"
 
 COLUMNS = (
     "classification, top-1",
@@ -80,76 +79,28 @@ CHANGES = (
 )
 
 
-@dataclass(frozen=True)
-class Effect:
-    """An error under a change, and how far it is from the released protocol's, both as fractions.
-
-    Attributes
-    ----------
-    error, difference
-        The error, and the error less that of the released protocol.
-    low, high
-        95 % bootstrap interval of the difference, over pictures drawn alike for both.
-    """
-
-    error: float
-    difference: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class Row:
-    """A change with its effect on each of `COLUMNS` that the ground truth allows."""
-
-    name: str
-    released: str
-    instead: str
-    effects: Mapping[str, Effect]
-
-
-@dataclass(frozen=True)
-class Ledger:
-    """What the released protocol's errors are, and what each change does to them.
-
-    Attributes
-    ----------
-    pictures
-        How many were evaluated.
-    model, weights
-        The model's name, and the SHA-256 of its weights.
-    errors
-        Of the released run, by `COLUMNS`.
-    rows
-        In the order of `CHANGES`.
-    """
-
-    pictures: int
-    model: str
-    weights: str
-    errors: Mapping[str, float]
-    rows: tuple[Row, ...]
-
-
-def make_ledger(
+def make_ablation(
     folder: Path, *, workers: int = 1, progress: Callable[[str], Progress] = lambda name: lambda done: None
-) -> Ledger:
-    """Take the released protocol apart.
+) -> tuple[Table, Table]:
+    """Evaluate the released protocol with each of its deviations changed in turn.
 
     Parameters
     ----------
-    folder
+    folder : Path
         Of a run of a protocol with ten crops, merged as released, and the boxes of the released generator, submitted as
         released; an unfinished one is finished.
-    workers
-        Processes.
-    progress
-        Takes a run's name, and gives what to tell of its progress.
+    workers : int
+        Number of processes.
+    progress : callable
+        Takes a run's name, and returns what to call with the progress of this run.
 
     Returns
     -------
-    Ledger
-        Also written to the folder, as `ledger.json`.
+    errors : Table
+        One row for each of `COLUMNS` that the ground truth allows: the error of the released run, in percent.
+    effects : Table
+        One row for each of `CHANGES`: how many points it adds to each error, with the 95 % bootstrap interval over
+        images drawn alike for both runs. Both tables are also written to the folder, as `ablation.json`.
 
     Raises
     ------
@@ -161,7 +112,7 @@ def make_ledger(
     plan = Plan.restore(folder)
     row = plan.recipe.protocol
     if (row.merge, row.box_rule, row.submission, row.method) != ("absolute_sum", "released", "as_released", "cam"):
-        raise UsageError(f"{folder}: a run of protocol {row.name!r}: the ledger takes one of protocol 'released' apart")
+        raise UsageError(f"{folder}: a run of protocol {row.name!r}: an ablation needs a run of protocol 'released'")
     report = evaluate(plan, folder, workers=workers, skip=True, progress=progress(row.name))
     identity: Identity = tuple(report["identity"].items())
     with Store(folder / STORE, identity) as store:
@@ -171,7 +122,7 @@ def make_ledger(
         rows = []
         for change in CHANGES:
             changed = replace(same, recipe=replace(plan.recipe, protocol=row.with_choices(**change.choices)))
-            place = folder / LEDGER / change.name
+            place = folder / ABLATION / change.name
             tell = progress(change.name)
             if change.seen_by_net:
                 report_there = evaluate(changed, place, workers=workers, progress=tell)
@@ -180,16 +131,29 @@ def make_ledger(
                 report_there = _find_again(changed, identity, place, kept, workers, tell)
             with Store(place / STORE, tuple(report_there["identity"].items())) as there:
                 effects = _effects(base, read_results(changed, there))
-            rows.append(Row(change.name, change.released, change.instead, effects))
-    ledger = Ledger(
-        len(same),
-        report["model"],
-        dict(identity)["weights"],
-        {name: float(np.mean(~right)) for name, right in _right(base).items()},
-        tuple(rows),
+            rows.append({"change": change.name, "released": change.released, "instead": change.instead} | effects)
+    ablation = _tables(f"{report['model']}, {len(same)} pictures", base, rows)
+    write(ablation, folder / f"{ABLATION}.json")
+    return ablation
+
+
+def _tables(run: str, base: Results, effects: Sequence[Mapping[str, Any]]) -> tuple[Table, Table]:
+    from pandas import DataFrame
+
+    errors = {name: percent(float(np.mean(~right))) for name, right in _right(base).items()}
+    return (
+        Table(
+            f"Errors of the released protocol: {run}",
+            DataFrame({"error of": list(errors), "released": list(errors.values())}),
+            formats={"released": PERCENT},
+        ),
+        Table(
+            f"What each deviation of the released protocol is worth: {run}",
+            DataFrame(effects),
+            "Errors of the first box of each class (bbox1): the points that a change adds, and their 95 % interval.",
+            dict.fromkeys(errors, "{:+.2f}".format),
+        ),
     )
-    write_whole(folder / f"{LEDGER}.json", json.dumps(asdict(ledger), indent=2) + "\n")
-    return ledger
 
 
 def _find_again(
@@ -232,11 +196,11 @@ def _right(results: Results) -> dict[str, NDArray[np.bool_]]:
     return dict(zip(COLUMNS, right, strict=False))
 
 
-def _effects(base: Results, changed: Results) -> dict[str, Effect]:
-    effects = {}
+def _effects(base: Results, changed: Results) -> dict[str, float]:
+    """Give the points that a change adds to each error, with their interval, by column."""
+    effects: dict[str, float] = {}
     for (name, before), after in zip(_right(base).items(), _right(changed).values(), strict=True):
         means = resampled_means(np.stack([before, after], axis=1))
         low, high = interval(means[:, 0] - means[:, 1]).tolist()
-        error = float(np.mean(~after))
-        effects[name] = Effect(error, error - float(np.mean(~before)), low, high)
-    return effects
+        effects |= {name: float(np.mean(~after)) - float(np.mean(~before)), f"{name} low": low, f"{name} high": high}
+    return {column: percent(share) for column, share in effects.items()}

@@ -1,0 +1,71 @@
+"""The figures that a report gives: errors with their intervals, baselines, and accuracies."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from pycam.report.tables import PERCENT, Table, percent
+
+MIDDLE = ("top-2", "top-3", "top-4")
+BASELINES = {"whole_picture": "whole picture", "center_gaussian": "center Gaussian"}
+MAX_BOX_ACCURACIES = {"max_box_acc": "MaxBoxAcc", "max_box_acc_v2": "MaxBoxAccV2"}
+
+
+class Figure(NamedTuple):
+    """An error or accuracy in percent, with its 95 % interval where it has one."""
+
+    name: str
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+
+
+def figures(report: Mapping[str, Any]) -> Iterator[Figure]:
+    """Yield what is there of errors, baselines and accuracies in a `report.json`, or in what `pycam score` gives."""
+    for submission, errors in report.get("submissions", {"": report}).items():
+        suffix = f", {submission}" if submission else ""
+        for kind in ("classification", "localization"):
+            for k, share in (errors.get(f"{kind}_error") or {}).items():
+                name = f"{kind}, {k.replace('top', 'top-')}{suffix}"
+                yield _error(name, share, errors["intervals"][f"{kind}_error"][k])
+        if (share := errors.get("gt_known_error")) is not None:
+            yield _error(f"localization, class known{suffix}", share, errors["intervals"]["gt_known_error"])
+    for key, baseline in BASELINES.items():
+        if (share := report.get(f"{key}_gt_known_error")) is not None:
+            yield Figure(f"class known, {baseline}", percent(share))
+    for key, accuracy in MAX_BOX_ACCURACIES.items():
+        if key in report:
+            low, high = report["intervals"][key]
+            yield Figure(f"{accuracy} (accuracy)", report[key], low, high)
+            for other, baseline in BASELINES.items():
+                yield Figure(f"{accuracy} (accuracy), {baseline}", report[other][key])
+
+
+def errors_table(reports: Mapping[str, Mapping[str, Any]], every_k: bool = False) -> Table:
+    """Put the figures of reports side by side.
+
+    Parameters
+    ----------
+    reports : mapping
+        Name of each run, `""` for a single one -> its report.
+    every_k : bool
+        Give the errors of k = 1…5, not of 1 and 5 only.
+    """
+    from pandas import DataFrame
+
+    rows: dict[str, dict[str, object]] = {}
+    columns = {label: label or "value" for label in reports}
+    for label, report in reports.items():
+        for name, value, low, high in figures(report):
+            if every_k or not any(k in name for k in MIDDLE):
+                column = columns[label]
+                values = {column: value, f"{column} low": low, f"{column} high": high}
+                rows.setdefault(name, {"": name}).update(values)
+    return Table("Errors", DataFrame(list(rows.values())), formats=dict.fromkeys(columns.values(), PERCENT))
+
+
+def _error(name: str, share: float, interval: Sequence[float]) -> Figure:
+    low, high = interval
+    return Figure(name, percent(share), percent(low), percent(high))
