@@ -118,15 +118,13 @@ class Certificate:
         from pandas import DataFrame
 
         rows = [
-            (check.engine, check.reference, "–", f"not asked: {check.refused}", "–", "–")
-            if check.refused
-            else (
-                check.description,
+            (
+                check.description or check.engine,
                 check.reference,
-                check.blobs,
-                f"{check.max_rel:.1e}",
-                check.worst_layer,
-                check.first_departure or "nowhere",
+                check.blobs or "–",
+                f"not asked: {check.refused}" if check.refused else f"{check.max_rel:.1e}",
+                check.worst_layer or "–",
+                "–" if check.refused else check.first_departure or "nowhere",
             )
             for check in self.engines
         ]

@@ -269,7 +269,7 @@ def test_one_line_the_right_exit_code_and_little_memory(make: Made, command, cod
 )
 def test_reports_of_runs_that_are_none(text, tmp_path: Path, capsys):
     (tmp_path / "report.json").write_text(text)
-    assert main(["report", str(tmp_path)]) == 10
+    assert main(["report", "tables", str(tmp_path)]) == 10
     assert re.match(
         r"pycam: .*(report\.json: not the report of a run|not the folder of a finished run \(report\.json: )",
         capsys.readouterr().err,

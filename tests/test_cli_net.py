@@ -46,6 +46,7 @@ def test_show_prints_layers_shapes_and_sums(small):
     result = run("show", small)
     assert result.exit_code == 0
     rows = {line.split()[0]: line.split() for line in result.output.splitlines() if line}
+    assert [*rows["name"]] == [*json.loads(run("show", small, "--json").output)["layers"][0]]
     assert rows["conv"] == ["conv", "Convolution", "data", "conv", "1×4×6×6", "4×3×3×3,", "4", "112", "3,888"]
     assert rows["relu"] == ["relu", "ReLU", "conv", "conv", "1×4×6×6", "-", "-", "-"]
     assert rows["fc"] == ["fc", "InnerProduct", "pool", "fc", "1×5", "5×4,", "5", "25", "20"]

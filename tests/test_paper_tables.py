@@ -121,9 +121,9 @@ def test_texts():
     assert lines[0] == "## Table 2: localization error on ILSVRC val, %"
     assert lines[4] == f"| {' | '.join(shown)} |"
     read = pandas.read_csv(io.StringIO(text(tables, ".csv")))
-    row = read[read["table"].str.startswith("Table 2")].iloc[0]
+    row = read[read["table"].str.startswith("Table 2")].to_dict("records")[0]
     columns = ["published top-5", "top-5", "top-5 low", "top-5 high", "pictures"]
-    assert row[columns].tolist() == [43, 30, 28, 32, 300]
+    assert [row[column] for column in columns] == [43, 30, 28, 32, 300]
     assert set(read.loc[read["network"] == "NIN", "note"]) == {"weights never published"}
     assert np.isnan(read.loc[read["network"] == "NIN", "top-1"]).all()
 

@@ -89,7 +89,8 @@ def compare(
     if as_json:
         print(json.dumps(table.rows(), indent=2))
     else:
-        _print_rows(table, rows, tolerance)
+        table.show(emphasis=[row.departs(tolerance) for row in rows])
+        _print_verdict(rows, tolerance)
     if departures:
         raise typer.Exit(options.NOT_CONFIRMED)
 
@@ -115,8 +116,7 @@ def _inputs(
     return {net.inputs[0]: net_input(read_picture(picture).pixels, view, mean)}
 
 
-def _print_rows(table: Table, rows: list[library.Row], tolerance: float) -> None:
-    table.show(emphasis=[row.departs(tolerance) for row in rows])
+def _print_verdict(rows: list[library.Row], tolerance: float) -> None:
     first = next((row for row in rows if row.departs(tolerance)), None)
     if first is None:
         worst = max(rows, key=lambda row: row.max_rel)

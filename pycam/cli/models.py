@@ -67,10 +67,8 @@ def list_protocols(as_json: options.Json = False) -> None:
     if as_json:
         _print_json([dataclasses.asdict(row) for row in PROTOCOLS.values()])
         return
-    rows = [(choice, *(getattr(row, choice) for row in PROTOCOLS.values())) for choice in CHOICES]
-    rows.append(("layer", *(row.layer or "-" for row in PROTOCOLS.values())))
-    rows.append(("top", *(str(row.top) for row in PROTOCOLS.values())))
-    rows.append(("section", *(row.section for row in PROTOCOLS.values())))
+    facts = (*CHOICES, "layer", "top", "section")
+    rows = [(fact, *(str(getattr(row, fact) or "-") for row in PROTOCOLS.values())) for fact in facts]
     _print_table(("protocol", *PROTOCOLS), rows)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +17,7 @@ from pycam.files import write_whole
 from pycam.formats import caffemodel
 from pycam.formats import prototxt as prototxt_format
 from pycam.formats.npy import read_tensors
-from pycam.layers import Layer, dims
+from pycam.layers import Layer, Shape, dims
 from pycam.model import model_head, model_net
 from pycam.net import Net, read_net
 from pycam.nets.training import train_val_of
@@ -182,20 +182,7 @@ def _as_dict(net: Net) -> dict[str, Any]:
 def _print_net(net: Net) -> None:
     from pandas import DataFrame
 
-    rows = [
-        {
-            "layer": layer.name,
-            "type": layer.type,
-            "bottom": _join(layer.bottoms),
-            "top": _join(layer.tops),
-            "shape": _join(map(dims, layer.output_shapes)),
-            "parameter shapes": _join(map(dims, layer.param_shapes)),
-            "parameters": _param_count(layer),
-            "multiply-adds": layer.multiply_adds,
-        }
-        for layer in net.layers
-    ]
-    Table("", DataFrame(rows), formats=dict.fromkeys(["parameters", "multiply-adds"], _number)).show()
+    Table("", DataFrame(_as_dict(net)["layers"]), formats=FORMATS).show()
     print(f"\ninput         {_join(f'{blob} {dims(net.shapes[blob])}' for blob in net.inputs)}")
     print(f"output        {_join(f'{blob} {dims(net.shapes[blob])}' for blob in net.outputs)}")
     print(f"parameters    {net.param_count:,}")
@@ -213,5 +200,19 @@ def _number(count: int) -> str:
     return f"{count:,}" if count else "-"
 
 
+def _shapes(shapes: Iterable[Shape]) -> str:
+    return _join(map(dims, shapes))
+
+
 def _join(words: Iterable[str]) -> str:
     return ", ".join(words) or "-"
+
+
+FORMATS: dict[str, Callable[[Any], str]] = {
+    "bottoms": _join,
+    "tops": _join,
+    "output_shapes": _shapes,
+    "param_shapes": _shapes,
+    "parameters": _number,
+    "multiply_adds": _number,
+}

@@ -175,14 +175,6 @@ class Table:
         return ["" if isna(value) else text(value) for value in self.frame[column]]
 
 
-def _markdown(tables: Sequence[Table]) -> str:
-    return "\n".join(table.markdown() for table in tables)
-
-
-def _latex(tables: Sequence[Table]) -> str:
-    return "\n".join(table.latex() for table in tables)
-
-
 def _csv(tables: Sequence[Table]) -> str:
     """Write one row for each row of each table, the table's title first."""
     from pandas import DataFrame
@@ -197,7 +189,12 @@ def _json(tables: Sequence[Table]) -> str:
     return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
 
 
-FORMS = {".md": _markdown, ".csv": _csv, ".tex": _latex, ".json": _json}
+FORMS: Mapping[str, Callable[[Sequence[Table]], str]] = {
+    ".md": lambda tables: "\n".join(table.markdown() for table in tables),
+    ".csv": _csv,
+    ".tex": lambda tables: "\n".join(table.latex() for table in tables),
+    ".json": _json,
+}
 
 
 def text(tables: Sequence[Table], form: str) -> str:
