@@ -23,6 +23,7 @@ from road import random_weights
 from skimage import data
 
 from pycam import zoo
+from pycam.engines import Options
 from pycam.evaluation.plan import Plan, Recipe, Sources
 from pycam.evaluation.run import evaluate
 from pycam.formats import caffemodel
@@ -69,8 +70,8 @@ def rate_of_run(plan: Plan, folder: Path, workers: int) -> float:
 
 def rate_of_engine(recipe: Recipe, batch: int, repeats: int) -> float:
     with load(recipe.model, weights=recipe.weights, engine=recipe.engine) as cam:
-        (name,) = cam.net.inputs
-        shape = (batch, *cam.net.shapes[name][1:])
+        (name,) = cam.model.net.inputs
+        shape = (batch, *cam.model.net.shapes[name][1:])
         x = {name: np.random.default_rng(0).uniform(-120, 140, shape).astype(np.float32)}
         times = []
         for _ in range(repeats + 1):
@@ -88,7 +89,9 @@ def measure_rate(folder: Path, model: str, engine: str, batch: int, count: int, 
     runs: dict[int, list[float]] = {1: [], cores: []}
     for number in range(rounds):
         for workers, rates in runs.items():
-            recipe = Recipe(protocol("paper"), model, engine, weights=weights, threads=max(1, cores // workers))
+            recipe = Recipe(
+                protocol("paper"), model, engine, weights=weights, options=Options(threads=max(1, cores // workers))
+            )
             alone.append(rate_of_engine(recipe, batch, 12))
             rates.append(rate_of_run(Plan.read(recipe, sources, batch), folder / f"run-{number}-{workers}", workers))
     best = statistics.median(alone)
@@ -161,7 +164,11 @@ def main() -> None:
         weights = options.weights or write_weights("squeezenet-v1.0", folder)
         for workers in (1, cores):
             recipe = Recipe(
-                protocol("paper"), "squeezenet-v1.0", options.engine, weights=weights, threads=max(1, cores // workers)
+                protocol("paper"),
+                "squeezenet-v1.0",
+                options.engine,
+                weights=weights,
+                options=Options(threads=max(1, cores // workers)),
             )
             measure_memory(folder / f"soak-{workers}", recipe, large, options.batch, workers)
 

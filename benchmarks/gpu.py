@@ -57,7 +57,7 @@ def measure(model: str, device: str, batches: list[int]) -> None:
             continue
         for precision in precisions:
             try:
-                with engines.make(name, net, outputs, device=device, precision=precision) as engine:
+                with engines.make(name, net, outputs, engines.Options(device, precision=precision)) as engine:
                     away = np.abs(engine.forward(few)[logits] - expected).max() / np.abs(expected).max()
                     rates = [rate(engine, inputs(batch), batch) for batch in batches]
                     crops = rate(engine, inputs(10 * max(1, batches[-1] // 10)), max(1, batches[-1] // 10))

@@ -31,7 +31,7 @@ from skimage import data
 from pycam import engines, zoo
 from pycam.cam import py_returnCAMmap
 from pycam.drawing.overlays import normalize, py_map2jpg
-from pycam.engines.base import cores
+from pycam.engines import Options, cores
 from pycam.engines.caffe import find_caffe
 from pycam.errors import EngineError
 from pycam.formats import caffemodel
@@ -141,7 +141,7 @@ def measure(model: str, names: list[str], folder: Path, pictures: list[Path], ro
     cams, alone = {}, {}
     for name in names:
         try:
-            cams[name] = load(model, weights=weights, engine=name, lanes=cores())
+            cams[name] = load(model, weights=weights, engine=name, options=Options(lanes=cores()))
             alone[name] = load(model, weights=weights, engine=name).engine
         except EngineError as error:
             print(f"{NETS[model]}: {error}")

@@ -15,15 +15,20 @@ import cv2
 import numpy as np
 from playwright.sync_api import sync_playwright
 
+from pycam.labels import Labels
 from pycam.pictures import Picture
 from pycam.placement import Placement
+from pycam.prediction import Prediction
+from pycam.protocols import protocol
 from pycam.report.html import Entry, Heading, write_html
-from pycam.report.record import Guess, Seen, Truth
+from pycam.report.record import Truth
 from pycam.report.verdicts import judge
 from pycam.views import view_of
 
 PICTURES = 2000
 LIMIT = 3.0
+SCORES = np.array([0.9 / (rank + 1) for rank in range(5)], np.float32)
+LABELS = Labels(tuple(f"class {rank}" for rank in range(5)), tuple(f"n{rank:08}" for rank in range(5)))
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 SCROLL = """async () => {
     const frames = [];
@@ -47,15 +52,12 @@ def entries() -> Iterator[Entry]:
     ]
     for number in range(PICTURES):
         maps = cv2.GaussianBlur(random.normal(size=(14, 14, 5)).astype(np.float32), (0, 0), 2).transpose(2, 0, 1)
-        box = (60, 40, 400, 300)
-        guesses = [
-            Guess(rank, f"n{rank:08}", f"class {rank}", 0.9 / (rank + 1), box, {"CAM": maps[rank : rank + 1]})
-            for rank in range(5)
-        ]
-        seen = Seen("model", "engine", "default", "paper", placement, guesses)
+        prediction = Prediction(
+            np.arange(5), SCORES, maps[None], (500, 375), placement, protocol("default"), "model", "engine", LABELS
+        )
         truth = Truth(0, "class 0", [(100, 40, 460, 300)])
-        verdict = judge(0, 0.9, box, 0, truth.boxes)
-        yield Entry(f"{number:04}.jpg", Picture(grounds[number % 20]), {"": seen}, truth, [verdict])
+        verdict = judge(0, 0.9, prediction.top[0].box, 0, truth.boxes)
+        yield Entry(f"{number:04}.jpg", Picture(grounds[number % 20]), {"": [prediction]}, truth, [verdict])
 
 
 def main() -> None:

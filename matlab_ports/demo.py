@@ -120,16 +120,16 @@ class _Extracted(NamedTuple):
 
 
 def _run_net(img: NDArray[np.uint8], cam: Cam) -> _Extracted:
-    crops = prepare_image(img, cam.mean.transpose(2, 1, 0), cam.input_size)
+    crops = prepare_image(img, cam.mean.transpose(2, 1, 0), cam.model.input_size)
     batch = np.ascontiguousarray(crops.transpose(3, 2, 1, 0))
-    values = cam.engine.forward({cam.net.inputs[0]: batch})
+    values = cam.engine.forward({cam.model.net.inputs[0]: batch})
     scores = values[cam.head.score_blob].reshape(CROPS, -1).T
     if cam.head.class_layer is None:
         weights_LR = np.eye(len(scores), dtype=np.float32)  # the features are the class maps
     else:
-        weights_LR = cam.net.class_weights(cam.head.class_layer).T
+        weights_LR = cam.model.net.class_weights(cam.head.class_layer).T
     activation_lastconv = values[cam.head.feature_blob].transpose(3, 2, 1, 0)
-    return _Extracted(scores, activation_lastconv, weights_LR, cam.labels.names, cam.input_size)
+    return _Extracted(scores, activation_lastconv, weights_LR, cam.model.labels.names, cam.model.input_size)
 
 
 def _read_published(data: Path, imgID: int | str | Path) -> _Extracted:

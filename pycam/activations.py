@@ -9,16 +9,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pycam import engines, zoo
+from pycam import engines
 from pycam.drawing import channel_grid
+from pycam.engines import Options
 from pycam.engines.base import Engine
 from pycam.errors import NetError
 from pycam.layers import dims
-from pycam.model import model_mean, model_net, picture_input
+from pycam.model import load_model
 from pycam.net import Net
 from pycam.pictures import Picture
 from pycam.protocols import Protocol, protocol
-from pycam.views import net_input, view_of
+from pycam.views import View, net_input, view_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +32,7 @@ class Activations:
         The net, and what runs it for the blobs.
     blobs
         What is shown, in this order.
-    protocol, mean
+    protocol, view, mean
         What lies between a picture and the net's input; of a view with several crops the first is shown.
     """
 
@@ -39,14 +40,14 @@ class Activations:
     engine: Engine
     blobs: tuple[str, ...]
     protocol: Protocol
+    view: View
     mean: NDArray[np.float32]
 
     def __call__(self, picture: Picture) -> dict[str, NDArray[np.uint8]]:
         """Give a grid a blob: (H, W, 3) uint8 BGR."""
         (pictures,) = self.net.inputs
         row = self.protocol
-        view = view_of(row.view, self.net.shapes[pictures][-1])
-        crops = net_input(picture.pixels, view, self.mean, row.resizer, brightest=float(row.brightest))
+        crops = net_input(picture.pixels, self.view, self.mean, row.resizer, brightest=float(row.brightest))
         values = self.engine.forward({pictures: crops[:1]})
         return {blob: channel_grid(values[blob][0]) for blob in self.blobs}
 
@@ -60,9 +61,7 @@ def load_activations(
     prototxt: str | os.PathLike[str] | None = None,
     weights: str | os.PathLike[str] | None = None,
     mean: str | os.PathLike[str] | None = None,
-    device: str | None = None,
-    threads: int | None = None,
-    precision: str | None = None,
+    options: Options = Options(),
 ) -> Activations:
     """Make a model ready to show its channels; any net will do, with class activation maps or without.
 
@@ -70,7 +69,7 @@ def load_activations(
     ----------
     layers
         Blobs, as Caffe has them once the net has run, or layers, right behind which values are taken.
-    model, engine, protocol, prototxt, weights, mean, device, threads, precision
+    model, engine, protocol, prototxt, weights, mean, options
         As for `pycam.load`.
 
     Raises
@@ -78,12 +77,11 @@ def load_activations(
     NetError
         There is no such layer, or its blob has no rows and columns.
     """
-    card = None if model is None else zoo.card(model)
-    net = model_net(card, prototxt, weights)
-    picture_input(net)
-    blobs = _blobs_of(net, layers)
-    made = engines.make(engine, net, blobs, device=device, threads=threads, precision=precision)
-    return Activations(net, made, blobs, protocol, model_mean(card, mean, protocol.mean))
+    loaded = load_model(model, prototxt=prototxt, weights=weights, mean=mean)
+    view = view_of(protocol.view, loaded.input_size)
+    blobs = _blobs_of(loaded.net, layers)
+    made = engines.make(engine, loaded.net, blobs, options)
+    return Activations(loaded.net, made, blobs, protocol, view, loaded.preprocessing.mean_values(protocol.mean))
 
 
 def _blobs_of(net: Net, names: Sequence[str]) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycam import engines
+from pycam.engines import Options
 from pycam.errors import FormatError
 from pycam.files import replacing
 from pycam.formats.opening import open_file
@@ -52,15 +53,7 @@ class Row:
         return not self.max_rel <= tolerance
 
 
-def run(
-    net: Net,
-    engine: str,
-    inputs: Blobs,
-    *,
-    device: str | None = None,
-    threads: int | None = None,
-    precision: str | None = None,
-) -> dict[str, NDArray[np.float32]]:
+def run(net: Net, engine: str, inputs: Blobs, options: Options = Options()) -> dict[str, NDArray[np.float32]]:
     """Give every blob of a net as an engine computes it.
 
     Parameters
@@ -71,8 +64,8 @@ def run(
         Its name.
     inputs
         Input blob -> values.
-    device, threads, precision
-        For the engine.
+    options
+        Of the engine.
 
     Returns
     -------
@@ -80,7 +73,7 @@ def run(
         Blob -> float32 values, in the net's order, the inputs among them.
     """
     wanted = [blob for blob in net.shapes if blob not in net.inputs]
-    with engines.make(engine, net, wanted, device=device, threads=threads, precision=precision) as made:
+    with engines.make(engine, net, wanted, options) as made:
         found = made.forward(inputs)
     return {blob: found[blob] if blob in found else inputs[blob] for blob in net.shapes}
 

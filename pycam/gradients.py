@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pycam.engines import Options
 from pycam.engines.torch import at_work, torch_device
 from pycam.errors import NetError, UsageError
 from pycam.layers import Softmax, dims
@@ -34,8 +35,8 @@ class GradientMaps:
     layer
         Of Grad-CAM: the blob whose channels are weighed by their gradients, as Caffe has it once the net has run, that
         is behind its ReLU; by default the deepest with rows and columns. Saliency is always that of the input.
-    device, threads
-        As for `pycam.engines.torch.TorchEngine`.
+    options
+        Device and threads, as for `pycam.engines.torch.TorchEngine`.
 
     Raises
     ------
@@ -52,16 +53,14 @@ class GradientMaps:
         method: str = "gradcam",
         target: str = "logit",
         layer: str = "",
-        *,
-        device: str | None = None,
-        threads: int | None = None,
+        options: Options = Options(),
     ) -> None:
         self._input = net.inputs[0]
         self._make = METHODS[method]
         self.layer = self._input if method == "saliency" else layer or default_layer(net)
         self._target = target_value(net, scores, target)
-        self._threads = threads
-        self._device = torch_device(device)
+        self._threads = options.threads
+        self._device = torch_device(options.device)
         _check(net, self.layer, self._target)
         self._module = TorchNet(net).eval().requires_grad_(False).to(self._device)
 

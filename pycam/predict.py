@@ -9,11 +9,10 @@ prediction.save("out")
 from __future__ import annotations
 
 import itertools
-import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -21,16 +20,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pycam import engines, zoo
+from pycam import engines
 from pycam.cam import class_activation_maps
+from pycam.engines import Options
 from pycam.engines.base import Engine
 from pycam.errors import EngineError, PycamError, UsageError
-from pycam.labels import Labels
-from pycam.model import expect_maps, model_head, model_labels, model_mean, model_name, model_net, scores_head
-from pycam.net import CamHead, Net
+from pycam.model import Model, load_model
+from pycam.net import CamHead
 from pycam.pictures import Picture, read_picture
 from pycam.placement import Placement
-from pycam.prediction import ClassMap, Origin, Prediction
+from pycam.prediction import Prediction
 from pycam.prefetch import prefetch
 from pycam.protocols import Protocol
 from pycam.protocols import protocol as get_protocol
@@ -41,32 +40,34 @@ if TYPE_CHECKING:
 
 Source = Picture | str | os.PathLike[str] | bytes | NDArray[np.uint8]
 Prepared = tuple[Picture, NDArray[np.float32]]
+"""A picture, and what the net is given of it: (crops, 3, size, size)."""
+Choose = Callable[[NDArray[np.float32]], NDArray[np.intp]]
 
 
 @dataclass(frozen=True, eq=False)
 class Cam:
-    """A model made ready: call it with a picture. Made by `load`.
+    """A model made ready: call it with a picture. Made by `load` or `make_cam`.
 
     Attributes
     ----------
-    name
-        The model's name, or its prototxt's.
-    net, head
-        The net, and where in it the maps come from.
-    engine
+    model : Model
+        The net, its labels and its preprocessing.
+    head : CamHead
+        The blobs that maps and scores are made from.
+    engine : Engine
         What runs the net.
-    protocol, labels, mean
+    protocol : Protocol
         What lies between a picture and its maps.
-    gradients
+    mean : (3,) or (3, H, W) float32
+        What is subtracted, BGR.
+    gradients : GradientMaps, optional
         Makes the maps where the protocol's method asks for gradients.
     """
 
-    name: str
-    net: Net
+    model: Model
     head: CamHead
     engine: Engine
     protocol: Protocol
-    labels: Labels
     mean: NDArray[np.float32]
     gradients: GradientMaps | None = None
 
@@ -130,12 +131,15 @@ class Cam:
         if top is not None and classes is not None:
             raise UsageError(f"top {top} has no effect where classes are named: leave one of the two out")
         if top is None:
-            top = min(self.protocol.top, self.class_count)
-        if not 1 <= top <= self.class_count:
-            raise UsageError(f"top {top}: the net has {self.class_count} classes")
+            top = min(self.protocol.top, self.model.class_count)
+        if not 1 <= top <= self.model.class_count:
+            raise UsageError(f"top {top}: the net has {self.model.class_count} classes")
         if batch < 1:
             raise UsageError(f"batch {batch}: must be 1 or more")
-        wanted = None if classes is None else np.array([self.labels.find(name) for name in classes], np.intp)
+        wanted = None if classes is None else np.array([self.model.labels.find(name) for name in classes], np.intp)
+
+        def choose(scores: NDArray[np.float32]) -> NDArray[np.intp]:
+            return best(scores, top) if wanted is None else wanted
 
         def read(group: list[Source]) -> tuple[list[Source], list[Prepared | PycamError]]:
             return group, self.prepare(group)
@@ -144,9 +148,7 @@ class Cam:
             group: tuple[list[Source], list[Prepared | PycamError]],
         ) -> list[tuple[Source, Prediction | PycamError]]:
             sources, prepared = group
-            found = self._predict([each for each in prepared if not isinstance(each, PycamError)], top, wanted)
-            results = [each if isinstance(each, PycamError) else next(found) for each in prepared]
-            return list(zip(sources, results, strict=True))
+            return list(zip(sources, self.predict(prepared, [choose] * len(prepared)), strict=True))
 
         iterator = iter(pictures)
         groups = iter(lambda: list(itertools.islice(iterator, batch)), [])
@@ -164,21 +166,11 @@ class Cam:
             )
             yield from itertools.chain.from_iterable(found)
 
-    @property
-    def class_count(self) -> int:
-        """How many classes the net tells apart."""
-        return math.prod(self.net.shapes[self.head.score_blob][1:])
-
     @cached_property
     def placement(self) -> Placement:
         """How maps come to lie on pictures."""
         row = self.protocol
-        return Placement(view_of(row.view, self.input_size), row.map_resizer, row.merge, row.placement)
-
-    @property
-    def input_size(self) -> int:
-        """Side of the net's square input."""
-        return self.net.shapes[self.net.inputs[0]][-1]
+        return Placement(view_of(row.view, self.model.input_size), row.map_resizer, row.merge, row.placement)
 
     def prepare(self, pictures: Sequence[Source]) -> list[Prepared | PycamError]:
         """Read pictures and make the inputs of the net, (crops, 3, size, size); an unreadable one gives its error."""
@@ -194,62 +186,66 @@ class Cam:
                 prepared.append(error)
         return prepared
 
-    def look(self, prepared: Sequence[Prepared]) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    def predict(
+        self, prepared: Sequence[Prepared | PycamError], choices: Sequence[Choose]
+    ) -> list[Prediction | PycamError]:
         """Run the net on pictures, all together.
 
         Parameters
         ----------
         prepared
-            From `prepare`.
-
-        Yields
-        ------
-        scores : (classes,) float32
-            Averaged over the view's crops.
-        features : (crops, K, h, w) float32
-            What `maps` takes.
+            From `prepare`; errors are handed through.
+        choices
+            For each picture, what chooses the classes: (C,) scores -> (T,) indices.
 
         Raises
         ------
         EngineError
             The net gave scores that are not finite; the picture is named.
         """
-        if not prepared:
-            return
+        inputs = [each[1] for each in prepared if not isinstance(each, PycamError)]
+        outputs = self._run(inputs[0] if len(inputs) == 1 else np.concatenate(inputs)) if inputs else iter(())
+        return [
+            each if isinstance(each, PycamError) else self._prediction(each[0], *next(outputs), choose)
+            for each, choose in zip(prepared, choices, strict=True)
+        ]
+
+    def _run(self, inputs: NDArray[np.float32]) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        """Give scores, (C,), and features, (n, K, h, w), of each picture from its crops, (N, 3, S, S)."""
         crops = len(self.placement.view.crops)
-        inputs = prepared[0][1] if len(prepared) == 1 else np.concatenate([batch for _, batch in prepared])
-        given = {self.net.inputs[0]: inputs}
+        given = {self.model.image_input: inputs}
         values = {**given, **self.engine.forward(given)}
-        for i, (picture, _) in enumerate(prepared):
-            own = slice(i * crops, (i + 1) * crops)
+        for start in range(0, len(inputs), crops):
+            own = slice(start, start + crops)
             scores = values[self.head.score_blob][own].reshape(crops, -1).mean(axis=0)
-            if not np.isfinite(scores).all():
-                raise EngineError(
-                    f"{self.engine.name} gave scores that are not finite for {picture.path or 'the picture'}: "
-                    "are the weights damaged?"
-                )
             yield scores, values[self.head.feature_blob][own]
 
-    def _predict(self, prepared: Sequence[Prepared], top: int, wanted: NDArray[np.intp] | None) -> Iterator[Prediction]:
-        for (picture, _), (scores, features) in zip(prepared, self.look(prepared), strict=True):
-            chosen = best(scores, top) if wanted is None else wanted
-            maps = self.maps(features, chosen)
-            road = Origin(picture, self.protocol, self.placement)
-            items = tuple(
-                ClassMap(
-                    int(index),
-                    self.labels.wnid(int(index)) or "",
-                    self.labels.words(int(index)),
-                    float(scores[index]),
-                    maps[:, t],
-                    road,
-                )
-                for t, index in enumerate(chosen)
+    def _prediction(
+        self, picture: Picture, scores: NDArray[np.float32], features: NDArray[np.float32], choose: Choose
+    ) -> Prediction:
+        if not np.isfinite(scores).all():
+            raise EngineError(
+                f"{self.engine.name} gave scores that are not finite for {picture.path or 'the picture'}: "
+                "are the weights damaged?"
             )
-            yield Prediction(picture, self.name, self.engine.name, self.protocol, items, scores)
+        classes = choose(scores)
+        return Prediction(
+            classes,
+            scores,
+            self._maps(features, classes),
+            picture.size,
+            self.placement,
+            self.protocol,
+            self.model.name,
+            self.engine.name,
+            self.model.labels,
+            picture,
+        )
 
-    def maps(self, features: NDArray[np.float32], classes: NDArray[np.intp]) -> NDArray[np.float32]:
-        """Give the maps of classes from what `look` gave: (n, K, h, w) and (T,) indices -> (n, T, h, w) float32."""
+    def _maps(self, features: NDArray[np.float32], classes: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Give the maps of classes: (n, K, h, w) and (T,) indices -> (n, T, h, w) float32."""
+        if not len(classes):
+            return features[:, :0]
         if self.gradients is not None:
             return self.gradients(features, classes)
         if self._class_weights is None:
@@ -258,7 +254,7 @@ class Cam:
 
     @cached_property
     def _class_weights(self) -> NDArray[np.float32] | None:
-        return None if self.head.class_layer is None else self.net.class_weights(self.head.class_layer)
+        return None if self.head.class_layer is None else self.model.net.class_weights(self.head.class_layer)
 
     def close(self) -> None:
         """Let go of the engine."""
@@ -279,7 +275,7 @@ def best(scores: NDArray[np.float32], top: int) -> NDArray[np.intp]:
 
 
 def load(
-    model: str | None = None,
+    model: str | os.PathLike[str] | None = None,
     *,
     engine: str = engines.DEFAULT_ENGINE,
     protocol: str | Protocol = "default",
@@ -291,10 +287,7 @@ def load(
     weights: str | os.PathLike[str] | None = None,
     labels: str | os.PathLike[str] | None = None,
     mean: str | os.PathLike[str] | None = None,
-    device: str | None = None,
-    threads: int | None = None,
-    lanes: int = 1,
-    precision: str | None = None,
+    options: Options = Options(),
     allow_nonfinite: bool = False,
 ) -> Cam:
     """Make a model ready for pictures.
@@ -312,8 +305,8 @@ def load(
         Choices in place of the protocol's; see `pycam.protocols.Protocol`. Gradients need PyTorch.
     prototxt, weights, labels, mean
         Files in place of the model's.
-    device, threads, lanes, precision
-        For the engine; see `pycam.engines.base.Options`. With a lane a core, `stream` gives the most pictures a second.
+    options
+        Of the engine. With a lane a core, `stream` gives the most pictures a second.
     allow_nonfinite
         Take weights that are infinite or not a number.
 
@@ -332,40 +325,40 @@ def load(
     """
     row = get_protocol(protocol) if isinstance(protocol, str) else protocol
     row = row.with_choices(view=view, method=method, layer=layer, target=target)
-    card = None if model is None else zoo.card(model)
-    if row.method == "cam":
-        expect_maps(card)
-    net = model_net(card, prototxt, weights, allow_nonfinite)
-    if row.method == "cam":
-        head, gradients = model_head(net, card), None
-    else:
-        head = scores_head(net, card)
-        gradients = _gradient_maps(net, head.score_blob, row, device, threads)
-    made = Cam(
-        name=model_name(net, card),
-        net=net,
-        head=head,
-        engine=engines.make(
-            engine,
-            net,
-            [blob for blob in (head.feature_blob, head.score_blob) if blob not in net.inputs],
-            device=device,
-            threads=threads,
-            lanes=1 if gradients else lanes,  # PyTorch's settings are those of the whole process
-            precision=precision,
-        ),
-        protocol=row,
-        labels=model_labels(card, labels, math.prod(net.shapes[head.score_blob][1:])),
-        mean=model_mean(card, mean, row.mean),
-        gradients=gradients,
+    loaded = load_model(
+        model,
+        prototxt=prototxt,
+        weights=weights,
+        labels=labels,
+        mean=mean,
+        allow_nonfinite=allow_nonfinite,
+        needs_maps=row.method == "cam",
     )
+    return make_cam(loaded, engine=engine, protocol=row, options=options)
+
+
+def make_cam(
+    model: Model, *, engine: str = engines.DEFAULT_ENGINE, protocol: Protocol, options: Options = Options()
+) -> Cam:
+    """Make a loaded model ready for pictures; parameters and errors as those of `load`."""
+    if protocol.method == "cam":
+        head, gradients = model.head, None
+    else:
+        # Gradients lead back to the input, which is what their maps are made from.
+        head = CamHead(model.image_input, None, model.score_blob)
+        gradients = _gradient_maps(model, protocol, options)
+        options = replace(options, lanes=1)  # PyTorch's settings are those of the whole process
+    model.check_labels()
+    outputs = [blob for blob in (head.feature_blob, head.score_blob) if blob not in model.net.inputs]
+    mean = model.preprocessing.mean_values(protocol.mean)
+    made = Cam(model, head, engines.make(engine, model.net, outputs, options), protocol, mean, gradients)
     _ = made.placement  # a view that the net's input cannot have is refused here, not at the first picture
     return made
 
 
-def _gradient_maps(net: Net, scores: str, row: Protocol, device: str | None, threads: int | None) -> GradientMaps:
+def _gradient_maps(model: Model, row: Protocol, options: Options) -> GradientMaps:
     try:
         from pycam.gradients import GradientMaps
     except ImportError as error:
         raise EngineError(f"method {row.method!r} needs PyTorch: pip install 'caffe-cam[torch]' ({error})") from None
-    return GradientMaps(net, scores, row.method, row.target, row.layer, device=device, threads=threads)
+    return GradientMaps(model.net, model.score_blob, row.method, row.target, row.layer, options)

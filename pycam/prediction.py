@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pycam import boxes, drawing
+from pycam import drawing
+from pycam.boxes import BOX_RULES, Box, Boxes
 from pycam.drawing.layout import write_on
 from pycam.files import write_whole
 from pycam.images.resize import resize
+from pycam.labels import Labels
 from pycam.pictures import Picture
 from pycam.placement import Map, Placement
 from pycam.protocols import Protocol
@@ -28,101 +30,67 @@ _ORDINALS = {1: "1st", 2: "2nd", 3: "3rd"}
 
 
 @dataclass(frozen=True, eq=False)
-class Origin:
-    """What the classes of one prediction share."""
-
-    picture: Picture
-    protocol: Protocol
-    placement: Placement
-
-
-@dataclass(frozen=True, eq=False)
-class ClassMap:
-    """One class of a prediction.
-
-    Attributes
-    ----------
-    index
-        Index among the net's outputs, 0-based.
-    wnid
-        WordNet ID, or `""` where the labels have none.
-    words
-        The class in words.
-    score
-        The net's score, averaged over the view's crops.
-    feature_maps
-        (n, h, w) float32: the class activation map of each crop, at the size of the features.
-    origin
-        The picture, and how maps come to lie on it.
-    """
-
-    index: int
-    wnid: str
-    words: str
-    score: float
-    feature_maps: NDArray[np.float32] = field(repr=False)
-    origin: Origin = field(repr=False)
-
-    @cached_property
-    def map(self) -> Map:
-        """The map over what it is drawn on, `Prediction.base`: (H, W) float32, not normalised."""
-        if self.origin.protocol.base == "canvas":
-            return self.origin.placement.on_canvas(self.feature_maps)
-        if self.origin.protocol.base == "input":
-            return self.origin.placement.on_input(self.feature_maps)
-        return self.picture_map
-
-    @cached_property
-    def picture_map(self) -> Map:
-        """The map over the picture at its own size: (H, W) float32, not normalised."""
-        height, width = self.origin.picture.pixels.shape[:2]
-        return self.origin.placement.on_picture(self.feature_maps, height, width)
-
-    @cached_property
-    def box(self) -> tuple[int, int, int, int] | None:
-        """The protocol's first box: (x0, y0, x1, y1), picture pixels, 0-based half-open. None where there is none."""
-        return boxes.first_box(self.picture_map, self.origin.protocol.box_rule)
-
-
-@dataclass(frozen=True, eq=False)
 class Prediction:
     """What a net says of a picture.
 
     Attributes
     ----------
-    picture
-        The picture, as read.
-    model, engine, protocol
+    classes : (T,) int
+        Indices among the net's outputs, 0-based: best first, or those that were asked for.
+    scores : (C,) float32
+        Of every class, averaged over the view's crops; NaN where only those of `classes` were kept.
+    feature_maps : (n, T, h, w) float32
+        The map of each class in each crop, at the size of the features.
+    size : (int, int)
+        Width and height of the picture.
+    placement : Placement
+        How maps come to lie on the picture.
+    protocol : Protocol
         What it was made with.
-    top
-        Classes, best first, or those that were asked for.
-    scores
-        (classes,) float32, of every class.
+    model, engine : str
+        What it was made with, by name.
+    labels : Labels
+        Of the net's classes.
+    picture : Picture, optional
+        As read; None where only its maps and boxes are wanted.
+    kept_boxes : sequence of (n, 4) int, optional
+        The boxes of each class where they are known already, see `ClassPrediction.boxes`.
     """
 
-    picture: Picture
-    model: str
-    engine: str
-    protocol: Protocol
-    top: tuple[ClassMap, ...]
+    classes: NDArray[np.intp]
     scores: NDArray[np.float32] = field(repr=False)
+    feature_maps: NDArray[np.float32] = field(repr=False)
+    size: tuple[int, int]
+    placement: Placement
+    protocol: Protocol
+    model: str = ""
+    engine: str = ""
+    labels: Labels = field(default=Labels(()), repr=False)
+    picture: Picture | None = None
+    kept_boxes: Sequence[Boxes] | None = field(default=None, repr=False)
+
+    @cached_property
+    def top(self) -> tuple[ClassPrediction, ...]:
+        """Each of `classes` with its score, map and box."""
+        return tuple(ClassPrediction(self, rank) for rank in range(len(self.classes)))
 
     @cached_property
     def base(self) -> NDArray[np.uint8]:
         """What maps are drawn on: (H, W, 3) uint8 BGR; the picture, 256×256 canvas or net's input, by the protocol."""
         if self.protocol.base == "picture":
-            return self.picture.pixels
+            return self._picture.pixels
         side = CANVAS if self.protocol.base == "canvas" else self.placement.view.size
-        resized = resize(self.picture.pixels, side, side, self.protocol.resizer)
+        resized = resize(self._picture.pixels, side, side, self.protocol.resizer)
         return np.asarray(np.rint(resized), np.uint8)
 
     @property
-    def placement(self) -> Placement:
-        """How the maps come to lie on the picture."""
-        return self.top[0].origin.placement
+    def _picture(self) -> Picture:
+        if self.picture is None:
+            raise ValueError("this prediction was kept without its picture: nothing can be drawn on it")
+        return self.picture
 
-    def boxes(self) -> list[tuple[int, int, int, int] | None]:
-        """Give the box of each class in `top`; see `ClassMap.box`."""
+    def boxes(self) -> list[Box | None]:
+        """Return the box of each class in `top`; see `ClassPrediction.box`."""
         return [item.box for item in self.top]
 
     def overlay(self, rank: int = 0, *, box: bool = False) -> NDArray[np.uint8]:
@@ -141,12 +109,12 @@ class Prediction:
         """
         item = self.top[rank]
         height, width = self.base.shape[:2]
-        region = item.origin.placement.region(height, width)
+        region = self.placement.region(height, width)
         drawn = drawing.overlay(self.base, item.map, self.protocol.blend, region)
         if self.protocol.caption == "on_picture":
             drawn = write_on(drawn, f"Class activities is [{item.words}]")
         if box and item.box is not None:
-            tall, wide = self.picture.pixels.shape[:2]
+            wide, tall = self.size
             x0, y0, x1, y1 = item.box
             drawn = drawing.draw_box(
                 drawn,
@@ -180,7 +148,7 @@ class Prediction:
 
     def _strip_of(self, overlays: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
         captions = [self._caption(rank) for rank in range(len(self.top))]
-        return drawing.strip(self.base, overlays, captions, Path(self.picture.path).name, self.protocol.strip)
+        return drawing.strip(self.base, overlays, captions, Path(self._picture.path).name, self.protocol.strip)
 
     def _caption(self, rank: int) -> tuple[str, str]:
         """Give what stands below a class's map: words and score."""
@@ -193,7 +161,7 @@ class Prediction:
     def as_dict(self, *, boxes: bool = False) -> dict[str, Any]:
         """Give what `save` writes as JSON; boxes are in picture pixels, 0-based half-open."""
         found: dict[str, Any] = {
-            "picture": self.picture.path,
+            "picture": self._picture.path,
             "model": self.model,
             "engine": self.engine,
             "protocol": self.protocol.name,
@@ -206,8 +174,8 @@ class Prediction:
         }
         if self.protocol.method != "cam":
             found["method"] = self.protocol.method
-        if self.picture.exif_orientation != 1:
-            found["exif_orientation_not_applied"] = self.picture.exif_orientation
+        if self._picture.exif_orientation != 1:
+            found["exif_orientation_not_applied"] = self._picture.exif_orientation
         return found
 
     def save(self, folder: str | os.PathLike[str], *, boxes: bool = False) -> list[Path]:
@@ -227,7 +195,7 @@ class Prediction:
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        stem = Path(self.picture.path).stem or "picture"
+        stem = Path(self._picture.path).stem or "picture"
         overlays = [self.overlay(rank, box=boxes) for rank in range(len(self.top))]
         files: dict[str, bytes | str] = {}
         for rank, drawn in enumerate(overlays):
@@ -237,3 +205,74 @@ class Prediction:
         for name, data in files.items():
             write_whole(folder / name, data)
         return [folder / name for name in files]
+
+
+@dataclass(frozen=True, eq=False)
+class ClassPrediction:
+    """One class of a prediction; everything is derived from the prediction when it is asked for.
+
+    Attributes
+    ----------
+    prediction : Prediction
+        Whose class it is.
+    rank : int
+        Its place in `prediction.classes`, from 0.
+    """
+
+    prediction: Prediction = field(repr=False)
+    rank: int
+
+    @property
+    def index(self) -> int:
+        """Index among the net's outputs, 0-based."""
+        return int(self.prediction.classes[self.rank])
+
+    @property
+    def wnid(self) -> str:
+        """WordNet ID, or `""` where the labels have none."""
+        return self.prediction.labels.wnid(self.index) or ""
+
+    @property
+    def words(self) -> str:
+        """The class in words."""
+        return self.prediction.labels.words(self.index)
+
+    @property
+    def score(self) -> float:
+        """The net's score, averaged over the view's crops."""
+        return float(self.prediction.scores[self.index])
+
+    @property
+    def feature_maps(self) -> NDArray[np.float32]:
+        """(n, h, w) float32: the map of each crop, at the size of the features."""
+        return self.prediction.feature_maps[:, self.rank]
+
+    @cached_property
+    def map(self) -> Map:
+        """The map over what it is drawn on, `Prediction.base`: (H, W) float32, not normalised."""
+        placement = self.prediction.placement
+        if self.prediction.protocol.base == "canvas":
+            return placement.on_canvas(self.feature_maps)
+        if self.prediction.protocol.base == "input":
+            return placement.on_input(self.feature_maps)
+        return self.picture_map
+
+    @cached_property
+    def picture_map(self) -> Map:
+        """The map over the picture at its own size: (H, W) float32, not normalised."""
+        width, height = self.prediction.size
+        return self.prediction.placement.on_picture(self.feature_maps, height, width)
+
+    @cached_property
+    def boxes(self) -> Boxes:
+        """The protocol's boxes: (n, 4) int, x0, y0, x1, y1 in picture pixels, 0-based half-open."""
+        if self.prediction.kept_boxes is not None:
+            return self.prediction.kept_boxes[self.rank]
+        return BOX_RULES[self.prediction.protocol.box_rule].boxes(self.picture_map)
+
+    @property
+    def box(self) -> Box | None:
+        """The first of `boxes`; None where there is none."""
+        for x0, y0, x1, y1 in self.boxes[:1].tolist():
+            return x0, y0, x1, y1
+        return None

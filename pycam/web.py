@@ -26,7 +26,7 @@ from pycam.errors import PictureError
 from pycam.pictures import read_picture
 from pycam.predict import Cam
 from pycam.report.page import json_block, page
-from pycam.report.record import look, picture_record
+from pycam.report.record import picture_record, predict_by_methods
 
 T = TypeVar("T")
 
@@ -124,7 +124,7 @@ def application(models: Mapping[str, Callable[[], Sequence[Cam]]], limits: Limit
             raise HTTPException(422, " ".join(str(error).split())) from None
         if model not in ready:
             ready[model] = models[model]()
-        return picture_record(picture, {"": look(ready[model], picture)}, name=name)
+        return picture_record(picture, {"": predict_by_methods(ready[model], picture)}, name=name)
 
     @app.exception_handler(AnyHTTPException)
     async def refuse(request: Request, error: AnyHTTPException) -> Response:

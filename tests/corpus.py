@@ -31,7 +31,7 @@ from pycam.compare import load_blobs
 from pycam.errors import EngineError, PycamError
 from pycam.evaluation.figures import errors_table
 from pycam.evaluation.plan import Plan
-from pycam.evaluation.record import RECORD, FileState, Outcome
+from pycam.evaluation.record import RECORD, FileState, Result
 from pycam.evaluation.results import read_report
 from pycam.evaluation.store import Store
 from pycam.formats import caffemodel, prototxt, schema
@@ -371,9 +371,9 @@ REPORTS = [
 JSON_PIECES = [b"null", b"true", b'""', b"{}", b"[]", b"[" * 2000, b'"a": 1, ', b"NaN", b"1e999", b"-3", b'{"top1": 2}']
 IDENTITY = (("weights", "0123456789abcdef"), ("engine", "ONNX Runtime"))
 KEPT = [
-    Outcome(0, FileState(99, 10**18, 7), record=np.zeros((), RECORD).tobytes(), maps=MEAN.tobytes(), hits=bytes(9)),
-    Outcome(1, FileState(-1, 0, 0), error="b.JPEG: no such file"),
-    Outcome(2, FileState(5, 10**18, 2**32 - 1), record=np.ones((), RECORD).tobytes(), maps=bytes(9000)),
+    Result(0, FileState(99, 10**18, 7), record=np.zeros((), RECORD).tobytes(), maps=MEAN.tobytes(), hits=bytes(9)),
+    Result(1, FileState(-1, 0, 0), error="b.JPEG: no such file"),
+    Result(2, FileState(5, 10**18, 2**32 - 1), record=np.ones((), RECORD).tobytes(), maps=bytes(9000)),
 ]
 DATA_LAYER = schema.LayerParameter(name="data", type="Data", data_param={"backend": 1})
 
@@ -401,7 +401,7 @@ def _net_that_runs(path: Path) -> None:
         return
     inputs = {blob: np.ones(net.shapes[blob], np.float32) for blob in net.inputs}
     try:
-        with engines.make("onnxruntime", net.with_params(ones), outputs, threads=1) as engine:
+        with engines.make("onnxruntime", net.with_params(ones), outputs, engines.Options(threads=1)) as engine:
             found = engine.forward(inputs)
     except EngineError as error:
         raise AssertionError("a net that was read does not run") from error
@@ -545,7 +545,7 @@ def _store(path: Path) -> None:
     for log in ("run.sqlite-wal", "run.sqlite-shm"):
         path.with_name(log).unlink(missing_ok=True)
     with Store(path, IDENTITY) as store:
-        assert [each for each in store.outcomes() if each not in KEPT] == []
+        assert [each for each in store.results() if each not in KEPT] == []
         assert store.failures().items() <= {1: KEPT[1].error}.items()
         assert store.files().items() <= {each.position: each.file for each in KEPT}.items()
 

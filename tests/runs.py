@@ -10,9 +10,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from pycam.engines import Options
 from pycam.evaluation import bench
 from pycam.evaluation.plan import Identity, Plan, Recipe, Sources, find_pictures
-from pycam.evaluation.record import Batch, Outcome
+from pycam.evaluation.record import Batch, Result
 from pycam.formats import caffemodel, prototxt
 from pycam.ilsvrc.ground_truth import GroundTruth
 from pycam.ilsvrc.synsets import synsets
@@ -79,7 +80,7 @@ def make_plan(model: Model, pictures: Path, row: str | Protocol = "paper", batch
 def make_recipe(model: Model, row: str | Protocol, **choices) -> Recipe:
     net, weights = model
     row = protocol(row) if isinstance(row, str) else row
-    return Recipe(row, prototxt=str(net), weights=str(weights), threads=1, **choices)
+    return Recipe(row, prototxt=str(net), weights=str(weights), options=Options(threads=1), **choices)
 
 
 def write_sources(folder: Path, pictures: Path, right: dict[str, tuple[int, tuple[int, int, int, int]]]) -> Sources:
@@ -104,14 +105,14 @@ def log(batch: Batch) -> None:
         file.write("".join(f"{task.position}\n" for task in batch))
 
 
-def logged_batch(recipe: Recipe, expected: Identity, batch: Batch) -> list[Outcome]:
+def logged_batch(recipe: Recipe, expected: Identity, batch: Batch) -> list[Result]:
     """Evaluate a batch in a worker, and log it."""
     found = bench.evaluate_batch(recipe, expected, batch)
     log(batch)
     return found
 
 
-def starved_batch(recipe: Recipe, expected: Identity, batch: Batch) -> list[Outcome]:
+def starved_batch(recipe: Recipe, expected: Identity, batch: Batch) -> list[Result]:
     """Evaluate a batch in a worker; of all that come to the fifth, the first has no memory left for it."""
     starved = Path(os.environ[LOG]).with_name("starved")
     if batch[0].position >= 4 * BATCH and not starved.exists():
@@ -130,7 +131,7 @@ def use_up_memory(hoard: list[bytearray]) -> None:
             hoard.append(bytearray(100_000))
 
 
-def dead_batch(recipe: Recipe, expected: Identity, batch: Batch) -> list[Outcome]:
+def dead_batch(recipe: Recipe, expected: Identity, batch: Batch) -> list[Result]:
     """Be a worker that dies of any batch."""
     os._exit(1)
 

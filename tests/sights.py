@@ -12,8 +12,10 @@ import cv2
 import numpy as np
 
 from pycam import engines
+from pycam.cards import Mean
 from pycam.formats import prototxt
 from pycam.labels import Labels
+from pycam.model import Model, Preprocessing
 from pycam.net import net_from_message
 from pycam.pictures import Picture
 from pycam.predict import Cam
@@ -47,8 +49,9 @@ def cam(protocol: str = "default", view: str | None = None, method: str = "cam",
     net = net_from_message(prototxt.parse(NET).message).with_params(weights)
     head = net.cam_head
     assert head is not None
-    engine = engines.make("onnxruntime", net, [head.feature_blob, head.score_blob], threads=1)
-    return Cam("blobs", net, head, engine, row, LABELS, np.full(3, 110, np.float32))
+    model = Model("blobs", net, Preprocessing(Mean((110, 110, 110))), LABELS)
+    engine = engines.make("onnxruntime", net, [head.feature_blob, head.score_blob], engines.Options(threads=1))
+    return Cam(model, head, engine, row, np.full(3, 110, np.float32))
 
 
 def cams() -> list[Cam]:

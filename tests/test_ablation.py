@@ -39,7 +39,7 @@ def folder(tmp_path_factory) -> Path:
     write_pictures(pictures, COUNT)
     recipe = make_recipe(model, "released", mean=MEAN)
     right = {}
-    with recipe.load() as cam:
+    with recipe.make(recipe.load()) as cam:
         for path in sorted(pictures.iterdir()):
             top = cam(path).top
             x0, y0, x1, y1 = top[len(right) % 3].box

@@ -59,7 +59,7 @@ def test_real_caffe_gives_the_same_scores():
     pictures = np.random.default_rng(0).normal(0, 60, (2, 3, 227, 227)).astype(np.float32)
     found = []
     for engine in ("caffe", "torch"):
-        with engines.make(engine, net, ["prob", "fire9/concat"], threads=1) as made:
+        with engines.make(engine, net, ["prob", "fire9/concat"], engines.Options(threads=1)) as made:
             found.append(made.forward({"data": pictures}))
     np.testing.assert_allclose(found[0]["prob"], found[1]["prob"], atol=2e-5)
     largest = np.abs(found[0]["fire9/concat"]).max()

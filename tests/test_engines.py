@@ -60,6 +60,10 @@ RELEASED = [
 Blobs = dict[str, np.ndarray]
 
 
+def make(name: str, net: Net, outputs: list[str], **options) -> Engine:
+    return engines.make(name, net, outputs, engines.Options(**options))
+
+
 @lru_cache(1)
 def net_and_caffes_blobs(net_name: str) -> tuple[Net, Blobs, Blobs]:
     """A net, inputs, and every value that Caffe computes from them."""
@@ -241,7 +245,7 @@ from pycam.formats import prototxt
 
 wide = layer("Convolution", "wide", "data", params="convolution_param { num_output: 64 kernel_size: 3 }")
 net = seeded_net(prototxt.parse(data(1, 3, 64, 64) + wide).message)
-engine = engines.make(sys.argv[1], net, ["wide"], threads=1)
+engine = engines.make(sys.argv[1], net, ["wide"], engines.Options(threads=1))
 few, many = (np.zeros((count, 3, 64, 64), np.float32) for count in (1, 4096))
 engine.forward({"data": few})
 held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -310,7 +314,7 @@ def test_a_net_without_weights_is_refused(small_net):
 def test_cuda_without_a_build_that_has_it_says_what_to_install(small_net, monkeypatch):
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
     with pytest.raises(EngineError, match="pip install onnxruntime-gpu"):
-        engines.make("onnxruntime", small_net, ["a"], device="cuda")
+        engines.make("onnxruntime", small_net, ["a"], engines.Options(device="cuda"))
 
 
 def test_cuda_out_of_reach_is_never_taken_for_cuda(small_net, monkeypatch):
@@ -318,7 +322,7 @@ def test_cuda_out_of_reach_is_never_taken_for_cuda(small_net, monkeypatch):
         "onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
     )
     with pytest.warns(UserWarning, match="Specified provider"), pytest.raises(EngineError, match="reaches no GPU"):
-        engines.make("onnxruntime", small_net, ["a"], device="cuda")
+        engines.make("onnxruntime", small_net, ["a"], engines.Options(device="cuda"))
 
 
 def test_opencv_cannot_give_a_second_top():

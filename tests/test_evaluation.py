@@ -20,7 +20,7 @@ from pycam.boxes import grey_heatmap, half_open, released_boxes
 from pycam.errors import GroundTruthError, PictureError, RunError, UsageError
 from pycam.evaluation import bench, plan
 from pycam.evaluation.plan import Plan, find_pictures
-from pycam.evaluation.record import NO_FILE, FileState, Outcome
+from pycam.evaluation.record import NO_FILE, FileState, Result
 from pycam.evaluation.run import evaluate
 from pycam.evaluation.store import Store
 from pycam.formats import caffemodel, prototxt
@@ -35,7 +35,7 @@ from pycam.protocols import protocol
 def test_guesses_are_those_of_the_road(model, pictures, whole):
     recipe = make_plan(model, pictures).recipe
     guesses = read_predictions(whole / "predictions.txt")
-    with recipe.load() as cam:
+    with recipe.make(recipe.load()) as cam:
         for row, path in enumerate(sorted(pictures.iterdir())):
             prediction = cam(path)
             assert guesses.classes[row].tolist() == [item.index for item in prediction.top]
@@ -64,7 +64,7 @@ def test_class_known_error_by_its_definition(model, pictures, whole):
     """The box of the true class's map, for every picture that counts."""
     planned = make_plan(model, pictures)
     wrong = []
-    with planned.recipe.load() as cam:
+    with planned.recipe.make(planned.recipe.load()) as cam:
         for row in planned.truth.counted:
             true = int(planned.truth.classes[row])
             x0, y0, x1, y1 = cam(planned.pictures[row], classes=[true]).top[0].box
@@ -90,7 +90,7 @@ def test_released_protocol_fills_three_submissions(model, pictures, tmp_path):
     assert list(report["submissions"]) == list(SUBMISSIONS)
     files = {name: f"predictions_{name}.txt" for name in SUBMISSIONS} | {"bbox1": "predictions.txt"}
     fallbacks = Counter()
-    with planned.recipe.load() as cam:
+    with planned.recipe.make(planned.recipe.load()) as cam:
         for row, path in enumerate(planned.pictures[:6]):
             top = cam(path).top
             found = [released_boxes(grey_heatmap(item.picture_map)) for item in top]
@@ -119,7 +119,7 @@ def test_sweep_judges_the_true_class_at_every_threshold(model, pictures, tmp_pat
     planned = make_plan(model, pictures, "sweep")
     report = evaluate(planned, tmp_path)
     maps = []
-    with planned.recipe.load() as cam:
+    with planned.recipe.make(planned.recipe.load()) as cam:
         for row in planned.truth.counted:
             item = cam(planned.pictures[row], classes=[int(planned.truth.classes[row])]).top[0]
             enlarged = cv2.resize(item.feature_maps[0], (224, 224), interpolation=cv2.INTER_LINEAR)
@@ -249,11 +249,11 @@ def test_another_library_version_is_refused(model, pictures, whole, monkeypatch)
 
 def test_a_worker_with_another_library_is_refused(model, pictures, monkeypatch):
     planned = make_plan(model, pictures)
-    with planned.recipe.load() as cam:
+    with planned.recipe.make(planned.recipe.load()) as cam:
         expected = planned.recipe.identity(cam)
     monkeypatch.setattr(plan.np, "__version__", "1.0")
     with pytest.raises(RunError, match=r"a worker has another NumPy than the run: 1\.0, not \d"):
-        bench.Bench(planned.recipe, expected)
+        bench.evaluate_batch(planned.recipe, expected, ())
 
 
 def test_a_net_of_other_classes_is_refused(model, pictures, tmp_path):
@@ -342,7 +342,7 @@ def test_maps_from_gradients_are_evaluated_too(model, pictures, tmp_path):
     assert report["overrides"] == {"method": "saliency", "box_rule": "smoothed"}
     assert report["identity"]["threads"] == "1"
     guesses = read_predictions(tmp_path / "predictions.txt")
-    with planned.recipe.load() as cam:
+    with planned.recipe.make(planned.recipe.load()) as cam:
         assert guesses.boxes[0, 0].tolist() == list(cam(planned.pictures[0]).top[0].box)
 
 
@@ -384,13 +384,13 @@ FILE = FileState(10, 2, 3)
 
 
 def test_store_gives_back_what_was_kept(tmp_path):
-    good = Outcome(3, FILE, "", b"record", b"maps", b"hits")
+    good = Result(3, FILE, "", b"record", b"maps", b"hits")
     with Store(tmp_path / "deep/run.sqlite", IDENTITY) as store:
-        store.add([good, Outcome(1, NO_FILE, "no such picture")])
+        store.add([good, Result(1, NO_FILE, "no such picture")])
         store.add([good])
     with Store(tmp_path / "deep/run.sqlite", IDENTITY) as store:
-        assert list(store.outcomes()) == [good]
-        assert list(store.outcomes(0, 3)) == []
+        assert list(store.results()) == [good]
+        assert list(store.results(0, 3)) == []
         assert store.failures() == {1: "no such picture"}
         assert store.files() == {1: NO_FILE, 3: FILE}
 
@@ -398,19 +398,19 @@ def test_store_gives_back_what_was_kept(tmp_path):
 def test_store_keeps_all_of_a_batch_or_nothing(tmp_path):
     with Store(tmp_path / "run.sqlite", IDENTITY) as store:
         with pytest.raises(RunError, match="damaged"):
-            store.add([Outcome(1, FILE), Outcome(2, FILE, None)])
+            store.add([Result(1, FILE), Result(2, FILE, None)])
         assert store.files() == {}
 
 
 def test_store_notices_a_flipped_bit(tmp_path):
     path = tmp_path / "run.sqlite"
     with Store(path, IDENTITY) as store:
-        store.add([Outcome(3, FILE, "", b"record", b"maps" * 10, b"hits")])
+        store.add([Result(3, FILE, "", b"record", b"maps" * 10, b"hits")])
     content = path.read_bytes()
     assert content.count(b"mapsmaps") > 0
     path.write_bytes(content.replace(b"mapsmaps", b"mapsmapt", 1))
     with Store(path, IDENTITY) as store, pytest.raises(RunError, match=r"damaged \(picture 4 is not as it was written"):
-        list(store.outcomes())
+        list(store.results())
 
 
 @pytest.mark.parametrize("content", [b"<html>" * 1000, b"SQLite format 3\0" + b"\0" * 5000])
@@ -437,7 +437,7 @@ def test_store_refuses_a_damaged_file(tmp_path, content):
 def test_store_refuses_other_tables_and_other_kinds_of_values(tmp_path, harm):
     path = tmp_path / "run.sqlite"
     with Store(path, IDENTITY) as store:
-        store.add([Outcome(3, FILE, "", b"record", b"maps", b"hits")])
+        store.add([Result(3, FILE, "", b"record", b"maps", b"hits")])
     with closing(sqlite3.connect(path)) as database:
         database.executescript(harm)
     with pytest.raises(RunError, match=r"damaged \(.*\): remove it"), Store(path, IDENTITY) as store:

@@ -11,6 +11,7 @@ import pytest
 import pycam
 from pycam import nets
 from pycam.cli import main
+from pycam.engines import Options
 from pycam.errors import NetError, UsageError
 from pycam.formats import prototxt
 from pycam.net import net_from_message, read_net
@@ -79,8 +80,10 @@ def test_on_a_cam_net_grad_cam_is_the_cam_up_to_a_factor():
     pictures = RNG.normal(0, 50, (1, 3, 227, 227)).astype(np.float32)
     features = TorchNet(net)({"data": torch.from_numpy(pictures)}, ["fire9/concat"])["fire9/concat"]
     weights = net.class_weights("CAM_fc")
-    maps = GradientMaps(net, "prob", "gradcam", threads=1)(pictures, np.array([5, 70]))
-    unrectified = GradientMaps(net, "prob", "gradcam_mean", threads=1)(pictures, np.array([5, 70])) * 512
+    maps = GradientMaps(net, "prob", "gradcam", options=Options(threads=1))(pictures, np.array([5, 70]))
+    unrectified = (
+        GradientMaps(net, "prob", "gradcam_mean", options=Options(threads=1))(pictures, np.array([5, 70])) * 512
+    )
     np.testing.assert_array_equal(maps, np.maximum(unrectified, 0))
     for t, index in enumerate((5, 70)):
         cam = np.einsum("k,khw->hw", weights[index], features[0].detach().numpy())
@@ -166,7 +169,14 @@ def test_from_a_picture_to_maps_and_boxes(method, shared, tmp_path):
 
     plain = pycam.load("squeezenet-v1.0", weights=weights)(picture, top=2)
     assert [item["index"] for item in found["top"]] == [item.index for item in plain.top]
-    cam = pycam.load("squeezenet-v1.0", weights=weights, method=method, layer=layer, target="probability", threads=1)
+    cam = pycam.load(
+        "squeezenet-v1.0",
+        weights=weights,
+        method=method,
+        layer=layer,
+        target="probability",
+        options=Options(threads=1),
+    )
     item = cam(picture, top=2).top[1]
     assert item.feature_maps.shape == ((1, 27, 27) if method == "gradcam" else (1, 227, 227))
     assert item.feature_maps.min() >= 0

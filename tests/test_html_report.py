@@ -19,7 +19,7 @@ from pycam.cli import main
 from pycam.errors import UsageError
 from pycam.protocols import CHOICES
 from pycam.report.html import Entry, Heading, write_html
-from pycam.report.record import LARGEST_SIDE, METHODS, Truth, look, shown
+from pycam.report.record import LARGEST_SIDE, METHODS, Truth, predict_by_methods, shown
 from pycam.report.summary import calibration, errors_by_class, threshold_curve
 from pycam.report.verdicts import CHANGES, OUTCOMES, Verdict, change, judge
 
@@ -149,8 +149,8 @@ class Blocks(HTMLParser):
 def entry() -> Entry:
     with sights.cam() as cam:
         picture = sights.picture(3)
-        run = look([cam], picture)
-    return Entry("</script><script>alert(1)</script>.jpg", picture, {"": run}, Truth(run.guesses[0].index, "x"))
+        run = predict_by_methods([cam], picture)
+    return Entry("</script><script>alert(1)</script>.jpg", picture, {"": run}, Truth(run[0].top[0].index, "x"))
 
 
 def test_file_holds_all_and_asks_nobody(entry, tmp_path):
@@ -167,8 +167,8 @@ def test_file_holds_all_and_asks_nobody(entry, tmp_path):
         assert picture["name"] == card["name"] == entry.name
         assert picture["src"].startswith("data:image/jpeg;base64,")
         (run,) = picture["runs"]
-        assert [item["score"] for item in run["top"]] == [guess.score for guess in entry.runs[""].guesses]
-        assert [tuple(item["box"]) for item in run["top"]] == [guess.box for guess in entry.runs[""].guesses]
+        assert [item["score"] for item in run["top"]] == [guess.score for guess in entry.runs[""][0].top]
+        assert [tuple(item["box"]) for item in run["top"]] == [guess.box for guess in entry.runs[""][0].top]
     assert len(page.json) == 4  # the report, two pictures, the colours
 
 
@@ -242,5 +242,5 @@ def test_gradients_are_taken_at_the_layer_that_was_asked_for(tmp_path):
     assert main(["report", "html", str(tmp_path / "a.jpg"), *arguments, "--out", str(tmp_path / "a.html")]) == 0
     picture = json.loads(Blocks((tmp_path / "a.html").read_text("utf-8")).json["picture-0"])
     with pycam.load("squeezenet-cam-caltech101") as cam:
-        _, _, *sides = cam.net.shapes["fire5/concat"]
+        _, _, *sides = cam.model.net.shapes["fire5/concat"]
     assert picture["runs"][0]["top"][0]["maps"][METHODS["gradcam"]]["shape"] == [1, *sides]

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 
 from pycam.boxes import paper_box
+from pycam.cards import Mean
 from pycam.engines.base import Engine, Options
 from pycam.errors import EngineError, FormatError, NetError, PictureError, PycamError, UsageError
 from pycam.formats import caffemodel, prototxt
 from pycam.labels import Labels
+from pycam.model import Model, Preprocessing
 from pycam.net import net_from_message
 from pycam.predict import Cam, best, load
 from pycam.protocols import protocol
@@ -63,9 +65,8 @@ def cam() -> Cam:
     net = net_from_message(prototxt.parse(NET).message).with_params(WEIGHTS)
     assert net.cam_head is not None
     names = Labels(tuple(f"name {i}, synonym {i}" for i in range(6)))
-    return Cam(
-        "tiny", net, net.cam_head, Known(net, ["conv", "prob"]), protocol("default"), names, np.zeros(3, np.float32)
-    )
+    model = Model("tiny", net, Preprocessing(Mean((0, 0, 0))), names)
+    return Cam(model, net.cam_head, Known(net, ["conv", "prob"]), protocol("default"), np.zeros(3, np.float32))
 
 
 @pytest.fixture
@@ -110,7 +111,7 @@ def test_chosen_classes_come_in_the_order_asked(cam):
 @pytest.mark.parametrize("ahead", [0, 2])
 @pytest.mark.parametrize("lanes", [1, 3])
 def test_stream_keeps_order_over_batches_faults_and_lanes(cam, batch, ahead, lanes):
-    cam = replace(cam, engine=Known(cam.net, cam.engine.outputs, Options(lanes=lanes)))
+    cam = replace(cam, engine=Known(cam.model.net, cam.engine.outputs, Options(lanes=lanes)))
     sources = [PICTURE, b"no picture", PICTURE[:20], PICTURE[:, :30], b"", PICTURE]
     found = list(cam.stream(sources, batch=batch, ahead=ahead))
     assert [source is given for (source, _), given in zip(found, sources, strict=True)] == [True] * 6
@@ -121,8 +122,7 @@ def test_stream_keeps_order_over_batches_faults_and_lanes(cam, batch, ahead, lan
 
 
 def test_py_demo_draws_on_the_canvas(cam):
-    net = cam.net
-    prediction = Cam("tiny", net, net.cam_head, cam.engine, protocol("py_demo"), cam.labels, cam.mean)(PICTURE)
+    prediction = replace(cam, protocol=protocol("py_demo"))(PICTURE)
     np.testing.assert_array_equal(prediction.base, cv2.resize(PICTURE, (256, 256)))
     item = prediction.top[0]
     np.testing.assert_array_equal(item.map, cv2.resize(item.feature_maps[0], (256, 256)))
@@ -142,6 +142,13 @@ def test_save_writes_whole_files(cam, tmp_path):
     assert len(found["top"][0]["box"]) == 4
 
 
+def test_no_classes_give_an_empty_prediction(cam, tmp_path):
+    prediction = cam(PICTURE, classes=[])
+    assert (prediction.top, prediction.boxes(), prediction.feature_maps.shape) == ((), [], (1, 0, 7, 7))
+    assert prediction.strip().shape[0] == 280
+    assert json.loads(prediction.save(tmp_path)[-1].read_text())["top"] == []
+
+
 def test_damaged_scores_are_not_passed_on(cam):
     cam.engine.scores = np.full(6, np.nan, np.float32)
     with pytest.raises(EngineError, match="not finite"):
@@ -157,7 +164,7 @@ def test_load_finds_the_head_of_a_net_without_a_card(files):
     with load(prototxt=net, weights=weights, mean="1,2,3") as cam:
         assert str(cam.head) == "feature blob 'conv', weights of 'fc', scores 'prob'"
         assert cam.mean.tolist() == [1, 2, 3]
-        assert cam.labels.words(3) == "class 3"
+        assert cam.model.labels.words(3) == "class 3"
         prediction = cam(PICTURE)
         assert prediction.scores.sum() == pytest.approx(1, abs=1e-5)
         # The mean of a map is the class's score before softmax, for its bias is 0.

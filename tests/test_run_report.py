@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from pycam.boxes import first_box, iou
+from pycam.engines import Options
 from pycam.errors import RunError, UsageError
 from pycam.evaluation.plan import Plan, Recipe, Sources
 from pycam.evaluation.run import evaluate
@@ -39,7 +40,7 @@ def runs(shared, tmp_path_factory) -> dict[str, Path]:
         "sweep": protocol("sweep"),
     }
     for name, row in rows.items():
-        recipe = Recipe(row, model="squeezenet-v1.0", weights=weights, mean=mean, threads=1)
+        recipe = Recipe(row, model="squeezenet-v1.0", weights=weights, mean=mean, options=Options(threads=1))
         truth = str(mini / "ILSVRC2012_bbox_val")
         sources = Sources(str(mini / "ILSVRC2012_img_val"), truth, labels=str(mini / "val.txt"), limit=PICTURES)
         evaluate(Plan.read(recipe, sources, batch=4), folder / name)
@@ -73,11 +74,11 @@ def test_boxes_come_from_the_maps_that_are_shown(runs, name):
     with Run.open(runs[name]) as run:
         _, entries = run_page([run])
         for entry in itertools.islice(entries, 3):
-            (saw,) = entry.runs.values()
-            assert entry.truth.index in [guess.index for guess in saw.guesses]
-            for guess in saw.guesses:
-                map = saw.placement.on_picture(guess.maps["CAM"], entry.picture.height, entry.picture.width)
-                assert guess.box == first_box(map, saw.box_rule)
+            ((prediction,),) = entry.runs.values()
+            assert entry.truth.index in prediction.classes
+            for item in prediction.top:
+                map = prediction.placement.on_picture(item.feature_maps, entry.picture.height, entry.picture.width)
+                assert item.box == first_box(map, prediction.protocol.box_rule)
 
 
 def test_curve_at_the_papers_threshold_is_the_runs_error(runs):

@@ -422,7 +422,7 @@ def test_workers_that_always_die_end_the_run(model, pictures, tmp_path, monkeypa
 
 def test_what_is_done_twice_is_kept_once(model, pictures, whole, tmp_path):
     planned = make_plan(model, pictures)
-    with planned.recipe.load() as cam:
+    with planned.recipe.make(planned.recipe.load()) as cam:
         expected = planned.recipe.identity(cam)
 
     def crew(batches):

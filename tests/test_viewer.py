@@ -24,7 +24,7 @@ from pycam.protocols import CHOICES, PROTOCOLS
 from pycam.report import summary
 from pycam.report.html import Entry, Heading, write_html
 from pycam.report.page import colour_tables
-from pycam.report.record import METHODS, Truth, look, placement_record, seen
+from pycam.report.record import METHODS, Truth, placement_record, predict_by_methods
 from pycam.report.tables import Table
 from pycam.report.verdicts import judge
 from pycam.views import view_of
@@ -83,9 +83,9 @@ def entries() -> list[Entry]:
     with sights.cam() as cam:
         for seed, name in enumerate(["right.jpg", "wrong <img src=x onerror=alert(1)>.jpg", "far.jpg"]):
             picture = sights.picture(seed, 120, 160 + 20 * seed)
-            run = seen([cam(picture)])
-            first = run.guesses[0]
-            index = run.guesses[1].index if seed == 1 else first.index
+            run = [cam(picture)]
+            first = run[0].top[0]
+            index = run[0].top[1].index if seed == 1 else first.index
             box = first.box if seed < 2 else (0, 0, 9, 9)
             verdict = judge(first.index, first.score, first.box, index, [box])
             made.append(Entry(name, picture, {"": run}, Truth(index, sights.LABELS.words(index), [box]), [verdict]))
@@ -227,11 +227,11 @@ def test_box_follows_the_threshold(page, report, entries):
     page.click(".card button")
     shown = next(entry for entry in entries if entry.name == page.inner_text("dialog h2"))
     run = shown.runs[""]
-    for rank, guess in enumerate(run.guesses):
+    for rank, guess in enumerate(run[0].top):
         page.click(f'[role="tab"] >> nth={rank}')
         assert f"{guess.score:.4f}" == page.inner_text('[aria-selected="true"] .score')
         height, width = shown.picture.pixels.shape[:2]
-        map = run.placement.on_picture(guess.maps["CAM"], height, width)
+        map = run[0].placement.on_picture(guess.feature_maps, height, width)
         page.fill('[name="threshold"]', "20")
         assert box_of(page) == guess.box == paper_box(map)
         for percent in (0, 7, 35, 60, 93, 100):
@@ -301,7 +301,7 @@ def test_methods_and_colours_can_be_switched(page, tmp_path):
     picture = sights.picture(5)
     # Another net stands in for gradients.
     with sights.cam() as cam, sights.cam(method="gradcam", seed=1) as other:
-        run = look([cam, other], picture)
+        run = predict_by_methods([cam, other], picture)
     write_html(tmp_path / "two.html", [Entry("two.jpg", picture, {"": run})], Heading("Two methods", {"": []}))
     page.goto((tmp_path / "two.html").as_uri())
     page.click(".card button")
@@ -309,7 +309,7 @@ def test_methods_and_colours_can_be_switched(page, tmp_path):
     pictures = {painted(page)}
     page.check('input[value="Grad-CAM"]', force=True)
     assert page.get_attribute(".stage canvas", "aria-label").startswith("Grad-CAM of")
-    map = run.placement.on_picture(run.guesses[0].maps["Grad-CAM"], picture.height, picture.width)
+    map = run[0].placement.on_picture(run[1].top[0].feature_maps, picture.height, picture.width)
     assert box_of(page) == paper_box(map)
     pictures.add(painted(page))
     page.check('input[value="viridis"]', force=True)
@@ -382,7 +382,7 @@ def test_markup_in_names_and_labels_is_text(page, tmp_path):
     picture = sights.picture(1)
     name = "</script><img src=x onerror=alert(1)>.jpg"
     with sights.cam() as cam:
-        run = seen([cam(picture, classes=[0])])
+        run = [cam(picture, classes=[0])]
     entry = Entry(name, picture, {"": run}, Truth(0, sights.MARKUP))
     write_html(tmp_path / "report.html", [entry], Heading(name, {"": [name]}, [name]))
     page.goto((tmp_path / "report.html").as_uri())
@@ -416,10 +416,10 @@ def compared() -> list[Entry]:
     with sights.cam() as center, sights.cam(view="full") as full:
         for seed in range(6):
             picture = sights.picture(seed)
-            runs = {"center": seen([center(picture)]), "full": seen([full(picture)])}
-            true = runs["full"].guesses[0]
+            runs = {"center": [center(picture)], "full": [full(picture)]}
+            true = runs["full"][0].top[0]
             truth = Truth(true.index, true.words, [true.box])
-            firsts = [run.guesses[0] for run in runs.values()]
+            firsts = [run[0].top[0] for run in runs.values()]
             verdicts = [judge(first.index, first.score, first.box, true.index, truth.boxes) for first in firsts]
             entries.append(Entry(f"{seed}.jpg", picture, runs, truth, verdicts))
     return entries
@@ -441,7 +441,7 @@ def test_two_runs_side_by_side(page, comparison, compared):
     page.click(".card button")
     number = int(page.inner_text("dialog h2").split(".")[0])
     boxes = page.locator(".figures div:first-child dd").all_inner_texts()
-    expected = [", ".join(map(str, run.guesses[0].box)) for run in compared[number].runs.values()]
+    expected = [", ".join(map(str, run[0].top[0].box)) for run in compared[number].runs.values()]
     assert boxes == expected
 
 

@@ -463,10 +463,10 @@ def test_fine_tuning_to_new_classes_and_showing_them(picture, tmp_path, capsys):
 
     loaded = caffe_resize(pixels / 255, 224) * 255
     net_sees = (loaded - np.array([104, 117, 123])).transpose(2, 0, 1)
-    weight, bias = cam.net.params["CAM_conv"]
+    weight, bias = cam.model.net.params["CAM_conv"]
     windows = net_sees.reshape(3, 14, 16, 14, 16)
     features = np.maximum(np.einsum("oiyx,iaybx->oab", weight, windows) + bias[:, None, None], 0)
-    fc, fc_bias = cam.net.params["CAM_fc_14"]
+    fc, fc_bias = cam.model.net.params["CAM_fc_14"]
     logits = fc @ features.mean(axis=(1, 2)) + fc_bias
     index = int(logits.argmax())
     assert [item.index for item in prediction.top] == [index]

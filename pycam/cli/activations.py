@@ -10,6 +10,7 @@ import typer
 from pycam.activations import load_activations
 from pycam.cli import options
 from pycam.cli.heatmap import folders
+from pycam.engines import Options
 from pycam.files import write_whole
 from pycam.model import FIXED_MEANS
 from pycam.pictures import read_picture
@@ -50,9 +51,7 @@ def activations(
         prototxt=prototxt,
         weights=weights,
         mean=mean,
-        device=device,
-        threads=threads,
-        precision=precision,
+        options=Options(device, threads, precision=precision),
     )
     with shown.engine:
         for path, folder in zip(pictures, folders(pictures, out), strict=True):

@@ -12,12 +12,11 @@ import typer
 from numpy.typing import NDArray
 
 from pycam import compare as library
-from pycam import zoo
 from pycam.certificate import noise
 from pycam.cli import options
+from pycam.engines import Options
 from pycam.errors import UsageError
-from pycam.model import model_mean, model_net
-from pycam.net import Net
+from pycam.model import Model, load_model
 from pycam.pictures import read_picture
 from pycam.report.tables import Table
 from pycam.views import net_input, view_of
@@ -65,14 +64,15 @@ def compare(
         options.refuse(context, "the input is a picture, not noise", "seed")
     elif prototxt is not None and weights is not None:
         options.refuse(context, "the net and its weights are given", "model")
-    net = model_net(zoo.card(model) if model else None, prototxt, weights, allow_nonfinite)
+    loaded = load_model(model, prototxt=prototxt, weights=weights, allow_nonfinite=allow_nonfinite)
+    net = loaded.net
     files = {path: library.load_blobs(path) for path in paths}
-    inputs = _inputs(net, model, picture, seed, files)
+    inputs = _inputs(loaded, picture, seed, files)
 
     def blobs(side: str) -> dict[str, NDArray[np.float32]]:
         if side in files:
             return files[side]
-        return library.run(net, side, inputs, device=device, threads=threads, precision=precision)
+        return library.run(net, side, inputs, Options(device, threads, precision=precision))
 
     found = blobs(a)
     if save is not None:
@@ -96,13 +96,13 @@ def compare(
 
 
 def _inputs(
-    net: Net,
-    model: str | None,
+    model: Model,
     picture: Path | None,
     seed: int,
     files: dict[str, dict[str, NDArray[np.float32]]],
 ) -> dict[str, NDArray[np.float32]]:
     """Take the input from a file of blobs when there is one, else from the picture, else noise."""
+    net = model.net
     for path, blobs in files.items():
         missing = [name for name in net.inputs if name not in blobs]
         if missing:
@@ -111,7 +111,7 @@ def _inputs(
     if picture is None:
         return noise(net, seed)
     size = net.shapes[net.inputs[0]][-1]
-    mean = model_mean(zoo.card(model) if model else None)
+    mean = model.preprocessing.mean_values()
     view = view_of("center" if size <= 256 else "full", size)
     return {net.inputs[0]: net_input(read_picture(picture).pixels, view, mean)}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
@@ -14,7 +14,7 @@ from pycam.errors import UsageError
 from pycam.predict import Cam, load
 from pycam.prediction import Prediction
 from pycam.report.html import Entry, Heading, write_html
-from pycam.report.record import Truth, seen
+from pycam.report.record import Truth
 from pycam.report.tables import Table
 from pycam.report.verdicts import judge
 
@@ -49,32 +49,28 @@ PHOTOGRAPHS = (
 )
 
 
-@dataclass(frozen=True, eq=False)
-class Look:
-    """What the model says of a photograph.
+class Judged(NamedTuple):
+    """A photograph with what the model says of it.
 
     Attributes
     ----------
     photograph, prediction
-        The photograph, and the five best classes.
+        The photograph, and its five best classes.
     truth
         Its class and box; None where the model has no such class.
-    overlap
-        Of the true box with the one found for the true class.
+    iou
+        IoU of the true box with the one found for the true class.
     """
 
     photograph: Photograph
     prediction: Prediction
     truth: Truth | None = None
-    overlap: float = 0
+    iou: float = 0
 
-    def named(self, k: int) -> bool:
-        """Whether one of the first k guesses is right."""
-        return self.truth is not None and self.truth.index in [item.index for item in self.prediction.top[:k]]
-
-    def placed(self, k: int) -> bool:
-        """Whether one of the first k guesses is right, and its box too."""
-        return self.named(k) and self.overlap >= RIGHT_IOU
+    def right(self, k: int, with_box: bool = False) -> bool:
+        """Whether one of the first k classes is the true one, and its box fits too."""
+        known = self.truth is not None and self.truth.index in self.prediction.classes[:k]
+        return known and (self.iou >= RIGHT_IOU or not with_box)
 
 
 def demo(
@@ -87,58 +83,58 @@ def demo(
         raise UsageError("the demo's photographs come with scikit-image: pip install 'caffe-cam[demo]'") from None
     folder = Path(skimage.__file__).parent / "data"
     with load(MODEL, view="full") as cam:
-        looks = [_look(cam, photograph, folder) for photograph in PHOTOGRAPHS]
+        judged = [_judge(cam, photograph, folder) for photograph in PHOTOGRAPHS]
 
-    tables = [_guesses(looks), _errors([look for look in looks if look.truth])]
+    tables = [_classes(judged), _errors([each for each in judged if each.truth])]
     for table in tables:
         table.show()
         print()
 
-    strips = [look.prediction.save(out, boxes=True)[-2] for look in looks]
+    strips = [each.prediction.save(out, boxes=True)[-2] for each in judged]
     page = out / "report.html"
     heading = Heading("A demo of pycam", {"": [MODEL, "view full"]}, sections=[table.section() for table in tables])
-    write_html(page, map(_entry, looks), heading)
+    write_html(page, map(_entry, judged), heading)
     print("Look at", *strips, page, sep="\n  ")
 
 
-def _look(cam: Cam, photograph: Photograph, folder: Path) -> Look:
+def _judge(cam: Cam, photograph: Photograph, folder: Path) -> Judged:
     prediction = cam(folder / f"{photograph.name}.png")
-    if photograph.box is None:
-        return Look(photograph, prediction)
+    if photograph.box is None or prediction.picture is None:
+        return Judged(photograph, prediction)
     (found,) = cam(prediction.picture, classes=[photograph.shows]).top
     assert found.box is not None  # the paper's rule always gives one
     truth = Truth(found.index, photograph.shows, [photograph.box])
-    return Look(photograph, prediction, truth, float(iou(found.box, photograph.box)))
+    return Judged(photograph, prediction, truth, float(iou(found.box, photograph.box)))
 
 
-def _guesses(looks: Sequence[Look]) -> Table:
+def _classes(judged: Sequence[Judged]) -> Table:
     from pandas import DataFrame
 
     rows, notes = [], []
-    for look in looks:
-        guesses = [f"{item.words} {item.score:.2f}" for item in look.prediction.top]
-        if look.truth:
-            box = f"{look.overlap:.2f} {_said(look.overlap >= RIGHT_IOU)}"
-            judged = [_said(look.named(1)), _said(look.named(5)), box]
+    for each in judged:
+        named = [f"{item.words} {item.score:.2f}" for item in each.prediction.top]
+        if each.truth:
+            box = f"{each.iou:.2f} {_said(each.iou >= RIGHT_IOU)}"
+            said = [_said(each.right(1)), _said(each.right(5)), box]
         else:
-            judged = ["–"] * 3
+            said = ["–"] * 3
             notes.append(
-                f"{look.photograph.name} shows a {look.photograph.shows}, which is none of the model's "
-                f"{len(look.prediction.scores)} classes: it cannot name it. What it says: {', '.join(guesses)}."
+                f"{each.photograph.name} shows a {each.photograph.shows}, which is none of the model's "
+                f"{len(each.prediction.scores)} classes: it cannot name it. What it says: {', '.join(named)}."
             )
-        rows.append([look.photograph.name, look.photograph.shows, guesses[0], *judged])
+        rows.append([each.photograph.name, each.photograph.shows, named[0], *said])
     title = f"Guesses, and the box of the true class, which is right from an IoU of {RIGHT_IOU} on"
     frame = DataFrame(rows, columns=["photograph", "shows", "first guess", "top-1", "top-5", "IoU"])
     return Table(title, frame, "\n".join(notes))
 
 
-def _errors(looks: Sequence[Look]) -> Table:
+def _errors(judged: Sequence[Judged]) -> Table:
     from pandas import DataFrame
 
-    total = len(looks)
+    total = len(judged)
     rows = []
-    for name, is_right in (("classification", Look.named), ("localization", Look.placed)):
-        wrong = [sum(not is_right(look, k) for look in looks) for k in (1, 5)]
+    for name, with_box in (("classification", False), ("localization", True)):
+        wrong = [sum(not each.right(k, with_box) for each in judged) for k in (1, 5)]
         rows.append([name, *(f"{count / total:.0%} ({count} of {total})" for count in wrong)])
     note = f"Of {total} named photographs: they show how errors are counted, not how good a model is."
     return Table("Errors", DataFrame(rows, columns=["", "top-1", "top-5"]), note)
@@ -148,7 +144,8 @@ def _said(is_right: bool) -> str:
     return "right" if is_right else "wrong"
 
 
-def _entry(look: Look) -> Entry:
-    first, truth = look.prediction.top[0], look.truth
+def _entry(judged: Judged) -> Entry:
+    first, truth = judged.prediction.top[0], judged.truth
     verdicts = [judge(first.index, first.score, first.box, truth.index, truth.boxes)] if truth else []
-    return Entry(look.photograph.name, look.prediction.picture, {"": seen([look.prediction])}, truth, verdicts)
+    assert judged.prediction.picture is not None
+    return Entry(judged.photograph.name, judged.prediction.picture, {"": [judged.prediction]}, truth, verdicts)

@@ -15,7 +15,7 @@ from rich.progress import MofNCompleteColumn, ProgressColumn, Task
 from rich.text import Text
 
 from pycam.cli import options
-from pycam.engines.base import cores
+from pycam.engines import Options, cores
 from pycam.errors import UsageError
 from pycam.evaluation.figures import errors_table
 from pycam.evaluation.plan import Plan, Recipe, Sources
@@ -97,12 +97,11 @@ def evaluate(
         prototxt=_absolute(prototxt),
         weights=_absolute(weights),
         mean=str(mean) if mean is not None and "," in str(mean) else _absolute(mean),
-        device=device,
-        precision=precision,
-        threads=threads,
+        options=Options(device, threads, precision=precision),
     )
     if threads is None:
-        recipe = replace(recipe, threads=_share_of_cores(recipe, workers, scheduler))
+        share = _share_of_cores(recipe, workers, scheduler)
+        recipe = replace(recipe, options=replace(recipe.options, threads=share))
     plan = Plan.read(recipe, sources, batch)
     console = Console(stderr=True, quiet=quiet)
     with progress(console, MofNCompleteColumn(), _Rate()) as shown:

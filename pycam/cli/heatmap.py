@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +15,7 @@ import typer
 from rich.console import Console
 
 from pycam.cli import options
-from pycam.engines.base import most_lanes
+from pycam.engines import Options
 from pycam.errors import PictureError, PycamError
 from pycam.files import write_whole
 from pycam.predict import load
@@ -61,6 +62,7 @@ def heatmap(
     quiet: options.Quiet = False,
 ) -> None:
     """Write the top-5 class activation maps of pictures: overlays, a strip, and a JSON each."""
+    engine_options = Options(device, threads, precision=precision)
     cam = load(
         model,
         engine=engine,
@@ -73,10 +75,7 @@ def heatmap(
         weights=weights,
         labels=labels,
         mean=mean,
-        device=device,
-        threads=threads,
-        lanes=min(len(pictures), most_lanes(device, threads)),
-        precision=precision,
+        options=replace(engine_options, lanes=min(len(pictures), engine_options.most_lanes)),
         allow_nonfinite=allow_nonfinite,
     )
     console = Console(stderr=True, quiet=quiet)
@@ -96,7 +95,7 @@ def heatmap(
                 continue
             done.append(prediction.as_dict(boxes=boxes))
             if not as_json:
-                _tell(prediction, shown.console)
+                _tell(prediction, boxes, shown.console)
     if as_json:
         print(json.dumps(done, indent=2, ensure_ascii=False))
     if done and boxes:
@@ -133,13 +132,15 @@ def _saved(prediction: Prediction | PycamError, place: Path, boxes: bool) -> Pre
     return prediction
 
 
-def _tell(prediction: Prediction, console: Console) -> None:
+def _tell(prediction: Prediction, boxes: bool, console: Console) -> None:
     note = ""
-    if prediction.picture.exif_orientation != 1:
-        note = f"  (EXIF orientation {prediction.picture.exif_orientation} not applied)"
-    console.print(f"{prediction.picture.path}{note}", markup=False, highlight=False, soft_wrap=True)
+    picture = prediction.picture
+    assert picture is not None
+    if picture.exif_orientation != 1:
+        note = f"  (EXIF orientation {picture.exif_orientation} not applied)"
+    console.print(f"{picture.path}{note}", markup=False, highlight=False, soft_wrap=True)
     for item in prediction.top:
-        where = f"  box {item.box}" if "box" in item.__dict__ and item.box else ""
+        where = f"  box {item.box}" if boxes and item.box else ""
         words = f"{item.wnid} {item.words}".strip()
         console.print(
             f"  {item.score:.4f}  {item.index:4d}  {words}{where}",

@@ -18,7 +18,7 @@ from pycam.formats import caffemodel
 from pycam.formats import prototxt as prototxt_format
 from pycam.formats.npy import read_tensors
 from pycam.layers import Layer, Shape, dims
-from pycam.model import model_head, model_net
+from pycam.model import load_model
 from pycam.net import Net, read_net
 from pycam.nets.training import train_val_of
 from pycam.report.tables import Table
@@ -73,16 +73,11 @@ def export(
     # Writing ONNX is the only command here that needs the package.
     from pycam.onnx_graph import onnx_cam_model, onnx_model
 
-    card = zoo.card(model) if model else None
-    net = model_net(card, prototxt, weights)
-    if maps:
-        head = model_head(net, card)
-        written = onnx_cam_model(net, head, top)
-    else:
-        written = onnx_model(net, net.outputs)
+    loaded = load_model(model, prototxt=prototxt, weights=weights)
+    written = onnx_cam_model(loaded.net, loaded.head, top) if maps else onnx_model(loaded.net, loaded.net.outputs)
     write_whole(onnx, written.SerializeToString())
     outputs = ", ".join(output.name for output in written.graph.output)
-    typer.echo(f"{onnx}: {outputs}{f' ({head})' if maps else ''}")
+    typer.echo(f"{onnx}: {outputs}{f' ({loaded.head})' if maps else ''}")
 
 
 @app.command()

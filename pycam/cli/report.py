@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from pycam.cli import options
+from pycam.engines import Options
 from pycam.errors import UsageError
 from pycam.evaluation.ablation import make_ablation
 from pycam.evaluation.results import read_report
@@ -110,8 +111,7 @@ def html(
                         weights=weights,
                         labels=labels,
                         mean=mean,
-                        device=device,
-                        threads=threads,
+                        options=Options(device, threads),
                     )
                 )
                 for row in rows

@@ -11,8 +11,10 @@ import typer
 
 from pycam import zoo
 from pycam.cli import options
+from pycam.engines import Options
 from pycam.errors import ModelError, UsageError
-from pycam.predict import Cam, load
+from pycam.model import load_model
+from pycam.predict import Cam, make_cam
 from pycam.protocols import protocol as get_protocol
 
 
@@ -53,7 +55,8 @@ def serve(
         raise ModelError("no model's weights are on this machine: `pycam models download NAME` gets some")
 
     def cams(name: str) -> list[Cam]:
-        return [load(name, engine=engine, protocol=row, device=device, threads=threads) for row in rows]
+        model = load_model(name, needs_maps=any(row.method == "cam" for row in rows))
+        return [make_cam(model, engine=engine, protocol=row, options=Options(device, threads)) for row in rows]
 
     makers = {}
     for name in names:

@@ -15,7 +15,7 @@ from pycam.compare import TOLERANCE
 from pycam.engines import ENGINES
 from pycam.errors import UsageError
 from pycam.files import write_whole
-from pycam.model import model_net
+from pycam.model import load_model
 
 
 def verify(
@@ -41,8 +41,8 @@ def verify(
         options.refuse(context, "the suffix of --out says what is written", "as_json")
         if out.suffix not in (".json", ".md"):
             raise UsageError(f"{out}: a certificate is written as .json or .md")
-    card = zoo.card(model) if model else None
-    net = model_net(card, prototxt, weights)
+    loaded = load_model(model, prototxt=prototxt, weights=weights)
+    net, card = loaded.net, loaded.card
     assert net.sources is not None and net.sources.caffemodel is not None
     path = Path(net.sources.caffemodel)
     certificate = certify(

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from pycam.engines.options import Options as Options
+from pycam.engines.options import cores as cores
 from pycam.errors import EngineError, NetError, UsageError, suggest
 
 if TYPE_CHECKING:
@@ -54,38 +57,21 @@ def engine_class(name: str) -> type[Engine]:
     return found
 
 
-def make(
-    name: str,
-    net: Net,
-    outputs: Sequence[str],
-    *,
-    device: str | None = None,
-    threads: int | None = None,
-    lanes: int = 1,
-    precision: str | None = None,
-) -> Engine:
-    """Make an engine by name, ready to give `outputs` of `net`; see `pycam.engines.base.Options`.
+def make(name: str, net: Net, outputs: Sequence[str], options: Options = Options()) -> Engine:
+    """Make an engine by name, ready to give `outputs` of `net`.
 
     Raises
     ------
     UsageError
-        No such engine, no such precision, fewer than one thread or lane.
+        No such engine, or no such precision.
     NetError
         The net has no parameters or no such blob.
     EngineError
         The engine is not installed, or cannot be exact on the net.
     """
-    from pycam.engines.base import Options
-
     kind = engine_class(name)
-    if precision is None:
-        precision = kind.precisions[0]
-    if precision not in kind.precisions:
-        raise UsageError(f"engine {name!r} has no precision {precision!r}: it has {', '.join(kind.precisions)}")
-    if threads is not None and threads < 1:
-        raise UsageError(f"{threads} threads: at least one is needed")
-    if lanes < 1:
-        raise UsageError(f"{lanes} lanes: at least one is needed")
+    if options.precision is not None and options.precision not in kind.precisions:
+        raise UsageError(f"engine {name!r} has no precision {options.precision!r}: it has {', '.join(kind.precisions)}")
     for output in outputs:
         if output not in net.value_shapes:
             hint = suggest(output, net.value_shapes, "`pycam net show` lists its blobs")
@@ -93,4 +79,4 @@ def make(
     bare = next((layer.name for layer in net.layers if layer.param_shapes and layer.name not in net.params), None)
     if bare is not None:
         raise NetError(f"the net has no weights (layer {bare!r}): read it together with its caffemodel")
-    return kind(net, outputs, Options(device, threads, lanes if kind.concurrent else 1, precision))
+    return kind(net, outputs, options if kind.concurrent else replace(options, lanes=1))

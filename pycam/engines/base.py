@@ -2,59 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pycam.engines.options import Options
 from pycam.errors import EngineError
 from pycam.layers import dims
 from pycam.net import Net
-
-
-@dataclass(frozen=True)
-class Options:
-    """How an engine runs a net.
-
-    Attributes
-    ----------
-    device
-        `"cpu"`, `"cuda"` or what else the engine knows; None for the CPU.
-    threads
-        None for as many as there are cores.
-    lanes
-        How many `forward`s may run at the same time, each on its share of the threads: more pictures a second, each
-        of them later. Engines that are not `concurrent` have one.
-    precision
-        One of the engine's `precisions`.
-    """
-
-    device: str | None = None
-    threads: int | None = None
-    lanes: int = 1
-    precision: str = "fp32"
-
-    @property
-    def threads_a_lane(self) -> int:
-        """How many threads one `forward` has, at least one."""
-        return max(1, (self.threads or cores()) // self.lanes)
-
-
-def cores() -> int:
-    """Count the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def most_lanes(device: str | None, threads: int | None) -> int:
-    """Give how many lanes take the most pictures a second: on a CPU one a core, on anything else a single one."""
-    return (threads or cores()) if device in (None, "cpu") else 1
-
 
 _NO_MEMORY = re.compile(r"allocate|alloc_failed|bad_alloc|out of memory", re.IGNORECASE)
 """How libraries say that memory ran out; none of them has an error of its own for it that all its parts raise."""
@@ -79,7 +39,7 @@ class Engine(ABC):
         Names of values (`pycam.layers.Layer`); a blob's name gives what Caffe's blob holds in the end, after any
         in-place layer.
     options
-        Device, threads and precision.
+        Device, threads, lanes and precision.
 
     Attributes
     ----------
@@ -106,6 +66,7 @@ class Engine(ABC):
     def __init__(self, net: Net, outputs: Sequence[str], options: Options = Options()) -> None:
         self.outputs = tuple(outputs)
         self.options = options
+        self.precision = options.precision or self.precisions[0]
         self._input_shapes = {blob: net.value_shapes[value] for blob, value in net.input_values.items()}
         self._load(net)
 

@@ -30,7 +30,7 @@ class OnnxRuntimeEngine(Engine):
 
     def _load(self, net: Net) -> None:
         self._device = self.options.device or "cpu"
-        provider = _provider(self._device, self.options.precision)
+        provider = _provider(self._device, self.precision)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _FATAL_ONLY
         options.intra_op_num_threads = self.options.threads_a_lane
@@ -58,7 +58,7 @@ class OnnxRuntimeEngine(Engine):
 
     @property
     def description(self) -> str:
-        return f"ONNX Runtime {onnxruntime.__version__}, {self._device}, {self.options.precision}"
+        return f"ONNX Runtime {onnxruntime.__version__}, {self._device}, {self.precision}"
 
 
 def _provider(device: str, precision: str) -> tuple[str, dict[str, str]]:

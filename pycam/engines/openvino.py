@@ -31,7 +31,7 @@ class OpenVinoEngine(Engine):
         if self._device not in self._core.available_devices:
             known = ", ".join(self._core.available_devices).lower()
             raise EngineError(f"OpenVINO has no device {self.options.device!r} here: it has {known}")
-        precision = self.options.precision
+        precision = self.precision
         if precision == "bf16" and "BF16" not in self._core.get_property(self._device, "OPTIMIZATION_CAPABILITIES"):
             raise EngineError("OpenVINO has no bf16 on this processor: use fp32")
         self._settings: dict[str, str | bool | int] = {
@@ -67,4 +67,4 @@ class OpenVinoEngine(Engine):
     @property
     def description(self) -> str:
         version = openvino.get_version().partition("-")[0]
-        return f"OpenVINO {version}, {self._device.lower()}, {self.options.precision}"
+        return f"OpenVINO {version}, {self._device.lower()}, {self.precision}"

@@ -23,14 +23,14 @@ class TorchEngine(Engine):
 
     def _load(self, net: Net) -> None:
         self._device = torch_device(self.options.device)
-        precision = self.options.precision
+        precision = self.precision
         if precision == "tf32" and self._device.type != "cuda":
             raise EngineError("torch has tf32 on CUDA alone: use fp32, or --device cuda")
         self._type = torch.bfloat16 if precision == "bf16" else torch.float32
         self._module = TorchNet(net).eval().requires_grad_(False).to(self._device, self._type)
 
     def _run(self, inputs: Mapping[str, NDArray[np.float32]]) -> list[NDArray[np.float32]]:
-        tf32 = self.options.precision == "tf32"
+        tf32 = self.precision == "tf32"
         with torch.inference_mode(), at_work(self._device, self.options.threads, tf32=tf32):
             given = {
                 name: torch.from_numpy(np.ascontiguousarray(values)).to(self._device, self._type)
@@ -41,7 +41,7 @@ class TorchEngine(Engine):
 
     @property
     def description(self) -> str:
-        return f"torch {torch.__version__}, {self._device}, {self.options.precision}"
+        return f"torch {torch.__version__}, {self._device}, {self.precision}"
 
 
 def torch_device(device: str | None) -> torch.device:

@@ -113,7 +113,8 @@ def make_ablation(
     row = plan.recipe.protocol
     if (row.merge, row.box_rule, row.submission, row.method) != ("absolute_sum", "released", "as_released", "cam"):
         raise UsageError(f"{folder}: a run of protocol {row.name!r}: an ablation needs a run of protocol 'released'")
-    report = evaluate(plan, folder, workers=workers, skip=True, progress=progress(row.name))
+    model = plan.recipe.load()
+    report = evaluate(plan, folder, workers=workers, model=model, skip=True, progress=progress(row.name))
     identity: Identity = tuple(report["identity"].items())
     with Store(folder / STORE, identity) as store:
         base = read_results(plan, store)
@@ -125,7 +126,7 @@ def make_ablation(
             place = folder / ABLATION / change.name
             tell = progress(change.name)
             if change.seen_by_net:
-                report_there = evaluate(changed, place, workers=workers, progress=tell)
+                report_there = evaluate(changed, place, workers=workers, model=model, progress=tell)
             else:
                 kept = partial(_with_kept, store=store, positions=base.positions.tolist())
                 report_there = _find_again(changed, identity, place, kept, workers, tell)
@@ -183,7 +184,7 @@ def _find_again(
 def _with_kept(batches: Iterator[Batch], store: Store, positions: Sequence[int]) -> Iterator[Batch]:
     """Give each task what is kept of its picture; `positions` tells where that stands in the released run."""
     for batch in batches:
-        kept = store.outcomes(positions[batch[0].position], positions[batch[-1].position] + 1)
+        kept = store.results(positions[batch[0].position], positions[batch[-1].position] + 1)
         yield tuple(replace(task, kept=each) for task, each in zip(batch, kept, strict=True))
 
 

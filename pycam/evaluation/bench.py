@@ -13,14 +13,14 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from pycam.boxes import BOX_RULES, Boxes
 from pycam.errors import PictureError, PycamError, RunError
 from pycam.evaluation.plan import Identity, Recipe
-from pycam.evaluation.record import BOXES, RECORD, TOP, TRUE, Batch, Outcome, Sight, Task, file_state, sight_of
+from pycam.evaluation.record import TOP, TRUE, Batch, Result, Task, file_state, pack, unpack
 from pycam.ilsvrc.wsol import SIDE, box_hits, candidates, packed, scaled
 from pycam.images.scaling import min_max_scale
 from pycam.placement import Placement
-from pycam.predict import Prepared, best
+from pycam.predict import Cam, Prepared, best
+from pycam.prediction import Prediction
 from pycam.protocols import RELEASED_BOX_RULES, Protocol
 from pycam.tuning import beside_an_engine
 
@@ -37,38 +37,24 @@ def _memory_errors() -> Iterator[None]:
 
 
 class Bench:
-    """A recipe with its model, ready for batches. Its three steps may run in threads of their own.
+    """A recipe's model, ready for batches. Its three steps may run in threads of their own.
 
     Parameters
     ----------
-    recipe
-        How pictures are evaluated.
-    expected
-        The recipe's identity where the run was planned.
-    lanes
-        How many threads may `look` at the same time, if the engine is one that can.
+    cam
+        From `Recipe.load`.
 
     Attributes
     ----------
     lanes
-        How many can.
-
-    Raises
-    ------
-    RunError
-        The recipe's identity is another one on this machine.
+        How many threads may `look` at the same time.
     """
 
-    def __init__(self, recipe: Recipe, expected: Identity, lanes: int = 1) -> None:
-        self._cam = recipe.load(lanes)
-        self.lanes = self._cam.engine.options.lanes
+    def __init__(self, cam: Cam) -> None:
+        self._cam = cam
+        self.lanes = cam.engine.options.lanes
         self._settings = ExitStack()
         self._settings.enter_context(beside_an_engine())
-        found = dict(recipe.identity(self._cam))
-        for name, value in expected:
-            if found.get(name) != value:
-                self.close()
-                raise RunError(f"a worker has another {name} than the run: {found.get(name)}, not {value}")
 
     @_memory_errors()
     def prepare(self, batch: Batch) -> list[Prepared | PycamError]:
@@ -76,72 +62,47 @@ class Bench:
         prepared = self._cam.prepare([task.path for task in batch])
         return [_checked(task, each) for task, each in zip(batch, prepared, strict=True)]
 
-    def look(self, batch: Batch, prepared: Sequence[Prepared | PycamError]) -> list[Sight | PycamError]:
-        """Run the net on a batch."""
-        good = [each for each in prepared if not isinstance(each, PycamError)]
-        looks = iter(self._cam.look(good))
-        sights: list[Sight | PycamError] = []
-        for task, each in zip(batch, prepared, strict=True):
-            if isinstance(each, PycamError):
-                sights.append(each)
-                continue
-            picture, _ = each
-            scores, features = next(looks)
-            classes = np.append(best(scores, TOP), task.true_class)
-            sights.append(Sight(picture.size, classes, scores[classes], self._cam.maps(features, classes)))
-        return sights
+    def look(self, batch: Batch, prepared: Sequence[Prepared | PycamError]) -> list[Prediction | PycamError]:
+        """Run the net on a batch: the five best classes, then the true one."""
+        choices = [lambda scores, true=task.true_class: np.append(best(scores, TOP), true) for task in batch]
+        predictions = self._cam.predict(prepared, choices)
+        # Their pixels are not needed any more.
+        return [each if isinstance(each, PycamError) else replace(each, picture=None) for each in predictions]
 
     @_memory_errors()
-    def find(self, batch: Batch, sights: Sequence[Sight | PycamError]) -> list[Outcome]:
+    def find(self, batch: Batch, predictions: Sequence[Prediction | PycamError]) -> list[Result]:
         """Find boxes in the maps of a batch."""
-        outcomes = []
-        for task, sight in zip(batch, sights, strict=True):
-            if isinstance(sight, PycamError):
-                outcomes.append(Outcome(task.position, file_state(task.path), str(sight)))
+        results = []
+        for task, prediction in zip(batch, predictions, strict=True):
+            if isinstance(prediction, PycamError):
+                results.append(Result(task.position, file_state(task.path), str(prediction)))
                 continue
-            found = find_boxes(task, sight, self._cam.placement, self._cam.protocol)
             # Only the ablation of the released protocol needs maps; elsewhere they would only fill the disk.
-            row = self._cam.protocol
+            row = prediction.protocol
             kept = row.box_rule in RELEASED_BOX_RULES and row.method == "cam"
-            maps = np.ascontiguousarray(sight.maps, "<f4").tobytes() if kept else b""
-            outcomes.append(replace(found, maps=maps))
-        return outcomes
+            maps = np.ascontiguousarray(prediction.feature_maps, "<f4").tobytes() if kept else b""
+            results.append(replace(find_boxes(task, prediction), maps=maps))
+        return results
 
     def close(self) -> None:
-        """Let go of the engine."""
+        """Set back what was set for the process."""
         self._settings.close()
-        self._cam.close()
 
 
-def find_boxes(task: Task, sight: Sight, placement: Placement, protocol: Protocol) -> Outcome:
+def find_boxes(task: Task, prediction: Prediction) -> Result:
     """Find boxes in a picture's maps, and pack what is kept of it, without the maps."""
-    rule = BOX_RULES[protocol.box_rule]
-    width, height = sight.size
-    record = np.zeros((), RECORD)
-    record["size"] = sight.size
-    record["classes"] = sight.classes
-    record["scores"] = sight.scores
-    record["maps"] = sight.maps.shape
-    # The true class is mostly among the best, and its map the same.
-    known: dict[int, Boxes] = {}
-    for rank, index in enumerate(sight.classes.tolist()):
-        if index not in known:
-            on_picture = placement.on_picture(sight.maps[:, rank], height, width)
-            known[index] = rule.boxes(on_picture)[:BOXES]
-        record["found"][rank] = len(known[index])
-        record["boxes"][rank, : len(known[index])] = known[index]
     hits = b""
-    if protocol.metric == "max_box_acc":
-        score_map = min_max_scale(placement.on_picture(sight.maps[:, TRUE], SIDE, SIDE))
-        true_boxes = scaled(task.true_boxes, sight.size, (SIDE, SIDE))
-        hits = packed(box_hits(candidates(score_map), true_boxes)).tobytes()
-    return Outcome(task.position, file_state(task.path), record=record.tobytes(), hits=hits)
+    if prediction.protocol.metric == "max_box_acc":
+        true_map = prediction.placement.on_picture(prediction.feature_maps[:, TRUE], SIDE, SIDE)
+        true_boxes = scaled(task.true_boxes, prediction.size, (SIDE, SIDE))
+        hits = packed(box_hits(candidates(min_max_scale(true_map)), true_boxes)).tobytes()
+    return Result(task.position, file_state(task.path), record=pack(prediction), hits=hits)
 
 
-def find_again(placement: Placement, protocol: Protocol, batch: Batch) -> list[Outcome]:
+def find_again(placement: Placement, protocol: Protocol, batch: Batch) -> list[Result]:
     """Find boxes in maps that were kept, by another protocol than before."""
     with beside_an_engine():
-        return [find_boxes(task, sight_of(task.kept), placement, protocol) for task in batch if task.kept is not None]
+        return [find_boxes(task, unpack(task.kept, placement, protocol)) for task in batch if task.kept is not None]
 
 
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
@@ -150,7 +111,7 @@ _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 _MAKING = threading.Lock()
 
 
-def evaluate_batch(recipe: Recipe, expected: Identity, batch: Batch) -> list[Outcome]:
+def evaluate_batch(recipe: Recipe, expected: Identity, batch: Batch) -> list[Result]:
     """Evaluate a batch in a process that has little else to do; the model is made once and kept."""
     try:
         with _MAKING:
@@ -158,8 +119,8 @@ def evaluate_batch(recipe: Recipe, expected: Identity, batch: Batch) -> list[Out
         prepared = bench.prepare(batch)
         # Not every engine can run twice at a time, and a Dask worker may have several threads.
         with looking:
-            sights = bench.look(batch, prepared)
-        return bench.find(batch, sights)
+            predictions = bench.look(batch, prepared)
+        return bench.find(batch, predictions)
     except MemoryError:
         # What is left of the process is not to be trusted: it is replaced, and the batch done again.
         os._exit(1)
@@ -167,7 +128,13 @@ def evaluate_batch(recipe: Recipe, expected: Identity, batch: Batch) -> list[Out
 
 @lru_cache(1)
 def _kept_bench(recipe: Recipe, expected: Identity) -> tuple[Bench, threading.Lock]:
-    return Bench(recipe, expected), threading.Lock()
+    cam = recipe.make(recipe.load())
+    found = dict(recipe.identity(cam))
+    for name, value in expected:
+        if found.get(name) != value:
+            cam.close()
+            raise RunError(f"a worker has another {name} than the run: {found.get(name)}, not {value}")
+    return Bench(cam), threading.Lock()
 
 
 def _checked(task: Task, prepared: Prepared | PycamError) -> Prepared | PycamError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,15 +16,15 @@ import scipy
 
 import pycam
 from pycam import zoo
-from pycam.checksums import checksum
-from pycam.engines import engine_class
+from pycam.engines import Options, engine_class
 from pycam.errors import GroundTruthError, RunError, UsageError
 from pycam.evaluation.notes import from_note, read_note
 from pycam.evaluation.record import Batch, Task
 from pycam.files import is_folder, is_there, write_whole
 from pycam.ilsvrc.ground_truth import GroundTruth, read_ground_truth
 from pycam.ilsvrc.synsets import CLASSES
-from pycam.predict import Cam, load
+from pycam.model import Model, load_model
+from pycam.predict import Cam, make_cam
 from pycam.protocols import DRAWING, Protocol
 
 PLAN = "plan.json"
@@ -42,7 +42,7 @@ class Recipe:
     ----------
     protocol
         A row of the table, with its overrides.
-    model, engine, prototxt, weights, mean, device, precision, threads
+    model, engine, prototxt, weights, mean, options
         As for `pycam.load`.
     """
 
@@ -52,9 +52,7 @@ class Recipe:
     prototxt: str | None = None
     weights: str | None = None
     mean: str | None = None
-    device: str | None = None
-    precision: str | None = None
-    threads: int | None = None
+    options: Options = field(default_factory=Options)
 
     @property
     def name(self) -> str:
@@ -66,47 +64,44 @@ class Recipe:
         """Whether a picture's results have the same bits in any batch and with any number of threads."""
         return engine_class(self.engine).steady and self.protocol.method == "cam"
 
-    def load(self, lanes: int = 1) -> Cam:
-        """Make the model ready, to be used by so many threads at the same time (`pycam.engines.base.Options`).
+    def load(self) -> Model:
+        """Load the model.
 
         Raises
         ------
         PycamError
-            As `pycam.load`; and if the net does not tell ILSVRC's 1000 classes apart.
+            As `load_model`; and if the net does not tell ILSVRC's 1000 classes apart.
         """
-        cam = load(
+        model = load_model(
             self.model,
-            engine=self.engine,
-            protocol=self.protocol,
             prototxt=self.prototxt,
             weights=self.weights,
             mean=self.mean,
-            device=self.device,
-            threads=self.threads,
-            lanes=lanes,
-            precision=self.precision,
+            needs_maps=self.protocol.method == "cam",
         )
-        if cam.class_count != CLASSES:
-            cam.close()
-            raise UsageError(f"{cam.name} tells {cam.class_count} classes apart: ILSVRC's errors need its {CLASSES}")
-        return cam
+        if model.class_count != CLASSES:
+            raise UsageError(
+                f"{model.name} tells {model.class_count} classes apart: ILSVRC's errors need its {CLASSES}"
+            )
+        return model
+
+    def make(self, model: Model, lanes: int = 1) -> Cam:
+        """Make the loaded model ready, to be used by so many threads at the same time (`pycam.engines.Options`)."""
+        options = replace(self.options, lanes=lanes)
+        return make_cam(model, engine=self.engine, protocol=self.protocol, options=options)
 
     def identity(self, cam: Cam) -> Identity:
         """Give all that decides what the recipe makes of a picture, on this machine; `cam` is its model."""
-        sources = cam.net.sources
-        assert sources is not None
-        assert sources.caffemodel is not None
         # A mean that is given by the user takes the place of the protocol's.
         without_effect = DRAWING if self.mean is None else (*DRAWING, "mean")
         choices = {name: value for name, value in self.protocol.choices().items() if name not in without_effect}
         return (
-            ("net", checksum(Path(sources.prototxt), "sha256")),
-            ("weights", checksum(Path(sources.caffemodel), "sha256")),
+            *cam.model.digests.items(),
             ("mean values", hashlib.sha256(cam.mean.astype("<f4").tobytes()).hexdigest()),
-            ("input", str(cam.input_size)),
+            ("input", str(cam.model.input_size)),
             *choices.items(),
             ("engine", cam.engine.description),
-            *(() if self.steady else (("threads", str(self.threads)),)),
+            *(() if self.steady else (("threads", str(self.options.threads)),)),
             *(() if self.protocol.method == "cam" else (("PyTorch", version("torch")),)),
             ("pycam", pycam.__version__),
             ("NumPy", np.__version__),
@@ -205,7 +200,11 @@ class Plan:
         path = folder / PLAN
         try:
             made = read_note(path)
-            of_recipe = {**made["recipe"], "protocol": from_note(Protocol, made["recipe"]["protocol"])}
+            parts = {"protocol": Protocol, "options": Options}
+            of_recipe = {
+                **made["recipe"],
+                **{name: from_note(kind, made["recipe"][name]) for name, kind in parts.items()},
+            }
             recipe, sources = from_note(Recipe, of_recipe), from_note(Sources, made["sources"])
             batch = made["batch"]
             if not (isinstance(batch, int) and min(batch, 1 if sources.limit is None else sources.limit) > 0):

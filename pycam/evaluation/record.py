@@ -1,4 +1,4 @@
-"""A picture on its way through a run: the task, what the net said of it, and what is kept of it."""
+"""A picture on its way through a run: the task, and what is kept of its prediction."""
 
 from __future__ import annotations
 
@@ -6,10 +6,16 @@ import stat
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pycam.boxes import Boxes
+from pycam.ilsvrc.synsets import CLASSES
+from pycam.placement import Placement
+from pycam.prediction import Prediction
+from pycam.protocols import Protocol
 
 TOP = 5
 BOXES = 2
@@ -75,7 +81,7 @@ def file_state(path: Path | str) -> FileState:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Result:
     """What came of a picture.
 
     Attributes
@@ -135,35 +141,42 @@ class Task:
     true_class: int
     true_boxes: NDArray[np.int64]
     size: tuple[int, int]
-    kept: Outcome | None = None
+    kept: Result | None = None
 
 
 Batch = tuple[Task, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class Sight:
-    """What the net says of a picture, before boxes are found.
+def pack(prediction: Prediction) -> bytes:
+    """Pack a prediction of the five best classes and the true one into a `RECORD`, without its maps."""
+    record = np.zeros((), RECORD)
+    record["size"] = prediction.size
+    record["classes"] = prediction.classes
+    record["scores"] = prediction.scores[prediction.classes]
+    record["maps"] = prediction.feature_maps.shape
+    # The true class is mostly among the best, and its boxes the same.
+    found: dict[int, Boxes] = {}
+    for item in prediction.top:
+        boxes = found.setdefault(item.index, item.boxes[:BOXES]) if item.index not in found else found[item.index]
+        record["found"][item.rank] = len(boxes)
+        record["boxes"][item.rank, : len(boxes)] = boxes
+    return record.tobytes()
 
-    Attributes
+
+def unpack(kept: Result, placement: Placement, protocol: Protocol, **made_with: Any) -> Prediction:
+    """Make the prediction again from what was kept of it; its maps must be among that.
+
+    Parameters
     ----------
-    size
-        Width and height of the picture.
-    classes, scores
-        (6,): the five best classes, then the true one.
-    maps
-        (crops, 6, h, w) float32: their maps as they left the net.
+    kept
+        What was kept.
+    placement, protocol, made_with
+        What is not: attributes of `Prediction`.
     """
-
-    size: tuple[int, int]
-    classes: NDArray[np.intp]
-    scores: NDArray[np.float32]
-    maps: NDArray[np.float32]
-
-
-def sight_of(kept: Outcome) -> Sight:
-    """Unpack what the net said of a picture from what was kept of it."""
     record = np.frombuffer(kept.record, RECORD)[0]
+    classes = record["classes"].astype(np.intp)
+    scores = np.full(CLASSES, np.nan, np.float32)
+    scores[classes] = record["scores"]
     maps = np.frombuffer(kept.maps, "<f4").reshape(record["maps"])
     width, height = record["size"].tolist()
-    return Sight((width, height), record["classes"].astype(np.intp), record["scores"], maps)
+    return Prediction(classes, scores, maps, (width, height), placement, protocol, **made_with)

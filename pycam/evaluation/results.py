@@ -101,10 +101,10 @@ def read_results(plan: Plan, store: Store) -> Results:
         Not one picture could be evaluated.
     """
     positions, records, hits = [], [], []
-    for outcome in store.outcomes():
-        positions.append(outcome.position)
-        records.append(outcome.record)
-        hits.append(outcome.hits)
+    for kept in store.results():
+        positions.append(kept.position)
+        records.append(kept.record)
+        hits.append(kept.hits)
     if not positions:
         raise RunError(f"{store.path.parent}: not one of the {len(plan)} pictures could be evaluated")
     stacked = np.frombuffer(b"".join(records), RECORD)

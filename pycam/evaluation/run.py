@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
@@ -19,6 +19,7 @@ from pycam.evaluation.record import Batch
 from pycam.evaluation.results import write_results
 from pycam.evaluation.store import Store
 from pycam.evaluation.workers import Done, in_processes, in_threads
+from pycam.model import Model
 
 STORE = "run.sqlite"
 
@@ -32,6 +33,7 @@ def evaluate(
     *,
     workers: int = 1,
     scheduler: str | None = None,
+    model: Model | None = None,
     skip: bool = False,
     progress: Progress = lambda done: None,
 ) -> dict[str, Any]:
@@ -47,6 +49,8 @@ def evaluate(
         Processes; one works in this process.
     scheduler
         A Dask scheduler to hand the work to instead, as `pycam.evaluation.cluster.on_cluster` takes it.
+    model
+        The recipe's model, where it is loaded already.
     skip
         Leave out pictures that cannot be read, instead of stopping at the first.
     progress
@@ -64,20 +68,24 @@ def evaluate(
     PictureError
         A picture cannot be read.
     """
-    with plan.recipe.load() as cam:
-        of_recipe = plan.recipe.identity(cam)
-    work = partial(evaluate_batch, plan.recipe, of_recipe)
+    recipe = plan.recipe
+    alone = workers == 1 and scheduler is None
+    with ExitStack() as stack:
+        lanes = recipe.options.most_lanes if alone else 1
+        cam = stack.enter_context(recipe.make(model or recipe.load(), lanes))
+        of_recipe = recipe.identity(cam)
+        if not alone:
+            stack.close()  # the workers have models of their own
+        work = partial(evaluate_batch, recipe, of_recipe)
 
-    def crew(batches: Iterator[Batch]) -> Done:
-        if scheduler is not None:
-            from pycam.evaluation.cluster import on_cluster
+        def crew(batches: Iterator[Batch]) -> Done:
+            if scheduler is not None:
+                from pycam.evaluation.cluster import on_cluster
 
-            return on_cluster(work, batches, scheduler)
-        if workers == 1:
-            return in_threads(plan.recipe, of_recipe, batches)
-        return in_processes(work, batches, workers)
+                return on_cluster(work, batches, scheduler)
+            return in_threads(cam, batches) if alone else in_processes(work, batches, workers)
 
-    return carry_out(plan, plan.identity(of_recipe), folder, crew, skip=skip, progress=progress)
+        return carry_out(plan, plan.identity(of_recipe), folder, crew, skip=skip, progress=progress)
 
 
 def carry_out(
@@ -108,12 +116,12 @@ def carry_out(
             todo = (batch for batch in plan.batches() if not done.issuperset(task.position for task in batch))
             # To stop is to have no more batches: what has begun is finished.
             with closing(crew(takewhile(lambda _: not told, todo))) as results, _shortages():
-                for outcomes in results:
-                    failure = next((each.error for each in outcomes if each.error), None)
+                for found in results:
+                    failure = next((each.error for each in found if each.error), None)
                     if failure is not None and not skip:
                         raise PictureError(failure)
-                    store.add(outcomes)
-                    done.update(each.position for each in outcomes)
+                    store.add(found)
+                    done.update(each.position for each in found)
                     progress(len(done))
         if len(done) < len(plan):
             raise _stopped(told[0], len(done), len(plan))

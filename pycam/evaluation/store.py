@@ -10,7 +10,7 @@ from types import TracebackType
 
 from pycam.errors import RunError
 from pycam.evaluation.plan import Identity
-from pycam.evaluation.record import FileState, Outcome
+from pycam.evaluation.record import FileState, Result
 
 _TABLES = """
 CREATE TABLE identity (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -90,11 +90,11 @@ class Store:
             said = ", ".join(f"{name} ({_short(kept.get(name))}, now {_short(given.get(name))})" for name in differing)
             raise RunError(f"{self.path.parent}: holds another run, which differs in {said}: name another --out")
 
-    def add(self, outcomes: Iterable[Outcome]) -> None:
+    def add(self, results: Iterable[Result]) -> None:
         """Keep results, all or none of them, and be sure that they are on the disk."""
         rows = [
             (each.position, *each.file, each.error, each.record, each.maps, each.hits, each.checksum)
-            for each in outcomes
+            for each in results
         ]
         with self._complaints(), self._db:
             self._db.executemany("INSERT OR REPLACE INTO pictures VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
@@ -113,7 +113,7 @@ class Store:
         """Give the error of each picture that failed, by its position, in order."""
         return {each.position: each.error for each in self._read("error != ''")}
 
-    def outcomes(self, start: int = 0, stop: int = 2**62) -> Iterator[Outcome]:
+    def results(self, start: int = 0, stop: int = 2**62) -> Iterator[Result]:
         """Read what came of the pictures from position `start` to `stop`, without those that failed, in order.
 
         Raises
@@ -123,15 +123,15 @@ class Store:
         """
         return self._read("position >= ? AND position < ? AND error = ''", (start, stop))
 
-    def _read(self, which: str, values: tuple[int, ...] = ()) -> Iterator[Outcome]:
+    def _read(self, which: str, values: tuple[int, ...] = ()) -> Iterator[Result]:
         with self._complaints():
             rows = self._db.execute(f"SELECT * FROM pictures WHERE {which} ORDER BY position", values)
             for row in rows:
                 position, size, modified, crc, *rest, checksum = row
-                outcome = Outcome(position, FileState(size, modified, crc), *rest)
-                if [type(value) for value in row] != _TYPES or outcome.checksum != checksum:
-                    raise self._damaged(f"picture {outcome.position + 1} is not as it was written")
-                yield outcome
+                result = Result(position, FileState(size, modified, crc), *rest)
+                if [type(value) for value in row] != _TYPES or result.checksum != checksum:
+                    raise self._damaged(f"picture {result.position + 1} is not as it was written")
+                yield result
 
     def close(self) -> None:
         """Let go of the file."""

@@ -14,37 +14,37 @@ from contextlib import closing, contextmanager
 from itertools import chain
 from multiprocessing.connection import wait as wait_for
 
-from pycam.engines.base import most_lanes
 from pycam.errors import PycamError, RunError
 from pycam.evaluation.bench import Bench
-from pycam.evaluation.plan import Identity, Recipe
-from pycam.evaluation.record import Batch, Outcome, Sight
+from pycam.evaluation.record import Batch, Result
+from pycam.predict import Cam
+from pycam.prediction import Prediction
 from pycam.prefetch import prefetch
 
-Work = Callable[[Batch], list[Outcome]]
-Done = Generator[list[Outcome]]
+Work = Callable[[Batch], list[Result]]
+Done = Generator[list[Result]]
 
 DEATHS = 3
 """How often in a row workers may die, without one batch done, before the run gives up."""
 
 
-def in_threads(recipe: Recipe, identity: Identity, batches: Iterable[Batch]) -> Done:
+def in_threads(cam: Cam, batches: Iterable[Batch]) -> Done:
     """Evaluate batches in this process: while the net runs on some, the next is read, and boxes of the last are found.
 
     Boxes are found when they are asked for: of what is finished, never more than one batch has yet to be kept.
     """
     with (
-        closing(Bench(recipe, identity, most_lanes(recipe.device, recipe.threads))) as bench,
+        closing(Bench(cam)) as bench,
         ThreadPoolExecutor(1, "read") as reader,
         ThreadPoolExecutor(bench.lanes, "net") as net,
     ):
 
-        def submit(batch: Batch) -> Future[tuple[Batch, list[Sight | PycamError]]]:
+        def submit(batch: Batch) -> Future[tuple[Batch, list[Prediction | PycamError]]]:
             prepared = reader.submit(bench.prepare, batch)
             return net.submit(lambda: (batch, bench.look(batch, prepared.result())))
 
-        for batch, sights in prefetch(submit, batches, bench.lanes + 2, ordered=False):
-            yield bench.find(batch, sights)
+        for batch, predictions in prefetch(submit, batches, bench.lanes + 2, ordered=False):
+            yield bench.find(batch, predictions)
 
 
 def in_processes(work: Work, batches: Iterable[Batch], workers: int) -> Done:
@@ -77,10 +77,10 @@ def in_processes(work: Work, batches: Iterable[Batch], workers: int) -> Done:
         try:
             with _pool(work, workers) as submit:
                 # No more than one batch a worker, or a kill would cost more than that.
-                for outcomes in prefetch(submit, handed_out(list(out.values())), workers, ordered=False):
-                    del out[outcomes[0].position]
+                for results in prefetch(submit, handed_out(list(out.values())), workers, ordered=False):
+                    del out[results[0].position]
                     deaths = 0
-                    yield outcomes
+                    yield results
                 return
         except BrokenProcessPool:
             deaths += 1
@@ -93,12 +93,12 @@ def in_processes(work: Work, batches: Iterable[Batch], workers: int) -> Done:
 
 
 @contextmanager
-def _pool(work: Work, workers: int) -> Iterator[Callable[[Batch], Future[list[Outcome]]]]:
+def _pool(work: Work, workers: int) -> Iterator[Callable[[Batch], Future[list[Result]]]]:
     # Forked, a process would inherit the locks of an engine's threads without the threads.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, _begin_worker) as pool:
 
-        def submit(batch: Batch) -> Future[list[Outcome]]:
+        def submit(batch: Batch) -> Future[list[Result]]:
             with deaf_to_ctrl_c():
                 return pool.submit(work, batch)
 

@@ -175,7 +175,7 @@ class Net:
         self.reshape()
         if self._engine is None:
             computed = [name for name in self.blobs if name not in self.inputs]
-            self._engine = engines.make(self._engine_name, self._net, computed, device=self._device)
+            self._engine = engines.make(self._engine_name, self._net, computed, engines.Options(self._device))
         for name, found in self._engine.forward({name: self.blobs[name].data for name in self.inputs}).items():
             self.blobs[name].data[...] = found
         return {name: blob.data for name, blob in asked.items()}

@@ -12,7 +12,7 @@ from pycam.errors import UsageError
 from pycam.files import replacing, write_whole
 from pycam.pictures import Picture
 from pycam.report.page import json_block, json_text, page
-from pycam.report.record import Seen, Truth, picture_record, shown
+from pycam.report.record import Methods, Truth, picture_record, shown
 from pycam.report.verdicts import CHANGES, OUTCOMES, Verdict, change, difference
 
 CHUNK = 50
@@ -30,7 +30,7 @@ class Entry:
     picture
         As read.
     runs
-        What each run is called, or `""` where there is only one -> what it saw.
+        What each run is called, or `""` where there is only one -> its predictions.
     truth
         What is true, where it is known.
     verdicts
@@ -39,7 +39,7 @@ class Entry:
 
     name: str
     picture: Picture
-    runs: Mapping[str, Seen]
+    runs: Mapping[str, Methods]
     truth: Truth | None = None
     verdicts: Sequence[Verdict] = ()
 
@@ -139,8 +139,8 @@ def _card(entry: Entry) -> dict[str, Any]:
         "badness": badness,
         "runs": [
             {
-                "words": run.guesses[0].words,
-                "score": run.guesses[0].score,
+                "words": run[0].top[0].words,
+                "score": run[0].top[0].score,
                 "outcome": verdict and verdict.name,
                 "iou": verdict and verdict.overlap,
             }

@@ -10,7 +10,7 @@ from pycam.errors import PictureError
 from pycam.pictures import read_picture
 from pycam.predict import Cam
 from pycam.report.html import Entry, Heading
-from pycam.report.record import look
+from pycam.report.record import predict_by_methods
 
 
 def picture_page(cams: Sequence[Cam], paths: Sequence[Path]) -> tuple[Heading, Iterator[Entry]]:
@@ -30,7 +30,7 @@ def picture_page(cams: Sequence[Cam], paths: Sequence[Path]) -> tuple[Heading, I
     """
     cam = cams[0]
     notes: list[str] = []
-    facts = [cam.name, f"view {cam.protocol.view}", f"protocol {cam.protocol.name}", cam.engine.description]
+    facts = [cam.model.name, f"view {cam.protocol.view}", f"protocol {cam.protocol.name}", cam.engine.description]
     title = paths[0].name if len(paths) == 1 else f"{len(paths)} pictures"
     return Heading(title, {"": facts}, notes), _entries(cams, paths, notes)
 
@@ -43,6 +43,6 @@ def _entries(cams: Sequence[Cam], paths: Sequence[Path], notes: list[str]) -> It
         except PictureError as error:
             notes.append(f"left out: {error}")
             continue
-        yield Entry(path.name if names[path.name] == 1 else str(path), picture, {"": look(cams, picture)})
+        yield Entry(path.name if names[path.name] == 1 else str(path), picture, {"": predict_by_methods(cams, picture)})
     if len(notes) == len(paths):
         raise PictureError(f"not one picture could be read, {notes[0]}")

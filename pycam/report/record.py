@@ -27,38 +27,8 @@ METHODS = {"cam": "CAM", "gradcam": "Grad-CAM", "gradcam_mean": "Grad-CAM of the
 """What the page calls the methods of protocols."""
 
 
-@dataclass(frozen=True, eq=False)
-class Guess:
-    """A class that a net considers.
-
-    Attributes
-    ----------
-    index, wnid, words, score
-        As in `pycam.prediction.ClassMap`.
-    box
-        The protocol's box in picture pixels, 0-based half-open.
-    maps
-        Method, as in `METHODS` -> (n, h, w) float32: a map a crop, at the size of the features.
-    """
-
-    index: int
-    wnid: str
-    words: str
-    score: float
-    box: Box | None
-    maps: Mapping[str, NDArray[np.float32]]
-
-
-@dataclass(frozen=True, eq=False)
-class Seen:
-    """What one model, or one run, saw in a picture: its classes, best first, and how their maps lie on it."""
-
-    model: str
-    engine: str
-    protocol: str
-    box_rule: str
-    placement: Placement
-    guesses: Sequence[Guess]
+Methods = Sequence[Prediction]
+"""Predictions of one picture, one per method, of the same classes in one order."""
 
 
 @dataclass(frozen=True)
@@ -70,33 +40,15 @@ class Truth:
     boxes: Sequence[Box] = ()
 
 
-def look(cams: Sequence[Cam], picture: Picture, classes: Sequence[int | str] | None = None) -> Seen:
-    """Show a picture to a model under each of its methods, of which the first one chooses the classes."""
-    first = cams[0](picture, classes=classes)
-    chosen = [item.index for item in first.top]
-    return seen([first, *(cam(picture, classes=chosen) for cam in cams[1:])])
-
-
-def seen(predictions: Sequence[Prediction]) -> Seen:
-    """Take what the viewer shows from predictions of one picture, a method each, of the same classes in one order."""
-    first = predictions[0]
-    guesses = [
-        Guess(
-            item.index,
-            item.wnid,
-            item.words,
-            item.score,
-            item.box,
-            {METHODS[each.protocol.method]: each.top[rank].feature_maps for each in predictions},
-        )
-        for rank, item in enumerate(first.top)
-    ]
-    return Seen(first.model, first.engine, first.protocol.name, first.protocol.box_rule, first.placement, guesses)
+def predict_by_methods(cams: Sequence[Cam], picture: Picture) -> Methods:
+    """Predict a picture by each method of a model, of which the first one chooses the classes."""
+    first = cams[0](picture)
+    return [first, *(cam(picture, classes=first.classes.tolist()) for cam in cams[1:])]
 
 
 def picture_record(
     picture: Picture,
-    runs: Mapping[str, Seen],
+    runs: Mapping[str, Methods],
     *,
     name: str,
     truth: Truth | None = None,
@@ -109,7 +61,7 @@ def picture_record(
     picture
         As read.
     runs
-        What each run is called, or `""` where there is only one -> what it saw.
+        What each run is called, or `""` where there is only one -> its predictions.
     name
         What the picture is called.
     truth
@@ -158,25 +110,29 @@ def placement_record(placement: Placement, height: int, width: int) -> dict[str,
     }
 
 
-def _run_record(label: str, run: Seen, picture: Picture) -> dict[str, Any]:
+def _run_record(label: str, predictions: Methods, picture: Picture) -> dict[str, Any]:
+    first = predictions[0]
+    rule = first.protocol.box_rule
     return {
         "label": label,
-        "model": run.model,
-        "engine": run.engine,
-        "protocol": run.protocol,
-        "view": run.placement.view.name,
-        "own_rule": run.box_rule if run.box_rule in RELEASED_BOX_RULES else "",
-        "placement": placement_record(run.placement, picture.height, picture.width),
+        "model": first.model,
+        "engine": first.engine,
+        "protocol": first.protocol.name,
+        "view": first.placement.view.name,
+        "own_rule": rule if rule in RELEASED_BOX_RULES else "",
+        "placement": placement_record(first.placement, picture.height, picture.width),
         "top": [
             {
-                "index": guess.index,
-                "wnid": guess.wnid,
-                "words": guess.words,
-                "score": guess.score,
-                "box": guess.box,
-                "maps": {method: _encoded(maps) for method, maps in guess.maps.items()},
+                "index": item.index,
+                "wnid": item.wnid,
+                "words": item.words,
+                "score": item.score,
+                "box": item.box,
+                "maps": {
+                    METHODS[each.protocol.method]: _encoded(each.feature_maps[:, item.rank]) for each in predictions
+                },
             }
-            for guess in run.guesses
+            for item in first.top
         ],
     }
 

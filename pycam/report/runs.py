@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from pycam.boxes import RIGHT_IOU, Box, iou, paper_box
 from pycam.errors import PictureError, RunError, UsageError
 from pycam.evaluation.figures import errors_table
 from pycam.evaluation.plan import Plan
-from pycam.evaluation.record import TOP, TRUE, Outcome, sight_of
+from pycam.evaluation.record import TOP, TRUE, Result, unpack
 from pycam.evaluation.results import Results, read_report, read_results
 from pycam.evaluation.run import STORE
 from pycam.evaluation.store import Store
@@ -26,9 +26,10 @@ from pycam.labels import Labels, read_labels
 from pycam.paper.tables import paper_tables, ranking
 from pycam.pictures import Picture, read_picture
 from pycam.predict import Cam
+from pycam.prediction import Prediction
 from pycam.report import summary
 from pycam.report.html import Entry, Heading
-from pycam.report.record import METHODS, Guess, Seen, Truth
+from pycam.report.record import Truth
 from pycam.report.verdicts import Verdict, difference, judge
 
 THRESHOLDS = np.arange(5, 100, 5) / 100
@@ -55,7 +56,7 @@ class Run:
     plan: Plan
     results: Results
     report: Mapping[str, Any]
-    kept: Callable[[int], Outcome]
+    kept: Callable[[int], Result]
 
     @classmethod
     @contextmanager
@@ -80,8 +81,8 @@ class Run:
                     "start the run again, what is missing is done"
                 )
 
-            def kept(position: int) -> Outcome:
-                return next(store.outcomes(position, position + 1))
+            def kept(position: int) -> Result:
+                return next(store.results(position, position + 1))
 
             yield cls(label, plan, results, report, kept)
 
@@ -139,32 +140,19 @@ class Run:
             raise PictureError(f"{picture.path}: {width}×{height} pixels were evaluated, now it has other ones")
         return picture
 
-    def seen(self, name: str, picture: Picture, cam: Cam) -> Seen:
-        """Give what the run saw in a picture; maps that it did not keep are made once more."""
+    def prediction(self, name: str, picture: Picture, cam: Cam) -> Prediction:
+        """Give the run's prediction of a picture; maps that it did not keep are made once more."""
         row = self.rows[name]
         record, kept = self.results.records[row], self.kept(int(self.results.positions[row]))
-        classes = record["classes"].tolist()
-        if kept.maps:
-            maps = sight_of(kept).maps
-        else:
-            maps = np.stack([item.feature_maps for item in cam(picture, classes=classes).top], axis=1)
-        protocol = cam.protocol
-
-        def guess(rank: int) -> Guess:
-            x0, y0, x1, y1 = record["boxes"][rank, 0].tolist()
-            return Guess(
-                classes[rank],
-                cam.labels.wnid(classes[rank]) or "",
-                cam.labels.words(classes[rank]),
-                float(record["scores"][rank]),
-                (x0, y0, x1, y1) if record["found"][rank] else None,
-                {METHODS[protocol.method]: maps[:, rank]},
-            )
-
+        if not kept.maps:
+            maps = cam(picture, classes=record["classes"].tolist()).feature_maps
+            kept = replace(kept, maps=maps.astype("<f4").tobytes())
+        boxes = [found[:count] for found, count in zip(record["boxes"], record["found"], strict=True)]
+        made_with = {"model": cam.model.name, "engine": cam.engine.name, "labels": cam.model.labels}
+        prediction = unpack(kept, cam.placement, cam.protocol, picture=picture, kept_boxes=boxes, **made_with)
         # The true class stands last, and mostly among the best too.
-        ranks = range(TOP if classes[TRUE] in classes[:TOP] else TOP + 1)
-        rule = protocol.box_rule
-        return Seen(cam.name, cam.engine.name, protocol.name, rule, cam.placement, [guess(rank) for rank in ranks])
+        shown = TOP if prediction.classes[TRUE] in prediction.classes[:TOP] else TOP + 1
+        return replace(prediction, classes=prediction.classes[:shown])
 
 
 def run_page(runs: Sequence[Run], worst: int | None = None) -> tuple[Heading, Iterator[Entry]]:
@@ -209,16 +197,16 @@ def _entries(
     runs: Sequence[Run], names: Sequence[str], labels: Labels, curve: _Curve | None, sections: list[Any]
 ) -> Iterator[Entry]:
     with ExitStack() as stack:
-        cams = [stack.enter_context(run.plan.recipe.load()) for run in runs]
+        cams = [stack.enter_context(run.plan.recipe.make(run.plan.recipe.load())) for run in runs]
         for name in names:
             picture = runs[0].picture(name)
             row = runs[0].rows[name]
             index = int(runs[0].results.truth.classes[row])
             truth = Truth(index, labels.words(index), runs[0].true_boxes(row))
-            saw = {run.label: run.seen(name, picture, cam) for run, cam in zip(runs, cams, strict=True)}
+            found = {run.label: run.prediction(name, picture, cam) for run, cam in zip(runs, cams, strict=True)}
             if curve is not None:
-                curve.add(picture, saw, truth)
-            yield Entry(name, picture, saw, truth, _verdicts(runs, name))
+                curve.add(found, truth)
+            yield Entry(name, picture, {label: [each] for label, each in found.items()}, truth, _verdicts(runs, name))
     if curve is not None and curve.pictures:
         sections.insert(1, curve.section())
 
@@ -238,13 +226,12 @@ class _Curve:
         self.pictures = 0
         self._right = {run.label: np.zeros(len(THRESHOLDS)) for run in runs}
 
-    def add(self, picture: Picture, saw: Mapping[str, Seen], truth: Truth) -> None:
+    def add(self, predictions: Mapping[str, Prediction], truth: Truth) -> None:
         if not truth.boxes:
             return
         self.pictures += 1
-        for label, run in saw.items():
-            (maps,) = next(guess.maps for guess in run.guesses if guess.index == truth.index).values()
-            map_ = run.placement.on_picture(maps, picture.height, picture.width)
+        for label, prediction in predictions.items():
+            map_ = next(item.picture_map for item in prediction.top if item.index == truth.index)
             boxes = [paper_box(map_, float(threshold)) for threshold in THRESHOLDS]
             self._right[label] += (iou(np.array(boxes)[:, None], truth.boxes) >= RIGHT_IOU).any(axis=1)
 
