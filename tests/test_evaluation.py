@@ -110,7 +110,7 @@ def test_boxes_of_the_generator_may_be_submitted_as_pixels(model, pictures, tmp_
     report = evaluate(planned, tmp_path)
     assert report["overrides"] == {"submission": "pixels"}
     guesses = read_predictions(tmp_path / "predictions.txt")
-    with planned.recipe.load() as cam:
+    with planned.recipe.make(planned.recipe.load()) as cam:
         for found, path in zip(guesses.boxes[:6].tolist(), planned.pictures, strict=False):
             assert found == [list(item.box or (0, 0, 0, 0)) for item in cam(path).top]
 
