@@ -83,7 +83,7 @@ class Cam:
         top
             How many classes, best first; as many as the protocol says if not given, 5 as a rule.
         classes
-            These classes instead: indices, WordNet IDs or words.
+            These classes instead: indices, WordNet IDs or words; not together with `top`.
 
         Returns
         -------
@@ -94,7 +94,7 @@ class Cam:
         PictureError
             The picture cannot be read.
         UsageError
-            No such class.
+            No such class; or both a number and classes.
         """
         ((_, found),) = self.stream([picture], top=top, classes=classes, ahead=0)
         if isinstance(found, PycamError):
