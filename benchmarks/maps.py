@@ -19,9 +19,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from pycam.boxes import grey_heatmap, paper_box, released_boxes
-from pycam.cam import merge_column_maps
 from pycam.images.matlab import imresize
+from pycam.maps.boxes import grey_heatmap, paper_box, released_boxes
+from pycam.maps.cam import merge_column_maps
 
 LIMIT_RESIZE = 3.0
 LIMIT_PICTURE = 60.0

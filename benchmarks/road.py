@@ -29,16 +29,16 @@ import numpy as np
 from skimage import data
 
 from pycam import engines, zoo
-from pycam.cam import py_returnCAMmap
 from pycam.drawing.overlays import normalize, py_map2jpg
 from pycam.engines import Options, cores
 from pycam.engines.caffe import find_caffe
+from pycam.engines.threads import beside_an_engine
 from pycam.errors import EngineError
 from pycam.formats import caffemodel
+from pycam.maps.cam import py_returnCAMmap
 from pycam.net import Net, read_net
 from pycam.predict import Cam, load
 from pycam.prediction import Prediction
-from pycam.tuning import beside_an_engine
 
 NETS = {
     "alexnetplus-cam": "AlexNet+-CAM",

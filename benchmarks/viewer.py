@@ -15,15 +15,15 @@ import cv2
 import numpy as np
 from playwright.sync_api import sync_playwright
 
-from pycam.labels import Labels
-from pycam.pictures import Picture
-from pycam.placement import Placement
+from pycam.images.read import Picture
+from pycam.images.views import view_of
+from pycam.maps.placement import Placement
 from pycam.prediction import Prediction
 from pycam.protocols import protocol
 from pycam.report.html import Entry, Heading, write_html
+from pycam.report.outcomes import judge
 from pycam.report.record import Truth
-from pycam.report.verdicts import judge
-from pycam.views import view_of
+from pycam.zoo.labels import Labels
 
 PICTURES = 2000
 LIMIT = 3.0

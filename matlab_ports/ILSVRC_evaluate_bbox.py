@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from matlab_ports.evaluation.simpleEvaluation import simpleEvaluation
 from matlab_ports.generate_bbox import dt_box
-from pycam.boxes import corners, half_open
 from pycam.errors import FormatError, UsageError
 from pycam.ilsvrc.predictions import SUBMISSIONS, Predictions, write_predictions
 from pycam.ilsvrc.synsets import CLASSES
+from pycam.maps.boxes import corners, half_open
 
 RANKS = range(1, 6)
 

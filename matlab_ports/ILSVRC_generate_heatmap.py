@@ -8,11 +8,11 @@ from typing import Annotated
 
 import typer
 
-from pycam.boxes import grey_heatmap
 from pycam.cli import options
 from pycam.drawing import encode_jpeg
 from pycam.errors import PycamError
-from pycam.files import write_whole
+from pycam.formats.files import write_whole
+from pycam.maps.boxes import grey_heatmap
 from pycam.predict import Cam, load
 
 MATLAB_QUALITY = 75

@@ -19,11 +19,11 @@ from matlab_ports.returnCAMmap import returnCAMmap
 from pycam.cli import options
 from pycam.drawing import encode_jpeg
 from pycam.errors import FormatError, UsageError
-from pycam.files import write_whole
-from pycam.formats.matfile import read_mat
-from pycam.pictures import read_picture
+from pycam.formats.files import write_whole
+from pycam.formats.mat import read_mat
+from pycam.images.read import read_picture
+from pycam.images.views import CANVAS
 from pycam.predict import Cam, load
-from pycam.views import CANVAS
 
 topNum = 5
 CROPS = 10

@@ -12,10 +12,10 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from pycam.boxes import RELEASED_THRESHOLDS, corners, released_boxes
 from pycam.drawing import draw_box, encode_jpeg
-from pycam.files import write_whole
-from pycam.pictures import read_picture
+from pycam.formats.files import write_whole
+from pycam.images.read import read_picture
+from pycam.maps.boxes import RELEASED_THRESHOLDS, corners, released_boxes
 
 FALLBACK_THRESHOLDS = (30, 90, 150)
 SHOWN = 3

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pycam.cam import merge_ten_crop
 from pycam.errors import UsageError
+from pycam.maps.cam import merge_ten_crop
 
 
 def mergeTenCrop(CAMmap_crops: NDArray[Any]) -> NDArray[np.float32]:

@@ -11,7 +11,7 @@ from matlab_ports.matlab import imresize
 from pycam import zoo
 from pycam.errors import UsageError
 from pycam.formats.mean import read_mean
-from pycam.views import CANVAS, cut_crops, view_of
+from pycam.images.views import CANVAS, cut_crops, view_of
 
 
 def prepare_image(

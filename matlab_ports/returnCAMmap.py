@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pycam.cam import class_activation_maps
 from pycam.errors import UsageError
+from pycam.maps.cam import class_activation_maps
 
 
 def returnCAMmap(activation: NDArray[Any], weights_LR: NDArray[Any]) -> NDArray[np.float32]:

@@ -17,33 +17,33 @@ _HOME = {
     "load": "predict",
     "Net": "net",
     "read_net": "net",
-    "class_activation_maps": "cam",
-    "merge_ten_crop": "cam",
+    "class_activation_maps": "maps.cam",
+    "merge_ten_crop": "maps.cam",
     "py_map2jpg": "drawing",
-    "py_returnCAMmap": "cam",
+    "py_returnCAMmap": "maps.cam",
     "imresize": "images.matlab",
-    "paper_box": "boxes",
-    "released_boxes": "boxes",
+    "paper_box": "maps.boxes",
+    "released_boxes": "maps.boxes",
     "PycamError": "errors",
 }
 
 __all__ = sorted(_HOME)
 
 if TYPE_CHECKING:
-    from pycam.boxes import paper_box as paper_box
-    from pycam.boxes import released_boxes as released_boxes
-    from pycam.cam import (
-        class_activation_maps as class_activation_maps,
-    )
-    from pycam.cam import (
-        merge_ten_crop as merge_ten_crop,
-    )
-    from pycam.cam import (
-        py_returnCAMmap as py_returnCAMmap,
-    )
     from pycam.drawing import py_map2jpg as py_map2jpg
     from pycam.errors import PycamError as PycamError
     from pycam.images.matlab import imresize as imresize
+    from pycam.maps.boxes import paper_box as paper_box
+    from pycam.maps.boxes import released_boxes as released_boxes
+    from pycam.maps.cam import (
+        class_activation_maps as class_activation_maps,
+    )
+    from pycam.maps.cam import (
+        merge_ten_crop as merge_ten_crop,
+    )
+    from pycam.maps.cam import (
+        py_returnCAMmap as py_returnCAMmap,
+    )
     from pycam.net import Net as Net
     from pycam.net import read_net as read_net
     from pycam.predict import Cam as Cam

@@ -14,12 +14,12 @@ from pycam.drawing import channel_grid
 from pycam.engines import Options
 from pycam.engines.base import Engine
 from pycam.errors import NetError
-from pycam.layers import dims
+from pycam.images.read import Picture
+from pycam.images.views import View, net_input, view_of
 from pycam.model import load_model
 from pycam.net import Net
-from pycam.pictures import Picture
+from pycam.net.layers import dims
 from pycam.protocols import Protocol, protocol
-from pycam.views import View, net_input, view_of
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycam import zoo
-from pycam.cards import Card, Mean
-from pycam.checksums import checksum
 from pycam.errors import FormatError, NetError, UsageError
 from pycam.formats.mean import read_mean
-from pycam.labels import Labels, read_labels
-from pycam.layers import dims
 from pycam.net import CamHead, Net, read_net
+from pycam.net.layers import dims
+from pycam.zoo.cards import Card, Mean
+from pycam.zoo.checksums import checksum
+from pycam.zoo.labels import Labels, read_labels
 
 AnyPath = str | os.PathLike[str]
 
@@ -230,7 +230,7 @@ def load_model(
         weights = zoo.weights_path(card)
     net = read_net(prototxt, weights, allow_nonfinite=allow_nonfinite)
     mean_values = None if mean is None else _read_mean(mean)
-    named = read_labels(Path(labels)) if labels is not None else zoo.labels(card) if card else None
+    named = read_labels(Path(labels)) if labels is not None else zoo.card_labels(card) if card else None
     return Model(
         name=card.name if card else net.name or Path(prototxt).stem,
         net=net,

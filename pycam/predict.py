@@ -21,22 +21,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycam import engines
-from pycam.cam import class_activation_maps
 from pycam.engines import Options
 from pycam.engines.base import Engine
 from pycam.errors import EngineError, PycamError, UsageError
+from pycam.images.read import Picture, read_picture
+from pycam.images.views import net_input, view_of
+from pycam.maps.cam import class_activation_maps
+from pycam.maps.placement import Placement
 from pycam.model import Model, load_model
 from pycam.net import CamHead
-from pycam.pictures import Picture, read_picture
-from pycam.placement import Placement
 from pycam.prediction import Prediction
 from pycam.prefetch import prefetch
 from pycam.protocols import Protocol
 from pycam.protocols import protocol as get_protocol
-from pycam.views import net_input, view_of
 
 if TYPE_CHECKING:
-    from pycam.gradients import GradientMaps
+    from pycam.maps.gradients import GradientMaps
 
 Source = Picture | str | os.PathLike[str] | bytes | NDArray[np.uint8]
 Prepared = tuple[Picture, NDArray[np.float32]]
@@ -358,7 +358,7 @@ def make_cam(
 
 def _gradient_maps(model: Model, row: Protocol, options: Options) -> GradientMaps:
     try:
-        from pycam.gradients import GradientMaps
+        from pycam.maps.gradients import GradientMaps
     except ImportError as error:
         raise EngineError(f"method {row.method!r} needs PyTorch: pip install 'caffe-cam[torch]' ({error})") from None
     return GradientMaps(model.net, model.score_blob, row.method, row.target, row.layer, options)

@@ -16,15 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycam import drawing
-from pycam.boxes import BOX_RULES, Box, Boxes
 from pycam.drawing.layout import write_on
-from pycam.files import write_whole
+from pycam.formats.files import write_whole
+from pycam.images.read import Picture
 from pycam.images.resize import resize
-from pycam.labels import Labels
-from pycam.pictures import Picture
-from pycam.placement import Map, Placement
+from pycam.images.views import CANVAS
+from pycam.maps.boxes import BOX_RULES, Box, Boxes
+from pycam.maps.placement import Map, Placement
 from pycam.protocols import Protocol
-from pycam.views import CANVAS
+from pycam.zoo.labels import Labels
 
 _ORDINALS = {1: "1st", 2: "2nd", 3: "3rd"}
 

@@ -1,7 +1,7 @@
 """The one table of protocols: named sets of the choices that lie between a picture and its maps and boxes.
 
-A row is data. What a choice means is carried out where it belongs (`pycam.views`, `pycam.cam`, `pycam.boxes`,
-`pycam.drawing`), by the choice's name; no code asks for a protocol's name. Single choices can be overridden:
+A row is data. What a choice means is carried out where it belongs (`pycam.images`, `pycam.maps`, `pycam.drawing`), by
+the choice's name; no code asks for a protocol's name. Single choices can be overridden:
 `dataclasses.replace(protocol("default"), view="full")`.
 """
 
@@ -91,7 +91,7 @@ class Protocol:
         What maps are drawn on: the `picture` at its own size, the 256×256 `canvas`, or, with the view `full`, the
         square that the net has as `input`.
     box_rule
-        How boxes are found: a row of `pycam.boxes.BOX_RULES`.
+        How boxes are found: a row of `pycam.maps.boxes.BOX_RULES`.
     submission
         How an evaluation submits boxes: `pixels`, in ILSVRC's form; or `as_released`, the 0-based corners as they are,
         although ILSVRC counts from 1, so that a box begins one pixel too far to the left and to the top.

@@ -25,9 +25,6 @@ from PIL import Image
 from runs import made_report
 
 from pycam import engines, zoo
-from pycam.cards import read_card
-from pycam.checksums import pinned
-from pycam.compare import load_blobs
 from pycam.errors import EngineError, PycamError
 from pycam.evaluation.figures import errors_table
 from pycam.evaluation.plan import Plan
@@ -43,17 +40,20 @@ from pycam.ilsvrc.predictions import read_predictions
 from pycam.ilsvrc.score_maps import read_map
 from pycam.ilsvrc.synsets import synsets
 from pycam.ilsvrc.wsol_metadata import read_metadata
-from pycam.labels import read_labels
+from pycam.images.read import read_picture
 from pycam.net import read_net
 from pycam.paper.tables import paper_tables
-from pycam.pictures import read_picture
 from pycam.protocols import protocol
-from pycam.report.tables import FORMS, text
+from pycam.tables import FORMS, text
 from pycam.training.data import list_files
 from pycam.training.database import open_database
 from pycam.training.log import read_rows
 from pycam.training.snapshots import read_state
 from pycam.training.solver import read_solver
+from pycam.verification.compare import load_blobs
+from pycam.zoo.cards import read_card
+from pycam.zoo.checksums import pinned
+from pycam.zoo.labels import read_labels
 
 Random = random.Random
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from pycam.nets.spec import NetSpec
-from pycam.nets.squeezenet import squeezenet_cam
-from pycam.nets.training import train_val, whole_pictures
+from pycam.architectures.squeezenet import squeezenet_cam
+from pycam.architectures.train_val import train_val, whole_pictures
+from pycam.net.spec import NetSpec
 
 
 def train_val_squeezenet_cam_caltech101() -> Any:

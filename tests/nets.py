@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-import pycam.nets
+import pycam.architectures
 from pycam import engines
 from pycam.formats import prototxt
-from pycam.layers import Layer
 from pycam.net import Net, net_from_message
+from pycam.net.layers import Layer
 
 CAM_NETS = (
     "deploy_alexnetplusCAM_imagenet",
@@ -215,7 +215,7 @@ TRAPS = {
 
 def message_of(name: str) -> Any:
     """Give the net of a trap or of a released name."""
-    return prototxt.parse(TRAPS[name], name).message if name in TRAPS else pycam.nets.build(name)
+    return prototxt.parse(TRAPS[name], name).message if name in TRAPS else pycam.architectures.build(name)
 
 
 def seeded_net(message: Any, seed: int = 0) -> Net:

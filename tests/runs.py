@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from pycam.engines import Options
-from pycam.evaluation import bench
+from pycam.evaluation import evaluator
 from pycam.evaluation.plan import Identity, Plan, Recipe, Sources, find_pictures
 from pycam.evaluation.record import Batch, Result
 from pycam.formats import caffemodel, prototxt
@@ -107,7 +107,7 @@ def log(batch: Batch) -> None:
 
 def logged_batch(recipe: Recipe, expected: Identity, batch: Batch) -> list[Result]:
     """Evaluate a batch in a worker, and log it."""
-    found = bench.evaluate_batch(recipe, expected, batch)
+    found = evaluator.evaluate_batch(recipe, expected, batch)
     log(batch)
     return found
 

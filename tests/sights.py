@@ -12,14 +12,14 @@ import cv2
 import numpy as np
 
 from pycam import engines
-from pycam.cards import Mean
 from pycam.formats import prototxt
-from pycam.labels import Labels
+from pycam.images.read import Picture
 from pycam.model import Model, Preprocessing
 from pycam.net import net_from_message
-from pycam.pictures import Picture
 from pycam.predict import Cam
 from pycam.protocols import protocol as get_protocol
+from pycam.zoo.cards import Mean
+from pycam.zoo.labels import Labels
 
 NET = """
 name: "blobs"
@@ -80,7 +80,7 @@ def served(models: Mapping[str, Callable[[], list[Cam]]], **limits: float) -> It
     """Run the application of `pycam serve` at a port of its own; give its address."""
     import uvicorn
 
-    from pycam.web import Limits, application
+    from pycam.report.server import Limits, application
 
     app = application(models, Limits(**limits))
     server = uvicorn.Server(uvicorn.Config(app, log_level="critical", access_log=False))

@@ -14,7 +14,7 @@ from runs import make_recipe, write_model, write_pictures, write_sources
 
 from pycam.errors import RunError, UsageError
 from pycam.evaluation import ablation as ablation_module
-from pycam.evaluation import bench
+from pycam.evaluation import evaluator
 from pycam.evaluation.ablation import CHANGES, COLUMNS, make_ablation
 from pycam.evaluation.plan import Plan
 from pycam.evaluation.run import evaluate
@@ -22,7 +22,7 @@ from pycam.ilsvrc.bootstrap import interval, resampled_means
 from pycam.ilsvrc.metrics import score_guesses
 from pycam.ilsvrc.predictions import read_predictions
 from pycam.protocols import protocol
-from pycam.report.tables import text
+from pycam.tables import text
 
 COUNT = 8
 MEAN = "104,117,123"
@@ -95,13 +95,13 @@ def test_effects_are_differences_of_the_same_pictures(folder, ablation):
 
 def test_the_net_runs_once_for_each_input(folder, tmp_path, monkeypatch):
     seen = []
-    look = bench.Bench.look
+    look = evaluator.Bench.look
 
     def counted(self, batch, prepared):
         seen.extend(task.position for task in batch)
         return look(self, batch, prepared)
 
-    monkeypatch.setattr(bench.Bench, "look", counted)
+    monkeypatch.setattr(evaluator.Bench, "look", counted)
     plan = Plan.restore(folder)
     evaluate(plan, tmp_path)
     first = text(make_ablation(tmp_path), ".json")

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from pycam.boxes import (
+from pycam.errors import UsageError
+from pycam.maps.boxes import (
     BOX_RULES,
     corners,
     first_box,
@@ -20,7 +21,6 @@ from pycam.boxes import (
     paper_box,
     released_boxes,
 )
-from pycam.errors import UsageError
 
 
 def clamped(value, low, high):

@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 from scipy.io import loadmat
 
-from pycam.cam import (
+from pycam.drawing import py_map2jpg
+from pycam.errors import UsageError
+from pycam.images.matlab import imresize
+from pycam.maps.cam import (
     class_activation_maps,
     merge_column_maps,
     merge_ten_crop,
     py_returnCAMmap,
 )
-from pycam.drawing import py_map2jpg
-from pycam.errors import UsageError
-from pycam.images.matlab import imresize
 
 
 @pytest.fixture(scope="module")

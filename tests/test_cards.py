@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from pycam import zoo
-from pycam.cards import Mean, read_card
 from pycam.errors import FormatError
+from pycam.zoo.cards import Mean, read_card
 
 MEANS = zoo.models_folder() / "mean"
 SMALLEST = "name: mine\nprototxt: mine.prototxt\nweights: mine.caffemodel\n"

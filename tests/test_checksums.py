@@ -6,8 +6,8 @@ import subprocess
 
 import pytest
 
-from pycam.checksums import CHUNK, checksum, pin, pin_file, pinned
 from pycam.errors import FormatError
+from pycam.zoo.checksums import CHUNK, checksum, pin, pin_file, pinned
 
 
 @pytest.mark.parametrize("size", [0, 1, CHUNK, CHUNK + 1])

@@ -9,9 +9,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from pycam import doctor, zoo
+from pycam import zoo
 from pycam.cli import main
 from pycam.engines import ENGINES
+from pycam.verification import doctor
 
 
 @pytest.fixture(autouse=True)

@@ -49,7 +49,7 @@ def test_the_list_tells_what_is_here(machine):
     path = put(machine, "squeezenet_v1.1.caffemodel")
     rows = [line.split("\t") for line in run("list").splitlines()]
     assert rows.pop(0) == ["model", "what it is", "class maps", "weights"]
-    assert [row[0] for row in rows] == [card.name for card in zoo.cards()]
+    assert [row[0] for row in rows] == [card.name for card in zoo.all_cards()]
     assert {row[0]: row[3] for row in rows if row[3] != "not here"} == {
         "squeezenet-v1.1": str(path),
         "squeezenet-cam-caltech101": str(zoo.models_folder() / "squeezenet-cam-caltech101.caffemodel"),

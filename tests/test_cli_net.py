@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from pycam import nets
+from pycam import architectures
 from pycam.cli.net import app
 from pycam.errors import FormatError, NetError, UsageError
 from pycam.formats import caffemodel, prototxt
@@ -137,7 +137,7 @@ def test_write_one_net(tmp_path):
 
 def test_write_all_nets(tmp_path):
     assert run("write", "--all", "--out", tmp_path).exit_code == 0
-    assert {path.stem for path in tmp_path.iterdir()} == set(nets.FILES)
+    assert {path.stem for path in tmp_path.iterdir()} == set(architectures.FILES)
 
 
 @pytest.mark.parametrize("arguments", [["write"], ["write", "deploy_vgg16", "--all"]])

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pycam import compare
-from pycam.certificate import certify, noise, traps
 from pycam.cli import main
 from pycam.errors import FormatError
 from pycam.formats import caffemodel, prototxt
 from pycam.net import Net, net_from_message, read_net
+from pycam.verification import compare
+from pycam.verification.certificate import certify, noise, traps
 
 NET = """
 layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 17 dim: 17 } } }
@@ -160,7 +160,7 @@ def test_certificate_names_a_departure(files, monkeypatch):
             blobs["mean"] = blobs["mean"] + 1
         return blobs
 
-    monkeypatch.setattr("pycam.certificate.run", wrong)
+    monkeypatch.setattr("pycam.verification.certificate.run", wrong)
     monkeypatch.setattr("pycam.engines.ENGINES", {**__import__("pycam.engines").engines.ENGINES})
     from pycam import engines
 

@@ -17,7 +17,7 @@ def test_it_is_here_and_small():
     path = zoo.weights_path(zoo.card(NAME))
     assert path.parent == zoo.models_folder()
     assert path.stat().st_size <= 3.5e6
-    assert len(zoo.labels(zoo.card(NAME))) == 101
+    assert len(zoo.card_labels(zoo.card(NAME))) == 101
 
 
 @pytest.mark.shared

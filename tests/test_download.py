@@ -15,9 +15,9 @@ import pytest
 import requests
 import urllib3
 
-from pycam import download
-from pycam.cards import PublishedFile
 from pycam.errors import ModelError
+from pycam.zoo import download
+from pycam.zoo.cards import PublishedFile
 
 RIGHT = bytes(range(256)) * 1024
 PAGE = b"\n<!DOCTYPE html><html><body>Log in to continue</body></html>"
@@ -276,7 +276,7 @@ def test_an_interrupt_leaves_nothing(server, tmp_path):
 def test_a_kill_leaves_no_wrong_file_in_place(server, tmp_path):
     target = tmp_path / "weights.bin"
     code = (
-        "import sys, pathlib; from pycam.download import fetch; from pycam.cards import PublishedFile; "
+        "import sys, pathlib; from pycam.zoo.download import fetch; from pycam.zoo.cards import PublishedFile; "
         "fetch(PublishedFile('w', mirrors=(sys.argv[1],)), pathlib.Path(sys.argv[2]), lambda path: None)"
     )
     child = subprocess.Popen([sys.executable, "-c", code, server.url("stalled"), str(target)])

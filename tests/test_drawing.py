@@ -6,8 +6,8 @@ import pytest
 
 from pycam import drawing
 from pycam.drawing import layout, overlays, py_map2jpg
+from pycam.images.read import read_picture
 from pycam.images.resize import resize
-from pycam.pictures import read_picture
 
 RNG = np.random.default_rng(0)
 PICTURE = RNG.integers(0, 256, (40, 60, 3), np.uint8)

@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 from nets import CAM_NETS, TRAPS, data, message_of, pictures, seeded_net, worst
 
-import pycam.nets
+import pycam.architectures
 from pycam import engines
 from pycam.engines.base import Engine
 from pycam.errors import EngineError, NetError, UsageError
 from pycam.formats import prototxt
+from pycam.images.read import read_picture
+from pycam.images.views import net_input, view_of
 from pycam.net import Net, read_net
-from pycam.pictures import read_picture
-from pycam.views import net_input, view_of
 
 # Of a blob's largest value.
 TOLERANCE = 2e-5
@@ -52,7 +52,7 @@ RELEASED = [
     *CAM_NETS,
     *(
         pytest.param(name, marks=[pytest.mark.slow] if name in LARGE else [])
-        for name in pycam.nets.RELEASED
+        for name in pycam.architectures.RELEASED
         if name not in CAM_NETS
     ),
 ]
@@ -125,7 +125,7 @@ def test_trained_weights_and_pictures_hold_what_caffe_holds(name, shared, squeez
 
 @pytest.fixture(scope="module")
 def squeezenet_of_caffe(shared) -> tuple[Net, Blobs, Blobs]:
-    folder = Path(pycam.nets.__file__).parents[2] / "prototxt"
+    folder = Path(pycam.architectures.__file__).parents[2] / "prototxt"
     net = read_net(folder / "deploy_squeezenet_v1.0.prototxt", shared / "data/weights/squeezenet_v1.0.caffemodel")
     paths = sorted((shared / "data/samples").glob("*.JPEG"))[:3]
     mean = np.array([104, 117, 123], np.float32)

@@ -16,9 +16,8 @@ import pytest
 from runs import COUNT, FILES, NET, assert_same, make_plan, make_truth, write_model
 
 from matlab_ports.ILSVRC_evaluate_bbox import submission
-from pycam.boxes import grey_heatmap, half_open, released_boxes
 from pycam.errors import GroundTruthError, PictureError, RunError, UsageError
-from pycam.evaluation import bench, plan
+from pycam.evaluation import evaluator, plan
 from pycam.evaluation.plan import Plan, find_pictures
 from pycam.evaluation.record import NO_FILE, FileState, Result
 from pycam.evaluation.run import evaluate
@@ -27,6 +26,7 @@ from pycam.formats import caffemodel, prototxt
 from pycam.ilsvrc import wsol
 from pycam.ilsvrc.metrics import score_guesses
 from pycam.ilsvrc.predictions import SUBMISSIONS, read_predictions
+from pycam.maps.boxes import grey_heatmap, half_open, released_boxes
 from pycam.protocols import protocol
 
 # What a run computes
@@ -173,7 +173,7 @@ def test_batches_do_not_change_a_byte(model, pictures, whole, tmp_path, batch):
 
 
 def test_a_finished_run_is_not_computed_again(model, pictures, whole, monkeypatch):
-    monkeypatch.setattr(bench.Bench, "look", None)
+    monkeypatch.setattr(evaluator.Bench, "look", None)
     before = {name: (whole / name).read_bytes() for name in FILES}
     (whole / "report.json").unlink()
     done = []
@@ -253,7 +253,7 @@ def test_a_worker_with_another_library_is_refused(model, pictures, monkeypatch):
         expected = planned.recipe.identity(cam)
     monkeypatch.setattr(plan.np, "__version__", "1.0")
     with pytest.raises(RunError, match=r"a worker has another NumPy than the run: 1\.0, not \d"):
-        bench.evaluate_batch(planned.recipe, expected, ())
+        evaluator.evaluate_batch(planned.recipe, expected, ())
 
 
 def test_a_net_of_other_classes_is_refused(model, pictures, tmp_path):
@@ -305,7 +305,7 @@ def test_a_bad_picture_fails_the_run_or_is_left_out_and_tried_again_when_it_chan
 def test_skipped_pictures_are_not_tried_again_while_they_stay_as_they_are(model, own_pictures, tmp_path, monkeypatch):
     (own_pictures / "004.png").write_bytes(b"")
     first = evaluate(make_plan(model, own_pictures), tmp_path / "run", skip=True)
-    monkeypatch.setattr(bench.Bench, "look", None)
+    monkeypatch.setattr(evaluator.Bench, "look", None)
     assert evaluate(make_plan(model, own_pictures), tmp_path / "run", skip=True) == first
 
 
@@ -324,7 +324,7 @@ def test_pictures_may_be_written_anew_as_they_were(model, own_pictures, tmp_path
     first = evaluate(planned, tmp_path / "run")
     for path in own_pictures.iterdir():
         path.write_bytes(path.read_bytes())
-    monkeypatch.setattr(bench.Bench, "look", None)
+    monkeypatch.setattr(evaluator.Bench, "look", None)
     assert evaluate(planned, tmp_path / "run") == first
 
 

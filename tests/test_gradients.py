@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import pycam
-from pycam import nets
+from pycam import architectures
 from pycam.cli import main
 from pycam.engines import Options
 from pycam.errors import NetError, UsageError
@@ -21,8 +21,8 @@ pytestmark = pytest.mark.torch
 with suppress(ImportError):  # without PyTorch, the marker skips every test
     import torch
 
-    from pycam.gradients import GradientMaps, class_gradients, default_layer, grad_cam, saliency
-    from pycam.torch_graph import TorchNet
+    from pycam.engines.torch_graph import TorchNet
+    from pycam.maps.gradients import GradientMaps, class_gradients, default_layer, grad_cam, saliency
 
 SMALL = """
 layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 9 dim: 9 } } }
@@ -75,7 +75,7 @@ def test_the_maps_are_as_defined():
 
 
 def test_on_a_cam_net_grad_cam_is_the_cam_up_to_a_factor():
-    net = net_from_message(nets.build("deploy_squeezenet_cam_caltech101"))
+    net = net_from_message(architectures.build("deploy_squeezenet_cam_caltech101"))
     net = net.with_params(fill_somehow(net))
     pictures = RNG.normal(0, 50, (1, 3, 227, 227)).astype(np.float32)
     features = TorchNet(net)({"data": torch.from_numpy(pictures)}, ["fire9/concat"])["fire9/concat"]
@@ -107,7 +107,7 @@ def test_on_vgg16_against_its_definition():
     """Forward, the softmax's and conv5_3's gradient as PyTorch's own layers give them, with no pycam in between."""
     import torch.nn.functional as F
 
-    net = net_from_message(nets.build("deploy_vgg16"))
+    net = net_from_message(architectures.build("deploy_vgg16"))
     params = fill_somehow(net)
     net = net.with_params(params)
     pictures = RNG.normal(0, 50, (1, 3, 224, 224)).astype(np.float32)
@@ -134,9 +134,9 @@ def test_on_vgg16_against_its_definition():
 
 
 def test_where_maps_are_made_by_default():
-    assert default_layer(net_from_message(nets.build("deploy_vgg16"))) == "pool5"
-    assert default_layer(net_from_message(nets.build("deploy_googlenetCAM"))) == "CAM_conv"
-    assert default_layer(net_from_message(nets.build("deploy_squeezenet_v1.0"))) == "conv10"
+    assert default_layer(net_from_message(architectures.build("deploy_vgg16"))) == "pool5"
+    assert default_layer(net_from_message(architectures.build("deploy_googlenetCAM"))) == "CAM_conv"
+    assert default_layer(net_from_message(architectures.build("deploy_squeezenet_v1.0"))) == "conv10"
 
 
 def test_a_blob_or_target_that_cannot_be(tmp_path):

@@ -14,14 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pycam
-from pycam.boxes import iou
 from pycam.cli import main
 from pycam.errors import UsageError
+from pycam.maps.boxes import iou
 from pycam.protocols import CHOICES
 from pycam.report.html import Entry, Heading, write_html
+from pycam.report.outcomes import CHANGES, OUTCOMES, Verdict, change, judge
 from pycam.report.record import LARGEST_SIDE, METHODS, Truth, predict_by_methods, shown
 from pycam.report.summary import calibration, errors_by_class, threshold_curve
-from pycam.report.verdicts import CHANGES, OUTCOMES, Verdict, change, judge
 
 sides = st.integers(0, 60)
 boxes = st.tuples(sides, sides, st.integers(1, 40), st.integers(1, 40)).map(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pycam import zoo
 from pycam.errors import FormatError, UsageError
-from pycam.labels import Labels, read_labels
+from pycam.zoo.labels import Labels, read_labels
 
 ILSVRC = read_labels(zoo.models_folder() / "labels" / "ilsvrc.tsv")
 PLACES = read_labels(zoo.models_folder() / "labels" / "places205.tsv")

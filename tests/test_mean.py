@@ -16,7 +16,7 @@ import scipy.io
 
 from pycam.errors import FormatError
 from pycam.formats import sandbox, schema
-from pycam.formats.matfile import read_mat
+from pycam.formats.mat import read_mat
 from pycam.formats.mean import read_mean
 
 MEAN = np.random.default_rng(0).uniform(0, 255, (3, 4, 5)).astype(np.float32)
@@ -254,7 +254,7 @@ PEAKS = """
 import resource, sys
 from contextlib import suppress
 from pycam.errors import FormatError
-from pycam.formats.matfile import read_mat
+from pycam.formats.mat import read_mat
 
 for path in sys.argv[1:]:
     with suppress(FormatError):

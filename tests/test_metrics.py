@@ -10,7 +10,6 @@ import scipy.io
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pycam.boxes import corners, half_open
 from pycam.errors import GroundTruthError
 from pycam.ilsvrc.bootstrap import interval, resampled_means
 from pycam.ilsvrc.ground_truth import GroundTruth, read_ground_truth
@@ -29,6 +28,7 @@ from pycam.ilsvrc.predictions import (
     write_predictions,
 )
 from pycam.ilsvrc.synsets import synsets
+from pycam.maps.boxes import corners, half_open
 
 
 def make_truth(classes, boxes, *, box_classes=None, blacklisted=None, sizes=None) -> GroundTruth:

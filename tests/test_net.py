@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from nets import conv, data, layer, pool, seeded_net
 
-import pycam.nets
+import pycam.architectures
 from pycam.errors import NetError, UnsupportedLayerError
 from pycam.formats import caffemodel, prototxt, schema
 from pycam.net import CamHead, Net, net_from_message, read_net
@@ -234,7 +234,7 @@ def test_shared_memory_is_no_matter_where_nobody_sees_a_change(text):
 
 def alexnet_plus_in_v1() -> schema.NetParameter:
     """Spell the current net in V1, as the release has it."""
-    current = pycam.nets.build("deploy_alexnetplusCAM_imagenet")
+    current = pycam.architectures.build("deploy_alexnetplusCAM_imagenet")
     enums = {"Convolution": "CONVOLUTION", "InnerProduct": "INNER_PRODUCT"}
     old = schema.NetParameter(name=current.name, input=["data"], input_dim=current.layer[0].input_param.shape[0].dim)
     for new in current.layer[1:]:
@@ -248,7 +248,7 @@ def alexnet_plus_in_v1() -> schema.NetParameter:
 
 def alexnet_plus_in_v0() -> schema.NetParameter:
     """Spell the current net in V0: flat layers, and padding as layers of its own."""
-    current = pycam.nets.build("deploy_alexnetplusCAM_imagenet")
+    current = pycam.architectures.build("deploy_alexnetplusCAM_imagenet")
     kinds = {"Convolution": "conv", "Pooling": "pool", "InnerProduct": "innerproduct"}
     old = schema.NetParameter(name=current.name, input=["data"], input_dim=current.layer[0].input_param.shape[0].dim)
     for new in current.layer[1:]:
@@ -269,17 +269,17 @@ def alexnet_plus_in_v0() -> schema.NetParameter:
 
 @pytest.mark.parametrize("spell", [alexnet_plus_in_v1, alexnet_plus_in_v0])
 def test_old_dialects_give_the_same_net(spell, tmp_path):
-    current = net_from_message(pycam.nets.build("deploy_alexnetplusCAM_imagenet"))
+    current = net_from_message(pycam.architectures.build("deploy_alexnetplusCAM_imagenet"))
     path = tmp_path / "old.prototxt"
     path.write_text(str(spell()))
     assert read_net(path) == current
 
 
 def test_another_number_gives_another_net():
-    current = pycam.nets.build("deploy_alexnetplusCAM_imagenet")
-    other = pycam.nets.build("deploy_alexnetplusCAM_imagenet")
+    current = pycam.architectures.build("deploy_alexnetplusCAM_imagenet")
+    other = pycam.architectures.build("deploy_alexnetplusCAM_imagenet")
     other.layer[3].pooling_param.pool = schema.PoolingParameter.AVE
-    assert net_from_message(current) == net_from_message(pycam.nets.build("deploy_alexnetplusCAM_imagenet"))
+    assert net_from_message(current) == net_from_message(pycam.architectures.build("deploy_alexnetplusCAM_imagenet"))
     assert net_from_message(current) != net_from_message(other)
 
 

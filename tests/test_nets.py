@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from example_nets import train_val_squeezenet_cam_caltech101
 
-from pycam import nets
+from pycam import architectures
 from pycam.errors import UsageError
 from pycam.formats import prototxt
 from pycam.net import read_net
@@ -28,17 +28,17 @@ FACTS = {
 }
 
 
-@pytest.mark.parametrize("name", nets.FILES)
+@pytest.mark.parametrize("name", architectures.FILES)
 def test_the_file_in_prototxt_is_what_the_net_writes(name, tmp_path):
-    (written,) = nets.write([name], tmp_path / "new")
+    (written,) = architectures.write([name], tmp_path / "new")
     assert written == tmp_path / "new" / f"{name}.prototxt"
     assert (FOLDER / written.name).read_bytes() == written.read_bytes()
 
 
-@pytest.mark.parametrize("name", nets.RELEASED)
+@pytest.mark.parametrize("name", architectures.RELEASED)
 def test_what_is_written_reads_back_equal(name):
     text = prototxt.read(FOLDER / f"{name}.prototxt")
-    assert text.message == nets.build(name)
+    assert text.message == architectures.build(name)
 
 
 @pytest.mark.shared
@@ -203,7 +203,7 @@ def test_the_example_is_in_step():
 
 
 def test_building_twice_gives_two_messages():
-    first, second = nets.build("deploy_vgg16CAM"), nets.build("deploy_vgg16CAM.prototxt")
+    first, second = architectures.build("deploy_vgg16CAM"), architectures.build("deploy_vgg16CAM.prototxt")
     assert first == second
     first.layer[0].name = "changed"
     assert second.layer[0].name == "data"
@@ -211,12 +211,12 @@ def test_building_twice_gives_two_messages():
 
 def test_an_unknown_name_offers_the_nearest():
     with pytest.raises(UsageError, match=r"'deploy_vgg16cam': did you mean 'deploy_vgg16CAM'\?"):
-        nets.build("deploy_vgg16cam")
+        architectures.build("deploy_vgg16cam")
     with pytest.raises(UsageError, match=r"deploy_alexnetplusCAM_imagenet, .*solver_imagenet_googlenetCAM$"):
-        nets.build("?")
+        architectures.build("?")
 
 
 def test_an_unknown_name_writes_nothing(tmp_path):
     with pytest.raises(UsageError, match="no released net"):
-        nets.write(["deploy_vgg16", "resnet50"], tmp_path / "new")
+        architectures.write(["deploy_vgg16", "resnet50"], tmp_path / "new")
     assert not (tmp_path / "new").exists()

@@ -15,7 +15,7 @@ from pycam.errors import FormatError, NetError
 from pycam.formats import caffemodel, npy, prototxt
 from pycam.formats.npy import read_tensors
 from pycam.net import net_from_message
-from pycam.tf_weights import with_tf_weights
+from pycam.net.tensorflow import with_tf_weights
 
 RNG = np.random.default_rng(0)
 TENSORS = {
@@ -223,7 +223,7 @@ def test_the_net_computes_what_tensorflow_does():
     """In NumPy, as TensorFlow defines it: H×W×C, groups by halves of inputs and outputs, a flat fc."""
     import torch
 
-    from pycam.torch_graph import TorchNet
+    from pycam.engines.torch_graph import TorchNet
 
     net = net_from_message(prototxt.parse(NET).message)
     tensors = {

@@ -10,12 +10,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from nets import TRAPS, conv, data, layer, message_of, pictures, pool, seeded_net
 
-from pycam import layers, onnx_graph
-from pycam.cam import class_activation_maps
+from pycam.engines import onnx_graph
+from pycam.engines.onnx_graph import onnx_cam_model, onnx_model
 from pycam.errors import NetError, UnsupportedLayerError
 from pycam.formats import prototxt
-from pycam.net import CamHead, Net, net_from_message
-from pycam.onnx_graph import onnx_cam_model, onnx_model
+from pycam.maps.cam import class_activation_maps
+from pycam.net import CamHead, Net, layers, net_from_message
 
 
 def net_of(text: str) -> Net:

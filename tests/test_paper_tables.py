@@ -13,7 +13,7 @@ from runs import made_report
 from pycam.cli import main
 from pycam.errors import RunError
 from pycam.paper.tables import PUBLISHED, paper_tables, ranking
-from pycam.report.tables import text
+from pycam.tables import text
 
 
 @pytest.fixture(autouse=True)

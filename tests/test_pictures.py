@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from pycam.errors import PictureError
-from pycam.pictures import read_picture
+from pycam.images.read import read_picture
 
 AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 ADOBE = b"\xff\xee\x00\x0eAdobe"

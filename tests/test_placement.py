@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pycam.cam import merge_ten_crop
 from pycam.images.matlab import imresize
-from pycam.placement import Placement
-from pycam.views import view_of
+from pycam.images.views import view_of
+from pycam.maps.cam import merge_ten_crop
+from pycam.maps.placement import Placement
 
 RNG = np.random.default_rng(0)
 

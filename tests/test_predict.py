@@ -10,16 +10,16 @@ import cv2
 import numpy as np
 import pytest
 
-from pycam.boxes import paper_box
-from pycam.cards import Mean
 from pycam.engines.base import Engine, Options
 from pycam.errors import EngineError, FormatError, NetError, PictureError, PycamError, UsageError
 from pycam.formats import caffemodel, prototxt
-from pycam.labels import Labels
+from pycam.maps.boxes import paper_box
 from pycam.model import Model, Preprocessing
 from pycam.net import net_from_message
 from pycam.predict import Cam, best, load
 from pycam.protocols import protocol
+from pycam.zoo.cards import Mean
+from pycam.zoo.labels import Labels
 
 NET = """
 name: "tiny"

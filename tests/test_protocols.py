@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from pycam.errors import UsageError
-from pycam.placement import Placement
+from pycam.images.views import view_of
+from pycam.maps.placement import Placement
 from pycam.protocols import CHOICES, PROTOCOLS, Protocol, protocol
-from pycam.views import view_of
 
 
 def test_rows_say_what_the_release_does():

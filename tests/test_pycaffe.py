@@ -16,7 +16,7 @@ from pycam import pycaffe, zoo
 from pycam.engines.caffe import find_caffe
 from pycam.errors import EngineError, NetError, UsageError
 from pycam.formats import caffemodel, prototxt
-from pycam.pictures import read_picture
+from pycam.images.read import read_picture
 
 CARD = zoo.card("squeezenet-cam-caltech101")
 NET, WEIGHTS = zoo.prototxt_path(CARD), zoo.weights_path(CARD)

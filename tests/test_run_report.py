@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pycam.boxes import first_box, iou
 from pycam.engines import Options
 from pycam.errors import RunError, UsageError
 from pycam.evaluation.plan import Plan, Recipe, Sources
 from pycam.evaluation.run import evaluate
+from pycam.maps.boxes import first_box, iou
 from pycam.protocols import protocol
 from pycam.report.html import write_html
 from pycam.report.runs import Run, run_page

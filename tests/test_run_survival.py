@@ -38,7 +38,7 @@ from runs import (
 
 import pycam
 from pycam.errors import PycamError, RunError, UsageError
-from pycam.evaluation import bench, plan, run
+from pycam.evaluation import evaluator, plan, run
 from pycam.evaluation.plan import Plan
 from pycam.evaluation.run import STORE, carry_out, evaluate
 
@@ -82,14 +82,14 @@ def live(planned: Plan, folder: Path, notes: Path, options: dict) -> None:
     workers = options.get("workers", 1)
     scheduler = f"local:{options['dask']}" if "dask" in options else None
     run.evaluate_batch = options.get("work", logged_batch)
-    find = bench.Bench.find
+    find = evaluator.Bench.find
 
     def logged_find(self, batch, sights):
         found = find(self, batch, sights)
         log(batch)
         return found
 
-    bench.Bench.find = logged_find
+    evaluator.Bench.find = logged_find
     kills = list(options.get("kill_workers_at", ()))
     hoard = []
 
@@ -427,7 +427,7 @@ def test_what_is_done_twice_is_kept_once(model, pictures, whole, tmp_path):
 
     def crew(batches):
         for batch in batches:
-            yield from repeat(bench.evaluate_batch(planned.recipe, expected, batch), 2)
+            yield from repeat(evaluator.evaluate_batch(planned.recipe, expected, batch), 2)
 
     done = []
     carry_out(planned, planned.identity(expected), tmp_path, crew, progress=done.append)

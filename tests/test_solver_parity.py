@@ -190,7 +190,7 @@ def test_squeezenets_head(caffe, tmp_path, shared):
 def test_accuracy_with_ties(top_k, caffe):
     import torch
 
-    from pycam.torch_graph import TorchNet
+    from pycam.engines.torch_graph import TorchNet
 
     text = """
     layer { name: "scores" type: "Input" top: "scores" input_param { shape { dim: 200 dim: 6 } } }

@@ -3,19 +3,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pycam import nets
+from pycam import architectures
+from pycam.architectures.train_val import train_val_of
 from pycam.cli import main
 from pycam.errors import NetError
 from pycam.formats import caffemodel, prototxt
 from pycam.net import net_from_message, read_net
-from pycam.nets.training import train_val_of
-from pycam.surgery import cam_net
+from pycam.net.surgery import cam_net
 
 RNG = np.random.default_rng(0)
 
 
 def net_of(name):
-    return net_from_message(nets.build(name))
+    return net_from_message(architectures.build(name))
 
 
 def with_weights(net):
@@ -74,7 +74,7 @@ def test_what_cannot_be_cut(blob, options, message):
 
 
 def test_from_the_command_line(tmp_path, capsys):
-    nets.write(["deploy_squeezenet_v1.0"], tmp_path)
+    architectures.write(["deploy_squeezenet_v1.0"], tmp_path)
     net = with_weights(net_of("deploy_squeezenet_v1.0"))
     caffemodel.write(tmp_path / "w.caffemodel", net.message, net.params)
     out, training = tmp_path / "new.prototxt", tmp_path / "train_val.prototxt"

@@ -12,7 +12,7 @@ from pandas import DataFrame
 from pandas.testing import assert_frame_equal
 
 from pycam.errors import UsageError
-from pycam.report.tables import FORMS, PERCENT, Table, percent, text, write
+from pycam.tables import FORMS, PERCENT, Table, percent, text, write
 
 FRAME = DataFrame(
     {

@@ -17,17 +17,17 @@ from conftest import CHROMIUM
 from pandas import DataFrame
 
 import pycam
-from pycam.boxes import iou, paper_box
 from pycam.cli import main
-from pycam.placement import Placement
+from pycam.images.views import view_of
+from pycam.maps.boxes import iou, paper_box
+from pycam.maps.placement import Placement
 from pycam.protocols import CHOICES, PROTOCOLS
 from pycam.report import summary
 from pycam.report.html import Entry, Heading, write_html
+from pycam.report.outcomes import judge
 from pycam.report.page import colour_tables
 from pycam.report.record import METHODS, Truth, placement_record, predict_by_methods
-from pycam.report.tables import Table
-from pycam.report.verdicts import judge
-from pycam.views import view_of
+from pycam.tables import Table
 
 pytestmark = pytest.mark.browser
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pycam.errors import UsageError
-from pycam.pictures import read_picture
-from pycam.views import CANVAS, Crop, cut_crops, net_input, view_of
+from pycam.images.read import read_picture
+from pycam.images.views import CANVAS, Crop, cut_crops, net_input, view_of
 
 RANDOM = np.random.default_rng(3)
 PIXELS = RANDOM.integers(0, 256, (37, 53, 3), dtype=np.uint8)

@@ -13,7 +13,7 @@ from nets import seeded_net
 from PIL import Image
 
 import pycam
-from pycam import nets
+from pycam import architectures
 from pycam.cli import main
 from pycam.drawing import channel_grid, overlay
 from pycam.formats import caffemodel, prototxt
@@ -50,7 +50,7 @@ def shown_in(colours, pixels, opacity):
 
 
 def test_the_driver_prints_blobs_and_parameters(tmp_path, capsys):
-    net = net_from_message(nets.build("deploy_alexnetplusCAM_imagenet"))
+    net = net_from_message(architectures.build("deploy_alexnetplusCAM_imagenet"))
     assert net.shapes["conv7"] == (1, 512, 11, 11)
     assert net.by_name["fc9"].param_shapes == ((1000, 512), (1000,))
     assert main(["net", "show", str(ROOT / "prototxt/deploy_alexnetplusCAM_imagenet.prototxt")]) == 0
@@ -110,7 +110,7 @@ def tf_features(picture, tensors):
 @pytest.mark.slow
 def test_vgg16_cam_in_tensorflow(picture, tmp_path, capsys):
     path, _ = picture
-    net = seeded_net(nets.build("deploy_vgg16CAM_tf"))
+    net = seeded_net(architectures.build("deploy_vgg16CAM_tf"))
     tensors = {}
     for name, (weights, *bias) in net.params.items():
         turned = weights.transpose(2, 3, 1, 0) if weights.ndim == 4 else weights.T

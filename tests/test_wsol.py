@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from test_metrics import make_truth
 
-from pycam.boxes import half_open
 from pycam.errors import GroundTruthError
 from pycam.ilsvrc.ground_truth import read_ground_truth
 from pycam.ilsvrc.score_maps import find_map, read_map
@@ -25,6 +24,7 @@ from pycam.ilsvrc.wsol import (
     score_maps,
     whole_picture,
 )
+from pycam.maps.boxes import half_open
 
 
 def hills(seed: int, height: int, width: int, noise: float = 0.0) -> np.ndarray:

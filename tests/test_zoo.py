@@ -16,10 +16,10 @@ import pytest
 import scipy.io
 
 from pycam import zoo
-from pycam.checksums import checksum, pin, pin_file, pinned
 from pycam.errors import FormatError, ModelError, NetError
 from pycam.formats import caffemodel, prototxt
 from pycam.net import read_net
+from pycam.zoo.checksums import checksum, pin, pin_file, pinned
 
 NET = """
 name: "tiny" input: "data" input_shape { dim: 1 dim: 3 dim: 8 dim: 8 }
@@ -31,7 +31,7 @@ layer { name: "fc" type: "InnerProduct" bottom: "pool" top: "fc" inner_product_p
 layer { name: "prob" type: "Softmax" bottom: "fc" top: "prob" }
 """
 SHAPES = {"conv": [(2, 3, 3, 3), (2,)], "fc": [(4, 2), (4,)]}
-CARDS = zoo.cards()
+CARDS = zoo.all_cards()
 FACTS = {
     "alexnetplus-cam": "alexnet-cam",
     "alexnetplus-cam-places205": "alexnet-cam-places205",
@@ -126,17 +126,17 @@ def test_a_card_agrees_with_its_net_and_its_labels(card):
     net = read_net(zoo.prototxt_path(card))
     assert net.shapes[net.inputs[0]][2:] == (card.input_size, card.input_size)
     assert card.score_blob in net.outputs
-    assert np.prod(net.shapes[card.score_blob][1:]) == len(zoo.labels(card))
+    assert np.prod(net.shapes[card.score_blob][1:]) == len(zoo.card_labels(card))
     channels = net.shapes[card.feature_blob][1]
     if not card.cam:
         assert net.cam_head is None
         return
     assert (net.cam_head.feature_blob, net.cam_head.class_layer) == (card.feature_blob, card.class_layer)
     if card.class_layer is None:
-        assert channels == len(zoo.labels(card))
+        assert channels == len(zoo.card_labels(card))
     else:
         (layer,) = (layer for layer in net.layers if layer.name == card.class_layer)
-        assert layer.param_shapes[0] == (len(zoo.labels(card)), channels)
+        assert layer.param_shapes[0] == (len(zoo.card_labels(card)), channels)
 
 
 @pytest.mark.shared
@@ -148,7 +148,7 @@ def test_a_card_agrees_with_the_facts(name, shared):
     assert {card.feature_blob, card.score_blob} <= set(by_top)
     if card.class_layer is not None:
         (layer,) = (layer for layer in layers if layer["name"] == card.class_layer)
-        assert layer["param_shapes"][0] == [len(zoo.labels(card)), by_top[card.feature_blob]["top_shape"][1]]
+        assert layer["param_shapes"][0] == [len(zoo.card_labels(card)), by_top[card.feature_blob]["top_shape"][1]]
 
 
 @pytest.mark.shared
@@ -217,7 +217,7 @@ def test_a_card_of_ones_own_takes_its_files_from_beside_it(tmp_path):
     card = zoo.card(str(home / "my.yaml"))
     assert zoo.prototxt_path(card) == home / "deploy_squeezenet_v1.0.prototxt"
     assert zoo.weights_path(card) == weights
-    assert zoo.labels(card).names == ("a", "b", "c", "d")
+    assert zoo.card_labels(card).names == ("a", "b", "c", "d")
     write_weights(weights, 2)
     assert zoo.weights_path(card) == weights and not pin_file(weights).exists()
 
@@ -228,7 +228,7 @@ def test_a_card_of_ones_own_may_name_a_bundled_net_and_labels(tmp_path):
     )
     card = zoo.card(tmp_path / "my.yaml")
     assert zoo.prototxt_path(card) == zoo.prototxt_folder() / "deploy_googlenetCAM.prototxt"
-    assert len(zoo.labels(card)) == 205
+    assert len(zoo.card_labels(card)) == 205
     with pytest.raises(ModelError, match=r"my\.caffemodel is not on this machine: no address is known: put it into"):
         zoo.weights_path(card)
 
@@ -250,9 +250,9 @@ def test_missing_files_of_a_card_are_named(tmp_path):
     with pytest.raises(
         ModelError, match=r"my\.yaml: labels: no file .*no\.txt; bundled are caltech101, ilsvrc, places205"
     ):
-        zoo.labels(card)
+        zoo.card_labels(card)
     (tmp_path / "plain.yaml").write_text("name: my\nprototxt: no.prototxt\nweights: no.caffemodel\n")
-    assert zoo.labels(zoo.card(tmp_path / "plain.yaml")) is None
+    assert zoo.card_labels(zoo.card(tmp_path / "plain.yaml")) is None
 
 
 # Where weights are looked for
@@ -463,6 +463,6 @@ def test_a_mean_picture_is_found_and_checked(machine, card):
 
 def test_the_zoo_is_light():
     heavy = "cv2 onnx onnxruntime scipy pandas torch requests rich numpy platformdirs"
-    code = f"import sys, pycam.zoo; pycam.zoo.cards(); print([m for m in {heavy.split()!r} if m in sys.modules])"
+    code = f"import sys, pycam.zoo; pycam.zoo.all_cards(); print([m for m in {heavy.split()!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -14,9 +14,9 @@ from skimage import data
 
 import pycam
 from pycam.drawing import encode_jpeg
-from pycam.files import write_whole
+from pycam.formats.files import write_whole
 from pycam.images.resize import resize
-from pycam.views import CANVAS, View, view_of
+from pycam.images.views import CANVAS, View, view_of
 
 WIDTH = 1200
 RED, GREY = (40, 40, 230), (90, 90, 90)

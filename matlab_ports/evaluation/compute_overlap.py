@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pycam.boxes import half_open, iou
+from pycam.maps.boxes import half_open, iou
 
 
 def compute_overlap(bb: Sequence[float], bbgt: Sequence[float]) -> float:

@@ -1,6 +1,7 @@
 """The command `pycam`: a module per command. Commands parse, call the library, and present.
 
-A command's module is imported when the command is called; the list of commands needs none of them.
+A command's module is imported when the command is called; the list of commands needs none of them. What computes or
+draws does not belong here.
 """
 
 from __future__ import annotations

@@ -10,12 +10,12 @@ import typer
 from pycam.activations import load_activations
 from pycam.cli import options
 from pycam.cli.heatmap import folders
+from pycam.drawing import caption, encode_png
 from pycam.engines import Options
-from pycam.files import write_whole
+from pycam.formats.files import write_whole
+from pycam.images.read import read_picture
 from pycam.model import FIXED_MEANS
-from pycam.pictures import read_picture
 from pycam.protocols import protocol as get_protocol
-from pycam.render import caption, encode_png
 
 
 def activations(

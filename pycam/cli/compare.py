@@ -11,15 +11,15 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from pycam import compare as library
-from pycam.certificate import noise
 from pycam.cli import options
 from pycam.engines import Options
 from pycam.errors import UsageError
+from pycam.images.read import read_picture
+from pycam.images.views import net_input, view_of
 from pycam.model import Model, load_model
-from pycam.pictures import read_picture
-from pycam.report.tables import Table
-from pycam.views import net_input, view_of
+from pycam.tables import Table
+from pycam.verification import compare as library
+from pycam.verification.certificate import noise
 
 FORMATS = {"max_abs": "{:.2e}".format, "max_rel": "{:.2e}".format, "cosine": "{:.9f}".format}
 

@@ -9,14 +9,14 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from pycam.boxes import RIGHT_IOU, Box, iou
 from pycam.errors import UsageError
+from pycam.maps.boxes import RIGHT_IOU, Box, iou
 from pycam.predict import Cam, load
 from pycam.prediction import Prediction
 from pycam.report.html import Entry, Heading, write_html
+from pycam.report.outcomes import judge
 from pycam.report.record import Truth
-from pycam.report.tables import Table
-from pycam.report.verdicts import judge
+from pycam.tables import Table
 
 MODEL = "squeezenet-cam-caltech101"
 

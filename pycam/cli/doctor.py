@@ -9,8 +9,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from pycam import doctor as library
 from pycam.cli import options
+from pycam.verification import doctor as library
 
 STYLES = {"ok": "green", "not here": "dim", "wrong": "bold red"}
 

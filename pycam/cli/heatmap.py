@@ -16,15 +16,15 @@ from rich.console import Console
 
 from pycam.cli import options
 from pycam.engines import Options
+from pycam.engines.threads import beside_an_engine
 from pycam.errors import PictureError, PycamError
-from pycam.files import write_whole
+from pycam.formats.files import write_whole
 from pycam.predict import load
 from pycam.prediction import Prediction
 from pycam.prefetch import prefetch
 from pycam.progress import progress
 from pycam.protocols import CHOICES
-from pycam.report.tables import csv_text
-from pycam.tuning import beside_an_engine
+from pycam.tables import csv_text
 
 
 def heatmap(

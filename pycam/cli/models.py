@@ -15,7 +15,7 @@ from pycam import zoo
 from pycam.cli import options
 from pycam.errors import ModelError, PycamError, UsageError
 from pycam.protocols import CHOICES, PROTOCOLS
-from pycam.report.tables import Table
+from pycam.tables import Table
 
 app = typer.Typer(help="Show the models, and get their weights.", no_args_is_help=True)
 
@@ -38,7 +38,7 @@ class ModelFile(str, Enum):
 @app.command("list")
 def list_models(as_json: options.Json = False) -> None:
     """List the models, and where their weights are on this machine."""
-    found = [(card, zoo.find_weights(card)) for card in zoo.cards()]
+    found = [(card, zoo.find_weights(card)) for card in zoo.all_cards()]
     if as_json:
         keys = ("name", "title", "aliases", "cam", "licence")
         rows = [{key: getattr(card, key) for key in keys} | {"weights": path} for card, path in found]

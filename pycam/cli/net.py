@@ -10,20 +10,20 @@ from typing import Annotated, Any
 
 import typer
 
-from pycam import nets, zoo
+from pycam import architectures, zoo
+from pycam.architectures.train_val import train_val_of
 from pycam.cli import options
 from pycam.errors import UsageError
-from pycam.files import write_whole
 from pycam.formats import caffemodel
 from pycam.formats import prototxt as prototxt_format
+from pycam.formats.files import write_whole
 from pycam.formats.npy import read_tensors
-from pycam.layers import Layer, Shape, dims
 from pycam.model import load_model
 from pycam.net import Net, read_net
-from pycam.nets.training import train_val_of
-from pycam.report.tables import Table
-from pycam.surgery import cam_net
-from pycam.tf_weights import with_tf_weights
+from pycam.net.layers import Layer, Shape, dims
+from pycam.net.surgery import cam_net
+from pycam.net.tensorflow import with_tf_weights
+from pycam.tables import Table
 
 app = typer.Typer(help="Look at nets, write the released ones, make new ones.", no_args_is_help=True)
 
@@ -71,7 +71,7 @@ def export(
         if prototxt is not None and weights is not None:
             options.refuse(context, "the net and its weights are given", "model")
     # Writing ONNX is the only command here that needs the package.
-    from pycam.onnx_graph import onnx_cam_model, onnx_model
+    from pycam.engines.onnx_graph import onnx_cam_model, onnx_model
 
     loaded = load_model(model, prototxt=prototxt, weights=weights)
     written = onnx_cam_model(loaded.net, loaded.head, top) if maps else onnx_model(loaded.net, loaded.net.outputs)
@@ -88,8 +88,8 @@ def write(
 ) -> None:
     """Write released nets as prototxt files, in Caffe's current dialect."""
     if bool(names) == every:
-        raise UsageError(f"name the nets to write, or give --all; there is {', '.join(nets.FILES)}")
-    for path in nets.write(nets.FILES if every else names or (), out):
+        raise UsageError(f"name the nets to write, or give --all; there is {', '.join(architectures.FILES)}")
+    for path in architectures.write(architectures.FILES if every else names or (), out):
         typer.echo(path)
 
 

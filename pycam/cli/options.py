@@ -17,7 +17,7 @@ def models(incomplete: str) -> list[str]:
     """Complete a model's name, for shells."""
     from pycam import zoo
 
-    return [card.name for card in zoo.cards() if card.name.startswith(incomplete)]
+    return [card.name for card in zoo.all_cards() if card.name.startswith(incomplete)]
 
 
 def _among(names: Iterable[str]) -> Callable[[str], list[str]]:

@@ -15,7 +15,7 @@ from pycam.engines import Options
 from pycam.errors import UsageError
 from pycam.evaluation.ablation import make_ablation
 from pycam.evaluation.results import read_report
-from pycam.files import is_folder
+from pycam.formats.files import is_folder
 from pycam.paper.tables import paper_tables
 from pycam.predict import load
 from pycam.progress import progress
@@ -23,7 +23,7 @@ from pycam.protocols import protocol as get_protocol
 from pycam.report.html import write_html
 from pycam.report.pictures import picture_page
 from pycam.report.runs import Run, run_page
-from pycam.report.tables import FORMS, Table, check_form, text, write
+from pycam.tables import FORMS, Table, check_form, text, write
 
 app = typer.Typer(help="Report on finished runs and on pictures.", no_args_is_help=True)
 

@@ -44,13 +44,13 @@ def serve(
     try:
         import uvicorn
 
-        from pycam.web import Limits, application
+        from pycam.report.server import Limits, application
     except ImportError as error:
         raise UsageError(
             f"the page needs packages that are not installed ({error}): pip install 'caffe-cam[web]'"
         ) from None
     rows = get_protocol(protocol).with_choices(view=view).with_methods(methods, layer=layer, target=target)
-    names = models or [card.name for card in zoo.cards() if card.cam and zoo.find_weights(card)]
+    names = models or [card.name for card in zoo.all_cards() if card.cam and zoo.find_weights(card)]
     if not names:
         raise ModelError("no model's weights are on this machine: `pycam models download NAME` gets some")
 

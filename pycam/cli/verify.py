@@ -9,13 +9,13 @@ from typing import Annotated
 import typer
 
 from pycam import zoo
-from pycam.certificate import certify
 from pycam.cli import options
-from pycam.compare import TOLERANCE
 from pycam.engines import ENGINES
 from pycam.errors import UsageError
-from pycam.files import write_whole
+from pycam.formats.files import write_whole
 from pycam.model import load_model
+from pycam.verification.certificate import certify
+from pycam.verification.compare import TOLERANCE
 
 
 def verify(

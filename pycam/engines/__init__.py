@@ -1,6 +1,7 @@
 """Engines: programs that run a `Net`. Each is one module, imported when it is made.
 
-A new engine is a module with a subclass of `Engine`, and a line in `ENGINES`.
+A new engine is a module with a subclass of `Engine`, and a line in `ENGINES`. What turns a `Net` into the form of
+another library belongs here too (`onnx_graph`, `torch_graph`). What a layer means belongs to `pycam.net`.
 """
 
 from __future__ import annotations

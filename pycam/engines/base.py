@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from pycam.engines.options import Options
 from pycam.errors import EngineError
-from pycam.layers import dims
 from pycam.net import Net
+from pycam.net.layers import dims
 
 _NO_MEMORY = re.compile(r"allocate|alloc_failed|bad_alloc|out of memory", re.IGNORECASE)
 """How libraries say that memory ran out; none of them has an error of its own for it that all its parts raise."""
@@ -36,7 +36,7 @@ class Engine(ABC):
     net
         With parameters.
     outputs
-        Names of values (`pycam.layers.Layer`); a blob's name gives what Caffe's blob holds in the end, after any
+        Names of values (`pycam.net.layers.Layer`); a blob's name gives what Caffe's blob holds in the end, after any
         in-place layer.
     options
         Device, threads, lanes and precision.

@@ -9,9 +9,9 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from pycam.engines.base import Engine, failure
+from pycam.engines.onnx_graph import onnx_model
 from pycam.errors import EngineError
 from pycam.net import Net
-from pycam.onnx_graph import onnx_model
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 

@@ -16,11 +16,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pycam import layers as L
 from pycam.engines.base import Engine, failure
 from pycam.errors import EngineError
 from pycam.formats import caffemodel, prototxt
 from pycam.net import Net
+from pycam.net import layers as L
 
 if not hasattr(cv2.dnn, "readNetFromCaffe"):
     raise ImportError(f"OpenCV {cv2.__version__} has no Caffe importer any more, version 4 has one")

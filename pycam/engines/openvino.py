@@ -10,9 +10,9 @@ import openvino
 from numpy.typing import NDArray
 
 from pycam.engines.base import Engine, failure
+from pycam.engines.onnx_graph import onnx_model
 from pycam.errors import EngineError
 from pycam.net import Net
-from pycam.onnx_graph import onnx_model
 
 # A run has few: its batch, what is left at its end, and single pictures.
 _KEPT_BATCHES = 3

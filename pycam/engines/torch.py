@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from pycam.engines.base import Engine, failure
+from pycam.engines.torch_graph import TorchNet
 from pycam.errors import EngineError
 from pycam.net import Net
-from pycam.torch_graph import TorchNet
 
 
 class TorchEngine(Engine):

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycam.errors import UsageError
-from pycam.evaluation.bench import find_again
+from pycam.evaluation.evaluator import find_again
 from pycam.evaluation.plan import Identity, Plan
 from pycam.evaluation.record import Batch
 from pycam.evaluation.results import Results, read_results
@@ -26,9 +26,9 @@ from pycam.evaluation.store import Store
 from pycam.evaluation.workers import Done, in_processes
 from pycam.ilsvrc.bootstrap import interval, resampled_means
 from pycam.ilsvrc.metrics import score_guesses
-from pycam.placement import Placement
-from pycam.report.tables import PERCENT, Table, percent, write
-from pycam.views import view_of
+from pycam.images.views import view_of
+from pycam.maps.placement import Placement
+from pycam.tables import PERCENT, Table, percent, write
 
 ABLATION = "ablation"
 

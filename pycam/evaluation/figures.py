@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from pycam.report.tables import PERCENT, Table, percent
+from pycam.tables import PERCENT, Table, percent
 
 MIDDLE = ("top-2", "top-3", "top-4")
 BASELINES = {"whole_picture": "whole picture", "center_gaussian": "center Gaussian"}

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
-from pycam.files import is_file
+from pycam.formats.files import is_file
 
 _T = TypeVar("_T")
 

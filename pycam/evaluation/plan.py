@@ -20,7 +20,7 @@ from pycam.engines import Options, engine_class
 from pycam.errors import GroundTruthError, RunError, UsageError
 from pycam.evaluation.notes import from_note, read_note
 from pycam.evaluation.record import Batch, Task
-from pycam.files import is_folder, is_there, write_whole
+from pycam.formats.files import is_folder, is_there, write_whole
 from pycam.ilsvrc.ground_truth import GroundTruth, read_ground_truth
 from pycam.ilsvrc.synsets import CLASSES
 from pycam.model import Model, load_model

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pycam.boxes import Boxes
 from pycam.ilsvrc.synsets import CLASSES
-from pycam.placement import Placement
+from pycam.maps.boxes import Boxes
+from pycam.maps.placement import Placement
 from pycam.prediction import Prediction
 from pycam.protocols import Protocol
 

@@ -13,22 +13,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pycam.boxes import half_open, inclusive, iou
 from pycam.errors import RunError
 from pycam.evaluation.figures import MAX_BOX_ACCURACIES, errors_table, figures
 from pycam.evaluation.notes import read_note
 from pycam.evaluation.plan import Identity, Plan
 from pycam.evaluation.record import BOXES, RECORD, TOP, TRUE
 from pycam.evaluation.store import Store
-from pycam.files import replacing, write_whole
+from pycam.formats.files import replacing, write_whole
 from pycam.ilsvrc import wsol
 from pycam.ilsvrc.baselines import Baselines, accuracies, known_class_errors
 from pycam.ilsvrc.ground_truth import GroundTruth
 from pycam.ilsvrc.metrics import by_k, error, error_interval, known_class_hits, score_guesses
 from pycam.ilsvrc.predictions import GUESSES, SUBMISSIONS, Predictions, write_predictions
 from pycam.ilsvrc.synsets import synsets
+from pycam.maps.boxes import half_open, inclusive, iou
 from pycam.protocols import PROTOCOLS, RELEASED_BOX_RULES, Protocol
-from pycam.report.tables import csv_text
+from pycam.tables import csv_text
 
 REPORT = "report.json"
 SLICE = 1000

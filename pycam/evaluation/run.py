@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any
 
 from pycam.errors import PictureError, RunError
-from pycam.evaluation.bench import evaluate_batch
+from pycam.evaluation.evaluator import evaluate_batch
 from pycam.evaluation.plan import Identity, Plan
 from pycam.evaluation.record import Batch
 from pycam.evaluation.results import write_results

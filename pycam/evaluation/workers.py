@@ -15,7 +15,7 @@ from itertools import chain
 from multiprocessing.connection import wait as wait_for
 
 from pycam.errors import PycamError, RunError
-from pycam.evaluation.bench import Bench
+from pycam.evaluation.evaluator import Bench
 from pycam.evaluation.record import Batch, Result
 from pycam.predict import Cam
 from pycam.prediction import Prediction

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycam.errors import FormatError, NetError
-from pycam.files import replacing
 from pycam.formats import schema
+from pycam.formats.files import replacing
 from pycam.formats.opening import DOWNLOAD_AGAIN, HEAD, foreign, open_file
 from pycam.formats.schema import Message
 from pycam.formats.wire import BYTES, Field, Wire, WireError, blob_parts, varint

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycam.errors import FormatError
-from pycam.formats.matfile import read_mat
+from pycam.formats.mat import read_mat
 from pycam.formats.npy import map_numbers
 from pycam.formats.opening import HEAD, foreign, open_file
 from pycam.formats.wire import Wire, WireError

@@ -10,12 +10,12 @@ from typing import Any
 from google.protobuf import text_format
 
 from pycam.errors import FormatError
-from pycam.files import write_whole
 from pycam.formats import schema
+from pycam.formats.files import write_whole
 from pycam.formats.opening import read_text
+from pycam.formats.prototxt_blocks import LayerBlock, layer_blocks
+from pycam.formats.prototxt_errors import explained
 from pycam.formats.schema import Message
-from pycam.formats.text_blocks import LayerBlock, layer_blocks
-from pycam.formats.text_errors import explained
 from pycam.formats.upgrade import upgrade
 
 LARGEST = 8 << 20

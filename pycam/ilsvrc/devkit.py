@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycam.errors import FormatError, GroundTruthError
-from pycam.formats.matfile import read_mat
+from pycam.formats.mat import read_mat
 from pycam.ilsvrc.lines import numbered_lines, whole_number
 from pycam.ilsvrc.synsets import CLASSES, synsets
 

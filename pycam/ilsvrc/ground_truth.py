@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pycam.boxes import half_open
 from pycam.errors import GroundTruthError, UsageError
-from pycam.files import is_file, is_folder
+from pycam.formats.files import is_file, is_folder
 from pycam.ilsvrc.annotations import read_annotation
 from pycam.ilsvrc.devkit import TrueClasses, check_meta, read_blacklist, read_cache, read_true_classes
 from pycam.ilsvrc.synsets import synsets
 from pycam.ilsvrc.wsol_metadata import is_metadata, read_metadata
+from pycam.maps.boxes import half_open
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pycam.errors import GroundTruthError
-from pycam.files import is_file, is_there
+from pycam.formats.files import is_file, is_there
 
 LONGEST = 10_000
 MOST = 2_000_000

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pycam.boxes import RIGHT_IOU, inclusive, iou
 from pycam.errors import GroundTruthError
 from pycam.ilsvrc.bootstrap import interval, resampled_means
 from pycam.ilsvrc.ground_truth import GroundTruth
 from pycam.ilsvrc.predictions import Predictions
+from pycam.maps.boxes import RIGHT_IOU, inclusive, iou
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pycam.boxes import half_open, inclusive
 from pycam.errors import GroundTruthError
-from pycam.files import write_whole
+from pycam.formats.files import write_whole
 from pycam.ilsvrc.lines import numbered_lines
 from pycam.ilsvrc.synsets import CLASSES, synsets
+from pycam.maps.boxes import half_open, inclusive
 
 GUESSES = 5
 MOST = 500_000

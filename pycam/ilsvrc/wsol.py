@@ -17,10 +17,10 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pycam.boxes import inclusive, iou
 from pycam.errors import GroundTruthError
 from pycam.ilsvrc.bootstrap import interval, resampled_means
 from pycam.ilsvrc.ground_truth import GroundTruth
+from pycam.maps.boxes import inclusive, iou
 
 THRESHOLDS = np.arange(0, 1, 0.001)
 OVERLAPS = (0.3, 0.5, 0.7)

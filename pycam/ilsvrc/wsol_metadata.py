@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycam.errors import GroundTruthError
-from pycam.files import is_file
+from pycam.formats.files import is_file
 from pycam.ilsvrc.lines import numbered_lines, whole_number
 
 MOST = 500_000

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from pycam import zoo
 from pycam.evaluation.figures import figures
-from pycam.report.tables import PERCENT, Table
+from pycam.tables import PERCENT, Table
 
 PUBLISHED = Path(__file__).with_name("published.json")
 ERRORS = ("top-1", "top-5")

@@ -4,6 +4,8 @@
 
 in place of `import caffe`. There is what a script needs that runs a net: `Net` with its blobs and parameters, the
 modes, and `caffe.io`. Whoever begins anew has less to write with `pycam.load`.
+
+Only pycaffe's names and habits belong here; what they do belongs to the rest of pycam.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pycam.errors import UsageError
+from pycam.images.read import read_picture
 from pycam.images.resize import resize
-from pycam.pictures import read_picture
 
 Floats = NDArray[np.float32]
 

@@ -1,4 +1,4 @@
-"""What people read of results: tables in every form, the HTML report, and the local server.
+"""What people look at: the HTML report, its viewer, and the local server.
 
-What computes results does not belong here.
+What belongs here presents predictions and runs. What computes results does not, nor do tables (`pycam.tables`).
 """

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from pycam.errors import UsageError
-from pycam.files import replacing, write_whole
-from pycam.pictures import Picture
+from pycam.formats.files import replacing, write_whole
+from pycam.images.read import Picture
+from pycam.report.outcomes import CHANGES, OUTCOMES, Verdict, change, difference
 from pycam.report.page import json_block, json_text, page
 from pycam.report.record import Methods, Truth, picture_record, shown
-from pycam.report.verdicts import CHANGES, OUTCOMES, Verdict, change, difference
 
 CHUNK = 50
 """Pictures a file in the folder's `data/`: what the page loads at once."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pycam.errors import PictureError
-from pycam.pictures import read_picture
+from pycam.images.read import read_picture
 from pycam.predict import Cam
 from pycam.report.html import Entry, Heading
 from pycam.report.record import predict_by_methods

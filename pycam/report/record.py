@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pycam.boxes import Box
 from pycam.drawing import encode_jpeg
+from pycam.images.read import Picture
 from pycam.images.resize import resize
-from pycam.pictures import Picture
-from pycam.placement import Placement
+from pycam.maps.boxes import Box
+from pycam.maps.placement import Placement
 from pycam.predict import Cam
 from pycam.prediction import Prediction
 from pycam.protocols import RELEASED_BOX_RULES

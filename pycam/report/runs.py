@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycam import zoo
-from pycam.boxes import RIGHT_IOU, Box, iou, paper_box
 from pycam.errors import PictureError, RunError, UsageError
 from pycam.evaluation.figures import errors_table
 from pycam.evaluation.plan import Plan
@@ -22,15 +21,16 @@ from pycam.evaluation.results import Results, read_report, read_results
 from pycam.evaluation.run import STORE
 from pycam.evaluation.store import Store
 from pycam.ilsvrc import wsol
-from pycam.labels import Labels, read_labels
+from pycam.images.read import Picture, read_picture
+from pycam.maps.boxes import RIGHT_IOU, Box, iou, paper_box
 from pycam.paper.tables import paper_tables, ranking
-from pycam.pictures import Picture, read_picture
 from pycam.predict import Cam
 from pycam.prediction import Prediction
 from pycam.report import summary
 from pycam.report.html import Entry, Heading
+from pycam.report.outcomes import Verdict, difference, judge
 from pycam.report.record import Truth
-from pycam.report.verdicts import Verdict, difference, judge
+from pycam.zoo.labels import Labels, read_labels
 
 THRESHOLDS = np.arange(5, 100, 5) / 100
 SHOWN_NOTES = 20

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pycam.report.tables import Table
+from pycam.tables import Table
 
 Section = dict[str, Any]
 Bools = NDArray[np.bool_]

@@ -19,13 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycam.errors import GroundTruthError, PycamError, TrainingError
-from pycam.files import is_file, is_folder
+from pycam.formats.files import is_file, is_folder
 from pycam.formats.mean import read_mean
 from pycam.ilsvrc.lines import numbered_lines
+from pycam.images.read import FORMATS, read_picture
 from pycam.images.resize import resize
-from pycam.pictures import FORMATS, read_picture
+from pycam.images.views import CANVAS
 from pycam.training.solver import beside
-from pycam.views import CANVAS
 
 Floats = NDArray[np.float32]
 Pixels = NDArray[Any]

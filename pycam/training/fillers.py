@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from pycam.errors import TrainingError
 from pycam.formats import schema
-from pycam.layers import Layer, Shape
 from pycam.net import Net, Params
+from pycam.net.layers import Layer, Shape
 
 Floats = NDArray[np.float32]
 

@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pycam import layers as L
+from pycam.engines.torch_graph import TorchNet
 from pycam.errors import TrainingError
 from pycam.net import Net, Params
-from pycam.torch_graph import TorchNet
+from pycam.net import layers as L
 from pycam.training.solver import Solver
 
 Floats = NDArray[np.float32]

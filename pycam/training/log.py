@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pycam.errors import TrainingError
-from pycam.files import write_whole
+from pycam.formats.files import write_whole
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ import torch
 
 from pycam.engines.torch import at_work, torch_device
 from pycam.errors import TrainingError, UsageError
-from pycam.files import write_whole
 from pycam.formats import caffemodel
+from pycam.formats.files import write_whole
 from pycam.net import Net
 from pycam.training.curves import draw_curves
 from pycam.training.fillers import fill

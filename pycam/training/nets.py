@@ -8,8 +8,8 @@ from pathlib import Path
 
 from pycam.errors import TrainingError
 from pycam.formats import prototxt, schema
-from pycam.layers import Accuracy, SoftmaxWithLoss
 from pycam.net import Net, net_from_message, takes_part
+from pycam.net.layers import Accuracy, SoftmaxWithLoss
 from pycam.training.data import Batches, Floats, PictureFiles, open_batches
 from pycam.training.solver import Solver, net_path
 

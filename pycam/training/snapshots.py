@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycam.errors import TrainingError
-from pycam.files import is_file, write_whole
 from pycam.formats import caffemodel, schema
 from pycam.formats.caffemodel import Weights
+from pycam.formats.files import is_file, write_whole
 from pycam.formats.opening import open_file
 from pycam.formats.wire import BYTES, VARINT, Wire, WireError
 from pycam.net import Net

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from pycam.errors import TrainingError
-from pycam.files import is_file, is_there
 from pycam.formats import prototxt
-from pycam.layers import single
+from pycam.formats.files import is_file, is_there
+from pycam.net.layers import single
 
 RENAMED = {"train_val_imagenet_googlenetCAM.prototxt": "train_val_googlenetCAM.prototxt"}
 """The released solver calls its net by another name than the file has."""

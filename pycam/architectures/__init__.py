@@ -1,0 +1,85 @@
+"""The released architectures, each a short function that reads like the prototxt it writes.
+
+Nets that are published as files in `prototxt/` belong here. Reading a user's net belongs to `pycam.net`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pycam.architectures.alexnet import alexnetplus_cam, bvlc_alexnet, bvlc_caffenet
+from pycam.architectures.googlenet import bvlc_googlenet, googlenet_cam
+from pycam.architectures.squeezenet import squeezenet_cam, squeezenet_v1_0, squeezenet_v1_1
+from pycam.architectures.train_val import solver_imagenet_googlenet_cam, train_val_googlenet_cam
+from pycam.architectures.vgg import vgg16, vgg16_cam, vgg16_cam_tf
+from pycam.errors import UsageError, suggest
+from pycam.formats import prototxt
+
+RELEASED: dict[str, Callable[[], Any]] = {
+    "deploy_alexnetplusCAM_imagenet": partial(alexnetplus_cam, "imagenetCNN_alexnetdeep", classes=1000, dropout=True),
+    "deploy_alexnetplusCAM_places205": partial(
+        alexnetplus_cam, "placesCNNobjectdiscoveryAverageSumDeepNoDropout", classes=205, dropout=False
+    ),
+    "deploy_googlenetCAM": partial(googlenet_cam, classes=1000),
+    "deploy_googlenetCAM_places205": partial(googlenet_cam, classes=205),
+    "deploy_vgg16CAM": vgg16_cam,
+    "deploy_vgg16CAM_tf": vgg16_cam_tf,
+    "deploy_squeezenet_v1.0": squeezenet_v1_0,
+    "deploy_squeezenet_v1.1": squeezenet_v1_1,
+    "deploy_bvlc_googlenet": bvlc_googlenet,
+    "deploy_bvlc_alexnet": bvlc_alexnet,
+    "deploy_bvlc_caffenet": bvlc_caffenet,
+    "deploy_vgg16": vgg16,
+    "deploy_squeezenet_cam_caltech101": partial(squeezenet_cam, classes=101),
+}
+"""The nets by the names of their files, without `.prototxt`."""
+
+TRAINING: dict[str, Callable[[], Any]] = {
+    "train_val_googlenetCAM": train_val_googlenet_cam,
+    "solver_imagenet_googlenetCAM": solver_imagenet_googlenet_cam,
+}
+"""What GoogLeNet-CAM was trained with, a net and its solver."""
+
+FILES = {**RELEASED, **TRAINING}
+"""All that stands in `prototxt/`."""
+
+
+def build(name: str) -> Any:
+    """Build a released net, or the solver.
+
+    Parameters
+    ----------
+    name : str
+        A key of `FILES`; a trailing `.prototxt` does no harm.
+
+    Returns
+    -------
+    NetParameter or SolverParameter
+        A net in the current dialect, with a batch of 10 as it was released.
+
+    Raises
+    ------
+    UsageError
+        If no released net has that name.
+    """
+    stem = name.removesuffix(".prototxt")
+    if stem not in FILES:
+        hint = suggest(stem, FILES, f"there are {', '.join(FILES)}")
+        raise UsageError(f"no released net is called {name!r}: {hint}")
+    return FILES[stem]()
+
+
+def write(names: Iterable[str], folder: Path) -> list[Path]:
+    """Write released nets into a folder, under their released names, and return the files' paths.
+
+    Nothing is written if one of the names is unknown.
+    """
+    messages = {name.removesuffix(".prototxt"): build(name) for name in names}
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{name}.prototxt" for name in messages]
+    for path, message in zip(paths, messages.values(), strict=True):
+        prototxt.write(path, message)
+    return paths

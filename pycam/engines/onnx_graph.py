@@ -1,0 +1,398 @@
+"""`Net` → ONNX: what ONNX Runtime and OpenVINO run, and what `pycam net export` writes.
+
+Values keep their names, so an output is asked for by its blob's name. Axis 0 is open: any batch runs. What a
+layer means is settled in `pycam.net.layers`; here it is only spelled, in operators that both runtimes compute exactly
+and fast. A new layer is a function and a line in `_SPELLINGS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import count
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import ArrayLike
+from onnx import TensorProto, helper, numpy_helper
+
+from pycam.errors import UnsupportedLayerError
+from pycam.net import CamHead, Net, Params
+from pycam.net import layers as L
+from pycam.net.layers import Shape
+
+# The oldest ones that have all the operators below, so that old runtimes read the files as well.
+OPSET = 13
+IR_VERSION = 8
+
+BATCH = "N"
+
+
+def onnx_model(net: Net, outputs: Sequence[str]) -> onnx.ModelProto:
+    """Spell the part of a net that some of its values need.
+
+    Parameters
+    ----------
+    net
+        With parameters.
+    outputs
+        Names of values.
+
+    Returns
+    -------
+    onnx.ModelProto
+        It reads those of the net's inputs that `outputs` depend on and gives `outputs`, all float32 with axis 0
+        open. Pictures are N×C×H×W, BGR, mean subtracted.
+
+    Raises
+    ------
+    UnsupportedLayerError
+        There is no ONNX spelling for a layer, which is named.
+    """
+    graph = _Graph(net.params)
+    _spell(net, outputs, graph)
+    for output in outputs:
+        graph.add_output(output, net.value_shapes[output])
+    return graph.model(net.name)
+
+
+def onnx_cam_model(net: Net, head: CamHead, top: int = 5) -> onnx.ModelProto:
+    """Spell a net together with its class activation maps, to be run without pycam.
+
+    Parameters
+    ----------
+    net
+        With parameters.
+    head
+        Where its maps come from.
+    top
+        How many classes get a map; all of them if there are fewer.
+
+    Returns
+    -------
+    onnx.ModelProto
+        For N pictures, N×C×H×W, BGR, mean subtracted, it gives, in this order,
+
+        `scores`
+            (N, T) float32, a score a class.
+        `classes`
+            (N, top) int64, the classes of the highest scores, highest first.
+        `maps`
+            (N, top, h, w) float32, their maps at the features' size, neither rectified nor scaled.
+
+        An underscore is added to a name that a blob of the net has.
+
+    Raises
+    ------
+    UnsupportedLayerError
+        There is no ONNX spelling for a layer, which is named.
+    """
+    graph = _Graph(net.params)
+    _spell(net, [head.score_blob, head.feature_blob], graph)
+    scores, classes, maps = (_unused(name, net) for name in ("scores", "classes", "maps"))
+    class_count = int(np.prod(net.value_shapes[head.score_blob][1:]))
+    top = min(top, class_count)
+    _, channels, height, width = net.value_shapes[head.feature_blob]
+
+    graph.add("Flatten", [head.score_blob], scores)
+    graph.add_many("TopK", [scores, graph.constant([top])], [graph.unused("TopK"), classes])
+    if head.class_layer is None:
+        # (N, T, h, w) at (N, top, 1)
+        chosen = graph.add("Unsqueeze", [classes, graph.constant([2])])
+        graph.add("GatherND", [head.feature_blob, chosen], maps, batch_dims=1)
+    else:
+        weights = graph.constant(net.class_weights(head.class_layer))
+        chosen = graph.add("Gather", [weights, classes])  # (N, top, K)
+        columns = graph.add("Reshape", [head.feature_blob, graph.constant([0, channels, height * width])])
+        rows = graph.add("MatMul", [chosen, columns])  # (N, top, h·w)
+        graph.add("Reshape", [rows, graph.constant([0, top, height, width])], maps)
+
+    graph.add_output(scores, (1, class_count))
+    graph.add_output(classes, (1, top), TensorProto.INT64)
+    graph.add_output(maps, (1, top, height, width))
+    return graph.model(net.name)
+
+
+def _unused(name: str, net: Net) -> str:
+    while name in net.value_shapes:
+        name += "_"
+    return name
+
+
+def _spell(net: Net, wanted: Sequence[str], graph: _Graph) -> None:
+    """Write down the layers that some values need, and the inputs."""
+    path = net.layers_before(wanted)
+    needed = {*wanted, *(value for layer in path for value in layer.inputs)}
+    for layer in path:
+        if isinstance(layer, L.Input):
+            for value, shape in zip(layer.outputs, layer.output_shapes, strict=True):
+                if value in needed:
+                    graph.add_input(value, shape)
+        elif type(layer) in _SPELLINGS:
+            _SPELLINGS[type(layer)](layer, graph)
+        else:
+            raise UnsupportedLayerError(f"layer {layer.name!r}: there is no ONNX spelling for the type {layer.type!r}")
+
+
+class _Graph:
+    """A graph that is being written down: nodes, and the constants that they read."""
+
+    def __init__(self, params: Params) -> None:
+        self.params = params
+        self._inputs: list[Any] = []
+        self._outputs: list[Any] = []
+        self._nodes: list[Any] = []
+        self._constants: list[Any] = []
+        self._numbers = count()
+
+    def add_input(self, name: str, shape: Shape) -> None:
+        self._inputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [BATCH, *shape[1:]]))
+
+    def add_output(self, name: str, shape: Shape, kind: int = TensorProto.FLOAT) -> None:
+        self._outputs.append(helper.make_tensor_value_info(name, kind, [BATCH, *shape[1:]]))
+
+    def add(self, operator: str, inputs: Sequence[str], output: str | None = None, **attributes: Any) -> str:
+        """Append a node and give the name of its one output."""
+        output = output or self.unused(operator)
+        self.add_many(operator, inputs, [output], **attributes)
+        return output
+
+    def add_many(self, operator: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any) -> None:
+        """Append a node with several outputs."""
+        self._nodes.append(helper.make_node(operator, inputs, outputs, f"{operator}/{outputs[0]}", **attributes))
+
+    def constant(self, values: ArrayLike, name: str | None = None) -> str:
+        """Add a constant, integers as they are, others in single precision, and give its name."""
+        array = np.asarray(values)
+        if array.dtype.kind != "i":
+            array = array.astype(np.float32, copy=False)
+        name = name or self.unused("constant")
+        self._constants.append(numpy_helper.from_array(array, name))
+        return name
+
+    def learned(self, layer: L.Layer, *roles: str) -> list[str]:
+        """Add a layer's parameters, as many as it has, under the names of their roles."""
+        arrays = self.params[layer.name]
+        return [self.constant(array, f"{layer.name}.{role}") for array, role in zip(arrays, roles, strict=False)]
+
+    def unused(self, role: str) -> str:
+        """Give a name that nothing has."""
+        return f"{role}#{next(self._numbers)}"
+
+    def model(self, name: str) -> onnx.ModelProto:
+        """Close the graph."""
+        graph = helper.make_graph(self._nodes, name or "net", self._inputs, self._outputs, self._constants)
+        return helper.make_model(
+            graph,
+            opset_imports=[helper.make_opsetid("", OPSET)],
+            ir_version=IR_VERSION,
+            producer_name="pycam",
+        )
+
+
+Spelling = Callable[[Any, _Graph], object]
+
+
+def _operator(name: str, *attributes: str) -> Spelling:
+    """Spell a layer as an operator with attributes that are called as the layer's are."""
+    return lambda layer, graph: graph.add(
+        name, layer.inputs, *layer.outputs, **{attribute: getattr(layer, attribute) for attribute in attributes}
+    )
+
+
+def _filter(operator: str) -> Spelling:
+    def spell(layer: L.Convolution | L.Deconvolution, graph: _Graph) -> None:
+        graph.add(
+            operator,
+            [*layer.inputs, *graph.learned(layer, "weight", "bias")],
+            *layer.outputs,
+            kernel_shape=layer.kernel,
+            strides=layer.stride,
+            pads=layer.pad * 2,
+            dilations=layer.dilation,
+            group=layer.group,
+        )
+
+    return spell
+
+
+def _pooling(layer: L.Pooling, graph: _Graph) -> None:
+    if layer.is_global:
+        graph.add({"MAX": "GlobalMaxPool", "AVE": "GlobalAveragePool"}[layer.method], layer.inputs, *layer.outputs)
+        return
+    # Explicit pads: runtimes disagree, with Caffe and with each other, on the last window of ceil_mode.
+    window: dict[str, Any] = {
+        "kernel_shape": layer.kernel,
+        "strides": layer.stride,
+        "pads": (*layer.pad, *(max(0, beyond) for beyond in layer.overhang)),
+    }
+    if layer.method == "MAX":
+        graph.add("MaxPool", layer.inputs, *layer.outputs, **window)
+        return
+    correction = np.prod(layer.kernel) / np.outer(*layer.covers)
+    if np.all(correction == 1):
+        graph.add("AveragePool", layer.inputs, *layer.outputs, count_include_pad=1, **window)
+    else:
+        means = graph.add("AveragePool", layer.inputs, count_include_pad=1, **window)
+        graph.add("Mul", [means, graph.constant(correction)], *layer.outputs)
+
+
+def _lrn(layer: L.LRN, graph: _Graph) -> None:
+    squares = graph.add("Mul", layer.inputs * 2)
+    near = layer.local_size // 2
+    if layer.within_channel:
+        window: dict[str, Any] = {"kernel_shape": (layer.local_size,) * 2, "pads": (near,) * 4}
+        means = graph.add("AveragePool", [squares], count_include_pad=1, **window)
+        scaled = graph.add("Mul", [means, graph.constant(layer.alpha)])
+        base = graph.add("Add", [scaled, graph.constant(1.0)])
+    else:
+        # The sum over neighbouring channels is a 1×1 convolution: faster than ONNX Runtime's own LRN.
+        channels = np.arange(layer.input_shapes[0][1])
+        band = np.abs(channels[:, None] - channels) <= near
+        kernel = band[:, :, None, None] * (layer.alpha / layer.local_size)
+        base = graph.add("Conv", [squares, graph.constant(kernel), graph.constant(np.full(len(channels), layer.k))])
+    if layer.beta == 0.75:
+        # Two square roots are cheaper than a power.
+        root = graph.add("Sqrt", [base])
+        power = graph.add("Mul", [root, graph.add("Sqrt", [root])])
+    else:
+        power = graph.add("Pow", [base, graph.constant(layer.beta)])
+    graph.add("Div", [*layer.inputs, power], *layer.outputs)
+
+
+def _inner_product(layer: L.InnerProduct, graph: _Graph) -> None:
+    rows = graph.add("Flatten", layer.inputs, axis=layer.axis)
+    factors = [rows, *graph.learned(layer, "weight", "bias")]
+    if layer.axis == 1:
+        graph.add("Gemm", factors, *layer.outputs, transB=int(not layer.transpose))
+    else:
+        products = graph.add("Gemm", factors, transB=int(not layer.transpose))
+        graph.add("Reshape", [products, graph.constant([-1, *layer.output_shapes[0][1:]])], *layer.outputs)
+
+
+def _relu(layer: L.ReLU, graph: _Graph) -> None:
+    if layer.negative_slope == 0:
+        graph.add("Relu", layer.inputs, *layer.outputs)
+    else:
+        graph.add("LeakyRelu", layer.inputs, *layer.outputs, alpha=layer.negative_slope)
+
+
+def _prelu(layer: L.PReLU, graph: _Graph) -> None:
+    (slopes,) = graph.params[layer.name]
+    # ONNX aligns shapes at the last axis, Caffe's slopes lie along axis 1.
+    slopes = slopes.reshape(*slopes.shape, *(1 for _ in layer.input_shapes[0][2:]))
+    graph.add("PRelu", [*layer.inputs, graph.constant(slopes, f"{layer.name}.slope")], *layer.outputs)
+
+
+def _power(layer: L.Power, graph: _Graph) -> None:
+    scaled = graph.add("Mul", [*layer.inputs, graph.constant(layer.scale)])
+    terms = [scaled, graph.constant(layer.shift)]
+    if layer.power == 1:
+        graph.add("Add", terms, *layer.outputs)
+    else:
+        graph.add("Pow", [graph.add("Add", terms), graph.constant(layer.power)], *layer.outputs)
+
+
+def _same(layer: L.Dropout | L.Split, graph: _Graph) -> None:
+    for output in layer.outputs:
+        graph.add("Identity", layer.inputs, output)
+
+
+def _concat(layer: L.Concat, graph: _Graph) -> None:
+    # OpenVINO mixes up an input that comes twice, and sees through an Identity: each time it gets another copy.
+    copies: dict[str, str] = {}
+    parts = []
+    for value in layer.inputs:
+        copies[value] = graph.add("Max", [copies[value]] * 2) if value in copies else value
+        parts.append(copies[value])
+    graph.add("Concat", parts, *layer.outputs, axis=layer.axis)
+
+
+def _slice(layer: L.Slice, graph: _Graph) -> None:
+    sizes = graph.constant([shape[layer.axis] for shape in layer.output_shapes])
+    graph.add_many("Split", [*layer.inputs, sizes], layer.outputs, axis=layer.axis)
+
+
+def _eltwise(layer: L.Eltwise, graph: _Graph) -> None:
+    terms = [
+        value if coefficient == 1 else graph.add("Mul", [value, graph.constant(coefficient)])
+        for value, coefficient in zip(layer.inputs, layer.coefficients, strict=True)
+    ]
+    if layer.operation == "PROD":
+        product = terms[0]
+        for term in terms[1:-1]:
+            product = graph.add("Mul", [product, term])
+        graph.add("Mul", [product, terms[-1]], *layer.outputs)
+    else:
+        graph.add({"SUM": "Sum", "MAX": "Max"}[layer.operation], terms, *layer.outputs)
+
+
+def _batch_norm(layer: L.BatchNorm, graph: _Graph) -> None:
+    mean, variance, factor = graph.params[layer.name]
+    share = 1 / factor[0] if factor[0] else 0
+    statistics = {
+        "scale": np.ones_like(mean),
+        "bias": np.zeros_like(mean),
+        "mean": mean * share,
+        "variance": variance * share,
+    }
+    constants = [graph.constant(values, f"{layer.name}.{role}") for role, values in statistics.items()]
+    graph.add("BatchNormalization", [*layer.inputs, *constants], *layer.outputs, epsilon=layer.eps)
+
+
+def _scale(layer: L.Scale, graph: _Graph) -> None:
+    x, *rest = layer.inputs
+    # ONNX aligns shapes at the last axis, Caffe's factors start at `axis`.
+    behind = (1,) * (len(layer.input_shapes[0]) - layer.axis - len(layer.factor_shape))
+    learned = [array.reshape(*array.shape, *behind) for array in graph.params.get(layer.name, ())]
+    if not rest:
+        factors = graph.constant(learned[0], f"{layer.name}.scale")
+    elif behind:
+        axes = range(len(layer.factor_shape), len(layer.factor_shape) + len(behind))
+        factors = graph.add("Unsqueeze", [*rest, graph.constant(axes)])
+    else:
+        (factors,) = rest
+    if layer.bias:
+        products = graph.add("Mul", [x, factors])
+        graph.add("Add", [products, graph.constant(learned[-1], f"{layer.name}.bias")], *layer.outputs)
+    else:
+        graph.add("Mul", [x, factors], *layer.outputs)
+
+
+def _reshape(layer: L.Flatten | L.Reshape, graph: _Graph) -> None:
+    graph.add("Reshape", [*layer.inputs, graph.constant(layer.target)], *layer.outputs)
+
+
+def _crop(layer: L.Crop, graph: _Graph) -> None:
+    sizes = layer.output_shapes[0][layer.axis :]
+    ends = [start + size for start, size in zip(layer.offsets, sizes, strict=True)]
+    axes = range(layer.axis, layer.axis + len(sizes))
+    bounds = [graph.constant(numbers) for numbers in (layer.offsets, ends, axes)]
+    graph.add("Slice", [layer.inputs[0], *bounds], *layer.outputs)
+
+
+_SPELLINGS: dict[type[L.Layer], Spelling] = {
+    L.Convolution: _filter("Conv"),
+    L.Deconvolution: _filter("ConvTranspose"),
+    L.Pooling: _pooling,
+    L.LRN: _lrn,
+    L.InnerProduct: _inner_product,
+    L.ReLU: _relu,
+    L.PReLU: _prelu,
+    L.ELU: _operator("Elu", "alpha"),
+    L.Sigmoid: _operator("Sigmoid"),
+    L.TanH: _operator("Tanh"),
+    L.AbsVal: _operator("Abs"),
+    L.Power: _power,
+    L.Softmax: _operator("Softmax", "axis"),
+    L.Dropout: _same,
+    L.Split: _same,
+    L.Concat: _concat,
+    L.Slice: _slice,
+    L.Eltwise: _eltwise,
+    L.BatchNorm: _batch_norm,
+    L.Scale: _scale,
+    L.Flatten: _reshape,
+    L.Reshape: _reshape,
+    L.Crop: _crop,
+}

@@ -1,0 +1,81 @@
+"""Maps brought from the size of the features to where their pixels were: the canvas of the view, then the picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycam.images.resize import resize
+from pycam.images.views import CANVAS, View
+from pycam.maps.cam import merge_column_maps
+
+Map = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How maps of a view's crops become one map.
+
+    Attributes
+    ----------
+    view
+        Whose crops they are.
+    map_resizer, merge, placement
+        As in `pycam.protocols.Protocol`.
+    """
+
+    view: View
+    map_resizer: str
+    merge: str
+    placement: str
+
+    def on_canvas(self, maps: NDArray[np.floating]) -> Map:
+        """Place a class's maps on the 256×256 canvas.
+
+        Parameters
+        ----------
+        maps
+            (n, h, w), a crop each.
+
+        Returns
+        -------
+        (256, 256) float32; zero where no crop lies.
+        """
+        if self.merge != "single":
+            absolute, mean = self.merge.startswith("absolute"), self.merge.endswith("mean")
+            merged: Map = merge_column_maps(maps[:, None], self.view.size, absolute=absolute, mean=mean)[0]
+            return merged
+        (map_,) = maps
+        if self.placement == "stretched" or self.view.name == "full":
+            return self._resized(map_, CANVAS, CANVAS)
+        (crop,) = self.view.crops
+        canvas = np.zeros((CANVAS, CANVAS), np.float32)
+        size = self.view.size
+        canvas[crop.y : crop.y + size, crop.x : crop.x + size] = self._resized(map_, size, size)
+        return canvas
+
+    def on_input(self, maps: NDArray[np.floating]) -> Map:
+        """Place the map of a view's one crop, (1, h, w), on the crop: (size, size) float32."""
+        (map_,) = maps
+        return self._resized(map_, self.view.size, self.view.size)
+
+    def on_picture(self, maps: NDArray[np.floating], height: int, width: int) -> Map:
+        """Place a class's maps, (n, h, w), on a picture: (height, width) float32."""
+        if self.view.name == "full":
+            return self._resized(maps[0], height, width)
+        return self._resized(self.on_canvas(maps), height, width)
+
+    def region(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """Give the part of a picture that the net saw: (x0, y0, x1, y1), half-open, picture pixels."""
+        if self.placement == "stretched" or self.view.name != "center":
+            return 0, 0, width, height
+        (crop,) = self.view.crops
+        # A pixel of the picture belongs to the region when its centre does.
+        x0, x1 = (round(x * width / CANVAS) for x in (crop.x, crop.x + self.view.size))
+        y0, y1 = (round(y * height / CANVAS) for y in (crop.y, crop.y + self.view.size))
+        return x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)
+
+    def _resized(self, map_: NDArray[np.floating], height: int, width: int) -> Map:
+        return resize(np.asarray(map_, np.float32), height, width, self.map_resizer)

@@ -1,0 +1,10 @@
+"""Nets: Caffe's layers and graphs, made explicit once for every engine.
+
+What a net means belongs here: layers (`layers`), linking and checking them (`net`), writing a new net in Python
+(`spec`), making a CAM net of another (`surgery`), and weights of other frameworks (`tensorflow`). The syntax of Caffe's
+files belongs to `pycam.formats`; what computes values belongs to `pycam.engines`.
+"""
+
+from pycam.net.net import CamHead, Net, Params, Sources, net_from_message, read_net, takes_part
+
+__all__ = ["CamHead", "Net", "Params", "Sources", "net_from_message", "read_net", "takes_part"]

@@ -1,0 +1,88 @@
+"""Layers that bring values into a net."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from pycam.net.layers.base import (
+    Layer,
+    Pair,
+    Shape,
+    dims,
+    need,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Input(Layer):
+    """Where pictures enter."""
+
+    type = "Input"
+    bottom_count = (0, 0)
+    top_count = (1, None)
+    # It tells nothing: where the file has no layer for its inputs, Caffe makes one and calls it `input`.
+    name: str = field(compare=False)
+
+    @classmethod
+    def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
+        given = [tuple(int(d) for d in shape.dim) for shape in message.input_param.shape]
+        need(
+            len(given) in (1, len(message.top)),
+            f"{len(given)} shapes for {len(message.top)} tops: give one for all or one each",
+        )
+        for shape in given:
+            need(len(shape) > 0, "an empty shape")
+            need(all(d > 0 for d in shape), f"a shape with a side that is not positive: {dims(shape)}")
+        if len(given) == 1:
+            given *= len(message.top)
+        return {"output_shapes": tuple((1, *shape[1:]) for shape in given)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Source(Layer):
+    """Where pictures and their labels enter in training; `pycam.training.data` reads them.
+
+    Attributes
+    ----------
+    batch_size
+        Pictures that go through the net together.
+    """
+
+    bottom_count = (0, 0)
+    top_count = (1, 2)
+    batch_size: int
+
+    @staticmethod
+    def _outputs(message: Any, param: Any, size: Pair, grey: bool) -> dict[str, Any]:
+        crop = int(message.transform_param.crop_size)
+        size = (crop, crop) if crop else size
+        need(
+            min(size) > 0, "no crop_size: how large its pictures are stands in its source alone, `pycam train` reads it"
+        )
+        need(param.batch_size > 0, "batch_size must be positive")
+        shapes: tuple[Shape, ...] = ((1, 1 if grey else 3, *size), (1,))
+        return {"output_shapes": shapes[: len(message.top)], "batch_size": int(param.batch_size)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data(_Source):
+    """A database of pictures with labels."""
+
+    type = "Data"
+
+    @classmethod
+    def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
+        return cls._outputs(message, message.data_param, (0, 0), message.transform_param.force_gray)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageData(_Source):
+    """A list of picture files with labels."""
+
+    type = "ImageData"
+
+    @classmethod
+    def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
+        param = message.image_data_param
+        return cls._outputs(message, param, (int(param.new_height), int(param.new_width)), not param.is_color)

@@ -1,0 +1,112 @@
+"""Local response normalization, batch normalization, and scaling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pycam.net.layers.base import (
+    Layer,
+    Shape,
+    dims,
+    image_shape,
+    need,
+    numbers,
+    positive_axis,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LRN(Layer):
+    """Local response normalisation.
+
+    Across channels: x / (k + alpha/local_size · Σx²)^beta over `local_size` channels.
+    Within a channel: x / (1 + alpha/local_size² · Σx²)^beta over a window of that side; `k` has no effect.
+    """
+
+    type = "LRN"
+
+    local_size: int
+    alpha: float
+    beta: float
+    k: float
+    within_channel: bool
+
+    @classmethod
+    def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
+        param = message.lrn_param
+        image_shape(shapes[0])
+        need(param.local_size % 2 == 1, f"local_size {param.local_size} must be odd")
+        return {
+            "local_size": int(param.local_size),
+            **numbers(param, "alpha", "beta", "k"),
+            "within_channel": param.norm_region == 1,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchNorm(Layer):
+    """(x − mean) / sqrt(variance + eps) a channel, from stored statistics.
+
+    Parameters are the mean and the variance, both times a factor, and that factor (0: both are zero).
+    """
+
+    type = "BatchNorm"
+    works_in_place = True
+    eps: float
+
+    @classmethod
+    def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
+        param = message.batch_norm_param
+        need(
+            not param.HasField("use_global_stats") or param.use_global_stats,
+            "use_global_stats is false: statistics of the batch at hand are for training only",
+        )
+        channels = shapes[0][1] if len(shapes[0]) > 1 else 1
+        return {
+            "param_shapes": ((channels,), (channels,), (1,)),
+            **numbers(param, "eps"),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale(Layer):
+    """x times a factor a position along the axes from `axis` on, plus a bias a position if `bias`.
+
+    The factors are the layer's parameters, or its second bottom.
+    """
+
+    type = "Scale"
+    works_in_place = True
+    bottom_count = (1, 2)
+    axis: int
+    factor_shape: Shape
+    bias: bool
+
+    @classmethod
+    def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
+        param, shape = message.scale_param, shapes[0]
+        learned = len(shapes) == 1
+        axis = positive_axis(param.axis, shape) if learned or shapes[1] else 0
+        if learned:
+            need(param.num_axes >= -1, f"num_axes {param.num_axes} must be -1 or more")
+            end = len(shape) if param.num_axes == -1 else axis + param.num_axes
+            need(
+                end <= len(shape),
+                f"num_axes {param.num_axes} from axis {axis} leaves the {len(shape)} axes of its bottom",
+            )
+            need(axis > 0 or end == 0, "axis 0 would weigh pictures by their place in the batch")
+            factors = shape[axis:end]
+        else:
+            factors = shapes[1]
+            need(
+                shape[axis : axis + len(factors)] == factors,
+                f"factors of {dims(factors)} do not fit {dims(shape)} from axis {axis} on",
+            )
+        params = ((factors,) if learned else ()) + ((factors,) if param.bias_term else ())
+        return {
+            "param_shapes": params,
+            "axis": axis,
+            "factor_shape": factors,
+            "bias": bool(param.bias_term),
+        }

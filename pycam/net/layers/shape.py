@@ -1,0 +1,115 @@
+"""Layers that change the shape of a blob alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pycam.net.layers.base import (
+    Layer,
+    Shape,
+    count,
+    dims,
+    need,
+    positive_axis,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Reshaping(Layer):
+    """The same values in another shape.
+
+    Attributes
+    ----------
+    target
+        The new shape with 0 for "as in the bottom" and at most one −1 for "whatever is left", so that it holds at any
+        batch.
+    """
+
+    target: Shape
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flatten(_Reshaping):
+    """Several neighbouring axes made one."""
+
+    type = "Flatten"
+
+    @classmethod
+    def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
+        shape, param = shapes[0], message.flatten_param
+        start, end = positive_axis(param.axis, shape), positive_axis(param.end_axis, shape)
+        need(start <= end, f"axis {start} lies behind end_axis {end}")
+        kept, merged, rest = shape[:start], count(shape[start : end + 1]), shape[end + 1 :]
+        return {"output_shapes": ((*kept, merged, *rest),), "target": (0,) * len(kept) + (-1,) + rest}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reshape(_Reshaping):
+    """A blob in the shape that is asked for."""
+
+    type = "Reshape"
+
+    @classmethod
+    def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
+        shape, param = shapes[0], message.reshape_param
+        asked = tuple(int(d) for d in param.shape.dim)
+        # An axis of -1 stands for "behind the last one" here, unlike in other layers.
+        start = param.axis if param.axis >= 0 else len(shape) + param.axis + 1
+        end = len(shape) if param.num_axes == -1 else start + param.num_axes
+        need(
+            0 <= start <= end <= len(shape),
+            f"axis {param.axis} and num_axes {param.num_axes} leave its bottom of {dims(shape)}",
+        )
+        need(asked.count(-1) <= 1, "two sides of -1: only one can be worked out")
+        need(all(d >= -1 for d in asked), f"a side below -1: {dims(asked)}")
+        need(
+            all(start + i < len(shape) for i, d in enumerate(asked) if d == 0),
+            "a side of 0 where its bottom has none",
+        )
+        sides = [shape[start + i] if d == 0 else d for i, d in enumerate(asked)]
+        full = [*shape[:start], *sides, *shape[end:]]
+        if -1 in full:
+            known = count(tuple(d for d in full if d != -1))
+            need(count(shape) % known == 0, f"{dims(shape)} does not divide into {dims(asked)}")
+            full[full.index(-1)] = count(shape) // known
+        need(count(tuple(full)) == count(shape), f"{dims(shape)} cannot become {dims(tuple(full))}")
+        keeps_batch = start > 0 or (asked and asked[0] == 0)
+        need(
+            keeps_batch or -1 in asked[:1],
+            f"its shape {dims(asked)} fixes the batch: let the first side be 0 (as in the bottom) or -1",
+        )
+        return {"output_shapes": (tuple(full),), "target": (0 if keeps_batch else -1, *full[1:])}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crop(Layer):
+    """The part of its first bottom that has the second's size, from `offsets` on, along the axes from `axis` on."""
+
+    type = "Crop"
+    bottom_count = (2, 2)
+    axis: int
+    offsets: Shape
+
+    @classmethod
+    def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
+        param, (shape, like) = message.crop_param, shapes
+        need(
+            len(shape) == len(like),
+            f"bottoms of {dims(shape)} and {dims(like)} differ in their number of axes",
+        )
+        axis = positive_axis(param.axis, shape)
+        need(axis > 0, "axis 0 would crop the batch")
+        given = tuple(int(o) for o in param.offset) or (0,)
+        cropped = len(shape) - axis
+        need(
+            len(given) in (1, cropped),
+            f"{len(given)} offsets for {cropped} axes: give one for all or one each",
+        )
+        offsets = given * cropped if len(given) == 1 else given
+        for i, offset in enumerate(offsets, start=axis):
+            need(
+                offset + like[i] <= shape[i],
+                f"offset {offset} and size {like[i]} leave the {shape[i]} values of axis {i}",
+            )
+        return {"output_shapes": ((*shape[:axis], *like[axis:]),), "axis": axis, "offsets": offsets}

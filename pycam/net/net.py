@@ -1,0 +1,521 @@
+"""Nets: a prototxt and its weights, read, checked and made explicit once, for every engine.
+
+A `Net` holds typed layers (`pycam.net.layers`) in the order in which Caffe runs them, every blob's shape, and the
+parameters. `read_net` makes one from files; errors name the file, the line and the layer.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycam.errors import NetError, PycamError, UnsupportedLayerError, suggest
+from pycam.formats import caffemodel, prototxt
+from pycam.net.layers import (
+    LAYER_TYPES,
+    MAX_BLOB_COUNT,
+    Convolution,
+    InnerProduct,
+    Input,
+    Layer,
+    Pooling,
+    Shape,
+    dims,
+)
+
+Params = dict[str, tuple[NDArray[np.float32], ...]]
+
+# Layers that stand between a global average and the class weights, or behind the scores, and change no value's meaning.
+_TRANSPARENT = ("Dropout", "Flatten", "Reshape", "Split")
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The user's own files behind a net."""
+
+    prototxt: str
+    caffemodel: str | None = None
+
+
+@dataclass(frozen=True)
+class CamHead:
+    """Where a net's class activation maps come from.
+
+    Attributes
+    ----------
+    feature_blob
+        The blob whose channels are summed, or are the maps themselves.
+    class_layer
+        The layer whose weights (classes × channels) weigh them; None where each channel is a class's map.
+    score_blob
+        The blob of the class scores.
+    """
+
+    feature_blob: str
+    class_layer: str | None
+    score_blob: str
+
+    def __str__(self) -> str:
+        by = f"weights of {self.class_layer!r}" if self.class_layer else "a channel a class"
+        return f"feature blob {self.feature_blob!r}, {by}, scores {self.score_blob!r}"
+
+
+@dataclass(frozen=True, eq=False)
+class Net:
+    """A net: layers in order, and their parameters when weights were given.
+
+    Two nets are equal when their layers and parameters are; names, line numbers and files do not count.
+
+    Attributes
+    ----------
+    name
+        As the prototxt has it, often empty.
+    layers
+        In the order in which Caffe runs them.
+    params
+        Layer name -> float32 arrays of the shapes in `layer.param_shapes`. Empty without weights.
+    message
+        The `NetParameter` in the current dialect, without weights.
+    sources
+        The user's files, None for a net made in memory.
+    ignored_weights
+        Layers of the weights file that the net does not have (Caffe ignores them, too).
+    """
+
+    name: str
+    layers: tuple[Layer, ...]
+    params: Params = field(default_factory=dict, repr=False)
+    message: Any = field(default=None, repr=False)
+    sources: Sources | None = None
+    ignored_weights: tuple[str, ...] = field(default=(), repr=False)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Net):
+            return NotImplemented
+        return (
+            self.layers == other.layers
+            and self.params.keys() == other.params.keys()
+            and all(
+                np.array_equal(mine, theirs)
+                for name in self.params
+                for mine, theirs in zip(self.params[name], other.params[name], strict=True)
+            )
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @cached_property
+    def by_name(self) -> dict[str, Layer]:
+        """Layers by name."""
+        return {layer.name: layer for layer in self.layers}
+
+    @cached_property
+    def value_shapes(self) -> dict[str, Shape]:
+        """Shape of every value at batch 1, in the order in which they are computed."""
+        return {
+            value: shape
+            for layer in self.layers
+            for value, shape in zip(layer.outputs, layer.output_shapes, strict=True)
+        }
+
+    @cached_property
+    def shapes(self) -> dict[str, Shape]:
+        """Shape of every blob at batch 1, as Caffe gives it once the net has run."""
+        blobs = dict.fromkeys(top for layer in self.layers for top in layer.tops)
+        return {blob: self.value_shapes[blob] for blob in blobs}
+
+    @cached_property
+    def inputs(self) -> tuple[str, ...]:
+        """Blobs to be filled before the net runs."""
+        return tuple(self.input_values)
+
+    @cached_property
+    def input_values(self) -> dict[str, str]:
+        """The value that each input fills: of another name where a layer changes the blob in place."""
+        return {
+            top: value
+            for layer in self.layers
+            if isinstance(layer, Input)
+            for top, value in zip(layer.tops, layer.outputs, strict=True)
+        }
+
+    @cached_property
+    def outputs(self) -> tuple[str, ...]:
+        """Blobs that no layer reads."""
+        read = {value for layer in self.layers for value in layer.inputs}
+        return tuple(blob for blob in self.shapes if blob not in read)
+
+    @cached_property
+    def producer(self) -> dict[str, Layer]:
+        """The layer that writes each value."""
+        return {value: layer for layer in self.layers for value in layer.outputs}
+
+    def layers_before(self, values: Iterable[str]) -> tuple[Layer, ...]:
+        """Return the layers that some values depend on, in order; the layers that write them are the last."""
+        needed = set(values)
+        layers: list[Layer] = []
+        for layer in reversed(self.layers):
+            if needed.intersection(layer.outputs):
+                needed.update(layer.inputs)
+                layers.append(layer)
+        return tuple(reversed(layers))
+
+    @property
+    def param_count(self) -> int:
+        """How many numbers the net learns."""
+        return sum(int(np.prod(shape)) for layer in self.layers for shape in layer.param_shapes)
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiplications with a weight for one picture."""
+        return sum(layer.multiply_adds for layer in self.layers)
+
+    @cached_property
+    def cam_head(self) -> CamHead | None:
+        """Where class activation maps come from, worked out from the graph; None if the net has no such place.
+
+        That is the global average pooling before the scores: the layer behind it (fully connected, or a 1×1
+        convolution) weighs its channels, or its output is the scores.
+        """
+        if not self.outputs:
+            return None
+        score_blob = self.outputs[-1]
+        layer = self._behind(score_blob, ("Softmax", *_TRANSPARENT))
+        class_layer = None
+        if isinstance(layer, InnerProduct) or (isinstance(layer, Convolution) and layer.kernel == (1, 1)):
+            pooling = self._behind(layer.inputs[0], _TRANSPARENT)
+            if isinstance(pooling, Pooling):
+                class_layer, layer = layer.name, pooling
+        if not (isinstance(layer, Pooling) and layer.method == "AVE" and layer.is_global):
+            return None
+        return CamHead(layer.inputs[0], class_layer, score_blob)
+
+    def _behind(self, value: str, skipped: Sequence[str]) -> Layer:
+        layer = self.producer[value]
+        while layer.type in skipped:
+            layer = self.producer[layer.inputs[0]]
+        return layer
+
+    def class_weights(self, layer_name: str) -> NDArray[np.float32]:
+        """Weights of the class-weight layer as classes × channels.
+
+        Parameters
+        ----------
+        layer_name
+            A fully connected layer or a 1×1 convolution that has weights.
+
+        Returns
+        -------
+        (T, K) float32
+        """
+        layer = self.by_name.get(layer_name)
+        if not isinstance(layer, InnerProduct | Convolution):
+            what = f"is of type {layer.type!r}" if layer else "is not in the net"
+            raise NetError(f"class-weight layer {layer_name!r} {what}: name an InnerProduct or a 1×1 Convolution")
+        if layer_name not in self.params:
+            raise NetError(f"the net has no weights for {layer_name!r}: read it together with its caffemodel")
+        weights = self.params[layer_name][0]
+        if isinstance(layer, InnerProduct) and layer.transpose:
+            weights = weights.T
+        return weights.reshape(layer.num_output, -1)
+
+    def with_params(self, params: Mapping[str, Sequence[NDArray[np.float32]]], path: str = "the parameters") -> Net:
+        """Give the same net with these parameters, checked against its shapes; `path` names them in errors."""
+        fitting = _fit_params(self.layers, params, path, allow_nonfinite=True)
+        sources = None if self.sources is None else replace(self.sources, caffemodel=None)
+        return replace(self, params=fitting, sources=sources)
+
+
+def read_net(
+    prototxt_path: str | os.PathLike[str],
+    caffemodel_path: str | os.PathLike[str] | None = None,
+    *,
+    phase: str = "TEST",
+    allow_nonfinite: bool = False,
+) -> Net:
+    """Read a net and, when given, its weights.
+
+    Parameters
+    ----------
+    prototxt_path
+        A net in any of Caffe's three dialects.
+    caffemodel_path
+        Its weights; matched to layers by name.
+    phase
+        `"TEST"` or `"TRAIN"`: which layers with `include` and `exclude` rules take part.
+    allow_nonfinite
+        Accept weights that are infinite or not a number.
+
+    Returns
+    -------
+    Net
+
+    Raises
+    ------
+    FormatError
+        A file is not what it should be.
+    NetError
+        The net contradicts itself, or the weights are those of another net.
+    UnsupportedLayerError
+        A layer type that pycam does not have.
+    """
+    text = prototxt.read(prototxt_path)
+    sources = Sources(os.fspath(prototxt_path), None if caffemodel_path is None else os.fspath(caffemodel_path))
+    net = replace(net_from_message(text.message, text.lines, text.path, phase), sources=sources)
+    if caffemodel_path is None:
+        return net
+    weights = caffemodel.read(caffemodel_path)
+    params = _fit_params(net.layers, weights.layers, weights.path, allow_nonfinite)
+    return replace(net, params=params, ignored_weights=tuple(name for name in weights.layers if name not in params))
+
+
+def net_from_message(message: Any, lines: Sequence[int] = (), path: str = "the net", phase: str = "TEST") -> Net:
+    """Make a net of a `NetParameter` in the current dialect.
+
+    Parameters
+    ----------
+    message
+        Its layers; learned blobs in it are ignored.
+    lines
+        Line of each of its layers, for error messages.
+    path
+        What to call it in error messages.
+    phase
+        `"TEST"` or `"TRAIN"`.
+
+    Returns
+    -------
+    Net
+        Without parameters.
+    """
+    numbered = zip(message.layer, lines or [0] * len(message.layer), strict=True)
+    wanted = [(layer, line) for layer, line in numbered if takes_part(layer, message.state, phase)]
+    if not wanted:
+        raise NetError(f"{path}: no layers{f' in phase {phase}' if message.layer else ''}: is this a net?")
+    return Net(message.name, _link(wanted, path), message=message)
+
+
+def takes_part(layer: Any, state: Any, phase: str) -> bool:
+    """Tell whether a layer is part of the net in a phase, by its `include` and `exclude` rules, as Caffe does."""
+
+    def met(rule: Any) -> bool:
+        return (
+            (not rule.HasField("phase") or rule.phase == {"TRAIN": 0, "TEST": 1}[phase])
+            and (not rule.HasField("min_level") or state.level >= rule.min_level)
+            and (not rule.HasField("max_level") or state.level <= rule.max_level)
+            and all(stage in state.stage for stage in rule.stage)
+            and not any(stage in state.stage for stage in rule.not_stage)
+        )
+
+    if layer.include:
+        return any(met(rule) for rule in layer.include)
+    return not any(met(rule) for rule in layer.exclude)
+
+
+def _link(messages: Sequence[tuple[Any, int]], path: str) -> tuple[Layer, ...]:
+    """Turn messages into layers whose values are each written once."""
+    last_writer = {top: index for index, (message, _) in enumerate(messages) for top in message.top}
+    makers = {top: (message.name, line) for message, line in reversed(messages) for top in message.top}
+    readers = _count_readers(messages)
+    current: dict[str, str] = {}  # blob -> the value that it holds
+    written_at: dict[str, int] = {}
+    shapes: dict[str, Shape] = {}
+    memory = _Memory()
+    seen: dict[str, int] = {}
+    layers: list[Layer] = []
+    for index, (message, line) in enumerate(messages):
+        where = f"{path}:{line}: layer {message.name!r}" if line else f"{path}: layer {message.name!r}"
+        if not message.name:
+            raise NetError(f"{where} (type {message.type!r}) has no name")
+        if "" in message.top:
+            raise NetError(f"{where} (type {message.type!r}) has a top without a name")
+        if message.name in seen:
+            raise NetError(f"{where}: line {seen[message.name]} already has a layer of that name")
+        seen[message.name] = line
+        kind = _layer_class(message, where)
+        _check_counts(kind, message, where)
+
+        for bottom in message.bottom:
+            if bottom not in current:
+                raise NetError(f"{where} reads blob {bottom!r}, {_why_missing(bottom, makers, current)}")
+            if changer := memory.changer(current[bottom]):
+                raise NetError(
+                    f"{where} reads blob {bottom!r}, which in Caffe shares memory with one that {changer!r} changes "
+                    "in place before: give that layer a top of its own"
+                )
+        own: set[str] = set()
+        for i, top in enumerate(message.top):
+            in_place = i < len(message.bottom) and message.bottom[i] == top
+            if top in own or (top in current and not in_place):
+                raise NetError(f"{where} writes blob {top!r}, which {makers[top][0]!r} already writes: rename the top")
+            own.add(top)
+            if in_place and not kind.works_in_place:
+                raise NetError(
+                    f"{where} writes its own bottom {top!r}, but Caffe cannot compute a layer of type "
+                    f"{message.type!r} in place: give the layer a top of its own"
+                )
+            if in_place and readers[top, written_at[top]] > 1:
+                raise NetError(
+                    f"{where} changes blob {top!r} in place, but another layer reads its values from before "
+                    "(Caffe refuses this as well): give the layer a top of its own"
+                )
+        input_shapes = tuple(shapes[current[bottom]] for bottom in message.bottom)
+        inputs = tuple(current[bottom] for bottom in message.bottom)
+        try:
+            resolved = {"output_shapes": input_shapes[:1], **kind.resolve(message, input_shapes)}
+        except PycamError as error:
+            raise NetError(f"{where} ({message.type}): {error}") from None
+        for top, shape in zip(message.top, resolved["output_shapes"], strict=True):
+            if int(np.prod(shape, dtype=object)) > MAX_BLOB_COUNT:
+                raise NetError(
+                    f"{where}: blob {top!r} of {dims(shape)} has more values than Caffe can count (2^31 − 1)"
+                )
+            current[top] = top if last_writer[top] == index else f"{top}@{message.name}"
+            written_at[top] = index
+            shapes[current[top]] = shape
+        memory.write(message, inputs, [current[top] for top in message.top])
+        layers.append(
+            kind(
+                name=message.name,
+                bottoms=tuple(message.bottom),
+                tops=tuple(message.top),
+                inputs=inputs,
+                outputs=tuple(current[top] for top in message.top),
+                input_shapes=input_shapes,
+                line=line,
+                message=message,
+                **resolved,
+            )
+        )
+    return tuple(layers)
+
+
+class _Memory:
+    """Which values lie in the same memory in Caffe, and who changed it last."""
+
+    def __init__(self) -> None:
+        self._place: dict[str, str] = {}  # value -> the value that its memory was made for
+        self._changes: dict[str, list[str]] = {}  # names of layers, by place
+        self._known: dict[str, int] = {}  # value -> how many changes it has seen
+
+    def write(self, message: Any, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+        """Take note of what a layer writes."""
+        alone = len(inputs) == len(outputs) == 1
+        shares = message.type in ("Flatten", "Reshape", "Split") or (alone and message.type in ("Concat", "Slice"))
+        for i, output in enumerate(outputs):
+            in_place = i < len(message.bottom) and message.bottom[i] == message.top[i]
+            place = self._place[inputs[0]] if shares or in_place else output
+            changes = self._changes.setdefault(place, [])
+            # A dropout changes nothing but in training.
+            if in_place and message.type != "Dropout":
+                changes.append(message.name)
+            self._place[output], self._known[output] = place, len(changes)
+
+    def changer(self, value: str) -> str | None:
+        """Name the layer that has changed a value's memory since it was written."""
+        unseen = self._changes[self._place[value]][self._known[value] :]
+        return unseen[0] if unseen else None
+
+
+def _count_readers(messages: Sequence[tuple[Any, int]]) -> Counter[tuple[str, int]]:
+    """Count how many bottoms read each (blob, index of the layer that wrote it)."""
+    readers: Counter[tuple[str, int]] = Counter()
+    written_at: dict[str, int] = {}
+    for index, (message, _) in enumerate(messages):
+        readers.update((bottom, written_at[bottom]) for bottom in message.bottom if bottom in written_at)
+        written_at.update((top, index) for top in message.top)
+    return readers
+
+
+def _layer_class(message: Any, where: str) -> type[Layer]:
+    if message.type in LAYER_TYPES:
+        return LAYER_TYPES[message.type]
+    hint = suggest(message.type, LAYER_TYPES, f"pycam has {', '.join(sorted(LAYER_TYPES))}")
+    raise UnsupportedLayerError(f"{where} has the unsupported type {message.type!r}: {hint}")
+
+
+def _check_counts(kind: type[Layer], message: Any, where: str) -> None:
+    for what, count, (least, most) in (
+        ("bottoms", len(message.bottom), kind.bottom_count),
+        ("tops", len(message.top), kind.top_count),
+    ):
+        if count < least or (most is not None and count > most):
+            wanted = str(least) if least == most else f"{least} or more" if most is None else f"{least} to {most}"
+            raise NetError(f"{where} ({message.type}) has {count} {what}, the type takes {wanted}")
+
+
+def _why_missing(bottom: str, makers: Mapping[str, tuple[str, int]], current: Mapping[str, str]) -> str:
+    if bottom in makers:
+        name, line = makers[bottom]
+        at = f" (line {line})" if line else ""
+        return f"which only a later layer, {name!r}{at}, writes: the net has a cycle, or its layers are out of order"
+    return f"which no layer writes: {suggest(bottom, current, 'check its name')}"
+
+
+def _fit_params(
+    layers: Sequence[Layer],
+    given: Mapping[str, Sequence[NDArray[np.float32]]],
+    path: str,
+    allow_nonfinite: bool,
+) -> Params:
+    """Match parameters to layers by name, as Caffe does, and hold their shapes against the net's."""
+    learned = [layer for layer in layers if layer.param_shapes]
+    params: Params = {}
+    for layer in learned:
+        at = f" (line {layer.line} of the net)" if layer.line else ""
+        if layer.name not in given:
+            present = sum(other.name in given for other in learned)
+            raise NetError(
+                f"{path}: no weights for layer {layer.name!r}{at}; {present} of the net's {len(learned)} layers with "
+                f"weights are there: {'is the file cut short?' if present else 'are these the weights of another net?'}"
+            )
+        arrays = given[layer.name]
+        found = tuple(tuple(array.shape) for array in arrays)
+        if len(found) != len(layer.param_shapes) or not all(map(_same_shape, found, layer.param_shapes)):
+            raise NetError(
+                f"{path}: layer {layer.name!r}{at} has weights of {_list_shapes(found)}, the net expects "
+                f"{_list_shapes(layer.param_shapes)}: are these the weights of another net?"
+            )
+        if not allow_nonfinite:
+            _check_finite(layer.name, arrays, path)
+        params[layer.name] = tuple(
+            np.asarray(array, dtype=np.float32).reshape(shape)
+            for array, shape in zip(arrays, layer.param_shapes, strict=True)
+        )
+    return params
+
+
+def _same_shape(found: Shape, expected: Shape) -> bool:
+    """Compare shapes as Caffe does for files of old: N×K is the same as 1×1×N×K."""
+
+    def core(shape: Shape) -> Shape:
+        leading = next((i for i, side in enumerate(shape) if side != 1), len(shape))
+        return shape[leading:]
+
+    return core(found) == core(expected)
+
+
+def _list_shapes(shapes: Sequence[Shape]) -> str:
+    return " and ".join(map(dims, shapes)) or "no shape"
+
+
+def _check_finite(name: str, arrays: Sequence[NDArray[np.float32]], path: str) -> None:
+    for array in arrays:
+        # A finite sum proves finite values, and is far cheaper than a look at each.
+        with np.errstate(over="ignore", invalid="ignore"):
+            if np.isfinite(array.sum()):
+                continue
+        bad = int(array.size - np.isfinite(array).sum())
+        if bad:
+            raise NetError(
+                f"{path}: layer {name!r} has {bad} weights that are infinite or not a number: "
+                "the file is damaged, or training diverged; --allow-nonfinite has `pycam heatmap`, `compare` and "
+                "`net show` take it all the same"
+            )

@@ -1,0 +1,87 @@
+"""Surgery: a classification net made into a CAM net, with the weights of the layers that remain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pycam.errors import NetError
+from pycam.net import Net, Params, net_from_message
+from pycam.net.layers import dims
+from pycam.net.spec import NetSpec
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """A net after surgery."""
+
+    net: Net
+    """Without parameters: its new layers have none yet."""
+    params: Params
+    """Those of the layers that remain, where the net had them."""
+
+
+def cam_net(
+    net: Net,
+    blob: str,
+    classes: int,
+    *,
+    channels: int = 1024,
+    rectify: bool = True,
+    conv_name: str = "CAM_conv",
+    class_name: str = "CAM_fc",
+) -> Cut:
+    """Cut a net after a blob and put a CAM head on what remains.
+
+    The head is a 3×3 convolution, a global average, and one fully connected layer, as the paper puts on AlexNet, VGG
+    and GoogLeNet (Zhou et al., CVPR 2016, section 3.1; docs/release.md, section 1). Its layers have fillers, so that
+    the net can be fine-tuned as it is.
+
+    Parameters
+    ----------
+    net
+        Any net; weights are kept where it has them.
+    blob
+        The blob behind which it is cut, with rows and columns. Layers that it does not need are left out.
+    classes
+        How many classes the new net tells apart.
+    channels
+        Outputs of the new convolution; 0 for none: the average is then taken of `blob` itself.
+    rectify
+        Whether a ReLU follows the convolution.
+    conv_name, class_name
+        Names of the new layers. Weights are matched by name: a new name makes a layer begin anew.
+
+    Returns
+    -------
+    Cut
+
+    Raises
+    ------
+    NetError
+        No such blob, or one without rows and columns; or a name is taken.
+    """
+    shape = net.shapes.get(blob)
+    if shape is None:
+        spatial = [name for name, found in net.shapes.items() if len(found) == 4]
+        raise NetError(f"the net has no blob {blob!r} to be cut after; there are {', '.join(spatial)}")
+    if len(shape) != 4:
+        raise NetError(f"blob {blob!r} is {dims(shape)}: a CAM net has rows and columns up to its head")
+    if classes < 1 or channels < 0:
+        raise NetError(f"a head of {channels} channels and {classes} classes cannot be")
+
+    kept = net.layers_before([blob])
+    spec = NetSpec(f"{net.name}-CAM" if net.name else "CAM")
+    for layer in kept:
+        spec.message.layer.add().CopyFrom(layer.message)
+    x = blob
+    if channels:
+        filler = {"type": "gaussian", "std": 0.01}
+        x = spec.convolution(conv_name, x, num_output=channels, kernel_size=3, pad=1, weight_filler=filler)
+        if rectify:
+            x = spec.relu("CAM_relu", x)
+    x = spec.average_pooling("CAM_pool", x, global_pooling=True)
+    x = spec.inner_product(class_name, x, num_output=classes, weight_filler={"type": "xavier"})
+    spec.softmax("prob", x)
+
+    cut = net_from_message(spec.message, path="the new net")
+    return Cut(cut, {layer.name: net.params[layer.name] for layer in kept if layer.name in net.params})

@@ -1,0 +1,145 @@
+"""Blobs of two engines, or of two files, held against each other layer by layer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycam import engines
+from pycam.engines import Options
+from pycam.errors import FormatError
+from pycam.formats.files import replacing
+from pycam.formats.opening import open_file
+from pycam.net import Net
+
+Blobs = Mapping[str, NDArray[np.float32]]
+
+EXPECTED = "a file of blobs"
+
+TOLERANCE = 2e-5
+"""How far values may lie apart, as a part of the blob's largest value, and still count as the same."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """How far one blob is from another.
+
+    Attributes
+    ----------
+    layer
+        The layer that wrote the blob last.
+    blob
+        Its name.
+    max_abs
+        max |a − b|.
+    max_rel
+        max |a − b| / max |b|; infinite where b is 0 and a is not, or where the shapes differ.
+    cosine
+        Cosine of the angle between a and b; 1 where both are 0.
+    """
+
+    layer: str
+    blob: str
+    max_abs: float
+    max_rel: float
+    cosine: float
+
+    def departs(self, tolerance: float) -> bool:
+        """Whether the blobs lie further apart than `tolerance`; values that are not numbers always do."""
+        return not self.max_rel <= tolerance
+
+
+def run(net: Net, engine: str, inputs: Blobs, options: Options = Options()) -> dict[str, NDArray[np.float32]]:
+    """Give every blob of a net as an engine computes it.
+
+    Parameters
+    ----------
+    net
+        With parameters.
+    engine
+        Its name.
+    inputs
+        Input blob -> values.
+    options
+        Of the engine.
+
+    Returns
+    -------
+    dict
+        Blob -> float32 values, in the net's order, the inputs among them.
+    """
+    wanted = [blob for blob in net.shapes if blob not in net.inputs]
+    with engines.make(engine, net, wanted, options) as made:
+        found = made.forward(inputs)
+    return {blob: found[blob] if blob in found else inputs[blob] for blob in net.shapes}
+
+
+def compare(net: Net, a: Blobs, b: Blobs) -> list[Row]:
+    """Compare the blobs that both sides have, in the order in which the net writes them.
+
+    Parameters
+    ----------
+    net
+        Gives the order, and the layers' names.
+    a, b
+        Blob -> values; `b` is the reference.
+
+    Returns
+    -------
+    list of Row
+        One a blob that a layer computes.
+    """
+    return [
+        _row(net.producer[blob].name, blob, a[blob], b[blob])
+        for blob in net.shapes
+        if blob in a and blob in b and blob not in net.inputs
+    ]
+
+
+def _row(layer: str, blob: str, a: NDArray[np.float32], b: NDArray[np.float32]) -> Row:
+    if a.shape != b.shape:
+        return Row(layer, blob, np.inf, np.inf, 0.0)
+    one, two = a.astype(np.float64).ravel(), b.astype(np.float64).ravel()
+    with np.errstate(invalid="ignore", divide="ignore"):
+        max_abs = float(np.abs(one - two).max(initial=0))
+        largest = float(np.abs(two).max(initial=0))
+        lengths = float(np.linalg.norm(one) * np.linalg.norm(two))
+    if max_abs == 0:
+        return Row(layer, blob, 0.0, 0.0, 1.0)
+    max_rel = max_abs / largest if largest else np.inf
+    return Row(layer, blob, max_abs, max_rel, float(one @ two) / lengths if lengths else 0.0)
+
+
+def save_blobs(path: str | os.PathLike[str], blobs: Blobs) -> None:
+    """Write blobs, inputs included, to an `.npz` file; any NumPy reads it, blob names are its keys."""
+    with replacing(path) as file:
+        np.savez(file, **{name: np.asarray(values, np.float32) for name, values in blobs.items()})  # type: ignore[arg-type]
+
+
+def load_blobs(path: str | os.PathLike[str]) -> dict[str, NDArray[np.float32]]:
+    """Read blobs that `save_blobs` wrote.
+
+    Raises
+    ------
+    FormatError
+        There is no such file, or it is not one of these.
+    """
+    try:
+        with open_file(path, EXPECTED) as opened, np.load(opened, allow_pickle=False) as file:
+            size = os.fstat(opened.fileno()).st_size
+            # as it is written, without compression: what claims more is a bomb, or damaged
+            if sum(entry.file_size for entry in file.zip.infolist()) > size:
+                raise ValueError("it is compressed")
+            return {name: np.asarray(file[name], np.float32) for name in file.files}
+    except FormatError:
+        raise
+    except Exception as error:
+        # NumPy, zipfile and zlib each have their own ways to fail on a damaged file.
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise FormatError(
+            f"{os.fspath(path)}: not a file of blobs as `pycam compare --save` writes it ({reason})"
+        ) from None

@@ -1,0 +1,207 @@
+"""What of pycam works on this machine, what is not there, and what would cure it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from packaging.requirements import Requirement
+
+import pycam
+from pycam import engines, zoo
+from pycam.engines import DEFAULT_ENGINE, ENGINES
+from pycam.errors import EngineError, PycamError
+from pycam.formats import prototxt
+from pycam.net import net_from_message
+
+DISTRIBUTION = "caffe-cam"
+DEVELOPERS = ("test", "check", "docs")
+OPENCV = "opencv-python-headless"
+TOLERANCE = 1e-5
+
+Floats = NDArray[np.float32]
+
+NET = """
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 5 dim: 7 } } }
+layer { name: "conv" type: "Convolution" bottom: "data" top: "conv" convolution_param { num_output: 4 kernel_size: 1 } }
+layer { name: "relu" type: "ReLU" bottom: "conv" top: "conv" }
+layer { name: "max" type: "Pooling" bottom: "conv" top: "max" pooling_param { pool: MAX kernel_size: 2 stride: 2 } }
+layer { name: "mean" type: "Pooling" bottom: "max" top: "mean" pooling_param { pool: AVE global_pooling: true } }
+layer { name: "fc" type: "InnerProduct" bottom: "mean" top: "fc" inner_product_param { num_output: 3 } }
+layer { name: "prob" type: "Softmax" bottom: "fc" top: "prob" }
+"""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes
+    ----------
+    about
+        `versions`, `engines`, `files`, `models` or `extras`.
+    name
+        What was looked at.
+    state
+        `ok`, `not here` (nothing is wrong, something could be added) or `wrong`.
+    told
+        What was found, in a line.
+    cure
+        What to do about it; empty where nothing need be done.
+    core
+        Whether pycam's core needs it.
+    """
+
+    about: str
+    name: str
+    state: str
+    told: str
+    cure: str = ""
+    core: bool = False
+
+
+def examine() -> Iterator[Finding]:
+    """Look at this machine, thing by thing."""
+    yield from _versions()
+    yield from map(_engine, ENGINES)
+    yield from _files()
+    yield from _models()
+    yield from _extras()
+
+
+def _versions() -> Iterator[Finding]:
+    yield Finding("versions", "Python", "ok", f"{platform.python_version()}, {platform.platform()}", core=True)
+    needs = _requirements()
+    note = "" if needs else ", run without being installed: what it needs is not known"
+    yield Finding("versions", "pycam", "ok", f"{pycam.__version__}, in {Path(pycam.__file__).parent}{note}", core=True)
+    for requirement in needs:
+        told, good = _installed(requirement)
+        cure = "" if good else f"pip install '{requirement.name}{requirement.specifier}'"
+        yield Finding("versions", requirement.name, "ok" if good else "wrong", told, cure, core=True)
+    # Two distributions that both bring cv2 overwrite each other's files.
+    wheels = sorted(set(metadata.packages_distributions().get("cv2", ())))
+    if len(wheels) > 1:
+        cure = f"pip uninstall -y {' '.join(wheels)} && pip install {OPENCV}"
+        yield Finding("versions", "cv2", "wrong", f"{' and '.join(wheels)} overwrite each other", cure, core=True)
+
+
+def _requirements(extra: str = "") -> list[Requirement]:
+    """List what pycam's core needs, or what an extra needs besides."""
+    try:
+        listed = list(map(Requirement, metadata.requires(DISTRIBUTION) or ()))
+    except metadata.PackageNotFoundError:
+        return []
+    always = [each for each in listed if each.marker is None or each.marker.evaluate({"extra": ""})]
+    if not extra:
+        return always
+    return [each for each in listed if each not in always and each.marker and each.marker.evaluate({"extra": extra})]
+
+
+def _installed(requirement: Requirement) -> tuple[str, bool]:
+    """Tell the version that is installed, and whether it will do."""
+    try:
+        version = metadata.version(requirement.name)
+    except metadata.PackageNotFoundError:
+        return "not installed", False
+    good = requirement.specifier.contains(version, prereleases=True)
+    return version if good else f"{version}, but it must be {requirement.specifier}", good
+
+
+def _engine(name: str) -> Finding:
+    """Run a small net, and hold what comes out to the same sums done with NumPy."""
+    core, cure = name == DEFAULT_ENGINE, ENGINES[name].cure
+    rng = np.random.default_rng(0)
+    params = {"conv": _random(rng, (4, 3, 1, 1), (4,)), "fc": _random(rng, (3, 4), (3,))}
+    net = net_from_message(prototxt.parse(NET).message).with_params(params)
+    (pictures,) = _random(rng, (2, 3, 5, 7))
+    try:
+        with engines.make(name, net, ["prob"]) as engine:
+            found = engine.forward({"data": pictures})["prob"]
+            told = engine.description
+    except EngineError as error:
+        told = str(error).removesuffix(f": {cure}").partition("; ")[0]
+        return Finding("engines", name, "wrong" if core else "not here", told, cure, core)
+    except Exception as error:  # a library that is broken can fail in any way
+        return Finding("engines", name, "wrong", f"it fails: {error!r}", f"install it again: {cure}", core)
+    furthest = float(np.abs(found - _by_hand(params, pictures)).max())
+    if not furthest <= TOLERANCE:
+        return Finding("engines", name, "wrong", f"{told}: off by {furthest:.1e}", f"install it again: {cure}", core)
+    return Finding("engines", name, "ok", f"{told}; right to {furthest:.0e}", core=core)
+
+
+def _random(rng: np.random.Generator, *shapes: tuple[int, ...]) -> tuple[Floats, ...]:
+    return tuple(rng.normal(0, 1, shape).astype(np.float32) for shape in shapes)
+
+
+def _by_hand(params: dict[str, tuple[Floats, ...]], pictures: Floats) -> Floats:
+    """Compute what `NET` gives: (N, 3, 5, 7) -> (N, 3)."""
+    (kernel, bias), (weights, fc_bias) = params["conv"], params["fc"]
+    conv = np.maximum(np.einsum("kc,nchw->nkhw", kernel[:, :, 0, 0], pictures) + bias[:, None, None], 0)
+    # Caffe rounds the size of a pooled blob up; nothing is below 0 here, so that zeros change no maximum.
+    padded = np.pad(conv, ((0, 0), (0, 0), (0, 1), (0, 1)))
+    pooled = padded.reshape(len(pictures), 4, 3, 2, 4, 2).max(axis=(3, 5))
+    exp = np.exp(pooled.mean(axis=(2, 3)) @ weights.T + fc_bias)
+    return np.asarray(exp / exp.sum(axis=1, keepdims=True), np.float32)
+
+
+def _files() -> Iterator[Finding]:
+    for name, folder in (("nets", zoo.prototxt_folder), ("cards", zoo.models_folder)):
+        try:
+            yield Finding("files", name, "ok", str(folder()), core=True)
+        except PycamError as error:
+            yield Finding("files", name, "wrong", str(error), "install pycam again", core=True)
+    for named in filter(None, os.environ.get("PYCAM_MODELS", "").split(os.pathsep)):
+        if Path(named).expanduser().is_dir():
+            yield Finding("files", "PYCAM_MODELS", "ok", named)
+        else:
+            yield Finding("files", "PYCAM_MODELS", "wrong", f"{named}: no such folder", "make it, or name another")
+    cache = zoo.cache_folder()
+    nearest = next(folder for folder in (cache, *cache.parents) if folder.exists())
+    try:
+        with tempfile.TemporaryFile(dir=nearest):
+            yield Finding("files", "cache", "ok", f"{cache}{'' if nearest == cache else ', not made yet'}")
+    except OSError as error:
+        cure = "set PYCAM_CACHE to a folder that can be written"
+        yield Finding("files", "cache", "wrong", f"{cache}: {error.strerror}", cure)
+
+
+def _models() -> Iterator[Finding]:
+    for card in zoo.all_cards():
+        bundled = card.name == zoo.BUNDLED
+        try:
+            yield Finding("models", card.name, "ok", str(zoo.weights_path(card)), core=bundled)
+        except PycamError as error:
+            wrong = bundled or zoo.find_weights(card) is not None
+            told = str(error) if wrong else f"no {card.weights.file}"
+            cure = "install pycam again" if bundled else f"pycam models download {card.name}"
+            yield Finding("models", card.name, "wrong" if wrong else "not here", told, cure, core=bundled)
+
+
+def _extras() -> Iterator[Finding]:
+    try:
+        extras = metadata.metadata(DISTRIBUTION).get_all("Provides-Extra") or []
+    except metadata.PackageNotFoundError:
+        extras = []
+    for extra in extras:
+        if extra in DEVELOPERS:
+            continue
+        looked_at = [(requirement.name, *_installed(requirement)) for requirement in _requirements(extra)]
+        if all(good for *_, good in looked_at):
+            yield Finding("extras", extra, "ok", ", ".join(f"{name} {version}" for name, version, _ in looked_at))
+        else:
+            lacking = ", ".join(f"{name} {why}" for name, why, good in looked_at if not good)
+            yield Finding("extras", extra, "not here", lacking, f"pip install '{DISTRIBUTION}[{extra}]'")
+    chromium = os.environ.get("PYCAM_CHROMIUM") or shutil.which("chromium")
+    if chromium:
+        yield Finding("extras", "Chromium", "ok", chromium)
+    else:
+        cure = "install it, or set PYCAM_CHROMIUM"
+        yield Finding("extras", "Chromium", "not here", "only the tests of the viewer need one", cure)

@@ -1,0 +1,59 @@
+"""Is this file the published one? Checksums of the three kinds that models were published with, and pins."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from pycam.errors import FormatError
+from pycam.formats.files import is_file, write_whole
+
+CHUNK = 1 << 20
+DIGITS = {"sha256": 64, "sha1": 40, "git_blob": 40}
+
+
+def checksum(path: Path, kind: str) -> str:
+    """Return the checksum of a file in hexadecimal.
+
+    Parameters
+    ----------
+    path : Path
+        The file; it is read in pieces.
+    kind : {"sha256", "sha1", "git_blob"}
+        `git_blob` is git's name for the content: the SHA-1 of `blob <size>`, a zero byte, and the file.
+    """
+    state = hashlib.new("sha1" if kind == "git_blob" else kind, usedforsecurity=False)
+    if kind == "git_blob":
+        state.update(b"blob %d\0" % path.stat().st_size)
+    with path.open("rb") as stream:
+        while chunk := stream.read(CHUNK):
+            state.update(chunk)
+    return state.hexdigest()
+
+
+def pin_file(path: Path) -> Path:
+    """Return the name of the small file beside `path` that holds its SHA-256 since its first use."""
+    return path.with_name(path.name + ".sha256")
+
+
+def pinned(path: Path) -> str | None:
+    """Return the SHA-256 pinned for `path`, or None when nothing is pinned.
+
+    Raises
+    ------
+    FormatError
+        The pin is there but is no SHA-256.
+    """
+    pin = pin_file(path)
+    if not is_file(pin):
+        return None
+    with pin.open("rb") as stream:
+        digits = stream.read(DIGITS["sha256"])
+    if len(digits) != DIGITS["sha256"] or not set(digits) <= set(b"0123456789abcdef"):
+        raise FormatError(f"{pin}: no SHA-256 of 64 hexadecimal digits; delete it to pin the file anew")
+    return digits.decode()
+
+
+def pin(path: Path) -> None:
+    """Write the SHA-256 of `path` beside it, in the form that `sha256sum --check` reads."""
+    write_whole(pin_file(path), f"{checksum(path, 'sha256')}  {path.name}\n")
