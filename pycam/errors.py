@@ -9,8 +9,9 @@ def suggest(name: str, known: Iterable[str], otherwise: str = "") -> str:
     """Return `did you mean 'x'?` with the known name that is most like `name`, or `otherwise` if none is."""
     import difflib
 
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f"did you mean {near[0]!r}?" if near else otherwise
+    folded = {each.casefold(): each for each in known}
+    near = difflib.get_close_matches(name.casefold(), folded, n=1)
+    return f"did you mean {folded[near[0]]!r}?" if near else otherwise
 
 
 class PycamError(Exception):

@@ -72,7 +72,7 @@ def test_a_mean_by_name_is_the_bundled_one(read):
         (b"name: \xff\xfe\n", "expected a model card in YAML"),
         (b"\x00\x01\x02", "expected a model card in YAML"),
         ("[" * 5000, "nested too deeply"),
-        ("a" * 70000, "found more than 64 KiB"),
+        ("a" * 70000, "found more than 65,536 bytes"),
         ("name: !!python/object/apply:os.system [ls]\n", "could not determine a constructor"),
         (
             f"{SMALLEST}colour: red\n",

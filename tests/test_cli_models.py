@@ -104,7 +104,7 @@ def test_path_fails_for_what_is_not_here(machine):
         run("path", "vgg16-cam")
     with pytest.raises(ModelError, match=r"ilsvrc_2012_mean\.npy is not on this machine"):
         run("path", "vgg16-cam", "--of", "mean")
-    with pytest.raises(ModelError, match="no model is called 'vgg16cm': did you mean 'vgg16-cam'"):
+    with pytest.raises(ModelError, match="no model is called 'vgg16cm': did you mean 'vgg16cam'"):
         run("path", "vgg16cm")
     card = machine / "my.yaml"
     card.write_text("name: my\nprototxt: my.prototxt\nweights: my.caffemodel\n")

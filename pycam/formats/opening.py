@@ -14,6 +14,7 @@ HEAD = 4096
 """How many first bytes tell what a file is."""
 
 TEXT_BYTES = bytes([*b"\t\n\f\r\x1b", *range(0x20, 0x7F), *range(0x80, 0x100)])
+"""What text has in UTF-8 or an older code page: no other control characters."""
 
 DOWNLOAD_AGAIN = "download the file itself again"
 UNPACK = "unpack it first"
@@ -43,7 +44,7 @@ SIGNATURES = (
     (rb"\x08[\x80-\xff]*[\x00-\x7f]\x10|[\x2a\x3a]", "a blob such as a mean file", SWAPPED),
     (rb"[\x0a\x12]|\xa2\x06", "Caffe weights", SWAPPED),
 )
-TEXT = "text such as a prototxt or a label list"
+TEXT = "text such as a prototxt"
 
 
 def foreign(path: str | os.PathLike[str], expected: str, head: bytes) -> FormatError | None:
@@ -71,17 +72,12 @@ def foreign(path: str | os.PathLike[str], expected: str, head: bytes) -> FormatE
 
 def recognise(head: bytes) -> tuple[str, str]:
     """Tell from a file's first bytes what it is and what to do if something else was expected; else `("", "")`."""
-    text = is_text(head)
+    text = not head.translate(None, TEXT_BYTES)
     for pattern, name, cure in SIGNATURES:
         # text, too, may start with a newline, an asterisk or a colon
         if re.match(pattern, head) and not (text and cure is SWAPPED):
             return name, cure
     return (TEXT, SWAPPED) if text else ("", "")
-
-
-def is_text(head: bytes) -> bool:
-    """Tell whether bytes may be text, in UTF-8 or an older code page: no control characters."""
-    return not head.translate(None, TEXT_BYTES)
 
 
 def open_file(path: str | os.PathLike[str], expected: str, error: type[PycamError] = FormatError) -> BufferedReader:
@@ -134,10 +130,10 @@ def read_text(path: str | os.PathLike[str], expected: str, most: int) -> str:
     """
     with open_file(path, expected) as file:
         head = file.read(HEAD)
-        if mistake := foreign(path, expected, head):
-            raise mistake
-        if not is_text(head):
-            raise FormatError(f"{os.fspath(path)}: expected {expected}, found unknown binary data: {DOWNLOAD_AGAIN}")
+        what, cure = recognise(head)
+        if what != TEXT:
+            found = f"{what}: {cure}" if what else f"unknown binary data: {DOWNLOAD_AGAIN}"
+            raise FormatError(f"{os.fspath(path)}: expected {expected}, found {found}")
         file.seek(0)
         data = _rest(file, path, expected, most, FormatError)
     try:

@@ -123,7 +123,7 @@ def read_labels(path: str | Path) -> Labels:
     named = _match_all(r"(\S+)\s+(\d+)", lines)
     # Names that end in a number, such as "cell 7", are no indices: there the first words repeat.
     if len(dict(named)) == len(lines):
-        return Labels(_in_order([(index, path) for name, index in named], path), path=path)
+        return Labels(_in_order([(index, name) for name, index in named], path), path=path)
     return Labels(tuple(lines), path=path)
 
 
