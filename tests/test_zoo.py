@@ -19,6 +19,7 @@ from pycam import zoo
 from pycam.errors import FormatError, ModelError, NetError
 from pycam.formats import caffemodel, prototxt
 from pycam.net import read_net
+from pycam.zoo import catalog
 from pycam.zoo.checksums import checksum, pin, pin_file, pinned
 
 NET = """
@@ -108,7 +109,7 @@ def test_the_released_models_are_there():
 
 
 def test_no_name_is_used_twice():
-    names = Counter(zoo._fold(name) for card in CARDS for name in (card.name, *card.aliases))
+    names = Counter(catalog._fold(name) for card in CARDS for name in (card.name, *card.aliases))
     files = Counter(name for card in CARDS for name in card.weights.names)
     assert [name for name, count in (names + files).items() if count > 1] == []
 
