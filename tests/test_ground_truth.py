@@ -388,8 +388,8 @@ def test_wsol_folder_is_joined_by_id(tmp_path):
     assert truth.names == ("val/b.JPEG", "val/a.JPEG")
     assert truth.classes.tolist() == [1, 0]
     assert truth.sizes.tolist() == [[60, 30], [50, 40]]
-    assert truth.boxes_of(0).tolist() == [[5, 5, 20, 20]]
-    assert truth.boxes_of(1).tolist() == [[1, 2, 30, 40], [3, 3, 4, 4]]
+    assert truth.boxes_of(0).tolist() == [[4, 4, 20, 20]]
+    assert truth.boxes_of(1).tolist() == [[0, 1, 30, 40], [2, 2, 4, 4]]
 
 
 @pytest.mark.parametrize(

@@ -191,7 +191,7 @@ def test_overlap_and_colours_are_pythons(page):
     pairs = [[[*pair[0].min(0), *(pair[0].max(0) + 1)], [*pair[1].min(0), *(pair[1].max(0) + 1)]] for pair in boxes]
     pairs = [[[int(side) for side in box] for box in pair] for pair in pairs]
     found = page.evaluate("(pairs) => pairs.map(([a, b]) => overlap(a, b))", pairs)
-    assert found == pytest.approx([iou(*pair) for pair in pairs], abs=1e-12)
+    assert found == pytest.approx(iou(*np.moveaxis(pairs, 1, 0)), abs=1e-12)
 
     levels = np.linspace(0, 2, 256, dtype=np.float32)[None]
     for name, table in colour_tables().items():
