@@ -49,13 +49,13 @@ def main() -> None:
     cv2.setNumThreads(1)
     random = np.random.default_rng(0)
     picture = random.integers(0, 256, (375, 500, 3), np.uint8)
-    image = Image.fromarray(picture)
+    pil = Image.fromarray(picture)
     column_maps = blobs(random, 50, 14).reshape(10, 5, 14, 14).astype(np.float32)
     merged = merge_column_maps(column_maps, 224)
     on_picture = imresize(merged.transpose(1, 2, 0), (375, 500)).transpose(2, 0, 1)
     heatmaps = [grey_heatmap(map) for map in on_picture]
 
-    pillow = best(lambda: image.resize((256, 256), Image.Resampling.BICUBIC))
+    pillow = best(lambda: pil.resize((256, 256), Image.Resampling.BICUBIC))
     ours = best(lambda: imresize(picture, (256, 256)))
     merge = best(lambda: merge_column_maps(column_maps, 224))
     boxes = best(lambda: [released_boxes(heatmap) for heatmap in heatmaps])

@@ -37,7 +37,7 @@ TRUTH = (10, 10, 40, 40)
 
 
 @pytest.mark.parametrize(
-    ("index", "box", "truths", "centre", "outcome"),
+    ("index", "box", "truths", "centre", "expected"),
     [
         (1, TRUTH, [TRUTH], False, "right"),
         (1, TRUTH, [(0, 0, 5, 5), TRUTH], False, "right"),
@@ -54,11 +54,11 @@ TRUTH = (10, 10, 40, 40)
         (2, TRUTH, [], False, "wrong class"),
     ],
 )
-def test_outcomes(index, box, truths, centre, outcome):
+def test_outcomes(index, box, truths, centre, expected):
     verdict = judge(index, 0.75, box, 1, truths, centre)
-    assert verdict.name == outcome
+    assert verdict.name == expected
     assert verdict.name in OUTCOMES
-    assert verdict.right == outcome.startswith("right")
+    assert verdict.right == expected.startswith("right")
 
 
 @given(boxes, boxes)

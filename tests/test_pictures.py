@@ -9,7 +9,7 @@ import zlib
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image as PILImage
 
 from pycam.errors import PictureError
 from pycam.images.read import read_picture
@@ -20,17 +20,17 @@ ADOBE = b"\xff\xee\x00\x0eAdobe"
 RANDOM = np.random.default_rng(7)
 NOISE = RANDOM.integers(0, 256, (40, 50, 3), dtype=np.uint8)
 SMOOTH = cv2.resize(NOISE[:6, :8], (50, 40), interpolation=cv2.INTER_CUBIC)  # BGR
-ALPHA = Image.fromarray(NOISE[:, :, 0])
-COLOUR = Image.fromarray(SMOOTH[:, :, ::-1])
+ALPHA = PILImage.fromarray(NOISE[:, :, 0])
+COLOUR = PILImage.fromarray(SMOOTH[:, :, ::-1])
 
 
-def encode(image: Image.Image, format: str, **options) -> bytes:
+def encode(image: PILImage.Image, format: str, **options) -> bytes:
     stream = io.BytesIO()
     image.save(stream, format, **options)
     return stream.getvalue()
 
 
-def with_alpha(mode: str) -> Image.Image:
+def with_alpha(mode: str) -> PILImage.Image:
     image = COLOUR.convert(mode)
     image.putalpha(ALPHA)
     return image
@@ -58,7 +58,7 @@ def opencv(data: bytes) -> np.ndarray:
 
 def test_a_picture_knows_where_it_came_from(tmp_path):
     path = tmp_path / "red.png"
-    Image.new("RGB", (3, 2), (255, 0, 10)).save(path)
+    PILImage.new("RGB", (3, 2), (255, 0, 10)).save(path)
     picture = read_picture(path)
     assert picture.path == str(path)
     assert (picture.width, picture.height) == picture.size == (3, 2)
@@ -81,7 +81,7 @@ def test_real_jpegs_are_what_opencv_reads(shared):
 
 
 PALETTE = COLOUR.quantize(16)
-SIXTEEN_BITS = Image.fromarray(RANDOM.integers(0, 65536, (40, 50), dtype=np.uint16))
+SIXTEEN_BITS = PILImage.fromarray(RANDOM.integers(0, 65536, (40, 50), dtype=np.uint16))
 COLOURS_OF_16_BITS = RANDOM.integers(0, 65536, (9, 7, 4), dtype=np.uint16)
 KINDS = {
     "grey JPEG": encode(COLOUR.convert("L"), "JPEG"),
@@ -119,7 +119,7 @@ KINDS = {
     "16-bit PGM": b"P5 50 40 65535\n" + np.asarray(SIXTEEN_BITS).astype(">u2").tobytes(),
     "PNG of one pixel": encode(COLOUR.crop((0, 0, 1, 1)), "PNG"),
     "JPEG of one pixel": encode(COLOUR.crop((0, 0, 1, 1)), "JPEG"),
-    "thin JPEG": encode(Image.new("RGB", (1, 10000), (9, 99, 200)), "JPEG"),
+    "thin JPEG": encode(PILImage.new("RGB", (1, 10000), (9, 99, 200)), "JPEG"),
 }
 
 
@@ -132,7 +132,7 @@ def test_every_kind_is_what_opencv_reads(kind):
 
 def test_cmyk_jpeg_by_opencvs_formula():
     data = KINDS["CMYK JPEG"]
-    with Image.open(io.BytesIO(data)) as image:
+    with PILImage.open(io.BytesIO(data)) as image:
         ink = np.asarray(image).astype(int)  # 255 is full ink, turned round from the file's values by Pillow
     key = 255 - ink[:, :, 3:]
     rgb = key - (ink[:, :, :3] * key >> 8)
@@ -169,7 +169,7 @@ def test_the_content_decides_not_the_name(tmp_path):
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
 def test_exif_orientation_is_reported_and_not_applied(format, orientation):
-    exif = Image.Exif()
+    exif = PILImage.Exif()
     exif[271], exif[274] = "A maker", orientation
     options = {"lossless": True} if format == "WEBP" else {}
     picture = read_picture(encode(COLOUR, format, exif=exif, **options))
@@ -289,7 +289,7 @@ def test_real_jpegs_closed_too_early_are_not_filled_with_grey(shared):
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 def test_a_jpeg_as_grey_as_the_filler_is_read(mode, capfd):
-    data = encode(Image.new(mode, (70, 50), 128 if mode == "L" else (128, 128, 128)), "JPEG")
+    data = encode(PILImage.new(mode, (70, 50), 128 if mode == "L" else (128, 128, 128)), "JPEG")
     assert (read_picture(data).pixels == 128).all()
     assert capfd.readouterr().err == ""
 
@@ -321,8 +321,8 @@ def large_jpeg() -> bytes:
 )
 def test_bombs_are_refused_before_they_are_decoded(data, monkeypatch):
     monkeypatch.setattr(cv2, "imdecode", pytest.fail)
-    monkeypatch.setattr(Image.Image, "load", pytest.fail)
-    monkeypatch.setattr(Image.Image, "convert", pytest.fail)
+    monkeypatch.setattr(PILImage.Image, "load", pytest.fail)
+    monkeypatch.setattr(PILImage.Image, "convert", pytest.fail)
     with pytest.raises(PictureError, match="more than 100 million pixels; scale it down"):
         read_picture(data)
 
@@ -345,8 +345,8 @@ NO_PICTURES = {
     "the start of a JPEG": b"\xff\xd8",
     "a JPEG of nothing": b"\xff\xd8\xff\xd9",
     "a JPEG without a frame": b"\xff\xd8\xff\xda\0\x08\1\1\0\0\x3f\0\0\xff\xd9",
-    "32-bit values": encode(Image.fromarray(np.full((4, 4), 7.5, np.float32)), "TIFF"),
-    "32-bit integers": encode(Image.fromarray(np.full((4, 4), 70000, np.int32)), "TIFF"),
+    "32-bit values": encode(PILImage.fromarray(np.full((4, 4), 7.5, np.float32)), "TIFF"),
+    "32-bit integers": encode(PILImage.fromarray(np.full((4, 4), 70000, np.int32)), "TIFF"),
 }
 
 

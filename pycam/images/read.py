@@ -21,7 +21,8 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+import PIL.Image
+from PIL import UnidentifiedImageError
 
 from pycam.errors import PictureError
 from pycam.formats.opening import open_file
@@ -235,15 +236,15 @@ def _decode_with_pillow(
 ) -> tuple[NDArray[np.uint8], int]:
     with _pillows_errors(data, name, largest):
         _verify(data, name, formats, largest)
-        with Image.open(io.BytesIO(data), formats=formats) as image:
-            return _bgr_of_image(image), _orientation(image.info.get("exif", b""))
+        with PIL.Image.open(io.BytesIO(data), formats=formats) as pil:
+            return _bgr_of_pil(pil), _orientation(pil.info.get("exif", b""))
 
 
 def _verify(data: bytes, name: str, formats: tuple[str, ...], largest: int) -> None:
     """Check what can be checked without decoding: the size in pixels, a PNG's checksums and lengths."""
-    with Image.open(io.BytesIO(data), formats=formats) as image:
-        _check_size(image.width, image.height, name, largest)
-        image.verify()
+    with PIL.Image.open(io.BytesIO(data), formats=formats) as pil:
+        _check_size(pil.width, pil.height, name, largest)
+        pil.verify()
 
 
 @contextmanager
@@ -258,7 +259,7 @@ def _pillows_errors(data: bytes, name: str, largest: int) -> Iterator[None]:
                 f"{name}: not a picture, it begins with {data[:16]!r}; "
                 f"convert it to one of JPEG, {', '.join(FORMATS)}, or fetch it again"
             ) from None
-        except Image.DecompressionBombError:
+        except PIL.Image.DecompressionBombError:
             raise _too_large(name, largest) from None
         except (PictureError, MemoryError):
             raise
@@ -267,14 +268,14 @@ def _pillows_errors(data: bytes, name: str, largest: int) -> Iterator[None]:
             raise _damaged(name, f"a damaged picture ({error})") from None
 
 
-def _bgr_of_image(image: Image.Image) -> NDArray[np.uint8]:
-    if image.mode.startswith("I"):
-        samples = np.asarray(image)
+def _bgr_of_pil(pil: PIL.Image.Image) -> NDArray[np.uint8]:
+    if pil.mode.startswith("I"):
+        samples = np.asarray(pil)
         if samples.min() >= 0 and samples.max() <= 0xFFFF:
             return _grey_to_bgr((samples >> 8).astype(np.uint8))
-    if image.mode.startswith(("I", "F")):
+    if pil.mode.startswith(("I", "F")):
         raise ValueError("samples of more than 16 bits")
-    bgr: NDArray[np.uint8] = cv2.cvtColor(np.asarray(image.convert("RGB")), cv2.COLOR_RGB2BGR)
+    bgr: NDArray[np.uint8] = cv2.cvtColor(np.asarray(pil.convert("RGB")), cv2.COLOR_RGB2BGR)
     return bgr
 
 
