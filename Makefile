@@ -74,7 +74,7 @@ bench: $(VENV)/.all ## Measure speed: a table of ratios.
 	$(RUN)/python benchmarks/scoring.py
 	$(RUN)/python benchmarks/viewer.py
 	$(RUN)/python benchmarks/evaluate.py
-	$(RUN)/python benchmarks/road.py
+	$(RUN)/python benchmarks/pipeline.py
 
 caffe-root: ## Make a folder with a real Caffe 1.0 (needs root once).
 	docker/caffe/make-root.sh

@@ -1,8 +1,8 @@
 """How fast `pycam evaluate` is beside its engine alone, and how flat its memory: `python benchmarks/evaluate.py`.
 
-Rate: pictures a second of a run, from its first batch that is kept to its last, beside those of the engine alone with
+Rate: images a second of a run, from its first batch that is kept to its last, beside those of the engine alone with
 batches of the same size, in interleaved rounds; medians. Memory: what the command and its workers hold after 300
-pictures, and later in a longer run (`--soak 20000 --soak-only`). Weights are random with a fixed seed, unless given:
+images, and later in a longer run (`--soak 20000 --soak-only`). Weights are random with a fixed seed, unless given:
 they do not change how long a net takes.
 """
 
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from road import random_weights
+from pipeline import random_weights
 from skimage import data
 
 from pycam import zoo
@@ -38,19 +38,19 @@ MARKS = (300, 1_000, 3_000, 5_000, 10_000, 20_000, 50_000)
 
 
 def write_set(folder: Path, count: int) -> Sources:
-    """Write pictures of 500×375, and an annotation for each."""
+    """Write images of 500×375, and an annotation for each."""
     photograph = cv2.resize(data.chelsea()[..., ::-1], (500, 375), interpolation=cv2.INTER_CUBIC)
-    pictures, annotations = folder / "pictures", folder / "annotations"
-    pictures.mkdir(parents=True)
+    images, annotations = folder / "images", folder / "annotations"
+    images.mkdir(parents=True)
     annotations.mkdir()
     for number in range(count):
         name = f"{number:06}"
-        cv2.imwrite(str(pictures / f"{name}.jpg"), np.roll(photograph, 7 * number, axis=1))
+        cv2.imwrite(str(images / f"{name}.jpg"), np.roll(photograph, 7 * number, axis=1))
         (annotations / f"{name}.xml").write_text(
             f"<annotation><size><width>500</width><height>375</height></size><object><name>{synsets().wnids[281]}</name>"
             "<bndbox><xmin>50</xmin><ymin>50</ymin><xmax>400</xmax><ymax>300</ymax></bndbox></object></annotation>"
         )
-    return Sources(str(pictures), str(annotations))
+    return Sources(str(images), str(annotations))
 
 
 def write_weights(model: str, folder: Path) -> str:
@@ -61,7 +61,7 @@ def write_weights(model: str, folder: Path) -> str:
 
 
 def rate_of_run(plan: Plan, folder: Path, workers: int) -> float:
-    """Pictures a second between the first batch and the last: without what begins and ends a run."""
+    """Images a second between the first batch and the last: without what begins and ends a run."""
     moments: list[tuple[float, int]] = []
     evaluate(plan, folder, workers=workers, progress=lambda done: moments.append((time.perf_counter(), done)))
     (start, before), (end, after) = moments[1], moments[-1]
@@ -95,7 +95,7 @@ def measure_rate(folder: Path, model: str, engine: str, batch: int, count: int, 
             alone.append(rate_of_engine(recipe, batch, 12))
             rates.append(rate_of_run(Plan.read(recipe, sources, batch), folder / f"run-{number}-{workers}", workers))
     best = statistics.median(alone)
-    print(f"{model}, {engine}, batches of {batch}: the engine alone {best:.1f} pictures a second")
+    print(f"{model}, {engine}, batches of {batch}: the engine alone {best:.1f} images a second")
     for workers, rates in runs.items():
         rate = statistics.median(rates)
         print(f"  evaluate, {workers} workers: {rate:.1f}, ratio {rate / best:.2f}, limit {LEAST_RATIO}")
@@ -108,20 +108,20 @@ def resident(process: int) -> float:
 
 
 def repeated(sources: Sources, folder: Path, count: int) -> Sources:
-    """Make a larger set of a small one: its pictures again and again, as links, each with an annotation of its own."""
-    pictures = sorted(Path(sources.pictures).iterdir())
-    (folder / "pictures").mkdir(parents=True)
+    """Make a larger set of a small one: its images again and again, as links, each with an annotation of its own."""
+    images = sorted(Path(sources.images).iterdir())
+    (folder / "images").mkdir(parents=True)
     (folder / "annotations").mkdir()
     for number in range(count):
-        picture, name = pictures[number % len(pictures)], f"{number:06}"
-        (folder / "pictures" / f"{name}{picture.suffix}").symlink_to(picture.absolute())
-        annotation = (Path(sources.ground_truth) / f"{picture.stem}.xml").read_text()
-        (folder / "annotations" / f"{name}.xml").write_text(annotation.replace(picture.stem, name))
-    return Sources(str(folder / "pictures"), str(folder / "annotations"))
+        image, name = images[number % len(images)], f"{number:06}"
+        (folder / "images" / f"{name}{image.suffix}").symlink_to(image.absolute())
+        annotation = (Path(sources.ground_truth) / f"{image.stem}.xml").read_text()
+        (folder / "annotations" / f"{name}.xml").write_text(annotation.replace(image.stem, name))
+    return Sources(str(folder / "images"), str(folder / "annotations"))
 
 
 def measure_memory(folder: Path, recipe: Recipe, sources: Sources, batch: int, workers: int) -> None:
-    marks = [mark for mark in MARKS if mark <= len(list(Path(sources.pictures).iterdir()))]
+    marks = [mark for mark in MARKS if mark <= len(list(Path(sources.images).iterdir()))]
     held: dict[int, list[float]] = {}
 
     def note(done: int) -> None:
@@ -138,7 +138,7 @@ def measure_memory(folder: Path, recipe: Recipe, sources: Sources, batch: int, w
         growth = max(now / before for now, before in zip(memory, first, strict=True)) - 1
         kept = "kept" if growth <= MOST_GROWTH else "EXCEEDED"
         megabytes = ", ".join(f"{each:.0f}" for each in memory)
-        print(f"  {done:6} pictures: {megabytes}; {growth:+.1%}, limit {MOST_GROWTH:+.0%} {kept}")
+        print(f"  {done:6} images: {megabytes}; {growth:+.1%}, limit {MOST_GROWTH:+.0%} {kept}")
 
 
 def main() -> None:
@@ -146,18 +146,18 @@ def main() -> None:
     parser.add_argument("--model", default="googlenet-cam")
     parser.add_argument("--engine", default="onnxruntime")
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--pictures", type=int, default=240, help="for the rate")
+    parser.add_argument("--images", type=int, default=240, help="for the rate")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--soak", type=int, default=3000, help="pictures, for the memory")
+    parser.add_argument("--soak", type=int, default=3000, help="images, for the memory")
     parser.add_argument("--soak-only", action="store_true", help="do not measure the rate")
     parser.add_argument("--weights", help="real ones of SqueezeNet, for the memory")
-    parser.add_argument("--set", nargs=2, metavar=("PICTURES", "ANNOTATIONS"), help="real pictures, for the memory")
+    parser.add_argument("--set", nargs=2, metavar=("IMAGES", "ANNOTATIONS"), help="real images, for the memory")
     options = parser.parse_args()
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if not options.soak_only:
-            measure_rate(folder, options.model, options.engine, options.batch, options.pictures, options.rounds)
+            measure_rate(folder, options.model, options.engine, options.batch, options.images, options.rounds)
         cores = os.cpu_count() or 1
         small = Sources(*options.set) if options.set else write_set(folder / "small", MARKS[0])
         large = repeated(small, folder / "large", options.soak)

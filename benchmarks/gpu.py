@@ -1,9 +1,9 @@
 """How fast a GPU is, and how close to the CPU: `python benchmarks/gpu.py [--device cuda] [--batches …]`.
 
-For AlexNet+-CAM, GoogLeNet-CAM and VGG16-CAM with seeded random weights: pictures a second of torch and ONNX Runtime by
+For AlexNet+-CAM, GoogLeNet-CAM and VGG16-CAM with seeded random weights: images a second of torch and ONNX Runtime by
 batch and precision, copies to and from the GPU included, and the largest difference of any score from ONNX Runtime's
-on the CPU in fp32, as a part of the largest score before softmax. Last, ten crops of many pictures: what a run over
-ILSVRC's 50,000 would take. `--device cpu` walks the same road without a GPU.
+on the CPU in fp32, as a part of the largest score before softmax. Last, ten crops of many images: what a run over
+ILSVRC's 50,000 would take. `--device cpu` walks the same pipeline without a GPU.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import statistics
 import time
 
 import numpy as np
-from road import NETS, random_weights
+from pipeline import NETS, random_weights
 
 from pycam import engines, zoo
 from pycam.errors import PycamError
@@ -22,14 +22,14 @@ from pycam.net import Net, read_net
 ROUNDS = 7
 
 
-def rate(engine: engines.base.Engine, inputs: dict[str, np.ndarray], pictures: int) -> float:
+def rate(engine: engines.base.Engine, inputs: dict[str, np.ndarray], images: int) -> float:
     engine.forward(inputs)
     times = []
     for _ in range(ROUNDS):
         start = time.perf_counter()
         engine.forward(inputs)
         times.append(time.perf_counter() - start)
-    return pictures / statistics.median(times)
+    return images / statistics.median(times)
 
 
 def measure(model: str, device: str, batches: list[int]) -> None:
@@ -43,8 +43,8 @@ def measure(model: str, device: str, batches: list[int]) -> None:
     rng = np.random.default_rng(0)
     shape = net.shapes[net.inputs[0]][1:]
 
-    def inputs(pictures: int) -> dict[str, np.ndarray]:
-        return {net.inputs[0]: rng.uniform(-120, 140, (pictures, *shape)).astype(np.float32)}
+    def inputs(images: int) -> dict[str, np.ndarray]:
+        return {net.inputs[0]: rng.uniform(-120, 140, (images, *shape)).astype(np.float32)}
 
     few = inputs(8)
     with engines.make("onnxruntime", net, outputs) as reference:
@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8, 32, 128])
     options = parser.parse_args()
     columns = [f"batch {batch}" for batch in options.batches]
-    print("| net | engine | precision | apart | " + " | ".join(columns) + " | ten crops | 50,000 pictures |")
+    print("| net | engine | precision | apart | " + " | ".join(columns) + " | ten crops | 50,000 images |")
     print("|---" * (6 + len(columns)) + "|")
     for model in options.nets:
         measure(model, options.device, options.batches)

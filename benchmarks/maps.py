@@ -24,7 +24,7 @@ from pycam.maps.boxes import grey_heatmap, paper_box, released_boxes
 from pycam.maps.cam import merge_column_maps
 
 LIMIT_RESIZE = 3.0
-LIMIT_PICTURE = 60.0
+LIMIT_IMAGE = 60.0
 
 
 def best(work: Callable[[], object], repeats: int = 100) -> float:
@@ -48,27 +48,27 @@ def blobs(random: np.random.Generator, count: int, side: int) -> np.ndarray:
 def main() -> None:
     cv2.setNumThreads(1)
     random = np.random.default_rng(0)
-    picture = random.integers(0, 256, (375, 500, 3), np.uint8)
-    pil = Image.fromarray(picture)
+    image = random.integers(0, 256, (375, 500, 3), np.uint8)
+    pil = Image.fromarray(image)
     column_maps = blobs(random, 50, 14).reshape(10, 5, 14, 14).astype(np.float32)
     merged = merge_column_maps(column_maps, 224)
-    on_picture = imresize(merged.transpose(1, 2, 0), (375, 500)).transpose(2, 0, 1)
-    heatmaps = [grey_heatmap(map) for map in on_picture]
+    on_image = imresize(merged.transpose(1, 2, 0), (375, 500)).transpose(2, 0, 1)
+    heatmaps = [grey_heatmap(map) for map in on_image]
 
     pillow = best(lambda: pil.resize((256, 256), Image.Resampling.BICUBIC))
-    ours = best(lambda: imresize(picture, (256, 256)))
+    ours = best(lambda: imresize(image, (256, 256)))
     merge = best(lambda: merge_column_maps(column_maps, 224))
     boxes = best(lambda: [released_boxes(heatmap) for heatmap in heatmaps])
     enlarge = best(lambda: imresize(merged.transpose(1, 2, 0), (375, 500)))
-    jpeg = best(lambda: [grey_heatmap(map) for map in on_picture])
-    paper = best(lambda: [paper_box(map) for map in on_picture])
+    jpeg = best(lambda: [grey_heatmap(map) for map in on_image])
+    paper = best(lambda: [paper_box(map) for map in on_image])
 
     print(f"imresize, 500×375×3, 8-bit, to 256×256    {ours:6.2f} ms")
     print(f"Pillow's bicubic, the same                {pillow:6.2f} ms")
     print(f"  ratio {ours / pillow:.2f}, limit {LIMIT_RESIZE}")
     print(f"ten maps of 14×14 merged, five classes    {merge:6.2f} ms")
     print(f"released boxes of five maps of 500×375    {boxes:6.2f} ms")
-    print(f"  together {merge + boxes:.1f} ms a picture, limit {LIMIT_PICTURE:.0f}")
+    print(f"  together {merge + boxes:.1f} ms an image, limit {LIMIT_IMAGE:.0f}")
     print(f"five merged maps resized to 500×375       {enlarge:6.2f} ms")
     print(f"five heat maps through JPEG               {jpeg:6.2f} ms")
     print(f"paper boxes of five maps of 500×375       {paper:6.2f} ms")

@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 
 from pycam.ilsvrc.ground_truth import GroundTruth
-from pycam.ilsvrc.metrics import error_interval, score_guesses
+from pycam.ilsvrc.metrics import error_interval, score_predictions
 from pycam.ilsvrc.predictions import Predictions, read_predictions, write_predictions
 from pycam.ilsvrc.wsol import SIDE, score_maps
 
@@ -37,15 +37,15 @@ def boxes(random: np.random.Generator, *shape: int) -> np.ndarray:
 
 
 def made_up_truth(random: np.random.Generator, count: int) -> GroundTruth:
-    """One to three boxes a picture."""
+    """One to three boxes an image."""
     classes = random.integers(0, 1000, count)
-    pictures = np.repeat(np.arange(count), random.integers(1, 4, count))
+    images = np.repeat(np.arange(count), random.integers(1, 4, count))
     return GroundTruth(
         tuple(map(str, range(count))),
         classes,
-        boxes(random, len(pictures)),
-        classes[pictures],
-        pictures,
+        boxes(random, len(images)),
+        classes[images],
+        images,
         np.full((count, 2), 500),
         random.random(count) < 0.03,
     )
@@ -60,7 +60,7 @@ def made_up_maps(random: np.random.Generator, count: int) -> Iterator[np.ndarray
 
 
 def score_file(path: Path, truth: GroundTruth) -> None:
-    scores = score_guesses(read_predictions(path), truth)
+    scores = score_predictions(read_predictions(path), truth)
     assert scores.localized is not None
     error_interval(scores.classified)
     error_interval(scores.localized)

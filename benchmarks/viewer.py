@@ -1,4 +1,4 @@
-"""How fast a report of 2,000 pictures opens and scrolls in Chromium: `python benchmarks/viewer.py`.
+"""How fast a report of 2,000 images opens and scrolls in Chromium: `python benchmarks/viewer.py`.
 
 Needs playwright, and Chromium at /usr/bin/chromium or where PYCAM_CHROMIUM says.
 """
@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from playwright.sync_api import sync_playwright
 
-from pycam.images.read import Picture
+from pycam.images.read import Image
 from pycam.images.views import view_of
 from pycam.maps.placement import Placement
 from pycam.prediction import Prediction
@@ -25,7 +25,7 @@ from pycam.report.outcomes import judge
 from pycam.report.record import Truth
 from pycam.zoo.labels import Labels
 
-PICTURES = 2000
+IMAGES = 2000
 LIMIT = 3.0
 SCORES = np.array([0.9 / (rank + 1) for rank in range(5)], np.float32)
 LABELS = Labels(tuple(f"class {rank}" for rank in range(5)), tuple(f"n{rank:08}" for rank in range(5)))
@@ -50,14 +50,14 @@ def entries() -> Iterator[Entry]:
         cv2.resize(random.integers(0, 256, (9, 12, 3), np.uint8), (500, 375), interpolation=cv2.INTER_CUBIC)
         for _ in range(20)
     ]
-    for number in range(PICTURES):
+    for number in range(IMAGES):
         maps = cv2.GaussianBlur(random.normal(size=(14, 14, 5)).astype(np.float32), (0, 0), 2).transpose(2, 0, 1)
         prediction = Prediction(
             np.arange(5), SCORES, maps[None], (500, 375), placement, protocol("default"), "model", "engine", LABELS
         )
         truth = Truth(0, "class 0", [(100, 40, 460, 300)])
-        verdict = judge(0, 0.9, prediction.top[0].box, 0, truth.boxes)
-        yield Entry(f"{number:04}.jpg", Picture(grounds[number % 20]), {"": [prediction]}, truth, [verdict])
+        outcome = judge(0, 0.9, prediction.top[0].box, 0, truth.boxes)
+        yield Entry(f"{number:04}.jpg", Image(grounds[number % 20]), {"": [prediction]}, truth, [outcome])
 
 
 def main() -> None:
@@ -67,7 +67,7 @@ def main() -> None:
             executable_path=os.environ.get("PYCAM_CHROMIUM", "/usr/bin/chromium"), args=FLAGS
         )
         for name, place in places.items():
-            write_html(place, entries(), Heading("Many pictures", {"": []}))
+            write_html(place, entries(), Heading("Many images", {"": []}))
             address = place if place.suffix else place / "index.html"
             page = chromium.new_page(viewport={"width": 1280, "height": 900})
             start = time.perf_counter()
@@ -77,7 +77,7 @@ def main() -> None:
             opened = time.perf_counter() - start
             frames = page.evaluate(SCROLL)
             size = sum(file.stat().st_size for file in [place, *place.rglob("*")] if file.is_file()) / 1e6
-            print(f"{PICTURES} pictures in {name} ({size:.0f} MB): opened in {opened:.2f} s, limit {LIMIT:.0f} s")
+            print(f"{IMAGES} images in {name} ({size:.0f} MB): opened in {opened:.2f} s, limit {LIMIT:.0f} s")
             print(f"  scrolling: {frames[100]:.0f} ms a frame, one in twenty above {frames[190]:.0f} ms")
             page.close()
 

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Builds both images with buildah, which needs no daemon, and tries them on SqueezeNet and 300 pictures. Needs root,
+# Builds both images with buildah, which needs no daemon, and tries them on SqueezeNet and 300 images. Needs root,
 # buildah, debootstrap, pycam itself, and 20 GB in build/docker. CAFFE_BASE, PYTHON_BASE and CUDA_BASE name other
-# bases than the Debians that it makes and keeps there. PYCAM_SHARED names the folder with weights and pictures;
+# bases than the Debians that it makes and keeps there. PYCAM_SHARED names the folder with weights and images;
 # PIP_FIND_LINKS, if it is set, a folder with the CPU build of torch that docker/gpu/requirements-cpu.txt asks for.
 set -eu
 cd "$(dirname "$0")/.."
@@ -53,7 +53,7 @@ try() {
     container=$(buildah from "localhost/pycam-$name")
     trap 'buildah rm "$container" >/dev/null' EXIT
     unshare --net buildah run --isolation chroot --user "$user:$user" --volume "$data:/models:ro" \
-        --volume "$data/ilsvrc-mini:/pictures:ro" --volume "$work/runs-$name:/runs" "$container" -- entrypoint "$@"
+        --volume "$data/ilsvrc-mini:/images:ro" --volume "$work/runs-$name:/runs" "$container" -- entrypoint "$@"
     trap - EXIT
     buildah rm "$container" >/dev/null
 }
@@ -79,7 +79,7 @@ for name in caffe gpu; do
     mkdir "$work/runs-$name"
     chown "$user:$user" "$work/runs-$name"
     try "$name" verify squeezenet-v1.0 --engine caffe --engine onnxruntime
-    try "$name" reproduce.sh --mini /pictures /runs --quiet
+    try "$name" reproduce.sh --mini /images /runs --quiet
     cmp "$work/runs-outside/tables.md" "$work/runs-$name/tables.md"
     foreign=$(find "$work/runs-$name" ! -uid "$user")
     [ -z "$foreign" ] || { echo "not the user's own: $foreign" >&2; exit 1; }

@@ -4,7 +4,7 @@
 #     compare.sh MODEL OUT [OPTION...]
 #
 # Writes OUT/MODEL.md, the certificate of every engine that is installed, on the CPU. On a GPU (PYCAM_DEVICE=cuda)
-# also compares the engines that compute there; the OPTIONs are then those of `pycam compare`, such as --picture.
+# also compares the engines that compute there; the OPTIONs are then those of `pycam compare`, such as --image.
 set -eu
 
 [ $# -ge 2 ] || { echo "usage: compare.sh MODEL OUT [OPTION...], OPTIONs of pycam compare" >&2; exit 2; }

@@ -21,7 +21,7 @@ pycam models download "$model" --mean
 for protocol in ${PROTOCOLS:-paper released sweep}; do
     echo "$model, protocol $protocol"
     pycam evaluate --model "$model" --protocol "$protocol" --out "$runs/$model-$protocol" \
-        --pictures "$data/ILSVRC2012_img_val" \
+        --images "$data/ILSVRC2012_img_val" \
         --ground-truth "$data/ILSVRC2012_bbox_val/val" \
         --labels "$devkit/ILSVRC2014_clsloc_validation_ground_truth.txt" \
         --blacklist "$devkit/ILSVRC2014_clsloc_validation_blacklist.txt" \

@@ -1,8 +1,8 @@
 #!/bin/sh
-# The paper's tables, from the pictures: certificates against real Caffe, runs, Tables 1 and 2 and what each deviation
+# The paper's tables, from the images: certificates against real Caffe, runs, Tables 1 and 2 and what each deviation
 # of the released evaluation is worth. What was stopped goes on by the same command.
 #
-#     reproduce.sh DATA RUNS [OPTION...]           the paper's models on ILSVRC's 50,000 pictures
+#     reproduce.sh DATA RUNS [OPTION...]           the paper's models on ILSVRC's 50,000 images
 #     reproduce.sh --mini DATA RUNS [OPTION...]    SqueezeNet on a small folder that is laid out alike
 #
 # DATA and the OPTIONs are those of evaluate.sh. Weights are downloaded, or found in the folders that PYCAM_MODELS

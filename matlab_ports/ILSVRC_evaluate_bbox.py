@@ -32,7 +32,7 @@ def ILSVRC_evaluate_bbox(
     Parameters
     ----------
     heatmapFolder : path
-        What `ILSVRC_generate_heatmap` wrote, for all pictures of the ground truth; they count in the order of
+        What `ILSVRC_generate_heatmap` wrote, for all images of the ground truth; they count in the order of
         their names.
     resultFolder : path
         Gets `bbox1.txt`, `bbox2.txt` and `bboxCombine.txt`, in ILSVRC's form.
@@ -65,7 +65,7 @@ def ILSVRC_evaluate_bbox(
 
 
 class Submission(NamedTuple):
-    """Five guesses for a picture, best first.
+    """Five guesses for an image, best first.
 
     Attributes
     ----------
@@ -86,7 +86,7 @@ class Submission(NamedTuple):
 
 
 def submission(name: str, classes: Sequence[int], boxes: Sequence[NDArray[np.intp]]) -> Submission:
-    """Fill the five guesses of one of `SUBMISSIONS` from the boxes of a picture's top five classes.
+    """Fill the five guesses of one of `SUBMISSIONS` from the boxes of an image's top five classes.
 
     Parameters
     ----------
@@ -129,8 +129,8 @@ def _script(
     heatmaps: Annotated[Path, typer.Argument(help="Folder of ILSVRC_generate_heatmap.")],
     ground_truth: Annotated[Path, typer.Argument(help="Devkit cache (.mat), or folder of XML.")],
     out: Annotated[Path, typer.Option(help="Folder for the submissions.")],
-    labels: Annotated[Path | None, typer.Option(help="The pictures' labels.")] = None,
-    blacklist: Annotated[Path | None, typer.Option(help="Pictures that localisation leaves out.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="The images' labels.")] = None,
+    blacklist: Annotated[Path | None, typer.Option(help="Images that localisation leaves out.")] = None,
 ) -> None:
     """Find boxes in heat maps as the release does, and print the errors of its three submissions."""
     for kind, table in ILSVRC_evaluate_bbox(heatmaps, out, ground_truth, labels, blacklist).items():

@@ -1,4 +1,4 @@
-"""`ILSVRC_generate_heatmap.m`: `python -m matlab_ports.ILSVRC_generate_heatmap PICTURES… --out FOLDER`."""
+"""`ILSVRC_generate_heatmap.m`: `python -m matlab_ports.ILSVRC_generate_heatmap IMAGES… --out FOLDER`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 from pycam.cli import options
 from pycam.drawing import encode_jpeg
 from pycam.errors import PycamError
-from pycam.formats.files import write_whole
+from pycam.formats.files import atomic_write
 from pycam.maps.boxes import grey_heatmap
 from pycam.predict import Cam, load
 
@@ -19,33 +19,33 @@ MATLAB_QUALITY = 75
 
 
 def ILSVRC_generate_heatmap(cam: Cam, imageFiles: Iterable[str | Path], resultFolder: str | Path) -> None:
-    """Write the heat maps of the top five classes of pictures, ready for `generate_bbox`.
+    """Write the heat maps of the top five classes of images, ready for `generate_bbox`.
 
     Parameters
     ----------
     cam : Cam
         A model, from `pycam.load(…, protocol="released")`.
     imageFiles : paths
-        The pictures; their names without extension must differ.
+        The images; their names without extension must differ.
     resultFolder : path
         Gets `<name>_1.jpg` to `<name>_5.jpg`, best class first, and `<name>.txt` with a line for each: the
         class, from 1, and its score. docs/release.md, section 4.
     """
     folder = Path(resultFolder)
     folder.mkdir(parents=True, exist_ok=True)
-    for picture, prediction in cam.stream(imageFiles):
+    for image, prediction in cam.stream(imageFiles):
         if isinstance(prediction, PycamError):
             raise prediction
-        name = Path(str(picture)).stem
+        name = Path(str(image)).stem
         for rank, item in enumerate(prediction.top, start=1):
-            heatmap = grey_heatmap(item.picture_map, jpeg=False)
-            write_whole(folder / f"{name}_{rank}.jpg", encode_jpeg(heatmap, MATLAB_QUALITY))
+            heatmap = grey_heatmap(item.image_map, jpeg=False)
+            atomic_write(folder / f"{name}_{rank}.jpg", encode_jpeg(heatmap, MATLAB_QUALITY))
         classes = "".join(f"{item.index + 1} {item.score:.9g}\n" for item in prediction.top)
-        write_whole(folder / f"{name}.txt", classes)
+        atomic_write(folder / f"{name}.txt", classes)
 
 
 def _script(
-    pictures: Annotated[list[Path], typer.Argument(help="Pictures.")],
+    images: Annotated[list[Path], typer.Argument(help="Images.")],
     out: Annotated[Path, typer.Option(help="Folder for the heat maps.")],
     model: options.Model = "googlenet-cam",
     engine: options.EngineName = options.DEFAULT,
@@ -53,10 +53,10 @@ def _script(
     weights: options.Weights = None,
     mean: options.MeanFile = None,
 ) -> None:
-    """Write the heat maps of the top five classes of pictures as the release does."""
+    """Write the heat maps of the top five classes of images as the release does."""
     made = load(model, engine=engine, protocol="released", prototxt=prototxt, weights=weights, mean=mean)
     with made as cam:
-        ILSVRC_generate_heatmap(cam, pictures, out)
+        ILSVRC_generate_heatmap(cam, images, out)
 
 
 if __name__ == "__main__":

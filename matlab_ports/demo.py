@@ -19,9 +19,9 @@ from matlab_ports.returnCAMmap import returnCAMmap
 from pycam.cli import options
 from pycam.drawing import encode_jpeg
 from pycam.errors import FormatError, UsageError
-from pycam.formats.files import write_whole
+from pycam.formats.files import atomic_write
 from pycam.formats.mat import read_mat
-from pycam.images.read import read_picture
+from pycam.images.read import read_image
 from pycam.images.views import CANVAS
 from pycam.predict import Cam, load
 
@@ -48,7 +48,7 @@ class Workspace:
     curCAMLarge : (256, 256, 5) single
         Their merged maps, H×W. The script keeps the last one only.
     curResult : (256, 256 + 5·264, 3) double, RGB
-        The picture, then for each class 8 white columns and its overlay.
+        The image, then for each class 8 white columns and its overlay.
     """
 
     IDX_category: NDArray[np.intp]
@@ -65,14 +65,14 @@ class Workspace:
 
 
 def demo(imgID: int | str | Path = 1, online: int = 0, *, data: str | Path = ".", cam: Cam | None = None) -> Workspace:
-    """Make the maps of the top five classes from ten crops of a picture.
+    """Make the maps of the top five classes from ten crops of an image.
 
     Parameters
     ----------
     imgID : int or path
-        1 or 2, the pictures of the release, `img1.jpg` and `img2.jpg` in `data`; or, online, any picture.
+        1 or 2, the images of the release, `img1.jpg` and `img2.jpg` in `data`; or, online, any image.
     online : {0, 1}
-        0 takes the published features of the picture and the published class weights, `data_img1.mat` (or 2)
+        0 takes the published features of the image and the published class weights, `data_img1.mat` (or 2)
         and `data_net.mat`; 1 runs a net.
     data : path
         Folder of the release's files.
@@ -85,7 +85,7 @@ def demo(imgID: int | str | Path = 1, online: int = 0, *, data: str | Path = "."
         docs/release.md, section 3.
     """
     file = Path(data) / f"img{imgID}.jpg" if isinstance(imgID, int) else Path(imgID)
-    img = imresize(read_picture(file).pixels[:, :, ::-1], (CANVAS, CANVAS))
+    img = imresize(read_image(file).pixels[:, :, ::-1], (CANVAS, CANVAS))
     if online:
         net = _run_net(img, cam or load("googlenet-cam", protocol="matlab_demo"))
     else:
@@ -166,8 +166,8 @@ def _expect(fits: bool, path: Path, name: str, array: NDArray[Any], shape: str) 
 
 
 def _script(
-    picture: Annotated[Path | None, typer.Argument(help="Picture of your own, with --online 1.")] = None,
-    imgID: Annotated[int, typer.Option("--imgID", min=1, max=2, help="Picture of the release.")] = 1,
+    image: Annotated[Path | None, typer.Argument(help="Image of your own, with --online 1.")] = None,
+    imgID: Annotated[int, typer.Option("--imgID", min=1, max=2, help="Image of the release.")] = 1,
     online: Annotated[int, typer.Option(min=0, max=1, help="0: the published features; 1: run a net.")] = 0,
     data: Annotated[Path, typer.Option(help="Folder of the release's .mat and .jpg files.")] = Path(),
     out: Annotated[Path, typer.Option(help="The strip.")] = Path("result.jpg"),
@@ -177,17 +177,17 @@ def _script(
     weights: options.Weights = None,
     mean: options.MeanFile = None,
 ) -> None:
-    """Show the top five classes of a picture and where the net saw them, as the MATLAB demo does."""
-    if picture is not None and not online:
-        raise UsageError(f"{picture}: there are published features of img1 and img2 alone: add --online 1")
+    """Show the top five classes of an image and where the net saw them, as the MATLAB demo does."""
+    if image is not None and not online:
+        raise UsageError(f"{image}: there are published features of img1 and img2 alone: add --online 1")
     if online:
         made = load(model, engine=engine, protocol="matlab_demo", prototxt=prototxt, weights=weights, mean=mean)
         with made as cam:
-            workspace = demo(picture or imgID, 1, data=data, cam=cam)
+            workspace = demo(image or imgID, 1, data=data, cam=cam)
     else:
         workspace = demo(imgID, 0, data=data)
     print(workspace.curPrediction.strip())
-    write_whole(out, encode_jpeg(im2uint8(workspace.curResult)[:, :, ::-1], MATLAB_QUALITY))
+    atomic_write(out, encode_jpeg(im2uint8(workspace.curResult)[:, :, ::-1], MATLAB_QUALITY))
 
 
 if __name__ == "__main__":

@@ -13,8 +13,8 @@ import typer
 from numpy.typing import NDArray
 
 from pycam.drawing import draw_box, encode_jpeg
-from pycam.formats.files import write_whole
-from pycam.images.read import read_picture
+from pycam.formats.files import atomic_write
+from pycam.images.read import read_image
 from pycam.maps.boxes import RELEASED_THRESHOLDS, corners, released_boxes
 
 FALLBACK_THRESHOLDS = (30, 90, 150)
@@ -31,7 +31,7 @@ def generate_bbox(
     Parameters
     ----------
     curHeatMapFile : path
-        An 8-bit grey picture, as `ILSVRC_generate_heatmap` writes it.
+        An 8-bit grey image, as `ILSVRC_generate_heatmap` writes it.
     curBBoxFile : path, optional
         Where to write the boxes as `dt_box` does: x, y, width and height of each, on one line.
     bbox_threshold : three ints
@@ -45,7 +45,7 @@ def generate_bbox(
     """
     boxes = dt_box(curHeatMapFile, bbox_threshold)
     if curBBoxFile is not None:
-        write_whole(curBBoxFile, "".join(f"{number} " for number in boxes.flat))
+        atomic_write(curBBoxFile, "".join(f"{number} " for number in boxes.flat))
     return corners(boxes)
 
 
@@ -58,7 +58,7 @@ def dt_box(curHeatMapFile: str | Path, bbox_threshold: Sequence[int] = RELEASED_
             stacklevel=2,
         )
         bbox_threshold = FALLBACK_THRESHOLDS
-    heatmap = cv2.cvtColor(read_picture(curHeatMapFile).pixels, cv2.COLOR_BGR2GRAY)
+    heatmap = cv2.cvtColor(read_image(curHeatMapFile).pixels, cv2.COLOR_BGR2GRAY)
     return released_boxes(np.asarray(heatmap, np.uint8), bbox_threshold)
 
 
@@ -67,7 +67,7 @@ def _script(
     boxes: Annotated[
         Path | None, typer.Option(help="File for the boxes: x y width height of each, on one line.")
     ] = None,
-    picture: Annotated[Path | None, typer.Option(help="Picture to draw the first three boxes on.")] = None,
+    image: Annotated[Path | None, typer.Option(help="Image to draw the first three boxes on.")] = None,
     result: Annotated[Path, typer.Option(help="File for that drawing.")] = Path("result_bbox.jpg"),
     thresholds: Annotated[tuple[int, int, int], typer.Option(help="Three that rise.")] = RELEASED_THRESHOLDS,
 ) -> None:
@@ -75,11 +75,11 @@ def _script(
     found = generate_bbox(heatmap, boxes, thresholds).tolist()
     for corner in found:
         print(*corner)
-    if picture is not None:
-        drawn = read_picture(picture).pixels
+    if image is not None:
+        drawn = read_image(image).pixels
         for corner in found[:SHOWN]:
             drawn = draw_box(drawn, corner)
-        write_whole(result, encode_jpeg(drawn))
+        atomic_write(result, encode_jpeg(drawn))
 
 
 if __name__ == "__main__":

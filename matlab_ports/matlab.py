@@ -13,7 +13,7 @@ from pycam.drawing.colormaps import mat2gray
 from pycam.drawing.colormaps import matlab_jet as jet
 from pycam.errors import UsageError
 from pycam.images.matlab import Method
-from pycam.images.matlab import imresize as resize_picture
+from pycam.images.matlab import imresize as resize_image
 
 __all__ = ["gray2ind", "im2double", "im2uint8", "imresize", "ind2rgb", "jet", "mat2gray"]
 
@@ -23,7 +23,7 @@ def imresize(
 ) -> NDArray[Any]:
     """Resize the first two dimensions of an array of any number of dimensions to `output_size`."""
     stack = A.reshape(*A.shape[:2], -1)
-    return resize_picture(stack, output_size, method, antialiasing).reshape(*output_size, *A.shape[2:])
+    return resize_image(stack, output_size, method, antialiasing).reshape(*output_size, *A.shape[2:])
 
 
 def im2double(I: NDArray[Any]) -> NDArray[np.float64]:  # noqa: E741

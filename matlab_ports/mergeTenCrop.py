@@ -12,7 +12,7 @@ from pycam.maps.cam import merge_ten_crop
 
 
 def mergeTenCrop(CAMmap_crops: NDArray[Any]) -> NDArray[np.float32]:
-    """Merge the maps of ten crops into one of the whole picture.
+    """Merge the maps of ten crops into one of the whole image.
 
     Parameters
     ----------

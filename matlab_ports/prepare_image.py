@@ -17,14 +17,14 @@ from pycam.images.views import CANVAS, cut_crops, view_of
 def prepare_image(
     im: NDArray[np.uint8], mean_data: NDArray[Any] | None = None, CROPPED_DIM: int = 224
 ) -> NDArray[np.float32]:
-    """Make a net's input of a picture: ten crops, less the mean picture.
+    """Make a net's input of an image: ten crops, less the mean image.
 
     Parameters
     ----------
     im : (H, W, 3) uint8, RGB
-        The picture, of any size; a grey one, (H, W), is repeated into three channels.
+        The image, of any size; a grey one, (H, W), is repeated into three channels.
     mean_data : (256, 256, 3), W×H×3, BGR, optional
-        The mean picture, as in `ilsvrc_2012_mean.mat`; BVLC's when it is left out.
+        The mean image, as in `ilsvrc_2012_mean.mat`; BVLC's when it is left out.
     CROPPED_DIM : int
         Side of the crops. In the release a constant of the file: 227 for AlexNet, 224 for the other nets.
 

@@ -17,7 +17,7 @@ def returnCAMmap(activation: NDArray[Any], weights_LR: NDArray[Any]) -> NDArray[
     Parameters
     ----------
     activation : (W, H, K, N)
-        The feature blob; (W, H, K) for one picture, as MATLAB drops a last dimension of 1.
+        The feature blob; (W, H, K) for one image, as MATLAB drops a last dimension of 1.
     weights_LR : (K, T)
         The class weights of the T classes.
 

@@ -1,4 +1,4 @@
-"""Channel grids: what every channel of a layer makes of a picture, side by side."""
+"""Channel grids: what every channel of a layer makes of an image, side by side."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pycam.drawing import channel_grid
 from pycam.engines import Options
 from pycam.engines.base import Engine
 from pycam.errors import NetError
-from pycam.images.read import Picture
+from pycam.images.read import Image
 from pycam.images.views import View, net_input, view_of
 from pycam.model import load_model
 from pycam.net import Net
@@ -24,7 +24,7 @@ from pycam.protocols import Protocol, protocol
 
 @dataclass(frozen=True, eq=False)
 class Activations:
-    """A net made ready to show its channels: call it with a picture.
+    """A net made ready to show its channels: call it with an image.
 
     Attributes
     ----------
@@ -33,7 +33,7 @@ class Activations:
     blobs
         What is shown, in this order.
     protocol, view, mean
-        What lies between a picture and the net's input; of a view with several crops the first is shown.
+        What lies between an image and the net's input; of a view with several crops the first is shown.
     """
 
     net: Net
@@ -43,12 +43,12 @@ class Activations:
     view: View
     mean: NDArray[np.float32]
 
-    def __call__(self, picture: Picture) -> dict[str, NDArray[np.uint8]]:
+    def __call__(self, image: Image) -> dict[str, NDArray[np.uint8]]:
         """Give a grid a blob: (H, W, 3) uint8 BGR."""
-        (pictures,) = self.net.inputs
+        (images,) = self.net.inputs
         row = self.protocol
-        crops = net_input(picture.pixels, self.view, self.mean, row.resizer, brightest=float(row.brightest))
-        values = self.engine.forward({pictures: crops[:1]})
+        crops = net_input(image.pixels, self.view, self.mean, row.resizer, input_scale=row.input_scale)
+        values = self.engine.forward({images: crops[:1]})
         return {blob: channel_grid(values[blob][0]) for blob in self.blobs}
 
 

@@ -55,8 +55,8 @@ class ModelError(PycamError):
     exit_code = 5
 
 
-class PictureError(PycamError):
-    """A picture is missing, damaged, too large, or none at all."""
+class ImageError(PycamError):
+    """An image is missing, damaged, too large, or none at all."""
 
     exit_code = 6
 

@@ -23,8 +23,8 @@ from pycam.zoo.labels import Labels, read_labels
 AnyPath = str | os.PathLike[str]
 
 FIXED_MEANS = {
-    "vgg_pixel": (103.939, 116.779, 123.68),
-    "whole_pixel": (104.0, 117.0, 123.0),
+    "vgg_value": (103.939, 116.779, 123.68),
+    "rounded_value": (104.0, 117.0, 123.0),
     "none": (0.0, 0.0, 0.0),
 }
 """Means that protocols have of their own, BGR."""
@@ -45,8 +45,8 @@ class Preprocessing:
     mean: Mean
     override: NDArray[np.float32] | None = None
 
-    def mean_values(self, kind: str = "pixel") -> NDArray[np.float32]:
-        """Return the mean for a protocol's choice `mean`: (3,), or (3, H, W) for `picture`; BGR, 0…255.
+    def mean_values(self, kind: str = "value") -> NDArray[np.float32]:
+        """Return the mean for a protocol's choice `mean`: (3,), or (3, H, W) for `image`; BGR, 0…255.
 
         Raises
         ------
@@ -55,10 +55,10 @@ class Preprocessing:
         """
         if self.override is None and kind in FIXED_MEANS:
             return np.array(FIXED_MEANS[kind], np.float32)
-        if self.override is None and kind == "pixel" and self.mean.pixel is not None:
-            return np.array(self.mean.pixel, np.float32)
+        if self.override is None and kind == "value" and self.mean.value is not None:
+            return np.array(self.mean.value, np.float32)
         values = self.override if self.override is not None else read_mean(zoo.mean_path(self.mean))
-        return values if kind == "picture" or values.ndim == 1 else values.mean(axis=(1, 2))
+        return values if kind == "image" or values.ndim == 1 else values.mean(axis=(1, 2))
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,11 +133,11 @@ class Model:
         inputs = self.net.inputs
         if len(inputs) != 1:
             raise NetError(
-                f"{self._path}: {len(inputs)} inputs ({', '.join(inputs) or 'none'}): one for pictures is needed"
+                f"{self._path}: {len(inputs)} inputs ({', '.join(inputs) or 'none'}): one for images is needed"
             )
         shape = self.net.shapes[inputs[0]]
         if len(shape) != 4 or shape[1] != 3 or shape[2] != shape[3]:
-            raise NetError(f"{self._path}: its input is {dims(shape)}: pictures need 3 channels and a square, N×3×S×S")
+            raise NetError(f"{self._path}: its input is {dims(shape)}: images need 3 channels and a square, N×3×S×S")
         return inputs[0]
 
     @property

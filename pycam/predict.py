@@ -1,8 +1,8 @@
-"""The road in one call: a picture becomes a `Prediction` with classes, scores, maps, boxes and overlays.
+"""The pipeline in one call: an image becomes a `Prediction` with classes, scores, maps, boxes and overlays.
 
 cam = pycam.load("googlenet-cam")
 prediction = cam("fox.jpg")
-prediction.top[0].words, prediction.top[0].score, prediction.top[0].box
+prediction.top[0].label, prediction.top[0].score, prediction.top[0].box
 prediction.save("out")
 """
 
@@ -24,7 +24,7 @@ from pycam import engines
 from pycam.engines import Options
 from pycam.engines.base import Engine
 from pycam.errors import EngineError, PycamError, UsageError
-from pycam.images.read import Picture, read_picture
+from pycam.images.read import Image, read_image
 from pycam.images.views import net_input, view_of
 from pycam.maps.cam import class_activation_maps
 from pycam.maps.placement import Placement
@@ -38,15 +38,15 @@ from pycam.protocols import protocol as get_protocol
 if TYPE_CHECKING:
     from pycam.maps.gradients import GradientMaps
 
-Source = Picture | str | os.PathLike[str] | bytes | NDArray[np.uint8]
-Prepared = tuple[Picture, NDArray[np.float32]]
-"""A picture, and what the net is given of it: (crops, 3, size, size)."""
+Source = Image | str | os.PathLike[str] | bytes | NDArray[np.uint8]
+Prepared = tuple[Image, NDArray[np.float32]]
+"""An image, and what the net is given of it: (crops, 3, size, size)."""
 Choose = Callable[[NDArray[np.float32]], NDArray[np.intp]]
 
 
 @dataclass(frozen=True, eq=False)
 class Cam:
-    """A model made ready: call it with a picture. Made by `load` or `make_cam`.
+    """A model made ready: call it with an image. Made by `load` or `make_cam`.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class Cam:
     engine : Engine
         What runs the net.
     protocol : Protocol
-        What lies between a picture and its maps.
+        What lies between an image and its maps.
     mean : (3,) or (3, H, W) float32
         What is subtracted, BGR.
     gradients : GradientMaps, optional
@@ -71,15 +71,13 @@ class Cam:
     mean: NDArray[np.float32]
     gradients: GradientMaps | None = None
 
-    def __call__(
-        self, picture: Source, top: int | None = None, classes: Sequence[int | str] | None = None
-    ) -> Prediction:
-        """Predict one picture.
+    def __call__(self, image: Source, top: int | None = None, classes: Sequence[int | str] | None = None) -> Prediction:
+        """Predict one image.
 
         Parameters
         ----------
-        picture
-            Path, bytes of a picture file, or (H, W, 3) uint8 BGR pixels.
+        image
+            Path, bytes of an image file, or (H, W, 3) uint8 BGR pixels.
         top
             How many classes, best first; as many as the protocol says if not given, 5 as a rule.
         classes
@@ -91,42 +89,42 @@ class Cam:
 
         Raises
         ------
-        PictureError
-            The picture cannot be read.
+        ImageError
+            The image cannot be read.
         UsageError
             No such class; or both a number and classes.
         """
-        ((_, found),) = self.stream([picture], top=top, classes=classes, ahead=0)
+        ((_, found),) = self.stream([image], top=top, classes=classes, ahead=0)
         if isinstance(found, PycamError):
             raise found
         return found
 
     def stream(
         self,
-        pictures: Iterable[Source],
+        images: Iterable[Source],
         *,
         top: int | None = None,
         classes: Sequence[int | str] | None = None,
         batch: int = 1,
         ahead: int = 4,
     ) -> Iterator[tuple[Source, Prediction | PycamError]]:
-        """Predict many pictures, in order, reading ahead while the net runs.
+        """Predict many images, in order, reading ahead while the net runs.
 
         Parameters
         ----------
-        pictures
+        images
             As for calling.
         top, classes
             As for calling.
         batch
-            How many pictures go through the net together.
+            How many images go through the net together.
         ahead
             How many batches are read ahead.
 
         Yields
         ------
-        (picture, Prediction or PycamError)
-            A picture that cannot be read gives its error; the others go on.
+        (image, Prediction or PycamError)
+            An image that cannot be read gives its error; the others go on.
         """
         if top is not None and classes is not None:
             raise UsageError(f"top {top} has no effect where classes are named: leave one of the two out")
@@ -150,17 +148,17 @@ class Cam:
             sources, prepared = group
             return list(zip(sources, self.predict(prepared, [choose] * len(prepared)), strict=True))
 
-        iterator = iter(pictures)
+        iterator = iter(images)
         groups = iter(lambda: list(itertools.islice(iterator, batch)), [])
-        lanes = self.engine.options.lanes
-        with ThreadPoolExecutor(1, "pycam-read") as reader, ThreadPoolExecutor(lanes, "pycam-look") as looker:
+        streams = self.engine.options.streams
+        with ThreadPoolExecutor(1, "pycam-read") as reader, ThreadPoolExecutor(streams, "pycam-forward") as runner:
             prepared = (
                 prefetch(lambda group: reader.submit(read, group), groups, ahead + 1) if ahead else map(read, groups)
             )
-            # A single lane is this thread itself.
-            beside = min(ahead, lanes) if lanes > 1 else 0
+            # A single stream is this thread itself.
+            beside = min(ahead, streams) if streams > 1 else 0
             found = (
-                prefetch(lambda group: looker.submit(predict, group), prepared, beside + 1)
+                prefetch(lambda group: runner.submit(predict, group), prepared, beside + 1)
                 if beside
                 else map(predict, prepared)
             )
@@ -168,20 +166,20 @@ class Cam:
 
     @cached_property
     def placement(self) -> Placement:
-        """How maps come to lie on pictures."""
+        """How maps come to lie on images."""
         row = self.protocol
         return Placement(view_of(row.view, self.model.input_size), row.map_resizer, row.merge, row.placement)
 
-    def prepare(self, pictures: Sequence[Source]) -> list[Prepared | PycamError]:
-        """Read pictures and make the inputs of the net, (crops, 3, size, size); an unreadable one gives its error."""
+    def prepare(self, images: Sequence[Source]) -> list[Prepared | PycamError]:
+        """Read images and make the inputs of the net, (crops, 3, size, size); an unreadable one gives its error."""
         prepared: list[Prepared | PycamError] = []
-        for source in pictures:
+        for source in images:
             try:
-                picture = source if isinstance(source, Picture) else read_picture(source)
+                image = source if isinstance(source, Image) else read_image(source)
                 row = self.protocol
-                view, brightest = self.placement.view, float(row.brightest)
-                crops = net_input(picture.pixels, view, self.mean, row.resizer, brightest=brightest)
-                prepared.append((picture, crops))
+                view = self.placement.view
+                crops = net_input(image.pixels, view, self.mean, row.resizer, input_scale=row.input_scale)
+                prepared.append((image, crops))
             except PycamError as error:
                 prepared.append(error)
         return prepared
@@ -189,19 +187,19 @@ class Cam:
     def predict(
         self, prepared: Sequence[Prepared | PycamError], choices: Sequence[Choose]
     ) -> list[Prediction | PycamError]:
-        """Run the net on pictures, all together.
+        """Run the net on images, all together.
 
         Parameters
         ----------
         prepared
             From `prepare`; errors are handed through.
         choices
-            For each picture, what chooses the classes: (C,) scores -> (T,) indices.
+            For each image, what chooses the classes: (C,) scores -> (T,) indices.
 
         Raises
         ------
         EngineError
-            The net gave scores that are not finite; the picture is named.
+            The net gave scores that are not finite; the image is named.
         """
         inputs = [each[1] for each in prepared if not isinstance(each, PycamError)]
         outputs = self._run(inputs[0] if len(inputs) == 1 else np.concatenate(inputs)) if inputs else iter(())
@@ -211,7 +209,7 @@ class Cam:
         ]
 
     def _run(self, inputs: NDArray[np.float32]) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-        """Give scores, (C,), and features, (n, K, h, w), of each picture from its crops, (N, 3, S, S)."""
+        """Give scores, (C,), and features, (n, K, h, w), of each image from its crops, (N, 3, S, S)."""
         crops = len(self.placement.view.crops)
         given = {self.model.image_input: inputs}
         values = {**given, **self.engine.forward(given)}
@@ -221,11 +219,11 @@ class Cam:
             yield scores, values[self.head.feature_blob][own]
 
     def _prediction(
-        self, picture: Picture, scores: NDArray[np.float32], features: NDArray[np.float32], choose: Choose
+        self, image: Image, scores: NDArray[np.float32], features: NDArray[np.float32], choose: Choose
     ) -> Prediction:
         if not np.isfinite(scores).all():
             raise EngineError(
-                f"{self.engine.name} gave scores that are not finite for {picture.path or 'the picture'}: "
+                f"{self.engine.name} gave scores that are not finite for {image.path or 'the image'}: "
                 "are the weights damaged?"
             )
         classes = choose(scores)
@@ -233,13 +231,13 @@ class Cam:
             classes,
             scores,
             self._maps(features, classes),
-            picture.size,
+            image.size,
             self.placement,
             self.protocol,
             self.model.name,
             self.engine.name,
             self.model.labels,
-            picture,
+            image,
         )
 
     def _maps(self, features: NDArray[np.float32], classes: NDArray[np.intp]) -> NDArray[np.float32]:
@@ -290,7 +288,7 @@ def load(
     options: Options = Options(),
     allow_nonfinite: bool = False,
 ) -> Cam:
-    """Make a model ready for pictures.
+    """Make a model ready for images.
 
     Parameters
     ----------
@@ -306,7 +304,7 @@ def load(
     prototxt, weights, labels, mean
         Files in place of the model's.
     options
-        Of the engine. With a lane a core, `stream` gives the most pictures a second.
+        Of the engine. With a stream a core, `stream` gives the most images a second.
     allow_nonfinite
         Take weights that are infinite or not a number.
 
@@ -340,19 +338,19 @@ def load(
 def make_cam(
     model: Model, *, engine: str = engines.DEFAULT_ENGINE, protocol: Protocol, options: Options = Options()
 ) -> Cam:
-    """Make a loaded model ready for pictures; parameters and errors as those of `load`."""
+    """Make a loaded model ready for images; parameters and errors as those of `load`."""
     if protocol.method == "cam":
         head, gradients = model.head, None
     else:
         # Gradients lead back to the input, which is what their maps are made from.
         head = CamHead(model.image_input, None, model.score_blob)
         gradients = _gradient_maps(model, protocol, options)
-        options = replace(options, lanes=1)  # PyTorch's settings are those of the whole process
+        options = replace(options, streams=1)  # PyTorch's settings are those of the whole process
     model.check_labels()
     outputs = [blob for blob in (head.feature_blob, head.score_blob) if blob not in model.net.inputs]
     mean = model.preprocessing.mean_values(protocol.mean)
     made = Cam(model, head, engines.make(engine, model.net, outputs, options), protocol, mean, gradients)
-    _ = made.placement  # a view that the net's input cannot have is refused here, not at the first picture
+    _ = made.placement  # a view that the net's input cannot have is refused here, not at the first image
     return made
 
 

@@ -1,4 +1,4 @@
-"""What a net says of a picture: classes, scores, maps, boxes, and pictures of them."""
+"""What a net says of an image: classes, scores, maps, boxes, and images of them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from pycam import drawing
 from pycam.drawing.layout import write_on
-from pycam.formats.files import write_whole
-from pycam.images.read import Picture
+from pycam.formats.files import atomic_write
+from pycam.images.read import Image
 from pycam.images.resize import resize
 from pycam.images.views import CANVAS
 from pycam.maps.boxes import BOX_RULES, Box, Boxes
@@ -31,7 +31,7 @@ _ORDINALS = {1: "1st", 2: "2nd", 3: "3rd"}
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What a net says of a picture.
+    """What a net says of an image.
 
     Attributes
     ----------
@@ -42,16 +42,16 @@ class Prediction:
     feature_maps : (n, T, h, w) float32
         The map of each class in each crop, at the size of the features.
     size : (int, int)
-        Width and height of the picture.
+        Width and height of the image.
     placement : Placement
-        How maps come to lie on the picture.
+        How maps come to lie on the image.
     protocol : Protocol
         What it was made with.
     model, engine : str
         What it was made with, by name.
     labels : Labels
         Of the net's classes.
-    picture : Picture, optional
+    image : Image, optional
         As read; None where only its maps and boxes are wanted.
     kept_boxes : sequence of (n, 4) int, optional
         The boxes of each class where they are known already, see `ClassPrediction.boxes`.
@@ -66,7 +66,7 @@ class Prediction:
     model: str = ""
     engine: str = ""
     labels: Labels = field(default=Labels(()), repr=False)
-    picture: Picture | None = None
+    image: Image | None = None
     kept_boxes: Sequence[Boxes] | None = field(default=None, repr=False)
 
     @cached_property
@@ -76,25 +76,25 @@ class Prediction:
 
     @cached_property
     def base(self) -> NDArray[np.uint8]:
-        """What maps are drawn on: (H, W, 3) uint8 BGR; the picture, 256×256 canvas or net's input, by the protocol."""
-        if self.protocol.base == "picture":
-            return self._picture.pixels
+        """What maps are drawn on: (H, W, 3) uint8 BGR; the image, 256×256 canvas or net's input, by the protocol."""
+        if self.protocol.base == "image":
+            return self._image.pixels
         side = CANVAS if self.protocol.base == "canvas" else self.placement.view.size
-        resized = resize(self._picture.pixels, side, side, self.protocol.resizer)
+        resized = resize(self._image.pixels, side, side, self.protocol.resizer)
         return np.asarray(np.rint(resized), np.uint8)
 
     @property
-    def _picture(self) -> Picture:
-        if self.picture is None:
-            raise ValueError("this prediction was kept without its picture: nothing can be drawn on it")
-        return self.picture
+    def _image(self) -> Image:
+        if self.image is None:
+            raise ValueError("this prediction was kept without its image: nothing can be drawn on it")
+        return self.image
 
     def boxes(self) -> list[Box | None]:
         """Return the box of each class in `top`; see `ClassPrediction.box`."""
         return [item.box for item in self.top]
 
     def overlay(self, rank: int = 0, *, box: bool = False) -> NDArray[np.uint8]:
-        """Draw the map of the class at `rank` over the picture.
+        """Draw the map of the class at `rank` over the image.
 
         Parameters
         ----------
@@ -110,9 +110,9 @@ class Prediction:
         item = self.top[rank]
         height, width = self.base.shape[:2]
         region = self.placement.region(height, width)
-        drawn = drawing.overlay(self.base, item.map, self.protocol.blend, region)
-        if self.protocol.caption == "on_picture":
-            drawn = write_on(drawn, f"Class activities is [{item.words}]")
+        drawn = drawing.overlay(self.base, item.map, self.protocol.overlay, region)
+        if self.protocol.caption == "on_image":
+            drawn = write_on(drawn, f"Class activities is [{item.label}]")
         if box and item.box is not None:
             wide, tall = self.size
             x0, y0, x1, y1 = item.box
@@ -123,7 +123,7 @@ class Prediction:
         return drawn
 
     def strip(self, *, box: bool = False) -> NDArray[np.uint8]:
-        """Lay the picture and the overlays of `top` side by side: (H, W, 3) uint8 BGR."""
+        """Lay the image and the overlays of `top` side by side: (H, W, 3) uint8 BGR."""
         overlays = [self.overlay(rank, box=box) for rank in range(len(self.top))]
         return self._strip_of(overlays)
 
@@ -133,13 +133,13 @@ class Prediction:
     def _repr_html_(self) -> str:
         """Show the prediction in a notebook: the strip with boxes, and the figures that do not fit into it."""
         rows = (
-            f"<tr><td>{item.index}</td><td>{item.wnid}</td><td style='text-align: left'>{html.escape(item.words)}</td>"
+            f"<tr><td>{item.index}</td><td>{item.wnid}</td><td style='text-align: left'>{html.escape(item.label)}</td>"
             f"<td>{item.score:.4f}</td><td>{', '.join(map(str, item.box or ()))}</td></tr>"
             for item in self.top
         )
         made = f"{self.model}, view {self.protocol.view}, {self.engine}; boxes: x0, y0, x1, y1"
         return (
-            f"<figure style='margin: 0'><img alt='The picture and the maps of its classes' style='max-width: 100%' "
+            f"<figure style='margin: 0'><img alt='The image and the maps of its classes' style='max-width: 100%' "
             f"src='data:image/jpeg;base64,{base64.b64encode(self._repr_jpeg_()).decode()}'>"
             f"<figcaption>{html.escape(made)}</figcaption></figure>"
             "<table><tr><th>index</th><th></th><th style='text-align: left'>class</th><th>score</th><th>box</th></tr>"
@@ -148,34 +148,34 @@ class Prediction:
 
     def _strip_of(self, overlays: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
         captions = [self._caption(rank) for rank in range(len(self.top))]
-        return drawing.strip(self.base, overlays, captions, Path(self._picture.path).name, self.protocol.strip)
+        return drawing.strip(self.base, overlays, captions, Path(self._image.path).name, self.protocol.strip)
 
     def _caption(self, rank: int) -> tuple[str, str]:
         """Give what stands below a class's map: words and score."""
         item = self.top[rank]
-        words = item.words or f"class {item.index}"
+        words = item.label or f"class {item.index}"
         if self.protocol.caption == "ordinal":
             words = f"{_ORDINALS.get(rank + 1, f'{rank + 1}th')} class: {words}"
         return words, f"{item.score:.3f}"
 
     def as_dict(self, *, boxes: bool = False) -> dict[str, Any]:
-        """Give what `save` writes as JSON; boxes are in picture pixels, 0-based half-open."""
+        """Give what `save` writes as JSON; boxes are in image pixels, 0-based half-open."""
         found: dict[str, Any] = {
-            "picture": self._picture.path,
+            "image": self._image.path,
             "model": self.model,
             "engine": self.engine,
             "protocol": self.protocol.name,
             "view": self.protocol.view,
             "top": [
-                {"index": item.index, "wnid": item.wnid, "words": item.words, "score": item.score}
+                {"index": item.index, "wnid": item.wnid, "label": item.label, "score": item.score}
                 | ({"box": item.box} if boxes else {})
                 for item in self.top
             ],
         }
         if self.protocol.method != "cam":
             found["method"] = self.protocol.method
-        if self._picture.exif_orientation != 1:
-            found["exif_orientation_not_applied"] = self._picture.exif_orientation
+        if self._image.exif_orientation != 1:
+            found["exif_orientation_not_applied"] = self._image.exif_orientation
         return found
 
     def save(self, folder: str | os.PathLike[str], *, boxes: bool = False) -> list[Path]:
@@ -195,7 +195,7 @@ class Prediction:
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        stem = Path(self._picture.path).stem or "picture"
+        stem = Path(self._image.path).stem or "image"
         overlays = [self.overlay(rank, box=boxes) for rank in range(len(self.top))]
         files: dict[str, bytes | str] = {}
         for rank, drawn in enumerate(overlays):
@@ -203,7 +203,7 @@ class Prediction:
         files[f"{stem}_strip.jpg"] = drawing.encode_jpeg(self._strip_of(overlays))
         files[f"{stem}.json"] = json.dumps(self.as_dict(boxes=boxes), indent=2, ensure_ascii=False) + "\n"
         for name, data in files.items():
-            write_whole(folder / name, data)
+            atomic_write(folder / name, data)
         return [folder / name for name in files]
 
 
@@ -233,9 +233,9 @@ class ClassPrediction:
         return self.prediction.labels.wnid(self.index) or ""
 
     @property
-    def words(self) -> str:
+    def label(self) -> str:
         """The class in words."""
-        return self.prediction.labels.words(self.index)
+        return self.prediction.labels.label(self.index)
 
     @property
     def score(self) -> float:
@@ -255,20 +255,20 @@ class ClassPrediction:
             return placement.on_canvas(self.feature_maps)
         if self.prediction.protocol.base == "input":
             return placement.on_input(self.feature_maps)
-        return self.picture_map
+        return self.image_map
 
     @cached_property
-    def picture_map(self) -> Map:
-        """The map over the picture at its own size: (H, W) float32, not normalised."""
+    def image_map(self) -> Map:
+        """The map over the image at its own size: (H, W) float32, not normalised."""
         width, height = self.prediction.size
-        return self.prediction.placement.on_picture(self.feature_maps, height, width)
+        return self.prediction.placement.on_image(self.feature_maps, height, width)
 
     @cached_property
     def boxes(self) -> Boxes:
-        """The protocol's boxes: (n, 4) int, x0, y0, x1, y1 in picture pixels, 0-based half-open."""
+        """The protocol's boxes: (n, 4) int, x0, y0, x1, y1 in image pixels, 0-based half-open."""
         if self.prediction.kept_boxes is not None:
             return self.prediction.kept_boxes[self.rank]
-        return BOX_RULES[self.prediction.protocol.box_rule].boxes(self.picture_map)
+        return BOX_RULES[self.prediction.protocol.box_rule].boxes(self.image_map)
 
     @property
     def box(self) -> Box | None:

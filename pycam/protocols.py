@@ -1,4 +1,4 @@
-"""The one table of protocols: named sets of the choices that lie between a picture and its maps and boxes.
+"""The one table of protocols: named sets of the choices that lie between an image and its maps and boxes.
 
 A row is data. What a choice means is carried out where it belongs (`pycam.images`, `pycam.maps`, `pycam.drawing`), by
 the choice's name; no code asks for a protocol's name. Single choices can be overridden:
@@ -7,8 +7,10 @@ the choice's name; no code asks for a protocol's name. Single choices can be ove
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from fractions import Fraction
 from typing import Any
 
 from pycam.errors import UsageError, suggest
@@ -27,23 +29,22 @@ CHOICES: dict[str, tuple[str, ...]] = {
         "matlab_bilinear",
         "caffe_bilinear",
     ),
-    "brightest": ("255", "1"),
-    "mean": ("pixel", "picture", "vgg_pixel", "whole_pixel", "none"),
+    "mean": ("value", "image", "vgg_value", "rounded_value", "none"),
     "method": ("cam", "gradcam", "gradcam_mean", "saliency"),
     "target": ("logit", "probability"),
     "map_resizer": ("opencv_bilinear", "opencv_cubic", "matlab_bicubic", "tf_corner"),
     "merge": ("single", "absolute_sum", "sum", "absolute_mean"),
     "placement": ("in_place", "stretched"),
-    "base": ("picture", "canvas", "input"),
+    "base": ("image", "canvas", "input"),
     "box_rule": ("paper", *RELEASED_BOX_RULES, "smoothed"),
     "submission": ("pixels", "as_released"),
     "metric": ("errors", "max_box_acc"),
-    "blend": ("half", "py_demo", "matlab_demo", "jet_50", "viridis_30", "viridis_40", "keras", "keras_clipped"),
-    "caption": ("words", "ordinal", "on_picture"),
+    "overlay": ("half", "py_demo", "matlab_demo", "jet_50", "viridis_30", "viridis_40", "keras", "keras_clipped"),
+    "caption": ("label", "ordinal", "on_image"),
     "strip": ("captioned", "matlab_demo"),
 }
 
-DRAWING = ("base", "blend", "caption", "strip")
+DRAWING = ("base", "overlay", "caption", "strip")
 """Choices that decide what drawings look like, and no score, map or box."""
 
 NEEDS = {
@@ -63,14 +64,14 @@ class Protocol:
     name
         As in `--protocol`.
     view
-        Which parts of the picture the net sees: `center` crop, the `full` picture, or `ten` crops.
+        Which parts of the image the net sees: `center` crop, the `full` image, or `ten` crops.
     resizer
-        How the picture is brought to the view's canvas.
-    brightest
-        What the brightest pixel is for the net, 255 or 1.
+        How the image is brought to the view's canvas.
+    input_scale
+        What pixels, 0…255, are multiplied by before the mean is subtracted.
     mean
-        What is subtracted: the model's mean `pixel` or mean `picture`; VGG's pixel, (103.939, 116.779, 123.68); the
-        `whole_pixel` (104, 117, 123); or `none`.
+        What is subtracted: the model's mean `value` or mean `image`; VGG's value, (103.939, 116.779, 123.68); the
+        `rounded_value` (104, 117, 123); or `none`.
     method
         How a class gets its map: by the net's class weights, `cam`; or from gradients: `gradcam`, `gradcam_mean`, where
         channels are averaged and nothing is rectified, or `saliency`.
@@ -80,15 +81,15 @@ class Protocol:
         Of Grad-CAM: the blob that it is made at; none for the deepest with rows and columns.
     map_resizer
         How maps are enlarged. With the view `ten`, MATLAB's bicubic resize enlarges the crops' maps as released, and
-        the `map_resizer` brings the merged map from the canvas to the picture.
+        the `map_resizer` brings the merged map from the canvas to the image.
     merge
         How the crops' maps become one: there is only a `single` one; or the `absolute_sum` of ten, as released, their
         plain `sum`, or their `absolute_mean` over the crops that cover a pixel.
     placement
-        Where a crop's map lies: `in_place`, where the crop was; or `stretched` over the whole picture, which
-        needs the view `center`: the other views cover the whole picture anyway.
+        Where a crop's map lies: `in_place`, where the crop was; or `stretched` over the whole image, which
+        needs the view `center`: the other views cover the whole image anyway.
     base
-        What maps are drawn on: the `picture` at its own size, the 256×256 `canvas`, or, with the view `full`, the
+        What maps are drawn on: the `image` at its own size, the 256×256 `canvas`, or, with the view `full`, the
         square that the net has as `input`.
     box_rule
         How boxes are found: a row of `pycam.maps.boxes.BOX_RULES`.
@@ -98,12 +99,12 @@ class Protocol:
     metric
         What an evaluation computes: ILSVRC's `errors`; or, besides, `max_box_acc`, the accuracies of the true class's
         map at every threshold (`pycam.ilsvrc.wsol`).
-    blend
+    overlay
         The colours, and how they are mixed with what lies below: `pycam.drawing.overlays`.
     caption
-        The class's `words` below its map, with an `ordinal` before them, or in a sentence `on_picture`.
+        The class's `words` below its map, with an `ordinal` before them, or in a sentence `on_image`.
     strip
-        How the picture and its overlays stand side by side: at one height, `captioned`; or as in the `matlab_demo`.
+        How the image and its overlays stand side by side: at one height, `captioned`; or as in the `matlab_demo`.
     top
         How many classes, unless a number is asked for.
     section
@@ -113,20 +114,20 @@ class Protocol:
     name: str
     view: str = "center"
     resizer: str = "opencv_bilinear"
-    brightest: str = "255"
-    mean: str = "pixel"
+    input_scale: float = 1.0
+    mean: str = "value"
     method: str = "cam"
     target: str = "logit"
     layer: str = ""
     map_resizer: str = "opencv_bilinear"
     merge: str = "single"
     placement: str = "in_place"
-    base: str = "picture"
+    base: str = "image"
     box_rule: str = "paper"
     submission: str = "pixels"
     metric: str = "errors"
-    blend: str = "half"
-    caption: str = "words"
+    overlay: str = "half"
+    caption: str = "label"
     strip: str = "captioned"
     top: int = 5
     section: str = ""
@@ -136,6 +137,8 @@ class Protocol:
             value = getattr(self, choice)
             if value not in allowed:
                 raise UsageError(f"protocol {self.name!r}: {choice} {value!r} is none of {', '.join(allowed)}")
+        if not (math.isfinite(self.input_scale) and self.input_scale > 0):
+            raise UsageError(f"protocol {self.name!r}: input_scale {self.input_scale}: expected a number above 0")
         if (self.view == "ten") != (self.merge != "single"):
             raise UsageError(f"protocol {self.name!r}: view {self.view!r} does not go with merge {self.merge!r}")
         if self.base == "input" and self.view != "full":
@@ -149,7 +152,7 @@ class Protocol:
 
     def choices(self) -> dict[str, str]:
         """Every choice by name, without the row's name, number of classes, and section."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("name", "top", "section")}
+        return {f.name: str(getattr(self, f.name)) for f in fields(self) if f.name not in ("name", "top", "section")}
 
     def with_choices(self, **choices: str | None) -> Protocol:
         """Return the row with other choices where they are not None.
@@ -163,6 +166,8 @@ class Protocol:
             The choices do not go together.
         """
         given: dict[str, Any] = {name: value for name, value in choices.items() if value is not None}
+        if "input_scale" in given:
+            given["input_scale"] = _number(given["input_scale"])
         if given.get("method") == "saliency" and self.box_rule == "paper":
             given.setdefault("box_rule", "smoothed")
         if "view" in given:
@@ -193,20 +198,28 @@ class Protocol:
         return [self.with_choices(method=m, **{n: choices[n] for n in choices if m in takers[n]}) for m in methods]
 
 
+def _number(text: str) -> float:
+    """Read a number, or a fraction as in 1/255."""
+    try:
+        return float(Fraction(text))
+    except (ValueError, ZeroDivisionError, OverflowError):
+        raise UsageError(f"input_scale {text!r}: expected a number or a fraction, as in 0.017 or 1/255") from None
+
+
 PROTOCOLS = {
     row.name: row
     for row in (
         Protocol(name="default", section="2, 5"),
-        Protocol(name="py_demo", placement="stretched", base="canvas", blend="py_demo", section="2"),
+        Protocol(name="py_demo", placement="stretched", base="canvas", overlay="py_demo", section="2"),
         Protocol(
             name="matlab_demo",
             view="ten",
             resizer="matlab_bicubic",
-            mean="picture",
+            mean="image",
             map_resizer="matlab_bicubic",
             merge="absolute_sum",
             base="canvas",
-            blend="matlab_demo",
+            overlay="matlab_demo",
             strip="matlab_demo",
             section="3",
         ),
@@ -214,7 +227,7 @@ PROTOCOLS = {
             name="released",
             view="ten",
             resizer="matlab_bilinear",
-            mean="picture",
+            mean="image",
             map_resizer="matlab_bicubic",
             merge="absolute_sum",
             box_rule="released",
@@ -227,10 +240,10 @@ PROTOCOLS = {
             name="tf_vgg16cam",
             view="full",
             resizer="pillow_bicubic",
-            mean="vgg_pixel",
+            mean="vgg_value",
             map_resizer="tf_corner",
             base="input",
-            blend="jet_50",
+            overlay="jet_50",
             caption="ordinal",
             top=2,
             section="VGG16-CAM in TensorFlow",
@@ -239,11 +252,11 @@ PROTOCOLS = {
             name="cells",
             view="full",
             resizer="opencv_cubic",
-            brightest="1",
+            input_scale=1 / 255,
             mean="none",
             map_resizer="opencv_cubic",
             base="input",
-            blend="viridis_30",
+            overlay="viridis_30",
             top=1,
             section="A small CNN from scratch",
         ),
@@ -251,11 +264,11 @@ PROTOCOLS = {
             name="keras_gradcam",
             view="full",
             resizer="pillow_nearest",
-            mean="vgg_pixel",
+            mean="vgg_value",
             method="gradcam_mean",
             target="probability",
             layer="conv5_3",
-            blend="keras",
+            overlay="keras",
             top=3,
             section="Grad-CAM with VGG16",
         ),
@@ -263,7 +276,7 @@ PROTOCOLS = {
             name="keras_grid",
             view="full",
             resizer="pillow_nearest",
-            brightest="1",
+            input_scale=1 / 255,
             mean="none",
             section="Grad-CAM with VGG16",
         ),
@@ -271,10 +284,10 @@ PROTOCOLS = {
             name="mpii",
             view="full",
             resizer="caffe_bilinear",
-            mean="whole_pixel",
+            mean="rounded_value",
             base="input",
-            blend="viridis_40",
-            caption="on_picture",
+            overlay="viridis_40",
+            caption="on_image",
             top=1,
             section="Fine-tuning to new classes",
         ),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pycam.errors import UsageError
-from pycam.formats.files import write_whole
+from pycam.formats.files import atomic_write
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -231,4 +231,4 @@ def write(tables: Sequence[Table], out: Path) -> None:
     UsageError
         The name ends in none of `FORMS`.
     """
-    write_whole(out, text(tables, check_form(out).suffix))
+    atomic_write(out, text(tables, check_form(out).suffix))

@@ -180,20 +180,20 @@ def model(tmp_path_factory) -> tuple[Path, Path]:
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory) -> Path:
-    """Pictures for `model`."""
-    from runs import write_pictures
+def images(tmp_path_factory) -> Path:
+    """Images for `model`."""
+    from runs import write_images
 
-    return write_pictures(tmp_path_factory.mktemp("pictures"))
+    return write_images(tmp_path_factory.mktemp("images"))
 
 
 @pytest.fixture(scope="module")
-def whole(model, pictures, tmp_path_factory) -> Path:
+def whole(model, images, tmp_path_factory) -> Path:
     """A run that nothing happened to."""
     from runs import make_plan
 
     from pycam.evaluation.run import evaluate
 
     folder = tmp_path_factory.mktemp("run")
-    evaluate(make_plan(model, pictures), folder)
+    evaluate(make_plan(model, images), folder)
     return folder

@@ -40,7 +40,7 @@ from pycam.ilsvrc.predictions import read_predictions
 from pycam.ilsvrc.score_maps import read_map
 from pycam.ilsvrc.synsets import synsets
 from pycam.ilsvrc.wsol_metadata import read_metadata
-from pycam.images.read import read_picture
+from pycam.images.read import read_image
 from pycam.net import read_net
 from pycam.paper.tables import paper_tables
 from pycam.protocols import protocol
@@ -285,7 +285,7 @@ CLASSES = zip(synsets().wnids, synsets().ids.tolist(), strict=True)
 META = _structs(*({"ILSVRC2014_ID": float(number), "WNID": wnid} for wnid, number in CLASSES))
 
 
-def _pictures() -> list[bytes]:
+def _images() -> list[bytes]:
     pixels = RNG.integers(0, 256, (7, 9, 4), dtype=np.uint8)
     colour = Image.fromarray(pixels[:, :, :3])
     alpha = Image.fromarray(pixels)
@@ -330,7 +330,7 @@ aliases: [my-net, "7"]
 prototxt: mine.prototxt
 weights: {file: mine.caffemodel, mirrors: ["https://example.org/a?b"], layer_sha256: {fc: "%s"}, sha1: "%s"}
 labels: ilsvrc
-mean: {pixel: [104, 117.5, 123]}
+mean: {value: [104, 117.5, 123]}
 input_size: 224
 cam: true
 feature_blob: conv
@@ -357,15 +357,15 @@ LEGACY_STATE = schema.SolverState(iter=5, learned_net="net_iter_5.caffemodel", h
 LOG = b"iteration,lr,loss,test accuracy\n0,0.01,,0.25\n10,0.001,1.5,\n20,1e-05,0.75,0.5\n"
 DATUM = schema.Datum(channels=3, height=2, width=2, data=bytes(12), label=7).SerializeToString()
 FLOAT_DATUM = schema.Datum(channels=1, height=1, width=3, float_data=[1, 2, 3], label=7).SerializeToString()
-ENCODED_DATUMS = [schema.Datum(data=each, encoded=True, label=7).SerializeToString() for each in _pictures()]
+ENCODED_DATUMS = [schema.Datum(data=each, encoded=True, label=7).SerializeToString() for each in _images()]
 PLAN = {
     "recipe": {"protocol": asdict(protocol("released")), "prototxt": "a.prototxt", "weights": "b", "threads": 2},
-    "sources": {"pictures": "FOLDER", "ground_truth": "FOLDER", "limit": 1},
+    "sources": {"images": "FOLDER", "ground_truth": "FOLDER", "limit": 1},
     "batch": 8,
 }
 LIMITLESS = PLAN | {"recipe": {"protocol": asdict(protocol("sweep")), "model": "vgg16-cam", "engine": "torch"}}
 REPORTS = [
-    made_report("googlenet-cam", notes=["blacklist: none"], skipped=[{"picture": "a", "reason": "a.JPEG: cut"}]),
+    made_report("googlenet-cam", notes=["blacklist: none"], skipped=[{"image": "a", "reason": "a.JPEG: cut"}]),
     made_report("mine", submissions=True, overrides={"view": "full"}),
 ]
 JSON_PIECES = [b"null", b"true", b'""', b"{}", b"[]", b"[" * 2000, b'"a": 1, ', b"NaN", b"1e999", b"-3", b'{"top1": 2}']
@@ -434,8 +434,8 @@ def _tensors(path: Path) -> None:
         assert all(values.dtype == np.float32 for values in tensors.values())
 
 
-def _picture(path: Path) -> None:
-    pixels = read_picture(path, largest=10**7).pixels
+def _image(path: Path) -> None:
+    pixels = read_image(path, largest=10**7).pixels
     assert pixels.dtype == np.uint8
     assert pixels.ndim == 3
     assert pixels.shape[2] == 3
@@ -466,7 +466,7 @@ def _cache(path: Path) -> None:
     cached = read_cache(path)
     assert (cached.boxes[:, :2] <= cached.boxes[:, 2:]).all()
     assert ((cached.classes >= 0) & (cached.classes < 1000)).all()
-    assert (np.diff(cached.pictures) >= 0).all()
+    assert (np.diff(cached.images) >= 0).all()
 
 
 def _predictions(path: Path) -> None:
@@ -479,7 +479,7 @@ def _predictions(path: Path) -> None:
 def _metadata(path: Path) -> None:
     found = read_metadata(path.parent)
     assert len(found.names) == len(found.classes) == len(found.sizes)
-    assert (found.boxes[:, 2:] <= found.sizes[found.pictures]).all()
+    assert (found.boxes[:, 2:] <= found.sizes[found.images]).all()
 
 
 def _map(path: Path) -> None:
@@ -529,7 +529,7 @@ def _plan(path: Path) -> None:
     # Where the folder is, no seed can know.
     path.write_bytes(path.read_bytes().replace(b"FOLDER", str(path.parent).encode()))
     plan = Plan.restore(path.parent)
-    assert len(plan) == len(plan.truth) == len(plan.pictures) > 0
+    assert len(plan) == len(plan.truth) == len(plan.images) > 0
     assert plan.batch > 0
     assert [task.position for batch in plan.batches() for task in batch] == [0]
 
@@ -601,10 +601,10 @@ READERS = [
         (CAFFEMODEL, V1_CAFFEMODEL, V0_CAFFEMODEL),
         beside={"small.prototxt": NET},
     ),
-    Reader("mean pictures", "mean.binaryproto", _mean, (MEAN_BLOB, MEAN_NPY)),
-    Reader("mean pictures of MATLAB", "mean.mat", _mean, _mat(mean_data=MEAN.transpose(2, 1, 0)), slow=True),
+    Reader("mean images", "mean.binaryproto", _mean, (MEAN_BLOB, MEAN_NPY)),
+    Reader("mean images of MATLAB", "mean.mat", _mean, _mat(mean_data=MEAN.transpose(2, 1, 0)), slow=True),
     Reader("weights of NumPy", "weights.npy", _tensors, [_saved(np.save, TENSORS, allow_pickle=True)], slow=True),
-    Reader("pictures", "picture.jpg", _picture, _pictures(), noisy=True),
+    Reader("images", "image.jpg", _image, _images(), noisy=True),
     Reader("annotations", "a.xml", _annotation, (XML,), XML_PIECES),
     Reader("lists of classes", "list.txt", _true_classes, (b"449\n1\n1000\n", b"a.JPEG 0\nb c.JPEG 999\n")),
     Reader("blacklists", "list.txt", _blacklist, (b"1\n100\n7\n",)),
@@ -616,10 +616,10 @@ READERS = [
         for name, content in WSOL.items()
     ),
     Reader("score maps", "map.npy", _map, [_saved(np.save, np.linspace(0, 1, 12).reshape(3, 4))]),
-    Reader("labels", "labels.txt", _labels, (b"index\twnid\twords\n0\tn1\ttench\n1\tn2\tfox, red\n", b"a 1\nb 0\n")),
+    Reader("labels", "labels.txt", _labels, (b"index\twnid\tlabel\n0\tn1\ttench\n1\tn2\tfox, red\n", b"a 1\nb 0\n")),
     Reader("cards", "card.yaml", _card, (CARD,), CARD_PIECES),
     Reader("pins", "a.caffemodel.sha256", _pin, (b"0" * 64 + b"  a.caffemodel\n",)),
-    Reader("lists of pictures", "list.txt", _list, (b"list.txt 0\nlist.txt 12\n",), beside={"list.txt": b""}),
+    Reader("lists of images", "list.txt", _list, (b"list.txt 0\nlist.txt 12\n",), beside={"list.txt": b""}),
     Reader("saved blobs", "blobs.npz", _blobs, [BLOBS]),
     Reader(
         "states of solvers",
@@ -635,10 +635,10 @@ READERS = [
         _plan,
         [json.dumps(plan).encode() for plan in (PLAN, LIMITLESS)],
         JSON_PIECES,
-        beside={"a.xml": XML, "a.png": _pictures()[1]},
+        beside={"a.xml": XML, "a.png": _images()[1]},
     ),
     Reader("reports of runs", "report.json", _report, [json.dumps(each).encode() for each in REPORTS], JSON_PIECES),
     Reader("stores of runs", "run.sqlite", _store, _stores(), slow=True),
     Reader("databases", "data.mdb", _database, _databases(), needs="lmdb", slow=True, noisy=True),
-    Reader("pictures of a database", "datum", _datum, (DATUM, FLOAT_DATUM, *ENCODED_DATUMS), needs="lmdb", noisy=True),
+    Reader("images of a database", "datum", _datum, (DATUM, FLOAT_DATUM, *ENCODED_DATUMS), needs="lmdb", noisy=True),
 ]

@@ -5,25 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 from pycam.architectures.squeezenet import squeezenet_cam
-from pycam.architectures.train_val import train_val, whole_pictures
+from pycam.architectures.train_val import train_val, whole_images
 from pycam.net.spec import NetSpec
 
 
 def train_val_squeezenet_cam_caltech101() -> Any:
-    """Write the training net of the demo model: whole pictures, some of them mirrored.
+    """Write the training net of the demo model: whole images, some of them mirrored.
 
     The averaged features are in the tens: what reads them must begin small, and learn more slowly than the rest.
     """
     return train_val(
         squeezenet_cam(classes=101),
-        data=[whole_pictures("TRAIN", 227, 32), whole_pictures("TEST", 227, 36)],
+        data=[whole_images("TRAIN", 227, 32), whole_images("TEST", 227, 36)],
         fillers=lambda name: ({"type": "gaussian", "std": 0.001}, {"type": "constant"}),
         lr_mult=lambda name: 0.25 if name == "CAM_fc" else 1,
     )
 
 
 def cells(*, corner: bool = False) -> Any:
-    """Write the CNN: six 5×5 convolutions on 128×128 pictures, an average over 18×18, and a 2×2 layer.
+    """Write the CNN: six 5×5 convolutions on 128×128 images, an average over 18×18, and a 2×2 layer.
 
     With `corner` the average is over the top left 16×16 only, as `AvgPool2d(16)` takes it in PyTorch.
     """
@@ -46,7 +46,7 @@ def cells(*, corner: bool = False) -> Any:
 
 
 def train_val_cells(*, corner: bool = False) -> Any:
-    """Write its training net: pictures of 128×128, their values up to 1."""
+    """Write its training net: images of 128×128, their values up to 1."""
 
     def data(phase: str) -> dict[str, Any]:
         source = {"TRAIN": "train.txt", "TEST": "val.txt"}[phase]

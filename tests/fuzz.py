@@ -31,7 +31,7 @@ ROUND = 20
 SECONDS = 5
 MEMORY = 200 << 20
 PIXELS = 1 << 30
-"""What a sound picture may take, the largest one in a database."""
+"""What a sound image may take, the largest one in a database."""
 POOL = 500
 
 

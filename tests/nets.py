@@ -1,4 +1,4 @@
-"""Nets to run: small ones that hit each trap of Caffe's layers, and seeded weights for any net."""
+"""Nets to run: small ones that hit each pitfall of Caffe's layers, and seeded weights for any net."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def pool(name: str, bottom: str, params: str) -> str:
     return layer("Pooling", name, bottom, params=f"pooling_param {{ {params} }}")
 
 
-TRAPS = {
+PITFALLS = {
     "ceil_pooling": data(1, 3, 13, 18)
     + pool("max", "data", "pool: MAX kernel_size: 3 stride: 2")
     + pool("max_padded", "data", "pool: MAX kernel_size: 3 stride: 2 pad: 1")
@@ -214,8 +214,8 @@ TRAPS = {
 
 
 def message_of(name: str) -> Any:
-    """Give the net of a trap or of a released name."""
-    return prototxt.parse(TRAPS[name], name).message if name in TRAPS else pycam.architectures.build(name)
+    """Give the net of a pitfall or of a released name."""
+    return prototxt.parse(PITFALLS[name], name).message if name in PITFALLS else pycam.architectures.build(name)
 
 
 def seeded_net(message: Any, seed: int = 0) -> Net:
@@ -227,7 +227,7 @@ def seeded_net(message: Any, seed: int = 0) -> Net:
     if head.type != "Softmax" or not net.params or net.value_shapes[head.outputs[0]][1] < 100:
         return net
     with engines.make("onnxruntime", net, head.inputs) as engine:
-        logits = engine.forward(pictures(net, 1))[head.inputs[0]].ravel().astype(np.float64)
+        logits = engine.forward(images(net, 1))[head.inputs[0]].ravel().astype(np.float64)
     return _scaled(net, _factor(logits))
 
 
@@ -261,8 +261,8 @@ def _scaled(net: Net, factor: float) -> Net:
     return net.with_params({**net.params, last: scaled})
 
 
-def pictures(net: Net, count: int, seed: int = 1) -> dict[str, np.ndarray]:
-    """Give inputs like pictures less their mean."""
+def images(net: Net, count: int, seed: int = 1) -> dict[str, np.ndarray]:
+    """Give inputs like images less their mean."""
     rng = np.random.default_rng(seed)
     return {
         name: rng.standard_normal((count, *net.shapes[name][1:]), np.float32) * (50 if "prob" in net.shapes else 2)

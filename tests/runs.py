@@ -1,4 +1,4 @@
-"""Runs to evaluate in no time: a net of ILSVRC's 1000 classes, small pictures, and what is true of them."""
+"""Runs to evaluate in no time: a net of ILSVRC's 1000 classes, small images, and what is true of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from pycam.engines import Options
 from pycam.evaluation import evaluator
-from pycam.evaluation.plan import Identity, Plan, Recipe, Sources, find_pictures
+from pycam.evaluation.plan import Identity, Plan, Recipe, Sources, find_images
 from pycam.evaluation.record import Batch, Result
 from pycam.formats import caffemodel, prototxt
 from pycam.ilsvrc.ground_truth import GroundTruth
@@ -53,7 +53,7 @@ def write_model(folder: Path, seed: int = 0) -> Model:
     return net, weights
 
 
-def write_pictures(folder: Path, count: int = COUNT) -> Path:
+def write_images(folder: Path, count: int = COUNT) -> Path:
     rng = np.random.default_rng(1)
     for number in range(count):
         small = rng.integers(0, 256, (5, 6, 3), np.uint8)
@@ -71,10 +71,10 @@ def make_truth(names: list[str], seed: int = 0) -> GroundTruth:
     return GroundTruth(tuple(names), classes, boxes, classes.copy(), rows, sizes, rows % 7 == 3)
 
 
-def make_plan(model: Model, pictures: Path, row: str | Protocol = "paper", batch: int = BATCH, **choices) -> Plan:
+def make_plan(model: Model, images: Path, row: str | Protocol = "paper", batch: int = BATCH, **choices) -> Plan:
     """Plan a run of which no file tells the truth."""
-    names = sorted(path.stem for path in pictures.iterdir())
-    return Plan(make_recipe(model, row, **choices), make_truth(names), find_pictures(pictures, names), batch)
+    names = sorted(path.stem for path in images.iterdir())
+    return Plan(make_recipe(model, row, **choices), make_truth(names), find_images(images, names), batch)
 
 
 def make_recipe(model: Model, row: str | Protocol, **choices) -> Recipe:
@@ -83,8 +83,8 @@ def make_recipe(model: Model, row: str | Protocol, **choices) -> Recipe:
     return Recipe(row, prototxt=str(net), weights=str(weights), options=Options(threads=1), **choices)
 
 
-def write_sources(folder: Path, pictures: Path, right: dict[str, tuple[int, tuple[int, int, int, int]]]) -> Sources:
-    """Write annotations: for each picture's name its class, a network index, and a box."""
+def write_sources(folder: Path, images: Path, right: dict[str, tuple[int, tuple[int, int, int, int]]]) -> Sources:
+    """Write annotations: for each image's name its class, a network index, and a box."""
     for name, (index, (x0, y0, x1, y1)) in right.items():
         (folder / f"{name}.xml").write_text(
             f"<annotation><filename>{name}</filename>"
@@ -92,7 +92,7 @@ def write_sources(folder: Path, pictures: Path, right: dict[str, tuple[int, tupl
             f"<object><name>{synsets().wnids[index]}</name><bndbox>"
             f"<xmin>{x0}</xmin><ymin>{y0}</ymin><xmax>{x1}</xmax><ymax>{y1}</ymax></bndbox></object></annotation>"
         )
-    return Sources(str(pictures), str(folder))
+    return Sources(str(images), str(folder))
 
 
 def assert_same(folder: Path, whole: Path) -> None:
@@ -156,11 +156,11 @@ def made_report(model: str, method: str = "cam", submissions: bool = False, **ot
     return {
         "model": model,
         "engine": "onnxruntime",
-        "pictures": 300,
+        "images": 300,
         "blacklisted": 4,
         "skipped": [],
         "notes": [],
-        "whole_picture_gt_known_error": 0.6,
+        "whole_image_gt_known_error": 0.6,
         "center_gaussian_gt_known_error": None,
         "protocol": "released" if submissions else "paper",
         "overrides": {},

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas
 import pytest
-from runs import make_recipe, write_model, write_pictures, write_sources
+from runs import make_recipe, write_images, write_model, write_sources
 
 from pycam.errors import RunError, UsageError
 from pycam.evaluation import ablation as ablation_module
@@ -19,7 +19,7 @@ from pycam.evaluation.ablation import CHANGES, COLUMNS, make_ablation
 from pycam.evaluation.plan import Plan
 from pycam.evaluation.run import evaluate
 from pycam.ilsvrc.bootstrap import interval, resampled_means
-from pycam.ilsvrc.metrics import score_guesses
+from pycam.ilsvrc.metrics import score_predictions
 from pycam.ilsvrc.predictions import read_predictions
 from pycam.protocols import protocol
 from pycam.tables import text
@@ -33,18 +33,18 @@ def folder(tmp_path_factory) -> Path:
     """A released run whose first guesses are mostly right, by a truth made of them."""
     place = tmp_path_factory.mktemp("ablation")
     model = write_model(place)
-    pictures, truth = place / "pictures", place / "truth"
-    pictures.mkdir()
+    images, truth = place / "images", place / "truth"
+    images.mkdir()
     truth.mkdir()
-    write_pictures(pictures, COUNT)
+    write_images(images, COUNT)
     recipe = make_recipe(model, "released", mean=MEAN)
     right = {}
     with recipe.make(recipe.load()) as cam:
-        for path in sorted(pictures.iterdir()):
+        for path in sorted(images.iterdir()):
             top = cam(path).top
             x0, y0, x1, y1 = top[len(right) % 3].box
             right[path.stem] = top[len(right) % 3].index, (x0 + 1, y0 + 1, x1 - 1, y1)
-    evaluate(Plan.read(recipe, write_sources(truth, pictures, right), batch=3), place / "run")
+    evaluate(Plan.read(recipe, write_sources(truth, images, right), batch=3), place / "run")
     return place / "run"
 
 
@@ -78,14 +78,14 @@ def test_a_row_is_what_a_run_of_the_changed_protocol_gives(folder, ablation, tmp
     assert after == pytest.approx([*expected, errors["gt_known_error"]])
 
 
-def test_effects_are_differences_of_the_same_pictures(folder, ablation):
+def test_effects_are_differences_of_the_same_images(folder, ablation):
     truth = Plan.restore(folder).truth
-    before = score_guesses(read_predictions(folder / "predictions.txt"), truth).localized[:, 0]
+    before = score_predictions(read_predictions(folder / "predictions.txt"), truth).localized[:, 0]
     assert errors_of(ablation)["localization, top-1"] == pytest.approx(100 * np.mean(~before))
     assert 0 < np.mean(before) < 1
     for row in ablation[1].rows():
         predictions = read_predictions(folder / "ablation" / row["change"] / "predictions.txt")
-        after = score_guesses(predictions, truth).localized[:, 0]
+        after = score_predictions(predictions, truth).localized[:, 0]
         difference, low, high = (row[f"localization, top-1{bound}"] / 100 for bound in ("", " low", " high"))
         assert difference == pytest.approx(np.mean(~after) - np.mean(~before))
         means = resampled_means(np.stack([before, after], axis=1))
@@ -95,38 +95,38 @@ def test_effects_are_differences_of_the_same_pictures(folder, ablation):
 
 def test_the_net_runs_once_for_each_input(folder, tmp_path, monkeypatch):
     seen = []
-    look = evaluator.Bench.look
+    look = evaluator.Evaluator.look
 
     def counted(self, batch, prepared):
         seen.extend(task.position for task in batch)
         return look(self, batch, prepared)
 
-    monkeypatch.setattr(evaluator.Bench, "look", counted)
+    monkeypatch.setattr(evaluator.Evaluator, "look", counted)
     plan = Plan.restore(folder)
     evaluate(plan, tmp_path)
     first = text(make_ablation(tmp_path), ".json")
-    # The released input, the mean pixel, and two other views.
+    # The released input, the mean value, and two other views.
     assert sorted(seen) == sorted(list(range(COUNT)) * 4)
     seen.clear()
     assert text(make_ablation(tmp_path), ".json") == first
     assert seen == []
     assert (tmp_path / "ablation.json").read_text() == first
-    assert f"{COUNT} pictures" in json.loads(first)[0]["title"]
+    assert f"{COUNT} images" in json.loads(first)[0]["title"]
 
 
-def test_pictures_that_were_left_out_are_in_no_row_whoever_works(folder, tmp_path, monkeypatch):
+def test_images_that_were_left_out_are_in_no_row_whoever_works(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(ablation_module, "CHANGES", [change for change in CHANGES if change.name == "jpeg"])
     plan = Plan.restore(folder)
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
-    for path in plan.pictures:
-        (pictures / path.name).write_bytes(path.read_bytes())
-    (pictures / "002.png").write_bytes(b"")
+    images = tmp_path / "images"
+    images.mkdir()
+    for path in plan.images:
+        (images / path.name).write_bytes(path.read_bytes())
+    (images / "002.png").write_bytes(b"")
     assert plan.sources is not None
-    sources = replace(plan.sources, pictures=str(pictures))
+    sources = replace(plan.sources, images=str(images))
     evaluate(Plan.read(plan.recipe, sources, batch=3), tmp_path / "run", skip=True)
     ablation = make_ablation(tmp_path / "run", workers=2)
-    assert f"{COUNT - 1} pictures" in ablation[0].title
+    assert f"{COUNT - 1} images" in ablation[0].title
     lines = guesses(folder / "ablation/jpeg").splitlines()
     assert guesses(tmp_path / "run/ablation/jpeg").splitlines() == [line for row, line in enumerate(lines) if row != 2]
 

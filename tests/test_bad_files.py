@@ -28,7 +28,7 @@ from pycam.formats import schema
 
 MODEL = ["--model", "squeezenet-cam-caltech101"]
 MEMORY = 200 << 20
-SOURCES = {"pictures": ".", "ground_truth": "."}
+SOURCES = {"images": ".", "ground_truth": "."}
 PROGRAM = """
 import sys
 
@@ -130,7 +130,7 @@ def not_a_number() -> bytes:
 
 PICKLE = npy("{'descr': '|O', 'fortran_order': False, 'shape': ()}\n", pickle.dumps(os.getcwd, 2))
 TERABYTES = npy("{'descr': '<f4', 'fortran_order': False, 'shape': (3, 1000000, 330000)}\n", bytes(99))
-GOOD_PICTURE = cv2.imencode(".png", np.zeros((9, 9, 3), np.uint8))[1].tobytes()
+GOOD_IMAGE = cv2.imencode(".png", np.zeros((9, 9, 3), np.uint8))[1].tobytes()
 LAYERS = b'layer { name: "a" type: "ReLU" bottom: "b" top: "b" }\n' * 150_000
 HEATMAP = ["heatmap", *MODEL, "--out", "out"]
 SCORE = ["score", "--predictions", "boxes.txt", "--ground-truth", "truth"]
@@ -156,19 +156,19 @@ CASES: dict[str, tuple[Made, list[str], int, str]] = {
         "a.caffemodel: layer 'conv' has 1 weights that are infinite or not a number: .*--allow-nonfinite",
     ),
     "weights for a mean": (
-        written(mean__npy=CAFFEMODEL, a__png=GOOD_PICTURE),
+        written(mean__npy=CAFFEMODEL, a__png=GOOD_IMAGE),
         [*HEATMAP, "--mean", "mean.npy", "a.png"],
         3,
         "mean.npy: expected a mean file, found Caffe weights: were two files swapped",
     ),
     "a pickle for a mean": (
-        written(mean__npy=PICKLE, a__png=GOOD_PICTURE),
+        written(mean__npy=PICKLE, a__png=GOOD_IMAGE),
         [*HEATMAP, "--mean", "mean.npy", "a.png"],
         3,
         "mean.npy: .*a pickle, which could run anything",
     ),
     "3.6 TiB of a mean": (
-        written(mean__npy=TERABYTES, a__png=GOOD_PICTURE),
+        written(mean__npy=TERABYTES, a__png=GOOD_IMAGE),
         [*HEATMAP, "--mean", "mean.npy", "a.png"],
         3,
         "mean.npy: not a readable .npy",
@@ -179,14 +179,14 @@ CASES: dict[str, tuple[Made, list[str], int, str]] = {
         3,
         "w.npy: its pickle asks for .*getcwd: not run",
     ),
-    "a picture of 400 million pixels": (png_of_389_kb, [*HEATMAP, "bomb.png"], 6, "bomb.png: .*scale it down"),
-    "zeros for a picture": (many_zeros, [*HEATMAP, "zeros"], 6, "zeros: not a picture"),
-    "EPS": (written(a__jpg=b"%!PS-Adobe-3.0 EPSF-3.0\n"), [*HEATMAP, "a.jpg"], 6, "a.jpg: not a picture"),
+    "an image of 400 million pixels": (png_of_389_kb, [*HEATMAP, "bomb.png"], 6, "bomb.png: .*scale it down"),
+    "zeros for an image": (many_zeros, [*HEATMAP, "zeros"], 6, "zeros: not an image"),
+    "EPS": (written(a__jpg=b"%!PS-Adobe-3.0 EPSF-3.0\n"), [*HEATMAP, "a.jpg"], 6, "a.jpg: not an image"),
     "a pipe": (
         lambda folder: os.mkfifo(folder / "a.jpg"),
         [*HEATMAP, "a.jpg"],
         6,
-        "a.jpg: expected a picture, found a pipe",
+        "a.jpg: expected an image, found a pipe",
     ),
     "a dangling link": (
         lambda folder: (folder / "a.jpg").symlink_to("b"),
@@ -198,7 +198,7 @@ CASES: dict[str, tuple[Made, list[str], int, str]] = {
     "a name of two lines": (lambda folder: (folder / "a\nb").touch(), [*HEATMAP, "a\nb"], 6, r"a\\nb: .*an empty file"),
     "a name with a dash": (written(**{"-a": b""}), [*HEATMAP, "--", "-a"], 6, "-a: .*an empty file"),
     "an entity bomb": (annotation, SCORE, 8, r"truth/a.xml:1: refused \(EntitiesForbidden\)"),
-    "a box outside of its picture": (
+    "a box outside of its image": (
         wsol,
         ["score", "--baseline", "center", "--ground-truth", "truth"],
         8,
@@ -258,11 +258,11 @@ def test_one_line_the_right_exit_code_and_little_memory(make: Made, command, cod
         "\xff",
         "[" * 100_000,
         " " * (8 << 20) + "{}",
-        json.dumps(made_report("mine", pictures="many")),
+        json.dumps(made_report("mine", images="many")),
         json.dumps(made_report("mine", notes=[3])),
         json.dumps(made_report("mine", gt_known_error=1.5)),
-        json.dumps(made_report("mine", whole_picture_gt_known_error=float("nan"))),
-        json.dumps(made_report("mine", whole_picture_gt_known_error=0.5)).replace("0.5", "1e999"),
+        json.dumps(made_report("mine", whole_image_gt_known_error=float("nan"))),
+        json.dumps(made_report("mine", whole_image_gt_known_error=0.5)).replace("0.5", "1e999"),
         json.dumps({**made_report("mine"), "submissions": {"bbox1": errors(0.5, 0.4)}}),
     ],
     ids=range(13),
@@ -282,8 +282,8 @@ def test_reports_of_runs_that_are_none(text, tmp_path: Path, capsys):
         [],
         {"recipe": [], "sources": {}, "batch": 1},
         {"recipe": {"protocol": 3}, "sources": {}, "batch": 1},
-        {"recipe": {"protocol": {}}, "sources": {"pictures": 3, "ground_truth": 4}, "batch": 1},
-        {"recipe": {"protocol": {"name": "paper"}}, "sources": {"pictures": 3, "ground_truth": "."}, "batch": 1},
+        {"recipe": {"protocol": {}}, "sources": {"images": 3, "ground_truth": 4}, "batch": 1},
+        {"recipe": {"protocol": {"name": "paper"}}, "sources": {"images": 3, "ground_truth": "."}, "batch": 1},
         {"recipe": {"protocol": {"name": "paper", "view": "?"}}, "sources": SOURCES, "batch": 1},
         {"recipe": {"protocol": {"name": "paper"}, "threads": "2"}, "sources": SOURCES, "batch": 1},
         {"recipe": {"protocol": {"name": "paper"}, "color": "red"}, "sources": SOURCES, "batch": 1},
@@ -303,8 +303,8 @@ def test_plans_of_runs_that_are_none(plan, tmp_path: Path):
 def test_what_a_plan_names_must_be_there(name, tmp_path: Path):
     (tmp_path / "a.xml").write_bytes(XML)
     for sources, kind in (
-        ({"pictures": name, "ground_truth": str(tmp_path)}, UsageError),
-        ({"pictures": str(tmp_path), "ground_truth": name}, GroundTruthError),
+        ({"images": name, "ground_truth": str(tmp_path)}, UsageError),
+        ({"images": str(tmp_path), "ground_truth": name}, GroundTruthError),
     ):
         plan = {"recipe": {"protocol": {"name": "paper"}}, "sources": sources, "batch": 1}
         (tmp_path / "plan.json").write_text(json.dumps(plan))

@@ -34,12 +34,12 @@ def boxes_step_by_step(heatmap, thresholds):
     height, width = heatmap.shape
     boxes = []
     for threshold in thresholds:
-        picture = np.where(heatmap > threshold, 255, 0)
-        distance = ndimage.distance_transform_edt(picture) if (picture == 0).any() else picture * 0.0
+        image = np.where(heatmap > threshold, 255, 0)
+        distance = ndimage.distance_transform_edt(image) if (image == 0).any() else image * 0.0
         if distance.max() != distance.min():
             scale = 255 / (distance.max() - distance.min())
-            picture = np.clip(np.floor(distance * scale + 0.5), 0, 255)
-        binary = np.where(picture > 10, 255, 0).astype(np.uint8)
+            image = np.clip(np.floor(distance * scale + 0.5), 0, 255)
+        binary = np.where(image > 10, 255, 0).astype(np.uint8)
         for contour in cv2.findContours(binary, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)[0]:
             x, y, w, h = cv2.boundingRect(contour)
             boxes.append(
@@ -118,7 +118,7 @@ def test_the_box_after_a_dropped_one_stays():
     assert boxes[0] == boxes[1]
 
 
-def test_an_empty_heat_map_gives_no_box_and_a_full_one_the_picture():
+def test_an_empty_heat_map_gives_no_box_and_a_full_one_the_image():
     assert released_boxes(np.zeros((50, 60), np.uint8)).shape == (0, 4)
     full = released_boxes(np.full((50, 60), 255, np.uint8))
     assert full[0].tolist() == [0, 0, 55, 45]
@@ -200,7 +200,7 @@ def test_pixels_that_touch_at_a_corner_belong_together():
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0])
-def test_a_map_without_positive_values_gives_the_whole_picture(value):
+def test_a_map_without_positive_values_gives_the_whole_image(value):
     assert paper_box(np.full((3, 7), value)) == (0, 0, 7, 3)
 
 

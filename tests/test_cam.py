@@ -19,11 +19,11 @@ from pycam.maps.cam import (
 @pytest.fixture(scope="module")
 def published(shared):
     """The published GoogLeNet-CAM features of img1, scores and class weights, in Caffe's order of axes."""
-    picture = loadmat(shared / "data/cam-release/data_img1.mat")
+    image = loadmat(shared / "data/cam-release/data_img1.mat")
     net = loadmat(shared / "data/cam-release/data_net.mat")
     return {
-        "features": picture["activation_lastconv"].transpose(3, 2, 1, 0),
-        "scores": picture["scores"].reshape(1000, 10).T,
+        "features": image["activation_lastconv"].transpose(3, 2, 1, 0),
+        "scores": image["scores"].reshape(1000, 10).T,
         "weights": net["weights_LR"].T,
     }
 
@@ -51,7 +51,7 @@ def test_published_features_give_the_release_s_maps(shared, published):
 
 
 @pytest.mark.shared
-def test_published_features_give_the_python_driver_s_pictures(shared, published):
+def test_published_features_give_the_python_driver_s_images(shared, published):
     golden = np.load(shared / "data/golden/py_demo.npz")
     centre = published["features"][4:5]
     top = np.argsort(published["scores"][4])[::-1][:5]
@@ -68,8 +68,8 @@ def test_published_features_give_the_python_driver_s_pictures(shared, published)
         assert difference.max() <= 4
         assert (difference.max(axis=2) > 0).mean() <= 0.001
 
-    picture = cv2.resize(cv2.imread(str(shared / "data/cam-release/img1.jpg")), (256, 256))
-    overlay = 0.2 * normalised(picture) + 0.7 * normalised(golden["colours"][0])
+    image = cv2.resize(cv2.imread(str(shared / "data/cam-release/img1.jpg")), (256, 256))
+    overlay = 0.2 * normalised(image) + 0.7 * normalised(golden["colours"][0])
     np.testing.assert_allclose(overlay, golden["overlay_top1"], rtol=0, atol=1e-6)
 
 
@@ -88,7 +88,7 @@ def test_maps_of_shapes_that_do_not_fit_are_refused():
     for shape in [(5, 7), (3, 5, 6), (6,)]:
         with pytest.raises(UsageError, match=r"features of shape \(2, 6, 3, 4\) and class weights of shape"):
             class_activation_maps(features, np.zeros(shape, np.float32))
-    with pytest.raises(UsageError, match="expected one picture"):
+    with pytest.raises(UsageError, match="expected one image"):
         py_returnCAMmap(features, np.zeros((5, 6)))
     with pytest.raises(UsageError, match=r"weights of shape \(5, 7\) came, expected \(T, 6\)"):
         py_returnCAMmap(features[:1], np.zeros((5, 7)))

@@ -41,7 +41,7 @@ def test_a_full_card(read):
           sha1: 405fc5acd08a3bb12de8ee5e23a96bec22f08204
           layer_sha256: {fc: aecdeee164841f8c0d7886f48ee98d6fd4c9791ab9561a415a5603552b2bc02d}
         labels: places205
-        mean: {pixel: [104, 117.5, 123]}
+        mean: {value: [104, 117.5, 123]}
         input_size: 227
         feature_blob: conv
         class_layer: fc
@@ -58,7 +58,7 @@ def test_a_full_card(read):
 
 
 def test_a_mean_by_name_is_the_bundled_one(read):
-    assert read(f"{SMALLEST}mean: ilsvrc-2012").mean.pixel == zoo.bvlc_mean().pixel
+    assert read(f"{SMALLEST}mean: ilsvrc-2012").mean.value == zoo.bvlc_mean().value
 
 
 @pytest.mark.parametrize(
@@ -98,11 +98,11 @@ def test_a_mean_by_name_is_the_bundled_one(read):
         (f"{SMALLEST}aliases: &a [*a]\n", r"aliases\[0\]: a text expected, a list found"),
         (f"{SMALLEST}mean: bvlc\n", "mean: 'bvlc' is none of ilsvrc-2012; or give pixel"),
         (f"{SMALLEST}mean: ../labels\n", "mean: '../labels' is none of"),
-        (f"{SMALLEST}mean: {{}}\n", "mean: needs pixel, picture, or both"),
-        (f"{SMALLEST}mean: {{pixel: [1, 2]}}\n", "mean: pixel: 3 values expected, 2 found"),
-        (f"{SMALLEST}mean: {{pixel: [1, 2, .nan]}}\n", r"mean: pixel\[2\]: a number expected, 'nan' found"),
-        (f"{SMALLEST}mean: {{pixel: [1, 2, {'9' * 400}]}}\n", r"a number expected, a huge number found"),
-        (f"{SMALLEST}mean: {{picture: {{}}}}\n", "mean: picture: the key 'file' is missing"),
+        (f"{SMALLEST}mean: {{}}\n", "mean: needs pixel, image, or both"),
+        (f"{SMALLEST}mean: {{value: [1, 2]}}\n", "mean: value: 3 values expected, 2 found"),
+        (f"{SMALLEST}mean: {{value: [1, 2, .nan]}}\n", r"mean: value\[2\]: a number expected, 'nan' found"),
+        (f"{SMALLEST}mean: {{value: [1, 2, {'9' * 400}]}}\n", r"a number expected, a huge number found"),
+        (f"{SMALLEST}mean: {{image: {{}}}}\n", "mean: image: the key 'file' is missing"),
         (f"{SMALLEST}class_layer: fc\n", "class_layer needs a feature_blob"),
         (SMALLEST.replace("mine.caffemodel", ".."), "weights: file '..' is no file name"),
         (SMALLEST.replace("mine.caffemodel", "[a]"), "weights: keys and values expected, a list found"),

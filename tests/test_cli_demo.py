@@ -66,7 +66,7 @@ def mask(box, shape) -> np.ndarray:
 @pytest.mark.parametrize("photograph", [each for each in PHOTOGRAPHS if each.box], ids=lambda each: each.shows)
 def test_overlap_is_that_of_the_pixels(lines, out, photograph):
     top = json.loads((out / f"{photograph.name}.json").read_text())["top"]
-    (found,) = (item for item in top if item["words"] == photograph.shows)
+    (found,) = (item for item in top if item["label"] == photograph.shows)
     shape = cv2.imread(str(out / f"{photograph.name}_1.jpg")).shape[:2]
     drawn, true = mask(found["box"], shape), mask(photograph.box, shape)
     overlap = (drawn & true).sum() / (drawn | true).sum()
@@ -75,14 +75,14 @@ def test_overlap_is_that_of_the_pixels(lines, out, photograph):
 
 
 @pytest.mark.demo
-def test_it_ends_with_the_pictures(lines, out):
+def test_it_ends_with_the_images(lines, out):
     places = [Path(line) for line in lines[lines.index("Look at") + 1 :]]
     assert places == [*(out / f"{photograph.name}_strip.jpg" for photograph in PHOTOGRAPHS), out / "report.html"]
     for place in places[:-1]:
         height, width = cv2.imread(str(place)).shape[:2]
         assert width > 5 * height
     page = places[-1].read_text("utf-8")
-    assert page.count('"picture-') == len(PHOTOGRAPHS)
+    assert page.count('"image-') == len(PHOTOGRAPHS)
     assert "localization" in page
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from pycam.cli import main
 
-ONE_PICTURE = 1 / 300 + 1e-4
+ONE_IMAGE = 1 / 300 + 1e-4
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def command(shared: Path, mini: Path, monkeypatch) -> list[str]:
     options = {
         "--model": "squeezenet-v1.0",
         "--weights": shared / "data/weights/squeezenet_v1.0.caffemodel",
-        "--pictures": mini / "ILSVRC2012_img_val",
+        "--images": mini / "ILSVRC2012_img_val",
         "--ground-truth": mini / "ILSVRC2012_bbox_val",
         "--labels": mini / "devkit/data/ILSVRC2014_clsloc_validation_ground_truth.txt",
         "--blacklist": mini / "devkit/data/ILSVRC2014_clsloc_validation_blacklist.txt",
@@ -54,25 +54,25 @@ def fails(capsys, *arguments: object) -> tuple[int, str]:
 def test_the_errors_of_the_paper_protocol(command, tmp_path, engine):
     assert main([*command, "--protocol", "paper", "--engine", engine, "--out", str(tmp_path)]) == 0
     report = json.loads((tmp_path / "report.json").read_text())
-    assert (report["pictures"], report["protocol"], report["engine"]) == (300, "paper", engine)
+    assert (report["images"], report["protocol"], report["engine"]) == (300, "paper", engine)
     for found, expected in (
         (report["classification_error"]["top1"], 0.2700),
         (report["classification_error"]["top5"], 0.0667),
         (report["localization_error"]["top1"], 0.6333),
         (report["localization_error"]["top5"], 0.5600),
         (report["gt_known_error"], 0.5367),
-        (report["whole_picture_gt_known_error"], 0.5100),
+        (report["whole_image_gt_known_error"], 0.5100),
     ):
-        assert found == pytest.approx(expected, abs=ONE_PICTURE)
+        assert found == pytest.approx(expected, abs=ONE_IMAGE)
 
 
 def first_two_boxes(path: Path) -> dict[str, dict[tuple[int, int], list[int]]]:
-    """Boxes of a `predictions.csv`: picture -> (rank from 0, number from 0) -> corners."""
+    """Boxes of a `predictions.csv`: image -> (rank from 0, number from 0) -> corners."""
     boxes: dict[str, dict[tuple[int, int], list[int]]] = defaultdict(dict)
     for row in csv.DictReader(path.read_text().splitlines()):
         if row["rank"] != "true":
             key = int(row["rank"]) - 1, int(row["box"]) - 1
-            boxes[row["picture"]][key] = [int(row[side]) for side in ("xmin", "ymin", "xmax", "ymax")]
+            boxes[row["image"]][key] = [int(row[side]) for side in ("xmin", "ymin", "xmax", "ymax")]
     return boxes
 
 
@@ -82,12 +82,12 @@ def assert_like_the_original(golden: dict, folder: Path, count: int) -> None:
     classes: dict[str, list[int]] = defaultdict(list)
     for row in csv.DictReader((folder / "predictions.csv").read_text().splitlines()):
         if row["rank"] != "true" and row["box"] == "1":
-            classes[row["picture"]].append(int(row["index"]))
+            classes[row["image"]].append(int(row["index"]))
     assert len(found) == count
     distances = []
     for name, boxes in found.items():
-        assert classes[name] == golden["pictures"][name]["index"]
-        for rank, ((x, y, w, h), *_) in enumerate(golden["pictures"][name]["boxes"]):
+        assert classes[name] == golden["images"][name]["index"]
+        for rank, ((x, y, w, h), *_) in enumerate(golden["images"][name]["boxes"]):
             pairs = zip(boxes[rank, 0], (x, y, x + w, y + h), strict=True)
             distances.append(max(abs(ours - theirs) for ours, theirs in pairs))
     assert len(distances) == 5 * count
@@ -124,7 +124,7 @@ def test_the_errors_of_the_released_protocol(command, golden, tmp_path, engine):
         found = report["submissions"][name]
         for kind in ("classification", "localization"):
             top1_and_top5 = [found[f"{kind}_error"][k] for k in ("top1", "top5")]
-            assert top1_and_top5 == pytest.approx(expected[kind], abs=ONE_PICTURE)
+            assert top1_and_top5 == pytest.approx(expected[kind], abs=ONE_IMAGE)
     assert_like_the_original(golden, tmp_path, 300)
 
 
@@ -135,14 +135,14 @@ def test_what_is_printed(command, tmp_path, capsys):
     output = capsys.readouterr()
     report = json.loads((tmp_path / "report.json").read_text())
     lines = output.out.splitlines()
-    assert lines[0].startswith("12 pictures, ")
+    assert lines[0].startswith("12 images, ")
     (line,) = [line for line in lines if line.startswith("localization, top-5")]
     assert f"{report['localization_error']['top5']:.2%}" in line
     assert output.err == f"wrote predictions and report to {tmp_path}/\n"
     assert main([*arguments, "--json"]) == 0
     output = capsys.readouterr()
     assert json.loads(output.out) == report
-    assert output.err.startswith("going on: 12 of 12 pictures are done\n")
+    assert output.err.startswith("going on: 12 of 12 images are done\n")
     assert main([*arguments, "--quiet"]) == 0
     assert capsys.readouterr().err == ""
 
@@ -163,8 +163,8 @@ def test_other_choices_are_told_and_make_another_run(command, tmp_path, capsys):
 
 
 @pytest.mark.shared
-def test_a_bad_picture_is_told(command, mini, tmp_path, capsys):
-    folder = tmp_path / "pictures"
+def test_a_bad_image_is_told(command, mini, tmp_path, capsys):
+    folder = tmp_path / "images"
     folder.mkdir()
     for path in (mini / "ILSVRC2012_img_val").iterdir():
         (folder / path.name).symlink_to(path)
@@ -172,13 +172,13 @@ def test_a_bad_picture_is_told(command, mini, tmp_path, capsys):
     content = first.read_bytes()
     first.unlink()
     first.write_bytes(content[: len(content) // 2])
-    arguments = [*command, "--pictures", folder, "--limit", "3", "--out", tmp_path / "run"]
+    arguments = [*command, "--images", folder, "--limit", "3", "--out", tmp_path / "run"]
     code, line = fails(capsys, *arguments)
     assert code == 6
     assert line.startswith(f"pycam: {first}: ")
     assert main([str(word) for word in [*arguments, "--on-error", "skip"]]) == 0
     output = capsys.readouterr().out
-    assert output.startswith("2 pictures, ")
+    assert output.startswith("2 images, ")
     assert f"left out: {first.stem}: {first}: " in output
 
 
@@ -186,14 +186,14 @@ def test_a_bad_picture_is_told(command, mini, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "code", "complaint"),
     [
-        (["--set", "mean=odd"], 2, "mean 'odd' is none of pixel, picture"),
+        (["--set", "mean=odd"], 2, "mean 'odd' is none of pixel, image"),
         (["--set", "colour=red"], 2, "--set colour: there are view, "),
         (["--set", "base=canvas"], 2, "--set base: an evaluation draws nothing"),
         (["--set", "target=probability"], 2, "target 'probability' has no effect with method 'cam'"),
-        (["--set", "mean"], 2, "mean '' is none of pixel, picture"),
+        (["--set", "mean"], 2, "mean '' is none of pixel, image"),
         (["--protocol", "papr"], 2, "did you mean 'paper'"),
         (["--engine", "onnx"], 2, "no engine is called 'onnx'"),
-        (["--pictures", "nowhere"], 2, "nowhere: no such folder"),
+        (["--images", "nowhere"], 2, "nowhere: no such folder"),
         (["--ground-truth", "nowhere"], 8, "nowhere: no such file"),
         (["--workers", "0"], 2, "--workers"),
         (["--limit", "0"], 2, "--limit"),
@@ -208,8 +208,8 @@ def test_options_that_cannot_be(command, tmp_path, capsys, options, code, compla
 
 
 @pytest.mark.shared
-def test_an_annotation_without_its_picture(command, mini, tmp_path, capsys):
+def test_an_annotation_without_its_image(command, mini, tmp_path, capsys):
     (tmp_path / "ILSVRC2012_val_00000361.JPEG").symlink_to(mini / "ILSVRC2012_img_val/ILSVRC2012_val_00000361.JPEG")
-    code, line = fails(capsys, *command, "--pictures", tmp_path, "--out", tmp_path / "run")
+    code, line = fails(capsys, *command, "--images", tmp_path, "--out", tmp_path / "run")
     assert code == 8
-    assert "no picture 'ILSVRC2012_val_00001545' in it, which the ground truth names" in line
+    assert "no image 'ILSVRC2012_val_00001545' in it, which the ground truth names" in line

@@ -1,4 +1,4 @@
-"""`pycam heatmap` from end to end: real weights, real pictures, and everything that can be wrong with them."""
+"""`pycam heatmap` from end to end: real weights, real images, and everything that can be wrong with them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def net_text() -> str:
 
 
 @pytest.fixture
-def picture(tmp_path: Path) -> Path:
+def image(tmp_path: Path) -> Path:
     path = tmp_path / "made.png"
     cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8))
     return path
@@ -50,15 +50,15 @@ def fails(capsys, *arguments: object) -> str:
 
 @pytest.mark.shared
 def test_samples_are_classified_as_real_caffe_classifies_them(shared, weights, tmp_path, capsys):
-    pictures = sorted((shared / "data/samples").glob("*.JPEG"))
-    assert len(pictures) == 20
+    images = sorted((shared / "data/samples").glob("*.JPEG"))
+    assert len(images) == 20
     out = tmp_path / "out"
-    assert main(["heatmap", *map(str, pictures), "--model", MODEL, "--weights", str(weights), "--out", str(out)]) == 0
+    assert main(["heatmap", *map(str, images), "--model", MODEL, "--weights", str(weights), "--out", str(out)]) == 0
     first = among = 0
-    for picture in pictures:
-        folder = out / picture.stem
-        found = json.loads((folder / f"{picture.stem}.json").read_text())
-        wnid = picture.stem.split("_")[0]
+    for image in images:
+        folder = out / image.stem
+        found = json.loads((folder / f"{image.stem}.json").read_text())
+        wnid = image.stem.split("_")[0]
         wnids = [item["wnid"] for item in found["top"]]
         first += wnids[0] == wnid
         among += wnid in wnids
@@ -67,11 +67,11 @@ def test_samples_are_classified_as_real_caffe_classifies_them(shared, weights, t
         assert found["engine"] == "onnxruntime"
         scores = [item["score"] for item in found["top"]]
         assert scores == sorted(scores, reverse=True)
-        height, width = cv2.imread(str(picture), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION).shape[:2]
+        height, width = cv2.imread(str(image), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION).shape[:2]
         for rank in range(1, 6):
-            overlay = cv2.imread(str(folder / f"{picture.stem}_{rank}.jpg"))
+            overlay = cv2.imread(str(folder / f"{image.stem}_{rank}.jpg"))
             assert overlay.shape == (height + 24, width, 3)
-        assert cv2.imread(str(folder / f"{picture.stem}_strip.jpg")).shape[0] == 280
+        assert cv2.imread(str(folder / f"{image.stem}_strip.jpg")).shape[0] == 280
         assert len(list(folder.iterdir())) == 7
     assert (first, among) == (13, 17)
 
@@ -85,12 +85,12 @@ def test_errors_on_the_mini_set(shared, weights, view, top1, top5):
     truth = dict(line.split() for line in (mini / "val.txt").read_text().splitlines())
     assert len(truth) == 300
     with pycam.load(MODEL, weights=weights, view=view) as cam:
-        pictures = [mini / "ILSVRC2012_img_val" / name for name in truth]
+        images = [mini / "ILSVRC2012_img_val" / name for name in truth]
         ranks = [
             [item.index for item in prediction.top].index(int(label))
             if int(label) in [item.index for item in prediction.top]
             else 5
-            for label, (_, prediction) in zip(truth.values(), cam.stream(pictures, batch=4), strict=True)
+            for label, (_, prediction) in zip(truth.values(), cam.stream(images, batch=4), strict=True)
         ]
     assert np.mean([rank > 0 for rank in ranks]) == pytest.approx(top1, abs=1 / 300 + 1e-4)
     if top5 is not None:
@@ -99,14 +99,14 @@ def test_errors_on_the_mini_set(shared, weights, view, top1, top5):
 
 @pytest.mark.shared
 def test_chosen_classes_by_every_name(shared, weights, tmp_path, capsys):
-    picture = shared / "data/samples/n02115913_dhole.JPEG"
+    image = shared / "data/samples/n02115913_dhole.JPEG"
     for name in ("n02119022", "277", "red fox"):
         out = tmp_path / name
         assert (
             main(
                 [
                     "heatmap",
-                    str(picture),
+                    str(image),
                     "-m",
                     MODEL,
                     "--weights",
@@ -119,23 +119,23 @@ def test_chosen_classes_by_every_name(shared, weights, tmp_path, capsys):
             )
             == 0
         )
-        found = json.loads((out / picture.stem / f"{picture.stem}.json").read_text())
+        found = json.loads((out / image.stem / f"{image.stem}.json").read_text())
         assert [item["index"] for item in found["top"]] == [277]
 
 
 @pytest.mark.shared
 def test_json_on_stdout_is_the_file(shared, weights, tmp_path, capsys):
-    picture = shared / "data/samples/cat.jpg"
+    image = shared / "data/samples/cat.jpg"
     arguments = ["-m", MODEL, "--weights", str(weights), "--boxes", "--json", "--out", str(tmp_path)]
-    assert main(["heatmap", str(picture), *arguments]) == 0
+    assert main(["heatmap", str(image), *arguments]) == 0
     (printed,) = json.loads(capsys.readouterr().out)
     assert printed == json.loads((tmp_path / "cat/cat.json").read_text())
     rows = list(csv.DictReader((tmp_path / "boxes.csv").read_text().splitlines()))
-    assert [row["picture"] for row in rows] == [str(picture)] * 5
+    assert [row["image"] for row in rows] == [str(image)] * 5
     assert [[int(row[side]) for side in ("x0", "y0", "x1", "y1")] for row in rows] == [
         item["box"] for item in printed["top"]
     ]
-    height, width = cv2.imread(str(picture)).shape[:2]
+    height, width = cv2.imread(str(image)).shape[:2]
     for item in printed["top"]:
         x0, y0, x1, y1 = item["box"]
         assert 0 <= x0 < x1 <= width
@@ -143,7 +143,7 @@ def test_json_on_stdout_is_the_file(shared, weights, tmp_path, capsys):
 
 
 @pytest.mark.shared
-def test_a_net_of_ones_own(weights, net_text, picture, tmp_path, capsys):
+def test_a_net_of_ones_own(weights, net_text, image, tmp_path, capsys):
     """Without a card, the class maps are found from the graph and said."""
     net = tmp_path / "mine.prototxt"
     net.write_text(net_text)
@@ -151,7 +151,7 @@ def test_a_net_of_ones_own(weights, net_text, picture, tmp_path, capsys):
         main(
             [
                 "heatmap",
-                str(picture),
+                str(image),
                 "--prototxt",
                 str(net),
                 "--weights",
@@ -166,21 +166,21 @@ def test_a_net_of_ones_own(weights, net_text, picture, tmp_path, capsys):
 
 
 @pytest.mark.shared
-def test_bad_pictures_among_good_ones(shared, weights, picture, tmp_path, capsys):
+def test_bad_images_among_good_ones(shared, weights, image, tmp_path, capsys):
     good = shared / "data/samples/cat.jpg"
     cut = tmp_path / "cut.jpg"
     cut.write_bytes(good.read_bytes()[: good.stat().st_size // 2])
     text = tmp_path / "text.jpg"
-    text.write_text("no picture")
+    text.write_text("no image")
     empty = tmp_path / "empty.jpg"
     empty.touch()
     out = tmp_path / "out"
-    pictures = [good, cut, text, tmp_path, picture, empty, tmp_path / "missing.jpg"]
-    assert main(["heatmap", *map(str, pictures), "-m", MODEL, "--weights", str(weights), "--out", str(out), "-q"]) == 6
+    images = [good, cut, text, tmp_path, image, empty, tmp_path / "missing.jpg"]
+    assert main(["heatmap", *map(str, images), "-m", MODEL, "--weights", str(weights), "--out", str(out), "-q"]) == 6
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 6
-    assert all(str(path) in line for path, line in zip([cut, text, tmp_path, empty, pictures[-1]], lines, strict=False))
-    assert "5 pictures of 7" in lines[-1]
+    assert all(str(path) in line for path, line in zip([cut, text, tmp_path, empty, images[-1]], lines, strict=False))
+    assert "5 images of 7" in lines[-1]
     assert sorted(path.name for path in out.iterdir()) == ["cat", "made"]
 
 
@@ -211,73 +211,73 @@ def test_bomb_is_refused_before_it_is_decoded(weights, tmp_path, capsys):
         (lambda text: text.replace('type: "Softmax"', 'type: "Permute"'), "unsupported type 'Permute'"),
     ],
 )
-def test_bad_nets(change, message, weights, net_text, picture, tmp_path, capsys):
+def test_bad_nets(change, message, weights, net_text, image, tmp_path, capsys):
     net = tmp_path / "mine.prototxt"
     net.write_text(change(net_text))
-    line = fails(capsys, "heatmap", picture, "--prototxt", net, "--weights", weights, "--out", tmp_path / "out")
+    line = fails(capsys, "heatmap", image, "--prototxt", net, "--weights", weights, "--out", tmp_path / "out")
     assert __import__("re").search(message, line), line
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.shared
-def test_swapped_and_foreign_weights(weights, net_text, picture, tmp_path, capsys):
+def test_swapped_and_foreign_weights(weights, net_text, image, tmp_path, capsys):
     net = tmp_path / "mine.prototxt"
     net.write_text(net_text)
     out = ("--out", tmp_path / "out")
-    assert "swapped" in fails(capsys, "heatmap", picture, "--prototxt", weights, "--weights", weights, *out)
-    assert "swapped" in fails(capsys, "heatmap", picture, "--prototxt", net, "--weights", net, *out)
-    line = fails(capsys, "heatmap", picture, "-m", "squeezenet-v1.1", "--weights", weights, *out)
+    assert "swapped" in fails(capsys, "heatmap", image, "--prototxt", weights, "--weights", weights, *out)
+    assert "swapped" in fails(capsys, "heatmap", image, "--prototxt", net, "--weights", net, *out)
+    line = fails(capsys, "heatmap", image, "-m", "squeezenet-v1.1", "--weights", weights, *out)
     assert "conv1" in line
     assert "96×3×7×7" in line
     assert "64×3×3×3" in line
     missing = tmp_path / "missing.caffemodel"
-    assert str(missing) in fails(capsys, "heatmap", picture, "-m", MODEL, "--weights", missing, *out)
+    assert str(missing) in fails(capsys, "heatmap", image, "-m", MODEL, "--weights", missing, *out)
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.shared
-def test_weights_cut_anywhere(weights, picture, tmp_path, capsys):
+def test_weights_cut_anywhere(weights, image, tmp_path, capsys):
     data = weights.read_bytes()
     cut = tmp_path / "cut.caffemodel"
     rng = np.random.default_rng(0)
     for length in [0, 1, 2, 10, *rng.integers(10, len(data), 10), len(data) - 1]:
         cut.write_bytes(data[:length])
         assert "cut.caffemodel" in fails(
-            capsys, "heatmap", picture, "-m", MODEL, "--weights", cut, "--out", tmp_path / "out"
+            capsys, "heatmap", image, "-m", MODEL, "--weights", cut, "--out", tmp_path / "out"
         )
     assert not (tmp_path / "out").exists()
 
 
-def test_unknown_names_offer_the_nearest(picture, capsys):
-    assert "googlenet-cam" in fails(capsys, "heatmap", picture, "--model", "googlenet-kam")
-    assert "default" in fails(capsys, "heatmap", picture, "--protocol", "defualt")
+def test_unknown_names_offer_the_nearest(image, capsys):
+    assert "googlenet-cam" in fails(capsys, "heatmap", image, "--model", "googlenet-kam")
+    assert "default" in fails(capsys, "heatmap", image, "--protocol", "defualt")
 
 
 @pytest.mark.shared
-def test_unknown_class_engine_view(weights, picture, capsys):
+def test_unknown_class_engine_view(weights, image, capsys):
     model = ("--model", MODEL, "--weights", weights)
-    assert "red fox" in fails(capsys, "heatmap", picture, *model, "--class", "red foxx")
-    assert "onnxruntime" in fails(capsys, "heatmap", picture, *model, "--engine", "onnxruntim")
-    assert "center, full, ten" in fails(capsys, "heatmap", picture, *model, "--view", "side")
-    assert "top 1001" in fails(capsys, "heatmap", picture, *model, "--top", "1001")
+    assert "red fox" in fails(capsys, "heatmap", image, *model, "--class", "red foxx")
+    assert "onnxruntime" in fails(capsys, "heatmap", image, *model, "--engine", "onnxruntim")
+    assert "center, full, ten" in fails(capsys, "heatmap", image, *model, "--view", "side")
+    assert "top 1001" in fails(capsys, "heatmap", image, *model, "--top", "1001")
 
 
-def test_missing_weights_say_where_they_are(picture, monkeypatch, tmp_path, capsys):
+def test_missing_weights_say_where_they_are(image, monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("PYCAM_MODELS", str(tmp_path))
     monkeypatch.setenv("PYCAM_CACHE", str(tmp_path))
-    line = fails(capsys, "heatmap", picture, "--model", "googlenet-cam")
+    line = fails(capsys, "heatmap", image, "--model", "googlenet-cam")
     assert "imagenet_googlenetCAM_train_iter_120000.caffemodel" in line
     assert "pycam models download googlenet-cam" in line
 
 
 @pytest.mark.shared
-def test_equal_stems_get_folders_of_their_own(weights, picture, tmp_path):
+def test_equal_stems_get_folders_of_their_own(weights, image, tmp_path):
     other = tmp_path / "sub"
     other.mkdir()
-    shutil.copy(picture, other / "made.png")
+    shutil.copy(image, other / "made.png")
     out = tmp_path / "out"
     arguments = ["-m", MODEL, "--weights", str(weights), "--out", str(out), "--top", "1", "-q"]
-    assert main(["heatmap", str(picture), str(other / "made.png"), *arguments]) == 0
+    assert main(["heatmap", str(image), str(other / "made.png"), *arguments]) == 0
     assert sorted(str(path.relative_to(out)) for path in out.glob("*/*.json")) == [
         "made-2/made.json",
         "made/made.json",

@@ -79,10 +79,10 @@ def test_show_tells_the_card_and_whether_the_file_is_the_published_one(machine):
     rows = dict(line.split("\t") for line in run("show", "SqueezeNet-1.1").splitlines())
     assert rows["name"] == "squeezenet-v1.1" and rows["feature_blob"] == "conv10" and "class_layer" not in rows
     assert rows["weights git_blob"] == "9d2fc33abf653a6e8b2ee6cc63ede0e72ec67f44"
-    assert rows["mean pixel"] == "104.00698793, 116.66876762, 122.67891434"
+    assert rows["mean value"] == "104.00698793, 116.66876762, 122.67891434"
     assert rows["found which are"] == "not the published file"
     facts = json.loads(run("show", "vgg16", "--json"))
-    assert facts["mean"] == {"pixel": [103.939, 116.779, 123.68], "picture": None}
+    assert facts["mean"] == {"pixel": [103.939, 116.779, 123.68], "image": None}
     assert facts["found"] == {"weights": None, "which are": "not here: `pycam models download vgg16`"}
 
 
@@ -131,7 +131,7 @@ def test_download_of_nothing_is_a_usage_error():
 
 
 @pytest.mark.shared
-def test_a_mean_picture_alone(shared, monkeypatch):
+def test_a_mean_image_alone(shared, monkeypatch):
     monkeypatch.setenv("PYCAM_MODELS", str(shared / "data" / "mean"))
     assert run("download", "--mean") == f"ilsvrc-2012\t{shared / 'data/mean/ilsvrc_2012_mean.npy'}\tmean\n"
 

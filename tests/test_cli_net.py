@@ -53,7 +53,7 @@ def test_show_prints_layers_shapes_and_sums(small):
     assert rows["input"] == ["input", "data", "1×3×8×8"]
     assert rows["output"] == ["output", "prob", "1×5"]
     assert rows["parameters"] == ["parameters", "137"]
-    assert rows["multiply-adds"] == ["multiply-adds", "3,908", "a", "picture"]
+    assert rows["multiply-adds"] == ["multiply-adds", "3,908", "a", "image"]
     assert "class maps    feature blob 'conv', weights of 'fc'" in result.output
 
 

@@ -11,7 +11,7 @@ from pycam.cli import main
 
 BUNDLED = "squeezenet-cam-caltech101"
 FILES = ["--prototxt", "a.prototxt", "--weights", "a.caffemodel"]
-EVALUATE = ["evaluate", "--pictures", "p", "--ground-truth", "g", "--out", "o", "--model", BUNDLED]
+EVALUATE = ["evaluate", "--images", "p", "--ground-truth", "g", "--out", "o", "--model", BUNDLED]
 CAM = ["net", "cam", "a.prototxt", "--after", "conv", "--classes", "3", "--out", "b.prototxt"]
 
 
@@ -35,12 +35,12 @@ def refused(capsys, arguments: list[str], told: str) -> None:
         (["compare", "onnxruntime", "--save", "x.npz", "--json"], "--json has no effect here: there is no second side"),
         (["compare", "onnxruntime", "--save", "x.npz", "--tolerance", "1"], "--tolerance has no effect here"),
         (["compare", "onnxruntime", "b.npz", "--seed", "0"], "--seed has no effect here: the input is that of b.npz"),
-        (["compare", "a.npz", "onnxruntime", "--picture", "p.jpg"], "--picture has no effect here: the input is that"),
+        (["compare", "a.npz", "onnxruntime", "--image", "p.jpg"], "--image has no effect here: the input is that"),
         (["compare", "a.npz", "b.npz", "--device", "cpu"], "--device has no effect here: files are compared"),
         (["compare", "a.npz", "b.npz", "--threads", "1"], "--threads has no effect here"),
         (["compare", "a.npz", "b.npz", "--precision", "fp32"], "--precision has no effect here"),
         (["compare", "a.npz", "--save", "b.npz", "--threads", "1"], "--threads has no effect here"),
-        (["compare", "torch", "caffe", "--picture", "p.jpg", "--seed", "1"], "--seed has no effect here: the input is"),
+        (["compare", "torch", "caffe", "--image", "p.jpg", "--seed", "1"], "--seed has no effect here: the input is"),
         (["compare", "torch", "caffe", "--model", BUNDLED, *FILES], "--model has no effect here: the net and its"),
         (["verify", BUNDLED, "--out", "c.md", "--json"], "--json has no effect here: the suffix of --out"),
         (["verify", BUNDLED, "--out", "c.txt"], "c.txt: a certificate is written as .json or .md"),
@@ -49,9 +49,9 @@ def refused(capsys, arguments: list[str], told: str) -> None:
             [*EVALUATE, "--view", "full", "--set", "view=center"],
             "--set view=center: the view is chosen already, as full",
         ),
-        ([*EVALUATE, "--set", "mean=pixel", "--set", "mean=none"], "the mean is chosen already, as pixel"),
+        ([*EVALUATE, "--set", "mean=value", "--set", "mean=none"], "the mean is chosen already, as pixel"),
         ([*EVALUATE, "--set", "mean=none", "--mean", "m.npy"], "--set mean=none has no effect here: --mean gives"),
-        ([*EVALUATE, "--set", "mean=picture", "--mean", "1,2,3"], "--set mean=picture has no effect here: --mean"),
+        ([*EVALUATE, "--set", "mean=image", "--mean", "1,2,3"], "--set mean=image has no effect here: --mean"),
         (["net", "show", "a.prototxt", "--allow-nonfinite"], "--allow-nonfinite has no effect here: no weights"),
         (["net", "export", BUNDLED, "--onnx", "a.onnx", "--top", "5"], "--top has no effect here: no maps are written"),
         (["net", "export", BUNDLED, "--onnx", "a.onnx", *FILES], "has no effect here: the net and its weights"),

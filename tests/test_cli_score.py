@@ -11,7 +11,7 @@ from pycam.cli import main
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
+def images(tmp_path: Path) -> Path:
     folder = tmp_path / "xml"
     annotate(folder, "a", (TENCH, 1, 1, 40, 30), size=(40, 30))
     annotate(folder, "b", (GOLDFISH, 1, 1, 10, 10), size=(40, 30))
@@ -45,29 +45,27 @@ def fail(capsys, *arguments: object) -> tuple[int, str]:
     return code, captured.err
 
 
-def test_errors_of_a_submission(capsys, pictures, submission):
-    out = run(capsys, "--predictions", submission, "--ground-truth", pictures, "--json")
+def test_errors_of_a_submission(capsys, images, submission):
+    out = run(capsys, "--predictions", submission, "--ground-truth", images, "--json")
     result = json.loads(out)
-    assert result["pictures"] == 3
+    assert result["images"] == 3
     later = {f"top{k}": 0.0 for k in range(2, 6)}
     assert result["classification_error"] == pytest.approx({"top1": 1 / 3} | later)
     assert result["localization_error"] == pytest.approx({"top1": 2 / 3} | later)
-    assert result["whole_picture_gt_known_error"] == pytest.approx(1 / 3)
+    assert result["whole_image_gt_known_error"] == pytest.approx(1 / 3)
     low, high = result["intervals"]["localization_error"]["top1"]
     assert 0 <= low < 2 / 3 < high <= 1
-    assert result["notes"] == ["no blacklist was given: localization counts every picture"]
+    assert result["notes"] == ["no blacklist was given: localization counts every image"]
 
 
-def test_blacklist_and_labels_apart(capsys, pictures, submission, tmp_path):
+def test_blacklist_and_labels_apart(capsys, images, submission, tmp_path):
     (tmp_path / "labels.txt").write_text("a 0\nb 1\nc 0\n")
     (tmp_path / "blacklist.txt").write_text("2\n2\n")
     files = ("--labels", tmp_path / "labels.txt", "--blacklist", tmp_path / "blacklist.txt")
-    result = json.loads(run(capsys, "--predictions", submission, "--ground-truth", pictures, *files, "--json"))
+    result = json.loads(run(capsys, "--predictions", submission, "--ground-truth", images, *files, "--json"))
     assert result["blacklisted"] == 1
     assert result["localization_error"]["top1"] == 0.5
-    assert result["notes"] == [
-        "blacklist.txt leaves 1 of 3 pictures out of localization; 1 of its lines repeat another"
-    ]
+    assert result["notes"] == ["blacklist.txt leaves 1 of 3 images out of localization; 1 of its lines repeat another"]
 
 
 def test_labels_alone_give_classification_alone(capsys, submission, tmp_path):
@@ -79,33 +77,33 @@ def test_labels_alone_give_classification_alone(capsys, submission, tmp_path):
     assert "localization," not in run(capsys, *arguments)
 
 
-def test_the_table_is_for_people(capsys, pictures, submission):
-    out = run(capsys, "--predictions", submission, "--ground-truth", pictures)
+def test_the_table_is_for_people(capsys, images, submission):
+    out = run(capsys, "--predictions", submission, "--ground-truth", images)
     lines = [line.split() for line in out.splitlines()]
-    assert out.startswith("3 pictures, 0 of them on the blacklist\n")
+    assert out.startswith("3 images, 0 of them on the blacklist\n")
     assert ["classification,", "top-1", "33.33%"] in [line[:3] for line in lines]
     assert ["localization,", "top-1", "66.67%"] in [line[:3] for line in lines]
-    assert ["class", "known,", "whole", "picture", "33.33%"] in lines
+    assert ["class", "known,", "whole", "image", "33.33%"] in lines
 
 
-def test_boxes_made_for_other_pictures_are_doubted(capsys, pictures, submission):
+def test_boxes_made_for_other_images_are_doubted(capsys, images, submission):
     submission.write_text(submission.read_text().replace("40 30", "400 300"))
-    out = run(capsys, "--predictions", submission, "--ground-truth", pictures)
-    assert "note: 1 of 5 boxes reach outside of their picture" in out
+    out = run(capsys, "--predictions", submission, "--ground-truth", images)
+    assert "note: 1 of 5 boxes reach outside of their image" in out
 
 
-def test_accuracies_of_maps(capsys, pictures, tmp_path):
+def test_accuracies_of_maps(capsys, images, tmp_path):
     (tmp_path / "maps").mkdir()
     for name, (rows, columns) in {"a": (30, 40), "b": (9, 9), "c": (30, 40)}.items():
         score_map = np.zeros((30, 40), np.float32)
         score_map[:rows, :columns] = 1
         np.save(tmp_path / "maps" / f"{name}.npy", score_map)
-    arguments = ("--maps", tmp_path / "maps", "--ground-truth", pictures)
+    arguments = ("--maps", tmp_path / "maps", "--ground-truth", images)
     result = json.loads(run(capsys, *arguments, "--json"))
     assert result["max_box_acc"] == pytest.approx(100)
     # The overlaps are 0.89, 0.68 and 0.64.
     assert result["max_box_acc_v2"] == pytest.approx((100 + 100 + 100 / 3) / 3)
-    assert result["whole_picture"]["max_box_acc"] == pytest.approx(200 / 3)
+    assert result["whole_image"]["max_box_acc"] == pytest.approx(200 / 3)
     assert set(result["center_gaussian"]) == {"max_box_acc", "max_box_acc_v2"}
     assert len(result["thresholds"]) == 1000
     assert {len(curve) for curve in result["curves"].values()} == {1000}
@@ -116,27 +114,27 @@ def test_accuracies_of_maps(capsys, pictures, tmp_path):
 def test_a_baseline_needs_no_maps(capsys, tmp_path):
     in_the_center = "val/b.JPEG,20,10,40,20\nval/a.JPEG,15,12,35,28\n"
     folder = save_wsol(tmp_path / "set", localization=in_the_center)
-    for baseline, key, accuracy in (("center", "center_gaussian", 100), ("whole", "whole_picture", 0)):
+    for baseline, key, accuracy in (("center", "center_gaussian", 100), ("whole", "whole_image", 0)):
         result = json.loads(run(capsys, "--baseline", baseline, "--ground-truth", folder, "--json"))
         assert result["max_box_acc"] == result[key]["max_box_acc"] == accuracy
 
 
-def test_a_missing_map_is_an_error(capsys, pictures, tmp_path):
-    code, message = fail(capsys, "--maps", tmp_path, "--ground-truth", pictures)
+def test_a_missing_map_is_an_error(capsys, images, tmp_path):
+    code, message = fail(capsys, "--maps", tmp_path, "--ground-truth", images)
     assert code == 8
     assert f"{tmp_path / 'a.npy'}: no such file" in message
 
 
-def test_a_submission_of_another_length_is_an_error(capsys, pictures, submission):
+def test_a_submission_of_another_length_is_an_error(capsys, images, submission):
     submission.write_text("449 1 1 2 2\n")
-    code, message = fail(capsys, "--predictions", submission, "--ground-truth", pictures)
+    code, message = fail(capsys, "--predictions", submission, "--ground-truth", images)
     assert code == 8
-    assert "1 lines of predictions for 3 pictures" in message
+    assert "1 lines of predictions for 3 images" in message
 
 
-def test_exactly_one_thing_is_scored(capsys, pictures, submission):
-    assert fail(capsys, "--ground-truth", pictures)[0] == 2
-    code, message = fail(capsys, "--ground-truth", pictures, "--predictions", submission, "--baseline", "center")
+def test_exactly_one_thing_is_scored(capsys, images, submission):
+    assert fail(capsys, "--ground-truth", images)[0] == 2
+    code, message = fail(capsys, "--ground-truth", images, "--predictions", submission, "--baseline", "center")
     assert code == 2
     assert "give one of --predictions FILE, --maps DIR and --baseline NAME" in message
 

@@ -12,7 +12,7 @@ from pycam.errors import FormatError
 from pycam.formats import caffemodel, prototxt
 from pycam.net import Net, net_from_message, read_net
 from pycam.verification import compare
-from pycam.verification.certificate import certify, noise, traps
+from pycam.verification.certificate import certify, noise, pitfalls
 
 NET = """
 layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 17 dim: 17 } } }
@@ -171,7 +171,7 @@ def test_certificate_names_a_departure(files, monkeypatch):
 
 
 def test_traps_are_those_of_the_net(net):
-    found = "\n".join(traps(net))
+    found = "\n".join(pitfalls(net))
     assert "group convolutions: wide/conv" in found
     assert "1 blobs are changed in place" in found
     assert "rounds up: pool" in found

@@ -88,14 +88,14 @@ def test_what_the_package_is_built_from_reaches_the_builder():
     assert needed <= let_through
 
 
-def test_compose_builds_the_dockerfiles_and_writes_to_no_picture():
+def test_compose_builds_the_dockerfiles_and_writes_to_no_image():
     services = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]
     assert set(services) == {"caffe", "gpu"}
     for service in services.values():
         context = DOCKER / service["build"]["context"]
         assert (context / service["build"]["dockerfile"]).resolve() in DOCKERFILES
         places = [volume.rsplit("}", 1)[1] for volume in service["volumes"]]
-        assert places == [":/pictures:ro", ":/models", ":/runs"]
+        assert places == [":/images:ro", ":/models", ":/runs"]
 
 
 @pytest.fixture
@@ -118,8 +118,8 @@ def enter(stubs: Path, *arguments: str, device: str) -> subprocess.CompletedProc
 
 def test_without_a_gpu_the_cpu_computes_and_a_line_says_so(stubs):
     program(stubs / "nvidia-smi", "echo 'No devices were found'")
-    found = enter(stubs, "heatmap", "a picture.jpg", device="cuda")
-    assert found.stdout == "cpu: heatmap a picture.jpg\n"
+    found = enter(stubs, "heatmap", "an image.jpg", device="cuda")
+    assert found.stdout == "cpu: heatmap an image.jpg\n"
     assert found.stderr.startswith("No GPU is visible here")
     assert found.stderr.count("\n") == 1
 
@@ -173,5 +173,5 @@ def test_reproduction_goes_on_where_it_was_stopped(shared, tmp_path):
     assert again.returncode == 0, again.stderr
     assert "going on: 2 of 2" in again.stderr
     report = json.loads((tmp_path / "squeezenet-v1.0-paper" / "report.json").read_text())
-    assert report["pictures"] == 2
+    assert report["images"] == 2
     assert "verified" in (tmp_path / "certificates" / "squeezenet-v1.0.md").read_text()

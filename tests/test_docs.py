@@ -1,4 +1,4 @@
-"""What the documents say, held to the program: commands, options, targets, links, Python, and the README's pictures."""
+"""What the documents say, held to the program: commands, options, targets, links, Python, and the README's images."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Command:
     whole: bool
 
     def __str__(self):
-        return f"{name(self.document)}: {' '.join(self.words)}"
+        return f"{name(self.document)}: {' '.join(self.label)}"
 
 
 def commands(path: Path) -> Iterator[Command]:
@@ -90,7 +90,7 @@ ALL = [command for path in DOCUMENTS for command in commands(path)]
 
 
 def named(*programs: str) -> list:
-    return [pytest.param(each, id=str(each)) for each in ALL if each.words and each.words[0] in programs]
+    return [pytest.param(each, id=str(each)) for each in ALL if each.label and each.label[0] in programs]
 
 
 APPLICATION = typer.main.get_command(cli.app)
@@ -114,7 +114,7 @@ def options(command) -> set[str]:
 
 @pytest.mark.parametrize("command", named("pycam"))
 def test_a_command_and_its_options_are_there(command):
-    words = list(command.words[1:])
+    words = list(command.label[1:])
     group, path = APPLICATION, []
     while words and hasattr(group, "commands") and not words[0].startswith("-") and words[0] != ELLIPSIS:
         assert words[0] in group.commands, f"no {words[0]!r} among {', '.join(group.commands)}"
@@ -133,29 +133,29 @@ def test_a_command_and_its_options_are_there(command):
 
 @pytest.mark.parametrize("command", named("python", "python3"))
 def test_a_module_or_script_is_there(command):
-    if command.words[1] == "-m":
-        module = command.words[2]
+    if command.label[1] == "-m":
+        module = command.label[2]
         assert importlib.util.find_spec(module), f"no module {module}"
         if module.startswith("matlab_ports."):
             single = typer.Typer()
             single.command()(importlib.import_module(module)._script)
-            given = [word for word in command.words[3:] if word.startswith("--")]
+            given = [word for word in command.label[3:] if word.startswith("--")]
             assert set(given) <= options(typer.main.get_command(single))
     else:
-        assert (ROOT / command.words[1]).is_file(), f"no file {command.words[1]}"
+        assert (ROOT / command.label[1]).is_file(), f"no file {command.label[1]}"
 
 
 @pytest.mark.parametrize("command", named("make"))
 def test_a_target_is_there(command):
     rules = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M)
-    targets = [word for word in command.words[1:] if "=" not in word]
+    targets = [word for word in command.label[1:] if "=" not in word]
     assert targets and set(targets) <= set(rules)
 
 
-@pytest.mark.parametrize("command", [each for each in ALL if "/" in each.words[0]], ids=str)
+@pytest.mark.parametrize("command", [each for each in ALL if "/" in each.label[0]], ids=str)
 def test_a_script_is_there(command):
-    path = ROOT / command.words[0]
-    assert path.exists() or path.with_suffix(".py").exists() or command.words[0].startswith("models/")
+    path = ROOT / command.label[0]
+    assert path.exists() or path.with_suffix(".py").exists() or command.label[0].startswith("models/")
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name)
@@ -171,7 +171,7 @@ def test_links_lead_somewhere(document):
     for token in inline(document):
         if token.type == "image":
             assert (document.parent / token.attrs["src"]).is_file(), token.attrs["src"]
-            assert token.content, "a picture without words for those who cannot see it"
+            assert token.content, "an image without words for those who cannot see it"
 
 
 def anchors(path: Path) -> list[str]:
@@ -240,7 +240,7 @@ def test_variables_of_the_environment_are_read_somewhere():
 
 
 def test_every_command_is_told():
-    told = {words for each in ALL if each.words[0] == "pycam" for words in (each.words[1:2], each.words[1:3])}
+    told = {words for each in ALL if each.label[0] == "pycam" for words in (each.label[1:2], each.label[1:3])}
     assert [path for path in LEAVES if path not in told] == []
 
 
@@ -254,18 +254,18 @@ def test_every_option_has_a_sentence_in_the_reference(path):
 OFFLINE = [
     each
     for each in ALL
-    if each.document == ROOT / "README.md" and each.whole and each.words[0] == "pycam" and BUNDLED in each.words
-    if each.words[1] != "serve"
+    if each.document == ROOT / "README.md" and each.whole and each.label[0] == "pycam" and BUNDLED in each.label
+    if each.label[1] != "serve"
 ] + [
     each
     for each in ALL
-    if each.words in (("pycam", "models", "list"), ("pycam", "doctor"), ("pycam", "models", "protocols"))
+    if each.label in (("pycam", "models", "list"), ("pycam", "doctor"), ("pycam", "models", "protocols"))
 ]
 
 
 @pytest.fixture
 def somewhere(tmp_path, monkeypatch):
-    """A folder with the picture that the README names."""
+    """A folder with the image that the README names."""
     from skimage import data
 
     cv2.imwrite(str(tmp_path / "fox.jpg"), data.coffee()[..., ::-1])
@@ -276,7 +276,7 @@ def somewhere(tmp_path, monkeypatch):
 @pytest.mark.demo
 @pytest.mark.parametrize("command", OFFLINE, ids=str)
 def test_the_readme_s_commands_run(command, somewhere, capsys):
-    words = [each for word in command.words for each in (["fox.jpg"] if word == "*.jpg" else [word])]
+    words = [each for word in command.label for each in (["fox.jpg"] if word == "*.jpg" else [word])]
     assert cli.main(words[1:]) == 0, capsys.readouterr().err
     for option in ("--html", "--out"):
         if option in words:
@@ -292,7 +292,7 @@ def test_the_readme_s_python_runs(somewhere, capsys):
 
 
 @pytest.mark.demo
-def test_the_pictures_are_what_their_script_draws(tmp_path):
+def test_the_images_are_what_their_script_draws(tmp_path):
     script = ROOT / "docs/images/make.py"
     subprocess.run([sys.executable, script, tmp_path], check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
     for made in tmp_path.iterdir():

@@ -6,44 +6,44 @@ import pytest
 
 from pycam import drawing
 from pycam.drawing import layout, overlays, py_map2jpg
-from pycam.images.read import read_picture
+from pycam.images.read import read_image
 from pycam.images.resize import resize
 
 RNG = np.random.default_rng(0)
-PICTURE = RNG.integers(0, 256, (40, 60, 3), np.uint8)
+IMAGE = RNG.integers(0, 256, (40, 60, 3), np.uint8)
 
 
-def test_half_mixes_picture_and_jet():
+def test_half_mixes_image_and_jet():
     map_ = np.zeros((40, 60), np.float32)
     map_[10, 20] = 7.0
     map_[0, 0] = -3.0
-    drawn = overlays.colour_half(PICTURE, map_)
+    drawn = overlays.colour_half(IMAGE, map_)
     jet = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[None], cv2.COLORMAP_JET)[0]
     for (y, x), level in {(10, 20): 255, (0, 0): 0, (5, 5): 0}.items():
-        assert np.abs(drawn[y, x].astype(int) - (PICTURE[y, x] / 2 + jet[level] / 2)).max() <= 0.5
+        assert np.abs(drawn[y, x].astype(int) - (IMAGE[y, x] / 2 + jet[level] / 2)).max() <= 0.5
 
 
 def test_what_the_net_did_not_see_is_darkened_not_coloured():
-    drawn = overlays.colour_half(PICTURE, np.ones((40, 60), np.float32), (10, 5, 50, 35))
+    drawn = overlays.colour_half(IMAGE, np.ones((40, 60), np.float32), (10, 5, 50, 35))
     outside = np.ones((40, 60), bool)
     outside[5:35, 10:50] = False
-    assert (drawn[outside] == PICTURE[outside] // 2).all()
-    assert (drawn[~outside] != PICTURE[~outside] // 2).any()
+    assert (drawn[outside] == IMAGE[outside] // 2).all()
+    assert (drawn[~outside] != IMAGE[~outside] // 2).any()
 
 
 def test_half_survives_a_map_without_a_peak():
     for value in (0.0, -1.0):
-        drawn = overlays.colour_half(PICTURE, np.full((40, 60), value, np.float32))
+        drawn = overlays.colour_half(IMAGE, np.full((40, 60), value, np.float32))
         lowest = cv2.applyColorMap(np.zeros((1, 1), np.uint8), cv2.COLORMAP_JET)[0, 0]
-        assert np.abs(drawn - (PICTURE / 2 + lowest / 2)).max() <= 0.5
+        assert np.abs(drawn - (IMAGE / 2 + lowest / 2)).max() <= 0.5
 
 
 @pytest.mark.shared
 def test_py_demo_overlay_is_the_original_programs(shared):
     golden = np.load(shared / "data/golden/py_demo.npz")
-    picture = resize(read_picture(shared / "data/cam-release/img1.jpg").pixels, 256, 256)
+    image = resize(read_image(shared / "data/cam-release/img1.jpg").pixels, 256, 256)
     map_ = cv2.resize(golden["maps"][:, :, 0], (256, 256))
-    drawn = overlays.overlay_py_demo(picture, map_)
+    drawn = overlays.overlay_py_demo(image, map_)
     # One level of an 8-bit colour may differ where the map lies between two.
     assert np.mean(np.abs(drawn - golden["overlay_top1"]) > 1e-6) <= 1e-3
     assert np.abs(drawn - golden["overlay_top1"]).max() <= 0.7 * 4 / 255 + 1e-6
@@ -51,12 +51,12 @@ def test_py_demo_overlay_is_the_original_programs(shared):
 
 def test_py_demo_overlay_by_its_definition():
     map_ = RNG.normal(size=(256, 256))
-    picture = RNG.integers(0, 256, (256, 256, 3), np.uint8)
+    image = RNG.integers(0, 256, (256, 256, 3), np.uint8)
     scaled = (map_ - map_.min()) / (map_.max() - map_.min())
     colours = py_map2jpg(scaled, None, "jet").astype(float)
-    stretched = [(a - a.min()) / (a.max() - a.min()) for a in (picture.astype(float), colours)]
+    stretched = [(a - a.min()) / (a.max() - a.min()) for a in (image.astype(float), colours)]
     np.testing.assert_allclose(
-        overlays.overlay_py_demo(picture, map_), 0.2 * stretched[0] + 0.7 * stretched[1], atol=1e-9
+        overlays.overlay_py_demo(image, map_), 0.2 * stretched[0] + 0.7 * stretched[1], atol=1e-9
     )
 
 
@@ -70,9 +70,9 @@ def test_matlab_overlay_of_extremes():
 
 def test_matlab_strip_has_eight_white_columns_before_each_overlay():
     drawn = [np.full((40, 60, 3), n, np.uint8) for n in (1, 2)]
-    laid = drawing.strip(PICTURE, drawn, [], "", "matlab_demo")
+    laid = drawing.strip(IMAGE, drawn, [], "", "matlab_demo")
     assert laid.shape == (40, 3 * 60 + 2 * 8, 3)
-    assert (laid[:, :60] == PICTURE).all()
+    assert (laid[:, :60] == IMAGE).all()
     assert (laid[:, 60:68] == 255).all()
     assert (laid[:, 68:128] == 1).all()
     assert (laid[:, 128:136] == 255).all()
@@ -81,10 +81,10 @@ def test_matlab_strip_has_eight_white_columns_before_each_overlay():
 
 def test_caption_stands_below_and_keeps_within_the_width():
     for width in (1, 5, 30, 500):
-        picture = np.zeros((10, width, 3), np.uint8)
-        drawn = drawing.caption(picture, "a very long name of a class, with its synonyms", "0.123")
+        image = np.zeros((10, width, 3), np.uint8)
+        drawn = drawing.caption(image, "a very long name of a class, with its synonyms", "0.123")
         assert drawn.shape == (10 + layout.CAPTION_HEIGHT, width, 3)
-        assert (drawn[:10] == picture).all()
+        assert (drawn[:10] == image).all()
     wide = drawing.caption(np.zeros((10, 500, 3), np.uint8), "fox", "0.5")
     assert (wide[10:, :40] > 128).any()
     assert (wide[10:, -40:] > 128).any()
@@ -92,16 +92,16 @@ def test_caption_stands_below_and_keeps_within_the_width():
 
 
 def test_strip_scales_all_tiles_to_one_height():
-    laid = drawing.strip(PICTURE, [PICTURE, PICTURE], [("one", "0.5"), ("two", "0.4")], "name.jpg")
+    laid = drawing.strip(IMAGE, [IMAGE, IMAGE], [("one", "0.5"), ("two", "0.4")], "name.jpg")
     width = round(60 * 256 / 40)
     assert laid.shape == (256 + layout.CAPTION_HEIGHT, 3 * width + 2 * 6, 3)
 
 
 def test_box_is_drawn_on_its_border_pixels():
-    picture = np.full((100, 100, 3), 128, np.uint8)
-    drawn = drawing.draw_box(picture, (10, 20, 60, 80))
+    image = np.full((100, 100, 3), 128, np.uint8)
+    drawn = drawing.draw_box(image, (10, 20, 60, 80))
     assert (drawn[20, 10:60] == 255).all()
     assert (drawn[79, 10:60] == 255).all()
     assert (drawn[20:80, 59] == 255).all()
     assert (drawn[50, 50] == 128).all()
-    assert (picture == 128).all()
+    assert (image == 128).all()

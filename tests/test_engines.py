@@ -14,14 +14,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from nets import CAM_NETS, TRAPS, data, message_of, pictures, seeded_net, worst
+from nets import CAM_NETS, PITFALLS, data, images, message_of, seeded_net, worst
 
 import pycam.architectures
 from pycam import engines
 from pycam.engines.base import Engine
 from pycam.errors import EngineError, NetError, UsageError
 from pycam.formats import prototxt
-from pycam.images.read import read_picture
+from pycam.images.read import read_image
 from pycam.images.views import net_input, view_of
 from pycam.net import Net, read_net
 
@@ -68,7 +68,7 @@ def make(name: str, net: Net, outputs: list[str], **options) -> Engine:
 def net_and_caffes_blobs(net_name: str) -> tuple[Net, Blobs, Blobs]:
     """A net, inputs, and every value that Caffe computes from them."""
     net = seeded_net(message_of(net_name))
-    inputs = pictures(net, 2)
+    inputs = images(net, 2)
     with engines.make("caffe", net, computed(net)) as caffe:
         return net, inputs, caffe.forward(inputs)
 
@@ -88,7 +88,7 @@ def assert_same(engine: Engine, inputs: Blobs, truth: Blobs) -> None:
 
 @pytest.mark.caffe
 @pytest.mark.parametrize("name", ENGINES)
-@pytest.mark.parametrize("net_name", TRAPS)
+@pytest.mark.parametrize("net_name", PITFALLS)
 def test_traps_hold_what_caffe_holds(name, net_name):
     net, inputs, truth = net_and_caffes_blobs(net_name)
     if (name, net_name) in REFUSED:
@@ -118,7 +118,7 @@ def maps_and_scores(net: Net) -> list[str]:
 @pytest.mark.caffe
 @pytest.mark.shared
 @pytest.mark.parametrize("name", ENGINES)
-def test_trained_weights_and_pictures_hold_what_caffe_holds(name, shared, squeezenet_of_caffe):
+def test_trained_weights_and_images_hold_what_caffe_holds(name, shared, squeezenet_of_caffe):
     net, inputs, truth = squeezenet_of_caffe
     assert_same(engines.make(name, net, list(truth)), inputs, truth)
 
@@ -141,8 +141,8 @@ def small_net() -> Net:
 
 
 @pytest.mark.parametrize("name", ENGINES)
-def test_a_batch_gives_what_single_pictures_give(name, small_net):
-    inputs = pictures(small_net, 3)
+def test_a_batch_gives_what_single_images_give(name, small_net):
+    inputs = images(small_net, 3)
     with engines.make(name, small_net, ["old"]) as engine:
         batch = engine.forward(inputs)["old"]
         single = [engine.forward({"data": inputs["data"][i : i + 1]})["old"] for i in range(3)]
@@ -151,7 +151,7 @@ def test_a_batch_gives_what_single_pictures_give(name, small_net):
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_a_second_run_gives_the_same_and_leaves_the_first_alone(name, small_net):
-    first, second = pictures(small_net, 2, seed=1), pictures(small_net, 2, seed=2)
+    first, second = images(small_net, 2, seed=1), images(small_net, 2, seed=2)
     with engines.make(name, small_net, ["old", "a"]) as engine:
         values = engine.forward(first)
         kept = {blob: array.copy() for blob, array in values.items()}
@@ -165,7 +165,7 @@ def test_a_second_run_gives_the_same_and_leaves_the_first_alone(name, small_net)
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_what_else_is_asked_for_changes_nothing(name, small_net):
-    inputs = pictures(small_net, 2)
+    inputs = images(small_net, 2)
     with engines.make(name, small_net, ["both", "a", "b"]) as engine:
         several = engine.forward(inputs)
     with engines.make(name, small_net, ["both"]) as engine:
@@ -177,7 +177,7 @@ def test_what_else_is_asked_for_changes_nothing(name, small_net):
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_views_and_other_strides_are_taken(name, small_net):
-    inputs = pictures(small_net, 2)["data"]
+    inputs = images(small_net, 2)["data"]
     turned = np.asfortranarray(inputs)
     with engines.make(name, small_net, ["a"]) as engine:
         np.testing.assert_array_equal(engine.forward({"data": turned})["a"], engine.forward({"data": inputs})["a"])
@@ -185,7 +185,7 @@ def test_views_and_other_strides_are_taken(name, small_net):
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_one_thread_gives_what_two_give(name, small_net):
-    inputs = pictures(small_net, 2)
+    inputs = images(small_net, 2)
     values = []
     for threads in (1, 2):
         with engines.make(name, small_net, ["old"], threads=threads) as engine:
@@ -195,9 +195,12 @@ def test_one_thread_gives_what_two_give(name, small_net):
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_several_at_once_give_what_they_give_in_turn(name, small_net):
-    batches = [pictures(small_net, 1 + seed % 2, seed) for seed in range(12)]
-    with engines.make(name, small_net, ["old"], lanes=3) as engine, ThreadPoolExecutor(engine.options.lanes) as pool:
-        assert engine.options.lanes == (3 if name == "onnxruntime" else 1)
+    batches = [images(small_net, 1 + seed % 2, seed) for seed in range(12)]
+    with (
+        engines.make(name, small_net, ["old"], streams=3) as engine,
+        ThreadPoolExecutor(engine.options.streams) as pool,
+    ):
+        assert engine.options.streams == (3 if name == "onnxruntime" else 1)
         in_turn = [engine.forward(batch)["old"] for batch in batches]
         at_once = [values["old"] for values in pool.map(engine.forward, batches)]
     for one, other in zip(in_turn, at_once, strict=True):
@@ -226,7 +229,7 @@ def test_inputs_that_do_not_fit_are_one_line(name, inputs, came, small_net):
     with engines.make(name, small_net, ["old"]) as engine:
         with pytest.raises(EngineError, match=f"^input 'data': {came} came, expected 1×3×6×7[^\n]*$"):
             engine.forward(inputs)
-        assert np.isfinite(engine.forward(pictures(small_net, 1))["old"]).all()
+        assert np.isfinite(engine.forward(images(small_net, 1))["old"]).all()
 
 
 @pytest.mark.parametrize("name", ENGINES)
@@ -281,7 +284,7 @@ def test_out_of_memory_is_pythons_own_error(name, small_net):
     ],
 )
 def test_bf16_is_near_and_said(name, small_net):
-    inputs = pictures(small_net, 2)
+    inputs = images(small_net, 2)
     half = engines.make(name, small_net, ["old"], precision="bf16")
     with half, engines.make(name, small_net, ["old"]) as full:
         assert "bf16" in half.description
@@ -291,12 +294,12 @@ def test_bf16_is_near_and_said(name, small_net):
 
 
 @pytest.mark.parametrize(
-    ("name", "outputs", "options", "error", "words"),
+    ("name", "outputs", "options", "error", "label"),
     [
         ("onnxruntme", ["a"], {}, UsageError, "did you mean 'onnxruntime'"),
         ("onnxruntime", ["A1"], {}, NetError, "no blob 'A1'"),
         ("onnxruntime", ["a"], {"threads": 0}, UsageError, "0 threads"),
-        ("onnxruntime", ["a"], {"lanes": 0}, UsageError, "0 lanes"),
+        ("onnxruntime", ["a"], {"streams": 0}, UsageError, "0 streams"),
         ("onnxruntime", ["a"], {"precision": "fp8"}, UsageError, "has no precision 'fp8': it has fp32"),
         ("onnxruntime", ["a"], {"precision": "tf32"}, EngineError, "tf32 on CUDA alone"),
     ],
@@ -334,14 +337,14 @@ def test_opencv_cannot_give_a_second_top():
 
 @lru_cache(1)
 def mini_set_in_caffe(shared: Path) -> tuple[Net, np.ndarray, np.ndarray]:
-    """SqueezeNet with real weights, the 300 pictures as it sees them, and Caffe's scores of them."""
+    """SqueezeNet with real weights, the 300 images as it sees them, and Caffe's scores of them."""
     net = read_net(
         Path(__file__).parents[1] / "prototxt/deploy_squeezenet_v1.0.prototxt",
         shared / "data/weights/squeezenet_v1.0.caffemodel",
     )
     folder = shared / "data/ilsvrc-mini/ILSVRC2012_img_val"
     view, mean = view_of("center", 227), np.array([104.00698793, 116.66876762, 122.67891434])
-    inputs = np.concatenate([net_input(read_picture(path).pixels, view, mean) for path in sorted(folder.iterdir())])
+    inputs = np.concatenate([net_input(read_image(path).pixels, view, mean) for path in sorted(folder.iterdir())])
     with engines.make("caffe", net, ["prob"]) as caffe:
         return net, inputs, scores_of(caffe, inputs)
 

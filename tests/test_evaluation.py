@@ -16,15 +16,15 @@ import pytest
 from runs import COUNT, FILES, NET, assert_same, make_plan, make_truth, write_model
 
 from matlab_ports.ILSVRC_evaluate_bbox import submission
-from pycam.errors import GroundTruthError, PictureError, RunError, UsageError
+from pycam.errors import GroundTruthError, ImageError, RunError, UsageError
 from pycam.evaluation import evaluator, plan
-from pycam.evaluation.plan import Plan, find_pictures
+from pycam.evaluation.plan import Plan, find_images
 from pycam.evaluation.record import NO_FILE, FileState, Result
 from pycam.evaluation.run import evaluate
 from pycam.evaluation.store import Store
 from pycam.formats import caffemodel, prototxt
 from pycam.ilsvrc import wsol
-from pycam.ilsvrc.metrics import score_guesses
+from pycam.ilsvrc.metrics import score_predictions
 from pycam.ilsvrc.predictions import SUBMISSIONS, read_predictions
 from pycam.maps.boxes import grey_heatmap, half_open, released_boxes
 from pycam.protocols import protocol
@@ -32,22 +32,22 @@ from pycam.protocols import protocol
 # What a run computes
 
 
-def test_guesses_are_those_of_the_road(model, pictures, whole):
-    recipe = make_plan(model, pictures).recipe
+def test_guesses_are_those_of_the_road(model, images, whole):
+    recipe = make_plan(model, images).recipe
     guesses = read_predictions(whole / "predictions.txt")
     with recipe.make(recipe.load()) as cam:
-        for row, path in enumerate(sorted(pictures.iterdir())):
+        for row, path in enumerate(sorted(images.iterdir())):
             prediction = cam(path)
             assert guesses.classes[row].tolist() == [item.index for item in prediction.top]
             for box, item in zip(guesses.boxes[row].tolist(), prediction.top, strict=True):
                 assert box == list(item.box)
 
 
-def test_report_gives_the_errors_of_the_guesses(model, pictures, whole):
-    truth = make_plan(model, pictures).truth
+def test_report_gives_the_errors_of_the_guesses(model, images, whole):
+    truth = make_plan(model, images).truth
     report = json.loads((whole / "report.json").read_text())
-    scores = score_guesses(read_predictions(whole / "predictions.txt"), truth)
-    assert report["pictures"] == COUNT
+    scores = score_predictions(read_predictions(whole / "predictions.txt"), truth)
+    assert report["images"] == COUNT
     assert report["blacklisted"] == 4
     assert report["protocol"] == "paper"
     assert report["engine"] == "onnxruntime"
@@ -56,18 +56,18 @@ def test_report_gives_the_errors_of_the_guesses(model, pictures, whole):
     assert report["localization_error"] == {f"top{k + 1}": e for k, e in enumerate(scores.localization_error)}
     low, high = report["intervals"]["gt_known_error"]
     assert low <= report["gt_known_error"] <= high
-    assert 0 <= report["whole_picture_gt_known_error"] <= 1
+    assert 0 <= report["whole_image_gt_known_error"] <= 1
     assert report["identity"]["weights"] in (whole / "report.md").read_text()
 
 
-def test_class_known_error_by_its_definition(model, pictures, whole):
-    """The box of the true class's map, for every picture that counts."""
-    planned = make_plan(model, pictures)
+def test_class_known_error_by_its_definition(model, images, whole):
+    """The box of the true class's map, for every image that counts."""
+    planned = make_plan(model, images)
     wrong = []
     with planned.recipe.make(planned.recipe.load()) as cam:
         for row in planned.truth.counted:
             true = int(planned.truth.classes[row])
-            x0, y0, x1, y1 = cam(planned.pictures[row], classes=[true]).top[0].box
+            x0, y0, x1, y1 = cam(planned.images[row], classes=[true]).top[0].box
             (a0, b0, a1, b1) = planned.truth.boxes[row].tolist()
             shared = max(0, min(x1, a1) - max(x0, a0)) * max(0, min(y1, b1) - max(y0, b0))
             union = (x1 - x0) * (y1 - y0) + (a1 - a0) * (b1 - b0) - shared
@@ -84,16 +84,16 @@ def test_table_has_a_row_a_box(whole):
     assert all(-1 <= float(row["overlap"]) <= 1 for row in rows)
 
 
-def test_released_protocol_fills_three_submissions(model, pictures, tmp_path):
-    planned = make_plan(model, pictures, "released", mean="104,117,123")
+def test_released_protocol_fills_three_submissions(model, images, tmp_path):
+    planned = make_plan(model, images, "released", mean="104,117,123")
     report = evaluate(planned, tmp_path)
     assert list(report["submissions"]) == list(SUBMISSIONS)
     files = {name: f"predictions_{name}.txt" for name in SUBMISSIONS} | {"bbox1": "predictions.txt"}
     fallbacks = Counter()
     with planned.recipe.make(planned.recipe.load()) as cam:
-        for row, path in enumerate(planned.pictures[:6]):
+        for row, path in enumerate(planned.images[:6]):
             top = cam(path).top
-            found = [released_boxes(grey_heatmap(item.picture_map)) for item in top]
+            found = [released_boxes(grey_heatmap(item.image_map)) for item in top]
             for name in SUBMISSIONS:
                 expected = submission(name, [item.index for item in top], found)
                 guesses = read_predictions(tmp_path / files[name])
@@ -104,24 +104,24 @@ def test_released_protocol_fills_three_submissions(model, pictures, tmp_path):
     assert report["submissions"]["bbox1"]["fallbacks"] == 0
 
 
-def test_boxes_of_the_generator_may_be_submitted_as_pixels(model, pictures, tmp_path):
+def test_boxes_of_the_generator_may_be_submitted_as_pixels(model, images, tmp_path):
     row = protocol("released").with_choices(submission="pixels")
-    planned = make_plan(model, pictures, row, mean="104,117,123")
+    planned = make_plan(model, images, row, mean="104,117,123")
     report = evaluate(planned, tmp_path)
     assert report["overrides"] == {"submission": "pixels"}
     guesses = read_predictions(tmp_path / "predictions.txt")
     with planned.recipe.make(planned.recipe.load()) as cam:
-        for found, path in zip(guesses.boxes[:6].tolist(), planned.pictures, strict=False):
+        for found, path in zip(guesses.boxes[:6].tolist(), planned.images, strict=False):
             assert found == [list(item.box or (0, 0, 0, 0)) for item in cam(path).top]
 
 
-def test_sweep_judges_the_true_class_at_every_threshold(model, pictures, tmp_path):
-    planned = make_plan(model, pictures, "sweep")
+def test_sweep_judges_the_true_class_at_every_threshold(model, images, tmp_path):
+    planned = make_plan(model, images, "sweep")
     report = evaluate(planned, tmp_path)
     maps = []
     with planned.recipe.make(planned.recipe.load()) as cam:
         for row in planned.truth.counted:
-            item = cam(planned.pictures[row], classes=[int(planned.truth.classes[row])]).top[0]
+            item = cam(planned.images[row], classes=[int(planned.truth.classes[row])]).top[0]
             enlarged = cv2.resize(item.feature_maps[0], (224, 224), interpolation=cv2.INTER_LINEAR)
             maps.append((enlarged - enlarged.min()) / (enlarged.max() - enlarged.min()))
     accuracy = wsol.score_maps(maps, planned.truth)
@@ -133,18 +133,18 @@ def test_sweep_judges_the_true_class_at_every_threshold(model, pictures, tmp_pat
     assert report["center_gaussian"]["max_box_acc"] == wsol.center_gaussian(planned.truth).max_box_acc
 
 
-def test_sweep_finds_nothing_where_the_true_class_has_no_box(model, pictures, tmp_path):
-    """With the boxes of either half of the pictures, it finds what it finds there with all of them."""
-    planned = make_plan(model, pictures, "sweep")
+def test_sweep_finds_nothing_where_the_true_class_has_no_box(model, images, tmp_path):
+    """With the boxes of either half of the images, it finds what it finds there with all of them."""
+    planned = make_plan(model, images, "sweep")
     truth = planned.truth
     curves = []
     for name, chosen in (
-        ("all", truth.box_pictures >= 0),
-        ("first", truth.box_pictures < COUNT // 2),
-        ("second", truth.box_pictures >= COUNT // 2),
+        ("all", truth.box_images >= 0),
+        ("first", truth.box_images < COUNT // 2),
+        ("second", truth.box_images >= COUNT // 2),
     ):
-        boxes, classes, rows = (each[chosen] for each in (truth.boxes, truth.box_classes, truth.box_pictures))
-        part = replace(truth, boxes=boxes, box_classes=classes, box_pictures=rows)
+        boxes, classes, rows = (each[chosen] for each in (truth.boxes, truth.box_classes, truth.box_images))
+        part = replace(truth, boxes=boxes, box_classes=classes, box_images=rows)
         report = evaluate(replace(planned, truth=part), tmp_path / name)
         curves.append(np.array(list(report["curves"].values())))
     assert curves[1].any()
@@ -152,14 +152,14 @@ def test_sweep_finds_nothing_where_the_true_class_has_no_box(model, pictures, tm
     assert np.allclose(curves[0], curves[1] + curves[2])
 
 
-def test_truth_without_boxes_gives_classification_alone(model, pictures, tmp_path):
-    planned = make_plan(model, pictures)
+def test_truth_without_boxes_gives_classification_alone(model, images, tmp_path):
+    planned = make_plan(model, images)
     none = np.zeros(0, np.int64)
-    truth = replace(planned.truth, boxes=none.reshape(0, 4), box_classes=none, box_pictures=none)
+    truth = replace(planned.truth, boxes=none.reshape(0, 4), box_classes=none, box_images=none)
     report = evaluate(replace(planned, truth=truth), tmp_path)
     assert report["localization_error"] is None
     assert report["gt_known_error"] is None
-    assert report["whole_picture_gt_known_error"] is None
+    assert report["whole_image_gt_known_error"] is None
     assert 0 <= report["classification_error"]["top5"] <= report["classification_error"]["top1"] <= 1
 
 
@@ -167,26 +167,26 @@ def test_truth_without_boxes_gives_classification_alone(model, pictures, tmp_pat
 
 
 @pytest.mark.parametrize("batch", [1, 7, 64])
-def test_batches_do_not_change_a_byte(model, pictures, whole, tmp_path, batch):
-    evaluate(make_plan(model, pictures, batch=batch), tmp_path)
+def test_batches_do_not_change_a_byte(model, images, whole, tmp_path, batch):
+    evaluate(make_plan(model, images, batch=batch), tmp_path)
     assert_same(tmp_path, whole)
 
 
-def test_a_finished_run_is_not_computed_again(model, pictures, whole, monkeypatch):
-    monkeypatch.setattr(evaluator.Bench, "look", None)
+def test_a_finished_run_is_not_computed_again(model, images, whole, monkeypatch):
+    monkeypatch.setattr(evaluator.Evaluator, "look", None)
     before = {name: (whole / name).read_bytes() for name in FILES}
     (whole / "report.json").unlink()
     done = []
-    evaluate(make_plan(model, pictures), whole, progress=done.append)
+    evaluate(make_plan(model, images), whole, progress=done.append)
     assert done == [COUNT]
     assert {name: (whole / name).read_bytes() for name in FILES} == before
 
 
 @pytest.mark.torch
-def test_an_unsteady_engine_keeps_to_its_batches(model, pictures, tmp_path):
-    evaluate(make_plan(model, pictures, engine="torch"), tmp_path)
+def test_an_unsteady_engine_keeps_to_its_batches(model, images, tmp_path):
+    evaluate(make_plan(model, images, engine="torch"), tmp_path)
     with pytest.raises(RunError, match=r"differs in batch \(2, now 3\): name another --out"):
-        evaluate(make_plan(model, pictures, engine="torch", batch=3), tmp_path)
+        evaluate(make_plan(model, images, engine="torch", batch=3), tmp_path)
 
 
 # What is refused
@@ -214,8 +214,8 @@ def other_choice(planned: Plan, folder: Path) -> Plan:
     return replace(planned, recipe=replace(planned.recipe, protocol=protocol("paper").with_choices(view="full")))
 
 
-def fewer_pictures(planned: Plan, folder: Path) -> Plan:
-    return replace(planned, truth=planned.truth.select(planned.truth.names[:9]), pictures=planned.pictures[:9])
+def fewer_images(planned: Plan, folder: Path) -> Plan:
+    return replace(planned, truth=planned.truth.select(planned.truth.names[:9]), images=planned.images[:9])
 
 
 def other_truth(planned: Plan, folder: Path) -> Plan:
@@ -230,25 +230,25 @@ def other_truth(planned: Plan, folder: Path) -> Plan:
         (other_mean, r"mean values \(.*\)"),
         (other_protocol, r"protocol \(paper, now default\)"),
         (other_choice, r"view \(center, now full\)"),
-        (fewer_pictures, r"pictures \(30 in the list \w{12}…, now 9 in the list \w{12}…\), ground truth \(.*\)"),
+        (fewer_images, r"images \(30 in the list \w{12}…, now 9 in the list \w{12}…\), ground truth \(.*\)"),
         (other_truth, r"ground truth \(.*\)"),
     ],
 )
-def test_another_run_in_the_same_folder_is_refused(model, pictures, whole, tmp_path, change, named):
+def test_another_run_in_the_same_folder_is_refused(model, images, whole, tmp_path, change, named):
     before = (whole / "report.json").read_bytes()
     with pytest.raises(RunError, match=rf"holds another run, which differs in {named}: name another --out"):
-        evaluate(change(make_plan(model, pictures), tmp_path), whole)
+        evaluate(change(make_plan(model, images), tmp_path), whole)
     assert (whole / "report.json").read_bytes() == before
 
 
-def test_another_library_version_is_refused(model, pictures, whole, monkeypatch):
+def test_another_library_version_is_refused(model, images, whole, monkeypatch):
     monkeypatch.setattr(plan.cv2, "__version__", "3.1")
     with pytest.raises(RunError, match=r"OpenCV \(.*, now 3\.1\)"):
-        evaluate(make_plan(model, pictures), whole)
+        evaluate(make_plan(model, images), whole)
 
 
-def test_a_worker_with_another_library_is_refused(model, pictures, monkeypatch):
-    planned = make_plan(model, pictures)
+def test_a_worker_with_another_library_is_refused(model, images, monkeypatch):
+    planned = make_plan(model, images)
     with planned.recipe.make(planned.recipe.load()) as cam:
         expected = planned.recipe.identity(cam)
     monkeypatch.setattr(plan.np, "__version__", "1.0")
@@ -256,7 +256,7 @@ def test_a_worker_with_another_library_is_refused(model, pictures, monkeypatch):
         evaluator.evaluate_batch(planned.recipe, expected, ())
 
 
-def test_a_net_of_other_classes_is_refused(model, pictures, tmp_path):
+def test_a_net_of_other_classes_is_refused(model, images, tmp_path):
     net = tmp_path / "small.prototxt"
     net.write_text(NET.replace("num_output: 1000", "num_output: 6"))
     weights = tmp_path / "small.caffemodel"
@@ -264,116 +264,116 @@ def test_a_net_of_other_classes_is_refused(model, pictures, tmp_path):
     params["fc"] = (np.zeros((6, 8), np.float32), np.zeros(6, np.float32))
     caffemodel.write(weights, prototxt.parse(net.read_text()).message, params)
     with pytest.raises(UsageError, match="tells 6 classes apart: ILSVRC's errors need its 1000"):
-        evaluate(make_plan((net, weights), pictures), tmp_path / "run")
+        evaluate(make_plan((net, weights), images), tmp_path / "run")
 
 
-# Pictures that are not as they should be
+# Images that are not as they should be
 
 
 @pytest.fixture
-def own_pictures(pictures, tmp_path) -> Path:
+def own_images(images, tmp_path) -> Path:
     folder = tmp_path / "own"
     folder.mkdir()
-    for path in pictures.iterdir():
+    for path in images.iterdir():
         (folder / path.name).write_bytes(path.read_bytes())
     return folder
 
 
-def test_a_bad_picture_fails_the_run_or_is_left_out_and_tried_again_when_it_changes(
-    model, pictures, own_pictures, whole, tmp_path
+def test_a_bad_image_fails_the_run_or_is_left_out_and_tried_again_when_it_changes(
+    model, images, own_images, whole, tmp_path
 ):
-    planned = make_plan(model, own_pictures)
-    bad = own_pictures / "004.png"
+    planned = make_plan(model, own_images)
+    bad = own_images / "004.png"
     bad.write_bytes(bad.read_bytes()[:50])
     folder = tmp_path / "run"
-    with pytest.raises(PictureError, match=r"004\.png: .*"):
+    with pytest.raises(ImageError, match=r"004\.png: .*"):
         evaluate(planned, folder)
     report = evaluate(planned, folder, skip=True)
-    assert report["pictures"] == COUNT - 1
-    assert [each["picture"] for each in report["skipped"]] == ["004"]
+    assert report["images"] == COUNT - 1
+    assert [each["image"] for each in report["skipped"]] == ["004"]
     assert "004.png" in report["skipped"][0]["reason"]
-    assert "1 of 30 pictures could not be evaluated" in report["notes"][-1]
+    assert "1 of 30 images could not be evaluated" in report["notes"][-1]
     lines = (folder / "predictions.txt").read_text().splitlines()
     assert [number for number, line in enumerate(lines) if not line] == [4]
-    with pytest.raises(PictureError, match=r"004\.png"):
+    with pytest.raises(ImageError, match=r"004\.png"):
         evaluate(planned, folder)
-    bad.write_bytes((pictures / "004.png").read_bytes())
+    bad.write_bytes((images / "004.png").read_bytes())
     evaluate(planned, folder)
     assert_same(folder, whole)
 
 
-def test_skipped_pictures_are_not_tried_again_while_they_stay_as_they_are(model, own_pictures, tmp_path, monkeypatch):
-    (own_pictures / "004.png").write_bytes(b"")
-    first = evaluate(make_plan(model, own_pictures), tmp_path / "run", skip=True)
-    monkeypatch.setattr(evaluator.Bench, "look", None)
-    assert evaluate(make_plan(model, own_pictures), tmp_path / "run", skip=True) == first
+def test_skipped_images_are_not_tried_again_while_they_stay_as_they_are(model, own_images, tmp_path, monkeypatch):
+    (own_images / "004.png").write_bytes(b"")
+    first = evaluate(make_plan(model, own_images), tmp_path / "run", skip=True)
+    monkeypatch.setattr(evaluator.Evaluator, "look", None)
+    assert evaluate(make_plan(model, own_images), tmp_path / "run", skip=True) == first
 
 
 @pytest.mark.parametrize("change", [lambda content: content + b"more", lambda content: content[:-1] + b"!"])
-def test_a_picture_that_changes_under_the_run_is_refused(model, own_pictures, tmp_path, change):
-    planned = make_plan(model, own_pictures)
+def test_a_image_that_changes_under_the_run_is_refused(model, own_images, tmp_path, change):
+    planned = make_plan(model, own_images)
     evaluate(planned, tmp_path / "run")
-    picture = own_pictures / "002.png"
-    picture.write_bytes(change(picture.read_bytes()))
+    image = own_images / "002.png"
+    image.write_bytes(change(image.read_bytes()))
     with pytest.raises(RunError, match=r"002\.png: has changed since it was evaluated, it had \d+ bytes"):
         evaluate(planned, tmp_path / "run")
 
 
-def test_pictures_may_be_written_anew_as_they_were(model, own_pictures, tmp_path, monkeypatch):
-    planned = make_plan(model, own_pictures)
+def test_images_may_be_written_anew_as_they_were(model, own_images, tmp_path, monkeypatch):
+    planned = make_plan(model, own_images)
     first = evaluate(planned, tmp_path / "run")
-    for path in own_pictures.iterdir():
+    for path in own_images.iterdir():
         path.write_bytes(path.read_bytes())
-    monkeypatch.setattr(evaluator.Bench, "look", None)
+    monkeypatch.setattr(evaluator.Evaluator, "look", None)
     assert evaluate(planned, tmp_path / "run") == first
 
 
-def test_a_picture_of_another_size_than_the_truth_says(model, own_pictures, tmp_path):
-    planned = make_plan(model, own_pictures)
-    cv2.imwrite(str(own_pictures / "003.png"), np.zeros((25, 30, 3), np.uint8))
-    with pytest.raises(PictureError, match=r"003\.png: 30×25 pixels, but the ground truth is of a picture of 60×50"):
+def test_a_image_of_another_size_than_the_truth_says(model, own_images, tmp_path):
+    planned = make_plan(model, own_images)
+    cv2.imwrite(str(own_images / "003.png"), np.zeros((25, 30, 3), np.uint8))
+    with pytest.raises(ImageError, match=r"003\.png: 30×25 pixels, but the ground truth is of an image of 60×50"):
         evaluate(planned, tmp_path / "run")
 
 
 @pytest.mark.torch
-def test_maps_from_gradients_are_evaluated_too(model, pictures, tmp_path):
-    planned = make_plan(model, pictures, protocol("paper").with_choices(method="saliency"))
+def test_maps_from_gradients_are_evaluated_too(model, images, tmp_path):
+    planned = make_plan(model, images, protocol("paper").with_choices(method="saliency"))
     report = evaluate(planned, tmp_path)
     assert report["overrides"] == {"method": "saliency", "box_rule": "smoothed"}
     assert report["identity"]["threads"] == "1"
     guesses = read_predictions(tmp_path / "predictions.txt")
     with planned.recipe.make(planned.recipe.load()) as cam:
-        assert guesses.boxes[0, 0].tolist() == list(cam(planned.pictures[0]).top[0].box)
+        assert guesses.boxes[0, 0].tolist() == list(cam(planned.images[0]).top[0].box)
 
 
-def test_not_one_good_picture(model, own_pictures, tmp_path):
-    planned = make_plan(model, own_pictures)
-    for path in own_pictures.iterdir():
+def test_not_one_good_image(model, own_images, tmp_path):
+    planned = make_plan(model, own_images)
+    for path in own_images.iterdir():
         path.write_bytes(b"")
-    with pytest.raises(RunError, match="not one of the 30 pictures could be evaluated"):
+    with pytest.raises(RunError, match="not one of the 30 images could be evaluated"):
         evaluate(planned, tmp_path / "run", skip=True)
 
 
-def test_pictures_are_joined_by_name(pictures, tmp_path):
-    names = [path.stem for path in sorted(pictures.iterdir())]
-    assert find_pictures(pictures, names[::-1]) == tuple(pictures / f"{name}.png" for name in names[::-1])
-    assert find_pictures(pictures, [f"val/{name}.JPEG" for name in names]) == find_pictures(pictures, names)
+def test_images_are_joined_by_name(images, tmp_path):
+    names = [path.stem for path in sorted(images.iterdir())]
+    assert find_images(images, names[::-1]) == tuple(images / f"{name}.png" for name in names[::-1])
+    assert find_images(images, [f"val/{name}.JPEG" for name in names]) == find_images(images, names)
     by_order = [str(number) for number in range(1, COUNT + 1)]
-    assert find_pictures(pictures, by_order) == find_pictures(pictures, names)
-    with pytest.raises(GroundTruthError, match="no picture 'new' in it, which the ground truth names"):
-        find_pictures(pictures, [*names, "new"])
-    with pytest.raises(GroundTruthError, match=r"000\.png: the ground truth does not name this picture"):
-        find_pictures(pictures, names[1:])
-    with pytest.raises(GroundTruthError, match="30 pictures in it, the ground truth is of 31"):
-        find_pictures(pictures, [*by_order, "31"])
+    assert find_images(images, by_order) == find_images(images, names)
+    with pytest.raises(GroundTruthError, match="no image 'new' in it, which the ground truth names"):
+        find_images(images, [*names, "new"])
+    with pytest.raises(GroundTruthError, match=r"000\.png: the ground truth does not name this image"):
+        find_images(images, names[1:])
+    with pytest.raises(GroundTruthError, match="30 images in it, the ground truth is of 31"):
+        find_images(images, [*by_order, "31"])
     with pytest.raises(UsageError, match="no such folder"):
-        find_pictures(tmp_path / "none", names)
-    with pytest.raises(UsageError, match="no pictures in it"):
-        find_pictures(tmp_path, names)
+        find_images(tmp_path / "none", names)
+    with pytest.raises(UsageError, match="no images in it"):
+        find_images(tmp_path, names)
     for name in ("a.png", "a.jpg"):
         (tmp_path / name).touch()
-    with pytest.raises(GroundTruthError, match="which of the two is picture 'a'"):
-        find_pictures(tmp_path, ["a"])
+    with pytest.raises(GroundTruthError, match="which of the two is image 'a'"):
+        find_images(tmp_path, ["a"])
 
 
 # The store
@@ -386,12 +386,12 @@ FILE = FileState(10, 2, 3)
 def test_store_gives_back_what_was_kept(tmp_path):
     good = Result(3, FILE, "", b"record", b"maps", b"hits")
     with Store(tmp_path / "deep/run.sqlite", IDENTITY) as store:
-        store.add([good, Result(1, NO_FILE, "no such picture")])
+        store.add([good, Result(1, NO_FILE, "no such image")])
         store.add([good])
     with Store(tmp_path / "deep/run.sqlite", IDENTITY) as store:
         assert list(store.results()) == [good]
         assert list(store.results(0, 3)) == []
-        assert store.failures() == {1: "no such picture"}
+        assert store.failures() == {1: "no such image"}
         assert store.files() == {1: NO_FILE, 3: FILE}
 
 
@@ -409,7 +409,7 @@ def test_store_notices_a_flipped_bit(tmp_path):
     content = path.read_bytes()
     assert content.count(b"mapsmaps") > 0
     path.write_bytes(content.replace(b"mapsmaps", b"mapsmapt", 1))
-    with Store(path, IDENTITY) as store, pytest.raises(RunError, match=r"damaged \(picture 4 is not as it was written"):
+    with Store(path, IDENTITY) as store, pytest.raises(RunError, match=r"damaged \(image 4 is not as it was written"):
         list(store.results())
 
 
@@ -424,14 +424,14 @@ def test_store_refuses_a_damaged_file(tmp_path, content):
 @pytest.mark.parametrize(
     "harm",
     [
-        "UPDATE pictures SET record = 'words'",
-        "UPDATE pictures SET error = x'ff'",
+        "UPDATE images SET record = 'label'",
+        "UPDATE images SET error = x'ff'",
         "UPDATE identity SET value = x'ff'",
-        "UPDATE pictures SET checksum = 'words'",
-        "CREATE TRIGGER t AFTER INSERT ON pictures BEGIN DELETE FROM pictures; END",
-        "DROP TABLE pictures",
-        "ALTER TABLE pictures RENAME COLUMN hits TO misses",
-        "PRAGMA writable_schema = ON; UPDATE sqlite_master SET sql = CAST(x'ff' AS TEXT) WHERE name = 'pictures'",
+        "UPDATE images SET checksum = 'label'",
+        "CREATE TRIGGER t AFTER INSERT ON images BEGIN DELETE FROM images; END",
+        "DROP TABLE images",
+        "ALTER TABLE images RENAME COLUMN hits TO misses",
+        "PRAGMA writable_schema = ON; UPDATE sqlite_master SET sql = CAST(x'ff' AS TEXT) WHERE name = 'images'",
     ],
 )
 def test_store_refuses_other_tables_and_other_kinds_of_values(tmp_path, harm):

@@ -77,13 +77,11 @@ def test_the_maps_are_as_defined():
 def test_on_a_cam_net_grad_cam_is_the_cam_up_to_a_factor():
     net = net_from_message(architectures.build("deploy_squeezenet_cam_caltech101"))
     net = net.with_params(fill_somehow(net))
-    pictures = RNG.normal(0, 50, (1, 3, 227, 227)).astype(np.float32)
-    features = TorchNet(net)({"data": torch.from_numpy(pictures)}, ["fire9/concat"])["fire9/concat"]
+    images = RNG.normal(0, 50, (1, 3, 227, 227)).astype(np.float32)
+    features = TorchNet(net)({"data": torch.from_numpy(images)}, ["fire9/concat"])["fire9/concat"]
     weights = net.class_weights("CAM_fc")
-    maps = GradientMaps(net, "prob", "gradcam", options=Options(threads=1))(pictures, np.array([5, 70]))
-    unrectified = (
-        GradientMaps(net, "prob", "gradcam_mean", options=Options(threads=1))(pictures, np.array([5, 70])) * 512
-    )
+    maps = GradientMaps(net, "prob", "gradcam", options=Options(threads=1))(images, np.array([5, 70]))
+    unrectified = GradientMaps(net, "prob", "gradcam_mean", options=Options(threads=1))(images, np.array([5, 70])) * 512
     np.testing.assert_array_equal(maps, np.maximum(unrectified, 0))
     for t, index in enumerate((5, 70)):
         cam = np.einsum("k,khw->hw", weights[index], features[0].detach().numpy())
@@ -110,10 +108,10 @@ def test_on_vgg16_against_its_definition():
     net = net_from_message(architectures.build("deploy_vgg16"))
     params = fill_somehow(net)
     net = net.with_params(params)
-    pictures = RNG.normal(0, 50, (1, 3, 224, 224)).astype(np.float32)
+    images = RNG.normal(0, 50, (1, 3, 224, 224)).astype(np.float32)
     weights = {name: [torch.from_numpy(blob) for blob in blobs] for name, blobs in params.items()}
 
-    x = torch.from_numpy(pictures)
+    x = torch.from_numpy(images)
     for stage, count in enumerate((2, 2, 3, 3, 3), start=1):
         for number in range(1, count + 1):
             x = F.relu(F.conv2d(x, *weights[f"conv{stage}_{number}"], padding=1))
@@ -129,7 +127,7 @@ def test_on_vgg16_against_its_definition():
     for target, scores in (("logit", logits), ("probability", logits.softmax(1))):
         (gradient,) = torch.autograd.grad(scores[0, index], features, retain_graph=True)
         expected = (gradient.mean((2, 3))[..., None, None] * features.detach()).sum(1)[0].numpy()
-        found = GradientMaps(net, "prob", "gradcam_mean", target, "conv5_3")(pictures, np.array([index]))[0, 0] * 512
+        found = GradientMaps(net, "prob", "gradcam_mean", target, "conv5_3")(images, np.array([index]))[0, 0] * 512
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
 
 
@@ -156,18 +154,18 @@ def test_a_blob_or_target_that_cannot_be(tmp_path):
 
 @pytest.mark.shared
 @pytest.mark.parametrize("method", ["gradcam", "saliency"])
-def test_from_a_picture_to_maps_and_boxes(method, shared, tmp_path):
+def test_from_a_image_to_maps_and_boxes(method, shared, tmp_path):
     weights = shared / "data/weights/squeezenet_v1.0.caffemodel"
-    picture = next(iter(sorted((shared / "data/samples").glob("*.JPEG"))))
+    image = next(iter(sorted((shared / "data/samples").glob("*.JPEG"))))
     arguments = ["--model", "squeezenet-v1.0", "--weights", str(weights), "--method", method, "--top", "2"]
     layer = None if method == "saliency" else "fire5/concat"
     arguments += ["--target", "probability", *(["--layer", layer] if layer else [])]
     out = tmp_path / "out"
-    assert main(["heatmap", str(picture), *arguments, "--boxes", "--out", str(out)]) == 0
-    found = json.loads((out / picture.stem / f"{picture.stem}.json").read_text())
+    assert main(["heatmap", str(image), *arguments, "--boxes", "--out", str(out)]) == 0
+    found = json.loads((out / image.stem / f"{image.stem}.json").read_text())
     assert found["method"] == method
 
-    plain = pycam.load("squeezenet-v1.0", weights=weights)(picture, top=2)
+    plain = pycam.load("squeezenet-v1.0", weights=weights)(image, top=2)
     assert [item["index"] for item in found["top"]] == [item.index for item in plain.top]
     cam = pycam.load(
         "squeezenet-v1.0",
@@ -177,7 +175,7 @@ def test_from_a_picture_to_maps_and_boxes(method, shared, tmp_path):
         target="probability",
         options=Options(threads=1),
     )
-    item = cam(picture, top=2).top[1]
+    item = cam(image, top=2).top[1]
     assert item.feature_maps.shape == ((1, 27, 27) if method == "gradcam" else (1, 227, 227))
     assert item.feature_maps.min() >= 0
     assert list(item.box) == found["top"][1]["box"]

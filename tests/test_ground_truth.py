@@ -56,8 +56,8 @@ def id_of(wnid: str) -> int:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """Three pictures: a tench, two goldfish, a tench beside a goldfish."""
+def images(tmp_path: Path) -> Path:
+    """Three images: a tench, two goldfish, a tench beside a goldfish."""
     folder = tmp_path / "xml"
     annotate(folder, "a", (TENCH, 1, 2, 30, 40))
     annotate(folder, "b", (GOLDFISH, 5, 5, 20, 20), (GOLDFISH, 30, 1, 50, 10), size=(60, 30))
@@ -93,7 +93,7 @@ def test_annotation_is_read_and_parts_are_not_objects(tmp_path):
     [
         ("<xmin>1<", "<xmin>51<", r"a\.xml:13: box 51 2 50 40: .*min up to max"),
         ("<ymin>2<", "<ymin>41<", r"a\.xml:13: box .*min up to max"),
-        ("<xmax>50<", "<xmax>51<", r"a\.xml:13: box .*outside of the picture of 50×40"),
+        ("<xmax>50<", "<xmax>51<", r"a\.xml:13: box .*outside of the image of 50×40"),
         ("<ymax>40<", "<ymax>41<", r"a\.xml:13: box .*outside"),
         ("<xmin>1<", "<xmin>-1<", r"a\.xml:13: box .*outside"),
         ("<xmin>1<", "<xmin>1.5<", r"a\.xml:7: <xmin>: '1\.5' .*whole number"),
@@ -107,7 +107,7 @@ def test_annotation_is_read_and_parts_are_not_objects(tmp_path):
         ("</bndbox>\n", "\n", r"a\.xml:1\d: not well-formed XML"),
         ("</annotation>", "", r"a\.xml:1\d: not well-formed XML .*whole"),
         ("<filename>", "\0", r"a\.xml:2: not well-formed XML"),
-        (XML, "", r"a\.xml: expected the annotation of a picture, found an empty file"),
+        (XML, "", r"a\.xml: expected the annotation of an image, found an empty file"),
         (XML, "<html></html>", r"a\.xml:1: no <annotation>"),
         (XML, f"<annotation a='{'x' * (1 << 20)}'>", r"a\.xml: .*, found more than 1,048,576 bytes"),
         (XML, '<?xml version="1.0" encoding="shift_jis"?>' + XML, r"a\.xml:1: not well-formed XML"),
@@ -126,121 +126,121 @@ def test_faulty_annotation_is_named_by_line(tmp_path, old, new, message):
 def test_a_pipe_or_nothing_is_no_annotation(tmp_path):
     os.mkfifo(tmp_path / "a.xml")
     for name, found in (("a", "found a pipe or device"), ("b", "but: No such file")):
-        with pytest.raises(GroundTruthError, match=rf"{name}\.xml: expected the annotation of a picture, {found}"):
+        with pytest.raises(GroundTruthError, match=rf"{name}\.xml: expected the annotation of an image, {found}"):
             read_annotation(tmp_path / f"{name}.xml")
 
 
-def test_folder_with_devkit_labels(pictures, labels):
-    truth = read_ground_truth(pictures, labels=labels)
+def test_folder_with_devkit_labels(images, labels):
+    truth = read_ground_truth(images, labels=labels)
     assert truth.names == ("a", "b", "c")
     assert truth.classes.tolist() == [0, 1, 1]
     assert truth.sizes.tolist() == [[50, 40], [60, 30], [50, 40]]
     assert truth.box_classes.tolist() == [0, 1, 1, 0, 1]
-    assert truth.box_pictures.tolist() == [0, 1, 1, 2, 2]
-    assert [truth.boxes_of(picture).tolist() for picture in range(3)] == [
+    assert truth.box_images.tolist() == [0, 1, 1, 2, 2]
+    assert [truth.boxes_of(image).tolist() for image in range(3)] == [
         [[0, 1, 30, 40]],
         [[4, 4, 20, 20], [29, 0, 50, 10]],
         [[10, 0, 20, 10]],
     ]
 
 
-def test_val_txt_is_joined_by_name(pictures, labels, tmp_path):
+def test_val_txt_is_joined_by_name(images, labels, tmp_path):
     listing = tmp_path / "val.txt"
     listing.write_text("c.JPEG 1\na.JPEG 0\nb.JPEG 1\n")
-    by_name = read_ground_truth(pictures, labels=listing)
-    assert by_name.digest() == read_ground_truth(pictures, labels=labels).digest()
+    by_name = read_ground_truth(images, labels=listing)
+    assert by_name.digest() == read_ground_truth(images, labels=labels).digest()
 
 
-def test_ground_truth_cannot_be_changed(pictures, labels):
-    truth = read_ground_truth(pictures, labels=labels)
+def test_ground_truth_cannot_be_changed(images, labels):
+    truth = read_ground_truth(images, labels=labels)
     with pytest.raises(ValueError, match="read-only"):
         truth.boxes[0] = 0
 
 
-def test_labels_that_contradict_the_boxes_are_refused_by_picture(pictures, tmp_path):
+def test_labels_that_contradict_the_boxes_are_refused_by_image(images, tmp_path):
     listing = tmp_path / "labels.txt"
     listing.write_text(f"{id_of(TENCH)}\n{id_of(TENCH)}\n{id_of(TENCH)}\n")
-    message = rf"picture 'b': .*labels\.txt:2 says {TENCH}, but its boxes are of {GOLDFISH}"
+    message = rf"image 'b': .*labels\.txt:2 says {TENCH}, but its boxes are of {GOLDFISH}"
     with pytest.raises(GroundTruthError, match=message):
-        read_ground_truth(pictures, labels=listing)
+        read_ground_truth(images, labels=listing)
 
 
-def test_network_indices_in_place_of_ids_are_refused(pictures, tmp_path):
+def test_network_indices_in_place_of_ids_are_refused(images, tmp_path):
     (tmp_path / "labels.txt").write_text("1\n2\n2\n")
-    with pytest.raises(GroundTruthError, match=r"picture 'a': .*labels\.txt:1 says"):
-        read_ground_truth(pictures, labels=tmp_path / "labels.txt")
+    with pytest.raises(GroundTruthError, match=r"image 'a': .*labels\.txt:1 says"):
+        read_ground_truth(images, labels=tmp_path / "labels.txt")
 
 
-def test_boxes_of_several_classes_need_labels(pictures):
-    with pytest.raises(GroundTruthError, match="picture 'c' holds boxes of several classes"):
-        read_ground_truth(pictures)
+def test_boxes_of_several_classes_need_labels(images):
+    with pytest.raises(GroundTruthError, match="image 'c' holds boxes of several classes"):
+        read_ground_truth(images)
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("449\n450\n", r"labels\.txt:3: 2 labels for 3 pictures"),
-        ("449\n450\n450\n1\n", r"labels\.txt:4: 4 labels for 3 pictures"),
+        ("449\n450\n", r"labels\.txt:3: 2 labels for 3 images"),
+        ("449\n450\n450\n1\n", r"labels\.txt:4: 4 labels for 3 images"),
         ("449\n1001\n450\n", r"labels\.txt:2: label 1001; .*1…1000"),
         ("449\n450\n0\n", r"labels\.txt:3: label 0; .*1…1000"),
         ("449\n\n450\n", r"labels\.txt:2: ''.*whole number"),
         ("449\n450\nx\n", r"labels\.txt:3: 'x'.*whole number"),
         ("", r"labels\.txt:1: an empty list"),
-        ("a 0\nb 1\n", r"labels\.txt: picture 'c' is missing"),
+        ("a 0\nb 1\n", r"labels\.txt: image 'c' is missing"),
         ("a 0\nb 1\nc 1\nd 1\n", r"d\.xml: no such file; .*labels\.txt:4 names it"),
-        ("a 0\nb 1\na 1\n", r"labels\.txt:3: picture 'a' came before, on line 1"),
+        ("a 0\nb 1\na 1\n", r"labels\.txt:3: image 'a' came before, on line 1"),
         ("a 0\nb 1000\nc 1\n", r"labels\.txt:2: network index 1000; 0…999"),
         ("a 0\n450\nc 1\n", r"labels\.txt:2: '450' is not of the form"),
         ("449\nb 1\nc 1\n", r"labels\.txt:2: 'b 1' is not of the form"),
         ("\udcff\n", r"labels\.txt:1: not UTF-8"),
     ],
 )
-def test_faulty_labels_are_named_by_line(pictures, tmp_path, content, message):
+def test_faulty_labels_are_named_by_line(images, tmp_path, content, message):
     (tmp_path / "labels.txt").write_text(content, errors="surrogateescape")
     with pytest.raises(GroundTruthError, match=message):
-        read_ground_truth(pictures, labels=tmp_path / "labels.txt")
+        read_ground_truth(images, labels=tmp_path / "labels.txt")
 
 
-def test_faulty_folders(pictures, labels, tmp_path):
+def test_faulty_folders(images, labels, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(GroundTruthError, match="empty: neither XML annotations nor a WSOL set"):
         read_ground_truth(tmp_path / "empty")
     with pytest.raises(GroundTruthError, match=r"nothing: no such file"):
         read_ground_truth(tmp_path / "nothing")
-    (pictures / "c.xml").unlink()
-    with pytest.raises(GroundTruthError, match=r"labels\.txt:3: 3 labels for 2 pictures"):
-        read_ground_truth(pictures, labels=labels)
+    (images / "c.xml").unlink()
+    with pytest.raises(GroundTruthError, match=r"labels\.txt:3: 3 labels for 2 images"):
+        read_ground_truth(images, labels=labels)
     for wnid in ("n00000000", ""):
-        annotate(pictures, "a", (wnid, 1, 1, 2, 2))
+        annotate(images, "a", (wnid, 1, 1, 2, 2))
         with pytest.raises(GroundTruthError, match=rf"a\.xml:3: '{wnid}' is not the WordNet ID"):
-            read_ground_truth(pictures)
+            read_ground_truth(images)
 
 
-def test_a_picture_without_boxes_must_be_blacklisted(pictures, labels, tmp_path):
-    annotate(pictures, "b")
-    with pytest.raises(GroundTruthError, match=r"picture 'b': .*it has no box"):
-        read_ground_truth(pictures, labels=labels)
+def test_a_image_without_boxes_must_be_blacklisted(images, labels, tmp_path):
+    annotate(images, "b")
+    with pytest.raises(GroundTruthError, match=r"image 'b': .*it has no box"):
+        read_ground_truth(images, labels=labels)
     (tmp_path / "blacklist.txt").write_text("2\n")
-    truth = read_ground_truth(pictures, labels=labels, blacklist=tmp_path / "blacklist.txt")
+    truth = read_ground_truth(images, labels=labels, blacklist=tmp_path / "blacklist.txt")
     assert truth.boxes_of(1).shape == (0, 4)
 
 
-def test_blacklist_says_what_it_left_out(pictures, labels, tmp_path):
+def test_blacklist_says_what_it_left_out(images, labels, tmp_path):
     blacklist = tmp_path / "blacklist.txt"
     blacklist.write_text("3\n1\n3\n")
-    truth = read_ground_truth(pictures, labels=labels, blacklist=blacklist)
+    truth = read_ground_truth(images, labels=labels, blacklist=blacklist)
     assert truth.blacklisted.tolist() == [True, False, True]
     assert truth.counted_names == ["b"]
-    assert truth.notes == ("blacklist.txt leaves 2 of 3 pictures out of localization; 1 of its lines repeat another",)
-    (note,) = read_ground_truth(pictures, labels=labels).notes
+    assert truth.notes == ("blacklist.txt leaves 2 of 3 images out of localization; 1 of its lines repeat another",)
+    (note,) = read_ground_truth(images, labels=labels).notes
     assert note.startswith("no blacklist was given")
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("1\n4\n", r"blacklist\.txt:2: picture 4, but the pictures are 1…3"),
-        ("0\n", r"blacklist\.txt:1: picture 0"),
+        ("1\n4\n", r"blacklist\.txt:2: image 4, but the images are 1…3"),
+        ("0\n", r"blacklist\.txt:1: image 0"),
         ("1 2\n", r"blacklist\.txt:1: '1 2'.*whole number"),
     ],
 )
@@ -250,10 +250,10 @@ def test_faulty_blacklist(tmp_path, content, message):
         read_blacklist(tmp_path / "blacklist.txt", 3)
 
 
-def test_blacklist_of_everything_is_refused(pictures, labels, tmp_path):
+def test_blacklist_of_everything_is_refused(images, labels, tmp_path):
     (tmp_path / "blacklist.txt").write_text("1\n2\n3\n")
-    with pytest.raises(GroundTruthError, match="leaves out every picture"):
-        read_ground_truth(pictures, labels=labels, blacklist=tmp_path / "blacklist.txt")
+    with pytest.raises(GroundTruthError, match="leaves out every image"):
+        read_ground_truth(images, labels=labels, blacklist=tmp_path / "blacklist.txt")
 
 
 def test_labels_alone_are_a_truth_without_boxes(labels):
@@ -263,14 +263,14 @@ def test_labels_alone_are_a_truth_without_boxes(labels):
         read_ground_truth(labels, labels=labels)
 
 
-def test_select_keeps_boxes_with_their_pictures(pictures, labels):
-    truth = read_ground_truth(pictures, labels=labels)
+def test_select_keeps_boxes_with_their_images(images, labels):
+    truth = read_ground_truth(images, labels=labels)
     chosen = truth.select(["c", "b"])
     assert chosen.names == ("c", "b")
     for place, name in enumerate(chosen.names):
         assert (chosen.boxes_of(place) == truth.boxes_of(truth.names.index(name))).all()
     assert chosen.digest() != truth.digest() == truth.select(truth.names).digest()
-    with pytest.raises(GroundTruthError, match="picture 'd' is not among the 3"):
+    with pytest.raises(GroundTruthError, match="image 'd' is not among the 3"):
         truth.select(["a", "d"])
 
 
@@ -284,7 +284,7 @@ def save_cache(path: Path, *records: list[tuple[float, list[float]]]) -> None:
     scipy.io.savemat(path, {"rec": rec})
 
 
-def test_cache_equals_the_annotations_it_was_made_of(pictures, labels, tmp_path):
+def test_cache_equals_the_annotations_it_was_made_of(images, labels, tmp_path):
     tench, goldfish = id_of(TENCH), id_of(GOLDFISH)
     save_cache(
         tmp_path / "cache.mat",
@@ -293,11 +293,11 @@ def test_cache_equals_the_annotations_it_was_made_of(pictures, labels, tmp_path)
         [(tench, [0, 1, 10, 10]), (goldfish, [11, 1, 20, 10])],
     )
     cache = read_ground_truth(tmp_path / "cache.mat", labels=labels)
-    truth = read_ground_truth(pictures, labels=labels)
-    for field in ("classes", "boxes", "box_classes", "box_pictures"):
+    truth = read_ground_truth(images, labels=labels)
+    for field in ("classes", "boxes", "box_classes", "box_images"):
         assert (getattr(cache, field) == getattr(truth, field)).all(), field
     assert not cache.has_sizes
-    assert "names no pictures" in cache.notes[0]
+    assert "names no images" in cache.notes[0]
 
 
 @pytest.mark.parametrize(
@@ -315,7 +315,7 @@ def test_cache_equals_the_annotations_it_was_made_of(pictures, labels, tmp_path)
         ("fish", [1, 1, 2, 2], r"rec\(2\): objects with one label"),
     ],
 )
-def test_faulty_cache_is_named_by_picture(tmp_path, label, box, message):
+def test_faulty_cache_is_named_by_image(tmp_path, label, box, message):
     save_cache(tmp_path / "cache.mat", [(449, [1, 1, 2, 2])], [(label, box)])
     with pytest.raises(GroundTruthError, match=message):
         read_cache(tmp_path / "cache.mat")
@@ -326,12 +326,12 @@ def test_cache_without_rec_or_with_another_count(tmp_path, labels):
     with pytest.raises(GroundTruthError, match=r"other\.mat: .*rec"):
         read_cache(tmp_path / "other.mat")
     save_cache(tmp_path / "cache.mat", [(449, [1, 1, 2, 2])])
-    with pytest.raises(GroundTruthError, match=r"labels\.txt:2: 3 labels for 1 pictures"):
+    with pytest.raises(GroundTruthError, match=r"labels\.txt:2: 3 labels for 1 images"):
         read_ground_truth(tmp_path / "cache.mat", labels=labels)
 
 
 @pytest.mark.slow
-def test_cache_of_all_pictures_of_ilsvrc_is_read(tmp_path):
+def test_cache_of_all_images_of_ilsvrc_is_read(tmp_path):
     """Its 50,000 structs are what the limits of the process that reads it are made for."""
     rng = np.random.default_rng(0)
     records = np.empty(50_000, [(name, object) for name in ("filename", "size", "objects")])
@@ -360,12 +360,12 @@ def save_meta(path: Path, ids: np.ndarray) -> None:
     scipy.io.savemat(path, {"synsets": rows})
 
 
-def test_meta_must_join_ids_as_the_table_does(pictures, labels, tmp_path):
+def test_meta_must_join_ids_as_the_table_does(images, labels, tmp_path):
     save_meta(tmp_path / "meta.mat", synsets().ids)
-    read_ground_truth(pictures, labels=labels, meta=tmp_path / "meta.mat")
+    read_ground_truth(images, labels=labels, meta=tmp_path / "meta.mat")
     save_meta(tmp_path / "meta.mat", np.arange(1, 1001))
     with pytest.raises(GroundTruthError, match=rf"meta\.mat: says that {TENCH} has ID 1; it has ID 449"):
-        read_ground_truth(pictures, labels=labels, meta=tmp_path / "meta.mat")
+        read_ground_truth(images, labels=labels, meta=tmp_path / "meta.mat")
 
 
 WSOL = {
@@ -395,11 +395,11 @@ def test_wsol_folder_is_joined_by_id(tmp_path):
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("image_ids", "a\na\n", r"image_ids\.txt:2: picture 'a' comes twice"),
+        ("image_ids", "a\na\n", r"image_ids\.txt:2: image 'a' comes twice"),
         ("image_ids", "", r"image_ids\.txt:1: an empty list"),
-        ("class_labels", "val/a.JPEG,0\n", r"class_labels\.txt: picture 'val/b\.JPEG'.*missing"),
+        ("class_labels", "val/a.JPEG,0\n", r"class_labels\.txt: image 'val/b\.JPEG'.*missing"),
         ("class_labels", "val/a.JPEG,0\nval/a.JPEG,0\n", r"class_labels\.txt:2: .*twice"),
-        ("class_labels", "val/c.JPEG,0\n", r"class_labels\.txt:1: picture 'val/c\.JPEG' is not in image_ids"),
+        ("class_labels", "val/c.JPEG,0\n", r"class_labels\.txt:1: image 'val/c\.JPEG' is not in image_ids"),
         ("class_labels", "val/a.JPEG,-1\n", r"class_labels\.txt:1: .*from 0 up"),
         ("class_labels", "0\n", r"class_labels\.txt:1: '0'; an ID and 1 numbers"),
         ("image_sizes", "val/a.JPEG,50,x\n", r"image_sizes\.txt:1: 'x'.*whole number"),
@@ -407,7 +407,7 @@ def test_wsol_folder_is_joined_by_id(tmp_path):
         ("localization", "val/a.JPEG,1,2,30\n", r"localization\.txt:1: .*an ID and 4 numbers"),
         ("localization", "val/a.JPEG,9,2,3,4\n", r"localization\.txt:1: .*x0 up to x1"),
         ("localization", "val/a.JPEG,1,2,51,4\n", r"localization\.txt:1: .*outside"),
-        ("localization", "val/a.JPEG,1,2,30,4\n", r"picture 'val/b\.JPEG': it has no box"),
+        ("localization", "val/a.JPEG,1,2,30,4\n", r"image 'val/b\.JPEG': it has no box"),
     ],
 )
 def test_faulty_wsol_folder(tmp_path, file, content, message):
@@ -416,7 +416,7 @@ def test_faulty_wsol_folder(tmp_path, file, content, message):
 
 
 @pytest.mark.shared
-def test_every_source_of_the_same_pictures_says_the_same(shared):
+def test_every_source_of_the_same_images_says_the_same(shared):
     mini = shared / "data" / "ilsvrc-mini"
     kit = mini / "devkit" / "data"
     truth = read_ground_truth(

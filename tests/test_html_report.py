@@ -1,4 +1,4 @@
-"""The report's pages without a browser: what they hold, what became of each picture, and what stands above them."""
+"""The report's pages without a browser: what they hold, what became of each image, and what stands above them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import cv2
 import numpy as np
 import pytest
-import sights
+import samples
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,7 +19,7 @@ from pycam.errors import UsageError
 from pycam.maps.boxes import iou
 from pycam.protocols import CHOICES
 from pycam.report.html import Entry, Heading, write_html
-from pycam.report.outcomes import CHANGES, OUTCOMES, Verdict, change, judge
+from pycam.report.outcomes import CHANGES, OUTCOMES, Outcome, change, judge
 from pycam.report.record import LARGEST_SIDE, METHODS, Truth, predict_by_methods, shown
 from pycam.report.summary import calibration, errors_by_class, threshold_curve
 
@@ -55,10 +55,10 @@ TRUTH = (10, 10, 40, 40)
     ],
 )
 def test_outcomes(index, box, truths, centre, expected):
-    verdict = judge(index, 0.75, box, 1, truths, centre)
-    assert verdict.name == expected
-    assert verdict.name in OUTCOMES
-    assert verdict.right == expected.startswith("right")
+    outcome = judge(index, 0.75, box, 1, truths, centre)
+    assert outcome.name == expected
+    assert outcome.name in OUTCOMES
+    assert outcome.right == expected.startswith("right")
 
 
 @given(boxes, boxes)
@@ -66,20 +66,20 @@ def test_wrong_box_is_wrong_in_one_way(box, truth):
     """No box that overlaps by less than a half both lies mostly in the true box and mostly covers it."""
     shared = len(pixels_of(box) & pixels_of(truth))
     inside, covers = shared >= 2 / 3 * len(pixels_of(box)), shared >= 2 / 3 * len(pixels_of(truth))
-    verdict = judge(1, 0.5, box, 1, [truth])
+    outcome = judge(1, 0.5, box, 1, [truth])
     if iou(box, truth) < 0.5:
         assert not (inside and covers)
-        assert verdict.name == ("too small" if inside else "too large" if covers else "shifted")
+        assert outcome.name == ("too small" if inside else "too large" if covers else "shifted")
     else:
-        assert verdict.name == "right"
+        assert outcome.name == "right"
 
 
 def test_worst_come_first():
     sure, unsure = (judge(2, score, TRUTH, 1, [TRUTH]) for score in (0.9, 0.2))
     far, near, good = (judge(1, 0.9, box, 1, [TRUTH]) for box in ((90, 0, 99, 9), (10, 10, 40, 20), TRUTH))
-    verdicts = [sure, unsure, far, near, good]
-    assert sorted(verdicts, key=lambda verdict: -verdict.badness) == verdicts
-    assert good.badness == 0
+    outcomes = [sure, unsure, far, near, good]
+    assert sorted(outcomes, key=lambda outcome: -outcome.severity) == outcomes
+    assert good.severity == 0
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_worst_come_first():
     ],
 )
 def test_changes(first, second, said):
-    assert change(Verdict(first, 0.5, 0.5), Verdict(second, 0.5, 0.5)) == said
+    assert change(Outcome(first, 0.5, 0.5), Outcome(second, 0.5, 0.5)) == said
     assert said in CHANGES
 
 
@@ -104,7 +104,7 @@ def test_calibration_by_its_definition():
     (series,) = section["series"]
     assert series["points"] == [[0.05, 0.0], [pytest.approx(0.9525), 0.75]]
     error = (0.05 + 4 * abs(0.9525 - 0.75)) / 5
-    assert series["summary"] == f"expected calibration error {error:.1%}, 5 pictures"
+    assert series["summary"] == f"expected calibration error {error:.1%}, 5 images"
 
 
 def test_curve_and_classes_by_their_definitions():
@@ -147,10 +147,10 @@ class Blocks(HTMLParser):
 
 @pytest.fixture(scope="module")
 def entry() -> Entry:
-    with sights.cam() as cam:
-        picture = sights.picture(3)
-        run = predict_by_methods([cam], picture)
-    return Entry("</script><script>alert(1)</script>.jpg", picture, {"": run}, Truth(run[0].top[0].index, "x"))
+    with samples.cam() as cam:
+        image = samples.image(3)
+        run = predict_by_methods([cam], image)
+    return Entry("</script><script>alert(1)</script>.jpg", image, {"": run}, Truth(run[0].top[0].index, "x"))
 
 
 def test_file_holds_all_and_asks_nobody(entry, tmp_path):
@@ -162,30 +162,30 @@ def test_file_holds_all_and_asks_nobody(entry, tmp_path):
     assert "http" not in re.sub(r"http-equiv|http://www\.w3\.org/2000/svg", "", text)
     report = json.loads(page.json["report"])
     assert (report["title"], report["notes"], report["chunk"]) == ("A title", ["a note"], 0)
-    for number, card in enumerate(report["pictures"]):
-        picture = json.loads(page.json[f"picture-{number}"])
-        assert picture["name"] == card["name"] == entry.name
-        assert picture["src"].startswith("data:image/jpeg;base64,")
-        (run,) = picture["runs"]
+    for number, card in enumerate(report["images"]):
+        image = json.loads(page.json[f"image-{number}"])
+        assert image["name"] == card["name"] == entry.name
+        assert image["src"].startswith("data:image/jpeg;base64,")
+        (run,) = image["runs"]
         assert [item["score"] for item in run["top"]] == [guess.score for guess in entry.runs[""][0].top]
         assert [tuple(item["box"]) for item in run["top"]] == [guess.box for guess in entry.runs[""][0].top]
-    assert len(page.json) == 4  # the report, two pictures, the colours
+    assert len(page.json) == 4  # the report, two images, the colours
 
 
-def test_same_pictures_give_the_same_bytes(entry, tmp_path):
+def test_same_images_give_the_same_bytes(entry, tmp_path):
     for name in ("a.html", "b.html"):
         write_html(tmp_path / name, [entry], Heading("Twice", {"": []}))
     assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
 
 
-def test_folder_holds_pictures_and_data_apart(entry, tmp_path):
+def test_folder_holds_images_and_data_apart(entry, tmp_path):
     place = tmp_path / "report"
     write_html(place, [entry] * 51, Heading("Many", {"": []}))
-    assert len(list((place / "pictures").iterdir())) == 51
+    assert len(list((place / "images").iterdir())) == 51
     data = (place / "data" / "1.js").read_text()
     (record,) = json.loads(data.removeprefix("arrive(1, ").removesuffix(");\n"))
-    assert record["src"] == "pictures/000051.jpg"
-    assert (place / record["src"]).read_bytes() == shown(entry.picture.pixels)
+    assert record["src"] == "images/000051.jpg"
+    assert (place / record["src"]).read_bytes() == shown(entry.image.pixels)
     with pytest.raises(UsageError, match="there is something already"):
         write_html(place, [entry], Heading("Again", {"": []}))
 
@@ -204,7 +204,7 @@ def test_every_method_has_a_name():
     assert set(METHODS) == set(CHOICES["method"])
 
 
-def test_large_picture_is_shown_smaller():
+def test_large_image_is_shown_smaller():
     pixels = np.zeros((900, 3000, 3), np.uint8)
     shrunk = cv2.imdecode(np.frombuffer(shown(pixels), np.uint8), cv2.IMREAD_COLOR)
     assert shrunk.shape == (384, LARGEST_SIDE, 3)
@@ -213,34 +213,34 @@ def test_large_picture_is_shown_smaller():
 @pytest.mark.shared
 def test_command_shows_what_heatmap_writes(shared, tmp_path, capsys):
     weights = ["--model", "squeezenet-v1.0", "--weights", str(shared / "data/weights/squeezenet_v1.0.caffemodel")]
-    pictures = [str(shared / "data/samples/cat.jpg"), str(shared / "data/samples/n04254120_soap_dispenser.JPEG")]
+    images = [str(shared / "data/samples/cat.jpg"), str(shared / "data/samples/n04254120_soap_dispenser.JPEG")]
     broken = tmp_path / "broken.jpg"
-    broken.write_bytes(b"no picture")
+    broken.write_bytes(b"no image")
     place = tmp_path / "report.html"
-    assert main(["report", "html", *pictures, str(broken), "--out", str(place), *weights]) == 0
-    assert main(["heatmap", *pictures, "--boxes", "--json", "--out", str(tmp_path / "out"), *weights]) == 0
+    assert main(["report", "html", *images, str(broken), "--out", str(place), *weights]) == 0
+    assert main(["heatmap", *images, "--boxes", "--json", "--out", str(tmp_path / "out"), *weights]) == 0
     expected = json.loads(capsys.readouterr().out)
     page = Blocks(place.read_text("utf-8"))
     for number, prediction in enumerate(expected):
-        (run,) = json.loads(page.json[f"picture-{number}"])["runs"]
+        (run,) = json.loads(page.json[f"image-{number}"])["runs"]
         for item in run["top"]:
             del item["maps"]
         assert run["top"] == prediction["top"]
         assert run["view"] == prediction["view"]
     (note,) = json.loads(page.json["report"])["notes"]
-    assert note.startswith(f"left out: {broken}: not a picture")
+    assert note.startswith(f"left out: {broken}: not an image")
 
     assert main(["report", "html", str(broken), "--out", str(tmp_path / "none.html"), *weights]) == 6
-    assert "not one picture could be read" in capsys.readouterr().err
+    assert "not one image could be read" in capsys.readouterr().err
     assert not (tmp_path / "none.html").exists()
 
 
 @pytest.mark.torch
 def test_gradients_are_taken_at_the_layer_that_was_asked_for(tmp_path):
-    (tmp_path / "a.jpg").write_bytes(sights.jpeg(3))
+    (tmp_path / "a.jpg").write_bytes(samples.jpeg(3))
     arguments = ["--model", "squeezenet-cam-caltech101", "--method", "gradcam", "--layer", "fire5/concat"]
     assert main(["report", "html", str(tmp_path / "a.jpg"), *arguments, "--out", str(tmp_path / "a.html")]) == 0
-    picture = json.loads(Blocks((tmp_path / "a.html").read_text("utf-8")).json["picture-0"])
+    image = json.loads(Blocks((tmp_path / "a.html").read_text("utf-8")).json["image-0"])
     with pycam.load("squeezenet-cam-caltech101") as cam:
         _, _, *sides = cam.model.net.shapes["fire5/concat"]
-    assert picture["runs"][0]["top"][0]["maps"][METHODS["gradcam"]]["shape"] == [1, *sides]
+    assert image["runs"][0]["top"][0]["maps"][METHODS["gradcam"]]["shape"] == [1, *sides]

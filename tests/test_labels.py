@@ -30,7 +30,7 @@ def test_bundled_lists_are_complete_and_in_the_order_of_the_outputs():
     assert list(ILSVRC.wnids) == sorted(set(ILSVRC.wnids))
     assert len(PLACES) == len(set(PLACES.names)) == 205
     assert PLACES.wnids is None and PLACES.wnid(0) is None
-    assert (ILSVRC.wnid(277), ILSVRC.words(277)) == ("n02119022", "red fox, Vulpes vulpes")
+    assert (ILSVRC.wnid(277), ILSVRC.label(277)) == ("n02119022", "red fox, Vulpes vulpes")
 
 
 @pytest.mark.shared
@@ -158,9 +158,9 @@ def test_names_that_end_in_numbers_are_no_indices(label_file):
         (f"0 cat\n{'9' * 5000} dog", "'9{40}' beside 'dog' expected to be an index"),
         ("0 cat\n0 dog", "'0' beside 'dog' expected to be an index from 0 to 1, each once"),
         ("index\tname\n0\tcat\n1", r"labels.txt:3: expected 2 columns, found 1"),
-        ("index\twnid\twords\n0\tn01440764\ttench\n5\tn01440765\tother", "'5' beside 'other'"),
-        ("index\twnid\twords\n0\tn01440764\ttench\tx", r"labels.txt:2: expected 3 columns, found 4"),
-        ("index\twnid\twords\n0\tn01440764\t\n1\tn01440765\tfox", "index 0 has a blank beside it, expected a label"),
+        ("index\twnid\tlabel\n0\tn01440764\ttench\n5\tn01440765\tother", "'5' beside 'other'"),
+        ("index\twnid\tlabel\n0\tn01440764\ttench\tx", r"labels.txt:2: expected 3 columns, found 4"),
+        ("index\twnid\tlabel\n0\tn01440764\t\n1\tn01440765\tfox", "index 0 has a blank beside it, expected a label"),
         ("x" * (4 * 1024 * 1024 + 1), "expected a label list, found more than"),
     ],
 )

@@ -23,7 +23,7 @@ from matlab_ports.matlab import gray2ind, im2double, im2uint8, imresize, ind2rgb
 from matlab_ports.mergeTenCrop import mergeTenCrop
 from matlab_ports.prepare_image import prepare_image
 from matlab_ports.returnCAMmap import returnCAMmap
-from pycam.errors import FormatError, PictureError, UsageError
+from pycam.errors import FormatError, ImageError, UsageError
 from pycam.ilsvrc.predictions import SUBMISSIONS
 from pycam.predict import load
 
@@ -179,7 +179,7 @@ def run(module, *arguments):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--data", "nowhere"], 6, "nowhere/img1.jpg: expected a picture, but: No such file"),
+        (["--data", "nowhere"], 6, "nowhere/img1.jpg: expected an image, but: No such file"),
         (["own.jpg"], 2, "own.jpg: there are published features of img1 and img2 alone"),
         (["--imgID", "3"], 2, "Invalid value for '--imgID'"),
     ],
@@ -194,7 +194,7 @@ def test_demo_fails_with_one_line(arguments, code, message):
 
 @pytest.fixture
 def small_release(release, tmp_path):
-    """The release's picture with features, scores and weights of a small net beside it."""
+    """The release's image with features, scores and weights of a small net beside it."""
     shutil.copy(release / "img1.jpg", tmp_path)
     random = np.random.default_rng(4)
     words = np.array([["one"], ["two"], ["three"], ["four"], ["five"], ["six"]], object)
@@ -270,8 +270,8 @@ def test_generate_bbox_falls_back_from_thresholds_out_of_order(release):
 @pytest.mark.shared
 def test_generate_bbox_as_a_command(release, tmp_path):
     drawing = tmp_path / "drawing.jpg"
-    picture = ["--picture", release / "sample_6.jpg", "--result", drawing]
-    made = run("matlab_ports.generate_bbox", release / "heatmap_6.jpg", *picture)
+    image = ["--image", release / "sample_6.jpg", "--result", drawing]
+    made = run("matlab_ports.generate_bbox", release / "heatmap_6.jpg", *image)
     assert (made.returncode, made.stderr) == (0, "")
     assert made.stdout == "41 145 403 347\n102 188 344 314\n"
     assert cv2.imread(str(drawing)).shape == cv2.imread(str(release / "sample_6.jpg")).shape
@@ -285,7 +285,7 @@ def test_generate_bbox_of_an_empty_heat_map(tmp_path):
     cv2.imwrite(str(tmp_path / "empty.png"), np.zeros((40, 50), np.uint8))
     assert generate_bbox(tmp_path / "empty.png", tmp_path / "boxes.txt").shape == (0, 4)
     assert (tmp_path / "boxes.txt").read_bytes() == b""
-    with pytest.raises(PictureError, match="expected a picture, but: No such file"):
+    with pytest.raises(ImageError, match="expected an image, but: No such file"):
         generate_bbox(tmp_path / "missing.jpg", tmp_path / "others.txt")
     assert not (tmp_path / "others.txt").exists()
 
@@ -356,12 +356,12 @@ def squeezenet(shared):
 
 @pytest.mark.shared
 def test_demo_with_a_net_is_the_protocol(shared, squeezenet):
-    picture = shared / "data/samples/n02106550_Rottweiler.JPEG"
+    image = shared / "data/samples/n02106550_Rottweiler.JPEG"
     with squeezenet("matlab_demo") as cam:
-        workspace = demo(picture, 1, cam=cam)
-        prediction = cam(picture)
+        workspace = demo(image, 1, cam=cam)
+        prediction = cam(image)
     assert workspace.IDX_category.tolist() == [item.index + 1 for item in prediction.top]
-    assert workspace.categories == tuple(item.words for item in prediction.top)
+    assert workspace.categories == tuple(item.label for item in prediction.top)
     np.testing.assert_allclose(workspace.value_category, [item.score for item in prediction.top], rtol=1e-5)
     for rank, item in enumerate(prediction.top):
         assert relative_error(workspace.curCAMLarge[:, :, rank], item.map) < 1e-5
@@ -373,20 +373,20 @@ def test_demo_with_a_net_is_the_protocol(shared, squeezenet):
 @pytest.mark.parametrize("count", [3, pytest.param(300, marks=pytest.mark.slow)])
 def test_ILSVRC_scripts_give_the_released_figures(shared, squeezenet, tmp_path, count):
     released = json.loads((shared / "data/golden/released-mini.json").read_text())
-    golden = dict(sorted(released["pictures"].items())[:count])
+    golden = dict(sorted(released["images"].items())[:count])
     mini = shared / "data/ilsvrc-mini"
     with squeezenet("released") as cam:
         files = [mini / "ILSVRC2012_img_val" / f"{name}.JPEG" for name in golden]
         ILSVRC_generate_heatmap(cam, files, tmp_path / "heatmaps")
     (tmp_path / "truth").mkdir()
     moved = []
-    for name, picture in golden.items():
+    for name, image in golden.items():
         shutil.copy(mini / "ILSVRC2012_bbox_val/val" / f"{name}.xml", tmp_path / "truth")
         lines = (tmp_path / "heatmaps" / f"{name}.txt").read_text().splitlines()
         classes, scores = zip(*(line.split() for line in lines), strict=True)
-        assert [int(one) - 1 for one in classes] == picture["index"]
-        np.testing.assert_allclose([float(one) for one in scores], picture["score"], rtol=0, atol=1e-5)
-        for rank, boxes in enumerate(picture["boxes"], start=1):
+        assert [int(one) - 1 for one in classes] == image["index"]
+        np.testing.assert_allclose([float(one) for one in scores], image["score"], rtol=0, atol=1e-5)
+        for rank, boxes in enumerate(image["boxes"], start=1):
             found = dt_box(tmp_path / "heatmaps" / f"{name}_{rank}.jpg")
             moved.append(np.abs(found[0] - boxes[0]).max())
     assert np.mean(np.array(moved) == 0) >= 0.98
@@ -397,7 +397,7 @@ def test_ILSVRC_scripts_give_the_released_figures(shared, squeezenet, tmp_path, 
     for kind, table in tables.items():
         again = simpleEvaluation(tmp_path / "submissions" / f"{kind}.txt", tmp_path / "truth")
         np.testing.assert_array_equal(table, again)
-        if count == len(released["pictures"]):
+        if count == len(released["images"]):
             errors = released["errors"][kind]
             assert np.abs(table[[0, 4], 1] - errors["classification"]).max() < 1 / count
             assert np.abs(table[[0, 4], 2] - errors["localization"]).max() < 1 / count
@@ -406,7 +406,7 @@ def test_ILSVRC_scripts_give_the_released_figures(shared, squeezenet, tmp_path, 
 def test_ILSVRC_evaluate_bbox_refuses_a_folder_without_heat_maps(tmp_path):
     with pytest.raises(UsageError, match=r"no \.txt in it"):
         ILSVRC_evaluate_bbox(tmp_path, tmp_path / "out", tmp_path)
-    (tmp_path / "picture.txt").write_text("7 0.5\nnone\n")
-    with pytest.raises(FormatError, match=r"picture\.txt: expected five lines"):
+    (tmp_path / "image.txt").write_text("7 0.5\nnone\n")
+    with pytest.raises(FormatError, match=r"image\.txt: expected five lines"):
         ILSVRC_evaluate_bbox(tmp_path, tmp_path / "out", tmp_path)
     assert not (tmp_path / "out").exists()

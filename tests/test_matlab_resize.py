@@ -114,20 +114,20 @@ def test_overshoot_is_clamped():
 
 
 def test_the_dimension_that_shrinks_most_goes_first():
-    picture = np.random.default_rng(5).integers(0, 256, (40, 60), np.uint8)
-    wide, _ = by_definition(picture, (30, 20), "bicubic", True)
-    np.testing.assert_array_equal(imresize(picture, (30, 20)), wide)
-    rows_first = imresize(imresize(picture, (30, 60)), (30, 20))
-    columns_first = imresize(imresize(picture, (40, 20)), (30, 20))
-    np.testing.assert_array_equal(imresize(picture, (30, 20)), columns_first)
+    image = np.random.default_rng(5).integers(0, 256, (40, 60), np.uint8)
+    wide, _ = by_definition(image, (30, 20), "bicubic", True)
+    np.testing.assert_array_equal(imresize(image, (30, 20)), wide)
+    rows_first = imresize(imresize(image, (30, 60)), (30, 20))
+    columns_first = imresize(imresize(image, (40, 20)), (30, 20))
+    np.testing.assert_array_equal(imresize(image, (30, 20)), columns_first)
     assert (rows_first != columns_first).any()
 
 
 def test_rows_go_first_on_a_tie():
-    picture = np.random.default_rng(6).integers(0, 256, (40, 60), np.uint8)
-    rows_first = imresize(imresize(picture, (20, 60)), (20, 30))
-    columns_first = imresize(imresize(picture, (40, 30)), (20, 30))
-    np.testing.assert_array_equal(imresize(picture, (20, 30)), rows_first)
+    image = np.random.default_rng(6).integers(0, 256, (40, 60), np.uint8)
+    rows_first = imresize(imresize(image, (20, 60)), (20, 30))
+    columns_first = imresize(imresize(image, (40, 30)), (20, 30))
+    np.testing.assert_array_equal(imresize(image, (20, 30)), rows_first)
     assert (rows_first != columns_first).any()
 
 
@@ -150,17 +150,17 @@ def test_channels_are_resized_one_by_one():
 
 
 def test_a_view_gives_what_its_copy_gives():
-    picture = np.random.default_rng(9).integers(0, 256, (30, 40, 3), np.uint8)
-    view = picture[::-1, ::2, ::-1].swapaxes(0, 1)
+    image = np.random.default_rng(9).integers(0, 256, (30, 40, 3), np.uint8)
+    view = image[::-1, ::2, ::-1].swapaxes(0, 1)
     np.testing.assert_array_equal(imresize(view, (13, 17)), imresize(view.copy(), (13, 17)))
 
 
 def test_the_same_size_gives_a_copy():
-    picture = np.arange(12, dtype=np.float64).reshape(3, 4)
-    resized = imresize(picture, (3, 4))
-    np.testing.assert_array_equal(resized, picture)
+    image = np.arange(12, dtype=np.float64).reshape(3, 4)
+    resized = imresize(image, (3, 4))
+    np.testing.assert_array_equal(resized, image)
     resized[0, 0] = 99
-    assert picture[0, 0] == 0
+    assert image[0, 0] == 0
 
 
 @pytest.mark.parametrize(

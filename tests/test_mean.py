@@ -1,4 +1,4 @@
-"""Mean pictures and MATLAB files, good and bad; a bad one must not take this process with it."""
+"""Mean images and MATLAB files, good and bad; a bad one must not take this process with it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_the_published_means_are_one(shared: Path):
     mat = read_mean(shared / "data" / "mean" / "ilsvrc_2012_mean.mat")
     np.testing.assert_array_equal(npy, mat, strict=True)
     assert npy.shape == (3, 256, 256)
-    # blue, green, red: the mean pixel that Caffe's users know
+    # blue, green, red: the mean value that Caffe's users know
     np.testing.assert_allclose(npy.mean(axis=(1, 2)), [104.007, 116.669, 122.679], atol=1e-3)
 
 
@@ -164,7 +164,7 @@ def test_a_missing_file_is_explained(tmp_path: Path):
 
 
 def test_numbers_text_cells_and_structs_come_through(tmp_path: Path):
-    struct_array = np.array([(1.0, "kit fox")], dtype=[("id", "O"), ("words", "O")])
+    struct_array = np.array([(1.0, "kit fox")], dtype=[("id", "O"), ("label", "O")])
     cells = np.array([["tench", np.arange(3.0)]], dtype=object)
     path = as_mat(tmp_path, number=np.float32([[1, 2]]), text="abc", cells=cells, structs=struct_array, other=1)
     found = read_mat(path, ["number", "text", "cells", "structs", "absent"])
@@ -174,8 +174,8 @@ def test_numbers_text_cells_and_structs_come_through(tmp_path: Path):
     assert found["text"] == ["abc"]
     assert found["cells"][0, 0] == ["tench"]
     np.testing.assert_array_equal(found["cells"][0, 1], [[0, 1, 2]])
-    assert found["structs"].dtype.names == ("id", "words")
-    assert found["structs"][0, 0]["words"] == ["kit fox"]
+    assert found["structs"].dtype.names == ("id", "label")
+    assert found["structs"][0, 0]["label"] == ["kit fox"]
 
 
 @pytest.mark.shared

@@ -19,8 +19,8 @@ from pycam.ilsvrc.metrics import (
     error,
     error_interval,
     known_class_hits,
-    score_guesses,
-    whole_pictures,
+    score_predictions,
+    whole_images,
 )
 from pycam.ilsvrc.predictions import (
     Predictions,
@@ -32,15 +32,15 @@ from pycam.maps.boxes import corners, half_open
 
 
 def make_truth(classes, boxes, *, box_classes=None, blacklisted=None, sizes=None) -> GroundTruth:
-    """`boxes` holds a list of boxes in ILSVRC's form for each picture; they have the picture's class by default."""
+    """`boxes` holds a list of boxes in ILSVRC's form for each image; they have the image's class by default."""
     count = len(classes)
-    pictures = np.repeat(np.arange(count), [len(of_picture) for of_picture in boxes])
+    images = np.repeat(np.arange(count), [len(of_image) for of_image in boxes])
     return GroundTruth(
         tuple(str(row) for row in range(count)),
         np.array(classes),
-        half_open(np.reshape([box for of_picture in boxes for box in of_picture], (-1, 4)).astype(int)),
-        np.array(classes)[pictures] if box_classes is None else np.array(box_classes),
-        pictures,
+        half_open(np.reshape([box for of_image in boxes for box in of_image], (-1, 4)).astype(int)),
+        np.array(classes)[images] if box_classes is None else np.array(box_classes),
+        images,
         np.full((count, 2), 100) if sizes is None else np.array(sizes),
         np.zeros(count, dtype=bool) if blacklisted is None else np.array(blacklisted),
     )
@@ -57,7 +57,7 @@ def guess(*lines: list[tuple[int, tuple[int, int, int, int]]]) -> Predictions:
 
 
 def localized(truth: GroundTruth, *guesses: tuple[int, tuple[int, int, int, int]]) -> list[bool]:
-    scores = score_guesses(guess(list(guesses)), truth)
+    scores = score_predictions(guess(list(guesses)), truth)
     assert scores.localized is not None
     return scores.localized[0].tolist()
 
@@ -80,16 +80,16 @@ def test_the_first_right_guess_counts_from_there_on():
     truth = make_truth([7], [[(1, 1, 10, 10)]])
     away, there = (50, 50, 60, 60), (1, 1, 10, 10)
     predictions = guess([(3, there), (7, away), (7, there), (9, away)])
-    scores = score_guesses(predictions, truth)
+    scores = score_predictions(predictions, truth)
     assert scores.classified.tolist() == [[False, True, True, True, True]]
     assert scores.localized is not None
     assert scores.localized.tolist() == [[False, False, True, True, True]]
 
 
-def test_blacklisted_pictures_count_for_the_class_alone():
+def test_blacklisted_images_count_for_the_class_alone():
     there, away = (1, 1, 10, 10), (50, 50, 60, 60)
     truth = make_truth([1, 2, 3], [[there]] * 3, blacklisted=[True, False, False])
-    scores = score_guesses(guess([(9, away)], [(2, away)], [(3, there)]), truth)
+    scores = score_predictions(guess([(9, away)], [(2, away)], [(3, there)]), truth)
     assert scores.classification_error[0] == 1 / 3
     assert scores.localization_error is not None
     assert scores.localization_error[0] == 1 / 2
@@ -98,20 +98,20 @@ def test_blacklisted_pictures_count_for_the_class_alone():
 
 def test_without_boxes_localization_is_not_scored():
     truth = make_truth([1, 2], [[], []])
-    scores = score_guesses(guess([(1, (1, 1, 2, 2))], []), truth)
+    scores = score_predictions(guess([(1, (1, 1, 2, 2))], []), truth)
     assert scores.localization_error is None
     assert by_k(scores.classification_error) == {f"top{k}": 0.5 for k in range(1, 6)}
 
 
 def test_predictions_of_another_count_are_refused():
     truth = make_truth([1, 2], [[(1, 1, 2, 2)]] * 2)
-    with pytest.raises(GroundTruthError, match="1 lines of predictions for 2 pictures"):
-        score_guesses(guess([]), truth)
+    with pytest.raises(GroundTruthError, match="1 lines of predictions for 2 images"):
+        score_predictions(guess([]), truth)
 
 
-def test_the_box_of_the_whole_picture():
+def test_the_box_of_the_whole_image():
     truth = make_truth([1], [[(1, 1, 2, 2)]], sizes=[(30, 20)])
-    assert whole_pictures(truth).tolist() == [[0, 0, 30, 20]]
+    assert whole_images(truth).tolist() == [[0, 0, 30, 20]]
 
 
 def test_doubts_are_said():
@@ -160,7 +160,7 @@ def test_submission_labels_are_ilsvrc2014_ids(tmp_path):
         ("1 2 3 4 5 " * 6, r"p\.txt:1: 30 numbers; up to 5 times"),
         ("1 2 3 4 5\n1 2 3 4 x\n", r"p\.txt:2: '1 2 3 4 x' is not a list of finite numbers"),
         ("1 2 3 4 nan", r"p\.txt:1: .*finite"),
-        ("\n" * 500_001, r"p\.txt:500001: more than 500,000 pictures"),
+        ("\n" * 500_001, r"p\.txt:500001: more than 500,000 images"),
         ("1 " * 5000, r"p\.txt:1: a line of 10,000 characters"),
         ("1 2 3 inf 4", r"p\.txt:1: .*finite"),
         ("1 2 3 1e12 4", r"p\.txt:1: .*finite"),
@@ -176,7 +176,7 @@ def test_faulty_predictions_are_named_by_line(tmp_path, content, message):
         read_predictions(tmp_path / "p.txt")
 
 
-def test_bootstrap_is_seeded_and_draws_whole_pictures():
+def test_bootstrap_is_seeded_and_draws_whole_images():
     right = np.random.default_rng(1).random((40, 1)) < 0.3
     twice = resampled_means(np.hstack([right, right]))
     assert (twice[:, 0] == twice[:, 1]).all()
@@ -192,7 +192,7 @@ def test_bootstrap_interval_is_that_of_a_proportion():
 
 
 def annotations_of_cache(path: Path, folder: Path) -> None:
-    """Write what a devkit cache says as an XML file a picture."""
+    """Write what a devkit cache says as an XML file an image."""
     folder.mkdir()
     for number, record in enumerate(scipy.io.loadmat(path)["rec"][0]):
         objects = ""
@@ -217,7 +217,7 @@ def test_every_digit_of_the_original_evaluation(shared, tmp_path, source, labell
         path = tmp_path / "xml"
     labels = golden / "gt.txt" if labelled else None
     truth = read_ground_truth(path, labels=labels, blacklist=golden / "blacklist.txt")
-    scores = score_guesses(read_predictions(golden / "pred.txt"), truth)
+    scores = score_predictions(read_predictions(golden / "pred.txt"), truth)
     assert scores.localization_error is not None
     rows = zip(scores.classification_error, scores.localization_error, strict=True)
     printed = [f"{k} {of_class:.10f} {of_place:.10f}" for k, (of_class, of_place) in enumerate(rows, 1)]
@@ -225,9 +225,9 @@ def test_every_digit_of_the_original_evaluation(shared, tmp_path, source, labell
 
 
 @pytest.mark.shared
-def test_whole_pictures_on_real_boxes(shared):
+def test_whole_images_on_real_boxes(shared):
     truth = read_ground_truth(shared / "data" / "ilsvrc-mini" / "ILSVRC2012_bbox_val")
-    assert error(known_class_hits(whole_pictures(truth), truth)) == pytest.approx(0.51)
+    assert error(known_class_hits(whole_images(truth), truth)) == pytest.approx(0.51)
 
 
 @pytest.mark.shared
@@ -242,10 +242,10 @@ def test_released_submissions(shared, name):
         "bboxCombine": [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0)],
     }[name]
     lines = []
-    for picture in truth.names:
-        found = golden["pictures"][picture]
+    for image in truth.names:
+        found = golden["images"][image]
         lines.append([(found["index"][rank], corners(found["boxes"][rank][: which + 1][-1])) for rank, which in chosen])
-    scores = score_guesses(guess(*lines), truth)
+    scores = score_predictions(guess(*lines), truth)
     assert scores.localization_error is not None
     expected = golden["errors"][name]
     assert scores.classification_error[[0, 4]].round(4).tolist() == expected["classification"]

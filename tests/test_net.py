@@ -148,7 +148,7 @@ def test_nets_that_contradict_themselves_are_refused(text, message):
         ("Dropout", "dropout_ratio: 1", r"dropout_ratio 1\.0: must be a share"),
         ("Dropout", "dropout_ratio: -0.5", r"dropout_ratio -0\.5: must be a share"),
         ("InnerProduct", "", "num_output must be positive"),
-        ("InnerProduct", "num_output: 4 axis: 0", "one vector of all the pictures"),
+        ("InnerProduct", "num_output: 4 axis: 0", "one vector of all the images"),
         ("InnerProduct", "num_output: 4 axis: 4", r"axis 4 of a blob with 4 axes \(1×3×8×8\)"),
         ("Softmax", "axis: -5", "axis -5"),
         ("BatchNorm", "use_global_stats: false", "for training only"),

@@ -230,8 +230,8 @@ def test_the_net_computes_what_tensorflow_does():
         "conv": {"weights": RNG.normal(size=(3, 2, 2, 6)), "biases": RNG.normal(size=6)},
         "fc": {"weights": RNG.normal(size=(5 * 4 * 6, 7)), "biases": RNG.normal(size=7)},
     }
-    picture = RNG.normal(size=(5, 3, 4))  # H×W×C
-    padded = np.pad(picture, ((1, 1), (1, 1), (0, 0)))
+    image = RNG.normal(size=(5, 3, 4))  # H×W×C
+    padded = np.pad(image, ((1, 1), (1, 1), (0, 0)))
     features = np.zeros((5, 4, 6))
     for half in range(2):
         inputs = padded[..., 2 * half : 2 * half + 2]
@@ -244,7 +244,7 @@ def test_the_net_computes_what_tensorflow_does():
     expected = features.reshape(-1) @ tensors["fc"]["weights"]
 
     ours = with_tf_weights(net, tensors)
-    given_ = {"data": torch.from_numpy(picture.transpose(2, 0, 1)[None].astype(np.float32))}
+    given_ = {"data": torch.from_numpy(image.transpose(2, 0, 1)[None].astype(np.float32))}
     found = TorchNet(ours)(given_, ["fc"])["fc"].detach().numpy()[0]
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 

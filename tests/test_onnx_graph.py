@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from nets import TRAPS, conv, data, layer, message_of, pictures, pool, seeded_net
+from nets import PITFALLS, conv, data, images, layer, message_of, pool, seeded_net
 
 from pycam.engines import onnx_graph
 from pycam.engines.onnx_graph import onnx_cam_model, onnx_model
@@ -28,7 +28,7 @@ def run(model: onnx.ModelProto, inputs: dict[str, np.ndarray]) -> list[np.ndarra
     return session.run(None, inputs)
 
 
-@pytest.mark.parametrize("name", TRAPS)
+@pytest.mark.parametrize("name", PITFALLS)
 def test_models_pass_the_checker_with_every_value_as_output(name):
     net = seeded_net(message_of(name))
     model = onnx_model(net, list(net.value_shapes))
@@ -88,7 +88,7 @@ def test_pooling_is_caffes_definition(method, size, kernel, stride, pad, seed):
         net = net_of(data(1, 2, *size) + pool("pool", "data", f"pool: {method} {params}"))
     except NetError:
         assume(False)
-    x = pictures(net, 2, seed)["data"]
+    x = images(net, 2, seed)["data"]
     (values,) = run(onnx_model(net, ["pool"]), {"data": x})
     truth = pooled(x, method, kernel, stride, pad)
     assert values.shape[1:] == net.shapes["pool"][1:] == truth.shape[1:]
@@ -125,7 +125,7 @@ def pooled(x, method, kernel, stride, pad):
 def test_lrn_is_caffes_definition(channels, size, alpha, beta, k):
     text = f"lrn_param {{ local_size: {size} alpha: {alpha} beta: {beta} k: {k} }}"
     net = net_of(data(1, channels, 3, 2) + layer("LRN", "norm", "data", params=text))
-    x = pictures(net, 2)["data"]
+    x = images(net, 2)["data"]
     (values,) = run(onnx_model(net, ["norm"]), {"data": x})
     squares = x.astype(np.float64) ** 2
     sums = [squares[:, max(0, c - size // 2) : c + size // 2 + 1].sum(1) for c in range(channels)]
@@ -152,7 +152,7 @@ MAPS_ARE_CHANNELS = CLASSIFIER + layer("Softmax", "prob", "mean")
 def test_the_cam_model_gives_the_maps_of_the_first_classes(text, top):
     net = net_of(text)
     head = net.cam_head
-    inputs = pictures(net, 3)
+    inputs = images(net, 3)
     features, truth = run(onnx_model(net, ["features", "prob"]), inputs)
     model = onnx_cam_model(net, head, top)
     scores, classes, maps = run(model, inputs)
@@ -174,7 +174,7 @@ def test_the_cam_model_gives_the_same_in_openvino(text):
     import openvino
 
     net = net_of(text)
-    inputs = pictures(net, 3)
+    inputs = images(net, 3)
     model = onnx_cam_model(net, net.cam_head)
     compiled = openvino.Core().compile_model(
         openvino.Core().read_model(model.SerializeToString()), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
@@ -186,7 +186,7 @@ def test_the_cam_model_gives_the_same_in_openvino(text):
 
 def test_the_cam_model_gives_all_classes_where_there_are_few():
     net = net_of(WEIGHED)
-    _, classes, maps = run(onnx_cam_model(net, net.cam_head, top=20), pictures(net, 2))
+    _, classes, maps = run(onnx_cam_model(net, net.cam_head, top=20), images(net, 2))
     assert classes.shape == (2, 7)
     assert maps.shape == (2, 7, 4, 5)
 
@@ -195,4 +195,4 @@ def test_names_that_blobs_have_are_given_an_underscore():
     net = net_of(WEIGHED.replace('"features"', '"maps"').replace('"prob"', '"scores"'))
     model = onnx_cam_model(net, CamHead("maps", "fc", "scores"))
     assert [output.name for output in model.graph.output] == ["scores_", "classes", "maps_"]
-    assert run(model, pictures(net, 2))[2].shape == (2, 5, 4, 5)
+    assert run(model, images(net, 2))[2].shape == (2, 5, 4, 5)

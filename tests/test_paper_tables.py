@@ -42,7 +42,7 @@ def test_a_run_stands_in_its_rows_with_its_figures():
     for table, width in ((first, 1), (second, 2)):
         plain, released = rows_of(table, "GoogLeNet-GAP")
         assert (plain["protocol"], released["protocol"]) == ("paper", "released, bbox1")
-        assert (plain["pictures"], plain["weights"], plain["note"]) == (300, "0123456789abcdef", None)
+        assert (plain["images"], plain["weights"], plain["note"]) == (300, "0123456789abcdef", None)
         assert (plain["top-1"], plain["top-5"]) == (50, 30)
         assert (released["top-1"], released["top-5"]) == (40, 20)
         assert plain["top-5 low"] == pytest.approx(30 - width)
@@ -61,11 +61,11 @@ def test_gradients_stand_apart_from_maps():
 
 
 def test_another_model_gets_a_line_of_its_own():
-    report = made_report("squeezenet-v1.0", overrides={"view": "full", "mean": "picture"})
+    report = made_report("squeezenet-v1.0", overrides={"view": "full", "mean": "image"})
     for table in paper_tables([report])[:2]:
         row = table.rows()[-1]
         assert (row["network"], row["published top-1"]) == ("squeezenet-v1.0", None)
-        assert row["protocol"] == "paper, view full, mean picture"
+        assert row["protocol"] == "paper, view full, mean image"
 
 
 def test_rows_without_a_run_say_where_their_weights_are(monkeypatch, tmp_path):
@@ -95,7 +95,7 @@ def test_truth_without_boxes_leaves_localization_empty():
 def test_runs_are_ranked_among_the_networks():
     first, _, third = paper_tables([made_report("googlenet-cam"), made_report("googlenet-cam", submissions=True)])
     rows = ranking(first).section()["rows"]
-    ours = "GoogLeNet-GAP, released, bbox1: here, 300 pictures"
+    ours = "GoogLeNet-GAP, released, bbox1: here, 300 images"
     assert [name for name, *_ in rows].count("GoogLeNet-GAP") == 1
     assert [ours, "40.00%", "20.00%"] in rows
     assert [float(top1[:-1]) for _, top1, _ in rows] == sorted(float(top1[:-1]) for _, top1, _ in rows)
@@ -122,7 +122,7 @@ def test_texts():
     assert lines[4] == f"| {' | '.join(shown)} |"
     read = pandas.read_csv(io.StringIO(text(tables, ".csv")))
     row = read[read["table"].str.startswith("Table 2")].to_dict("records")[0]
-    columns = ["published top-5", "top-5", "top-5 low", "top-5 high", "pictures"]
+    columns = ["published top-5", "top-5", "top-5 low", "top-5 high", "images"]
     assert [row[column] for column in columns] == [43, 30, 28, 32, 300]
     assert set(read.loc[read["network"] == "NIN", "note"]) == {"weights never published"}
     assert np.isnan(read.loc[read["network"] == "NIN", "top-1"]).all()
@@ -152,7 +152,7 @@ def test_the_command(tmp_path, capsys):
         (["ablation", "nothing"], 10, "nothing: not the folder of a run"),
         (["ablation", "a", "b"], 2, "(b)"),
         (["html", ".", "--out", "a.html", "--engine", "torch"], 2, "--engine has no effect on a page of runs"),
-        (["html", "a.jpg", "--out", "a.html", "--worst", "3"], 2, "--worst has no effect on a page of pictures"),
+        (["html", "a.jpg", "--out", "a.html", "--worst", "3"], 2, "--worst has no effect on a page of images"),
     ],
 )
 def test_what_is_no_run(tmp_path, monkeypatch, capsys, arguments, code, complaint):

@@ -25,13 +25,13 @@ def test_center_map_lies_at_the_place_of_its_crop(size, start):
     canvas[start : start + size, start : start + size] = cv2.resize(maps[0], (size, size))
     placement = place("center", size)
     np.testing.assert_array_equal(placement.on_canvas(maps), canvas)
-    np.testing.assert_array_equal(placement.on_picture(maps, 375, 500), cv2.resize(canvas, (500, 375)))
+    np.testing.assert_array_equal(placement.on_image(maps, 375, 500), cv2.resize(canvas, (500, 375)))
 
 
-def test_full_map_covers_the_picture():
+def test_full_map_covers_the_image():
     maps = RNG.normal(size=(1, 15, 15)).astype(np.float32)
     placement = place("full", 227)
-    np.testing.assert_array_equal(placement.on_picture(maps, 375, 500), cv2.resize(maps[0], (500, 375)))
+    np.testing.assert_array_equal(placement.on_image(maps, 375, 500), cv2.resize(maps[0], (500, 375)))
     assert placement.region(375, 500) == (0, 0, 500, 375)
 
 
@@ -48,13 +48,13 @@ def test_ten_maps_are_enlarged_and_merged():
     merged = merge_ten_crop(np.stack([imresize(map_, (224, 224)) for map_ in maps]))
     np.testing.assert_allclose(placement.on_canvas(maps), merged, atol=1e-5 * merged.max())
     np.testing.assert_allclose(
-        placement.on_picture(maps, 300, 200), imresize(merged, (300, 200)), atol=1e-5 * merged.max()
+        placement.on_image(maps, 300, 200), imresize(merged, (300, 200)), atol=1e-5 * merged.max()
     )
     assert placement.region(300, 200) == (0, 0, 200, 300)
 
 
 @given(height=st.integers(1, 2000), width=st.integers(1, 2000), size=st.integers(1, 256))
-def test_region_is_the_crop_in_picture_pixels(height, width, size):
+def test_region_is_the_crop_in_image_pixels(height, width, size):
     x0, y0, x1, y1 = place("center", size).region(height, width)
     start = int(128 - size / 2)
     assert 0 <= x0 < x1 <= max(width, x0 + 1)

@@ -1,4 +1,4 @@
-"""The road behind the engine, driven by an engine whose values are known."""
+"""The pipeline behind the engine, driven by an engine whose values are known."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from pycam.engines.base import Engine, Options
-from pycam.errors import EngineError, FormatError, NetError, PictureError, PycamError, UsageError
+from pycam.errors import EngineError, FormatError, ImageError, NetError, PycamError, UsageError
 from pycam.formats import caffemodel, prototxt
 from pycam.maps.boxes import paper_box
 from pycam.model import Model, Preprocessing
@@ -36,7 +36,7 @@ WEIGHTS = {
     "conv": (RNG.normal(0, 0.01, (4, 3, 5, 5)).astype(np.float32), np.full(4, 0.1, np.float32)),
     "fc": (RNG.normal(size=(6, 4)).astype(np.float32), np.zeros(6, np.float32)),
 }
-PICTURE = RNG.integers(0, 256, (50, 70, 3), np.uint8)
+IMAGE = RNG.integers(0, 256, (50, 70, 3), np.uint8)
 
 
 class Known(Engine):
@@ -78,7 +78,7 @@ def files(tmp_path) -> tuple[Path, Path]:
 
 
 def test_prediction_by_its_definition(cam):
-    prediction = cam(PICTURE, top=3)
+    prediction = cam(IMAGE, top=3)
     assert [item.index for item in prediction.top] == [3, 1, 4]
     assert [item.score for item in prediction.top] == pytest.approx([0.3, 0.3, 0.15])
     for item in prediction.top:
@@ -90,40 +90,40 @@ def test_prediction_by_its_definition(cam):
         np.testing.assert_array_equal(item.map, cv2.resize(canvas, (70, 50)))
         assert item.box == paper_box(item.map)
     assert prediction.boxes() == [item.box for item in prediction.top]
-    assert prediction.overlay(0).shape == PICTURE.shape
+    assert prediction.overlay(0).shape == IMAGE.shape
     assert prediction.strip().shape[0] == 280
 
 
 def test_calling_twice_gives_the_same(cam):
-    first, second = cam(PICTURE), cam(PICTURE)
+    first, second = cam(IMAGE), cam(IMAGE)
     for one, two in zip(first.top, second.top, strict=True):
         assert one.index == two.index
         np.testing.assert_array_equal(one.map, two.map)
 
 
 def test_chosen_classes_come_in_the_order_asked(cam):
-    assert [item.index for item in cam(PICTURE, classes=[2, "synonym 5", "0"]).top] == [2, 5, 0]
+    assert [item.index for item in cam(IMAGE, classes=[2, "synonym 5", "0"]).top] == [2, 5, 0]
     with pytest.raises(UsageError, match="no class 6"):
-        cam(PICTURE, classes=[6])
+        cam(IMAGE, classes=[6])
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 10])
 @pytest.mark.parametrize("ahead", [0, 2])
-@pytest.mark.parametrize("lanes", [1, 3])
-def test_stream_keeps_order_over_batches_faults_and_lanes(cam, batch, ahead, lanes):
-    cam = replace(cam, engine=Known(cam.model.net, cam.engine.outputs, Options(lanes=lanes)))
-    sources = [PICTURE, b"no picture", PICTURE[:20], PICTURE[:, :30], b"", PICTURE]
+@pytest.mark.parametrize("streams", [1, 3])
+def test_stream_keeps_order_over_batches_faults_and_streams(cam, batch, ahead, streams):
+    cam = replace(cam, engine=Known(cam.model.net, cam.engine.outputs, Options(streams=streams)))
+    sources = [IMAGE, b"no image", IMAGE[:20], IMAGE[:, :30], b"", IMAGE]
     found = list(cam.stream(sources, batch=batch, ahead=ahead))
     assert [source is given for (source, _), given in zip(found, sources, strict=True)] == [True] * 6
     assert [isinstance(result, PycamError) for _, result in found] == [False, True, False, False, True, False]
-    assert found[2][1].picture.pixels.shape == (20, 70, 3)
+    assert found[2][1].image.pixels.shape == (20, 70, 3)
     assert sum(cam.engine.batches) == 4
     assert max(cam.engine.batches) <= batch
 
 
 def test_py_demo_draws_on_the_canvas(cam):
-    prediction = replace(cam, protocol=protocol("py_demo"))(PICTURE)
-    np.testing.assert_array_equal(prediction.base, cv2.resize(PICTURE, (256, 256)))
+    prediction = replace(cam, protocol=protocol("py_demo"))(IMAGE)
+    np.testing.assert_array_equal(prediction.base, cv2.resize(IMAGE, (256, 256)))
     item = prediction.top[0]
     np.testing.assert_array_equal(item.map, cv2.resize(item.feature_maps[0], (256, 256)))
     assert prediction.overlay(box=True).shape == (256, 256, 3)
@@ -131,19 +131,19 @@ def test_py_demo_draws_on_the_canvas(cam):
 
 def test_save_writes_whole_files(cam, tmp_path):
     path = tmp_path / "a.b.png"
-    cv2.imwrite(str(path), PICTURE)
+    cv2.imwrite(str(path), IMAGE)
     written = cam(path).save(tmp_path / "out", boxes=True)
     assert [p.name for p in written] == [*(f"a.b_{n}.jpg" for n in range(1, 6)), "a.b_strip.jpg", "a.b.json"]
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(p.name for p in written)
     found = json.loads(written[-1].read_text())
-    assert found["picture"] == str(path)
+    assert found["image"] == str(path)
     assert found["model"] == "tiny"
-    assert found["top"][0]["words"] == "name 3, synonym 3"
+    assert found["top"][0]["label"] == "name 3, synonym 3"
     assert len(found["top"][0]["box"]) == 4
 
 
 def test_no_classes_give_an_empty_prediction(cam, tmp_path):
-    prediction = cam(PICTURE, classes=[])
+    prediction = cam(IMAGE, classes=[])
     assert (prediction.top, prediction.boxes(), prediction.feature_maps.shape) == ((), [], (1, 0, 7, 7))
     assert prediction.strip().shape[0] == 280
     assert json.loads(prediction.save(tmp_path)[-1].read_text())["top"] == []
@@ -152,7 +152,7 @@ def test_no_classes_give_an_empty_prediction(cam, tmp_path):
 def test_damaged_scores_are_not_passed_on(cam):
     cam.engine.scores = np.full(6, np.nan, np.float32)
     with pytest.raises(EngineError, match="not finite"):
-        cam(PICTURE)
+        cam(IMAGE)
 
 
 def test_best_takes_the_larger_index_of_equal_scores():
@@ -164,8 +164,8 @@ def test_load_finds_the_head_of_a_net_without_a_card(files):
     with load(prototxt=net, weights=weights, mean="1,2,3") as cam:
         assert str(cam.head) == "feature blob 'conv', weights of 'fc', scores 'prob'"
         assert cam.mean.tolist() == [1, 2, 3]
-        assert cam.model.labels.words(3) == "class 3"
-        prediction = cam(PICTURE)
+        assert cam.model.labels.label(3) == "class 3"
+        prediction = cam(IMAGE)
         assert prediction.scores.sum() == pytest.approx(1, abs=1e-5)
         # The mean of a map is the class's score before softmax, for its bias is 0.
         logits = np.log(prediction.scores)
@@ -194,6 +194,6 @@ def test_load_refuses_what_does_not_fit(files, tmp_path):
         load(prototxt=wide, weights=weights)
 
 
-def test_missing_picture(cam, tmp_path):
-    with pytest.raises(PictureError, match=r"none\.jpg"):
+def test_missing_image(cam, tmp_path):
+    with pytest.raises(ImageError, match=r"none\.jpg"):
         cam(tmp_path / "none.jpg")

@@ -13,13 +13,13 @@ from pycam.protocols import CHOICES, PROTOCOLS, Protocol, protocol
 
 def test_rows_say_what_the_release_does():
     assert protocol("default").choices() == {
-        "view": "center", "resizer": "opencv_bilinear", "brightest": "255", "mean": "pixel",
+        "view": "center", "resizer": "opencv_bilinear", "input_scale": "1.0", "mean": "value",
         "method": "cam", "target": "logit", "layer": "", "map_resizer": "opencv_bilinear",
-        "merge": "single", "placement": "in_place", "base": "picture", "box_rule": "paper",
-        "submission": "pixels", "metric": "errors", "blend": "half", "caption": "words", "strip": "captioned",
+        "merge": "single", "placement": "in_place", "base": "image", "box_rule": "paper",
+        "submission": "pixels", "metric": "errors", "overlay": "half", "caption": "label", "strip": "captioned",
     }  # fmt: skip
     assert (protocol("py_demo").placement, protocol("py_demo").base) == ("stretched", "canvas")
-    assert (protocol("matlab_demo").view, protocol("matlab_demo").mean) == ("ten", "picture")
+    assert (protocol("matlab_demo").view, protocol("matlab_demo").mean) == ("ten", "image")
     assert (protocol("released").box_rule, protocol("released").submission) == ("released", "as_released")
     assert (protocol("sweep").box_rule, protocol("sweep").metric) == ("paper", "max_box_acc")
     assert [name for name, row in PROTOCOLS.items() if row.strip == "matlab_demo"] == ["matlab_demo"]
@@ -90,7 +90,7 @@ def test_choices_go_to_the_methods_that_they_concern():
         protocol("default").with_methods(["cam", "saliency"], layer="conv5_3")
 
 
-def test_ten_crops_reach_the_picture_by_the_map_resizer():
+def test_ten_crops_reach_the_image_by_the_map_resizer():
     # Their maps reach the canvas by MATLAB's resize alone: what the choice decides is the way from there.
     maps = np.random.default_rng(0).normal(size=(10, 7, 7)).astype(np.float32)
     placements = [
@@ -98,9 +98,9 @@ def test_ten_crops_reach_the_picture_by_the_map_resizer():
         for name in ("matlab_bicubic", "opencv_bilinear")
     ]
     canvases = [placement.on_canvas(maps) for placement in placements]
-    pictures = [placement.on_picture(maps, 300, 200) for placement in placements]
+    images = [placement.on_image(maps, 300, 200) for placement in placements]
     np.testing.assert_array_equal(*canvases)
-    assert (pictures[0] != pictures[1]).any()
+    assert (images[0] != images[1]).any()
 
 
 def test_a_box_rule_brings_its_submission():

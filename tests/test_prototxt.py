@@ -300,7 +300,7 @@ def test_unknown_types_without_unknown_fields_are_left_to_the_net():
         (b"\x1f\x8b\x08\0\0", "found a gzip archive: unpack it first"),
         (b"PK\x03\x04\0\0", "found a zip archive"),
         (b"\0" * 5000, "found nothing but zeros"),
-        (b"\x89PNG\r\n\x1a\n\0", "found a picture"),
+        (b"\x89PNG\r\n\x1a\n\0", "found an image"),
         (NET.encode("utf-16"), "found UTF-16 text: save it as UTF-8"),
         (
             NET.replace("only", "einzige für").encode("latin-1"),

@@ -16,12 +16,12 @@ from pycam import pycaffe, zoo
 from pycam.engines.caffe import find_caffe
 from pycam.errors import EngineError, NetError, UsageError
 from pycam.formats import caffemodel, prototxt
-from pycam.images.read import read_picture
+from pycam.images.read import read_image
 
 CARD = zoo.card("squeezenet-cam-caltech101")
 NET, WEIGHTS = zoo.prototxt_path(CARD), zoo.weights_path(CARD)
 
-# What the released driver does. `CANVAS` is the picture at 256×256.
+# What the released driver does. `CANVAS` is the image at 256×256.
 DRIVER = """
 import numpy as np
 import caffe
@@ -47,7 +47,7 @@ maps = np.einsum('tk,khw->thw', class_weights[best], features[0])
 np.savez(FOUND, scores=scores, best=best, maps=maps)
 """
 
-# What else scripts do: other shapes, every step of the Transformer, blobs by name. Pictures are enlarged, for Debian's
+# What else scripts do: other shapes, every step of the Transformer, blobs by name. Images are enlarged, for Debian's
 # scikit-image smooths when it shrinks them, which that of Caffe's time did not.
 OTHER = """
 import numpy as np
@@ -58,15 +58,15 @@ shapes = [net.blobs['data'].data.shape]
 net.blobs['data'].reshape(2, 3, 195, 259)
 net.reshape()
 shapes += [blob.data.shape for name, blob in net.blobs.items() if '_split_' not in name]
-picture = np.load(CANVAS)[40:190, 20:230, ::-1].astype(np.float32) / 255
-resized = caffe.io.resize_image(picture, (180, 290))
+image = np.load(CANVAS)[40:190, 20:230, ::-1].astype(np.float32) / 255
+resized = caffe.io.resize_image(image, (180, 290))
 transformer = caffe.io.Transformer({'data': net.blobs['data'].data.shape})
 transformer.set_transpose('data', (2, 0, 1))
 transformer.set_channel_swap('data', (2, 1, 0))
 transformer.set_raw_scale('data', 255)
 transformer.set_mean('data', np.linspace(90, 130, 3 * 195 * 259).reshape(3, 195, 259).astype(np.float32))
 transformer.set_input_scale('data', 0.5)
-given = transformer.preprocess('data', picture)
+given = transformer.preprocess('data', image)
 back = transformer.deprocess('data', given)
 out = net.forward(blobs=['fire2/concat'], data=np.stack([given, given[:, ::-1]]))
 early = net.forward(end='pool1')
@@ -80,11 +80,11 @@ np.savez(
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder with a picture, and the picture as the driver's canvas."""
+    """A folder with an image, and the image as the driver's canvas."""
     folder = tmp_path_factory.mktemp("pycaffe")
     rng = np.random.default_rng(5)
     pixels = cv2.resize(rng.integers(0, 256, (12, 17, 3), np.uint8), (340, 240), interpolation=cv2.INTER_CUBIC)
-    cv2.imwrite(str(folder / "picture.png"), pixels)
+    cv2.imwrite(str(folder / "image.png"), pixels)
     np.save(folder / "canvas.npy", cv2.resize(pixels, (256, 256)))
     return folder
 
@@ -111,7 +111,7 @@ def run_in_caffe(text, place):
 def test_the_driver_gives_what_heatmap_gives(place):
     found = run_here(DRIVER, place)
     with pycam.load(CARD.name, protocol="py_demo") as cam:
-        prediction = cam(place / "picture.png")
+        prediction = cam(place / "image.png")
     np.testing.assert_array_equal(found["best"], [item.index for item in prediction.top])
     np.testing.assert_allclose(found["scores"], prediction.scores, atol=1e-6)
     maps = np.stack([item.feature_maps[0] for item in prediction.top])
@@ -220,10 +220,10 @@ def test_the_mode_is_that_of_nets_made_later(monkeypatch):
     assert wanted == ["cpu", "cuda"]
 
 
-def test_pictures_are_read_as_rgb_from_0_to_1(place):
-    pixels = read_picture(place / "picture.png").pixels
-    np.testing.assert_allclose(pycaffe.io.load_image(place / "picture.png")[..., ::-1] * 255, pixels, atol=1e-4)
-    grey = pycaffe.io.load_image(place / "picture.png", color=False)
+def test_images_are_read_as_rgb_from_0_to_1(place):
+    pixels = read_image(place / "image.png").pixels
+    np.testing.assert_allclose(pycaffe.io.load_image(place / "image.png")[..., ::-1] * 255, pixels, atol=1e-4)
+    grey = pycaffe.io.load_image(place / "image.png", color=False)
     assert grey.shape == (*pixels.shape[:2], 1)
     blue, green, red = pixels[7, 9] / 255  # Caffe's own fails with the scikit-image of its time: by its formula
     assert grey[7, 9, 0] == pytest.approx(0.2125 * red + 0.7154 * green + 0.0721 * blue, abs=1e-6)
@@ -242,8 +242,8 @@ def test_deprocess_undoes_preprocess(swap, raw_scale, input_scale, mean):
     transformer.set_raw_scale("data", raw_scale)
     transformer.set_mean("data", mean)
     transformer.set_input_scale("data", input_scale)
-    picture = np.random.default_rng(0).random((4, 5, 3))
-    given = transformer.preprocess("data", picture)
-    row = (picture[1, 2][list(swap)] * raw_scale - mean) * input_scale
+    image = np.random.default_rng(0).random((4, 5, 3))
+    given = transformer.preprocess("data", image)
+    row = (image[1, 2][list(swap)] * raw_scale - mean) * input_scale
     np.testing.assert_allclose(given[:, 1, 2], row, rtol=1e-4, atol=1e-3)
-    np.testing.assert_allclose(transformer.deprocess("data", given), picture, atol=1e-4 * (1 + 200 / raw_scale))
+    np.testing.assert_allclose(transformer.deprocess("data", given), image, atol=1e-4 * (1 + 200 / raw_scale))

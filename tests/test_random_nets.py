@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import given, settings
-from nets import pictures, seeded_net, small_nets, worst
+from nets import images, seeded_net, small_nets, worst
 
 from pycam import engines
 from pycam.errors import PycamError
@@ -28,7 +28,7 @@ def test_random_nets_hold_what_caffe_holds(caffe):
         except PycamError as error:
             refused.append((text, str(error)))
             return
-        inputs = pictures(net, 3)
+        inputs = images(net, 3)
         computed = [value for value in net.value_shapes if value not in net.input_values.values()]
         makers = [net.producer[value] for value in computed]
         caffe.load(text.encode(), "a random net")

@@ -23,12 +23,12 @@ from pycam.report.runs import Run, run_page
 
 pytestmark = pytest.mark.shared
 
-PICTURES = 8
+IMAGES = 8
 
 
 @pytest.fixture(scope="module")
 def runs(shared, tmp_path_factory) -> dict[str, Path]:
-    """Runs of a few pictures by name of their protocol, and one of other pictures."""
+    """Runs of a few images by name of their protocol, and one of other images."""
     mini = shared / "data" / "ilsvrc-mini"
     weights = str(shared / "data/weights/squeezenet_v1.0.caffemodel")
     mean = str(shared / "data/mean/ilsvrc_2012_mean.npy")
@@ -42,7 +42,7 @@ def runs(shared, tmp_path_factory) -> dict[str, Path]:
     for name, row in rows.items():
         recipe = Recipe(row, model="squeezenet-v1.0", weights=weights, mean=mean, options=Options(threads=1))
         truth = str(mini / "ILSVRC2012_bbox_val")
-        sources = Sources(str(mini / "ILSVRC2012_img_val"), truth, labels=str(mini / "val.txt"), limit=PICTURES)
+        sources = Sources(str(mini / "ILSVRC2012_img_val"), truth, labels=str(mini / "val.txt"), limit=IMAGES)
         evaluate(Plan.read(recipe, sources, batch=4), folder / name)
     return {name: folder / name for name in rows}
 
@@ -54,9 +54,9 @@ def test_page_says_what_the_run_says(runs, name):
         shown = list(entries)
     report = json.loads((runs[name] / "report.json").read_text())
     errors = report.get("submissions", {"bbox1": report})["bbox1"]
-    wrong = [not entry.verdicts[0].right for entry in shown]
+    wrong = [not entry.outcomes[0].right for entry in shown]
     assert np.mean(wrong) == pytest.approx(errors["localization_error"]["top1"])
-    misnamed = [entry.verdicts[0].name == "wrong class" for entry in shown]
+    misnamed = [entry.outcomes[0].name == "wrong class" for entry in shown]
     assert np.mean(misnamed) == pytest.approx(errors["classification_error"]["top1"])
     rows = dict(heading.sections[0]["rows"])
     first = rows["localization, top-1" + (", bbox1" if "submissions" in report else "")]
@@ -77,7 +77,7 @@ def test_boxes_come_from_the_maps_that_are_shown(runs, name):
             ((prediction,),) = entry.runs.values()
             assert entry.truth.index in prediction.classes
             for item in prediction.top:
-                map = prediction.placement.on_picture(item.feature_maps, entry.picture.height, entry.picture.width)
+                map = prediction.placement.on_image(item.feature_maps, entry.image.height, entry.image.width)
                 assert item.box == first_box(map, prediction.protocol.box_rule)
 
 
@@ -97,7 +97,7 @@ def test_run_stands_among_the_papers_networks(runs):
     table = heading.sections[3]
     assert table["title"].startswith("Table 1")
     rows = {name: (top1, top5) for name, top1, top5 in table["rows"]}
-    ours = f"squeezenet-v1.0, paper: here, {PICTURES} pictures"
+    ours = f"squeezenet-v1.0, paper: here, {IMAGES} images"
     assert rows[ours] == (f"{expected['top1']:.2%}", f"{expected['top5']:.2%}")
     assert rows["GoogLeNet-GAP"] == ("35.00%", "13.20%")
     assert [float(top1[:-1]) for top1, _ in rows.values()] == sorted(float(top1[:-1]) for top1, _ in rows.values())
@@ -107,9 +107,9 @@ def test_worst_are_shown_first(runs):
     with Run.open(runs["paper"]) as run:
         heading, entries = run_page([run], worst=3)
         shown = list(entries)
-        badness = sorted((verdict.badness for verdict in run.verdicts), reverse=True)
-    assert [entry.verdicts[0].badness for entry in shown] == badness[:3]
-    assert heading.notes[-1] == "Of 8 pictures 3 are shown: the worst."
+        severity = sorted((outcome.severity for outcome in run.outcomes), reverse=True)
+    assert [entry.outcomes[0].severity for entry in shown] == severity[:3]
+    assert heading.notes[-1] == "Of 8 images 3 are shown: the worst."
     # Of the worst alone, a curve would mislead.
     assert [section["title"] for section in heading.sections][:3] == ["Errors", "Calibration", "Errors by class"]
 
@@ -120,7 +120,7 @@ def test_two_runs_are_laid_side_by_side(runs, tmp_path):
         heading, entries = run_page(both)
         shown = list(entries)
     assert heading.title == "paper and full"
-    assert [list(entry.runs) for entry in shown] == [["paper", "full"]] * PICTURES
+    assert [list(entry.runs) for entry in shown] == [["paper", "full"]] * IMAGES
     assert heading.sections[0]["columns"] == ["", "paper (95 %)", "full (95 %)"]
     write_html(tmp_path / "two.html", shown, heading)
     text = (tmp_path / "two.html").read_text()
@@ -132,8 +132,8 @@ def test_true_boxes_are_half_open_pixels(runs):
         for name, row in run.rows.items():
             for box, (x0, y0, x1, y1) in zip(run.true_boxes(row), run.results.truth.boxes_of(row), strict=True):
                 assert box == (x0, y0, x1, y1)
-                assert iou(box, (0, 0, *run.picture(name).size)) == pytest.approx(
-                    (x1 - x0) * (y1 - y0) / np.prod(run.picture(name).size)
+                assert iou(box, (0, 0, *run.image(name).size)) == pytest.approx(
+                    (x1 - x0) * (y1 - y0) / np.prod(run.image(name).size)
                 )
 
 
@@ -153,13 +153,13 @@ def test_what_is_no_finished_run_is_refused(runs, tmp_path):
         pass
     robbed = shutil.copytree(runs["paper"], tmp_path / "robbed")
     with closing(sqlite3.connect(robbed / "run.sqlite")) as store, store:
-        store.execute("DELETE FROM pictures WHERE position = 3")
+        store.execute("DELETE FROM images WHERE position = 3")
     with (
-        pytest.raises(RunError, match=f"{PICTURES - 1} pictures are kept, its report is of {PICTURES}"),
+        pytest.raises(RunError, match=f"{IMAGES - 1} images are kept, its report is of {IMAGES}"),
         Run.open(robbed),
     ):
         pass
-    with Run.open(runs["paper"], "a") as run, pytest.raises(UsageError, match="no picture in common"):
+    with Run.open(runs["paper"], "a") as run, pytest.raises(UsageError, match="no image in common"):
         other = Run("b", run.plan, run.results, run.report, run.kept)
-        other.__dict__["rows"] = {"another picture": 0}
+        other.__dict__["rows"] = {"another image": 0}
         run_page([run, other])

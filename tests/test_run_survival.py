@@ -82,14 +82,14 @@ def live(planned: Plan, folder: Path, notes: Path, options: dict) -> None:
     workers = options.get("workers", 1)
     scheduler = f"local:{options['dask']}" if "dask" in options else None
     run.evaluate_batch = options.get("work", logged_batch)
-    find = evaluator.Bench.find
+    find = evaluator.Evaluator.find
 
-    def logged_find(self, batch, sights):
-        found = find(self, batch, sights)
+    def logged_find(self, batch, samples):
+        found = find(self, batch, samples)
         log(batch)
         return found
 
-    evaluator.Bench.find = logged_find
+    evaluator.Evaluator.find = logged_find
     kills = list(options.get("kill_workers_at", ()))
     hoard = []
 
@@ -122,7 +122,7 @@ def begin(planned: Plan, folder: Path, notes: Path | None = None, **options: obj
 
 
 def computed(folder: Path) -> Counter[str]:
-    """How often each picture was computed, by its position."""
+    """How often each image was computed, by its position."""
     return Counter((folder.parent / "log.txt").read_text().split())
 
 
@@ -143,9 +143,9 @@ def wait_until(met) -> None:
 
 
 @pytest.mark.slow
-def test_killed_at_random_moments(model, pictures, whole, tmp_path):
+def test_killed_at_random_moments(model, images, whole, tmp_path):
     """Nothing is lost or changed, and a kill costs at most a batch."""
-    planned = make_plan(model, pictures)
+    planned = make_plan(model, images)
     moments = random.Random(0)
     kills = 0
     while kills < KILLS:
@@ -167,7 +167,7 @@ def test_killed_at_random_moments(model, pictures, whole, tmp_path):
 
 
 @pytest.mark.slow
-def test_killed_with_workers(model, pictures, whole, tmp_path):
+def test_killed_with_workers(model, images, whole, tmp_path):
     """Workers whose parent is killed end too, and leave nothing locked; a kill costs at most a batch of each."""
     workers = 2
     moments = random.Random(0)
@@ -178,7 +178,7 @@ def test_killed_with_workers(model, pictures, whole, tmp_path):
         lives = 0
         while True:
             lives += 1
-            process = begin(make_plan(model, pictures), place / "run", workers=workers, pause=150)
+            process = begin(make_plan(model, images), place / "run", workers=workers, pause=150)
             process.join(moments.uniform(0.5, 3) * (1 + lives / 10))
             if not process.is_alive():
                 break
@@ -194,22 +194,20 @@ def test_killed_with_workers(model, pictures, whole, tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("options", [{}, {"workers": 2}, pytest.param({"dask": 2}, marks=pytest.mark.cluster)])
-def test_a_signal_lets_the_batch_finish_and_says_how_to_go_on(
-    model, pictures, whole, tmp_path, number, options, require
-):
+def test_a_signal_lets_the_batch_finish_and_says_how_to_go_on(model, images, whole, tmp_path, number, options, require):
     """Ctrl-C reaches a whole group of processes; SIGTERM the one that it is sent to."""
     folder = tmp_path / "run"
-    process = begin(make_plan(model, pictures), folder, pause=100, **options)
+    process = begin(make_plan(model, images), folder, pause=100, **options)
     wait_until((tmp_path / "log.txt").exists)
     (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
     process.join()
     assert process.exitcode == 128 + number
     told = (tmp_path / "error.txt").read_text()
     assert f"stopped by {number.name} with " in told
-    assert told.endswith(" of 30 pictures done: the same command goes on from here")
+    assert told.endswith(" of 30 images done: the same command goes on from here")
     assert (tmp_path / "stderr.txt").read_text() == ""
     done = []
-    evaluate(make_plan(model, pictures), folder, progress=done.append)
+    evaluate(make_plan(model, images), folder, progress=done.append)
     assert f"with {done[0]} of 30" in told
     assert 0 < done[0] < COUNT
     assert computed(folder).total() == done[0]
@@ -218,27 +216,27 @@ def test_a_signal_lets_the_batch_finish_and_says_how_to_go_on(
 
 @pytest.mark.parametrize("options", [{"workers": 2}, pytest.param({"dask": 2}, marks=pytest.mark.cluster)])
 @pytest.mark.parametrize("moment", [0, 0.3, 0.6, 1.2])
-def test_ctrl_c_while_workers_begin(model, pictures, whole, tmp_path, options, moment):
+def test_ctrl_c_while_workers_begin(model, images, whole, tmp_path, options, moment):
     """They do not complain on the terminal."""
     folder = tmp_path / "run"
     begun = SERVER.Event()
-    process = begin(make_plan(model, pictures), folder, pause=300, begun=begun, **options)
+    process = begin(make_plan(model, images), folder, pause=300, begun=begun, **options)
     assert begun.wait(60)
     time.sleep(moment)
     os.killpg(process.pid, signal.SIGINT)
     process.join()
     assert process.exitcode == 128 + signal.SIGINT
     assert (tmp_path / "stderr.txt").read_text() == ""
-    evaluate(make_plan(model, pictures), folder)
+    evaluate(make_plan(model, images), folder)
     assert_same(folder, whole)
 
 
-def test_a_second_run_in_the_folder_is_refused(model, pictures, whole, tmp_path):
+def test_a_second_run_in_the_folder_is_refused(model, images, whole, tmp_path):
     folder = tmp_path / "run"
-    process = begin(make_plan(model, pictures), folder, pause=300)
+    process = begin(make_plan(model, images), folder, pause=300)
     wait_until((tmp_path / "log.txt").exists)
     with pytest.raises(RunError, match="run: another process is at work on this run"):
-        evaluate(make_plan(model, pictures), folder)
+        evaluate(make_plan(model, images), folder)
     process.join()
     assert process.exitcode == 0
     assert_same(folder, whole)
@@ -248,52 +246,52 @@ def test_a_second_run_in_the_folder_is_refused(model, pictures, whole, tmp_path)
 
 
 @pytest.mark.parametrize("file_size", [1_000, 30_000, 60_000])
-def test_a_full_disk_stops_the_run_until_there_is_room(model, pictures, whole, tmp_path, file_size):
+def test_a_full_disk_stops_the_run_until_there_is_room(model, images, whole, tmp_path, file_size):
     folder = tmp_path / "run"
-    process = begin(make_plan(model, pictures), folder, file_size=file_size)
+    process = begin(make_plan(model, images), folder, file_size=file_size)
     process.join()
     assert process.exitcode == RunError.exit_code
     assert GO_ON in (tmp_path / "error.txt").read_text()
-    evaluate(make_plan(model, pictures), folder)
+    evaluate(make_plan(model, images), folder)
     assert_same(folder, whole)
 
 
 @pytest.mark.parametrize("options", [{}, {"workers": 2}])
-def test_without_file_handles_it_stops_and_no_picture_is_taken_for_a_bad_one(model, pictures, whole, tmp_path, options):
+def test_without_file_handles_it_stops_and_no_image_is_taken_for_a_bad_one(model, images, whole, tmp_path, options):
     """From none to spare to enough of them."""
     stopped = 0
     for spare in chain(range(8) if not options else (0, 6, 12), count(24, 8)):
         place = tmp_path / str(spare)
         place.mkdir()
-        process = begin(make_plan(model, pictures), place / "run", spare_files=spare, skip=True, **options)
+        process = begin(make_plan(model, images), place / "run", spare_files=spare, skip=True, **options)
         process.join()
         if process.exitcode == 0:
             assert_same(place / "run", whole)
             break
         stopped += 1
         assert len((place / "error.txt").read_text().splitlines()) == 1
-        evaluate(make_plan(model, pictures), place / "run", skip=True)
+        evaluate(make_plan(model, images), place / "run", skip=True)
         assert_same(place / "run", whole)
     assert stopped > 2
 
 
-def test_without_memory_it_stops(model, pictures, whole, tmp_path):
+def test_without_memory_it_stops(model, images, whole, tmp_path):
     folder = tmp_path / "run"
-    process = begin(make_plan(model, pictures), folder, starve_at=8, skip=True)
+    process = begin(make_plan(model, images), folder, starve_at=8, skip=True)
     process.join()
     assert process.exitcode != 0
     if process.exitcode == RunError.exit_code:
         assert GO_ON in (tmp_path / "error.txt").read_text()
     done = []
-    evaluate(make_plan(model, pictures), folder, skip=True, progress=done.append)
+    evaluate(make_plan(model, images), folder, skip=True, progress=done.append)
     assert done[0] >= 8
     assert_same(folder, whole)
 
 
 @pytest.mark.parametrize("options", [{"workers": 2}, pytest.param({"dask": 2}, marks=pytest.mark.cluster)])
-def test_a_worker_without_memory_is_replaced(model, pictures, whole, tmp_path, options):
+def test_a_worker_without_memory_is_replaced(model, images, whole, tmp_path, options):
     folder = tmp_path / "run"
-    process = begin(make_plan(model, pictures), folder, work=starved_batch, **options)
+    process = begin(make_plan(model, images), folder, work=starved_batch, **options)
     process.join()
     assert process.exitcode == 0
     assert (tmp_path / "starved").exists()
@@ -310,14 +308,14 @@ def test_a_worker_without_memory_is_replaced(model, pictures, whole, tmp_path, o
         ("locked/run", "locked/run: cannot be made (Permission denied): name another --out"),
     ],
 )
-def test_a_folder_that_cannot_be_written(model, pictures, whole, tmp_path, folder, complaint):
+def test_a_folder_that_cannot_be_written(model, images, whole, tmp_path, folder, complaint):
     (tmp_path / "locked").mkdir(mode=0o555)
-    process = begin(make_plan(model, pictures), tmp_path / folder, tmp_path, unprivileged=True)
+    process = begin(make_plan(model, images), tmp_path / folder, tmp_path, unprivileged=True)
     process.join()
     assert process.exitcode == RunError.exit_code
     assert complaint in (tmp_path / "error.txt").read_text()
     (tmp_path / "locked").chmod(0o755)
-    evaluate(make_plan(model, pictures), tmp_path / folder)
+    evaluate(make_plan(model, images), tmp_path / folder)
     assert_same(tmp_path / folder, whole)
 
 
@@ -329,7 +327,7 @@ class CutOffError(Exception):
 
 
 @pytest.fixture(scope="module")
-def cut_off(model, pictures, tmp_path_factory) -> Path:
+def cut_off(model, images, tmp_path_factory) -> Path:
     """A run's folder as a kill leaves it: a part in the database, a part in its write-ahead log."""
     folder, image = tmp_path_factory.mktemp("run"), tmp_path_factory.mktemp("image") / "run"
 
@@ -344,7 +342,7 @@ def cut_off(model, pictures, tmp_path_factory) -> Path:
 
     for progress in (stop, cut):
         with pytest.raises(CutOffError):
-            evaluate(make_plan(model, pictures), folder, progress=progress)
+            evaluate(make_plan(model, images), folder, progress=progress)
     assert (image / f"{STORE}-wal").stat().st_size > 0
     return image
 
@@ -364,14 +362,14 @@ def tear(path: Path, way: str, source: random.Random) -> None:
 
 @pytest.mark.parametrize("way", ["cut", "zeros", "noise"])
 @pytest.mark.parametrize("name", [STORE, f"{STORE}-wal"])
-def test_a_torn_store_is_refused_or_recovered(model, pictures, whole, cut_off, tmp_path, name, way):
+def test_a_torn_store_is_refused_or_recovered(model, images, whole, cut_off, tmp_path, name, way):
     ends = Counter()
     for seed in range(15):
         folder = tmp_path / str(seed)
         shutil.copytree(cut_off, folder)
         tear(folder / name, way, random.Random(seed))
         try:
-            evaluate(make_plan(model, pictures), folder)
+            evaluate(make_plan(model, images), folder)
         except RunError as error:
             (line,) = str(error).splitlines()
             # Noise in the text of the identity leaves a sound database of another run.
@@ -385,12 +383,12 @@ def test_a_torn_store_is_refused_or_recovered(model, pictures, whole, cut_off, t
     assert set(ends) == {"recovered"} if name.endswith("-wal") else "refused" in ends
 
 
-def test_what_a_lost_log_held_is_computed_again(model, pictures, whole, cut_off, tmp_path):
+def test_what_a_lost_log_held_is_computed_again(model, images, whole, cut_off, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(cut_off, folder)
     (folder / f"{STORE}-wal").unlink()
     done = []
-    evaluate(make_plan(model, pictures), folder, progress=done.append)
+    evaluate(make_plan(model, images), folder, progress=done.append)
     assert done[0] == 14
     assert_same(folder, whole)
 
@@ -403,10 +401,10 @@ def test_what_a_lost_log_held_is_computed_again(model, pictures, whole, cut_off,
     [{"workers": 2}, {"workers": 4}, pytest.param({"dask": 2}, marks=pytest.mark.cluster)],
     ids=lambda options: "-".join(map(str, *options.items())),
 )
-def test_other_workers_give_the_same_bytes_though_some_are_killed(model, pictures, whole, tmp_path, options):
+def test_other_workers_give_the_same_bytes_though_some_are_killed(model, images, whole, tmp_path, options):
     folder = tmp_path / "run"
     moments = sorted(random.Random(str(options)).sample(range(BATCH, COUNT - 2 * BATCH), 2))
-    process = begin(make_plan(model, pictures), folder, kill_workers_at=moments, pause=50, **options)
+    process = begin(make_plan(model, images), folder, kill_workers_at=moments, pause=50, **options)
     process.join()
     assert process.exitcode == 0
     assert_same(folder, whole)
@@ -414,37 +412,37 @@ def test_other_workers_give_the_same_bytes_though_some_are_killed(model, picture
     assert_all_computed(folder, COUNT + len(moments) * workers * BATCH)
 
 
-def test_workers_that_always_die_end_the_run(model, pictures, tmp_path, monkeypatch):
+def test_workers_that_always_die_end_the_run(model, images, tmp_path, monkeypatch):
     monkeypatch.setattr(run, "evaluate_batch", dead_batch)
     with pytest.raises(RunError, match=r"workers died 3 times in a row, near .*000\.png: out of memory"):
-        evaluate(make_plan(model, pictures), tmp_path, workers=2)
+        evaluate(make_plan(model, images), tmp_path, workers=2)
 
 
-def test_what_is_done_twice_is_kept_once(model, pictures, whole, tmp_path):
-    planned = make_plan(model, pictures)
+def test_what_is_done_twice_is_kept_once(model, images, whole, tmp_path):
+    planned = make_plan(model, images)
     with planned.recipe.make(planned.recipe.load()) as cam:
         expected = planned.recipe.identity(cam)
 
-    def crew(batches):
+    def executor(batches):
         for batch in batches:
             yield from repeat(evaluator.evaluate_batch(planned.recipe, expected, batch), 2)
 
     done = []
-    carry_out(planned, planned.identity(expected), tmp_path, crew, progress=done.append)
+    carry_out(planned, planned.identity(expected), tmp_path, executor, progress=done.append)
     assert done[-1] == COUNT
     assert_same(tmp_path, whole)
 
 
 @pytest.mark.cluster
-def test_cluster_that_is_none(model, pictures, tmp_path):
+def test_cluster_that_is_none(model, images, tmp_path):
     for scheduler, complaint in (("local:none", "local:N was expected"), ("host:8786", "tcp://host:port was expected")):
         with pytest.raises(UsageError, match=complaint):
-            evaluate(make_plan(model, pictures), tmp_path, scheduler=scheduler)
+            evaluate(make_plan(model, images), tmp_path, scheduler=scheduler)
 
 
 @pytest.mark.cluster
-def test_a_cluster_tells_why_a_worker_refuses(model, pictures, tmp_path):
-    process = begin(make_plan(model, pictures), tmp_path / "run", dask=1, numpy="1.0")
+def test_a_cluster_tells_why_a_worker_refuses(model, images, tmp_path):
+    process = begin(make_plan(model, images), tmp_path / "run", dask=1, numpy="1.0")
     process.join()
     assert process.exitcode == RunError.exit_code
     assert "a worker has another NumPy than the run" in (tmp_path / "error.txt").read_text()
@@ -478,7 +476,7 @@ def cluster() -> Iterator[tuple[str, subprocess.Popen]]:
 
 
 @pytest.mark.cluster
-def test_a_lost_scheduler_stops_the_run(model, pictures, whole, tmp_path):
+def test_a_lost_scheduler_stops_the_run(model, images, whole, tmp_path):
     import dask
 
     patience = dask.config.set({"distributed.comm.timeouts.connect": "2s"})
@@ -490,8 +488,8 @@ def test_a_lost_scheduler_stops_the_run(model, pictures, whole, tmp_path):
                 scheduler.wait()
 
         with pytest.raises(RunError, match=rf"{address}: no scheduler answers there .*The same command goes on"):
-            evaluate(make_plan(model, pictures), tmp_path, scheduler=address, progress=progress)
+            evaluate(make_plan(model, images), tmp_path, scheduler=address, progress=progress)
     done = []
-    evaluate(make_plan(model, pictures), tmp_path, progress=done.append)
+    evaluate(make_plan(model, images), tmp_path, progress=done.append)
     assert done[0] >= 8
     assert_same(tmp_path, whole)

@@ -101,12 +101,12 @@ def follow(caffe, tmp_path, solver_text, body, shape, classes, params=None, loss
     rng = np.random.default_rng(5)
     for iteration in range(max(CHECKED)):
         total = n * solver.iter_size
-        pictures = rng.normal(size=(total, *shape[1:])).astype(np.float32)
+        images = rng.normal(size=(total, *shape[1:])).astype(np.float32)
         labels = rng.integers(classes, size=total).astype(np.float32)
         parts = [np.s_[i * n : (i + 1) * n] for i in range(solver.iter_size)]
-        mine = learner.step(({"data": pictures[part], "label": labels[part]} for part in parts), iteration)
+        mine = learner.step(({"data": images[part], "label": labels[part]} for part in parts), iteration)
         shaped = labels[:, None, None, None] if solver.iter_size > 1 else labels
-        theirs = caffe.step({"data": pictures, "label": shaped}, ["loss"])["loss"]
+        theirs = caffe.step({"data": images, "label": shaped}, ["loss"])["loss"]
         if solver.iter_size == 1:  # of several passes, Caffe's blob holds the last one's loss
             assert mine == pytest.approx(float(theirs), rel=1e-4), f"loss at {iteration}"
         if iteration + 1 in CHECKED:

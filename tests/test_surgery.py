@@ -97,7 +97,7 @@ def test_what_was_cut_can_be_trained(tmp_path):
     from pycam.training.loop import train
     from pycam.training.solver import read_solver
 
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     for number in range(4):
         path = folder / f"class {number % 2}" / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)

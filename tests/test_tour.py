@@ -8,16 +8,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import sights
+import samples
 
 TOUR = Path(__file__).parents[1] / "examples" / "tour.ipynb"
 
 
 def test_prediction_shows_itself():
-    with sights.cam() as cam:
-        prediction = cam(sights.picture(1), classes=[0, 1])
+    with samples.cam() as cam:
+        prediction = cam(samples.image(1), classes=[0, 1])
     shown = prediction._repr_html_()
-    assert sights.MARKUP not in shown
+    assert samples.MARKUP not in shown
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in shown
     for item in prediction.top:
         assert f"<td>{item.score:.4f}</td><td>{', '.join(map(str, item.box))}</td>" in shown
@@ -40,9 +40,9 @@ def test_tour_runs(tmp_path):
     assert all(not cell.get("outputs") for cell in tour.cells)
     nbclient.NotebookClient(tour, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
     outputs = [output for cell in tour.cells if cell.cell_type == "code" for output in cell.outputs]
-    pictures = [output for output in outputs if "text/html" in output.get("data", {})]
-    for picture, words in zip(pictures, ("cup", "buddha"), strict=True):
-        assert f"<td style='text-align: left'>{words}</td>" in picture["data"]["text/html"]
+    images = [output for output in outputs if "text/html" in output.get("data", {})]
+    for image, words in zip(images, ("cup", "buddha"), strict=True):
+        assert f"<td style='text-align: left'>{words}</td>" in image["data"]["text/html"]
     printed = "".join(output["text"] for output in outputs if output.get("name") == "stdout")
     assert printed.count("True") == 2  # the map by hand, and the released driver's, are the prediction's
     assert "False" not in printed

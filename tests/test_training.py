@@ -1,4 +1,4 @@
-"""Training from end to end on made pictures, and everything that can be wrong with what it is given."""
+"""Training from end to end on made images, and everything that can be wrong with what it is given."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ NET = """
 name: "tiny"
 layer { name: "data" type: "ImageData" top: "data" top: "label" include { phase: TRAIN }
   transform_param { mirror: true crop_size: 16 mean_value: 100 mean_value: 110 mean_value: 120 scale: 0.01 }
-  image_data_param { source: "train.txt" root_folder: "pictures" batch_size: 5 shuffle: true } }
+  image_data_param { source: "train.txt" root_folder: "images" batch_size: 5 shuffle: true } }
 layer { name: "data" type: "ImageData" top: "data" top: "label" include { phase: TEST }
   transform_param { crop_size: 16 mean_value: 100 mean_value: 110 mean_value: 120 scale: 0.01 }
-  image_data_param { source: "train.txt" root_folder: "pictures" batch_size: 6 } }
+  image_data_param { source: "train.txt" root_folder: "images" batch_size: 6 } }
 layer { name: "conv.1" type: "Convolution" bottom: "data" top: "conv.1"
   convolution_param { num_output: 4 kernel_size: 5 weight_filler { type: "xavier" } } }
 layer { name: "relu" type: "ReLU" bottom: "conv.1" top: "conv.1" }
@@ -67,11 +67,11 @@ def one_thread():
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """A solver, its net, and twelve pictures of which every other one has a bright spot."""
+    """A solver, its net, and twelve images of which every other one has a bright spot."""
     rng = np.random.default_rng(0)
     lines = []
     for number in range(12):
-        folder = tmp_path / "pictures" / ("plain", "spot")[number % 2]
+        folder = tmp_path / "images" / ("plain", "spot")[number % 2]
         folder.mkdir(parents=True, exist_ok=True)
         pixels = rng.integers(80, 140, (20, 22, 3), np.uint8)
         if number % 2:
@@ -203,11 +203,11 @@ def test_real_caffe_scores_alike_with_what_was_trained(place, tmp_path):
         f'{body} layer {{ name: "prob" type: "Softmax" bottom: "fc" top: "prob" }}'
     )
     net = read_net(deploy, trained(place))
-    pictures = np.random.default_rng(1).normal(0, 1, (4, 3, 16, 16)).astype(np.float32)
+    images = np.random.default_rng(1).normal(0, 1, (4, 3, 16, 16)).astype(np.float32)
     scores = []
     for name in ("caffe", "torch"):
         with engines.make(name, net, ["prob", "fc"]) as engine:
-            scores.append(engine.forward({"data": pictures}))
+            scores.append(engine.forward({"data": images}))
     for blob in ("prob", "fc"):
         np.testing.assert_allclose(scores[0][blob], scores[1][blob], atol=2e-5)
 
@@ -222,7 +222,7 @@ def test_real_caffe_goes_on_from_our_state(place):
     for old, new in (("shuffle: true", ""), ("mirror: true", ""), ("dropout_ratio: 0.3", "dropout_ratio: 0")):
         change(place / "net.prototxt", old, new)
     change(place / "net.prototxt", "crop_size: 16", "")
-    change(place / "net.prototxt", 'root_folder: "pictures"', f'root_folder: "{place}/pictures/"')
+    change(place / "net.prototxt", 'root_folder: "images"', f'root_folder: "{place}/images/"')
     change(place / "net.prototxt", "batch_size: 5", "batch_size: 12")  # each batch is all there is
     mine = trained(place)
     expected = caffemodel.read(mine).layers
@@ -242,14 +242,14 @@ def test_real_caffe_goes_on_from_our_state(place):
 
 def test_a_folder_in_place_of_a_list(place):
     (place / "train.txt").unlink()
-    trained(place, data=place / "pictures", test_data=place / "pictures")
+    trained(place, data=place / "images", test_data=place / "images")
 
 
 def test_a_list_in_place_of_a_database(place):
     text = (place / "net.prototxt").read_text()
     for old in (
-        'source: "train.txt" root_folder: "pictures" batch_size: 5 shuffle: true',
-        'source: "train.txt" root_folder: "pictures" batch_size: 6',
+        'source: "train.txt" root_folder: "images" batch_size: 5 shuffle: true',
+        'source: "train.txt" root_folder: "images" batch_size: 6',
     ):
         size = old.split("batch_size: ")[1].split()[0]
         text = text.replace(
@@ -258,7 +258,7 @@ def test_a_list_in_place_of_a_database(place):
     (place / "net.prototxt").write_text(text.replace('"ImageData"', '"Data"'))
     with pytest.raises(TrainingError, match=r"layer 'data' \(TRAIN\): no database .*db: .* with --data"):
         trained(place)
-    moved = place / "pictures/list.txt"
+    moved = place / "images/list.txt"
     moved.write_text((place / "train.txt").read_text())
     trained(place, data=moved, test_data=moved)
 
@@ -324,7 +324,7 @@ def test_a_solver_that_cannot_be_followed(old, new, message, place):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("plain/4.png 0", "plain/44.png 0", r"train\.txt:5: no picture .*plain/44\.png"),
+        ("plain/4.png 0", "plain/44.png 0", r"train\.txt:5: no image .*plain/44\.png"),
         ("plain/4.png 0", "plain/4.png 2", r"train\.txt:5: label 2, but the net has 2 classes, 0 to 1"),
         ("plain/4.png 0", "plain/4.png -1", r"train\.txt:5: label -1"),
         ("plain/4.png 0", "plain/4.png", r"train\.txt:5: expected a path, a blank and a label, found 'plain/4\.png'"),
@@ -340,7 +340,7 @@ def test_a_list_with_a_mistake(old, new, message, place):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("crop_size: 16", "crop_size: 40", "a picture of 22×20 is smaller than crop_size 40"),
+        ("crop_size: 16", "crop_size: 40", "an image of 22×20 is smaller than crop_size 40"),
         ("scale: 0.01", 'scale: 0.01 mean_file: "lost.npy"', "lost.npy"),
         (
             'type: "xavier"',
@@ -358,7 +358,7 @@ def test_a_net_that_cannot_be_trained(old, new, message, place):
         trained(place)
 
 
-def test_a_damaged_picture_and_a_damaged_state(place):
+def test_a_damaged_image_and_a_damaged_state(place):
     trained(place)
     state = place / "out/tiny_iter_6.solverstate"
     (place / "out/tiny_iter_6.caffemodel").unlink()
@@ -367,7 +367,7 @@ def test_a_damaged_picture_and_a_damaged_state(place):
     state.write_bytes(b"\xff\xff")
     with pytest.raises(TrainingError, match="no solverstate, or a damaged one"):
         trained(place, resume=state)
-    (place / "pictures/plain/4.png").write_bytes(b"\x89PNG")
+    (place / "images/plain/4.png").write_bytes(b"\x89PNG")
     with pytest.raises(Exception, match=r"plain/4\.png"):
         trained(place)
 

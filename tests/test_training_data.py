@@ -23,12 +23,12 @@ RNG = np.random.default_rng(0)
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """Seven pictures, all different, and their list."""
-    (tmp_path / "pictures").mkdir()
+    """Seven images, all different, and their list."""
+    (tmp_path / "images").mkdir()
     for number in range(7):
         pixels = np.random.default_rng(number).integers(0, 256, (24, 30, 3), np.uint8)
-        cv2.imwrite(str(tmp_path / f"pictures/{number}.png"), cv2.GaussianBlur(pixels, (5, 5), 0))
-    lines = [f"pictures/{number}.png {number * 3}\n" for number in range(7)]
+        cv2.imwrite(str(tmp_path / f"images/{number}.png"), cv2.GaussianBlur(pixels, (5, 5), 0))
+    lines = [f"images/{number}.png {number * 3}\n" for number in range(7)]
     (tmp_path / "list.txt").write_text("".join(lines))
     return tmp_path
 
@@ -41,8 +41,8 @@ def batches_of(place: Path, text: str, phase: str = "TEST", **options) -> Batche
     return open_batches(layer_of(text), place / "net.prototxt", phase, **options)
 
 
-def picture(place: Path, number: int) -> np.ndarray:
-    return cv2.imread(str(place / f"pictures/{number}.png"))
+def image(place: Path, number: int) -> np.ndarray:
+    return cv2.imread(str(place / f"images/{number}.png"))
 
 
 IMAGES = 'type: "ImageData" image_data_param { source: "list.txt" batch_size: 3 %s } transform_param { %s }'
@@ -60,7 +60,7 @@ IMAGES = 'type: "ImageData" image_data_param { source: "list.txt" batch_size: 3 
         ("is_color: false", "mean_value: 128"),
     ],
 )
-def test_pictures_are_as_caffe_feeds_them(data, transform, place, caffe):
+def test_images_are_as_caffe_feeds_them(data, transform, place, caffe):
     write_mean(place / "mean.binaryproto", RNG.uniform(0, 255, (3, 24, 30)))
     mine = batches_of(place, IMAGES % (data, transform))
     text = f'layer {{ name: "data" top: "data" top: "label" {IMAGES % (data, transform)} }}'
@@ -89,9 +89,9 @@ def test_a_database_by_caffes_own_tool(options, place):
     batch = batches[0]
     np.testing.assert_array_equal(batch["label"], np.arange(7) * 3)
     for number in range(7):
-        expected = picture(place, number)
+        expected = image(place, number)
         if "--gray" in options:
-            expected = cv2.imread(str(place / f"pictures/{number}.png"), cv2.IMREAD_GRAYSCALE)[..., None]
+            expected = cv2.imread(str(place / f"images/{number}.png"), cv2.IMREAD_GRAYSCALE)[..., None]
         if "--resize_height=16" in options:
             expected = cv2.resize(expected, (18, 16))
         given_ = batch["data"][number].transpose(1, 2, 0)
@@ -128,8 +128,8 @@ def test_datums_of_floats_and_of_bytes(place):
     assert batches[2]["label"] == 9
 
 
-def encoded(picture: bytes) -> bytes:
-    return schema.Datum(data=picture, encoded=True).SerializeToString()
+def encoded(image: bytes) -> bytes:
+    return schema.Datum(data=image, encoded=True).SerializeToString()
 
 
 NOISE = np.random.default_rng(3).integers(0, 256, (40, 40, 3), np.uint8)
@@ -146,17 +146,17 @@ PNG = cv2.imencode(".png", np.zeros((9, 9), np.uint8))[1].tobytes()
         ([b"\xff\xff"], "key b'00000000' is no Datum"),
         ([schema.Datum(channels=1, height=2, width=2, data=b"123").SerializeToString()], r"3 values for .*\(1, 2, 2\)"),
         ([encoded(b"")], "key b'00000000': empty, 0 bytes"),
-        ([encoded(b"no jpeg")], "key b'00000000': not a picture, it begins with b'no jpeg'"),
+        ([encoded(b"no jpeg")], "key b'00000000': not an image, it begins with b'no jpeg'"),
         ([encoded(b"P5 99999 99999 255\n" + bytes(9))], "key b'00000000': has more than 100 million pixels"),
         # OpenCV would ask for 4 GB.
-        ([encoded(re.sub(rb"....IDAT", b"\xff\xff\xff\xf0IDAT", PNG))], "not a picture|a damaged picture"),
-        ([encoded(BMP[:22] + struct.pack("<I", 1 << 21) + BMP[26:])], "a picture that OpenCV refuses"),
+        ([encoded(re.sub(rb"....IDAT", b"\xff\xff\xff\xf0IDAT", PNG))], "not an image|a damaged image"),
+        ([encoded(BMP[:22] + struct.pack("<I", 1 << 21) + BMP[26:])], "an image that OpenCV refuses"),
         # OpenCV would fill in grey.
-        ([encoded(JPEG[: len(JPEG) * 9 // 10] + JPEG[-2:])], "stop before the picture is complete"),
+        ([encoded(JPEG[: len(JPEG) * 9 // 10] + JPEG[-2:])], "stop before the image is complete"),
         ([encoded(JPEG[:-40])], "a truncated JPEG"),
         (
             [schema.Datum(channels=-1, height=2, width=-2, data=b"1234").SerializeToString()],
-            "4 values for a picture of",
+            "4 values for an image of",
         ),
     ],
 )
@@ -224,7 +224,7 @@ def test_a_database_that_is_cut_off(kept, place):
     write_database(place / "db", [schema.Datum(data=bytes(9000), label=n).SerializeToString() for n in range(9)])
     data = (place / "db/data.mdb").read_bytes()
     (place / "db/data.mdb").write_bytes(data[:kept])
-    with pytest.raises(TrainingError, match=r"damaged or cut off|cannot be read as an LMDB|expected a picture"):
+    with pytest.raises(TrainingError, match=r"damaged or cut off|cannot be read as an LMDB|expected an image"):
         batches_of(place, DATABASE)
 
 
@@ -235,16 +235,16 @@ def test_a_database_that_is_cut_off(kept, place):
     anywhere=st.booleans(),
     mirror=st.booleans(),
     scale=st.sampled_from([1.0, 0.5]),
-    mean=st.sampled_from(["none", "pixel", "picture"]),
+    mean=st.sampled_from(["none", "pixel", "image"]),
     seed=st.integers(0, 100),
 )
-def test_a_transform_is_a_part_of_the_picture_less_its_mean(height, width, crop, anywhere, mirror, scale, mean, seed):
+def test_a_transform_is_a_part_of_the_image_less_its_mean(height, width, crop, anywhere, mirror, scale, mean, seed):
     rng = np.random.default_rng(seed)
     pixels = rng.integers(0, 256, (height, width, 3), np.uint8)
     means = {
         "none": None,
         "pixel": rng.random(3, np.float32),
-        "picture": rng.random((3, height, width), np.float32),
+        "image": rng.random((3, height, width), np.float32),
     }
     subtracted = means[mean]
     full = (
@@ -271,7 +271,7 @@ def test_a_transform_is_a_part_of_the_picture_less_its_mean(height, width, crop,
 def test_in_training_every_place_and_side_comes_up(place):
     text = IMAGES % ("", "crop_size: 23 mirror: true")
     batches = batches_of(place, text, "TRAIN")
-    first = picture(place, 0).transpose(2, 0, 1)
+    first = image(place, 0).transpose(2, 0, 1)
     seen = set()
     for number in range(0, 7 * 250, 7):
         result = batches[number]["data"][0]
@@ -297,7 +297,7 @@ def test_a_batch_is_known_by_its_number(place):
     assert any((another[n]["label"] != forward[n]["label"]).any() for n in range(10))
 
 
-def test_each_time_round_every_picture_comes_once_in_another_order(place):
+def test_each_time_round_every_image_comes_once_in_another_order(place):
     batches = batches_of(place, IMAGES % ("shuffle: true", "crop_size: 20"), "TRAIN")
     labels = np.concatenate([batches[number]["label"] for number in range(7)])
     rounds = labels.reshape(3, 7)
@@ -312,16 +312,16 @@ def test_rand_skip_begins_later(place):
     assert skipped == set(range(5))
 
 
-def test_pictures_of_several_sizes_need_one(place):
-    cv2.imwrite(str(place / "pictures/2.png"), np.zeros((10, 10, 3), np.uint8))
-    with pytest.raises(TrainingError, match=r"picture 2 gives \(3, 10, 10\), the first one \(3, 24, 30\)"):
+def test_images_of_several_sizes_need_one(place):
+    cv2.imwrite(str(place / "images/2.png"), np.zeros((10, 10, 3), np.uint8))
+    with pytest.raises(TrainingError, match=r"image 2 gives \(3, 10, 10\), the first one \(3, 24, 30\)"):
         _ = batches_of(place, IMAGES % ("", ""))[0]
     assert batches_of(place, IMAGES % ("new_height: 8 new_width: 9", ""))[0]["data"].shape == (3, 3, 8, 9)
 
 
-def test_a_mean_picture_of_another_size(place):
+def test_a_mean_image_of_another_size(place):
     write_mean(place / "mean.binaryproto", RNG.uniform(0, 255, (3, 9, 9)))
-    with pytest.raises(TrainingError, match=r"a mean picture of \(3, 9, 9\) for a picture of \(3, 24, 30\)"):
+    with pytest.raises(TrainingError, match=r"a mean image of \(3, 9, 9\) for an image of \(3, 24, 30\)"):
         _ = batches_of(place, IMAGES % ("", 'mean_file: "mean.binaryproto"'))[0]
 
 
@@ -329,20 +329,20 @@ def test_a_folder_numbers_its_classes_by_name(tmp_path):
     for name in ("b", "a", "c"):
         (tmp_path / "data" / name).mkdir(parents=True)
         cv2.imwrite(str(tmp_path / "data" / name / "1.png"), np.zeros((4, 4, 3), np.uint8))
-    (tmp_path / "data/b/notes.txt").write_text("no picture")
+    (tmp_path / "data/b/notes.txt").write_text("no image")
     text = 'type: "ImageData" image_data_param { batch_size: 3 }'
     batches = batches_of(tmp_path, text, given=tmp_path / "data")
     assert batches[0]["label"].tolist() == [0, 1, 2]
     assert not batches.shuffle
     assert batches_of(tmp_path, text, "TRAIN", given=tmp_path / "data").shuffle
     (tmp_path / "empty").mkdir()
-    with pytest.raises(TrainingError, match="expected a folder a class with pictures in it, found 0 folders"):
+    with pytest.raises(TrainingError, match="expected a folder a class with images in it, found 0 folders"):
         batches_of(tmp_path, text, given=tmp_path / "empty")
 
 
 def test_a_missing_list(tmp_path):
-    with pytest.raises(TrainingError, match=r"list\.txt: no such file; .*\(a list of pictures\)"):
+    with pytest.raises(TrainingError, match=r"list\.txt: no such file; .*\(a list of images\)"):
         batches_of(tmp_path, IMAGES % ("", ""))
     (tmp_path / "list.txt").write_text("\n\n")
-    with pytest.raises(TrainingError, match=r"list\.txt: a list without pictures"):
+    with pytest.raises(TrainingError, match=r"list\.txt: a list without images"):
         batches_of(tmp_path, IMAGES % ("", ""))

@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import sights
+import samples
 from conftest import CHROMIUM
 from pandas import DataFrame
 
@@ -78,29 +78,29 @@ def page(browser) -> Iterator:
 
 @pytest.fixture(scope="module")
 def entries() -> list[Entry]:
-    """Three pictures with what is true of them: the first one's box is right, the second's class is wrong."""
+    """Three images with what is true of them: the first one's box is right, the second's class is wrong."""
     made = []
-    with sights.cam() as cam:
+    with samples.cam() as cam:
         for seed, name in enumerate(["right.jpg", "wrong <img src=x onerror=alert(1)>.jpg", "far.jpg"]):
-            picture = sights.picture(seed, 120, 160 + 20 * seed)
-            run = [cam(picture)]
+            image = samples.image(seed, 120, 160 + 20 * seed)
+            run = [cam(image)]
             first = run[0].top[0]
             index = run[0].top[1].index if seed == 1 else first.index
             box = first.box if seed < 2 else (0, 0, 9, 9)
-            verdict = judge(first.index, first.score, first.box, index, [box])
-            made.append(Entry(name, picture, {"": run}, Truth(index, sights.LABELS.words(index), [box]), [verdict]))
+            outcome = judge(first.index, first.score, first.box, index, [box])
+            made.append(Entry(name, image, {"": run}, Truth(index, samples.LABELS.label(index), [box]), [outcome]))
     return made
 
 
 @pytest.fixture(scope="module")
 def report(entries, tmp_path_factory) -> str:
     place = tmp_path_factory.mktemp("report") / "report.html"
-    write_html(place, entries, Heading("Three pictures", {"": ["blobs"]}, ["a note"], sections("")))
+    write_html(place, entries, Heading("Three images", {"": ["blobs"]}, ["a note"], sections("")))
     return place.as_uri()
 
 
 def sections(*labels: str) -> list[summary.Section]:
-    """What stands above the pictures of runs: a table, and charts."""
+    """What stands above the images of runs: a table, and charts."""
     scores = np.linspace(0, 1, 40)
     return [
         Table("Errors", DataFrame({"": ["top-1"]} | {label or "value": ["27.0%"] for label in labels})).section(),
@@ -167,7 +167,7 @@ def test_maps_lie_where_python_places_them(page, name):
         maps = rng.normal(0.3, 1, (len(placement.view.crops), 13, 14)).astype(np.float32)
         values, boxes = page.evaluate(
             """([maps, placement, height, width, thresholds]) => {
-                const map = placeOnPicture(decodeMaps(maps), placement, height, width);
+                const map = placeOnImage(decodeMaps(maps), placement, height, width);
                 const bytes = Array.from(new Uint8Array(map.values.buffer), (byte) => String.fromCharCode(byte));
                 return [btoa(bytes.join("")), thresholds.map((threshold) => paperBox(map, threshold))];
             }""",
@@ -180,7 +180,7 @@ def test_maps_lie_where_python_places_them(page, name):
             ],
         )
         placed = np.frombuffer(base64.b64decode(values), "<f4").reshape(height, width)
-        expected = placement.on_picture(maps, height, width)
+        expected = placement.on_image(maps, height, width)
         assert np.abs(placed - expected).max() <= 2e-6 * np.abs(expected).max()
         assert boxes == [list(paper_box(expected, threshold)) for threshold in (0.2, 0.4)]
 
@@ -230,8 +230,8 @@ def test_box_follows_the_threshold(page, report, entries):
     for rank, guess in enumerate(run[0].top):
         page.click(f'[role="tab"] >> nth={rank}')
         assert f"{guess.score:.4f}" == page.inner_text('[aria-selected="true"] .score')
-        height, width = shown.picture.pixels.shape[:2]
-        map = run[0].placement.on_picture(guess.feature_maps, height, width)
+        height, width = shown.image.pixels.shape[:2]
+        map = run[0].placement.on_image(guess.feature_maps, height, width)
         page.fill('[name="threshold"]', "20")
         assert box_of(page) == guess.box == paper_box(map)
         for percent in (0, 7, 35, 60, 93, 100):
@@ -298,25 +298,25 @@ def painted(page, selector: str = ".stage canvas") -> str:
 
 
 def test_methods_and_colours_can_be_switched(page, tmp_path):
-    picture = sights.picture(5)
+    image = samples.image(5)
     # Another net stands in for gradients.
-    with sights.cam() as cam, sights.cam(method="gradcam", seed=1) as other:
-        run = predict_by_methods([cam, other], picture)
-    write_html(tmp_path / "two.html", [Entry("two.jpg", picture, {"": run})], Heading("Two methods", {"": []}))
+    with samples.cam() as cam, samples.cam(method="gradcam", seed=1) as other:
+        run = predict_by_methods([cam, other], image)
+    write_html(tmp_path / "two.html", [Entry("two.jpg", image, {"": run})], Heading("Two methods", {"": []}))
     page.goto((tmp_path / "two.html").as_uri())
     page.click(".card button")
     assert "CAM of" in page.get_attribute(".stage canvas", "aria-label")
-    pictures = {painted(page)}
+    images = {painted(page)}
     page.check('input[value="Grad-CAM"]', force=True)
     assert page.get_attribute(".stage canvas", "aria-label").startswith("Grad-CAM of")
-    map = run[0].placement.on_picture(run[1].top[0].feature_maps, picture.height, picture.width)
+    map = run[0].placement.on_image(run[1].top[0].feature_maps, image.height, image.width)
     assert box_of(page) == paper_box(map)
-    pictures.add(painted(page))
+    images.add(painted(page))
     page.check('input[value="viridis"]', force=True)
-    pictures.add(painted(page))
+    images.add(painted(page))
     page.keyboard.press("m")
-    pictures.add(painted(page))
-    assert len(pictures) == 4
+    images.add(painted(page))
+    assert len(images) == 4
     page.fill('[name="opacity"]', "30")
     assert page.eval_on_selector(".stage canvas", "(canvas) => getComputedStyle(canvas).opacity") == "0.3"
 
@@ -325,42 +325,42 @@ MODEL = "squeezenet-cam-caltech101"
 GRADIENTS = ("cam", "gradcam", "saliency")
 
 
-def switches_methods(page, picture: bytes) -> None:
+def switches_methods(page, image: bytes) -> None:
     """The page shows each class under each method as Python does, map and box."""
     paintings = {}
     for method in GRADIENTS:
         page.check(f'input[value="{METHODS[method]}"]', force=True)
         with pycam.load(MODEL, method=method) as cam:
-            prediction = cam(picture)
+            prediction = cam(image)
         for rank, item in enumerate(prediction.top):
             page.click(f'[role="tab"] >> nth={rank}')
-            assert page.inner_text('[aria-selected="true"] b') == item.words
-            assert box_of(page) == paper_box(item.picture_map)
-            assert float(figures(page)["Maximum"]) == pytest.approx(item.picture_map.max(), rel=1e-3)
+            assert page.inner_text('[aria-selected="true"] b') == item.label
+            assert box_of(page) == paper_box(item.image_map)
+            assert float(figures(page)["Maximum"]) == pytest.approx(item.image_map.max(), rel=1e-3)
         paintings[method] = painted(page)
     assert paintings["cam"] != paintings["saliency"]
 
 
 @pytest.mark.torch
 def test_report_switches_the_methods_of_a_real_net(page, tmp_path):
-    picture = tmp_path / "blobs.jpg"
-    picture.write_bytes(sights.jpeg(7))
+    image = tmp_path / "blobs.jpg"
+    image.write_bytes(samples.jpeg(7))
     methods = [word for method in GRADIENTS for word in ("--method", method)]
     place = tmp_path / "methods.html"
-    assert main(["report", "html", str(picture), "--model", MODEL, *methods, "--out", str(place)]) == 0
+    assert main(["report", "html", str(image), "--model", MODEL, *methods, "--out", str(place)]) == 0
     page.goto(place.as_uri())
     page.click(".card button")
-    switches_methods(page, picture.read_bytes())
+    switches_methods(page, image.read_bytes())
 
 
 @pytest.mark.torch
 @pytest.mark.web
 def test_serve_page_switches_the_methods_of_a_real_net(page):
-    with sights.served({MODEL: lambda: [pycam.load(MODEL, method=method) for method in GRADIENTS]}) as address:
+    with samples.served({MODEL: lambda: [pycam.load(MODEL, method=method) for method in GRADIENTS]}) as address:
         page.goto(address)
-        drop(page, "blobs.jpg", "image/jpeg", sights.jpeg(7))
+        drop(page, "blobs.jpg", "image/jpeg", samples.jpeg(7))
         page.wait_for_selector("cam-viewer .stage")
-        switches_methods(page, sights.jpeg(7))
+        switches_methods(page, samples.jpeg(7))
 
 
 def test_report_filters_and_sorts(page, report, entries):
@@ -375,20 +375,20 @@ def test_report_filters_and_sorts(page, report, entries):
     assert page.inner_text(".card small >> nth=0") == "far.jpg"
     page.fill('[type="search"]', "right")
     assert page.locator(".card").count() == 1
-    assert page.inner_text(".count") == "1 of 3 pictures"
+    assert page.inner_text(".count") == "1 of 3 images"
 
 
 def test_markup_in_names_and_labels_is_text(page, tmp_path):
-    picture = sights.picture(1)
+    image = samples.image(1)
     name = "</script><img src=x onerror=alert(1)>.jpg"
-    with sights.cam() as cam:
-        run = [cam(picture, classes=[0])]
-    entry = Entry(name, picture, {"": run}, Truth(0, sights.MARKUP))
+    with samples.cam() as cam:
+        run = [cam(image, classes=[0])]
+    entry = Entry(name, image, {"": run}, Truth(0, samples.MARKUP))
     write_html(tmp_path / "report.html", [entry], Heading(name, {"": [name]}, [name]))
     page.goto((tmp_path / "report.html").as_uri())
     page.click(".card button")
     assert page.title() == page.inner_text("h1") == page.inner_text("dialog h2") == page.inner_text(".note") == name
-    assert page.inner_text('[role="tab"] b') == page.inner_text("figcaption b") == sights.MARKUP
+    assert page.inner_text('[role="tab"] b') == page.inner_text("figcaption b") == samples.MARKUP
     assert page.locator("img:not([src^='data:'])").count() == page.locator("[onclick]").count() == 0
 
 
@@ -400,8 +400,8 @@ def test_report_in_a_folder_loads_what_is_looked_at(page, entries, tmp_path):
     page.goto((tmp_path / "folder/index.html").as_uri())
     page.wait_for_selector(".card img")
     assert page.locator(".card").count() == 120
-    pictures = [address for address in asked if address.endswith(".jpg")]
-    assert 0 < len(pictures) < 120
+    images = [address for address in asked if address.endswith(".jpg")]
+    assert 0 < len(images) < 120
     page.locator(".card").last.scroll_into_view_if_needed()
     page.locator(".card").last.locator("img").wait_for()
     page.locator(".card").last.locator("button").click()
@@ -411,17 +411,17 @@ def test_report_in_a_folder_loads_what_is_looked_at(page, entries, tmp_path):
 
 @pytest.fixture(scope="module")
 def compared() -> list[Entry]:
-    """Six pictures as two runs saw them, of which the second is always right."""
+    """Six images as two runs saw them, of which the second is always right."""
     entries = []
-    with sights.cam() as center, sights.cam(view="full") as full:
+    with samples.cam() as center, samples.cam(view="full") as full:
         for seed in range(6):
-            picture = sights.picture(seed)
-            runs = {"center": [center(picture)], "full": [full(picture)]}
+            image = samples.image(seed)
+            runs = {"center": [center(image)], "full": [full(image)]}
             true = runs["full"][0].top[0]
-            truth = Truth(true.index, true.words, [true.box])
+            truth = Truth(true.index, true.label, [true.box])
             firsts = [run[0].top[0] for run in runs.values()]
-            verdicts = [judge(first.index, first.score, first.box, true.index, truth.boxes) for first in firsts]
-            entries.append(Entry(f"{seed}.jpg", picture, runs, truth, verdicts))
+            outcomes = [judge(first.index, first.score, first.box, true.index, truth.boxes) for first in firsts]
+            entries.append(Entry(f"{seed}.jpg", image, runs, truth, outcomes))
     return entries
 
 
@@ -459,14 +459,14 @@ def drop(page, name: str, kind: str, data: bytes) -> None:
 
 
 @pytest.mark.web
-def test_dropped_picture_is_looked_at(page):
+def test_dropped_image_is_looked_at(page):
     page.expected = ["415", "422"]
-    data = sights.jpeg(7)
+    data = samples.jpeg(7)
 
     def other():
-        return [sights.cam(seed=1)]
+        return [samples.cam(seed=1)]
 
-    with sights.cam() as cam, sights.served({"blobs": sights.cams, "other": other}) as address:
+    with samples.cam() as cam, samples.served({"blobs": samples.cams, "other": other}) as address:
         expected = cam(data)
         page.goto(address)
         drop(page, "../<img src=x onerror=alert(1)>.jpg", "image/jpeg", data)
@@ -476,7 +476,7 @@ def test_dropped_picture_is_looked_at(page):
         told = expected.as_dict(boxes=True)["top"]
         for rank, item in enumerate(told):
             page.click(f'[role="tab"] >> nth={rank}')
-            assert page.inner_text('[aria-selected="true"] b') == item["words"].split(", ")[0]
+            assert page.inner_text('[aria-selected="true"] b') == item["label"].split(", ")[0]
             assert page.inner_text('[aria-selected="true"] .score') == f"{item['score']:.4f}"
             assert box_of(page) == item["box"]
         page.select_option("select", "other")
@@ -525,11 +525,11 @@ def test_report_has_no_serious_accessibility_fault(page, inspect, request, name)
 @pytest.mark.web
 def test_serve_page_has_no_serious_accessibility_fault(page, inspect):
     page.expected = ["422"]
-    with sights.served({"blobs": sights.cams}) as address:
+    with samples.served({"blobs": samples.cams}) as address:
         page.goto(address)
         inspect("serve-empty")
         for seed in (7, 8):
-            drop(page, f"{seed}.jpg", "image/jpeg", sights.jpeg(seed))
-        drop(page, "cut.jpg", "image/jpeg", sights.jpeg(7)[:1000])
+            drop(page, f"{seed}.jpg", "image/jpeg", samples.jpeg(seed))
+        drop(page, "cut.jpg", "image/jpeg", samples.jpeg(7)[:1000])
         page.locator(".problems >> text=cut.jpg").wait_for()
         inspect("serve")

@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pycam.errors import UsageError
-from pycam.images.read import read_picture
+from pycam.images.read import read_image
 from pycam.images.views import CANVAS, Crop, cut_crops, net_input, view_of
 
 RANDOM = np.random.default_rng(3)
 PIXELS = RANDOM.integers(0, 256, (37, 53, 3), dtype=np.uint8)
 CANVAS_PIXELS = RANDOM.integers(0, 256, (CANVAS, CANVAS, 3), dtype=np.uint8)
 MEAN_PIXEL = np.float32([104.00698793, 116.66876762, 122.67891434])
-MEAN_PICTURE = RANDOM.uniform(60, 160, (3, CANVAS, CANVAS)).astype(np.float32)
+MEAN_IMAGE = RANDOM.uniform(60, 160, (3, CANVAS, CANVAS)).astype(np.float32)
 
 small_sizes = st.integers(1, CANVAS)
 
@@ -90,17 +90,17 @@ def test_center_gives_what_the_python_driver_computes(size):
     assert np.array_equal(blob, python_driver(PIXELS, size, MEAN_PIXEL))
 
 
-def test_full_gives_the_whole_picture():
+def test_full_gives_the_whole_image():
     resized = cv2.resize(PIXELS, (300, 300)).transpose(2, 0, 1).astype(np.float32)
     blob = net_input(PIXELS, view_of("full", 300), MEAN_PIXEL)
     assert np.array_equal(blob, (resized - MEAN_PIXEL[:, None, None])[None])
 
-    blob = net_input(PIXELS, view_of("full", 300), MEAN_PICTURE)
-    mean = np.stack([cv2.resize(plane, (300, 300)) for plane in MEAN_PICTURE])
+    blob = net_input(PIXELS, view_of("full", 300), MEAN_IMAGE)
+    mean = np.stack([cv2.resize(plane, (300, 300)) for plane in MEAN_IMAGE])
     assert np.abs(blob[0] - (resized - mean)).max() < 1e-4
 
 
-@pytest.mark.parametrize("mean", [MEAN_PIXEL, MEAN_PICTURE], ids=["pixel", "picture"])
+@pytest.mark.parametrize("mean", [MEAN_PIXEL, MEAN_IMAGE], ids=["pixel", "image"])
 @pytest.mark.parametrize("canvas", [CANVAS_PIXELS, CANVAS_PIXELS * np.float32(0.7)], ids=["uint8", "float32"])
 @pytest.mark.parametrize("size", [1, 224, 227, 256])
 def test_ten_crops_pixel_by_pixel(size, canvas, mean):
@@ -118,9 +118,9 @@ def test_ten_crops_pixel_by_pixel(size, canvas, mean):
 @pytest.mark.shared
 def test_ten_crops_are_those_of_the_original_prepare_image(shared):
     golden = json.loads((shared / "data/golden/matlab/prepare_image.json").read_text())
-    picture = read_picture(shared / "data/golden/matlab/prepare_image_input.png")
+    image = read_image(shared / "data/golden/matlab/prepare_image_input.png")
     mean = np.load(shared / "data/mean/ilsvrc_2012_mean.npy")
-    blob = net_input(picture.pixels, view_of("ten", 224), mean, "matlab_bicubic")
+    blob = net_input(image.pixels, view_of("ten", 224), mean, "matlab_bicubic")
     released = blob.transpose(3, 2, 1, 0)  # W×H×C×N
     assert list(released.shape) == golden["shape"]
     for *place, value in golden["points"]:
@@ -129,11 +129,11 @@ def test_ten_crops_are_those_of_the_original_prepare_image(shared):
     assert np.allclose(sums, golden["sum_per_crop"], rtol=1e-6, atol=0)
 
 
-def test_the_picture_and_the_mean_stay_as_they_are():
-    pixels, mean = CANVAS_PIXELS.copy(), MEAN_PICTURE.copy()
+def test_the_image_and_the_mean_stay_as_they_are():
+    pixels, mean = CANVAS_PIXELS.copy(), MEAN_IMAGE.copy()
     net_input(pixels, view_of("ten", 227), mean)
     assert np.array_equal(pixels, CANVAS_PIXELS)
-    assert np.array_equal(mean, MEAN_PICTURE)
+    assert np.array_equal(mean, MEAN_IMAGE)
 
 
 @pytest.mark.parametrize(

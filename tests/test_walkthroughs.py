@@ -15,7 +15,7 @@ from PIL import Image
 import pycam
 from pycam import architectures
 from pycam.cli import main
-from pycam.drawing import channel_grid, overlay
+from pycam.drawing import channel_grid
 from pycam.formats import caffemodel, prototxt
 from pycam.net import net_from_message, read_net
 
@@ -24,11 +24,11 @@ RNG = np.random.default_rng(0)
 
 
 @pytest.fixture
-def picture(tmp_path):
-    """A picture with something in it, and its pixels: BGR, 120×160."""
+def image(tmp_path):
+    """An image with something in it, and its pixels: BGR, 120×160."""
     rng = np.random.default_rng(1)
     pixels = cv2.resize(rng.integers(0, 256, (12, 16, 3), np.uint8), (160, 120), interpolation=cv2.INTER_CUBIC)
-    path = tmp_path / "picture.png"
+    path = tmp_path / "image.png"
     cv2.imwrite(str(path), pixels)
     return path, pixels
 
@@ -42,11 +42,11 @@ def save_net(folder, net):
 
 
 def shown_in(colours, pixels, opacity):
-    """Lay matplotlib's colours over a picture."""
+    """Lay matplotlib's colours over an image."""
     return (1 - opacity) * pixels.astype(np.float64) + opacity * colours
 
 
-# 1. The pycaffe driver. Its pictures are held to the original's in test_predict.py and test_cam.py.
+# 1. The pycaffe driver. Its images are held to the original's in test_predict.py and test_cam.py.
 
 
 def test_the_driver_prints_blobs_and_parameters(tmp_path, capsys):
@@ -88,9 +88,9 @@ def tf_resize_bilinear(x, side):
     return out
 
 
-def tf_features(picture, tensors):
+def tf_features(image, tensors):
     """The graph of the walk-through up to CAM_conv, which is not rectified."""
-    x = np.asarray(Image.open(picture).convert("RGB").resize((224, 224), Image.Resampling.BICUBIC), np.float32)
+    x = np.asarray(Image.open(image).convert("RGB").resize((224, 224), Image.Resampling.BICUBIC), np.float32)
     x = x[..., ::-1] - np.array([103.939, 116.779, 123.68], np.float32)
     for stage, count in enumerate((2, 2, 3, 3, 3), start=1):
         for number in range(1, count + 1):
@@ -108,8 +108,8 @@ def tf_features(picture, tensors):
 
 
 @pytest.mark.slow
-def test_vgg16_cam_in_tensorflow(picture, tmp_path, capsys):
-    path, _ = picture
+def test_vgg16_cam_in_tensorflow(image, tmp_path, capsys):
+    path, _ = image
     net = seeded_net(architectures.build("deploy_vgg16CAM_tf"))
     tensors = {}
     for name, (weights, *bias) in net.params.items():
@@ -123,7 +123,7 @@ def test_vgg16_cam_in_tensorflow(picture, tmp_path, capsys):
     out = tmp_path / "out"
     arguments = ["--prototxt", deploy, "--weights", weights, "--protocol", "tf_vgg16cam", "--out", out]
     assert main(["heatmap", str(path), *map(str, arguments)]) == 0
-    found = json.loads((out / "picture/picture.json").read_text())["top"]
+    found = json.loads((out / "image/image.json").read_text())["top"]
 
     features = tf_features(path, tensors)
     logits = features.mean(axis=(0, 1)) @ tensors["CAM_fc"]["weights"]
@@ -207,10 +207,10 @@ def cells_graph(torch, pixels, params, corner):
 
 @pytest.mark.torch
 @pytest.mark.parametrize("corner", [False, True])
-def test_cells_with_both_poolings(corner, picture, tmp_path):
+def test_cells_with_both_poolings(corner, image, tmp_path):
     import torch
 
-    path, pixels = picture
+    path, pixels = image
     net = seeded_net(cells(corner=corner))
     assert net.shapes["conv6"] == (1, 2, 18, 18)
     deploy, weights = save_net(tmp_path, net)
@@ -300,11 +300,11 @@ layer { name: "prob" type: "Softmax" bottom: "fc8" top: "prob" }
 
 
 @pytest.mark.torch
-def test_grad_cam_in_keras(picture, tmp_path):
+def test_grad_cam_in_keras(image, tmp_path):
     import torch
 
     f = torch.nn.functional
-    path, pixels = picture
+    path, pixels = image
     net = seeded_net(prototxt.parse(SMALL_VGG).message)
     deploy, weights = save_net(tmp_path, net)
 
@@ -332,13 +332,13 @@ def test_grad_cam_in_keras(picture, tmp_path):
 def test_colours_that_wrap_around_and_colours_that_are_clipped():
     pixels = np.full((1, 5, 3), 100, np.uint8)
     values = np.array([[-1.5, -0.01, 0.5, 1.01, 2.7]])
-    for blend, levels in (("keras", [130, 254, 127, 1, 176]), ("keras_clipped", [0, 0, 127, 255, 255])):
+    for overlay, levels in (("keras", [130, 254, 127, 1, 176]), ("keras_clipped", [0, 0, 127, 255, 255])):
         colours = cv2.applyColorMap(np.array([levels], np.uint8), cv2.COLORMAP_JET)
-        np.testing.assert_array_equal(overlay(pixels, values, blend), (100 + 0.4 * colours).astype(np.uint8))
+        np.testing.assert_array_equal(overlay(pixels, values, overlay), (100 + 0.4 * colours).astype(np.uint8))
 
 
-def test_channel_grids_of_a_picture_of_150_by_150(picture, tmp_path, capsys):
-    path, pixels = picture
+def test_channel_grids_of_a_image_of_150_by_150(image, tmp_path, capsys):
+    path, pixels = image
     text = """
     layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 150 dim: 150 } } }
     layer { name: "conv1_1" type: "Convolution" bottom: "data" top: "conv1_1"
@@ -353,7 +353,7 @@ def test_channel_grids_of_a_picture_of_150_by_150(picture, tmp_path, capsys):
     out = tmp_path / "out"
     arguments = ["--prototxt", deploy, "--weights", weights, "--layers", "conv1_1,pool1", "--protocol", "keras_grid"]
     assert main(["activations", str(path), *map(str, arguments), "--out", str(out)]) == 0
-    files = [out / "picture" / f"picture_{name}.png" for name in ("conv1_1", "pool1")]
+    files = [out / "image" / f"image_{name}.png" for name in ("conv1_1", "pool1")]
     assert capsys.readouterr().out.split() == list(map(str, files))
 
     x = np.asarray(Image.fromarray(pixels).resize((150, 150), Image.Resampling.NEAREST), np.float64) / 255
@@ -385,9 +385,9 @@ def test_a_grid_is_as_tall_as_it_must_be():
     assert channel_grid(np.zeros((32, 3, 5), np.float32)).shape == (6, 80, 3)
 
 
-def test_channels_that_cannot_be_shown(picture, tmp_path, capsys):
+def test_channels_that_cannot_be_shown(image, tmp_path, capsys):
     deploy, weights = save_net(tmp_path, seeded_net(prototxt.parse(SMALL_VGG).message))
-    arguments = ["activations", str(picture[0]), "--prototxt", str(deploy), "--weights", str(weights), "--view", "full"]
+    arguments = ["activations", str(image[0]), "--prototxt", str(deploy), "--weights", str(weights), "--view", "full"]
     assert main([*arguments, "--layers", "conv9"]) == 4
     assert "no layer 'conv9' to show channels of; there are data, conv5_3" in capsys.readouterr().err
     assert main([*arguments, "--layers", "fc8"]) == 4
@@ -427,8 +427,8 @@ def caffe_resize(x, side):
 
 
 @pytest.mark.torch
-def test_fine_tuning_to_new_classes_and_showing_them(picture, tmp_path, capsys):
-    path, pixels = picture
+def test_fine_tuning_to_new_classes_and_showing_them(image, tmp_path, capsys):
+    path, pixels = image
     old = seeded_net(prototxt.parse(SMALL_CAM).message)
     deploy, weights = save_net(tmp_path, old)
     new, training = tmp_path / "new.prototxt", tmp_path / "train_val.prototxt"
@@ -459,7 +459,7 @@ def test_fine_tuning_to_new_classes_and_showing_them(picture, tmp_path, capsys):
         prototxt=new, weights=tmp_path / "tuned_iter_6.caffemodel", protocol="mpii", labels=tmp_path / "labels.csv"
     )
     prediction = cam(path)
-    assert prediction.top[0].words in ("running", "rowing", "riding")
+    assert prediction.top[0].label in ("running", "rowing", "riding")
 
     loaded = caffe_resize(pixels / 255, 224) * 255
     net_sees = (loaded - np.array([104, 117, 123])).transpose(2, 0, 1)

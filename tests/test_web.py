@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 import pytest
 import requests
-import sights
+import samples
 
 from pycam.cli import main
 from pycam.errors import EngineError
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.web
 
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    with sights.served({"blobs": sights.cams, "broken": broken}) as address:
+    with samples.served({"blobs": samples.cams, "broken": broken}) as address:
         yield address
 
 
@@ -45,12 +45,12 @@ def post(address, data, model="blobs", kind="image/jpeg", **more) -> requests.Re
 
 
 def test_answer_is_the_prediction(address):
-    data = sights.jpeg(1)
+    data = samples.jpeg(1)
     answer = post(address, data, name="fox.jpg").json()
-    with sights.cam() as cam:
+    with samples.cam() as cam:
         expected = json.loads(json.dumps(cam(data).as_dict(boxes=True)))
     (run,) = answer["runs"]
-    top = [{key: item[key] for key in ("index", "wnid", "words", "score", "box")} for item in run["top"]]
+    top = [{key: item[key] for key in ("index", "wnid", "label", "score", "box")} for item in run["top"]]
     assert top == expected["top"]
     for key in ("model", "engine", "protocol", "view"):
         assert run[key] == expected[key]
@@ -67,10 +67,10 @@ def bomb() -> bytes:
     return b"\x89PNG\r\n\x1a\n" + part(b"IHDR", header) + part(b"IDAT", zlib.compress(bytes(1000))) + part(b"IEND", b"")
 
 
-GOOD = sights.jpeg(1)
+GOOD = samples.jpeg(1)
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
 REFUSED = {
-    "no picture": (b"hello", "image/jpeg", 422),
+    "no image": (b"hello", "image/jpeg", 422),
     "empty": (b"", "image/jpeg", 422),
     "wrong type": (GOOD, "text/html", 415),
     "form": (GOOD, "multipart/form-data; boundary=x", 415),
@@ -82,7 +82,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_is_no_picture_is_refused_in_one_line(address, name):
+def test_what_is_no_image_is_refused_in_one_line(address, name):
     data, kind, status = REFUSED[name]
     answer = post(address, data, kind=kind, name="../../etc/passwd")
     assert answer.status_code == status
@@ -106,7 +106,7 @@ def test_other_faults_are_refused_in_one_line(address):
 def test_fault_of_the_model_tells_nothing_of_the_machine(address):
     answer = post(address, GOOD, model="broken")
     assert answer.status_code == 500
-    assert answer.json() == {"error": "the picture could not be looked at; the server's terminal says why"}
+    assert answer.json() == {"error": "the image could not be looked at; the server's terminal says why"}
     assert requests.get(f"{address}/healthz", timeout=9).json() == {"status": "ok"}
 
 
@@ -116,7 +116,7 @@ def test_names_stay_names(address, name):
 
 
 def test_limits_are_those_given():
-    with sights.served({"blobs": sights.cams}, upload=1000, pixels=10_000) as address:
+    with samples.served({"blobs": samples.cams}, upload=1000, pixels=10_000) as address:
         assert post(address, GOOD).status_code == 413
         large = cv2.imencode(".png", np.zeros((100, 101, 3), np.uint8))[1].tobytes()
         assert len(large) < 1000
@@ -149,14 +149,14 @@ def test_endless_upload_is_cut_off(address, tmp_path, monkeypatch):
             assert piece, answer
             answer += piece
     assert answer.startswith(b"HTTP/1.1 413 ")
-    assert answer.endswith(b'{"error":"more than 20 MB: send a smaller picture"}')
+    assert answer.endswith(b'{"error":"more than 20 MB: send a smaller image"}')
     assert 20 <= sent < 500
     assert list(tmp_path.iterdir()) == []
 
 
 def test_who_listens_late_is_answered_too(address):
     answer = post(address, (bytes(1_000_000) for _ in range(300)))
-    assert (answer.status_code, answer.json()) == (413, {"error": "more than 20 MB: send a smaller picture"})
+    assert (answer.status_code, answer.json()) == (413, {"error": "more than 20 MB: send a smaller image"})
 
 
 def test_slow_upload_is_given_up():
@@ -165,7 +165,7 @@ def test_slow_upload_is_given_up():
         time.sleep(0.5)
         yield GOOD[100:]
 
-    with sights.served({"blobs": sights.cams}, upload_seconds=0.1) as address:
+    with samples.served({"blobs": samples.cams}, upload_seconds=0.1) as address:
         assert post(address, slow()).status_code == 408
 
 
@@ -174,21 +174,21 @@ def test_slow_model_is_given_up():
 
     def stuck():
         go.wait(10)
-        return sights.cams()
+        return samples.cams()
 
-    with sights.served({"blobs": stuck}, answer_seconds=0.1) as address:
+    with samples.served({"blobs": stuck}, answer_seconds=0.1) as address:
         assert post(address, GOOD).status_code == 503
         go.set()
 
 
-def at_once(address, pictures, threads) -> list[tuple[int, dict]]:
+def at_once(address, images, threads) -> list[tuple[int, dict]]:
     with ThreadPoolExecutor(threads) as pool:
-        answers = pool.map(lambda data: post(address, data), pictures)
+        answers = pool.map(lambda data: post(address, data), images)
         return [(answer.status_code, answer.json()) for answer in answers]
 
 
 def test_hundred_uploads_eight_at_a_time(address):
-    answers = at_once(address, [sights.jpeg(number, 40, 60) for number in range(100)], 8)
+    answers = at_once(address, [samples.jpeg(number, 40, 60) for number in range(100)], 8)
     assert [status for status, _ in answers] == [200] * 100
 
 
@@ -197,9 +197,9 @@ def test_crowd_is_turned_away_and_none_is_lost():
 
     def held():
         go.wait(10)
-        return sights.cams()
+        return samples.cams()
 
-    with sights.served({"blobs": held}, waiting=3) as address, ThreadPoolExecutor(20) as pool:
+    with samples.served({"blobs": held}, waiting=3) as address, ThreadPoolExecutor(20) as pool:
         coming = [pool.submit(post, address, GOOD) for _ in range(20)]
         # The model is held back until all are there: one is looked at, three wait.
         while sum(each.done() for each in coming) < 16:
@@ -212,7 +212,7 @@ def test_crowd_is_turned_away_and_none_is_lost():
             assert len(answer.json()["runs"][0]["top"]) == 5
         else:
             assert answer.headers["Retry-After"] == "1"
-            assert answer.json() == {"error": "too many pictures at a time: try again in a second"}
+            assert answer.json() == {"error": "too many images at a time: try again in a second"}
 
 
 @pytest.mark.shared

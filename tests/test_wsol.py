@@ -22,7 +22,7 @@ from pycam.ilsvrc.wsol import (
     packed,
     scaled,
     score_maps,
-    whole_picture,
+    whole_image,
 )
 from pycam.maps.boxes import half_open
 
@@ -115,7 +115,7 @@ def test_accuracies_of_a_set():
 
 
 def test_interval_takes_the_best_threshold_of_every_draw():
-    """Two thresholds, each right for half of the pictures: in any draw the better one is above a half."""
+    """Two thresholds, each right for half of the images: in any draw the better one is above a half."""
     hits = np.zeros((1000, 4, len(THRESHOLDS)), dtype=bool)
     hits[:500, :, :500] = True
     hits[500:, :, 500:] = True
@@ -131,16 +131,16 @@ def test_center_gaussian_is_a_square_in_the_center():
     assert (center_gaussian(corner).max_box_acc, center_gaussian(corner).max_box_acc_v2) == (0, 0)
 
 
-def test_whole_picture_is_right_where_the_object_fills_it():
+def test_whole_image_is_right_where_the_object_fills_it():
     truth = make_truth([0, 0], [[(0, 0, 100, 60)], [(0, 0, 20, 20)]])
-    assert whole_picture(truth).max_box_acc == 50
-    assert whole_picture(truth).max_box_acc_v2 == pytest.approx((50 + 50 + 0) / 3)
+    assert whole_image(truth).max_box_acc == 50
+    assert whole_image(truth).max_box_acc_v2 == pytest.approx((50 + 50 + 0) / 3)
 
 
 def test_maps_need_boxes_and_sizes():
-    with pytest.raises(GroundTruthError, match="no picture sizes"):
+    with pytest.raises(GroundTruthError, match="no image sizes"):
         center_gaussian(make_truth([0], [[(1, 1, 2, 2)]], sizes=[(0, 0)]))
-    with pytest.raises(GroundTruthError, match="no picture boxes"):
+    with pytest.raises(GroundTruthError, match="no image boxes"):
         center_gaussian(make_truth([0], [[]]))
 
 
@@ -213,9 +213,9 @@ def test_faulty_maps(tmp_path, content, message):
 
 @pytest.mark.shared
 def test_baselines_on_real_boxes(shared):
-    """The pictures are 227×227 here, so that every one of them is judged under the same scale."""
+    """The images are 227×227 here, so that every one of them is judged under the same scale."""
     truth = read_ground_truth(shared / "data" / "ilsvrc-mini" / "ILSVRC2012_bbox_val")
-    center, whole = center_gaussian(truth), whole_picture(truth)
+    center, whole = center_gaussian(truth), whole_image(truth)
     assert center.max_box_acc == pytest.approx(64.33, abs=1)
     assert center.max_box_acc > whole.max_box_acc
     assert whole.max_box_acc == pytest.approx(49, abs=1)

@@ -153,12 +153,12 @@ def test_a_card_agrees_with_the_facts(name, shared):
 
 
 @pytest.mark.shared
-def test_the_mean_is_that_of_the_published_picture(shared, monkeypatch):
+def test_the_mean_is_that_of_the_published_image(shared, monkeypatch):
     monkeypatch.setenv("PYCAM_MODELS", str(shared / "data"))
     mean = zoo.bvlc_mean()
     path = zoo.mean_path(mean)
-    assert path.name == "ilsvrc_2012_mean.npy" and checksum(path, "sha256") == mean.picture.sha256
-    assert np.load(path).mean(axis=(1, 2)) == pytest.approx(mean.pixel, abs=1e-6)
+    assert path.name == "ilsvrc_2012_mean.npy" and checksum(path, "sha256") == mean.image.sha256
+    assert np.load(path).mean(axis=(1, 2)) == pytest.approx(mean.value, abs=1e-6)
 
 
 @pytest.mark.shared
@@ -451,10 +451,10 @@ def test_a_download_never_leaves_the_cache(machine, card, site):
     assert zoo.weights_path(tiny, download=True) == machine / "cache" / "tiny.caffemodel"
 
 
-def test_a_mean_picture_is_found_and_checked(machine, card):
+def test_a_mean_image_is_found_and_checked(machine, card):
     with pytest.raises(ModelError, match=r"ilsvrc_2012_mean\.npy is not on this machine.*download MODEL --mean"):
         zoo.mean_path(zoo.bvlc_mean())
-    with pytest.raises(ModelError, match="names a mean pixel and no mean picture"):
+    with pytest.raises(ModelError, match="names a mean value and no mean image"):
         zoo.mean_path(zoo.card("vgg16").mean)
     (machine / "cache").mkdir()
     (machine / "cache" / "ilsvrc_2012_mean.npy").write_bytes(b"no mean")

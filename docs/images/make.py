@@ -1,4 +1,4 @@
-"""Make the pictures of README.md and docs/concepts.md: `python docs/images/make.py [FOLDER]`, by default beside itself.
+"""Make the images of README.md and docs/concepts.md: `python docs/images/make.py [FOLDER]`, by default beside itself.
 
 The photograph is scikit-image's `coffee` (Pikolo Espresso Bar, by Rachel Michetti, CC0).
 """
@@ -14,7 +14,7 @@ from skimage import data
 
 import pycam
 from pycam.drawing import encode_jpeg
-from pycam.formats.files import write_whole
+from pycam.formats.files import atomic_write
 from pycam.images.resize import resize
 from pycam.images.views import CANVAS, View, view_of
 
@@ -30,7 +30,7 @@ def strip(pixels: np.ndarray) -> np.ndarray:
 
 
 def shown(pixels: np.ndarray, view: View) -> np.ndarray:
-    """Draw what a view sees: its crops framed on the resized picture, what no crop sees darkened."""
+    """Draw what a view sees: its crops framed on the resized image, what no crop sees darkened."""
     canvas = resize(pixels, view.canvas, view.canvas)
     drawn = canvas // 3
     for crop in view.crops:
@@ -44,11 +44,11 @@ def shown(pixels: np.ndarray, view: View) -> np.ndarray:
 
 
 def main(folder: Path) -> None:
-    """Write the pictures."""
+    """Write the images."""
     pixels = np.ascontiguousarray(data.coffee()[..., ::-1])
     views = np.hstack([shown(pixels, view_of(name, 224)) for name in ("center", "full", "ten")])
     for name, drawn in (("coffee.jpg", strip(pixels)), ("views.jpg", views)):
-        write_whole(folder / name, encode_jpeg(drawn, 85))
+        atomic_write(folder / name, encode_jpeg(drawn, 85))
         print(folder / name)
 
 

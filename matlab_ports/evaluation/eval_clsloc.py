@@ -6,7 +6,7 @@ from pathlib import Path
 
 from matlab_ports.evaluation.simpleEvaluation import simpleEvaluation
 from pycam.errors import UsageError
-from pycam.ilsvrc.predictions import GUESSES
+from pycam.ilsvrc.predictions import PREDICTIONS
 
 
 def eval_clsloc(
@@ -23,7 +23,7 @@ def eval_clsloc(
     Parameters
     ----------
     predict_file : path
-        A line a picture: up to five times `label xmin ymin xmax ymax`, labels being ILSVRC2014 IDs.
+        A line an image: up to five times `label xmin ymin xmax ymax`, labels being ILSVRC2014 IDs.
     gtruth_dir : path
         Folder of VOC-style XML; not read when there is a cache.
     meta_file : path, optional
@@ -31,7 +31,7 @@ def eval_clsloc(
     max_num_pred_per_image : int
         How many of the guesses count, 1 to 5.
     gtruth_file, blacklist_file : path, optional
-        The pictures' true labels, and the numbers of those that localisation leaves out.
+        The images' true labels, and the numbers of those that localisation leaves out.
     optional_cache_file : path, optional
         The devkit's cache of the boxes. Where it is missing the original writes it; this reads the XML.
 
@@ -40,8 +40,8 @@ def eval_clsloc(
     (cls_error, loc_error)
         Fractions. docs/release.md, section 7.
     """
-    if not 1 <= max_num_pred_per_image <= GUESSES:
-        raise UsageError(f"eval_clsloc: {max_num_pred_per_image} guesses came, expected 1 to {GUESSES}")
+    if not 1 <= max_num_pred_per_image <= PREDICTIONS:
+        raise UsageError(f"eval_clsloc: {max_num_pred_per_image} guesses came, expected 1 to {PREDICTIONS}")
     boxes = gtruth_dir
     if optional_cache_file is not None and Path(optional_cache_file).is_file():
         boxes = optional_cache_file

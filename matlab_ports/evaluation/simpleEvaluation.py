@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from pycam.errors import GroundTruthError
 from pycam.ilsvrc.ground_truth import read_ground_truth
-from pycam.ilsvrc.metrics import score_guesses
-from pycam.ilsvrc.predictions import GUESSES, read_predictions
+from pycam.ilsvrc.metrics import score_predictions
+from pycam.ilsvrc.predictions import PREDICTIONS, read_predictions
 
 
 def simpleEvaluation(
@@ -27,11 +27,11 @@ def simpleEvaluation(
     Parameters
     ----------
     predict_file : path
-        A line a picture: up to five times `label xmin ymin xmax ymax`, labels being ILSVRC2014 IDs.
+        A line an image: up to five times `label xmin ymin xmax ymax`, labels being ILSVRC2014 IDs.
     ground_truth : path
         The devkit's cache of the boxes (`.mat`), or a folder of VOC-style XML.
     ground_truth_labelfile, blacklist_file, meta_file : path, optional
-        The pictures' true labels; the numbers of those that localisation leaves out; `meta_clsloc.mat`.
+        The images' true labels; the numbers of those that localisation leaves out; `meta_clsloc.mat`.
 
     Returns
     -------
@@ -44,10 +44,10 @@ def simpleEvaluation(
         blacklist=_path(blacklist_file),
         meta=_path(meta_file),
     )
-    scores = score_guesses(read_predictions(Path(predict_file)), truth)
+    scores = score_predictions(read_predictions(Path(predict_file)), truth)
     if scores.localization_error is None:
         raise GroundTruthError(f"{ground_truth}: no boxes in it, expected a devkit cache or a folder of XML")
-    return np.column_stack([np.arange(1, GUESSES + 1), scores.classification_error, scores.localization_error])
+    return np.column_stack([np.arange(1, PREDICTIONS + 1), scores.classification_error, scores.localization_error])
 
 
 def _path(given: str | Path | None) -> Path | None:
@@ -57,8 +57,8 @@ def _path(given: str | Path | None) -> Path | None:
 def _script(
     predictions: Annotated[Path, typer.Argument(help="Submission file.")],
     ground_truth: Annotated[Path, typer.Argument(help="Devkit cache (.mat), or folder of XML.")],
-    labels: Annotated[Path | None, typer.Option(help="The pictures' labels.")] = None,
-    blacklist: Annotated[Path | None, typer.Option(help="Pictures that localisation leaves out.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="The images' labels.")] = None,
+    blacklist: Annotated[Path | None, typer.Option(help="Images that localisation leaves out.")] = None,
 ) -> None:
     """Print k, classification error and localisation error for k = 1…5."""
     for k, cls_error, loc_error in simpleEvaluation(predictions, ground_truth, labels, blacklist):

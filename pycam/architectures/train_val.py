@@ -81,13 +81,13 @@ def train_val_of(deploy: Any) -> Any:
     side = deploy.layer[0].input_param.shape[0].dim[-1]
     return train_val(
         deploy,
-        data=[whole_pictures("TRAIN", side, 32), whole_pictures("TEST", side, 50)],
+        data=[whole_images("TRAIN", side, 32), whole_images("TEST", side, 50)],
         fillers=lambda name: ({"type": "xavier"}, {"type": "constant"}),
     )
 
 
-def whole_pictures(phase: str, side: int, batch_size: int) -> Fields:
-    """Give a data layer for a list of pictures, squashed to squares; in training shuffled, and every other mirrored."""
+def whole_images(phase: str, side: int, batch_size: int) -> Fields:
+    """Give a data layer for a list of images, squashed to squares; in training shuffled, and every other mirrored."""
     training = phase == "TRAIN"
     return {
         "type": "ImageData",

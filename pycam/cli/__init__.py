@@ -20,15 +20,15 @@ from pycam.errors import PycamError
 
 SIGPIPE = 13  # Windows has no such name
 OPENCV_NO_MEMORY = -4  # the `code` of OpenCV's own error for it
-OUT_OF_MEMORY = "out of memory: try a smaller batch (--batch; for a net to train, its batch_size), or smaller pictures"
+OUT_OF_MEMORY = "out of memory: try a smaller batch (--batch; for a net to train, its batch_size), or smaller images"
 
 COMMANDS = {
-    "heatmap": "Write the top-5 class activation maps of pictures: overlays, a strip, and a JSON each.",
-    "activations": "Write what every channel of a net's layers makes of pictures, one grid per layer.",
+    "heatmap": "Write the top-5 class activation maps of images: overlays, a strip, and a JSON each.",
+    "activations": "Write what every channel of a net's layers makes of images, one grid per layer.",
     "evaluate": "Compute ILSVRC's errors. A run that is stopped, in whatever way, goes on by the same command.",
     "score": "Score a submission file (ILSVRC's errors) or maps (MaxBoxAcc) against ground truth.",
-    "report": "Report on finished runs and on pictures.",
-    "serve": "Open the viewer on a page at 127.0.0.1, where pictures are dropped, pasted or chosen.",
+    "report": "Report on finished runs and on images.",
+    "serve": "Open the viewer on a page at 127.0.0.1, where images are dropped, pasted or chosen.",
     "compare": "Compare every blob of two engines, or of files; a row a layer. B is the reference.",
     "verify": "Check a model's files, its net, and every engine against real Caffe where it is there; one verdict.",
     "train": "Train a net from Caffe's own files, without Caffe.",

@@ -1,4 +1,4 @@
-"""`pycam activations`: what the channels of layers make of pictures."""
+"""`pycam activations`: what the channels of layers make of images."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from pycam.cli import options
 from pycam.cli.heatmap import folders
 from pycam.drawing import caption, encode_png
 from pycam.engines import Options
-from pycam.formats.files import write_whole
-from pycam.images.read import read_picture
+from pycam.formats.files import atomic_write
+from pycam.images.read import read_image
 from pycam.model import FIXED_MEANS
 from pycam.protocols import protocol as get_protocol
 
 
 def activations(
     context: typer.Context,
-    pictures: Annotated[list[Path], typer.Argument(help="Pictures.", show_default=False)],
+    images: Annotated[list[Path], typer.Argument(help="Images.", show_default=False)],
     layers: Annotated[str, typer.Option(help="Layers or blobs to show, as in conv1,pool1.", show_default=False)],
     model: options.Model = None,
     prototxt: options.Prototxt = None,
@@ -28,7 +28,7 @@ def activations(
     mean: options.MeanFile = None,
     protocol: options.ProtocolName = "default",
     view: options.View = None,
-    out: Annotated[Path, typer.Option(help="Folder for the grids, with a folder for each picture.")] = Path(
+    out: Annotated[Path, typer.Option(help="Folder for the grids, with a folder for each image.")] = Path(
         "activations"
     ),
     engine: options.EngineName = options.DEFAULT,
@@ -36,7 +36,7 @@ def activations(
     threads: options.Threads = None,
     precision: options.Precision = None,
 ) -> None:
-    """Write what every channel of a net's layers makes of pictures, one grid per layer.
+    """Write what every channel of a net's layers makes of images, one grid per layer.
 
     Any net will do, with class activation maps or without. Of a view with several crops the first is shown.
     """
@@ -54,9 +54,9 @@ def activations(
         options=Options(device, threads, precision=precision),
     )
     with shown.engine:
-        for path, folder in zip(pictures, folders(pictures, out), strict=True):
+        for path, folder in zip(images, folders(images, out), strict=True):
             folder.mkdir(parents=True, exist_ok=True)
-            for blob, grid in shown(read_picture(path)).items():
+            for blob, grid in shown(read_image(path)).items():
                 written = folder / f"{path.stem}_{blob.replace('/', '_')}.png"
-                write_whole(written, encode_png(caption(grid, blob)))
+                atomic_write(written, encode_png(caption(grid, blob)))
                 print(written)

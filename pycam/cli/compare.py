@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pycam.cli import options
 from pycam.engines import Options
 from pycam.errors import UsageError
-from pycam.images.read import read_picture
+from pycam.images.read import read_image
 from pycam.images.views import net_input, view_of
 from pycam.model import Model, load_model
 from pycam.tables import Table
@@ -31,9 +31,9 @@ def compare(
     model: options.Model = None,
     prototxt: options.Prototxt = None,
     weights: options.Weights = None,
-    picture: Annotated[
+    image: Annotated[
         Path | None,
-        typer.Option(help="Run this picture (view center, or full if the input is too large), not noise."),
+        typer.Option(help="Run this image (view center, or full if the input is too large), not noise."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
     save: Annotated[Path | None, typer.Option(help="Write the blobs of A, input included, to this .npz file.")] = None,
@@ -57,17 +57,17 @@ def compare(
     sides = [side for side in (a, b) if side is not None]
     paths = [side for side in sides if side.endswith(".npz")]
     if paths:
-        options.refuse(context, f"the input is that of {paths[0]}", "picture", "seed")
+        options.refuse(context, f"the input is that of {paths[0]}", "image", "seed")
     if paths == sides:
         options.refuse(context, "files are compared, and no engine runs", "device", "threads", "precision")
-    if picture is not None:
-        options.refuse(context, "the input is a picture, not noise", "seed")
+    if image is not None:
+        options.refuse(context, "the input is an image, not noise", "seed")
     elif prototxt is not None and weights is not None:
         options.refuse(context, "the net and its weights are given", "model")
     loaded = load_model(model, prototxt=prototxt, weights=weights, allow_nonfinite=allow_nonfinite)
     net = loaded.net
     files = {path: library.load_blobs(path) for path in paths}
-    inputs = _inputs(loaded, picture, seed, files)
+    inputs = _inputs(loaded, image, seed, files)
 
     def blobs(side: str) -> dict[str, NDArray[np.float32]]:
         if side in files:
@@ -97,23 +97,23 @@ def compare(
 
 def _inputs(
     model: Model,
-    picture: Path | None,
+    image: Path | None,
     seed: int,
     files: dict[str, dict[str, NDArray[np.float32]]],
 ) -> dict[str, NDArray[np.float32]]:
-    """Take the input from a file of blobs when there is one, else from the picture, else noise."""
+    """Take the input from a file of blobs when there is one, else from the image, else noise."""
     net = model.net
     for path, blobs in files.items():
         missing = [name for name in net.inputs if name not in blobs]
         if missing:
             raise UsageError(f"{path} has no input {missing[0]!r}: it holds the blobs of another net")
         return {name: blobs[name] for name in net.inputs}
-    if picture is None:
+    if image is None:
         return noise(net, seed)
     size = net.shapes[net.inputs[0]][-1]
     mean = model.preprocessing.mean_values()
     view = view_of("center" if size <= 256 else "full", size)
-    return {net.inputs[0]: net_input(read_picture(picture).pixels, view, mean)}
+    return {net.inputs[0]: net_input(read_image(image).pixels, view, mean)}
 
 
 def _print_verdict(rows: list[library.Row], tolerance: float) -> None:

@@ -32,7 +32,7 @@ class Photograph:
     shows
         A class of the model, or what else it is.
     box
-        Drawn round it by hand: picture pixels, 0-based half-open. None for what is no class of the model.
+        Drawn round it by hand: image pixels, 0-based half-open. None for what is no class of the model.
     """
 
     name: str
@@ -74,7 +74,7 @@ class Judged(NamedTuple):
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for the pictures.")] = Path("demo-output"),
+    out: Annotated[Path, typer.Option(help="Folder for the images.")] = Path("demo-output"),
 ) -> None:
     """Show four photographs to the bundled model: heat maps, boxes, and a small evaluation."""
     try:
@@ -99,9 +99,9 @@ def demo(
 
 def _judge(cam: Cam, photograph: Photograph, folder: Path) -> Judged:
     prediction = cam(folder / f"{photograph.name}.png")
-    if photograph.box is None or prediction.picture is None:
+    if photograph.box is None or prediction.image is None:
         return Judged(photograph, prediction)
-    (found,) = cam(prediction.picture, classes=[photograph.shows]).top
+    (found,) = cam(prediction.image, classes=[photograph.shows]).top
     assert found.box is not None  # the paper's rule always gives one
     truth = Truth(found.index, photograph.shows, [photograph.box])
     return Judged(photograph, prediction, truth, float(iou(found.box, photograph.box)))
@@ -112,7 +112,7 @@ def _classes(judged: Sequence[Judged]) -> Table:
 
     rows, notes = [], []
     for each in judged:
-        named = [f"{item.words} {item.score:.2f}" for item in each.prediction.top]
+        named = [f"{item.label} {item.score:.2f}" for item in each.prediction.top]
         if each.truth:
             box = f"{each.iou:.2f} {_said(each.iou >= RIGHT_IOU)}"
             said = [_said(each.right(1)), _said(each.right(5)), box]
@@ -146,6 +146,6 @@ def _said(is_right: bool) -> str:
 
 def _entry(judged: Judged) -> Entry:
     first, truth = judged.prediction.top[0], judged.truth
-    verdicts = [judge(first.index, first.score, first.box, truth.index, truth.boxes)] if truth else []
-    assert judged.prediction.picture is not None
-    return Entry(judged.photograph.name, judged.prediction.picture, {"": [judged.prediction]}, truth, verdicts)
+    outcomes = [judge(first.index, first.score, first.box, truth.index, truth.boxes)] if truth else []
+    assert judged.prediction.image is not None
+    return Entry(judged.photograph.name, judged.prediction.image, {"": [judged.prediction]}, truth, outcomes)

@@ -27,7 +27,7 @@ from pycam.protocols import protocol as get_protocol
 
 
 class OnError(str, Enum):
-    """What a picture that cannot be read does."""
+    """What an image that cannot be read does."""
 
     FAIL = "fail"
     SKIP = "skip"
@@ -35,7 +35,7 @@ class OnError(str, Enum):
 
 def evaluate(
     context: typer.Context,
-    pictures: Annotated[Path, typer.Option(help="Folder of the pictures.", show_default=False)],
+    images: Annotated[Path, typer.Option(help="Folder of the images.", show_default=False)],
     ground_truth: Annotated[
         Path,
         typer.Option(
@@ -52,12 +52,12 @@ def evaluate(
     labels: options.TrueLabels = None,
     blacklist: options.Blacklist = None,
     meta: options.Meta = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Evaluate only so many pictures, the first.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Evaluate only so many images, the first.")] = None,
     protocol: options.ProtocolName = "paper",
     view: options.View = None,
     choices: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="CHOICE=VALUE", help="Another choice in place of the protocol's: mean=picture."),
+        typer.Option("--set", metavar="CHOICE=VALUE", help="Another choice in place of the protocol's: mean=image."),
     ] = None,
     engine: options.EngineName = options.DEFAULT,
     device: options.Device = None,
@@ -66,12 +66,12 @@ def evaluate(
     ] = None,
     precision: options.Precision = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that work at the same time.")] = 1,
-    batch: Annotated[int, typer.Option(min=1, help="Pictures that go through the net together.")] = 8,
+    batch: Annotated[int, typer.Option(min=1, help="Images that go through the net together.")] = 8,
     scheduler: Annotated[
         str | None, typer.Option(help="Dask scheduler whose workers do the work: tcp://host:8786, or local:N.")
     ] = None,
     on_error: Annotated[
-        OnError, typer.Option(help="What a picture that cannot be read does: fail the run, or be skipped and listed.")
+        OnError, typer.Option(help="What an image that cannot be read does: fail the run, or be skipped and listed.")
     ] = OnError.FAIL,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -83,7 +83,7 @@ def evaluate(
     if scheduler is not None:
         options.refuse(context, "the scheduler has workers of its own", "workers")
     sources = Sources(
-        pictures=str(pictures.absolute()),
+        images=str(images.absolute()),
         ground_truth=str(ground_truth.absolute()),
         labels=_absolute(labels),
         blacklist=_absolute(blacklist),
@@ -105,7 +105,7 @@ def evaluate(
     plan = Plan.read(recipe, sources, batch)
     console = Console(stderr=True, quiet=quiet)
     with progress(console, MofNCompleteColumn(), _Rate()) as shown:
-        bar = shown.add_task("pictures", total=len(plan))
+        bar = shown.add_task("images", total=len(plan))
         earlier: list[int] = []
 
         def show(done: int) -> None:
@@ -113,7 +113,7 @@ def evaluate(
                 earlier.append(done)
                 shown.reset(bar, completed=done)
                 if done:
-                    console.print(f"going on: {done} of {len(plan)} pictures are done", highlight=False)
+                    console.print(f"going on: {done} of {len(plan)} images are done", highlight=False)
             shown.update(bar, completed=done)
 
         report = run(plan, out, workers=workers, scheduler=scheduler, skip=on_error is OnError.SKIP, progress=show)
@@ -125,7 +125,7 @@ def evaluate(
 
 
 class _Rate(ProgressColumn):
-    """Pictures a second."""
+    """Images a second."""
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
@@ -137,7 +137,7 @@ def _protocol(name: str, view: str | None, choices: list[str], mean: Path | None
     given: dict[str, str | None] = {} if view is None else {"view": view}
     for choice, _, value in (each.partition("=") for each in choices):
         if choice not in row.choices():
-            raise UsageError(f"--set {choice}: there are {', '.join(row.choices())}, each as in mean=picture")
+            raise UsageError(f"--set {choice}: there are {', '.join(row.choices())}, each as in mean=image")
         if choice in DRAWING:
             raise UsageError(f"--set {choice}: an evaluation draws nothing: leave it out")
         if choice in given:
@@ -152,7 +152,7 @@ def _protocol(name: str, view: str | None, choices: list[str], mean: Path | None
 
 def _share_of_cores(recipe: Recipe, workers: int, scheduler: str | None) -> int:
     """How many threads a worker's engine may have without changing the result."""
-    if scheduler is not None or not recipe.steady:
+    if scheduler is not None or not recipe.batch_invariant:
         return 1
     return max(1, cores() // workers)
 
@@ -162,9 +162,9 @@ def _absolute(path: Path | str | None) -> str | None:
 
 
 def _tell(report: dict[str, Any]) -> None:
-    print(f"{report['pictures']} pictures, {report['blacklisted']} of them on the blacklist")
+    print(f"{report['images']} images, {report['blacklisted']} of them on the blacklist")
     errors_table({"": report}).show()
     for each in report["skipped"]:
-        print(f"left out: {each['picture']}: {each['reason']}")
+        print(f"left out: {each['image']}: {each['reason']}")
     for note in report["notes"]:
         print(f"note: {note}")

@@ -1,4 +1,4 @@
-"""`pycam heatmap`: the top-5 class activation maps of pictures."""
+"""`pycam heatmap`: the top-5 class activation maps of images."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from rich.console import Console
 from pycam.cli import options
 from pycam.engines import Options
 from pycam.engines.threads import beside_an_engine
-from pycam.errors import PictureError, PycamError
-from pycam.formats.files import write_whole
+from pycam.errors import ImageError, PycamError
+from pycam.formats.files import atomic_write
 from pycam.predict import load
 from pycam.prediction import Prediction
 from pycam.prefetch import prefetch
@@ -28,7 +28,7 @@ from pycam.tables import csv_text
 
 
 def heatmap(
-    pictures: Annotated[list[Path], typer.Argument(help="Pictures.", show_default=False)],
+    images: Annotated[list[Path], typer.Argument(help="Images.", show_default=False)],
     model: options.Model = None,
     prototxt: options.Prototxt = None,
     weights: options.Weights = None,
@@ -49,7 +49,7 @@ def heatmap(
         typer.Option("--class", help='This class in place of the best: index, WordNet ID or words ("red fox").'),
     ] = None,
     boxes: Annotated[bool, typer.Option("--boxes", help="Find boxes; draw and write them.")] = False,
-    out: Annotated[Path, typer.Option(help="Folder for the heat maps, a folder in it for each picture.")] = Path(
+    out: Annotated[Path, typer.Option(help="Folder for the heat maps, a folder in it for each image.")] = Path(
         "heatmaps"
     ),
     engine: options.EngineName = options.DEFAULT,
@@ -61,7 +61,7 @@ def heatmap(
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Write the top-5 class activation maps of pictures: overlays, a strip, and a JSON each."""
+    """Write the top-5 class activation maps of images: overlays, a strip, and a JSON each."""
     engine_options = Options(device, threads, precision=precision)
     cam = load(
         model,
@@ -75,7 +75,7 @@ def heatmap(
         weights=weights,
         labels=labels,
         mean=mean,
-        options=replace(engine_options, lanes=min(len(pictures), engine_options.most_lanes)),
+        options=replace(engine_options, streams=min(len(images), engine_options.most_streams)),
         allow_nonfinite=allow_nonfinite,
     )
     console = Console(stderr=True, quiet=quiet)
@@ -84,9 +84,9 @@ def heatmap(
     failures: list[PycamError] = []
     done: list[dict[str, Any]] = []
     with cam, beside_an_engine(), ThreadPoolExecutor(1, "pycam-write") as writer, progress(console) as shown:
-        bar = shown.add_task("heat maps", total=len(pictures))
-        found = (prediction for _, prediction in cam.stream(pictures, top=top, classes=classes, batch=batch))
-        given = zip(found, folders(pictures, out), strict=True)
+        bar = shown.add_task("heat maps", total=len(images))
+        found = (prediction for _, prediction in cam.stream(images, top=top, classes=classes, batch=batch))
+        given = zip(found, folders(images, out), strict=True)
         # Drawn and written beside the net's next run.
         for prediction in prefetch(lambda each: writer.submit(_saved, *each, boxes), given, 5):
             shown.advance(bar)
@@ -99,23 +99,23 @@ def heatmap(
     if as_json:
         print(json.dumps(done, indent=2, ensure_ascii=False))
     if done and boxes:
-        write_whole(out / "boxes.csv", _boxes_csv(done))
+        atomic_write(out / "boxes.csv", _boxes_csv(done))
     if done:
         console.print(f"wrote the heat maps of {_count(len(done))} to {out}{os.sep}", highlight=False, soft_wrap=True)
-    if len(failures) == 1 == len(pictures):
+    if len(failures) == 1 == len(images):
         raise failures[0]
     if failures:
         for failure in failures:
             print(f"pycam: {' '.join(str(failure).split())}", file=sys.stderr)
-        raise PictureError(f"{_count(len(failures))} of {len(pictures)} could not be read, listed above")
+        raise ImageError(f"{_count(len(failures))} of {len(images)} could not be read, listed above")
 
 
-def folders(pictures: Sequence[Path], out: Path) -> list[Path]:
-    """Give each picture a folder of its own, called by its stem; equal stems are numbered in the order given."""
+def folders(images: Sequence[Path], out: Path) -> list[Path]:
+    """Give each image a folder of its own, called by its stem; equal stems are numbered in the order given."""
     taken: set[str] = set()
     given = []
-    for picture in pictures:
-        stem = picture.stem or "picture"
+    for image in images:
+        stem = image.stem or "image"
         name, number = stem, 1
         while name.casefold() in taken:
             number += 1
@@ -134,14 +134,14 @@ def _saved(prediction: Prediction | PycamError, place: Path, boxes: bool) -> Pre
 
 def _tell(prediction: Prediction, boxes: bool, console: Console) -> None:
     note = ""
-    picture = prediction.picture
-    assert picture is not None
-    if picture.exif_orientation != 1:
-        note = f"  (EXIF orientation {picture.exif_orientation} not applied)"
-    console.print(f"{picture.path}{note}", markup=False, highlight=False, soft_wrap=True)
+    image = prediction.image
+    assert image is not None
+    if image.exif_orientation != 1:
+        note = f"  (EXIF orientation {image.exif_orientation} not applied)"
+    console.print(f"{image.path}{note}", markup=False, highlight=False, soft_wrap=True)
     for item in prediction.top:
         where = f"  box {item.box}" if boxes and item.box else ""
-        words = f"{item.wnid} {item.words}".strip()
+        words = f"{item.wnid} {item.label}".strip()
         console.print(
             f"  {item.score:.4f}  {item.index:4d}  {words}{where}",
             markup=False,
@@ -151,12 +151,12 @@ def _tell(prediction: Prediction, boxes: bool, console: Console) -> None:
 
 
 def _boxes_csv(done: Sequence[Mapping[str, Any]]) -> str:
-    """List every box, a line each: picture pixels, 0-based, half-open; the sides are empty where there is no box."""
+    """List every box, a line each: image pixels, 0-based, half-open; the sides are empty where there is no box."""
     from pandas import DataFrame
 
-    columns = ["picture", "rank", "index", "wnid", "words", "score", "x0", "y0", "x1", "y1"]
+    columns = ["image", "rank", "index", "wnid", "label", "score", "x0", "y0", "x1", "y1"]
     rows = [
-        [prediction["picture"], rank, *(item[key] for key in columns[2:6]), *(item["box"] or [None] * 4)]
+        [prediction["image"], rank, *(item[key] for key in columns[2:6]), *(item["box"] or [None] * 4)]
         for prediction in done
         for rank, item in enumerate(prediction["top"], start=1)
     ]
@@ -164,4 +164,4 @@ def _boxes_csv(done: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _count(number: int) -> str:
-    return f"{number} picture{'' if number == 1 else 's'}"
+    return f"{number} image{'' if number == 1 else 's'}"

@@ -63,7 +63,7 @@ def show(name: Name, as_json: options.Json = False) -> None:
 
 @app.command("protocols")
 def list_protocols(as_json: options.Json = False) -> None:
-    """List the protocols: each row names what happens between a picture and its maps and boxes."""
+    """List the protocols: each row names what happens between an image and its maps and boxes."""
     if as_json:
         _print_json([dataclasses.asdict(row) for row in PROTOCOLS.values()])
         return
@@ -102,7 +102,7 @@ def download(
         ),
     ] = None,
     mean: Annotated[
-        bool, typer.Option("--mean", help="Get the models' mean pictures too; without a model, BVLC's.")
+        bool, typer.Option("--mean", help="Get the models' mean images too; without a model, BVLC's.")
     ] = False,
 ) -> None:
     """Download weights, check them, and print where they are; what is there already is only checked."""

@@ -16,7 +16,7 @@ from pycam.cli import options
 from pycam.errors import UsageError
 from pycam.formats import caffemodel
 from pycam.formats import prototxt as prototxt_format
-from pycam.formats.files import write_whole
+from pycam.formats.files import atomic_write
 from pycam.formats.npy import read_tensors
 from pycam.model import load_model
 from pycam.net import Net, read_net
@@ -38,7 +38,7 @@ def show(
 ) -> None:
     """Print a net's layers, shapes, parameters and multiply-adds, and where its class maps come from.
 
-    Shapes are those of one picture. Multiply-adds count the multiplications with a weight.
+    Shapes are those of one image. Multiply-adds count the multiplications with a weight.
     """
     if weights is None:
         options.refuse(context, "no weights are read", "allow_nonfinite")
@@ -64,7 +64,7 @@ def export(
     """Write a net and its weights as one ONNX file for any batch, to be run without pycam.
 
     With --maps its outputs are `scores`, `classes` and `maps`: the class activation maps of the best classes, at the
-    size of the features. Its input is a picture as Caffe wants it: BGR, 0…255, less the mean.
+    size of the features. Its input is an image as Caffe wants it: BGR, 0…255, less the mean.
     """
     if not maps:
         options.refuse(context, "no maps are written without --maps", "top")
@@ -75,7 +75,7 @@ def export(
 
     loaded = load_model(model, prototxt=prototxt, weights=weights)
     written = onnx_cam_model(loaded.net, loaded.head, top) if maps else onnx_model(loaded.net, loaded.net.outputs)
-    write_whole(onnx, written.SerializeToString())
+    atomic_write(onnx, written.SerializeToString())
     outputs = ", ".join(output.name for output in written.graph.output)
     typer.echo(f"{onnx}: {outputs}{f' ({loaded.head})' if maps else ''}")
 
@@ -181,7 +181,7 @@ def _print_net(net: Net) -> None:
     print(f"\ninput         {_join(f'{blob} {dims(net.shapes[blob])}' for blob in net.inputs)}")
     print(f"output        {_join(f'{blob} {dims(net.shapes[blob])}' for blob in net.outputs)}")
     print(f"parameters    {net.param_count:,}")
-    print(f"multiply-adds {net.multiply_adds:,} a picture")
+    print(f"multiply-adds {net.multiply_adds:,} an image")
     print(f"class maps    {net.cam_head or 'none: no global average pooling before the scores'}")
     if net.ignored_weights:
         print(f"ignored       weights of layers that the net does not have: {_join(net.ignored_weights)}")

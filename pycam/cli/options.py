@@ -42,13 +42,13 @@ LabelsFile = Annotated[
 ]
 MeanFile = Annotated[
     Path | None,
-    typer.Option("--mean", help="Mean picture (.binaryproto, .npy, .mat) in place of the model's."),
+    typer.Option("--mean", help="Mean image (.binaryproto, .npy, .mat) in place of the model's."),
 ]
 TrueLabels = Annotated[
     Path | None,
     typer.Option("--labels", help="True classes: a devkit list, or a val.txt with network indices."),
 ]
-Blacklist = Annotated[Path | None, typer.Option(help="Numbers, from 1, of the pictures that localization leaves out.")]
+Blacklist = Annotated[Path | None, typer.Option(help="Numbers, from 1, of the images that localization leaves out.")]
 Meta = Annotated[Path | None, typer.Option(help="meta_clsloc.mat, to check the class IDs by.")]
 EngineName = Annotated[
     str,
@@ -82,7 +82,7 @@ Target = Annotated[str | None, typer.Option(help=f"What gradients are of: {', '.
 AllowNonfinite = Annotated[
     bool, typer.Option("--allow-nonfinite", help="Take weights that are infinite or not a number.")
 ]
-Batch = Annotated[int, typer.Option(help="Pictures that go through the net together.")]
+Batch = Annotated[int, typer.Option(help="Images that go through the net together.")]
 Tolerance = Annotated[float, typer.Option(help="Allowed difference, as a part of a blob's largest value.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]

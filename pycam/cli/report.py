@@ -21,11 +21,11 @@ from pycam.predict import load
 from pycam.progress import progress
 from pycam.protocols import protocol as get_protocol
 from pycam.report.html import write_html
-from pycam.report.pictures import picture_page
+from pycam.report.images import image_page
 from pycam.report.runs import Run, run_page
 from pycam.tables import FORMS, Table, check_form, text, write
 
-app = typer.Typer(help="Report on finished runs and on pictures.", no_args_is_help=True)
+app = typer.Typer(help="Report on finished runs and on images.", no_args_is_help=True)
 
 TablesFile = Annotated[
     Path | None,
@@ -71,10 +71,10 @@ def ablation(
 def html(
     context: typer.Context,
     items: Annotated[
-        list[Path], typer.Argument(help="One run or two (folders of `pycam evaluate`), or pictures.", metavar="ITEMS…")
+        list[Path], typer.Argument(help="One run or two (folders of `pycam evaluate`), or images.", metavar="ITEMS…")
     ],
     out: Annotated[Path, typer.Option(help="Write the page here: one file (.html), or a folder.", show_default=False)],
-    worst: Annotated[int | None, typer.Option(min=1, help="Show only so many pictures of runs, the worst.")] = None,
+    worst: Annotated[int | None, typer.Option(min=1, help="Show only so many images of runs, the worst.")] = None,
     model: options.Model = None,
     prototxt: options.Prototxt = None,
     weights: options.Weights = None,
@@ -90,9 +90,9 @@ def html(
     threads: options.Threads = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Show one run, two runs side by side, or pictures on a page.
+    """Show one run, two runs side by side, or images on a page.
 
-    --worst is for runs; --model and what follows it are for pictures, because a run knows its own.
+    --worst is for runs; --model and what follows it are for images, because a run knows its own.
     """
     of_runs = is_folder(items[0])
     _refuse_options_without_effect(context, of_runs)
@@ -116,7 +116,7 @@ def html(
                 )
                 for row in rows
             ]
-            heading, entries = picture_page(cams, items)
+            heading, entries = image_page(cams, items)
             write_html(out, entries, heading)
     Console(stderr=True, quiet=quiet).print(f"wrote {out}", markup=False, highlight=False, soft_wrap=True)
 
@@ -126,7 +126,7 @@ def _refuse_options_without_effect(context: typer.Context, of_runs: bool) -> Non
         source = context.get_parameter_source(parameter.name or "")
         given = source is not None and source.name == "COMMANDLINE"  # a variable is meant for other commands too
         if given and parameter.name not in ("items", "out", "quiet") and (parameter.name == "worst") != of_runs:
-            kind, other = ("runs", "pictures") if of_runs else ("pictures", "runs")
+            kind, other = ("runs", "images") if of_runs else ("images", "runs")
             raise UsageError(f"{parameter.opts[0]} has no effect on a page of {kind}, only of {other}: leave it out")
 
 

@@ -15,7 +15,7 @@ from pycam.evaluation.figures import errors_table
 from pycam.ilsvrc import wsol
 from pycam.ilsvrc.baselines import Baselines, accuracies, known_class_errors
 from pycam.ilsvrc.ground_truth import GroundTruth, read_ground_truth
-from pycam.ilsvrc.metrics import by_k, doubts, error, error_interval, score_guesses
+from pycam.ilsvrc.metrics import by_k, doubts, error, error_interval, score_predictions
 from pycam.ilsvrc.predictions import Predictions, read_predictions
 from pycam.ilsvrc.score_maps import find_map, read_map
 
@@ -36,11 +36,11 @@ def score(
         Path | None, typer.Option(help="Submission file: up to 5 times `label xmin ymin xmax ymax` a line.")
     ] = None,
     maps: Annotated[
-        Path | None, typer.Option(help="Folder of a .npy a picture: the map of its true class, in [0, 1].")
+        Path | None, typer.Option(help="Folder of a .npy an image: the map of its true class, in [0, 1].")
     ] = None,
     baseline: Annotated[
         Baseline | None,
-        typer.Option(help="Score a Gaussian in the center, or the whole picture, as the maps."),
+        typer.Option(help="Score a Gaussian in the center, or the whole image, as the maps."),
     ] = None,
     labels: options.TrueLabels = None,
     blacklist: options.Blacklist = None,
@@ -53,7 +53,7 @@ def score(
     truth = read_ground_truth(ground_truth, labels=labels, blacklist=blacklist, meta=meta)
     result: dict[str, Any] = {
         "ground_truth": str(ground_truth),
-        "pictures": len(truth),
+        "images": len(truth),
         "blacklisted": int(truth.blacklisted.sum()),
         "notes": list(truth.notes),
     }
@@ -67,18 +67,18 @@ def score(
     elif baseline is Baseline.CENTER:
         result |= {"maps": "center Gaussian"} | _accuracies(wsol.center_gaussian(truth), truth)
     else:
-        result |= {"maps": "whole picture"} | _accuracies(wsol.whole_picture(truth), truth)
+        result |= {"maps": "whole image"} | _accuracies(wsol.whole_image(truth), truth)
     if as_json:
         print(json.dumps(result, indent=2))
         return
-    print(f"{result['pictures']} pictures, {result['blacklisted']} of them on the blacklist")
+    print(f"{result['images']} images, {result['blacklisted']} of them on the blacklist")
     errors_table({"": result}, every_k=True).show()
     for note in result["notes"]:
         print(f"note: {note}")
 
 
 def _errors(predictions: Predictions, truth: GroundTruth) -> dict[str, Any]:
-    scores = score_guesses(predictions, truth)
+    scores = score_predictions(predictions, truth)
     localized = scores.localized
     return {
         "classification_error": by_k(scores.classification_error),

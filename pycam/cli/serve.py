@@ -32,11 +32,11 @@ def serve(
     device: options.Device = None,
     threads: options.Threads = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port at 127.0.0.1; 0 for any that is free.")] = 8000,
-    upload: Annotated[float, typer.Option(min=0.001, help="Largest file of a picture, MB.")] = 20,
-    pixels: Annotated[float, typer.Option(min=0.001, max=100, help="Largest picture, million pixels.")] = 40,
-    seconds: Annotated[float, typer.Option(min=0.1, help="Longest time for a picture.")] = 60,
+    upload: Annotated[float, typer.Option(min=0.001, help="Largest file of an image, MB.")] = 20,
+    pixels: Annotated[float, typer.Option(min=0.001, max=100, help="Largest image, million pixels.")] = 40,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Longest time for an image.")] = 60,
 ) -> None:
-    """Open the viewer on a page at 127.0.0.1, where pictures are dropped, pasted or chosen.
+    """Open the viewer on a page at 127.0.0.1, where images are dropped, pasted or chosen.
 
     It is made for the person who starts it: it has no users, no encryption and no other address. Don't put it on the
     internet.
@@ -61,7 +61,7 @@ def serve(
     makers = {}
     for name in names:
         card = zoo.card(name)
-        zoo.weights_path(card)  # what is missing is told now, not at the first picture
+        zoo.weights_path(card)  # what is missing is told now, not at the first image
         makers[card.name] = functools.partial(cams, name)
     limits = Limits(
         upload=round(upload * 10**6), pixels=round(pixels * 10**6), upload_seconds=seconds, answer_seconds=seconds

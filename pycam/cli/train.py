@@ -26,7 +26,7 @@ def train(
         typer.Option(help="Caffemodel to begin with; layers that it lacks begin with their fillers."),
     ] = None,
     resume: Annotated[Path | None, typer.Option(help="Solverstate to go on from.")] = None,
-    data: Annotated[Path | None, typer.Option(help=f"Pictures in place of the training net's: {LISTED}.")] = None,
+    data: Annotated[Path | None, typer.Option(help=f"Images in place of the training net's: {LISTED}.")] = None,
     test_data: Annotated[Path | None, typer.Option(help="The same for the test net.")] = None,
     device: options.Device = None,
     threads: options.Threads = None,

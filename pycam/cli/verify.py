@@ -12,7 +12,7 @@ from pycam import zoo
 from pycam.cli import options
 from pycam.engines import ENGINES
 from pycam.errors import UsageError
-from pycam.formats.files import write_whole
+from pycam.formats.files import atomic_write
 from pycam.model import load_model
 from pycam.verification.certificate import certify
 from pycam.verification.compare import TOLERANCE
@@ -54,7 +54,7 @@ def verify(
     )
     text = json.dumps(certificate.as_dict(), indent=2) + "\n"
     if out is not None:
-        write_whole(out, text if out.suffix == ".json" else certificate.as_markdown())
+        atomic_write(out, text if out.suffix == ".json" else certificate.as_markdown())
         print(f"{certificate.model}: {certificate.verdict} ({out})")
     else:
         print(text if as_json else certificate.as_markdown(), end="")

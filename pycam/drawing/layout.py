@@ -1,6 +1,6 @@
 """Layout: texts, boxes and captions on overlays, overlays side by side, and the bytes of image files.
 
-Everything takes and gives (H, W, 3) uint8 BGR pictures.
+Everything takes and gives (H, W, 3) uint8 BGR images.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _BOX_COLOUR = (255, 255, 255)
 
 
 def write_on(pixels: Pixels, text: str) -> Pixels:
-    """Write a text in white on a copy of a picture, at its foot."""
+    """Write a text in white on a copy of an image, at its foot."""
     image = Image.fromarray(pixels[..., ::-1])
     draw = ImageDraw.Draw(image)
     draw.text((4, image.height - 4), text, font=_font(), fill="white", anchor="lb")
@@ -32,7 +32,7 @@ def write_on(pixels: Pixels, text: str) -> Pixels:
 
 
 def draw_box(pixels: Pixels, box: Sequence[int]) -> Pixels:
-    """Draw a box (x0, y0, x1, y1; 0-based, half-open) on a copy of a picture."""
+    """Draw a box (x0, y0, x1, y1; 0-based, half-open) on a copy of an image."""
     x0, y0, x1, y1 = box
     thickness = max(1, round(min(pixels.shape[:2]) / 150))
     drawn: Pixels = pixels.copy()
@@ -42,7 +42,7 @@ def draw_box(pixels: Pixels, box: Sequence[int]) -> Pixels:
 
 
 def caption(pixels: Pixels, text: str, score: str = "") -> Pixels:
-    """Put a bar with a text, and a score at its right end, below a picture. Texts too long are cut with an ellipsis."""
+    """Put a bar with a text, and a score at its right end, below an image. Texts too long are cut with an ellipsis."""
     return np.vstack([pixels, _caption_bar(pixels.shape[1], text, score)])
 
 
@@ -79,20 +79,20 @@ def strip(
     title: str,
     layout: str = "captioned",
 ) -> Pixels:
-    """Lay a picture and its overlays side by side.
+    """Lay an image and its overlays side by side.
 
     Parameters
     ----------
     pixels
-        The picture.
+        The image.
     overlays
         One a class, best first, all of one size.
     captions
         (words, score) a class.
     title
-        What stands under the picture itself.
+        What stands under the image itself.
     layout
-        `captioned`: all at one height, each with its caption. `matlab_demo`: at the height of the picture, without
+        `captioned`: all at one height, each with its caption. `matlab_demo`: at the height of the image, without
         captions, 8 white columns before each overlay (docs/release.md, section 3, step 7).
 
     Returns
@@ -101,16 +101,16 @@ def strip(
     """
     if layout == "matlab_demo":
         white = np.full((pixels.shape[0], 8, 3), 255, np.uint8)
-        return np.hstack([pixels, *(part for picture in overlays for part in (white, picture))])
+        return np.hstack([pixels, *(part for image in overlays for part in (white, image))])
 
-    def tile(picture: Pixels, text: str, score: str) -> Pixels:
-        width = max(1, round(picture.shape[1] * STRIP_HEIGHT / picture.shape[0]))
-        return caption(resize(picture, STRIP_HEIGHT, width, "opencv_area"), text, score)
+    def tile(image: Pixels, text: str, score: str) -> Pixels:
+        width = max(1, round(image.shape[1] * STRIP_HEIGHT / image.shape[0]))
+        return caption(resize(image, STRIP_HEIGHT, width, "opencv_area"), text, score)
 
     tiles = [tile(pixels, title, "")]
     gap = np.full((STRIP_HEIGHT + CAPTION_HEIGHT, 6, 3), 255, np.uint8)
-    for picture, (words, score) in zip(overlays, captions, strict=True):
-        tiles += [gap, tile(picture, words, score)]
+    for image, (words, score) in zip(overlays, captions, strict=True):
+        tiles += [gap, tile(image, words, score)]
     return np.hstack(tiles)
 
 

@@ -1,6 +1,6 @@
-"""Overlays: the colours of a map mixed with a picture, in the manner that a protocol names.
+"""Overlays: the colours of a map mixed with an image, in the manner that a protocol names.
 
-Everything takes and gives (H, W, 3) uint8 BGR pictures unless it says otherwise; maps are (H, W) floats.
+Everything takes and gives (H, W, 3) uint8 BGR images unless it says otherwise; maps are (H, W) floats.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Region = tuple[int, int, int, int]
 
 
 def colour_half(pixels: Pixels, map_: Map, region: Region | None = None) -> Pixels:
-    """Mix a picture with its map in JET, half and half.
+    """Mix an image with its map in JET, half and half.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def normalize(values: NDArray[np.generic]) -> NDArray[np.float64]:
 
 
 def overlay_py_demo(pixels: Pixels, map_: Map) -> NDArray[np.float64]:
-    """Overlay a picture with a map as the released Python driver does.
+    """Overlay an image with a map as the released Python driver does.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def overlay_py_demo(pixels: Pixels, map_: Map) -> NDArray[np.float64]:
 
 
 def overlay_matlab_demo(pixels: Pixels, map_: Map) -> NDArray[np.float64]:
-    """Overlay a picture with a map as the MATLAB demo does.
+    """Overlay an image with a map as the MATLAB demo does.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ def overlay_matlab_demo(pixels: Pixels, map_: Map) -> NDArray[np.float64]:
 
 
 def overlay_colours(pixels: Pixels, colours: Pixels, opacity: float) -> Pixels:
-    """Lay colours over a picture, both (H, W, 3) uint8 BGR: opacity · colours + (1 − opacity) · picture."""
+    """Lay colours over an image, both (H, W, 3) uint8 BGR: opacity · colours + (1 − opacity) · image."""
     return np.asarray(cv2.addWeighted(pixels, 1 - opacity, colours, opacity, 0), np.uint8)
 
 
@@ -146,7 +146,7 @@ def indices_of(map_: Map, levels: int) -> NDArray[np.uint8]:
 
 
 def overlay_keras(pixels: Pixels, map_: Map, *, wrap: bool) -> Pixels:
-    """Add 0.4 of a map's colours to a picture; 255 times the map are the colours, not stretched.
+    """Add 0.4 of a map's colours to an image; 255 times the map are the colours, not stretched.
 
     Parameters
     ----------
@@ -163,17 +163,17 @@ def overlay_keras(pixels: Pixels, map_: Map, *, wrap: bool) -> Pixels:
     return np.clip(pixels + 0.4 * colours, 0, 255).astype(np.uint8)
 
 
-def to_pixels(picture: NDArray[np.float64]) -> Pixels:
-    """Turn a picture of floats in [0, 1] into 8 bits."""
-    return np.floor(np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8)
+def to_pixels(image: NDArray[np.float64]) -> Pixels:
+    """Turn an image of floats in [0, 1] into 8 bits."""
+    return np.floor(np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
-def overlay(pixels: Pixels, map_: Map, blend: str, region: Region | None = None) -> Pixels:
-    """Overlay a picture with a map in the manner that a protocol names; see `pycam.protocols.Protocol.blend`."""
-    return BLENDS[blend](pixels, map_, region)
+def overlay(pixels: Pixels, map_: Map, style: str, region: Region | None = None) -> Pixels:
+    """Overlay an image with a map in the manner that a protocol names; see `pycam.protocols.Protocol.overlay`."""
+    return OVERLAYS[style](pixels, map_, region)
 
 
-BLENDS: dict[str, Callable[[Pixels, Map, Region | None], Pixels]] = {
+OVERLAYS: dict[str, Callable[[Pixels, Map, Region | None], Pixels]] = {
     "half": colour_half,
     "py_demo": lambda pixels, map_, _: to_pixels(overlay_py_demo(pixels, map_)),
     "matlab_demo": lambda pixels, map_, _: to_pixels(overlay_matlab_demo(pixels, map_)),

@@ -80,4 +80,4 @@ def make(name: str, net: Net, outputs: Sequence[str], options: Options = Options
     bare = next((layer.name for layer in net.layers if layer.param_shapes and layer.name not in net.params), None)
     if bare is not None:
         raise NetError(f"the net has no weights (layer {bare!r}): read it together with its caffemodel")
-    return kind(net, outputs, options if kind.concurrent else replace(options, lanes=1))
+    return kind(net, outputs, options if kind.concurrent else replace(options, streams=1))

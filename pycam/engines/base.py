@@ -39,7 +39,7 @@ class Engine(ABC):
         Names of values (`pycam.net.layers.Layer`); a blob's name gives what Caffe's blob holds in the end, after any
         in-place layer.
     options
-        Device, threads, lanes and precision.
+        Device, threads, streams and precision.
 
     Attributes
     ----------
@@ -49,8 +49,8 @@ class Engine(ABC):
         What the engine can compute in; the first is the default.
     concurrent
         Whether several threads may call `forward` at the same time.
-    steady
-        Whether a picture's results have the same bits in any batch and with any number of threads.
+    batch_invariant
+        Whether an image's results have the same bits in any batch and with any number of threads.
 
     Raises
     ------
@@ -61,7 +61,7 @@ class Engine(ABC):
     name: ClassVar[str]
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
     concurrent: ClassVar[bool] = False
-    steady: ClassVar[bool] = False
+    batch_invariant: ClassVar[bool] = False
 
     def __init__(self, net: Net, outputs: Sequence[str], options: Options = Options()) -> None:
         self.outputs = tuple(outputs)
@@ -76,7 +76,7 @@ class Engine(ABC):
         Parameters
         ----------
         inputs
-            Input blob -> values of its shape (`net.shapes`) with any batch N on axis 0. Pictures are N×C×H×W, BGR.
+            Input blob -> values of its shape (`net.shapes`) with any batch N on axis 0. Images are N×C×H×W, BGR.
 
         Returns
         -------

@@ -42,7 +42,7 @@ def onnx_model(net: Net, outputs: Sequence[str]) -> onnx.ModelProto:
     -------
     onnx.ModelProto
         It reads those of the net's inputs that `outputs` depend on and gives `outputs`, all float32 with axis 0
-        open. Pictures are N×C×H×W, BGR, mean subtracted.
+        open. Images are N×C×H×W, BGR, mean subtracted.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def onnx_cam_model(net: Net, head: CamHead, top: int = 5) -> onnx.ModelProto:
     Returns
     -------
     onnx.ModelProto
-        For N pictures, N×C×H×W, BGR, mean subtracted, it gives, in this order,
+        For N images, N×C×H×W, BGR, mean subtracted, it gives, in this order,
 
         `scores`
             (N, T) float32, a score a class.

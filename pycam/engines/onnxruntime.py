@@ -26,14 +26,14 @@ class OnnxRuntimeEngine(Engine):
     name = "onnxruntime"
     precisions = ("fp32", "tf32")
     concurrent = True
-    steady = True
+    batch_invariant = True
 
     def _load(self, net: Net) -> None:
         self._device = self.options.device or "cpu"
         provider = _provider(self._device, self.precision)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _FATAL_ONLY
-        options.intra_op_num_threads = self.options.threads_a_lane
+        options.intra_op_num_threads = self.options.threads_per_stream
         # Threads that spin while they wait take the cores from those that decode and draw.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:

@@ -47,7 +47,7 @@ class OpenCvEngine(Engine):
     def _run(self, inputs: Mapping[str, NDArray[np.float32]]) -> list[NDArray[np.float32]]:
         before = cv2.getNumThreads()
         try:
-            cv2.setNumThreads(self.options.threads_a_lane)
+            cv2.setNumThreads(self.options.threads_per_stream)
             for name, values in inputs.items():
                 self._dnn.setInput(np.ascontiguousarray(values), name)
             wanted = list(dict.fromkeys(self._layers))

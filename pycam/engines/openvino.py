@@ -14,7 +14,7 @@ from pycam.engines.onnx_graph import onnx_model
 from pycam.errors import EngineError
 from pycam.net import Net
 
-# A run has few: its batch, what is left at its end, and single pictures.
+# A run has few: its batch, what is left at its end, and single images.
 _KEPT_BATCHES = 3
 
 
@@ -23,7 +23,7 @@ class OpenVinoEngine(Engine):
 
     name = "openvino"
     precisions = ("fp32", "bf16")
-    steady = True
+    batch_invariant = True
 
     def _load(self, net: Net) -> None:
         self._core = openvino.Core()

@@ -18,7 +18,7 @@ class Options:
         `"cpu"`, `"cuda"` or what else the engine knows; None for the CPU.
     threads : int, optional
         None for as many as there are cores.
-    lanes : int
+    streams : int
         How many `forward`s may run at the same time, each on its share of the threads: more images per second, each
         of them later. Engines that are not `concurrent` have one.
     precision : str, optional
@@ -27,28 +27,28 @@ class Options:
     Raises
     ------
     UsageError
-        Fewer than one thread or lane.
+        Fewer than one thread or stream.
     """
 
     device: str | None = None
     threads: int | None = None
-    lanes: int = 1
+    streams: int = 1
     precision: str | None = None
 
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:
             raise UsageError(f"{self.threads} threads: at least one is needed")
-        if self.lanes < 1:
-            raise UsageError(f"{self.lanes} lanes: at least one is needed")
+        if self.streams < 1:
+            raise UsageError(f"{self.streams} streams: at least one is needed")
 
     @property
-    def threads_a_lane(self) -> int:
+    def threads_per_stream(self) -> int:
         """How many threads one `forward` has, at least one."""
-        return max(1, (self.threads or cores()) // self.lanes)
+        return max(1, (self.threads or cores()) // self.streams)
 
     @property
-    def most_lanes(self) -> int:
-        """How many lanes give the most images per second: on a CPU one per core, on anything else one."""
+    def most_streams(self) -> int:
+        """How many streams give the most images per second: on a CPU one per core, on anything else one."""
         return (self.threads or cores()) if self.device in (None, "cpu") else 1
 
 

@@ -1,4 +1,4 @@
-"""How the libraries around an engine are set in a process that sends many pictures through it."""
+"""How the libraries around an engine are set in a process that sends many images through it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _M_MMAP_THRESHOLD = -3
 
 @contextmanager
 def beside_an_engine() -> Iterator[None]:
-    """Let OpenCV and the BLAS use a thread each, and freed memory be kept for the next picture.
+    """Let OpenCV and the BLAS use a thread each, and freed memory be kept for the next image.
 
-    Maps and pictures are small: more threads would mostly wait, against those of the engine. Memory stays kept behind
+    Maps and images are small: more threads would mostly wait, against those of the engine. Memory stays kept behind
     the block, too.
     """
     _keep_freed_memory()
@@ -35,7 +35,7 @@ def beside_an_engine() -> Iterator[None]:
 
 @lru_cache(1)  # once a process: the name of its C library is read out of a file
 def _keep_freed_memory() -> None:
-    """Keep blocks of a picture's size: glibc gives them back, and the system clears them anew for the next picture."""
+    """Keep blocks of an image's size: glibc gives them back, and the system clears them anew for the next image."""
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_MMAP_THRESHOLD, 32 << 20)

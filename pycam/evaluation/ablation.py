@@ -25,7 +25,7 @@ from pycam.evaluation.run import STORE, Progress, carry_out, evaluate
 from pycam.evaluation.store import Store
 from pycam.evaluation.workers import Done, in_processes
 from pycam.ilsvrc.bootstrap import interval, resampled_means
-from pycam.ilsvrc.metrics import score_guesses
+from pycam.ilsvrc.metrics import score_predictions
 from pycam.images.views import view_of
 from pycam.maps.placement import Placement
 from pycam.tables import PERCENT, Table, percent, write
@@ -73,9 +73,9 @@ CHANGES = (
     Change("absolute-values", "absolute values are merged", "the values themselves", {"merge": "sum"}),
     Change("jpeg", "the heat map goes through a JPEG file", "it does not", {"box_rule": "released_no_jpeg"}),
     Change("box-rule", "the released box generator", "the paper's rule", {"box_rule": "paper"}),
-    Change("mean", "the mean picture is subtracted", "the mean pixel", {"mean": "pixel"}),
+    Change("mean", "the mean image is subtracted", "the mean value", {"mean": "value"}),
     Change("view-center", "ten crops", "the crop in the middle", {"view": "center"}),
-    Change("view-full", "ten crops", "the whole picture, squeezed", {"view": "full"}),
+    Change("view-full", "ten crops", "the whole image, squeezed", {"view": "full"}),
 )
 
 
@@ -118,7 +118,7 @@ def make_ablation(
     identity: Identity = tuple(report["identity"].items())
     with Store(folder / STORE, identity) as store:
         base = read_results(plan, store)
-        # Without the pictures that could not be evaluated.
+        # Without the images that could not be evaluated.
         same = plan.only(base.positions.tolist())
         rows = []
         for change in CHANGES:
@@ -133,7 +133,7 @@ def make_ablation(
             with Store(place / STORE, tuple(report_there["identity"].items())) as there:
                 effects = _effects(base, read_results(changed, there))
             rows.append({"change": change.name, "released": change.released, "instead": change.instead} | effects)
-    ablation = _tables(f"{report['model']}, {len(same)} pictures", base, rows)
+    ablation = _tables(f"{report['model']}, {len(same)} images", base, rows)
     write(ablation, folder / f"{ABLATION}.json")
     return ablation
 
@@ -173,24 +173,24 @@ def _find_again(
     placement = Placement(view_of(row.view, int(was["input"])), row.map_resizer, row.merge, row.placement)
     work = partial(find_again, placement, row)
 
-    def crew(batches: Iterator[Batch]) -> Done:
+    def executor(batches: Iterator[Batch]) -> Done:
         if workers > 1:
             return in_processes(work, with_kept(batches), workers)
         return (work(batch) for batch in with_kept(batches))
 
-    return carry_out(plan, tuple(identity.items()), folder, crew, progress=progress)
+    return carry_out(plan, tuple(identity.items()), folder, executor, progress=progress)
 
 
 def _with_kept(batches: Iterator[Batch], store: Store, positions: Sequence[int]) -> Iterator[Batch]:
-    """Give each task what is kept of its picture; `positions` tells where that stands in the released run."""
+    """Give each task what is kept of its image; `positions` tells where that stands in the released run."""
     for batch in batches:
         kept = store.results(positions[batch[0].position], positions[batch[-1].position] + 1)
         yield tuple(replace(task, kept=each) for task, each in zip(batch, kept, strict=True))
 
 
 def _right(results: Results) -> dict[str, NDArray[np.bool_]]:
-    """Give what is right of each picture, for each of `COLUMNS` that the ground truth allows."""
-    scores = score_guesses(results.predictions("bbox1"), results.truth)
+    """Give what is right of each image, for each of `COLUMNS` that the ground truth allows."""
+    scores = score_predictions(results.predictions("bbox1"), results.truth)
     right = [scores.classified[:, 0], scores.classified[:, 4]]
     if scores.localized is not None and len(scores.localized):
         right += [scores.localized[:, 0], scores.localized[:, 4], results.known_class_hits[:, 0]]

@@ -27,7 +27,7 @@ def on_cluster(work: Work, batches: Iterable[Batch], scheduler: str) -> Done:
     Parameters
     ----------
     work, batches
-        As for processes. Pictures and weights must lie at the same paths on every machine.
+        As for processes. Images and weights must lie at the same paths on every machine.
     scheduler
         Its address, as in `tcp://host:8786`; or `local:N`, to start one here with N workers.
 

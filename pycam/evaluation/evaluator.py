@@ -1,4 +1,4 @@
-"""What is done with a batch of pictures, wherever it is done: read them, run the net, find boxes."""
+"""What is done with a batch of images, wherever it is done: read them, run the net, find boxes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from pycam.engines.threads import beside_an_engine
-from pycam.errors import PictureError, PycamError, RunError
+from pycam.errors import ImageError, PycamError, RunError
 from pycam.evaluation.plan import Identity, Recipe
 from pycam.evaluation.record import TOP, TRUE, Batch, Result, Task, file_state, pack, unpack
 from pycam.ilsvrc.wsol import SIDE, box_hits, candidates, packed, scaled
@@ -36,7 +36,7 @@ def _memory_errors() -> Iterator[None]:
         raise
 
 
-class Bench:
+class Evaluator:
     """A recipe's model, ready for batches. Its three steps may run in threads of their own.
 
     Parameters
@@ -46,19 +46,19 @@ class Bench:
 
     Attributes
     ----------
-    lanes
+    streams
         How many threads may `look` at the same time.
     """
 
     def __init__(self, cam: Cam) -> None:
         self._cam = cam
-        self.lanes = cam.engine.options.lanes
+        self.streams = cam.engine.options.streams
         self._settings = ExitStack()
         self._settings.enter_context(beside_an_engine())
 
     @_memory_errors()
     def prepare(self, batch: Batch) -> list[Prepared | PycamError]:
-        """Read pictures, and make the inputs of the net."""
+        """Read images, and make the inputs of the net."""
         prepared = self._cam.prepare([task.path for task in batch])
         return [_checked(task, each) for task, each in zip(batch, prepared, strict=True)]
 
@@ -67,7 +67,7 @@ class Bench:
         choices = [lambda scores, true=task.true_class: np.append(best(scores, TOP), true) for task in batch]
         predictions = self._cam.predict(prepared, choices)
         # Their pixels are not needed any more.
-        return [each if isinstance(each, PycamError) else replace(each, picture=None) for each in predictions]
+        return [each if isinstance(each, PycamError) else replace(each, image=None) for each in predictions]
 
     @_memory_errors()
     def find(self, batch: Batch, predictions: Sequence[Prediction | PycamError]) -> list[Result]:
@@ -90,10 +90,10 @@ class Bench:
 
 
 def find_boxes(task: Task, prediction: Prediction) -> Result:
-    """Find boxes in a picture's maps, and pack what is kept of it, without the maps."""
+    """Find boxes in an image's maps, and pack what is kept of it, without the maps."""
     hits = b""
     if prediction.protocol.metric == "max_box_acc":
-        true_map = prediction.placement.on_picture(prediction.feature_maps[:, TRUE], SIDE, SIDE)
+        true_map = prediction.placement.on_image(prediction.feature_maps[:, TRUE], SIDE, SIDE)
         true_boxes = scaled(task.true_boxes, prediction.size, (SIDE, SIDE))
         hits = packed(box_hits(candidates(min_max_scale(true_map)), true_boxes)).tobytes()
     return Result(task.position, file_state(task.path), record=pack(prediction), hits=hits)
@@ -106,7 +106,7 @@ def find_again(placement: Placement, protocol: Protocol, batch: Batch) -> list[R
 
 
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-"""What is wrong with the machine, not with the picture."""
+"""What is wrong with the machine, not with the image."""
 
 _MAKING = threading.Lock()
 
@@ -115,26 +115,26 @@ def evaluate_batch(recipe: Recipe, expected: Identity, batch: Batch) -> list[Res
     """Evaluate a batch in a process that has little else to do; the model is made once and kept."""
     try:
         with _MAKING:
-            bench, looking = _kept_bench(recipe, expected)
-        prepared = bench.prepare(batch)
+            evaluator, looking = _kept_evaluator(recipe, expected)
+        prepared = evaluator.prepare(batch)
         # Not every engine can run twice at a time, and a Dask worker may have several threads.
         with looking:
-            predictions = bench.look(batch, prepared)
-        return bench.find(batch, predictions)
+            predictions = evaluator.look(batch, prepared)
+        return evaluator.find(batch, predictions)
     except MemoryError:
         # What is left of the process is not to be trusted: it is replaced, and the batch done again.
         os._exit(1)
 
 
 @lru_cache(1)
-def _kept_bench(recipe: Recipe, expected: Identity) -> tuple[Bench, threading.Lock]:
+def _kept_evaluator(recipe: Recipe, expected: Identity) -> tuple[Evaluator, threading.Lock]:
     cam = recipe.make(recipe.load())
     found = dict(recipe.identity(cam))
     for name, value in expected:
         if found.get(name) != value:
             cam.close()
             raise RunError(f"a worker has another {name} than the run: {found.get(name)}, not {value}")
-    return Bench(cam), threading.Lock()
+    return Evaluator(cam), threading.Lock()
 
 
 def _checked(task: Task, prepared: Prepared | PycamError) -> Prepared | PycamError:
@@ -146,7 +146,7 @@ def _checked(task: Task, prepared: Prepared | PycamError) -> Prepared | PycamErr
     if task.size in ((0, 0), prepared[0].size):
         return prepared
     (width, height), (said_width, said_height) = prepared[0].size, task.size
-    return PictureError(
-        f"{task.path}: {width}×{height} pixels, but the ground truth is of a picture of {said_width}×{said_height}: "
-        "its boxes would not fit; give the picture that was annotated"
+    return ImageError(
+        f"{task.path}: {width}×{height} pixels, but the ground truth is of an image of {said_width}×{said_height}: "
+        "its boxes would not fit; give the image that was annotated"
     )

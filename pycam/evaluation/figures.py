@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from pycam.tables import PERCENT, Table, percent
 
 MIDDLE = ("top-2", "top-3", "top-4")
-BASELINES = {"whole_picture": "whole picture", "center_gaussian": "center Gaussian"}
+BASELINES = {"whole_image": "whole image", "center_gaussian": "center Gaussian"}
 MAX_BOX_ACCURACIES = {"max_box_acc": "MaxBoxAcc", "max_box_acc_v2": "MaxBoxAccV2"}
 
 

@@ -12,7 +12,7 @@ from pycam.formats.files import is_file
 _T = TypeVar("_T")
 
 LARGEST = 8 << 20
-"""Bytes that a note may have; the report of a run that left 20,000 pictures out is about as long."""
+"""Bytes that a note may have; the report of a run that left 20,000 images out is about as long."""
 
 
 def read_note(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A picture on its way through a run: the task, and what is kept of its prediction."""
+"""An image on its way through a run: the task, and what is kept of its prediction."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ RECORD = np.dtype(
         ("maps", "<i4", 4),
     ]
 )
-"""What is kept of a picture: width and height; the five best classes and the true one, with their scores; how many
+"""What is kept of an image: width and height; the five best classes and the true one, with their scores; how many
 boxes each has, two at most, and these boxes, half-open; the shape of the maps, (crops, 6, h, w)."""
 
 TRUE = TOP
@@ -82,16 +82,16 @@ def file_state(path: Path | str) -> FileState:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a picture.
+    """What came of an image.
 
     Attributes
     ----------
     position
         In the run's list, from 0.
     file
-        What the picture's file was like.
+        What the image's file was like.
     error
-        Why the picture could not be evaluated; empty for one that could.
+        Why the image could not be evaluated; empty for one that could.
     record
         A `RECORD`.
     maps
@@ -118,14 +118,14 @@ class Result:
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """A picture to be evaluated.
+    """An image to be evaluated.
 
     Attributes
     ----------
     position
         In the run's list, from 0.
     path
-        The picture's file.
+        The image's file.
     true_class
         A network index.
     true_boxes

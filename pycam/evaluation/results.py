@@ -19,12 +19,12 @@ from pycam.evaluation.notes import read_note
 from pycam.evaluation.plan import Identity, Plan
 from pycam.evaluation.record import BOXES, RECORD, TOP, TRUE
 from pycam.evaluation.store import Store
-from pycam.formats.files import replacing, write_whole
+from pycam.formats.files import atomic_open, atomic_write
 from pycam.ilsvrc import wsol
 from pycam.ilsvrc.baselines import Baselines, accuracies, known_class_errors
 from pycam.ilsvrc.ground_truth import GroundTruth
-from pycam.ilsvrc.metrics import by_k, error, error_interval, known_class_hits, score_guesses
-from pycam.ilsvrc.predictions import GUESSES, SUBMISSIONS, Predictions, write_predictions
+from pycam.ilsvrc.metrics import by_k, error, error_interval, known_class_hits, score_predictions
+from pycam.ilsvrc.predictions import PREDICTIONS, SUBMISSIONS, Predictions, write_predictions
 from pycam.ilsvrc.synsets import synsets
 from pycam.maps.boxes import half_open, inclusive, iou
 from pycam.protocols import PROTOCOLS, RELEASED_BOX_RULES, Protocol
@@ -32,17 +32,17 @@ from pycam.tables import csv_text
 
 REPORT = "report.json"
 SLICE = 1000
-"""Pictures whose boxes are written together."""
+"""Images whose boxes are written together."""
 
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """The records of the pictures that could be evaluated, with what is true of them.
+    """The records of the images that could be evaluated, with what is true of them.
 
     Attributes
     ----------
     positions
-        (n,) int64: where the pictures stand in the run's list.
+        (n,) int64: where the images stand in the run's list.
     records
         (n,) `RECORD`.
     boxes
@@ -50,7 +50,7 @@ class Results:
     hits
         (n, 4, 125) uint8 for the metric `max_box_acc`, `wsol.box_hits` packed to bits; else None.
     truth
-        Of these pictures.
+        Of these images.
     """
 
     positions: NDArray[np.int64]
@@ -61,13 +61,13 @@ class Results:
 
     @cached_property
     def known_class_hits(self) -> NDArray[np.bool_]:
-        """Whether each box of the true class fits: (c, 2), for the pictures that are not blacklisted."""
+        """Whether each box of the true class fits: (c, 2), for the images that are not blacklisted."""
         taken = [self._boxes(np.array([TRUE]), np.array([number]))[:, 0] for number in range(BOXES)]
         return np.stack([known_class_hits(boxes, self.truth) for boxes in taken], axis=1)
 
     @cached_property
     def box_accuracy(self) -> wsol.BoxAccuracy | None:
-        """What `hits` says of the pictures that are not blacklisted; None without such, or without boxes."""
+        """What `hits` says of the images that are not blacklisted; None without such, or without boxes."""
         if self.hits is None or not (self.truth.has_boxes and len(self.truth.counted)):
             return None
         return wsol.BoxAccuracy(self.hits[self.truth.counted])
@@ -98,7 +98,7 @@ def read_results(plan: Plan, store: Store) -> Results:
     Raises
     ------
     RunError
-        Not one picture could be evaluated.
+        Not one image could be evaluated.
     """
     positions, records, hits = [], [], []
     for kept in store.results():
@@ -106,7 +106,7 @@ def read_results(plan: Plan, store: Store) -> Results:
         records.append(kept.record)
         hits.append(kept.hits)
     if not positions:
-        raise RunError(f"{store.path.parent}: not one of the {len(plan)} pictures could be evaluated")
+        raise RunError(f"{store.path.parent}: not one of the {len(plan)} images could be evaluated")
     stacked = np.frombuffer(b"".join(records), RECORD)
     boxes = stacked["boxes"].astype(np.int64)
     if plan.recipe.protocol.submission == "as_released":
@@ -122,7 +122,7 @@ def read_results(plan: Plan, store: Store) -> Results:
 
 
 _FIELDS = {
-    int: ("pictures", "blacklisted"),
+    int: ("images", "blacklisted"),
     str: ("model", "protocol", "engine"),
     dict: ("overrides", "identity"),
     list: ("skipped", "notes"),
@@ -156,7 +156,7 @@ def _check_report(report: Mapping[str, Any]) -> None:
             if not isinstance(report[name], kind):
                 raise TypeError(f"{name} {report[name]!r:.60}")
     texts = [*report["overrides"].values(), *report["identity"].values(), *report["notes"]]
-    texts += [each[name] for each in report["skipped"] for name in ("picture", "reason")]
+    texts += [each[name] for each in report["skipped"] for name in ("image", "reason")]
     texts.append(report["identity"]["weights"])
     if not all(isinstance(text, str) for text in texts):
         raise TypeError("numbers in the place of words")
@@ -179,11 +179,11 @@ def write_results(plan: Plan, identity: Identity, store: Store, folder: Path) ->
             path = folder / (f"predictions_{submission}.txt" if number else "predictions.txt")
             write_predictions(path, _with_gaps(results.predictions(submission), results.positions, len(plan)))
         _write_boxes(folder / "predictions.csv", results)
-        write_whole(folder / "report.md", _page(report))
-        write_whole(folder / REPORT, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+        atomic_write(folder / "report.md", _page(report))
+        atomic_write(folder / REPORT, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
     except OSError as failure:
         raise RunError(
-            f"{folder}: the results cannot be written ({failure.strerror}): every picture is done, "
+            f"{folder}: the results cannot be written ({failure.strerror}): every image is done, "
             "the same command writes them"
         ) from None
     return report
@@ -200,8 +200,8 @@ def _report(plan: Plan, identity: Identity, results: Results, failures: Mapping[
     first, *others = _submissions(plan)
     errors = {name: _errors(results, name) for name in (first, *others)}
     report: dict[str, Any] = {
-        "pictures": len(truth),
-        "skipped": [{"picture": plan.truth.names[position], "reason": reason} for position, reason in failures.items()],
+        "images": len(truth),
+        "skipped": [{"image": plan.truth.names[position], "reason": reason} for position, reason in failures.items()],
         "blacklisted": int(truth.blacklisted.sum()),
         "model": plan.recipe.name,
         "protocol": plan.recipe.protocol.name,
@@ -215,7 +215,7 @@ def _report(plan: Plan, identity: Identity, results: Results, failures: Mapping[
         report["intervals"] |= dict(zip(MAX_BOX_ACCURACIES, accuracy.intervals().tolist(), strict=True))
     notes = list(truth.notes)
     if failures:
-        notes.append(f"{len(failures)} of {len(plan)} pictures could not be evaluated and are left out of all figures")
+        notes.append(f"{len(failures)} of {len(plan)} images could not be evaluated and are left out of all figures")
     return report | {"notes": notes, "identity": dict(identity)}
 
 
@@ -226,7 +226,7 @@ def _overrides(protocol: Protocol) -> dict[str, str]:
 
 
 def _errors(results: Results, submission: str) -> dict[str, Any]:
-    scores = score_guesses(results.predictions(submission), results.truth)
+    scores = score_predictions(results.predictions(submission), results.truth)
     found: dict[str, Any] = {
         "classification_error": by_k(scores.classification_error),
         "localization_error": None,
@@ -246,9 +246,9 @@ def _errors(results: Results, submission: str) -> dict[str, Any]:
 
 
 def _with_gaps(predictions: Predictions, positions: NDArray[np.int64], count: int) -> Predictions:
-    """Give a picture that could not be evaluated its line too, without a guess."""
-    classes = np.full((count, GUESSES), -1)
-    boxes = np.zeros((count, GUESSES, 4))
+    """Give an image that could not be evaluated its line too, without a guess."""
+    classes = np.full((count, PREDICTIONS), -1)
+    boxes = np.zeros((count, PREDICTIONS, 4))
     classes[positions], boxes[positions] = predictions.classes, predictions.boxes
     return Predictions(classes, boxes)
 
@@ -256,11 +256,11 @@ def _with_gaps(predictions: Predictions, positions: NDArray[np.int64], count: in
 def _write_boxes(path: Path, results: Results) -> None:
     """Write every box that is kept, one row for each: of the five best classes by rank, and of the true class."""
     truth, records = results.truth, results.records
-    targets, pictures = truth.targets
+    targets, images = truth.targets
     best = np.zeros(results.boxes.shape[:-1])
-    np.maximum.at(best, pictures, iou(results.boxes[pictures], targets[:, None, None]))
+    np.maximum.at(best, images, iou(results.boxes[images], targets[:, None, None]))
     best[best == 0] = -1  # as in ILSVRC's own evaluation
-    with replacing(path) as file:
+    with atomic_open(path) as file:
         submitted = inclusive(results.boxes)
         # A slice at a time, so that the table of a large run is never in memory as a whole.
         for start in range(0, len(records), SLICE):
@@ -276,7 +276,7 @@ def _boxes_csv(
     best: NDArray[np.float64],
     header: bool,
 ) -> str:
-    """Return the boxes of pictures as CSV, by picture, rank and number; `best` is their overlap with the true ones."""
+    """Return the boxes of images as CSV, by image, rank and number; `best` is their overlap with the true ones."""
     from pandas import DataFrame
 
     wnids = np.array(synsets().wnids)
@@ -285,7 +285,7 @@ def _boxes_csv(
     xmin, ymin, xmax, ymax = submitted[row, rank, number].T
     frame = DataFrame(
         {
-            "picture": np.array(names, object)[row],
+            "image": np.array(names, object)[row],
             "true_wnid": wnids[records["classes"][row, TRUE]],
             "rank": np.array([*range(1, TOP + 1), "true"], object)[rank],
             "index": classes,
@@ -308,13 +308,13 @@ def _page(report: Mapping[str, Any]) -> str:
     lines = [
         f"# {report['model']}, protocol {report['protocol']}{overrides}",
         "",
-        f"{report['pictures']} pictures, {report['blacklisted']} of them on the blacklist; 95 % bootstrap intervals.",
+        f"{report['images']} images, {report['blacklisted']} of them on the blacklist; 95 % bootstrap intervals.",
         "",
         errors_table({"": report}, every_k=True).markdown().rstrip(),
     ]
     for title, items in (
         ("Notes", report["notes"]),
-        ("Left out", [f"{each['picture']}: {each['reason']}" for each in report["skipped"]]),
+        ("Left out", [f"{each['image']}: {each['reason']}" for each in report["skipped"]]),
         ("Made with", [f"{name}: {value}" for name, value in report["identity"].items()]),
     ):
         if items:

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from pycam.errors import PictureError, RunError
+from pycam.errors import ImageError, RunError
 from pycam.evaluation.evaluator import evaluate_batch
 from pycam.evaluation.plan import Identity, Plan
 from pycam.evaluation.record import Batch
@@ -24,7 +24,7 @@ from pycam.model import Model
 STORE = "run.sqlite"
 
 Progress = Callable[[int], None]
-"""Called with the number of pictures that are done, first with that of an earlier run."""
+"""Called with the number of images that are done, first with that of an earlier run."""
 
 
 def evaluate(
@@ -52,7 +52,7 @@ def evaluate(
     model
         The recipe's model, where it is loaded already.
     skip
-        Leave out pictures that cannot be read, instead of stopping at the first.
+        Leave out images that cannot be read, instead of stopping at the first.
     progress
         See `Progress`.
 
@@ -65,34 +65,34 @@ def evaluate(
     ------
     RunError
         The folder holds another run, or is in use; the run had to stop. What is done is kept.
-    PictureError
-        A picture cannot be read.
+    ImageError
+        An image cannot be read.
     """
     recipe = plan.recipe
     alone = workers == 1 and scheduler is None
     with ExitStack() as stack:
-        lanes = recipe.options.most_lanes if alone else 1
-        cam = stack.enter_context(recipe.make(model or recipe.load(), lanes))
+        streams = recipe.options.most_streams if alone else 1
+        cam = stack.enter_context(recipe.make(model or recipe.load(), streams))
         of_recipe = recipe.identity(cam)
         if not alone:
             stack.close()  # the workers have models of their own
         work = partial(evaluate_batch, recipe, of_recipe)
 
-        def crew(batches: Iterator[Batch]) -> Done:
+        def executor(batches: Iterator[Batch]) -> Done:
             if scheduler is not None:
                 from pycam.evaluation.cluster import on_cluster
 
                 return on_cluster(work, batches, scheduler)
             return in_threads(cam, batches) if alone else in_processes(work, batches, workers)
 
-        return carry_out(plan, plan.identity(of_recipe), folder, crew, skip=skip, progress=progress)
+        return carry_out(plan, plan.identity(of_recipe), folder, executor, skip=skip, progress=progress)
 
 
 def carry_out(
     plan: Plan,
     identity: Identity,
     folder: Path,
-    crew: Callable[[Iterator[Batch]], Done],
+    executor: Callable[[Iterator[Batch]], Done],
     *,
     skip: bool = False,
     progress: Progress = lambda done: None,
@@ -105,7 +105,7 @@ def carry_out(
         As for `evaluate`.
     identity
         All that decides the result.
-    crew
+    executor
         Takes batches and gives what came of them, in any order.
     """
     with Store(folder / STORE, identity) as store:
@@ -115,11 +115,11 @@ def carry_out(
             progress(len(done))
             todo = (batch for batch in plan.batches() if not done.issuperset(task.position for task in batch))
             # To stop is to have no more batches: what has begun is finished.
-            with closing(crew(takewhile(lambda _: not told, todo))) as results, _shortages():
+            with closing(executor(takewhile(lambda _: not told, todo))) as results, _shortages():
                 for found in results:
                     failure = next((each.error for each in found if each.error), None)
                     if failure is not None and not skip:
-                        raise PictureError(failure)
+                        raise ImageError(failure)
                     store.add(found)
                     done.update(each.position for each in found)
                     progress(len(done))
@@ -129,19 +129,19 @@ def carry_out(
 
 
 def _done(plan: Plan, store: Store, skip: bool) -> set[int]:
-    """Give the positions of the pictures that need not be evaluated any more.
+    """Give the positions of the images that need not be evaluated any more.
 
-    A picture that failed is tried again if its file has changed, or if failures are not to be skipped.
+    An image that failed is tried again if its file has changed, or if failures are not to be skipped.
 
     Raises
     ------
     RunError
-        A picture has changed after it was evaluated.
+        An image has changed after it was evaluated.
     """
     failed = store.failures()
     done = set()
     for position, was in store.files().items():
-        path = plan.pictures[position]
+        path = plan.images[position]
         same = was.is_of(path)
         if position not in failed and not same:
             raise RunError(f"{path}: has changed since it was evaluated, it had {was.size} bytes: name another --out")
@@ -191,7 +191,7 @@ def _shortages() -> Iterator[None]:
 
 def _stopped(number: int, done: int, total: int) -> RunError:
     error = RunError(
-        f"stopped by {signal.Signals(number).name} with {done} of {total} pictures done: "
+        f"stopped by {signal.Signals(number).name} with {done} of {total} images done: "
         "the same command goes on from here"
     )
     error.exit_code = 128 + number

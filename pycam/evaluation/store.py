@@ -14,14 +14,14 @@ from pycam.evaluation.record import FileState, Result
 
 _TABLES = """
 CREATE TABLE identity (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE pictures (
+CREATE TABLE images (
     position INTEGER PRIMARY KEY,
     file_size INTEGER NOT NULL, file_modified INTEGER NOT NULL, file_crc INTEGER NOT NULL,
     error TEXT NOT NULL, record BLOB NOT NULL, maps BLOB NOT NULL, hits BLOB NOT NULL, checksum INTEGER NOT NULL
 );
 """
 _TYPES = [int, int, int, int, str, bytes, bytes, bytes, int]
-"""Of a row of `pictures`."""
+"""Of a row of `images`."""
 
 _MACHINE = ("full", "I/O", "unable to open", "readonly")
 """Words of SQLite on what is wrong with the disk, not with the file."""
@@ -97,10 +97,10 @@ class Store:
             for each in results
         ]
         with self._complaints(), self._db:
-            self._db.executemany("INSERT OR REPLACE INTO pictures VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            self._db.executemany("INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
     def files(self) -> dict[int, FileState]:
-        """Give what the file of each picture that was evaluated or failed was like, by its position.
+        """Give what the file of each image that was evaluated or failed was like, by its position.
 
         Raises
         ------
@@ -110,11 +110,11 @@ class Store:
         return {each.position: each.file for each in self._read("TRUE")}
 
     def failures(self) -> dict[int, str]:
-        """Give the error of each picture that failed, by its position, in order."""
+        """Give the error of each image that failed, by its position, in order."""
         return {each.position: each.error for each in self._read("error != ''")}
 
     def results(self, start: int = 0, stop: int = 2**62) -> Iterator[Result]:
-        """Read what came of the pictures from position `start` to `stop`, without those that failed, in order.
+        """Read what came of the images from position `start` to `stop`, without those that failed, in order.
 
         Raises
         ------
@@ -125,12 +125,12 @@ class Store:
 
     def _read(self, which: str, values: tuple[int, ...] = ()) -> Iterator[Result]:
         with self._complaints():
-            rows = self._db.execute(f"SELECT * FROM pictures WHERE {which} ORDER BY position", values)
+            rows = self._db.execute(f"SELECT * FROM images WHERE {which} ORDER BY position", values)
             for row in rows:
                 position, size, modified, crc, *rest, checksum = row
                 result = Result(position, FileState(size, modified, crc), *rest)
                 if [type(value) for value in row] != _TYPES or result.checksum != checksum:
-                    raise self._damaged(f"picture {result.position + 1} is not as it was written")
+                    raise self._damaged(f"image {result.position + 1} is not as it was written")
                 yield result
 
     def close(self) -> None:

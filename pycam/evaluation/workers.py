@@ -15,7 +15,7 @@ from itertools import chain
 from multiprocessing.connection import wait as wait_for
 
 from pycam.errors import PycamError, RunError
-from pycam.evaluation.evaluator import Bench
+from pycam.evaluation.evaluator import Evaluator
 from pycam.evaluation.record import Batch, Result
 from pycam.predict import Cam
 from pycam.prediction import Prediction
@@ -34,17 +34,17 @@ def in_threads(cam: Cam, batches: Iterable[Batch]) -> Done:
     Boxes are found when they are asked for: of what is finished, never more than one batch has yet to be kept.
     """
     with (
-        closing(Bench(cam)) as bench,
+        closing(Evaluator(cam)) as evaluator,
         ThreadPoolExecutor(1, "read") as reader,
-        ThreadPoolExecutor(bench.lanes, "net") as net,
+        ThreadPoolExecutor(evaluator.streams, "net") as net,
     ):
 
         def submit(batch: Batch) -> Future[tuple[Batch, list[Prediction | PycamError]]]:
-            prepared = reader.submit(bench.prepare, batch)
-            return net.submit(lambda: (batch, bench.look(batch, prepared.result())))
+            prepared = reader.submit(evaluator.prepare, batch)
+            return net.submit(lambda: (batch, evaluator.look(batch, prepared.result())))
 
-        for batch, predictions in prefetch(submit, batches, bench.lanes + 2, ordered=False):
-            yield bench.find(batch, predictions)
+        for batch, predictions in prefetch(submit, batches, evaluator.streams + 2, ordered=False):
+            yield evaluator.find(batch, predictions)
 
 
 def in_processes(work: Work, batches: Iterable[Batch], workers: int) -> Done:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pycam.errors import FormatError, NetError
 from pycam.formats import schema
-from pycam.formats.files import replacing
+from pycam.formats.files import atomic_open
 from pycam.formats.opening import DOWNLOAD_AGAIN, HEAD, foreign, open_file
 from pycam.formats.schema import Message
 from pycam.formats.wire import BYTES, Field, Wire, WireError, blob_parts, varint
@@ -139,7 +139,7 @@ def write(path: str | os.PathLike[str], net: Message, params: Mapping[str, Seque
     frame = schema.NetParameter()
     frame.CopyFrom(net)
     frame.ClearField("layer")
-    with replacing(path) as file:
+    with atomic_open(path) as file:
         file.write(frame.SerializeToString())
         for layer in net.layer:
             bare = schema.LayerParameter()

@@ -22,13 +22,13 @@ def is_folder(path: str | os.PathLike[str]) -> bool:
     return os.path.isdir(path)  # noqa: PTH112
 
 
-def is_there(path: str | os.PathLike[str]) -> bool:
+def exists(path: str | os.PathLike[str]) -> bool:
     """Tell whether there is anything of this name."""
     return os.path.exists(path)  # noqa: PTH110
 
 
 @contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+def atomic_open(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Open a file to be written; it takes its place, and that of an older one, only when all of it is there.
 
     Parameters
@@ -53,7 +53,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         raise
 
 
-def write_whole(path: str | os.PathLike[str], data: bytes | str) -> None:
-    """Write bytes, or a text as UTF-8, as `replacing` does."""
-    with replacing(path) as file:
+def atomic_write(path: str | os.PathLike[str], data: bytes | str) -> None:
+    """Write bytes, or a text as UTF-8, as `atomic_open` does."""
+    with atomic_open(path) as file:
         file.write(data.encode() if isinstance(data, str) else data)

@@ -20,7 +20,7 @@ MOST_MEMORY = 704 << 20
 SECONDS = 4
 SECONDS_PER_BYTE = 20e-6
 """What reading may take in the child: this memory, by the size of the file and with three times the file on top, and
-this processor time. The boxes of ILSVRC's 50,000 pictures take 570 MB there, half of it to pickle them, for a file of
+this processor time. The boxes of ILSVRC's 50,000 images take 570 MB there, half of it to pickle them, for a file of
 1.3 MB."""
 
 

@@ -1,4 +1,4 @@
-"""Mean pictures: Caffe's `.binaryproto`, NumPy's `.npy`, MATLAB's `.mat`, told apart by their contents."""
+"""Mean images: Caffe's `.binaryproto`, NumPy's `.npy`, MATLAB's `.mat`, told apart by their contents."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ MATLAB_NAMES = ("mean_data", "image_mean")
 
 
 def read_mean(path: str | os.PathLike[str]) -> NDArray[np.float32]:
-    """Read a mean picture.
+    """Read a mean image.
 
     Parameters
     ----------
     path
         A `.binaryproto` (a `BlobProto` of 1×3×H×W or 3×H×W), a `.npy` (3×H×W), or a `.mat` of MATLAB 5 to 7
-        with `mean_data` or `image_mean` (W×H×3, as MatCaffe has pictures). Channels in all of them are BGR.
+        with `mean_data` or `image_mean` (W×H×3, as MatCaffe has images). Channels in all of them are BGR.
 
     Returns
     -------
@@ -38,7 +38,7 @@ def read_mean(path: str | os.PathLike[str]) -> NDArray[np.float32]:
     Raises
     ------
     FormatError
-        The file is not there, is something else or damaged, or holds no picture of three channels of finite
+        The file is not there, is something else or damaged, or holds no image of three channels of finite
         numbers from 0 to 255. Pickled arrays are refused: reading them could run anything.
     """
     with open_file(path, EXPECTED) as file:
@@ -75,7 +75,7 @@ def _checked(values: NDArray[Any], name: str) -> NDArray[np.float32]:
             f"{name}: expected a mean of shape 3×H×W, found {'×'.join(map(str, values.shape)) or 'a number'}"
         )
     if values[0].size > LARGEST:
-        raise FormatError(f"{name}: expected a mean picture, found one of more than {LARGEST:,} pixels")
+        raise FormatError(f"{name}: expected a mean image, found one of more than {LARGEST:,} pixels")
     if not (values.min() >= 0 and values.max() <= 255):  # so that NaN fails
         raise FormatError(
             f"{name}: expected a mean of pixels from 0 to 255, found {values.min():g} to {values.max():g}"

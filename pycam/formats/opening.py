@@ -33,7 +33,7 @@ SIGNATURES = (
     (rb"\x89HDF", "an HDF5 file", "HDF5 is not read, save it in Caffe's own format (BINARYPROTO)"),
     (rb"\x93NUMPY", "a NumPy array", SWAPPED),
     (rb"MATLAB ", "a MATLAB file", SWAPPED),
-    (rb"\x89PNG|\xff\xd8\xff|GIF8", "a picture", SWAPPED),
+    (rb"\x89PNG|\xff\xd8\xff|GIF8", "an image", SWAPPED),
     (rb"\xff\xfe|\xfe\xff|([\t-~]\x00){4}|(\x00[\t-~]){4}", "UTF-16 text", "save it as UTF-8"),
     (rb"\x00+\Z", "nothing but zeros", DOWNLOAD_AGAIN),
     (

@@ -11,7 +11,7 @@ from google.protobuf import text_format
 
 from pycam.errors import FormatError
 from pycam.formats import schema
-from pycam.formats.files import write_whole
+from pycam.formats.files import atomic_write
 from pycam.formats.opening import read_text
 from pycam.formats.prototxt_blocks import LayerBlock, layer_blocks
 from pycam.formats.prototxt_errors import explained
@@ -89,7 +89,7 @@ def dumps(message: Message) -> str:
 
 def write(path: str | os.PathLike[str], message: Message) -> None:
     """Write a message as prototxt; the file is in place as a whole or not at all."""
-    write_whole(path, dumps(message))
+    atomic_write(path, dumps(message))
 
 
 def _parse(text: str, name: str, kind: Any) -> tuple[Message, list[LayerBlock]]:

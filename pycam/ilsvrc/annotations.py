@@ -1,4 +1,4 @@
-"""The VOC-style XML file of one picture, as ImageNet publishes its boxes."""
+"""The VOC-style XML file of one image, as ImageNet publishes its boxes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class AnnotatedBox:
 
 @dataclass(frozen=True)
 class Annotation:
-    """What an XML file says of its picture; `size` is (width, height), or None where the file gives none."""
+    """What an XML file says of its image; `size` is (width, height), or None where the file gives none."""
 
     size: tuple[int, int] | None
     boxes: tuple[AnnotatedBox, ...]
@@ -51,15 +51,15 @@ def read_annotation(path: Path) -> Annotation:
     """Read and check a VOC-style XML file.
 
     Entities, and whatever it refers to outside of itself, are refused. Coordinates run from 0 (ImageNet's
-    files hold it, 1-based as they are) to the picture's width or height.
+    files hold it, 1-based as they are) to the image's width or height.
 
     Raises
     ------
     GroundTruthError
-        With file and line: XML that is damaged or no annotation, another picture's file name, a coordinate
-        that is no whole number, xmin > xmax, a box outside of the picture.
+        With file and line: XML that is damaged or no annotation, another image's file name, a coordinate
+        that is no whole number, xmin > xmax, a box outside of the image.
     """
-    content = read_file(path, "the annotation of a picture", LARGEST, GroundTruthError)
+    content = read_file(path, "the annotation of an image", LARGEST, GroundTruthError)
     collector = _Collector()
     try:
         defusedxml.sax.parseString(content, collector)
@@ -144,7 +144,7 @@ def _check_inside(annotated: AnnotatedBox, size: tuple[int, int] | None, where: 
         raise GroundTruthError(f"{where}: box {x0} {y0} {x1} {y1}: xmin ymin xmax ymax were expected, min up to max")
     if min(x0, y0) < 0 or (size is not None and (x1 > size[0] or y1 > size[1])):
         extent = f"of {size[0]}×{size[1]}" if size else "(no coordinate is below 0)"
-        raise GroundTruthError(f"{where}: box {x0} {y0} {x1} {y1} lies outside of the picture {extent}")
+        raise GroundTruthError(f"{where}: box {x0} {y0} {x1} {y1} lies outside of the image {extent}")
 
 
 def _reason(error: Exception) -> str:

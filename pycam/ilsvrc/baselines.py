@@ -1,4 +1,4 @@
-"""What needs no net, and stands beside every result: the whole picture, and a Gaussian in its middle."""
+"""What needs no net, and stands beside every result: the whole image, and a Gaussian in its middle."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from typing import Any
 
 from pycam.ilsvrc import wsol
 from pycam.ilsvrc.ground_truth import GroundTruth
-from pycam.ilsvrc.metrics import error, known_class_hits, whole_pictures
+from pycam.ilsvrc.metrics import error, known_class_hits, whole_images
 
 
 @dataclass(frozen=True)
 class Baselines:
-    """The baselines on the pictures of a ground truth that are not blacklisted.
+    """The baselines on the images of a ground truth that are not blacklisted.
 
     Attributes
     ----------
-    whole_picture_error
-        Of the box of the whole picture, the class known: a fraction.
-    whole_picture, center_gaussian
+    whole_image_error
+        Of the box of the whole image, the class known: a fraction.
+    whole_image, center_gaussian
         As score maps.
     """
 
-    whole_picture_error: float
-    whole_picture: wsol.BoxAccuracy
+    whole_image_error: float
+    whole_image: wsol.BoxAccuracy
     center_gaussian: wsol.BoxAccuracy
 
     @classmethod
@@ -31,16 +31,16 @@ class Baselines:
         """Judge the baselines; None for a ground truth without boxes or sizes to judge them by."""
         if not (truth.has_boxes and truth.has_sizes and len(truth.counted)):
             return None
-        whole = known_class_hits(whole_pictures(truth), truth)
-        return cls(float(error(whole)), wsol.whole_picture(truth), wsol.center_gaussian(truth))
+        whole = known_class_hits(whole_images(truth), truth)
+        return cls(float(error(whole)), wsol.whole_image(truth), wsol.center_gaussian(truth))
 
 
 def known_class_errors(baselines: Baselines | None) -> dict[str, float | None]:
     """Give the errors of the baselines, the class known, as reports name them."""
     if baselines is None:
-        return {"whole_picture_gt_known_error": None, "center_gaussian_gt_known_error": None}
+        return {"whole_image_gt_known_error": None, "center_gaussian_gt_known_error": None}
     return {
-        "whole_picture_gt_known_error": baselines.whole_picture_error,
+        "whole_image_gt_known_error": baselines.whole_image_error,
         "center_gaussian_gt_known_error": 1 - baselines.center_gaussian.max_box_acc / 100,
     }
 
@@ -50,7 +50,7 @@ def accuracies(accuracy: wsol.BoxAccuracy, baselines: Baselines) -> dict[str, An
     return {
         **_both(accuracy),
         "center_gaussian": _both(baselines.center_gaussian),
-        "whole_picture": _both(baselines.whole_picture),
+        "whole_image": _both(baselines.whole_image),
         "best_thresholds": dict(zip(wsol.RULES, accuracy.best_thresholds.tolist(), strict=True)),
         "thresholds": wsol.THRESHOLDS.round(3).tolist(),
         "curves": dict(zip(wsol.RULES, accuracy.curves.tolist(), strict=True)),

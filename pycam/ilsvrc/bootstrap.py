@@ -1,4 +1,4 @@
-"""Bootstrap intervals over pictures: how far a figure would move if other pictures had been drawn."""
+"""Bootstrap intervals over images: how far a figure would move if other images had been drawn."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _ROWS_AT_ONCE = 4096
 
 
 def resampled_means(right: NDArray[np.bool_], *, replicates: int = REPLICATES, seed: int = 0) -> NDArray[np.float64]:
-    """Means over pictures drawn again with replacement.
+    """Means over images drawn again with replacement.
 
     Parameters
     ----------
     right : (n, m) bool
-        What holds of each of n pictures. The m columns are resampled together, picture by picture.
+        What holds of each of n images. The m columns are resampled together, image by image.
     replicates : int
-        How many times n pictures are drawn.
+        How many times n images are drawn.
     seed : int
         Of the random generator: the same seed gives the same figures.
 

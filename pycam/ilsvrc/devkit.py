@@ -17,14 +17,14 @@ from pycam.ilsvrc.synsets import CLASSES, synsets
 
 @dataclass(frozen=True)
 class TrueClasses:
-    """The true class of each picture, as a list of its own says.
+    """The true class of each image, as a list of its own says.
 
     Attributes
     ----------
     classes : (n,) int64
         Network indices.
     names : tuple of str, or None
-        Picture names without extension, where the list gives them; else its order is that of the pictures.
+        Image names without extension, where the list gives them; else its order is that of the images.
     path : Path
         The list. Line i + 1 holds item i.
     """
@@ -54,7 +54,7 @@ def read_true_classes(path: Path) -> TrueClasses:
         if name:
             stem = Path(name[0]).stem
             if stem in names:
-                raise GroundTruthError(f"{where}: picture {stem!r} came before, on line {names[stem]}")
+                raise GroundTruthError(f"{where}: image {stem!r} came before, on line {names[stem]}")
             if not 0 <= value < CLASSES:
                 raise GroundTruthError(f"{where}: network index {value}; 0…{CLASSES - 1} was expected")
             names[stem] = number
@@ -69,32 +69,32 @@ def read_true_classes(path: Path) -> TrueClasses:
 
 
 def read_blacklist(path: Path | None, count: int) -> tuple[NDArray[np.bool_], str]:
-    """Read the numbers, from 1, of the pictures that localization leaves out.
+    """Read the numbers, from 1, of the images that localization leaves out.
 
     Parameters
     ----------
     path : Path or None
-        A number a line; none leaves no picture out.
+        A number a line; none leaves no image out.
     count : int
-        How many pictures there are.
+        How many images there are.
 
     Returns
     -------
     (count,) bool, str
-        Which pictures are left out, and one line that says so, duplicates included.
+        Which images are left out, and one line that says so, duplicates included.
     """
     blacklisted = np.zeros(count, dtype=bool)
     if path is None:
-        return blacklisted, "no blacklist was given: localization counts every picture"
+        return blacklisted, "no blacklist was given: localization counts every image"
     twice = 0
     for line_number, line in numbered_lines(path):
         where = f"{path}:{line_number}"
         number = whole_number(line, where)
         if not 1 <= number <= count:
-            raise GroundTruthError(f"{where}: picture {number}, but the pictures are 1…{count}")
+            raise GroundTruthError(f"{where}: image {number}, but the images are 1…{count}")
         twice += int(blacklisted[number - 1])
         blacklisted[number - 1] = True
-    note = f"{path.name} leaves {blacklisted.sum()} of {count} pictures out of localization"
+    note = f"{path.name} leaves {blacklisted.sum()} of {count} images out of localization"
     return blacklisted, note + (f"; {twice} of its lines repeat another" if twice else "")
 
 
@@ -126,11 +126,11 @@ def check_meta(path: Path) -> None:
 
 @dataclass(frozen=True)
 class CachedBoxes:
-    """The boxes of a devkit cache, flat, one row each; `count` pictures.
+    """The boxes of a devkit cache, flat, one row each; `count` images.
 
     Attributes
     ----------
-    pictures : (m,) int64
+    images : (m,) int64
         From 0, ascending.
     classes : (m,) int64
         Network indices.
@@ -139,7 +139,7 @@ class CachedBoxes:
     """
 
     count: int
-    pictures: NDArray[np.int64]
+    images: NDArray[np.int64]
     classes: NDArray[np.int64]
     boxes: NDArray[np.int64]
 
@@ -150,39 +150,39 @@ def read_cache(path: Path) -> CachedBoxes:
     Raises
     ------
     GroundTruthError
-        Naming the picture by its number: a field that is missing, a label outside of 1…1000, a box that is
+        Naming the image by its number: a field that is missing, a label outside of 1…1000, a box that is
         not four whole numbers from 0 up, xmin > xmax.
     """
     records = _read_structs(path, "rec")
-    pictures: list[int] = []
+    images: list[int] = []
     labels: list[float] = []
     corners: list[NDArray[Any]] = []
-    for picture, record in enumerate(records):
+    for image, record in enumerate(records):
         try:
             for thing in _flat(record["objects"]):
                 (label,), box = _flat(thing["label"]), _flat(thing["bbox"])
                 labels.append(float(label))
                 corners.append(box.astype(np.float64).reshape(4))
-                pictures.append(picture)
+                images.append(image)
         except (IndexError, TypeError, ValueError):
             raise GroundTruthError(
-                f"{path}: rec({picture + 1}): objects with one label and a bbox of four numbers were expected"
+                f"{path}: rec({image + 1}): objects with one label and a bbox of four numbers were expected"
             ) from None
-    if not pictures:
+    if not images:
         raise GroundTruthError(f"{path}: rec: an empty list; boxes were expected")
     ids, boxes = np.array(labels), np.array(corners)
     for wrong, complaint in (
         (~((ids >= 1) & (ids <= CLASSES) & (ids == np.rint(ids))), f"a label outside of 1…{CLASSES}"),
         (~(np.isfinite(boxes) & (boxes == np.rint(boxes))).all(1), "a bbox that is not of whole numbers"),
         ((boxes[:, :2] > boxes[:, 2:]).any(1), "a bbox with min above max"),
-        ((boxes < 0).any(1) | (boxes > 1e9).any(1), "a bbox outside of the picture"),
+        ((boxes < 0).any(1) | (boxes > 1e9).any(1), "a bbox outside of the image"),
     ):
         if wrong.any():
             first = int(np.argmax(wrong))
             came = f"label {labels[first]:g}, bbox {' '.join(f'{value:g}' for value in boxes[first])}"
-            raise GroundTruthError(f"{path}: rec({pictures[first] + 1}): {complaint} ({came})")
+            raise GroundTruthError(f"{path}: rec({images[first] + 1}): {complaint} ({came})")
     classes = synsets().index_of_id[ids.astype(np.int64)]
-    return CachedBoxes(len(records), np.array(pictures), classes, boxes.astype(np.int64))
+    return CachedBoxes(len(records), np.array(images), classes, boxes.astype(np.int64))
 
 
 def _read_structs(path: Path, name: str) -> NDArray[Any]:

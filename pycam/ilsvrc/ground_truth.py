@@ -1,4 +1,4 @@
-"""What is true of a set of pictures: classes and boxes, from whichever files hold them, joined, checked."""
+"""What is true of a set of images: classes and boxes, from whichever files hold them, joined, checked."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from pycam.maps.boxes import half_open
 
 @dataclass(frozen=True)
 class GroundTruth:
-    """The true classes and boxes of n pictures, in the order of the predictions. The arrays are read-only.
+    """The true classes and boxes of n images, in the order of the predictions. The arrays are read-only.
 
     Attributes
     ----------
     names : tuple of str
-        Of the pictures, without extension; a WSOL set's IDs as they are; "1", "2", … where there are none.
+        Of the images, without extension; a WSOL set's IDs as they are; "1", "2", … where there are none.
     classes : (n,) int64
         True class, a network index.
     boxes : (m, 4) int64
         All boxes, half-open.
-    box_classes, box_pictures : (m,) int64
-        Class of each box, and the picture it lies in; pictures ascend from 0.
+    box_classes, box_images : (m,) int64
+        Class of each box, and the image it lies in; images ascend from 0.
     sizes : (n, 2) int64
         Width and height; zeros where the source gives none.
     blacklisted : (n,) bool
-        Pictures that localization leaves out.
+        Images that localization leaves out.
     notes : tuple of str
         What somebody who reads the result should know.
     """
@@ -46,7 +46,7 @@ class GroundTruth:
     classes: NDArray[np.int64]
     boxes: NDArray[np.int64]
     box_classes: NDArray[np.int64]
-    box_pictures: NDArray[np.int64]
+    box_images: NDArray[np.int64]
     sizes: NDArray[np.int64]
     blacklisted: NDArray[np.bool_]
     notes: tuple[str, ...] = ()
@@ -60,7 +60,7 @@ class GroundTruth:
 
     @property
     def _arrays(self) -> tuple[NDArray[np.int64] | NDArray[np.bool_], ...]:
-        return (self.classes, self.boxes, self.box_classes, self.box_pictures, self.sizes, self.blacklisted)
+        return (self.classes, self.boxes, self.box_classes, self.box_images, self.sizes, self.blacklisted)
 
     @property
     def has_boxes(self) -> bool:
@@ -69,29 +69,29 @@ class GroundTruth:
 
     @property
     def has_sizes(self) -> bool:
-        """Whether the size of every picture is known."""
+        """Whether the size of every image is known."""
         return bool((self.sizes > 0).all())
 
     @property
     def counted(self) -> NDArray[np.int64]:
-        """Positions of the pictures that localization counts: those that are not blacklisted."""
+        """Positions of the images that localization counts: those that are not blacklisted."""
         return np.flatnonzero(~self.blacklisted)
 
     @property
     def counted_names(self) -> list[str]:
-        """Names of the pictures that localization counts."""
+        """Names of the images that localization counts."""
         return [self.names[row] for row in self.counted]
 
     @cached_property
     def targets(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The boxes that carry their picture's true class, (t, 4), and the pictures they lie in, (t,)."""
-        true = self.box_classes == self.classes[self.box_pictures]
-        return self.boxes[true], self.box_pictures[true]
+        """The boxes that carry their image's true class, (t, 4), and the images they lie in, (t,)."""
+        true = self.box_classes == self.classes[self.box_images]
+        return self.boxes[true], self.box_images[true]
 
-    def boxes_of(self, picture: int) -> NDArray[np.int64]:
-        """Boxes of a picture, by its position, that carry its true class: (b, 4)."""
-        boxes, pictures = self.targets
-        start, stop = np.searchsorted(pictures, [picture, picture + 1])
+    def boxes_of(self, image: int) -> NDArray[np.int64]:
+        """Boxes of an image, by its position, that carry its true class: (b, 4)."""
+        boxes, images = self.targets
+        start, stop = np.searchsorted(images, [image, image + 1])
         return boxes[start:stop]
 
     def digest(self) -> str:
@@ -102,19 +102,19 @@ class GroundTruth:
         return state.hexdigest()
 
     def select(self, names: Sequence[str]) -> GroundTruth:
-        """Give the ground truth of these pictures alone, in this order.
+        """Give the ground truth of these images alone, in this order.
 
         Raises
         ------
         GroundTruthError
-            Naming the first picture that is not in the set.
+            Naming the first image that is not in the set.
         """
         position = {name: row for row, name in enumerate(self.names)}
         rows = np.array([position.get(name, -1) for name in names], dtype=np.int64)
         if (rows < 0).any():
             missing = names[int(np.argmin(rows))]
-            raise GroundTruthError(f"picture {missing!r} is not among the {len(self)} of the ground truth")
-        starts, stops = np.searchsorted(self.box_pictures, [rows, rows + 1])
+            raise GroundTruthError(f"image {missing!r} is not among the {len(self)} of the ground truth")
+        starts, stops = np.searchsorted(self.box_images, [rows, rows + 1])
         kept = np.concatenate([np.arange(*ends) for ends in zip(starts, stops, strict=True)])
         return GroundTruth(
             tuple(names),
@@ -136,14 +136,14 @@ def read_ground_truth(
     Parameters
     ----------
     path : Path
-        A folder of VOC-style XML (or one with them in its `val/`): the pictures in the order of their names.
-        A devkit's `cache_groundtruth.mat`: the pictures in its order. A WSOL metadata folder. Or a list of
+        A folder of VOC-style XML (or one with them in its `val/`): the images in the order of their names.
+        A devkit's `cache_groundtruth.mat`: the images in its order. A WSOL metadata folder. Or a list of
         labels, which gives no boxes.
     labels : Path, optional
-        True classes: a devkit list in the order of the pictures, or a `val.txt`, joined by name where `path`
-        gives names. Without it a picture's class is that of its boxes.
+        True classes: a devkit list in the order of the images, or a `val.txt`, joined by name where `path`
+        gives names. Without it an image's class is that of its boxes.
     blacklist : Path, optional
-        Numbers, from 1, of the pictures that localization leaves out.
+        Numbers, from 1, of the images that localization leaves out.
     meta : Path, optional
         `meta_clsloc.mat`, to be checked against pycam's own table of classes.
 
@@ -152,7 +152,7 @@ def read_ground_truth(
     UsageError
         Labels, or a blacklist, for a kind of ground truth that has no use for them.
     GroundTruthError
-        One line, naming the first picture, file and line at fault.
+        One line, naming the first image, file and line at fault.
     """
     if meta is not None:
         check_meta(meta)
@@ -160,7 +160,7 @@ def read_ground_truth(
     if labels is not None and (is_list or is_metadata(path)):
         raise UsageError(f"{labels} has no effect: {path} holds labels of its own; leave one of the two out")
     if blacklist is not None and is_list:
-        raise UsageError(f"{blacklist} has no effect: {path} holds no boxes, and only localization leaves pictures out")
+        raise UsageError(f"{blacklist} has no effect: {path} holds no boxes, and only localization leaves images out")
     listed = None if labels is None else read_true_classes(labels)
     if is_metadata(path):
         truth = _read_wsol(path)
@@ -172,7 +172,7 @@ def read_ground_truth(
         truth = _from_labels(read_true_classes(path))
     blacklisted, note = read_blacklist(blacklist, len(truth))
     if blacklisted.all():
-        raise GroundTruthError(f"{blacklist}: leaves out every picture of {path}")
+        raise GroundTruthError(f"{blacklist}: leaves out every image of {path}")
     truth = replace(truth, blacklisted=blacklisted, notes=(*truth.notes, note))
     if truth.has_boxes:
         _check_boxes(truth, path, listed)
@@ -204,13 +204,13 @@ def _read_annotations(folder: Path, labels: TrueClasses | None) -> GroundTruth:
             boxes.append(annotated.box)
     if not boxes:
         raise GroundTruthError(f"{folder}: not one box in {len(names)} annotations")
-    box_classes, box_pictures = np.array(classes), np.repeat(np.arange(len(names)), counts)
+    box_classes, box_images = np.array(classes), np.repeat(np.arange(len(names)), counts)
     return GroundTruth(
         names,
-        _classes_of_boxes(names, box_classes, box_pictures, folder) if listed is None else listed,
+        _classes_of_boxes(names, box_classes, box_images, folder) if listed is None else listed,
         half_open(boxes),
         box_classes,
-        box_pictures,
+        box_images,
         np.array(sizes),
         np.zeros(len(names), dtype=bool),
     )
@@ -222,7 +222,7 @@ def _read_cache(path: Path, labels: TrueClasses | None) -> GroundTruth:
     if names is None:
         names = tuple(str(number) for number in range(1, cached.count + 1))
     if labels is None:
-        classes = _classes_of_boxes(names, cached.classes, cached.pictures, path)
+        classes = _classes_of_boxes(names, cached.classes, cached.images, path)
     elif len(labels.classes) == cached.count:
         classes = labels.classes
     else:
@@ -232,10 +232,10 @@ def _read_cache(path: Path, labels: TrueClasses | None) -> GroundTruth:
         classes,
         half_open(cached.boxes),
         cached.classes,
-        cached.pictures,
+        cached.images,
         np.zeros((cached.count, 2), dtype=np.int64),
         np.zeros(cached.count, dtype=bool),
-        (f"{path.name} names no pictures: everything is joined by order",),
+        (f"{path.name} names no images: everything is joined by order",),
     )
 
 
@@ -260,15 +260,15 @@ def _read_wsol(folder: Path) -> GroundTruth:
         found.names,
         found.classes,
         half_open(found.boxes),
-        found.classes[found.pictures],
-        found.pictures,
+        found.classes[found.images],
+        found.images,
         found.sizes,
         np.zeros(len(found.names), dtype=bool),
     )
 
 
 def _listed_classes(labels: TrueClasses, names: tuple[str, ...], folder: Path) -> NDArray[np.int64]:
-    """Classes of the pictures of a folder: by name where the list gives names, else by order."""
+    """Classes of the images of a folder: by name where the list gives names, else by order."""
     if labels.names is None:
         if len(labels.classes) != len(names):
             raise _wrong_count(labels, len(names), folder)
@@ -280,46 +280,46 @@ def _listed_classes(labels: TrueClasses, names: tuple[str, ...], folder: Path) -
             raise GroundTruthError(f"{folder / name}.xml: no such file; {labels.path}:{row + 1} names it")
     for name in names:
         if name not in row_of:
-            raise GroundTruthError(f"{labels.path}: picture {name!r} is missing, which {folder} annotates")
+            raise GroundTruthError(f"{labels.path}: image {name!r} is missing, which {folder} annotates")
     return labels.classes[[row_of[name] for name in names]]
 
 
 def _wrong_count(labels: TrueClasses, count: int, path: Path) -> GroundTruthError:
     came = len(labels.classes)
     line = min(came, count) + 1
-    return GroundTruthError(f"{labels.path}:{line}: {came} labels for {count} pictures of {path}")
+    return GroundTruthError(f"{labels.path}:{line}: {came} labels for {count} images of {path}")
 
 
 def _classes_of_boxes(
-    names: tuple[str, ...], box_classes: NDArray[np.int64], box_pictures: NDArray[np.int64], path: Path
+    names: tuple[str, ...], box_classes: NDArray[np.int64], box_images: NDArray[np.int64], path: Path
 ) -> NDArray[np.int64]:
-    """Class of each picture where no list says it: that of its boxes, which must be one."""
+    """Class of each image where no list says it: that of its boxes, which must be one."""
     classes = np.full(len(names), -1)
-    classes[box_pictures] = box_classes
+    classes[box_images] = box_classes
     for wrong, complaint in (
-        (box_pictures[classes[box_pictures] != box_classes], "holds boxes of several classes"),
+        (box_images[classes[box_images] != box_classes], "holds boxes of several classes"),
         (np.flatnonzero(classes < 0), "holds no box"),
     ):
         if len(wrong):
             name = names[wrong[0]]
-            raise GroundTruthError(f"{path}: picture {name!r} {complaint}: a list of labels must say its class")
+            raise GroundTruthError(f"{path}: image {name!r} {complaint}: a list of labels must say its class")
     return classes
 
 
 def _check_boxes(truth: GroundTruth, path: Path, labels: TrueClasses | None) -> None:
-    """Refuse pictures whose boxes are all of another class than the list says, and those without any."""
+    """Refuse images whose boxes are all of another class than the list says, and those without any."""
     known = np.zeros(len(truth), dtype=bool)
     known[truth.targets[1]] = True
     annotated = np.zeros(len(truth), dtype=bool)
-    annotated[truth.box_pictures] = True
+    annotated[truth.box_images] = True
     wrong = np.flatnonzero(~known & (annotated | ~truth.blacklisted))
     if len(wrong):
-        picture = int(wrong[0])
+        image = int(wrong[0])
         wnids = synsets().wnids
-        others = sorted({wnids[index] for index in truth.box_classes[truth.box_pictures == picture]})
+        others = sorted({wnids[index] for index in truth.box_classes[truth.box_images == image]})
         found = f"its boxes are of {', '.join(others)}" if others else "it has no box"
-        name, said = truth.names[picture], ""
+        name, said = truth.names[image], ""
         if labels is not None:
-            row = labels.names.index(name) if labels.names else picture
+            row = labels.names.index(name) if labels.names else image
             said = f"{labels.path}:{row + 1} says {wnids[labels.classes[row]]}, but "
-        raise GroundTruthError(f"{path}: picture {name!r}: {said}{found}")
+        raise GroundTruthError(f"{path}: image {name!r}: {said}{found}")

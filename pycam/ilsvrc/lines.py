@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pycam.errors import GroundTruthError
-from pycam.formats.files import is_file, is_there
+from pycam.formats.files import exists, is_file
 
 LONGEST = 10_000
 MOST = 2_000_000
-"""Longer lines, and more of them, than any list has: ILSVRC's largest names 1.3 million pictures."""
+"""Longer lines, and more of them, than any list has: ILSVRC's largest names 1.3 million images."""
 
 _WHOLE = re.compile(r"(-?[0-9]{1,9})(\.0+)?")
 
@@ -25,7 +25,7 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
         If the file is missing, not a regular file, not UTF-8 text, or larger than any list.
     """
     if not is_file(path):
-        found = "not a file" if is_there(path) else "no such file"
+        found = "not a file" if exists(path) else "no such file"
         raise GroundTruthError(f"{path}: {found}; a text file was expected")
     number = 0
     try:

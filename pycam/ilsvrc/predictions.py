@@ -1,4 +1,4 @@
-"""ILSVRC submission files: a line a picture, up to five times `label xmin ymin xmax ymax`, best first."""
+"""ILSVRC submission files: a line an image, up to five times `label xmin ymin xmax ymax`, best first."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycam.errors import GroundTruthError
-from pycam.formats.files import write_whole
+from pycam.formats.files import atomic_write
 from pycam.ilsvrc.lines import numbered_lines
 from pycam.ilsvrc.synsets import CLASSES, synsets
 from pycam.maps.boxes import half_open, inclusive
 
-GUESSES = 5
+PREDICTIONS = 5
 MOST = 500_000
 _FIELDS = 5
 _LARGEST = 1e9
@@ -31,12 +31,12 @@ SUBMISSIONS = {
 
 @dataclass(frozen=True)
 class Predictions:
-    """Up to five guesses for each of n pictures, best first.
+    """Up to five guesses for each of n images, best first.
 
     Attributes
     ----------
     classes : (n, 5) int64
-        Network indices; -1 where a picture has fewer guesses.
+        Network indices; -1 where an image has fewer guesses.
     boxes : (n, 5, 4) float64
         Half-open; a submission file may give fractions of pixels.
     """
@@ -51,7 +51,7 @@ class Predictions:
 def read_predictions(path: Path) -> Predictions:
     """Read a submission file; its labels are ILSVRC2014 IDs.
 
-    An empty line is a picture without a guess. A box with xmin > xmax is kept: the evaluation finds it wrong.
+    An empty line is an image without a guess. A box with xmin > xmax is kept: the evaluation finds it wrong.
 
     Raises
     ------
@@ -64,19 +64,19 @@ def read_predictions(path: Path) -> Predictions:
     for number, line in numbered_lines(path):
         fields = line.split()
         count, rest = divmod(len(fields), _FIELDS)
-        if rest or count > GUESSES:
-            form = f"up to {GUESSES} times `label xmin ymin xmax ymax`"
+        if rest or count > PREDICTIONS:
+            form = f"up to {PREDICTIONS} times `label xmin ymin xmax ymax`"
             raise GroundTruthError(f"{path}:{number}: {len(fields)} numbers; {form} was expected")
         values.extend(_numbers(fields, f"{path}:{number}"))
-        values.extend([0.0] * _FIELDS * (GUESSES - count))
+        values.extend([0.0] * _FIELDS * (PREDICTIONS - count))
         counts.append(count)
         if number > MOST:
-            raise GroundTruthError(f"{path}:{number}: more than {MOST:,} pictures; ILSVRC has 100,000 at most")
+            raise GroundTruthError(f"{path}:{number}: more than {MOST:,} images; ILSVRC has 100,000 at most")
     if not counts:
-        raise GroundTruthError(f"{path}:1: an empty file; a line of guesses a picture was expected")
-    guesses = np.frombuffer(values).reshape(-1, GUESSES, _FIELDS)
+        raise GroundTruthError(f"{path}:1: an empty file; a line of guesses an image was expected")
+    guesses = np.frombuffer(values).reshape(-1, PREDICTIONS, _FIELDS)
     labels, boxes = guesses[:, :, 0], guesses[:, :, 1:]
-    made = np.arange(GUESSES) < np.array(counts)[:, None]
+    made = np.arange(PREDICTIONS) < np.array(counts)[:, None]
     wrong = made & ~((labels >= 1) & (labels <= CLASSES) & (labels == np.rint(labels)))
     if wrong.any():
         row, column = np.argwhere(wrong)[0]
@@ -98,7 +98,7 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
         )
         for guesses in zip(classes, ids, boxes, strict=True)
     )
-    write_whole(path, "".join(f"{line}\n" for line in lines))
+    atomic_write(path, "".join(f"{line}\n" for line in lines))
 
 
 def _numbers(fields: list[str], where: str) -> list[float]:

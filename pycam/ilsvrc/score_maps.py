@@ -1,4 +1,4 @@
-"""Score maps made elsewhere: a `.npy` a picture in a folder, as other tools save them."""
+"""Score maps made elsewhere: a `.npy` an image in a folder, as other tools save them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pycam.formats.npy import map_numbers
 
 
 def find_map(folder: Path, name: str) -> Path:
-    """Find the map of a picture: `<name>.npy`, with or without the picture's extension and its folders.
+    """Find the map of an image: `<name>.npy`, with or without the image's extension and its folders.
 
     Raises
     ------
@@ -29,7 +29,7 @@ def find_map(folder: Path, name: str) -> Path:
     ):
         if (folder / candidate).is_file():
             return folder / candidate
-    raise GroundTruthError(f"{folder / name}.npy: no such file; every picture needs its map")
+    raise GroundTruthError(f"{folder / name}.npy: no such file; every image needs its map")
 
 
 def read_map(path: Path) -> NDArray[np.floating]:

@@ -97,12 +97,12 @@ def box_hits(found: Candidates, boxes: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 
 def packed(hits: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Pack what `box_hits` says of a picture to bits, as `BoxAccuracy` takes it: (4, 1000) -> (4, 125)."""
+    """Pack what `box_hits` says of an image to bits, as `BoxAccuracy` takes it: (4, 1000) -> (4, 125)."""
     return np.packbits(hits, axis=-1)
 
 
 def scaled(boxes: NDArray[np.int64], size: ArrayLike, map_size: tuple[int, int]) -> NDArray[np.int64]:
-    """Scale boxes, (b, 4), from a picture's width and height to a map's, as the benchmark does.
+    """Scale boxes, (b, 4), from an image's width and height to a map's, as the benchmark does.
 
     It scales the corners that ILSVRC's files hold, truncates them to whole numbers, and takes both for pixels of the
     map, 0-based, that belong to the box.
@@ -114,18 +114,18 @@ def scaled(boxes: NDArray[np.int64], size: ArrayLike, map_size: tuple[int, int])
 
 @dataclass(frozen=True)
 class BoxAccuracy:
-    """What `box_hits` says of n pictures, and the accuracies that follow, in percent.
+    """What `box_hits` says of n images, and the accuracies that follow, in percent.
 
     Attributes
     ----------
     packed : (n, 4, 125) uint8
-        What it says of each, to bits: pictures, rules in the order of `RULES`, thresholds.
+        What it says of each, to bits: images, rules in the order of `RULES`, thresholds.
     """
 
     packed: NDArray[np.uint8]
 
     def hits(self, rule: int) -> NDArray[np.bool_]:
-        """Whether each picture is right under a rule, a position in `RULES`, at each threshold: (n, 1000)."""
+        """Whether each image is right under a rule, a position in `RULES`, at each threshold: (n, 1000)."""
         return np.unpackbits(self.packed[:, rule], axis=1).view(bool)
 
     @cached_property
@@ -150,14 +150,14 @@ class BoxAccuracy:
         return best
 
     def intervals(self) -> NDArray[np.float64]:
-        """95 % bootstrap intervals of MaxBoxAcc and MaxBoxAccV2, (2, 2): pictures drawn, threshold free."""
-        # Rule by rule, for 50,000 pictures are 200 million verdicts; the same seed draws the same pictures for each.
+        """95 % bootstrap intervals of MaxBoxAcc and MaxBoxAccV2, (2, 2): images drawn, threshold free."""
+        # Rule by rule, for 50,000 images are 200 million verdicts; the same seed draws the same images for each.
         best = np.stack([resampled_means(self.hits(rule)).max(axis=1) for rule in range(len(RULES))], axis=1) * 100
         return interval(np.stack([best[:, 0], best[:, 1:].mean(axis=1)], axis=1))
 
 
 def score_maps(maps: Iterable[NDArray[np.floating]], truth: GroundTruth) -> BoxAccuracy:
-    """Judge a map of the true class for each picture that is not blacklisted, in the order of the truth.
+    """Judge a map of the true class for each image that is not blacklisted, in the order of the truth.
 
     Parameters
     ----------
@@ -170,15 +170,15 @@ def score_maps(maps: Iterable[NDArray[np.floating]], truth: GroundTruth) -> BoxA
 
 
 def center_gaussian(truth: GroundTruth) -> BoxAccuracy:
-    """Judge the same map for every picture: an isotropic Gaussian in the middle of 224×224."""
+    """Judge the same map for every image: an isotropic Gaussian in the middle of 224×224."""
     steps = np.arange(SIDE) - (SIDE - 1) / 2
     profile = np.exp(-(steps**2) / (2 * (SIDE / 4) ** 2))
     gaussian = np.outer(profile, profile)
     return _same_map(gaussian / gaussian.max(), truth)
 
 
-def whole_picture(truth: GroundTruth) -> BoxAccuracy:
-    """Judge the box of the whole picture, whatever the threshold."""
+def whole_image(truth: GroundTruth) -> BoxAccuracy:
+    """Judge the box of the whole image, whatever the threshold."""
     return _same_map(np.ones((SIDE, SIDE)), truth)
 
 
@@ -189,11 +189,11 @@ def _same_map(score_map: NDArray[np.floating], truth: GroundTruth) -> BoxAccurac
 def _score(found: Iterable[Candidates], truth: GroundTruth) -> BoxAccuracy:
     if not (truth.has_boxes and truth.has_sizes):
         lacking = "sizes" if truth.has_boxes else "boxes"
-        raise GroundTruthError(f"the ground truth has no picture {lacking}, by which maps are judged")
+        raise GroundTruthError(f"the ground truth has no image {lacking}, by which maps are judged")
     if not len(truth.counted):
-        raise GroundTruthError("every picture is on the blacklist: there is none to judge maps by")
+        raise GroundTruthError("every image is on the blacklist: there is none to judge maps by")
     verdicts = [
-        packed(box_hits(boxes, scaled(truth.boxes_of(picture), truth.sizes[picture], boxes.size)))
-        for picture, boxes in zip(truth.counted.tolist(), found, strict=True)
+        packed(box_hits(boxes, scaled(truth.boxes_of(image), truth.sizes[image], boxes.size)))
+        for image, boxes in zip(truth.counted.tolist(), found, strict=True)
     ]
     return BoxAccuracy(np.stack(verdicts))

@@ -25,7 +25,7 @@ DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "float32", "flo
 def imresize(
     array: NDArray[Scalar], size: Sequence[int], method: Method = "bicubic", antialias: bool = True
 ) -> NDArray[Scalar]:
-    """Resize a picture or a stack of maps as MATLAB's `imresize` does.
+    """Resize an image or a stack of maps as MATLAB's `imresize` does.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def imresize(
     Raises
     ------
     UsageError
-        The array is no picture, has another dtype, or the size or the method makes no sense.
+        The array is no image, has another dtype, or the size or the method makes no sense.
 
     Notes
     -----

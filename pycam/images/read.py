@@ -1,4 +1,4 @@
-"""Reading pictures: 8-bit BGR pixels as OpenCV's `imread` gives them, and a clear error for all that is none.
+"""Reading images: 8-bit BGR pixels as OpenCV's `imread` gives them, and a clear error for all that is none.
 
 A JPEG is decoded by OpenCV, because the published figures were made with it; every other format by Pillow,
 which gives the same pixels as `imread` and notices damage. What is no regular file, is cut short, or would be
@@ -20,15 +20,15 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 import PIL.Image
+from numpy.typing import NDArray
 from PIL import UnidentifiedImageError
 
-from pycam.errors import PictureError
+from pycam.errors import ImageError
 from pycam.formats.opening import open_file
 
 LARGEST = 100_000_000
-"""The most pixels a picture may have (300 MB when decoded); more is taken for a decompression bomb."""
+"""The most pixels an image may have (300 MB when decoded); more is taken for a decompression bomb."""
 
 FORMATS = ("PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 """What is read besides JPEG, by Pillow's names."""
@@ -44,13 +44,13 @@ _SCAN, _END, _APP1 = 0xDA, 0xD9, 0xE1
 
 _AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 
-# Pillow's warnings are silenced through state of the whole process, so one picture at a time.
+# Pillow's warnings are silenced through state of the whole process, so one image at a time.
 _PILLOW = threading.Lock()
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
-    """A decoded picture.
+class Image:
+    """A decoded image.
 
     Attributes
     ----------
@@ -82,8 +82,8 @@ class Picture:
         return self.width, self.height
 
 
-def read_picture(source: str | os.PathLike[str] | bytes | NDArray[np.uint8], largest: int = LARGEST) -> Picture:
-    """Read a picture from a file, from a file's bytes, or from pixels.
+def read_image(source: str | os.PathLike[str] | bytes | NDArray[np.uint8], largest: int = LARGEST) -> Image:
+    """Read an image from a file, from a file's bytes, or from pixels.
 
     The pixels are those of `cv2.imread(path, IMREAD_COLOR | IMREAD_IGNORE_ORIENTATION)`, which Caffe's users
     had: grey is repeated into three channels; of 16 bits the upper eight are taken; alpha is dropped (that of
@@ -92,7 +92,7 @@ def read_picture(source: str | os.PathLike[str] | bytes | NDArray[np.uint8], lar
     a file decides its format, not its name. A TIFF's orientation belongs to the format and is applied, as by
     `imread`; an EXIF orientation is only reported.
 
-    A JPEG must reach its end marker, and its data must last for the whole picture, or libjpeg would fill the
+    A JPEG must reach its end marker, and its data must last for the whole image, or libjpeg would fill the
     rest with grey. Other damage in its compressed data cannot be known, as a JPEG has no checksum: libjpeg
     decodes on and may write a line to stderr.
 
@@ -101,31 +101,31 @@ def read_picture(source: str | os.PathLike[str] | bytes | NDArray[np.uint8], lar
     source : path, bytes, or array
         A file, the content of one, or uint8 pixels: (H, W, 3) BGR or (H, W) grey.
     largest : int
-        The most pixels a file's picture may have.
+        The most pixels a file's image may have.
 
     Returns
     -------
-    Picture
+    Image
 
     Raises
     ------
-    PictureError
-        The file is missing, unreadable, no regular file, no picture, damaged, truncated, or has more than
+    ImageError
+        The file is missing, unreadable, no regular file, no image, damaged, truncated, or has more than
         `largest` pixels; or the array is not as above.
     """
     if isinstance(source, np.ndarray):
-        return Picture(_bgr_of_array(source))
+        return Image(_bgr_of_array(source))
     if isinstance(source, (bytes, bytearray, memoryview)):
-        pixels, orientation = _decode(bytes(source), f"picture of {len(source)} bytes", largest)
-        return Picture(pixels, "", orientation)
+        pixels, orientation = _decode(bytes(source), f"image of {len(source)} bytes", largest)
+        return Image(pixels, "", orientation)
     path = os.fspath(source)
-    with open_file(path, "a picture", PictureError) as file:
+    with open_file(path, "an image", ImageError) as file:
         pixels, orientation = _decode(file.read(), path, largest)
-    return Picture(pixels, path, orientation)
+    return Image(pixels, path, orientation)
 
 
 def decode(data: bytes, name: str, flags: int) -> NDArray[Any]:
-    """Decode a picture in one of OpenCV's ways, after the same checks as `read_picture`.
+    """Decode an image in one of OpenCV's ways, after the same checks as `read_image`.
 
     Parameters
     ----------
@@ -143,8 +143,8 @@ def decode(data: bytes, name: str, flags: int) -> NDArray[Any]:
 
     Raises
     ------
-    PictureError
-        As `read_picture`.
+    ImageError
+        As `read_image`.
     """
     if not data:
         raise _damaged(name, "empty, 0 bytes")
@@ -152,7 +152,7 @@ def decode(data: bytes, name: str, flags: int) -> NDArray[Any]:
         return _decode_jpeg(data, name, LARGEST, flags)[0]
     with _pillows_errors(data, name, LARGEST):
         _verify(data, name, FORMATS, LARGEST)
-    return _imdecode(data, name, flags, "a picture")
+    return _imdecode(data, name, flags, "an image")
 
 
 def _bgr_of_array(array: NDArray[Any]) -> NDArray[np.uint8]:
@@ -161,8 +161,8 @@ def _bgr_of_array(array: NDArray[Any]) -> NDArray[np.uint8]:
             return _grey_to_bgr(array)
         if array.ndim == 3 and array.shape[2] == 3:
             return np.ascontiguousarray(array)
-    raise PictureError(
-        f"array of shape {array.shape} and type {array.dtype} is no picture: "
+    raise ImageError(
+        f"array of shape {array.shape} and type {array.dtype} is no image: "
         "give uint8 pixels, (height, width, 3) in BGR order or (height, width) grey"
     )
 
@@ -183,7 +183,7 @@ def _decode_jpeg(data: bytes, name: str, largest: int, flags: int = _AS_STORED) 
     while marker != _SCAN:
         found = _MARKER.search(data, at)
         if not found or found[1][0] == _END or len(data) < found.end() + 2:
-            raise _damaged(name, f"a JPEG that ends before its picture begins, after {len(data)} bytes")
+            raise _damaged(name, f"a JPEG that ends before its image begins, after {len(data)} bytes")
         marker, at = found[1][0], found.end()
         if marker in _STANDALONE:
             continue
@@ -202,9 +202,9 @@ def _decode_jpeg(data: bytes, name: str, largest: int, flags: int = _AS_STORED) 
     if data.rfind(_EOI, at) < 0:
         raise _damaged(name, f"a truncated JPEG, without its end after {len(data)} bytes")
     pixels = _imdecode(data, name, flags, f"a JPEG of {width}×{height}")
-    # 128 is what libjpeg fills with; a picture may well be as grey there, so ask.
+    # 128 is what libjpeg fills with; an image may well be as grey there, so ask.
     if (pixels[-1, -1] == 128).all() and _stops_early(data, at, name):
-        raise _damaged(name, "a JPEG whose data stop before the picture is complete")
+        raise _damaged(name, "a JPEG whose data stop before the image is complete")
     return pixels, orientation
 
 
@@ -249,23 +249,23 @@ def _verify(data: bytes, name: str, formats: tuple[str, ...], largest: int) -> N
 
 @contextmanager
 def _pillows_errors(data: bytes, name: str, largest: int) -> Iterator[None]:
-    """Turn what Pillow says of a picture into what the user can do about it."""
+    """Turn what Pillow says of an image into what the user can do about it."""
     with _PILLOW, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             yield
         except UnidentifiedImageError:
-            raise PictureError(
-                f"{name}: not a picture, it begins with {data[:16]!r}; "
+            raise ImageError(
+                f"{name}: not an image, it begins with {data[:16]!r}; "
                 f"convert it to one of JPEG, {', '.join(FORMATS)}, or fetch it again"
             ) from None
         except PIL.Image.DecompressionBombError:
             raise _too_large(name, largest) from None
-        except (PictureError, MemoryError):
+        except (ImageError, MemoryError):
             raise
         # Pillow's readers let all kinds of exceptions through when a file is damaged.
         except Exception as error:
-            raise _damaged(name, f"a damaged picture ({error})") from None
+            raise _damaged(name, f"a damaged image ({error})") from None
 
 
 def _bgr_of_pil(pil: PIL.Image.Image) -> NDArray[np.uint8]:
@@ -304,9 +304,9 @@ def _check_size(width: int, height: int, name: str, largest: int) -> None:
         raise _too_large(name, largest)
 
 
-def _too_large(name: str, largest: int) -> PictureError:
-    return PictureError(f"{name}: has more than {largest / 10**6:g} million pixels; scale it down first")
+def _too_large(name: str, largest: int) -> ImageError:
+    return ImageError(f"{name}: has more than {largest / 10**6:g} million pixels; scale it down first")
 
 
-def _damaged(name: str, cause: str) -> PictureError:
-    return PictureError(f"{name}: {cause}; fetch it again")
+def _damaged(name: str, cause: str) -> ImageError:
+    return ImageError(f"{name}: {cause}; fetch it again")

@@ -1,6 +1,6 @@
-"""Views: which parts of a picture a net sees, where they lie, and the numbers that it is given.
+"""Views: which parts of an image a net sees, where they lie, and the numbers that it is given.
 
-A view resizes the picture to a square canvas and cuts crops out of it. The crops' places are kept, since a
+A view resizes the image to a square canvas and cuts crops out of it. The crops' places are kept, since a
 map lies where its pixels were.
 """
 
@@ -33,14 +33,14 @@ class Crop:
 
 @dataclass(frozen=True)
 class View:
-    """What a net sees of a picture.
+    """What a net sees of an image.
 
     Attributes
     ----------
     name : str
         `center`, `full` or `ten`.
     canvas : int
-        Side of the square that the picture is resized to.
+        Side of the square that the image is resized to.
     size : int
         Side of every crop: the net's input.
     crops : tuple of Crop
@@ -60,7 +60,7 @@ def view_of(name: str, size: int) -> View:
     ----------
     name : {"center", "full", "ten"}
         `center`: the crop in the middle of a 256×256 canvas, as the Python driver cuts it (docs/release.md,
-        section 2). `full`: the whole picture, resized to the input. `ten`: of a 256×256 canvas the corners
+        section 2). `full`: the whole image, resized to the input. `ten`: of a 256×256 canvas the corners
         (top left, bottom left, top right, bottom right), the middle, and these five mirrored, as the MATLAB
         demo cuts them (section 3); if the side is odd, its middle lies one pixel beside that of `center`.
     size : int
@@ -93,31 +93,31 @@ def net_input(
     view: View,
     mean: ArrayLike,
     resizer: str = "opencv_bilinear",
-    brightest: float = 255,
+    input_scale: float = 1.0,
 ) -> Blob:
-    """Make a net's input from a picture: resize, crop, subtract the mean.
+    """Make a net's input from an image: resize, crop, subtract the mean.
 
     Parameters
     ----------
     pixels : uint8 (H, W, 3)
-        BGR, as `pycam.images.read.read_picture` gives them.
+        BGR, as `pycam.images.read.read_image` gives them.
     view : View
         From `view_of`.
     mean
         As for `cut_crops`.
     resizer : str
         As for `pycam.images.resize.resize`.
-    brightest : float
-        What the brightest pixel becomes, 255 or 1.
+    input_scale : float
+        What values are multiplied by before the mean is subtracted.
 
     Returns
     -------
     float32 (crops, 3, size, size)
-        BGR, 0…`brightest` less the mean, C-contiguous.
+        BGR, (0…255) · `input_scale` less the mean, C-contiguous.
     """
     canvas = resize(pixels, view.canvas, view.canvas, resizer)
-    if brightest != 255:
-        canvas = canvas.astype(np.float32) * np.float32(brightest / 255)
+    if input_scale != 1:
+        canvas = canvas.astype(np.float32) * np.float32(input_scale)
     return cut_crops(canvas, view, mean)
 
 
@@ -131,8 +131,8 @@ def cut_crops(canvas: NDArray[Any], view: View, mean: ArrayLike) -> Blob:
     view : View
         From `view_of`.
     mean : (3,) or (3, H, W)
-        A mean pixel, or a mean picture of the canvas's size, cropped as the canvas is; BGR. For the view
-        `full` a picture of any size, which is resized to the canvas (OpenCV bilinear, float32).
+        A mean value, or a mean image of the canvas's size, cropped as the canvas is; BGR. For the view
+        `full` an image of any size, which is resized to the canvas (OpenCV bilinear, float32).
 
     Returns
     -------
@@ -164,5 +164,5 @@ def _mean_on_canvas(mean: Blob, view: View) -> Blob:
         return np.asarray(resized.transpose(2, 0, 1), np.float32)
     raise UsageError(
         f"a mean of shape {mean.shape} does not go with the view {view.name!r}: "
-        f"give a mean pixel (3,) or a mean picture (3, {view.canvas}, {view.canvas})"
+        f"give a mean value (3,) or a mean image (3, {view.canvas}, {view.canvas})"
     )

@@ -1,6 +1,6 @@
 """Boxes: the paper's rule and the released generator that find them in maps, and how well two of them agree.
 
-A box is (x0, y0, x1, y1) in picture pixels, 0-based, half-open: x1 and y1 are the first pixels outside.
+A box is (x0, y0, x1, y1) in image pixels, 0-based, half-open: x1 and y1 are the first pixels outside.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ def paper_box(map: NDArray[Any], threshold: float = 0.2) -> Box:
     Parameters
     ----------
     map : (H, W)
-        A class's map at the picture's size.
+        A class's map at the image's size.
     threshold : float
         A value of at least `threshold` times the maximum is foreground.
 
     Returns
     -------
     (x0, y0, x1, y1)
-        Picture pixels, 0-based, half-open: of the 8-connected component with most pixels, the first in raster
-        order on a tie. A map whose maximum is not positive gives the whole picture.
+        Image pixels, 0-based, half-open: of the 8-connected component with most pixels, the first in raster
+        order on a tie. A map whose maximum is not positive gives the whole image.
         Zhou et al., CVPR 2016, section 3.2; docs/release.md, section 5.
 
     Raises
@@ -116,7 +116,7 @@ def grey_heatmap(map: NDArray[Any], *, jpeg: bool = True) -> Mask:
     Parameters
     ----------
     map : (H, W)
-        A class's merged map at the picture's size.
+        A class's merged map at the image's size.
     jpeg : bool
         Pass through the JPEG file, of quality 75, that the release writes in between.
 
@@ -201,7 +201,7 @@ class BoxRule:
     blur: float = 0.0
 
     def boxes(self, map: NDArray[Any]) -> Boxes:
-        """Find the boxes of a map, (H, W) at the picture's size: (n, 4), half-open, best first.
+        """Find the boxes of a map, (H, W) at the image's size: (n, 4), half-open, best first.
 
         The paper's rule gives one box. The released generator gives any number, none for an empty map.
         """
@@ -223,7 +223,7 @@ BOX_RULES = {
 
 
 def first_box(map: NDArray[Any], rule: str) -> Box | None:
-    """Give the first box that a rule of `BOX_RULES` finds in a map, (H, W) at the picture's size; None for none."""
+    """Give the first box that a rule of `BOX_RULES` finds in a map, (H, W) at the image's size; None for none."""
     for x0, y0, x1, y1 in BOX_RULES[rule].boxes(map)[:1].tolist():
         return x0, y0, x1, y1
     return None

@@ -26,7 +26,7 @@ def class_activation_maps(features: NDArray[Any], class_weights: NDArray[Any]) -
     features : (N, K, H, W)
         The feature blob.
     class_weights : (T, K) or (N, T, K)
-        Rows of the class-weight matrix: the same classes for all pictures, or classes a picture.
+        Rows of the class-weight matrix: the same classes for all images, or classes an image.
 
     Returns
     -------
@@ -61,7 +61,7 @@ def py_returnCAMmap(activation: NDArray[Any], weights_LR: NDArray[Any]) -> NDArr
     Parameters
     ----------
     activation : (1, K, H, W)
-        The feature blob of one picture.
+        The feature blob of one image.
     weights_LR : (T, K)
         The class weights of the T classes.
 
@@ -73,13 +73,13 @@ def py_returnCAMmap(activation: NDArray[Any], weights_LR: NDArray[Any]) -> NDArr
     Raises
     ------
     UsageError
-        More than one picture came, as in the release, or shapes that do not fit.
+        More than one image came, as in the release, or shapes that do not fit.
     """
     activation = np.asarray(activation, np.float32)
     weights = np.asarray(weights_LR, np.float32)
     if activation.ndim != 4 or len(activation) != 1:
         raise UsageError(
-            f"py_returnCAMmap: activation of shape {activation.shape} came, expected one picture (1, K, H, W)"
+            f"py_returnCAMmap: activation of shape {activation.shape} came, expected one image (1, K, H, W)"
         )
     _, k, height, width = activation.shape
     if weights.ndim != 2 or weights.shape[1] != k:
@@ -91,7 +91,7 @@ def py_returnCAMmap(activation: NDArray[Any], weights_LR: NDArray[Any]) -> NDArr
 
 
 def merge_ten_crop(maps: NDArray[Any], *, absolute: bool = True, mean: bool = False) -> Floats:
-    """Merge the maps of ten crops into one of the whole picture, as the release's `mergeTenCrop`.
+    """Merge the maps of ten crops into one of the whole image, as the release's `mergeTenCrop`.
 
     Parameters
     ----------

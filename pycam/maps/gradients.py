@@ -64,12 +64,12 @@ class GradientMaps:
         _check(net, self.layer, self._target)
         self._module = TorchNet(net).eval().requires_grad_(False).to(self._device)
 
-    def __call__(self, pictures: Floats, classes: NDArray[np.intp]) -> Floats:
+    def __call__(self, images: Floats, classes: NDArray[np.intp]) -> Floats:
         """Give the maps of some classes.
 
         Parameters
         ----------
-        pictures
+        images
             (N, 3, S, S) float32: what the net is given.
         classes
             (T,) indices.
@@ -79,7 +79,7 @@ class GradientMaps:
         (N, T, h, w) float32
         """
         with at_work(self._device, self._threads):
-            given = {self._input: torch.from_numpy(np.ascontiguousarray(pictures)).to(self._device)}
+            given = {self._input: torch.from_numpy(np.ascontiguousarray(images)).to(self._device)}
             values, gradients = class_gradients(
                 self._module, given, self.layer, self._target, [int(index) for index in classes]
             )

@@ -1,4 +1,4 @@
-"""Maps brought from the size of the features to where their pixels were: the canvas of the view, then the picture."""
+"""Maps brought from the size of the features to where their pixels were: the canvas of the view, then the image."""
 
 from __future__ import annotations
 
@@ -61,18 +61,18 @@ class Placement:
         (map_,) = maps
         return self._resized(map_, self.view.size, self.view.size)
 
-    def on_picture(self, maps: NDArray[np.floating], height: int, width: int) -> Map:
-        """Place a class's maps, (n, h, w), on a picture: (height, width) float32."""
+    def on_image(self, maps: NDArray[np.floating], height: int, width: int) -> Map:
+        """Place a class's maps, (n, h, w), on an image: (height, width) float32."""
         if self.view.name == "full":
             return self._resized(maps[0], height, width)
         return self._resized(self.on_canvas(maps), height, width)
 
     def region(self, height: int, width: int) -> tuple[int, int, int, int]:
-        """Give the part of a picture that the net saw: (x0, y0, x1, y1), half-open, picture pixels."""
+        """Give the part of an image that the net saw: (x0, y0, x1, y1), half-open, image pixels."""
         if self.placement == "stretched" or self.view.name != "center":
             return 0, 0, width, height
         (crop,) = self.view.crops
-        # A pixel of the picture belongs to the region when its centre does.
+        # A pixel of the image belongs to the region when its centre does.
         x0, x1 = (round(x * width / CANVAS) for x in (crop.x, crop.x + self.view.size))
         y0, y1 = (round(y * height / CANVAS) for y in (crop.y, crop.y + self.view.size))
         return x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)

@@ -174,7 +174,7 @@ class Net:
 
     @property
     def multiply_adds(self) -> int:
-        """Multiplications with a weight for one picture."""
+        """Multiplications with a weight for one image."""
         return sum(layer.multiply_adds for layer in self.layers)
 
     @cached_property

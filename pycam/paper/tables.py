@@ -61,8 +61,8 @@ def paper_tables(reports: Sequence[Mapping[str, Any]]) -> list[Table]:
                 remedies[remedy] = None
             runs = [run for run in runs if run not in own]
         rows += [{"network": run.model} | run.values for run in runs]
-        columns = ["network", *_PUBLISHED_ERRORS, *_OWN_ERRORS, "pictures", "protocol", "weights", "note"]
-        kinds = dict.fromkeys([*_PUBLISHED_ERRORS, *_OWN_ERRORS], "float64") | {"pictures": "Int64"}
+        columns = ["network", *_PUBLISHED_ERRORS, *_OWN_ERRORS, "images", "protocol", "weights", "note"]
+        kinds = dict.fromkeys([*_PUBLISHED_ERRORS, *_OWN_ERRORS], "float64") | {"images": "Int64"}
         frame = DataFrame(rows, columns=columns).astype(kinds)
         tables.append(Table(table["title"], frame, formats=_FORMATS | {"weights": "{:.12}".format}))
     tables[-1] = replace(tables[-1], note="\n".join([paper["note"], *filter(None, remedies)]))
@@ -75,7 +75,7 @@ def ranking(table: Table) -> Table:
 
     frame, errors = table.frame, list(ERRORS)
     published = frame[["network", *_PUBLISHED_ERRORS]].drop_duplicates().set_axis(["network", *errors], axis=1)
-    name = frame["network"] + ", " + frame["protocol"] + ": here, " + frame["pictures"].astype(str) + " pictures"
+    name = frame["network"] + ", " + frame["protocol"] + ": here, " + frame["images"].astype(str) + " images"
     here = frame[["network", *errors]].assign(network=name)
     both = concat([published, here], ignore_index=True).dropna(how="all", subset=errors)
     order = both["top-1"].fillna(both["top-5"]).sort_values(kind="stable").index
@@ -90,7 +90,7 @@ def _runs(report: Mapping[str, Any], table: Mapping[str, Any]) -> Iterator[_Run]
         return
     overrides = [f"{name} {value}" for name, value in report["overrides"].items()]
     values = {
-        "pictures": report["pictures"],
+        "images": report["images"],
         "protocol": ", ".join([report["protocol"], *overrides, *([wanted] if wanted else [])]),
         "weights": report["identity"]["weights"],
     }

@@ -1,4 +1,4 @@
-"""`caffe.io`: pictures as pycaffe reads them, and what makes them a net's input."""
+"""`caffe.io`: images as pycaffe reads them, and what makes them a net's input."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pycam.errors import UsageError
-from pycam.images.read import read_picture
+from pycam.images.read import read_image
 from pycam.images.resize import resize
 
 Floats = NDArray[np.float32]
 
 
 def load_image(filename: str | os.PathLike[str], color: bool = True) -> Floats:
-    """Read a picture.
+    """Read an image.
 
     Parameters
     ----------
     filename
-        The picture.
+        The image.
     color
         False for grey, by the formula of scikit-image.
 
@@ -31,12 +31,12 @@ def load_image(filename: str | os.PathLike[str], color: bool = True) -> Floats:
     (H, W, 3) or (H, W, 1) float32
         RGB, 0…1. As everywhere in pycam, an EXIF orientation is not applied.
     """
-    rgb: Floats = read_picture(filename).pixels[..., ::-1].astype(np.float32) / np.float32(255)
+    rgb: Floats = read_image(filename).pixels[..., ::-1].astype(np.float32) / np.float32(255)
     return rgb if color else np.asarray(rgb @ np.array([[0.2125], [0.7154], [0.0721]], np.float32))
 
 
 def resize_image(im: ArrayLike, new_dims: Sequence[int], interp_order: int = 1) -> Floats:
-    """Resize a picture as the Caffe of its time did: bilinear, without smoothing, dark outside.
+    """Resize an image as the Caffe of its time did: bilinear, without smoothing, dark outside.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def resize_image(im: ArrayLike, new_dims: Sequence[int], interp_order: int = 1) 
 
 @dataclass
 class _Steps:
-    """What is done to a picture, in this order, once it has the input's size."""
+    """What is done to an image, in this order, once it has the input's size."""
 
     transpose: tuple[int, ...] | None = None
     channel_swap: tuple[int, ...] | None = None
@@ -69,7 +69,7 @@ class _Steps:
 
 
 class Transformer:
-    """Makes inputs of pictures, by steps that are set for each input.
+    """Makes inputs of images, by steps that are set for each input.
 
     Parameters
     ----------
@@ -103,14 +103,14 @@ class Transformer:
         self._of(in_).input_scale = scale
 
     def preprocess(self, in_: str, data: ArrayLike) -> Floats:
-        """Make an input of a picture.
+        """Make an input of an image.
 
         Parameters
         ----------
         in_
             The input.
         data : (H, W, C)
-            A picture of any size.
+            An image of any size.
 
         Returns
         -------
@@ -128,7 +128,7 @@ class Transformer:
         return np.ascontiguousarray(scaled, np.float32)
 
     def deprocess(self, in_: str, data: ArrayLike) -> Floats:
-        """Make a picture of an input's values: what `preprocess` did, backwards, but for the size."""
+        """Make an image of an input's values: what `preprocess` did, backwards, but for the size."""
         steps = self._of(in_)
         values = np.asarray(data, np.float32).squeeze()
         values = (values / np.float32(steps.input_scale) + steps.mean) / np.float32(steps.raw_scale)

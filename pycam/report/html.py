@@ -1,4 +1,4 @@
-"""The report as a page that needs no server: one file that holds all of it, or a folder for thousands of pictures."""
+"""The report as a page that needs no server: one file that holds all of it, or a folder for thousands of images."""
 
 from __future__ import annotations
 
@@ -9,44 +9,44 @@ from pathlib import Path
 from typing import Any
 
 from pycam.errors import UsageError
-from pycam.formats.files import replacing, write_whole
-from pycam.images.read import Picture
-from pycam.report.outcomes import CHANGES, OUTCOMES, Verdict, change, difference
+from pycam.formats.files import atomic_open, atomic_write
+from pycam.images.read import Image
+from pycam.report.outcomes import CHANGES, OUTCOMES, Outcome, change, difference
 from pycam.report.page import json_block, json_text, page
-from pycam.report.record import Methods, Truth, picture_record, shown
+from pycam.report.record import Methods, Truth, image_record, shown
 
 CHUNK = 50
-"""Pictures a file in the folder's `data/`: what the page loads at once."""
+"""Images a file in the folder's `data/`: what the page loads at once."""
 
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """A picture of the report.
+    """An image of the report.
 
     Attributes
     ----------
     name
         What it is called.
-    picture
+    image
         As read.
     runs
         What each run is called, or `""` where there is only one -> its predictions.
     truth
         What is true, where it is known.
-    verdicts
+    outcomes
         What became of it in each run, where that is known.
     """
 
     name: str
-    picture: Picture
+    image: Image
     runs: Mapping[str, Methods]
     truth: Truth | None = None
-    verdicts: Sequence[Verdict] = ()
+    outcomes: Sequence[Outcome] = ()
 
 
 @dataclass(frozen=True, eq=False)
 class Heading:
-    """What stands above the pictures.
+    """What stands above the images.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class Heading:
     notes
         Lines that somebody who reads the report should know.
     sections
-        Tables and charts, from `pycam.report.summary`; read when the last picture is written.
+        Tables and charts, from `pycam.report.summary`; read when the last image is written.
     """
 
     title: str
@@ -73,9 +73,9 @@ def write_html(place: Path, entries: Iterable[Entry], heading: Heading) -> None:
     ----------
     place
         A file that ends in `.html` gets all of it. Anything else is a folder, new or empty: its `index.html` loads
-        pictures and maps from beside itself when they come into sight.
+        images and maps from beside itself when they come into sight.
     entries
-        The pictures, read one after the other; of one run, or of the same two runs each.
+        The images, read one after the other; of one run, or of the same two runs each.
     heading
         What stands above them.
 
@@ -96,64 +96,64 @@ def write_html(place: Path, entries: Iterable[Entry], heading: Heading) -> None:
 def _write_file(place: Path, entries: Iterable[Entry], heading: Heading) -> None:
     begin, end = page(heading.title, "report.js")
     cards = []
-    with replacing(place) as file:
+    with atomic_open(place) as file:
         file.write(begin.encode())
         for number, entry in enumerate(entries):
-            file.write(json_block(f"picture-{number}", _record(entry)).encode())
+            file.write(json_block(f"image-{number}", _record(entry)).encode())
             cards.append(_card(entry))
         file.write((json_block("report", _contents(heading, cards, chunk=0)) + end).encode())
 
 
 def _write_folder(place: Path, entries: Iterable[Entry], heading: Heading) -> None:
-    for folder in ("pictures", "data"):
+    for folder in ("images", "data"):
         (place / folder).mkdir(parents=True)
     cards = []
     numbered = enumerate(entries)
     for chunk in itertools.count():
         records = []
         for number, entry in itertools.islice(numbered, CHUNK):
-            address = f"pictures/{number + 1:06}.jpg"
-            write_whole(place / address, shown(entry.picture.pixels))
+            address = f"images/{number + 1:06}.jpg"
+            atomic_write(place / address, shown(entry.image.pixels))
             records.append(_record(entry, address))
             cards.append(_card(entry))
         if not records:
             break
-        write_whole(place / f"data/{chunk}.js", f"arrive({chunk}, {json_text(records)});\n")
-    # Only scripts that the page's own script asks for, and pictures from beside the page, wherever it lies.
+        atomic_write(place / f"data/{chunk}.js", f"arrive({chunk}, {json_text(records)});\n")
+    # Only scripts that the page's own script asks for, and images from beside the page, wherever it lies.
     begin, end = page(heading.title, "report.js", scripts="'strict-dynamic'", images="'self' file: data:")
-    write_whole(place / "index.html", begin + json_block("report", _contents(heading, cards, chunk=CHUNK)) + end)
+    atomic_write(place / "index.html", begin + json_block("report", _contents(heading, cards, chunk=CHUNK)) + end)
 
 
 def _record(entry: Entry, src: str | None = None) -> dict[str, Any]:
-    return picture_record(entry.picture, entry.runs, name=entry.name, truth=entry.truth, src=src)
+    return image_record(entry.image, entry.runs, name=entry.name, truth=entry.truth, src=src)
 
 
 def _card(entry: Entry) -> dict[str, Any]:
-    """Give what the page needs of a picture that is not open."""
-    group, badness = _group(entry.verdicts)
+    """Give what the page needs of an image that is not open."""
+    group, severity = _group(entry.outcomes)
     return {
         "name": entry.name,
-        "size": entry.picture.size,
-        "truth": entry.truth and entry.truth.words,
+        "size": entry.image.size,
+        "truth": entry.truth and entry.truth.label,
         "group": group,
-        "badness": badness,
+        "severity": severity,
         "runs": [
             {
-                "words": run[0].top[0].words,
+                "label": run[0].top[0].label,
                 "score": run[0].top[0].score,
-                "outcome": verdict and verdict.name,
-                "iou": verdict and verdict.overlap,
+                "outcome": outcome and outcome.name,
+                "iou": outcome and outcome.overlap,
             }
-            for run, verdict in itertools.zip_longest(entry.runs.values(), entry.verdicts)
+            for run, outcome in itertools.zip_longest(entry.runs.values(), entry.outcomes)
         ],
     }
 
 
-def _group(verdicts: Sequence[Verdict]) -> tuple[str, float]:
-    """Give the group that a picture is shown in, and how early; of two runs, by how much they differ."""
-    if len(verdicts) == 2:
-        return change(*verdicts), difference(*verdicts)
-    return (verdicts[0].name, verdicts[0].badness) if verdicts else ("", 0.0)
+def _group(outcomes: Sequence[Outcome]) -> tuple[str, float]:
+    """Give the group that an image is shown in, and how early; of two runs, by how much they differ."""
+    if len(outcomes) == 2:
+        return change(*outcomes), difference(*outcomes)
+    return (outcomes[0].name, outcomes[0].severity) if outcomes else ("", 0.0)
 
 
 def _contents(heading: Heading, cards: Sequence[Mapping[str, Any]], chunk: int) -> dict[str, Any]:
@@ -165,7 +165,7 @@ def _contents(heading: Heading, cards: Sequence[Mapping[str, Any]], chunk: int) 
         "outcomes": _told(OUTCOMES),
         "groups": _told(OUTCOMES if len(heading.runs) == 1 else CHANGES),
         "judged": any(card["group"] for card in cards),
-        "pictures": list(cards),
+        "images": list(cards),
         "chunk": chunk,
     }
 

@@ -1,4 +1,4 @@
-"""What became of a picture: right, or wrong in which way."""
+"""What became of an image: right, or wrong in which way."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OUTCOMES = {
     "right": ("good", "The class is right, and the box overlaps a true one by half or more."),
     "right, like the centre": (
         "easy",
-        "As right; but a box in the middle of the picture, the same for all pictures, is right as well.",
+        "As right; but a box in the middle of the image, the same for all images, is right as well.",
     ),
     "too small": ("near", "The class is right; two thirds of the box or more lie in the nearest true box."),
     "too large": ("near", "The class is right; the box holds two thirds or more of the nearest true box."),
@@ -35,8 +35,8 @@ CHANGES = {
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What became of a picture in one run.
+class Outcome:
+    """What became of an image in one run.
 
     Attributes
     ----------
@@ -44,13 +44,13 @@ class Verdict:
         A key of `OUTCOMES`.
     overlap
         Intersection over union with the nearest true box; None where there are none.
-    badness
+    severity
         By which the worst come first: a wrong class by its score, above 1; a box by what it lacks, up to 1.
     """
 
     name: str
     overlap: float | None
-    badness: float
+    severity: float
 
     @property
     def right(self) -> bool:
@@ -60,8 +60,8 @@ class Verdict:
 
 def judge(
     index: int, score: float, box: Box | None, true_index: int, truths: Sequence[Box], centre: bool = False
-) -> Verdict:
-    """Say what became of a picture.
+) -> Outcome:
+    """Say what became of an image.
 
     Parameters
     ----------
@@ -70,18 +70,18 @@ def judge(
     true_index, truths
         The true class and its boxes; without any, the class decides.
     centre
-        Whether a box in the middle is right for this picture.
+        Whether a box in the middle is right for this image.
     """
     ious = iou(box, truths).tolist() if box is not None and truths else []
     best = max(ious, default=None)
     if index != true_index:
-        return Verdict("wrong class", best, 1 + score)
+        return Outcome("wrong class", best, 1 + score)
     if not truths:
-        return Verdict("right", None, 0.0)
+        return Outcome("right", None, 0.0)
     if box is None or best is None:
-        return Verdict("shifted", None, 1.0)
+        return Outcome("shifted", None, 1.0)
     if best >= RIGHT_IOU:
-        return Verdict("right, like the centre" if centre else "right", best, 1 - best)
+        return Outcome("right, like the centre" if centre else "right", best, 1 - best)
     nearest = ious.index(best)
     shared, areas = shared_area(box, truths), shared_area(truths, truths)
     if (shared >= areas / 2).sum() > 1:
@@ -92,16 +92,16 @@ def judge(
         name = "too large"
     else:
         name = "shifted"
-    return Verdict(name, best, 1 - best)
+    return Outcome(name, best, 1 - best)
 
 
-def change(first: Verdict, second: Verdict) -> str:
+def change(first: Outcome, second: Outcome) -> str:
     """Say what changed from one run to the other: a key of `CHANGES`."""
     if first.right != second.right:
         return "mended" if second.right else "broken"
     return "as before" if first.right or first.name == second.name else "wrong in another way"
 
 
-def difference(first: Verdict, second: Verdict) -> float:
+def difference(first: Outcome, second: Outcome) -> float:
     """Say how much changed from one run to the other."""
-    return abs(first.badness - second.badness)
+    return abs(first.severity - second.severity)

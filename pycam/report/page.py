@@ -33,7 +33,7 @@ def page(
     script
         The file in `viewer/` that makes the page, `report.js` or `serve.js`.
     scripts, images, answers
-        Where else scripts, and where pictures and answers, may come from: sources of a Content-Security-Policy.
+        Where else scripts, and where images and answers, may come from: sources of a Content-Security-Policy.
 
     Returns
     -------

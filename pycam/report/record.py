@@ -1,4 +1,4 @@
-"""What the viewer is told of a picture: plain JSON, small because maps stay at the size of the features."""
+"""What the viewer is told of an image: plain JSON, small because maps stay at the size of the features."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycam.drawing import encode_jpeg
-from pycam.images.read import Picture
+from pycam.images.read import Image
 from pycam.images.resize import resize
 from pycam.maps.boxes import Box
 from pycam.maps.placement import Placement
@@ -20,7 +20,7 @@ from pycam.prediction import Prediction
 from pycam.protocols import RELEASED_BOX_RULES
 
 LARGEST_SIDE = 1280
-"""Pixels of the longer side of a picture that is shown; figures always count in the pixels of the picture itself."""
+"""Pixels of the longer side of an image that is shown; figures always count in the pixels of the image itself."""
 
 
 METHODS = {"cam": "CAM", "gradcam": "Grad-CAM", "gradcam_mean": "Grad-CAM of the mean", "saliency": "saliency"}
@@ -28,66 +28,66 @@ METHODS = {"cam": "CAM", "gradcam": "Grad-CAM", "gradcam_mean": "Grad-CAM of the
 
 
 Methods = Sequence[Prediction]
-"""Predictions of one picture, one per method, of the same classes in one order."""
+"""Predictions of one image, one per method, of the same classes in one order."""
 
 
 @dataclass(frozen=True)
 class Truth:
-    """What is true of a picture: its class, and boxes in picture pixels, 0-based half-open."""
+    """What is true of an image: its class, and boxes in image pixels, 0-based half-open."""
 
     index: int
-    words: str
+    label: str
     boxes: Sequence[Box] = ()
 
 
-def predict_by_methods(cams: Sequence[Cam], picture: Picture) -> Methods:
-    """Predict a picture by each method of a model, of which the first one chooses the classes."""
-    first = cams[0](picture)
-    return [first, *(cam(picture, classes=first.classes.tolist()) for cam in cams[1:])]
+def predict_by_methods(cams: Sequence[Cam], image: Image) -> Methods:
+    """Predict an image by each method of a model, of which the first one chooses the classes."""
+    first = cams[0](image)
+    return [first, *(cam(image, classes=first.classes.tolist()) for cam in cams[1:])]
 
 
-def picture_record(
-    picture: Picture,
+def image_record(
+    image: Image,
     runs: Mapping[str, Methods],
     *,
     name: str,
     truth: Truth | None = None,
     src: str | None = None,
 ) -> dict[str, Any]:
-    """Tell the viewer of one picture.
+    """Tell the viewer of one image.
 
     Parameters
     ----------
-    picture
+    image
         As read.
     runs
         What each run is called, or `""` where there is only one -> its predictions.
     name
-        What the picture is called.
+        What the image is called.
     truth
         What is true, where it is known.
     src
-        Address of the picture to show; None to put the picture itself into the record.
+        Address of the image to show; None to put the image itself into the record.
 
     Returns
     -------
     dict
         What `viewer/viewer.js` shows.
     """
-    turned = f"EXIF orientation {picture.exif_orientation} not applied"
+    turned = f"EXIF orientation {image.exif_orientation} not applied"
     return {
         "name": name,
-        "src": src or f"data:image/jpeg;base64,{base64.b64encode(shown(picture.pixels)).decode()}",
-        "width": picture.width,
-        "height": picture.height,
-        "note": turned if picture.exif_orientation != 1 else "",
-        "truth": truth and {"index": truth.index, "words": truth.words, "boxes": list(truth.boxes)},
-        "runs": [_run_record(label, run, picture) for label, run in runs.items()],
+        "src": src or f"data:image/jpeg;base64,{base64.b64encode(shown(image.pixels)).decode()}",
+        "width": image.width,
+        "height": image.height,
+        "note": turned if image.exif_orientation != 1 else "",
+        "truth": truth and {"index": truth.index, "label": truth.label, "boxes": list(truth.boxes)},
+        "runs": [_run_record(label, run, image) for label, run in runs.items()],
     }
 
 
 def shown(pixels: NDArray[np.uint8]) -> bytes:
-    """Encode a picture to be shown: a JPEG of at most `LARGEST_SIDE`, without the file's EXIF or anything else."""
+    """Encode an image to be shown: a JPEG of at most `LARGEST_SIDE`, without the file's EXIF or anything else."""
     height, width = pixels.shape[:2]
     scale = LARGEST_SIDE / max(height, width)
     if scale < 1:
@@ -96,7 +96,7 @@ def shown(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def placement_record(placement: Placement, height: int, width: int) -> dict[str, Any]:
-    """Tell how maps come to lie on a picture of that size, for `viewer/maps.js`."""
+    """Tell how maps come to lie on an image of that size, for `viewer/maps.js`."""
     view = placement.view
     return {
         "view": view.name,
@@ -110,7 +110,7 @@ def placement_record(placement: Placement, height: int, width: int) -> dict[str,
     }
 
 
-def _run_record(label: str, predictions: Methods, picture: Picture) -> dict[str, Any]:
+def _run_record(label: str, predictions: Methods, image: Image) -> dict[str, Any]:
     first = predictions[0]
     rule = first.protocol.box_rule
     return {
@@ -120,12 +120,12 @@ def _run_record(label: str, predictions: Methods, picture: Picture) -> dict[str,
         "protocol": first.protocol.name,
         "view": first.placement.view.name,
         "own_rule": rule if rule in RELEASED_BOX_RULES else "",
-        "placement": placement_record(first.placement, picture.height, picture.width),
+        "placement": placement_record(first.placement, image.height, image.width),
         "top": [
             {
                 "index": item.index,
                 "wnid": item.wnid,
-                "words": item.words,
+                "label": item.label,
                 "score": item.score,
                 "box": item.box,
                 "maps": {

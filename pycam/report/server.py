@@ -1,6 +1,6 @@
-"""The viewer on a page at 127.0.0.1: pictures are dropped on it, a model looks at them. Made for one person.
+"""The viewer on a page at 127.0.0.1: images are dropped on it, a model looks at them. Made for one person.
 
-A picture comes as the body of a request and is decoded in memory: there are no temporary files, and no path is ever
+An image comes as the body of a request and is decoded in memory: there are no temporary files, and no path is ever
 made from a name. What is not fit to be looked at is refused in one line that tells nothing of the machine.
 """
 
@@ -22,11 +22,11 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from pycam.errors import PictureError
-from pycam.images.read import read_picture
+from pycam.errors import ImageError
+from pycam.images.read import read_image
 from pycam.predict import Cam
 from pycam.report.page import json_block, page
-from pycam.report.record import picture_record, predict_by_methods
+from pycam.report.record import image_record, predict_by_methods
 
 T = TypeVar("T")
 
@@ -41,13 +41,13 @@ class Limits:
     Attributes
     ----------
     upload
-        Bytes of a picture's file.
+        Bytes of an image's file.
     pixels
-        Of a picture.
+        Of an image.
     upload_seconds, answer_seconds
-        How long a picture may take to come, and to be looked at.
+        How long an image may take to come, and to be looked at.
     waiting
-        How many pictures may wait while one is looked at.
+        How many images may wait while one is looked at.
     """
 
     upload: int = 20_000_000
@@ -71,15 +71,15 @@ def application(models: Mapping[str, Callable[[], Sequence[Cam]]], limits: Limit
     Returns
     -------
     FastAPI
-        `GET /` is the page. `POST /predict?model=NAME`, with a picture's bytes as its body and an image type, answers
-        with what `pycam.report.record.picture_record` tells. `GET /healthz` answers while the server lives. Errors
+        `GET /` is the page. `POST /predict?model=NAME`, with an image's bytes as its body and an image type, answers
+        with what `pycam.report.record.image_record` tells. `GET /healthz` answers while the server lives. Errors
         are `{"error": "one line"}`.
     """
     limits = limits or Limits()
     ready: dict[str, Sequence[Cam]] = {}
     line = _Line(limits.waiting + 1)
-    # One thread: one picture at a time, and no model is made twice.
-    worker = ThreadPoolExecutor(1, "pycam-look")
+    # One thread: one image at a time, and no model is made twice.
+    worker = ThreadPoolExecutor(1, "pycam-forward")
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
@@ -109,22 +109,22 @@ def application(models: Mapping[str, Callable[[], Sequence[Cam]]], limits: Limit
         kind = request.headers.get("content-type", "")
         # Other sites' pages cannot send these types without asking first, and nobody answers them.
         if not kind.startswith("image/") and kind != "application/octet-stream":
-            raise Unread(415, "not a picture by its type: send the bytes of an image/…")
+            raise Unread(415, "not an image by its type: send the bytes of an image/…")
         async with line.place():
             coming = _body(request, limits.upload)
-            data = await _within(limits.upload_seconds, coming, Unread(408, "the picture came too slowly"))
+            data = await _within(limits.upload_seconds, coming, Unread(408, "the image came too slowly"))
             looking = asyncio.get_running_loop().run_in_executor(worker, answer, model, data, name)
-            too_long = HTTPException(503, "the model took too long: try a smaller picture")
+            too_long = HTTPException(503, "the model took too long: try a smaller image")
             return await _within(limits.answer_seconds, looking, too_long)
 
     def answer(model: str, data: bytes, name: str) -> dict[str, Any]:
         try:
-            picture = read_picture(data, limits.pixels)
-        except PictureError as error:
+            image = read_image(data, limits.pixels)
+        except ImageError as error:
             raise HTTPException(422, " ".join(str(error).split())) from None
         if model not in ready:
             ready[model] = models[model]()
-        return picture_record(picture, {"": predict_by_methods(ready[model], picture)}, name=name)
+        return image_record(image, {"": predict_by_methods(ready[model], image)}, name=name)
 
     @app.exception_handler(AnyHTTPException)
     async def refuse(request: Request, error: AnyHTTPException) -> Response:
@@ -140,13 +140,13 @@ def application(models: Mapping[str, Callable[[], Sequence[Cam]]], limits: Limit
 
     @app.exception_handler(Exception)
     async def fail(request: Request, error: Exception) -> Response:
-        return JSONResponse({"error": "the picture could not be looked at; the server's terminal says why"}, 500)
+        return JSONResponse({"error": "the image could not be looked at; the server's terminal says why"}, 500)
 
     return app
 
 
 class Unread(HTTPException):
-    """A request that is refused while its picture is still coming."""
+    """A request that is refused while its image is still coming."""
 
 
 class _EarlyResponse(JSONResponse):
@@ -183,7 +183,7 @@ class _Line:
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
         if self._taken == self._places:
-            raise Unread(429, "too many pictures at a time: try again in a second", {"Retry-After": "1"})
+            raise Unread(429, "too many images at a time: try again in a second", {"Retry-After": "1"})
         self._taken += 1
         try:
             yield
@@ -200,7 +200,7 @@ async def _within(seconds: float, work: Awaitable[T], refusal: HTTPException) ->
 
 async def _body(request: Request, largest: int) -> bytes:
     """Read what was sent, and no more of it than may be."""
-    too_large = Unread(413, f"more than {largest / 10**6:g} MB: send a smaller picture")
+    too_large = Unread(413, f"more than {largest / 10**6:g} MB: send a smaller image")
     if int(request.headers.get("content-length", 0)) > largest:
         raise too_large
     data = bytearray()
@@ -210,5 +210,5 @@ async def _body(request: Request, largest: int) -> bytes:
             if len(data) > largest:
                 raise too_large
     except ClientDisconnect:
-        raise HTTPException(400, "the picture did not come whole") from None
+        raise HTTPException(400, "the image did not come whole") from None
     return bytes(data)

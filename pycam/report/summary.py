@@ -1,4 +1,4 @@
-"""What stands above the pictures of a report: tables, and charts whose both axes go from 0 to 1."""
+"""What stands above the images of a report: tables, and charts whose both axes go from 0 to 1."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ def calibration(runs: Mapping[str, tuple[Floats, Bools]]) -> Section:
     Parameters
     ----------
     runs
-        What each run is called -> the first class's score of each picture, and whether the class is right: (n,) each.
+        What each run is called -> the first class's score of each image, and whether the class is right: (n,) each.
 
     Notes
     -----
-    The expected calibration error is the mean distance between score and share, over pictures, in ten bins of score.
+    The expected calibration error is the mean distance between score and share, over images, in ten bins of score.
     """
     series = []
     for label, (scores, right) in runs.items():
@@ -65,7 +65,7 @@ def calibration(runs: Mapping[str, tuple[Floats, Bools]]) -> Section:
         shares = np.bincount(bins, right, BINS)[there] / counts[there]
         error = float(np.abs(means - shares) @ counts[there] / len(scores))
         dots = 1.5 + 7 * np.sqrt(counts[there] / counts.max())
-        told = f"expected calibration error {error:.1%}, {len(scores)} pictures"
+        told = f"expected calibration error {error:.1%}, {len(scores)} images"
         series.append(
             {"summary": _named(label, told), "points": _points(means, shares), "dots": dots.round(1).tolist()}
         )
@@ -75,7 +75,7 @@ def calibration(runs: Mapping[str, tuple[Floats, Bools]]) -> Section:
         "y": "how often it is right",
         "series": series,
         "diagonal": True,
-        "note": "On the diagonal a score of 70 % is right 70 times in a hundred. Large dots: many pictures.",
+        "note": "On the diagonal a score of 70 % is right 70 times in a hundred. Large dots: many images.",
     }
 
 
@@ -85,11 +85,11 @@ def errors_by_class(classes: NDArray[np.int64], words: Sequence[str], named: Boo
     Parameters
     ----------
     classes
-        (n,): the true class of each picture.
+        (n,): the true class of each image.
     words
         What each class is called.
     named, placed
-        (n,): whether the first class of each picture is right, and whether its box is right too.
+        (n,): whether the first class of each image is right, and whether its box is right too.
     """
     from pandas import DataFrame
 
@@ -99,7 +99,7 @@ def errors_by_class(classes: NDArray[np.int64], words: Sequence[str], named: Boo
     frame = DataFrame(
         {
             "class": [words[index].split(", ")[0] for index in indices[order]],
-            "pictures": counts[order],
+            "images": counts[order],
             "top-1": 100 * misnamed[order],
             "with box": 100 * misplaced[order],
         }

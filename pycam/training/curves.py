@@ -1,4 +1,4 @@
-"""Learning curves as a picture: losses on the left, what else the test net gives, such as accuracy, on the right."""
+"""Learning curves as an image: losses on the left, what else the test net gives, such as accuracy, on the right."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Data for training: lists and folders of pictures, databases, and what Caffe does to pictures on their way in.
+"""Data for training: lists and folders of images, databases, and what Caffe does to images on their way in.
 
-A batch is known by its number: the same number gives the same pictures, cut and mirrored in the same way, whenever
+A batch is known by its number: the same number gives the same images, cut and mirrored in the same way, whenever
 and however often it is asked for. So a training goes on where it was without remembering anything but a number.
 """
 
@@ -22,7 +22,7 @@ from pycam.errors import GroundTruthError, PycamError, TrainingError
 from pycam.formats.files import is_file, is_folder
 from pycam.formats.mean import read_mean
 from pycam.ilsvrc.lines import numbered_lines
-from pycam.images.read import FORMATS, read_picture
+from pycam.images.read import FORMATS, read_image
 from pycam.images.resize import resize
 from pycam.images.views import CANVAS
 from pycam.training.solver import beside
@@ -31,33 +31,33 @@ Floats = NDArray[np.float32]
 Pixels = NDArray[Any]
 
 SUFFIXES = (".jpg", ".jpeg", ".tif", ".pgm", *(f".{name.lower()}" for name in FORMATS))
-"""Files in a folder that count as pictures."""
+"""Files in a folder that count as images."""
 
 
 class Source(Protocol):
-    """Pictures with labels."""
+    """Images with labels."""
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> tuple[Pixels, int]:
-        """Give a picture, (H, W, C) BGR or grey, and its label."""
+        """Give an image, (H, W, C) BGR or grey, and its label."""
         ...
 
 
 @dataclass(frozen=True)
-class PictureFiles:
-    """Picture files with labels.
+class ImageFiles:
+    """Image files with labels.
 
     Attributes
     ----------
     name
         Of the list or folder, for errors.
     paths, labels
-        One each a picture.
+        One each an image.
     lines
-        Line of each picture in its list; 0 in a folder.
+        Line of each image in its list; 0 in a folder.
     size
-        (height, width) that each picture is resized to, bilinear by OpenCV as Caffe does; None for its own.
+        (height, width) that each image is resized to, bilinear by OpenCV as Caffe does; None for its own.
     grey
         Give one channel.
     """
@@ -73,7 +73,7 @@ class PictureFiles:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> tuple[Pixels, int]:
-        pixels: Pixels = read_picture(self.paths[index]).pixels
+        pixels: Pixels = read_image(self.paths[index]).pixels
         if self.grey:
             pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)
         if self.size is not None:
@@ -88,8 +88,8 @@ class PictureFiles:
                 raise TrainingError(f"{where}: label {label}, but the net has {classes} classes, 0 to {classes - 1}")
 
 
-def list_files(path: Path, root: str = "") -> PictureFiles:
-    """Read a list of pictures as Caffe does: a path and a label a line, the label behind the last blank.
+def list_files(path: Path, root: str = "") -> ImageFiles:
+    """Read a list of images as Caffe does: a path and a label a line, the label behind the last blank.
 
     Parameters
     ----------
@@ -101,13 +101,13 @@ def list_files(path: Path, root: str = "") -> PictureFiles:
     Raises
     ------
     TrainingError
-        The list is missing or empty, a line is not as it must be, or a picture is not there.
+        The list is missing or empty, a line is not as it must be, or an image is not there.
     """
     paths, labels, lines = [], [], []
     try:
         numbered = [(number, line) for number, line in numbered_lines(path) if line]
     except GroundTruthError as error:
-        raise TrainingError(f"{error} (a list of pictures)") from None
+        raise TrainingError(f"{error} (a list of images)") from None
     for number, line in numbered:
         name, _, label = line.rpartition(" ")
         if not name or not re.fullmatch(r"-?[0-9]{1,9}", label):
@@ -116,17 +116,17 @@ def list_files(path: Path, root: str = "") -> PictureFiles:
         labels.append(int(label))
         lines.append(number)
     if not paths:
-        raise TrainingError(f"{path}: a list without pictures")
+        raise TrainingError(f"{path}: a list without images")
     if not is_file(paths[0]):
         paths = [str(path.parent / name) for name in paths]
     for name, number in zip(paths, lines, strict=True):
         if not is_file(name):
-            raise TrainingError(f"{path}:{number}: no picture {name[:400]}")
-    return PictureFiles(str(path), tuple(paths), tuple(labels), tuple(lines))
+            raise TrainingError(f"{path}:{number}: no image {name[:400]}")
+    return ImageFiles(str(path), tuple(paths), tuple(labels), tuple(lines))
 
 
-def folder_files(path: Path) -> PictureFiles:
-    """Read a folder that has a folder of pictures a class; classes are numbered in the order of their names."""
+def folder_files(path: Path) -> ImageFiles:
+    """Read a folder that has a folder of images a class; classes are numbered in the order of their names."""
     classes = sorted(entry for entry in path.iterdir() if entry.is_dir())
     found = [
         (str(file), label)
@@ -135,23 +135,23 @@ def folder_files(path: Path) -> PictureFiles:
         if file.suffix.lower() in SUFFIXES
     ]
     if not found:
-        raise TrainingError(f"{path}: expected a folder a class with pictures in it, found {len(classes)} folders")
+        raise TrainingError(f"{path}: expected a folder a class with images in it, found {len(classes)} folders")
     paths, labels = zip(*found, strict=True)
-    return PictureFiles(str(path), paths, labels, (0,) * len(paths))
+    return ImageFiles(str(path), paths, labels, (0,) * len(paths))
 
 
 @dataclass(frozen=True)
 class Transform:
-    """What Caffe does to a picture on its way into a net: crop, mirror, subtract the mean, scale.
+    """What Caffe does to an image on its way into a net: crop, mirror, subtract the mean, scale.
 
     Attributes
     ----------
     crop
-        Side of the square that is cut out; 0 for the whole picture.
+        Side of the square that is cut out; 0 for the whole image.
     anywhere
         Cut at random, as in training; else from the middle.
     mirror
-        Mirror every other picture, at random.
+        Mirror every other image, at random.
     mean
         (C,) or (C, H, W), subtracted before cropping; None for nothing.
     scale
@@ -165,11 +165,11 @@ class Transform:
     scale: float = 1.0
 
     def __call__(self, pixels: Pixels, rng: np.random.Generator) -> Floats:
-        """Turn a picture, (H, W, C), into what a net is given: (C, crop, crop) or (C, H, W) float32."""
+        """Turn an image, (H, W, C), into what a net is given: (C, crop, crop) or (C, H, W) float32."""
         height, width, channels = pixels.shape
         tall, wide = (self.crop, self.crop) if self.crop else (height, width)
         if height < tall or width < wide:
-            raise TrainingError(f"a picture of {width}×{height} is smaller than crop_size {self.crop}")
+            raise TrainingError(f"an image of {width}×{height} is smaller than crop_size {self.crop}")
         y, x = (height - tall) // 2, (width - wide) // 2
         if self.anywhere:
             y, x = (int(rng.integers(room + 1)) for room in (height - tall, width - wide))
@@ -177,7 +177,7 @@ class Transform:
         cut: Floats = pixels.transpose(2, 0, 1)[part].astype(np.float32)
         if self.mean is not None:
             if self.mean.ndim == 3 and self.mean.shape != (channels, height, width):
-                raise TrainingError(f"a mean picture of {self.mean.shape} for a picture of {(channels, height, width)}")
+                raise TrainingError(f"a mean image of {self.mean.shape} for an image of {(channels, height, width)}")
             cut -= self.mean[part] if self.mean.ndim == 3 else self.mean[:, None, None]
         if self.mirror and rng.integers(2):
             cut = cut[:, :, ::-1]
@@ -193,15 +193,15 @@ class Batches:
     Attributes
     ----------
     tops
-        Its blobs: pictures, and labels if there is a second one.
+        Its blobs: images, and labels if there is a second one.
     source, transform
-        Where pictures come from, and what is done to them.
+        Where images come from, and what is done to them.
     size
-        Pictures a batch.
+        Images a batch.
     shuffle
-        Mix the pictures anew each time round.
+        Mix the images anew each time round.
     skip
-        How many pictures are left out at the start.
+        How many images are left out at the start.
     seed
         Of everything random here.
     """
@@ -217,26 +217,26 @@ class Batches:
     @cached_property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
         """Shapes of the blobs."""
-        picture = self.transform(self.source[0][0], np.random.default_rng(0)).shape
-        return ((self.size, *picture), (self.size,))[: len(self.tops)]
+        image = self.transform(self.source[0][0], np.random.default_rng(0)).shape
+        return ((self.size, *image), (self.size,))[: len(self.tops)]
 
     def __getitem__(self, number: int) -> dict[str, Floats]:
-        """Give batch `number`, from 0: the pictures, (N, C, H, W) float32, and the labels, (N,) float32."""
+        """Give batch `number`, from 0: the images, (N, C, H, W) float32, and the labels, (N,) float32."""
         rng = np.random.default_rng([*self.seed, number])
-        pictures = np.empty(self.shapes[0], np.float32)
+        images = np.empty(self.shapes[0], np.float32)
         labels = np.empty(self.size, np.float32)
         for i in range(self.size):
             round_, place = divmod(self.skip + number * self.size + i, len(self.source))
             index = int(_order(len(self.source), (*self.seed, round_))[place]) if self.shuffle else place
             pixels, labels[i] = self.source[index]
             given = self.transform(pixels, rng)
-            if given.shape != pictures.shape[1:]:
+            if given.shape != images.shape[1:]:
                 raise TrainingError(
-                    f"picture {index} gives {given.shape}, the first one {pictures.shape[1:]}: one size is needed: "
+                    f"image {index} gives {given.shape}, the first one {images.shape[1:]}: one size is needed: "
                     "give crop_size, or new_height and new_width"
                 )
-            pictures[i] = given
-        return dict(zip(self.tops, (pictures, labels), strict=False))
+            images[i] = given
+        return dict(zip(self.tops, (images, labels), strict=False))
 
     def stream(self, first: int, last: int) -> Iterator[dict[str, Floats]]:
         """Give the batches from `first` up to, not including, `last`, each made while the one before is used."""
@@ -268,7 +268,7 @@ def open_batches(layer: Any, path: Path, phase: str, seed: int = 0, given: Path 
     seed
         Of what is random.
     given
-        A list or a folder in place of the layer's own source. Its pictures are resized to what the layer says, or
+        A list or a folder in place of the layer's own source. Its images are resized to what the layer says, or
         else to 256×256 before they are cropped; in training they are shuffled.
 
     Raises
@@ -304,7 +304,7 @@ def open_batches(layer: Any, path: Path, phase: str, seed: int = 0, given: Path 
         raise TrainingError(f"{path}: layer {layer.name!r} ({phase}): {error}") from None
 
 
-def _files(layer: Any, path: Path) -> PictureFiles:
+def _files(layer: Any, path: Path) -> ImageFiles:
     param = layer.image_data_param
     files = folder_files(path) if is_folder(path) else list_files(path, param.root_folder)
     size = (int(param.new_height), int(param.new_width))

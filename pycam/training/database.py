@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pycam.errors import FormatError, PictureError, TrainingError
-from pycam.formats.files import is_there
+from pycam.errors import FormatError, ImageError, TrainingError
+from pycam.formats.files import exists
 from pycam.formats.lmdb import Database
 from pycam.images.read import decode
 
@@ -26,7 +26,7 @@ class DatabaseImages:
     database
         As opened.
     flags
-        How encoded pictures are decoded: a flag of OpenCV's `imdecode`.
+        How encoded images are decoded: a flag of OpenCV's `imdecode`.
     """
 
     def __init__(self, database: Database, flags: int = cv2.IMREAD_UNCHANGED) -> None:
@@ -42,7 +42,7 @@ class DatabaseImages:
         try:
             datum = self._database[index]
             return _pixels(datum, where, self._flags), int(datum.label)
-        except (FormatError, PictureError) as error:
+        except (FormatError, ImageError) as error:
             raise TrainingError(str(error)) from None
 
 
@@ -52,7 +52,7 @@ def _pixels(datum: Any, where: str, flags: int) -> NDArray[Any]:
     shape = datum.channels, datum.height, datum.width
     values = np.frombuffer(datum.data, np.uint8) if datum.data else np.array(datum.float_data, np.float32)
     if min(shape) < 1 or values.size != math.prod(shape):
-        raise TrainingError(f"{where} has {values.size} values for a picture of {shape}")
+        raise TrainingError(f"{where} has {values.size} values for an image of {shape}")
     planes: NDArray[Any] = values.reshape(shape)
     return np.moveaxis(planes, 0, 2)
 
@@ -65,10 +65,10 @@ def open_database(layer: Any, path: Path) -> DatabaseImages:
     TrainingError
         It is not there, no LMDB, or the package `lmdb` is not installed.
     """
-    instead = "or give a list or a folder of pictures with --data (--test-data)"
+    instead = "or give a list or a folder of images with --data (--test-data)"
     if layer.data_param.backend != LMDB:
         raise TrainingError(f"{path}: backend LEVELDB is not supported: use LMDB, {instead}")
-    if not is_there(path):
+    if not exists(path):
         raise TrainingError(f"no database {path}: check `source`, {instead}")
     param = layer.transform_param
     flags = cv2.IMREAD_UNCHANGED

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pycam.errors import TrainingError
-from pycam.formats.files import write_whole
+from pycam.formats.files import atomic_write
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Log:
         self.rows = [row for row in kept if resumed is not None and row.iteration < resumed]
         path.parent.mkdir(parents=True, exist_ok=True)
         head = ["iteration", "lr", "loss", *(f"test {name}" for name in self._outputs)]
-        write_whole(path, _csv([head, *map(self._cells, self.rows)]))
+        atomic_write(path, _csv([head, *map(self._cells, self.rows)]))
 
     def add(self, row: Row) -> None:
         """Append a row."""

@@ -15,7 +15,7 @@ import torch
 from pycam.engines.torch import at_work, torch_device
 from pycam.errors import TrainingError, UsageError
 from pycam.formats import caffemodel
-from pycam.formats.files import write_whole
+from pycam.formats.files import atomic_write
 from pycam.net import Net
 from pycam.training.curves import draw_curves
 from pycam.training.fillers import fill
@@ -54,7 +54,7 @@ def train(
     resume
         A solverstate to go on from.
     data, test_data
-        Lists or folders of pictures in place of what the net's data layers read.
+        Lists or folders of images in place of what the net's data layers read.
     device
         `cpu` or `cuda`; by default what the solver says, or the CPU where there is no GPU.
     threads
@@ -150,8 +150,8 @@ def _own_random_numbers(device: torch.device) -> Iterator[None]:
 
 
 def _draw(log: Log, solver: Solver) -> None:
-    picture = draw_curves(log.rows, solver.prefix.name)
-    write_whole(solver.prefix.with_name(f"{solver.prefix.name}_curves.png"), picture)
+    image = draw_curves(log.rows, solver.prefix.name)
+    atomic_write(solver.prefix.with_name(f"{solver.prefix.name}_curves.png"), image)
 
 
 def _path(given: str | os.PathLike[str] | None) -> Path | None:

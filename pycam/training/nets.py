@@ -10,7 +10,7 @@ from pycam.errors import TrainingError
 from pycam.formats import prototxt, schema
 from pycam.net import Net, net_from_message, takes_part
 from pycam.net.layers import Accuracy, SoftmaxWithLoss
-from pycam.training.data import Batches, Floats, PictureFiles, open_batches
+from pycam.training.data import Batches, Floats, ImageFiles, open_batches
 from pycam.training.solver import Solver, net_path
 
 DATA_TYPES = ("Data", "ImageData")
@@ -47,7 +47,7 @@ def open_net(solver: Solver, phase: str, data: Path | None = None) -> FedNet:
     phase
         `TRAIN` or `TEST`.
     data
-        A list or folder of pictures, in place of what the net names.
+        A list or folder of images, in place of what the net names.
 
     Raises
     ------
@@ -82,5 +82,5 @@ def _check_labels(net: Net, batches: list[Batches]) -> None:
     for layer in judges:
         for each in batches:
             # Databases are too large to be looked through before the start.
-            if layer.bottoms[1] in each.tops and isinstance(each.source, PictureFiles):
+            if layer.bottoms[1] in each.tops and isinstance(each.source, ImageFiles):
                 each.source.check_labels(layer.class_count)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pycam.errors import TrainingError
 from pycam.formats import caffemodel, schema
 from pycam.formats.caffemodel import Weights
-from pycam.formats.files import is_file, write_whole
+from pycam.formats.files import atomic_write, is_file
 from pycam.formats.opening import open_file
 from pycam.formats.wire import BYTES, VARINT, Wire, WireError
 from pycam.net import Net
@@ -74,7 +74,7 @@ def write_snapshot(prefix: Path, iteration: int, net: Net, history: Sequence[Flo
     try:
         prefix.parent.mkdir(parents=True, exist_ok=True)
         caffemodel.write(weights, net.message, net.params)
-        write_whole(prefix.with_name(f"{stem}.solverstate"), state.SerializeToString())
+        atomic_write(prefix.with_name(f"{stem}.solverstate"), state.SerializeToString())
     except OSError as error:
         raise TrainingError(
             f"{weights}: the snapshot of iteration {iteration} could not be written ({error.strerror}); "

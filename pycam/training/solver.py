@@ -11,7 +11,7 @@ from typing import Any
 
 from pycam.errors import TrainingError
 from pycam.formats import prototxt
-from pycam.formats.files import is_file, is_there
+from pycam.formats.files import exists, is_file
 from pycam.net.layers import single
 
 RENAMED = {"train_val_imagenet_googlenetCAM.prototxt": "train_val_googlenetCAM.prototxt"}
@@ -189,7 +189,7 @@ def _plain(value: Any) -> Any:
 
 def beside(path: str, file: Path) -> Path:
     """Find what a file names by a relative path: where Caffe looks, in the current folder, or else beside the file."""
-    return next((there for there in (Path(path), file.parent / path) if is_there(there)), Path(path))
+    return next((there for there in (Path(path), file.parent / path) if exists(there)), Path(path))
 
 
 def net_path(solver: Solver, phase: str) -> Path:

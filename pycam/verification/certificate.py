@@ -68,7 +68,7 @@ class Certificate:
         Whether the weights are the published ones, as far as this can be known.
     facts
         Layers, parameters, multiply-adds, input, outputs, where class maps come from.
-    traps
+    pitfalls
         What in this net trips other readers.
     engines
         One entry an engine.
@@ -80,7 +80,7 @@ class Certificate:
     files: dict[str, str]
     published: str
     facts: dict[str, Any]
-    traps: tuple[str, ...]
+    pitfalls: tuple[str, ...]
     engines: tuple[EngineCheck, ...]
     tolerance: float
     machine: str = field(default_factory=lambda: f"{platform.machine()} {platform.system()}, pycam {pycam.__version__}")
@@ -111,7 +111,7 @@ class Certificate:
         lines += [f"- weights: {self.published}", "", "## Net", ""]
         lines += [f"- {name}: {value}" for name, value in self.facts.items()]
         lines += ["", "## What trips others in this net", ""]
-        lines += [f"- {trap}" for trap in self.traps]
+        lines += [f"- {pitfall}" for pitfall in self.pitfalls]
         return "\n".join(lines) + "\n\n" + self._engines_table().markdown()
 
     def _engines_table(self) -> Table:
@@ -155,7 +155,7 @@ def certify(
     names
         Engines to ask. Real Caffe, when among them and there, is the reference; else the first that runs.
     inputs
-        What the engines are given; None for seeded noise in the range of a picture less its mean.
+        What the engines are given; None for seeded noise in the range of an image less its mean.
     tolerance
         As a part of a blob's largest value.
 
@@ -184,18 +184,18 @@ def certify(
             worst = max(rows, key=lambda row: row.max_rel if row.max_rel == row.max_rel else np.inf)
             first = next((row.layer for row in rows if row.departs(tolerance)), None)
             checks.append(EngineCheck(name, reference, described[name], len(rows), worst.layer, worst.max_rel, first))
-    return Certificate(model, _hashes(net), published, _facts(net), tuple(traps(net)), tuple(checks), tolerance)
+    return Certificate(model, _hashes(net), published, _facts(net), tuple(pitfalls(net)), tuple(checks), tolerance)
 
 
 def noise(net: Net, seed: int = 0) -> dict[str, NDArray[np.float32]]:
-    """Give seeded values for a net's inputs, batch 1, in the range of a picture less its mean."""
+    """Give seeded values for a net's inputs, batch 1, in the range of an image less its mean."""
     rng = np.random.default_rng(seed)
     return {name: rng.uniform(-120, 140, net.shapes[name]).astype(np.float32) for name in net.inputs}
 
 
-def traps(net: Net) -> list[str]:
+def pitfalls(net: Net) -> list[str]:
     """Say what in a net other readers of Caffe's files get wrong without a word."""
-    found = ["pictures are BGR, 0…255, less their mean: not RGB, not scaled to 1"]
+    found = ["images are BGR, 0…255, less their mean: not RGB, not scaled to 1"]
     grouped = [layer.name for layer in net.layers if isinstance(layer, layers.Convolution) and layer.group > 1]
     if grouped:
         found.append(f"group convolutions: {_some(grouped)}")
@@ -235,7 +235,7 @@ def _facts(net: Net) -> dict[str, Any]:
     return {
         "layers": len(net.layers),
         "parameters": net.param_count,
-        "multiply-adds a picture": net.multiply_adds,
+        "multiply-adds an image": net.multiply_adds,
         "inputs": {name: net.shapes[name] for name in net.inputs},
         "outputs": {name: net.shapes[name] for name in net.outputs},
         "class activation maps": str(net.cam_head or "none: no global average pooling before the scores"),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pycam import engines
 from pycam.engines import Options
 from pycam.errors import FormatError
-from pycam.formats.files import replacing
+from pycam.formats.files import atomic_open
 from pycam.formats.opening import open_file
 from pycam.net import Net
 
@@ -116,7 +116,7 @@ def _row(layer: str, blob: str, a: NDArray[np.float32], b: NDArray[np.float32]) 
 
 def save_blobs(path: str | os.PathLike[str], blobs: Blobs) -> None:
     """Write blobs, inputs included, to an `.npz` file; any NumPy reads it, blob names are its keys."""
-    with replacing(path) as file:
+    with atomic_open(path) as file:
         np.savez(file, **{name: np.asarray(values, np.float32) for name, values in blobs.items()})  # type: ignore[arg-type]
 
 

@@ -121,17 +121,17 @@ def _engine(name: str) -> Finding:
     rng = np.random.default_rng(0)
     params = {"conv": _random(rng, (4, 3, 1, 1), (4,)), "fc": _random(rng, (3, 4), (3,))}
     net = net_from_message(prototxt.parse(NET).message).with_params(params)
-    (pictures,) = _random(rng, (2, 3, 5, 7))
+    (images,) = _random(rng, (2, 3, 5, 7))
     try:
         with engines.make(name, net, ["prob"]) as engine:
-            found = engine.forward({"data": pictures})["prob"]
+            found = engine.forward({"data": images})["prob"]
             told = engine.description
     except EngineError as error:
         told = str(error).removesuffix(f": {cure}").partition("; ")[0]
         return Finding("engines", name, "wrong" if core else "not here", told, cure, core)
     except Exception as error:  # a library that is broken can fail in any way
         return Finding("engines", name, "wrong", f"it fails: {error!r}", f"install it again: {cure}", core)
-    furthest = float(np.abs(found - _by_hand(params, pictures)).max())
+    furthest = float(np.abs(found - _by_hand(params, images)).max())
     if not furthest <= TOLERANCE:
         return Finding("engines", name, "wrong", f"{told}: off by {furthest:.1e}", f"install it again: {cure}", core)
     return Finding("engines", name, "ok", f"{told}; right to {furthest:.0e}", core=core)
@@ -141,13 +141,13 @@ def _random(rng: np.random.Generator, *shapes: tuple[int, ...]) -> tuple[Floats,
     return tuple(rng.normal(0, 1, shape).astype(np.float32) for shape in shapes)
 
 
-def _by_hand(params: dict[str, tuple[Floats, ...]], pictures: Floats) -> Floats:
+def _by_hand(params: dict[str, tuple[Floats, ...]], images: Floats) -> Floats:
     """Compute what `NET` gives: (N, 3, 5, 7) -> (N, 3)."""
     (kernel, bias), (weights, fc_bias) = params["conv"], params["fc"]
-    conv = np.maximum(np.einsum("kc,nchw->nkhw", kernel[:, :, 0, 0], pictures) + bias[:, None, None], 0)
+    conv = np.maximum(np.einsum("kc,nchw->nkhw", kernel[:, :, 0, 0], images) + bias[:, None, None], 0)
     # Caffe rounds the size of a pooled blob up; nothing is below 0 here, so that zeros change no maximum.
     padded = np.pad(conv, ((0, 0), (0, 0), (0, 1), (0, 1)))
-    pooled = padded.reshape(len(pictures), 4, 3, 2, 4, 2).max(axis=(3, 5))
+    pooled = padded.reshape(len(images), 4, 3, 2, 4, 2).max(axis=(3, 5))
     exp = np.exp(pooled.mean(axis=(2, 3)) @ weights.T + fc_bias)
     return np.asarray(exp / exp.sum(axis=1, keepdims=True), np.float32)
 

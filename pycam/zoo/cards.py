@@ -6,7 +6,7 @@ A card of one's own needs a name, a prototxt and weights; what it leaves out is 
     prototxt: my_deploy.prototxt         # beside the card, or the name of a bundled one
     weights: my_net.caffemodel           # beside the card; or file, mirrors, checksums as below
     labels: my_labels.txt                # beside the card; or ilsvrc, places205
-    mean: {pixel: [104, 117, 123]}       # BGR; or ilsvrc-2012
+    mean: {value: [104, 117, 123]}       # BGR; or ilsvrc-2012
 """
 
 from __future__ import annotations
@@ -100,14 +100,14 @@ class Weights(PublishedFile):
 
 @dataclass(frozen=True)
 class Mean:
-    """What is subtracted from a picture: a colour, `pixel` (BGR, 0…255), or a mean picture, or either."""
+    """What is subtracted from an image: a colour, `value` (BGR, 0…255), or a mean image, or either."""
 
-    pixel: tuple[float, float, float] | None = None
-    picture: PublishedFile | None = None
+    value: tuple[float, float, float] | None = None
+    image: PublishedFile | None = None
 
     def __post_init__(self) -> None:
-        if self.pixel is None and self.picture is None:
-            raise ValueError("needs pixel, picture, or both")
+        if self.value is None and self.image is None:
+            raise ValueError("needs value, image, or both")
 
 
 @dataclass(frozen=True)
@@ -188,13 +188,13 @@ def read_card(path: Path, means: Path) -> Card:
         bundled = {file.stem: file for file in means.glob("*.yaml")}
         if name not in bundled:
             known = ", ".join(sorted(bundled))
-            raise FormatError(f"{path}: mean: {name!r} is none of {known}; or give pixel: [B, G, R]")
+            raise FormatError(f"{path}: mean: {name!r} is none of {known}; or give value: [B, G, R]")
         content["mean"] = _read_yaml(bundled[name])
     card = _record(Card, content, str(path))
     weights = replace(card.weights, folder=path.parent)
     mean = card.mean
-    if mean is not None and mean.picture is not None:
-        mean = replace(mean, picture=replace(mean.picture, folder=path.parent))
+    if mean is not None and mean.image is not None:
+        mean = replace(mean, image=replace(mean.image, folder=path.parent))
     return replace(card, path=path, weights=weights, mean=mean)
 
 

@@ -1,7 +1,7 @@
 """The zoo: which models there are, and where their files lie on this machine.
 
 Nets and cards come with pycam: in the folders `prototxt/` and `models/` of a checkout, in `pycam/data/` of an
-installed package. Weights and mean pictures are looked for in this order:
+installed package. Weights and mean images are looked for in this order:
 
 1. beside a card of the user's own;
 2. in the folders that `PYCAM_MODELS` names, and their subfolders;
@@ -140,16 +140,16 @@ def weights_path(card: Card, download: bool = False) -> Path:
 
 
 def mean_path(mean: Mean, download: bool = False) -> Path:
-    """Return where a mean picture lies on this machine; parameters and errors as those of `weights_path`."""
+    """Return where a mean image lies on this machine; parameters and errors as those of `weights_path`."""
 
     def fits(path: Path) -> None:
         from pycam.formats.mean import read_mean
 
         read_mean(path)
 
-    if mean.picture is None:
-        raise ModelError("the model's card names a mean pixel and no mean picture: give one with `--mean FILE`")
-    return _right_file(mean.picture, fits, download, "pycam models download MODEL --mean")
+    if mean.image is None:
+        raise ModelError("the model's card names a mean value and no mean image: give one with `--mean FILE`")
+    return _right_file(mean.image, fits, download, "pycam models download MODEL --mean")
 
 
 def bvlc_mean() -> Mean:

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 from pycam.errors import FormatError
-from pycam.formats.files import is_file, write_whole
+from pycam.formats.files import atomic_write, is_file
 
 CHUNK = 1 << 20
 DIGITS = {"sha256": 64, "sha1": 40, "git_blob": 40}
@@ -56,4 +56,4 @@ def pinned(path: Path) -> str | None:
 
 def pin(path: Path) -> None:
     """Write the SHA-256 of `path` beside it, in the form that `sha256sum --check` reads."""
-    write_whole(pin_file(path), f"{checksum(path, 'sha256')}  {path.name}\n")
+    atomic_write(pin_file(path), f"{checksum(path, 'sha256')}  {path.name}\n")

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import DownloadColumn, Progress
 
 from pycam.errors import ModelError, PycamError
-from pycam.formats.files import replacing
+from pycam.formats.files import atomic_open
 from pycam.formats.opening import HEAD, LFS_POINTER, WEB_PAGE, recognise
 from pycam.progress import progress
 from pycam.zoo.cards import PublishedFile
@@ -53,7 +53,7 @@ def fetch(file: PublishedFile, target: Path, check: Callable[[Path], object]) ->
     with progress(Console(stderr=True), DownloadColumn()) as bar:
         for url in file.mirrors:
             try:
-                with replacing(target) as stream:
+                with atomic_open(target) as stream:
                     _receive(url, stream, bar)
                     try:
                         check(Path(stream.name))

@@ -39,7 +39,7 @@ class Labels:
     def __len__(self) -> int:
         return len(self.names)
 
-    def words(self, index: int) -> str:
+    def label(self, index: int) -> str:
         """Return the words of the class at the 0-based network index."""
         return self.names[index]
 
@@ -113,7 +113,7 @@ def read_labels(path: str | Path) -> Labels:
     path = os.fspath(path)
     lines = _read_lines(path)
     heading = lines[0].split("\t")
-    if "index" in heading and {"words", "name"} & set(heading):
+    if "index" in heading and {"label", "name"} & set(heading):
         return _from_table(heading, lines[1:], path)
     if synsets := _match_all(r"(n\d{8})(?:\s+(.+))?", lines):
         names = tuple(words or wnid for wnid, words in synsets)
@@ -164,7 +164,7 @@ def _from_table(heading: list[str], lines: list[str], path: str) -> Labels:
         if len(row) != len(heading):
             raise FormatError(f"{path}:{number}: expected {len(heading)} columns, found {len(row)}")
     rows = [dict(zip(heading, row, strict=True)) for row in cells]
-    words = "words" if "words" in heading else "name"
+    words = "label" if "label" in heading else "name"
     names = _in_order([(row["index"], row[words]) for row in rows], path)
     if "wnid" not in heading:
         return Labels(names, path=path)

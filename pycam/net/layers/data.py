@@ -16,7 +16,7 @@ from pycam.net.layers.base import (
 
 @dataclass(frozen=True, kw_only=True)
 class Input(Layer):
-    """Where pictures enter."""
+    """Where images enter."""
 
     type = "Input"
     bottom_count = (0, 0)
@@ -41,12 +41,12 @@ class Input(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class _Source(Layer):
-    """Where pictures and their labels enter in training; `pycam.training.data` reads them.
+    """Where images and their labels enter in training; `pycam.training.data` reads them.
 
     Attributes
     ----------
     batch_size
-        Pictures that go through the net together.
+        Images that go through the net together.
     """
 
     bottom_count = (0, 0)
@@ -57,9 +57,7 @@ class _Source(Layer):
     def _outputs(message: Any, param: Any, size: Pair, grey: bool) -> dict[str, Any]:
         crop = int(message.transform_param.crop_size)
         size = (crop, crop) if crop else size
-        need(
-            min(size) > 0, "no crop_size: how large its pictures are stands in its source alone, `pycam train` reads it"
-        )
+        need(min(size) > 0, "no crop_size: how large its images are stands in its source alone, `pycam train` reads it")
         need(param.batch_size > 0, "batch_size must be positive")
         shapes: tuple[Shape, ...] = ((1, 1 if grey else 3, *size), (1,))
         return {"output_shapes": shapes[: len(message.top)], "batch_size": int(param.batch_size)}
@@ -67,7 +65,7 @@ class _Source(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class Data(_Source):
-    """A database of pictures with labels."""
+    """A database of images with labels."""
 
     type = "Data"
 
@@ -78,7 +76,7 @@ class Data(_Source):
 
 @dataclass(frozen=True, kw_only=True)
 class ImageData(_Source):
-    """A list of picture files with labels."""
+    """A list of image files with labels."""
 
     type = "ImageData"
 

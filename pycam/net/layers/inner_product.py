@@ -29,7 +29,7 @@ class InnerProduct(Layer):
     def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
         param = message.inner_product_param
         axis = positive_axis(param.axis, shapes[0])
-        need(axis > 0, "axis 0 would make one vector of all the pictures in a batch")
+        need(axis > 0, "axis 0 would make one vector of all the images in a batch")
         inputs, outputs = count(shapes[0][axis:]), int(param.num_output)
         need(outputs > 0, "num_output must be positive")
         weights = (inputs, outputs) if param.transpose else (outputs, inputs)

@@ -95,7 +95,7 @@ class Scale(Layer):
                 end <= len(shape),
                 f"num_axes {param.num_axes} from axis {axis} leaves the {len(shape)} axes of its bottom",
             )
-            need(axis > 0 or end == 0, "axis 0 would weigh pictures by their place in the batch")
+            need(axis > 0 or end == 0, "axis 0 would weigh images by their place in the batch")
             factors = shape[axis:end]
         else:
             factors = shapes[1]

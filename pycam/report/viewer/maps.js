@@ -1,7 +1,7 @@
 "use strict";
-// From the values that left the net to a map over the picture, its box and its colours, by pycam's own arithmetic:
+// From the values that left the net to a map over the image, its box and its colours, by pycam's own arithmetic:
 // placement.py, images/resize.py, images/matlab.py, cam.py and boxes.py. A map is {height, width, values}, rows first; a box is
-// [x0, y0, x1, y1] in picture pixels, 0-based, half-open.
+// [x0, y0, x1, y1] in image pixels, 0-based, half-open.
 
 /** Decodes maps as report/record.py writes them: base64 of little-endian float32, one map a crop. */
 function decodeMaps({ shape: [count, height, width], values }) {
@@ -14,8 +14,8 @@ function decodeMaps({ shape: [count, height, width], values }) {
   }));
 }
 
-/** Places the maps of a view's crops on a picture, as Placement.on_picture does. */
-function placeOnPicture(maps, placement, height, width) {
+/** Places the maps of a view's crops on an image, as Placement.on_image does. */
+function placeOnImage(maps, placement, height, width) {
   const resize = RESIZERS[placement.map_resizer];
   if (placement.view === "full") return resize(maps[0], height, width);
   return resize(placeOnCanvas(maps, placement, resize), height, width);
@@ -190,7 +190,7 @@ function largest(values) {
 
 /**
  * Boxes the largest region of a map that reaches a fraction of its maximum, as pycam.paper_box does: 8-connected,
- * of equal regions the first in raster order, the whole picture where the maximum is not positive.
+ * of equal regions the first in raster order, the whole image where the maximum is not positive.
  */
 function paperBox(map, threshold, peak = largest(map.values)) {
   const { height, width, values } = map;
@@ -254,8 +254,8 @@ function overlap(a, b) {
  */
 function paint(canvas, map, colours, region, peak = largest(map.values)) {
   const { width, height } = canvas;
-  const picture = new ImageData(width, height);
-  const pixels = new Uint32Array(picture.data.buffer);
+  const image = new ImageData(width, height);
+  const pixels = new Uint32Array(image.data.buffer);
   const scale = peak > 0 ? 255 / peak : 0;
   const columns = Uint32Array.from({ length: width }, (_, x) => ((x + 0.5) * map.width) / width);
   for (let y = 0; y < height; y++) {
@@ -268,7 +268,7 @@ function paint(canvas, map, colours, region, peak = largest(map.values)) {
       pixels[y * width + x] = seen ? colours[level] : BLACK;
     }
   }
-  canvas.getContext("2d").putImageData(picture, 0, 0);
+  canvas.getContext("2d").putImageData(image, 0, 0);
 }
 
 const BLACK = 0xff000000;

@@ -1,20 +1,20 @@
 "use strict";
-// The report: what the runs say in sum, then every picture as a card; a card opens the viewer.
+// The report: what the runs say in sum, then every image as a card; a card opens the viewer.
 
 const report = JSON.parse(document.getElementById("report").textContent);
 const chunks = new Map(); // The promises of what was asked for, and what to call when it is there.
 const awaited = new Map();
 const SORTS = {
-  [report.runs.length > 1 ? "most changed first" : "worst first"]: (a, b) => b.badness - a.badness,
+  [report.runs.length > 1 ? "most changed first" : "worst first"]: (a, b) => b.severity - a.severity,
   "lowest IoU first": (a, b) => (a.runs.at(-1).iou ?? 2) - (b.runs.at(-1).iou ?? 2),
   "most confident first": (a, b) => b.runs.at(-1).score - a.runs.at(-1).score,
   "least confident first": (a, b) => a.runs.at(-1).score - b.runs.at(-1).score,
   "by name": (a, b) => a.name.localeCompare(b.name, "en", { numeric: true }),
 };
 
-/** Gives what the viewer shows of a picture: from this page, or from the folder beside it. */
+/** Gives what the viewer shows of an image: from this page, or from the folder beside it. */
 async function detail(number) {
-  if (!report.chunk) return JSON.parse(document.getElementById(`picture-${number}`).textContent);
+  if (!report.chunk) return JSON.parse(document.getElementById(`image-${number}`).textContent);
   const chunk = Math.floor(number / report.chunk);
   if (!chunks.has(chunk)) chunks.set(chunk, loaded(chunk));
   return (await chunks.get(chunk))[number % report.chunk];
@@ -29,13 +29,13 @@ function loaded(chunk) {
   });
 }
 
-function arrive(chunk, pictures) {
-  awaited.get(chunk)(pictures);
+function arrive(chunk, images) {
+  awaited.get(chunk)(images);
 }
 
 class Gallery {
-  #order = report.pictures.map((_, number) => number);
-  #cards = report.pictures.map((picture, number) => this.#card(picture, number));
+  #order = report.images.map((_, number) => number);
+  #cards = report.images.map((image, number) => this.#card(image, number));
   #wanted = { text: "", groups: new Set(), sort: null };
   #list = element("ol", { class: "cards" });
   #count = element("p", { class: "count", role: "status" });
@@ -47,8 +47,8 @@ class Gallery {
     this.#wanted.sort = sorts[0];
     this.root = element(
       "section",
-      { class: "gallery", "aria-labelledby": "pictures", "data-runs": report.runs.length },
-      element("h2", { id: "pictures" }, "Pictures"),
+      { class: "gallery", "aria-labelledby": "images", "data-runs": report.runs.length },
+      element("h2", { id: "images" }, "Images"),
       this.#chips(),
       element(
         "div",
@@ -67,7 +67,7 @@ class Gallery {
     this.#want({});
   }
 
-  /** The picture `step` places after this one, in the order shown; null behind the last. */
+  /** The image `step` places after this one, in the order shown; null behind the last. */
   neighbour(number, step) {
     return this.#order[this.#order.indexOf(number) + step] ?? null;
   }
@@ -85,17 +85,17 @@ class Gallery {
     const { text, groups, sort } = this.#wanted;
     const fits = ({ name, truth, runs, group }) =>
       (groups.size === 0 || groups.has(group)) &&
-      [name, truth ?? "", ...runs.map((run) => run.words)].some((words) => words.toLowerCase().includes(text));
-    const pictures = report.pictures;
-    this.#order = [...pictures.keys()].filter((number) => fits(pictures[number])).sort((a, b) => SORTS[sort](pictures[a], pictures[b]) || a - b);
+      [name, truth ?? "", ...runs.map((run) => run.label)].some((words) => words.toLowerCase().includes(text));
+    const images = report.images;
+    this.#order = [...images.keys()].filter((number) => fits(images[number])).sort((a, b) => SORTS[sort](images[a], images[b]) || a - b);
     this.#list.replaceChildren(...this.#order.map((number) => this.#cards[number]));
     const shown = this.#order.length;
-    this.#count.textContent = shown === pictures.length ? `${shown} pictures` : `${shown} of ${pictures.length} pictures`;
+    this.#count.textContent = shown === images.length ? `${shown} images` : `${shown} of ${images.length} images`;
   }
 
   #chips() {
     const counts = new Map();
-    for (const { group } of report.pictures) counts.set(group, (counts.get(group) ?? 0) + 1);
+    for (const { group } of report.images) counts.set(group, (counts.get(group) ?? 0) + 1);
     const groups = report.groups.filter(({ name }) => counts.has(name));
     if (groups.length === 0) return null;
     const bar = element("div", { class: "bar", "aria-hidden": "true" }, groups.map(({ name, tone }) => {
@@ -121,20 +121,20 @@ class Gallery {
     this.#want({ groups });
   }
 
-  #card(picture, number) {
-    const size = thumbnailSize({ width: picture.size[0], height: picture.size[1] }, 180);
-    const runs = picture.runs.map((run) => {
-      const boxes = drawn("svg", { viewBox: `0 0 ${picture.size.join(" ")}`, "aria-hidden": "true" });
+  #card(image, number) {
+    const size = thumbnailSize({ width: image.size[0], height: image.size[1] }, 180);
+    const runs = image.runs.map((run) => {
+      const boxes = drawn("svg", { viewBox: `0 0 ${image.size.join(" ")}`, "aria-hidden": "true" });
       return element(
         "span",
         { class: "run" },
         element("span", { class: "frame" }, element("canvas", { ...size, "aria-hidden": "true" }), boxes),
-        element("b", { title: run.words }, run.words.split(", ")[0]),
+        element("b", { title: run.label }, run.label.split(", ")[0]),
         element("span", { class: "score" }, run.score.toFixed(2)),
         run.outcome && outcomeLine(run),
       );
     });
-    const isMissed = picture.truth && picture.runs.some((run) => run.words !== picture.truth);
+    const isMissed = image.truth && image.runs.some((run) => run.label !== image.truth);
     return element(
       "li",
       { class: "card", "data-number": number },
@@ -142,8 +142,8 @@ class Gallery {
         "button",
         { type: "button", click: () => this.onopen(number) },
         element("span", { class: "runs" }, runs),
-        isMissed ? element("span", { class: "missed" }, `true: ${picture.truth.split(", ")[0]}`) : null,
-        element("small", {}, picture.name),
+        isMissed ? element("span", { class: "missed" }, `true: ${image.truth.split(", ")[0]}`) : null,
+        element("small", {}, image.name),
       ),
     );
   }
@@ -158,15 +158,15 @@ class Gallery {
   }
 
   async #draw(card) {
-    const picture = await detail(Number(card.dataset.number));
+    const image = await detail(Number(card.dataset.number));
     const frames = card.querySelectorAll(".frame");
-    picture.runs.forEach((run, index) => {
+    image.runs.forEach((run, index) => {
       const [best] = run.top;
       const [canvas, boxes] = frames[index].children;
-      canvas.before(element("img", { src: picture.src, alt: "", decoding: "async" }));
-      paintThumbnail(canvas, picture, run, Object.values(best.maps)[0], colourMaps().JET);
+      canvas.before(element("img", { src: image.src, alt: "", decoding: "async" }));
+      paintThumbnail(canvas, image, run, Object.values(best.maps)[0], colourMaps().JET);
       const found = best.box ? [[best.box, "found"]] : [];
-      boxes.append(...outlined([...found, ...(picture.truth?.boxes ?? []).map((box) => [box, "truth"])]));
+      boxes.append(...outlined([...found, ...(image.truth?.boxes ?? []).map((box) => [box, "truth"])]));
     });
   }
 }
@@ -177,7 +177,7 @@ function outcomeLine({ outcome, iou }) {
   return element("span", { class: "outcome", "data-tone": tone, title: text }, outcome + found);
 }
 
-/** The viewer in a dialog, with the way to the next picture. */
+/** The viewer in a dialog, with the way to the next image. */
 class Look {
   #viewer = element("cam-viewer");
   #title = element("h2", { id: "look-title" });
@@ -198,14 +198,14 @@ class Look {
   }
 
   async open(number) {
-    const picture = await detail(number);
+    const image = await detail(number);
     this.#number = number;
-    this.#title.textContent = picture.name;
+    this.#title.textContent = image.name;
     this.#place.textContent = this.gallery.place(number);
     this.previous.disabled = this.gallery.neighbour(number, -1) === null;
     this.next.disabled = this.gallery.neighbour(number, 1) === null;
     if (!this.root.open) this.root.showModal();
-    this.#viewer.show(picture);
+    this.#viewer.show(image);
     this.root.scrollTop = 0;
     history.replaceState(null, "", `#${number + 1}`);
   }
@@ -255,7 +255,7 @@ function chart({ title, x, y, series, diagonal, marks, note }) {
   const up = (value) => height - bottom - value * (height - bottom - 10);
   const path = (points) => points.map(([px, py], i) => `${i ? "L" : "M"}${across(px).toFixed(1)} ${up(py).toFixed(1)}`).join("");
   const ticks = [0, 0.25, 0.5, 0.75, 1];
-  const picture = drawn(
+  const image = drawn(
     "svg",
     { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${title}. ${series.map((line) => line.summary).join(" ")}` },
     ticks.map((value) => drawn("path", { class: "grid", d: path([[0, value], [1, value]]) })),
@@ -273,7 +273,7 @@ function chart({ title, x, y, series, diagonal, marks, note }) {
     "figure",
     { class: "chart" },
     element("figcaption", {}, element("b", {}, title), element("span", {}, y)),
-    picture,
+    image,
     element("ul", { class: "key" }, series.map((line, index) => element("li", { class: `series-${index}` }, line.summary))),
     note ? element("p", { class: "note" }, note) : null,
   );
@@ -288,4 +288,4 @@ document.body.append(
   look.root,
 );
 const linked = Number(location.hash.slice(1));
-if (linked >= 1 && linked <= report.pictures.length) look.open(linked - 1);
+if (linked >= 1 && linked <= report.images.length) look.open(linked - 1);

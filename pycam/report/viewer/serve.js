@@ -1,12 +1,12 @@
 "use strict";
-// The page of `pycam serve`: pictures are dropped, pasted or chosen, one after the other is looked at.
+// The page of `pycam serve`: images are dropped, pasted or chosen, one after the other is looked at.
 
 const server = JSON.parse(document.getElementById("server").textContent);
-const PATIENCE = 60; // Seconds that a picture is offered again while the server has its hands full.
+const PATIENCE = 60; // Seconds that an image is offered again while the server has its hands full.
 
 class Desk {
   #viewer = element("cam-viewer", { hidden: true });
-  #strip = element("ol", { class: "strip", "aria-label": "Pictures" });
+  #strip = element("ol", { class: "strip", "aria-label": "Images" });
   #status = element("p", { class: "status", role: "status" });
   #problems = element("div", { class: "problems", role: "alert" });
   #models = element("select", { name: "model", change: () => this.#again() }, server.models.map((name) => element("option", {}, name)));
@@ -24,7 +24,7 @@ class Desk {
         "label",
         { class: "drop" },
         this.#input,
-        element("b", {}, "Choose pictures, drop them anywhere, or paste one"),
+        element("b", {}, "Choose images, drop them anywhere, or paste one"),
         element("span", {}, `${limits}; they don't leave this machine`),
       ),
       this.#status,
@@ -44,20 +44,20 @@ class Desk {
   async #look(file) {
     this.#status.textContent = `Looking at ${file.name} …`;
     try {
-      const picture = await predicted(file, this.#models.value);
-      this.#put(file, picture);
+      const image = await predicted(file, this.#models.value);
+      this.#put(file, image);
     } catch (error) {
       this.#problems.append(element("p", {}, `${file.name}: ${error.message}`));
     }
     this.#status.textContent = "";
   }
 
-  #put(file, picture) {
-    const thumbnail = element("canvas", { ...thumbnailSize(picture), "aria-hidden": "true" });
-    const [run] = picture.runs;
-    paintThumbnail(thumbnail, picture, run, Object.values(run.top[0].maps)[0], colourMaps().JET);
-    const button = element("button", { type: "button", title: picture.name, click: () => this.#show(entry) }, frame(picture, thumbnail, null), element("span", {}, picture.name));
-    const entry = { file, picture, button };
+  #put(file, image) {
+    const thumbnail = element("canvas", { ...thumbnailSize(image), "aria-hidden": "true" });
+    const [run] = image.runs;
+    paintThumbnail(thumbnail, image, run, Object.values(run.top[0].maps)[0], colourMaps().JET);
+    const button = element("button", { type: "button", title: image.name, click: () => this.#show(entry) }, frame(image, thumbnail, null), element("span", {}, image.name));
+    const entry = { file, image, button };
     this.#strip.append(element("li", {}, button));
     this.#show(entry);
     this.#viewer.querySelector('[role="tab"]').focus({ preventScroll: true });
@@ -69,10 +69,10 @@ class Desk {
     this.#shown = entry;
     this.#viewer.hidden = false;
     document.body.dataset.busy = "";
-    this.#viewer.show(entry.picture);
+    this.#viewer.show(entry.image);
   }
 
-  /** Asks another model about the picture that is shown. */
+  /** Asks another model about the image that is shown. */
   #again() {
     if (this.#shown) this.take([this.#shown.file]);
   }

@@ -1,6 +1,6 @@
 "use strict";
-// The viewer: a picture, its classes as tabs, the chosen class's map drawn over it, and the box that follows the
-// threshold. `<cam-viewer>` has no state but its choices; show(picture) takes what report/record.py writes.
+// The viewer: an image, its classes as tabs, the chosen class's map drawn over it, and the box that follows the
+// threshold. `<cam-viewer>` has no state but its choices; show(image) takes what report/record.py writes.
 
 const LARGEST_CANVAS = 1024; // Maps are smooth: a canvas of more pixels looks the same.
 const THUMBNAIL = 96;
@@ -22,15 +22,15 @@ class CamViewer extends HTMLElement {
     this.addEventListener("keydown", (event) => this.#press(event));
   }
 
-  /** Shows a picture as one run saw it, or as several did, side by side. */
-  show(picture) {
-    this.#panes = picture.runs.map((run) => new Pane(picture, run, this.choices));
-    this.#controls = new Controls(picture, this.choices, () => this.refresh());
+  /** Shows an image as one run saw it, or as several did, side by side. */
+  show(image) {
+    this.#panes = image.runs.map((run) => new Pane(image, run, this.choices));
+    this.#controls = new Controls(image, this.choices, () => this.refresh());
     this.replaceChildren(
       element("div", { class: "panes", "data-count": this.#panes.length }, this.#panes.map((pane) => pane.root)),
       this.#controls.root,
     );
-    this.style.setProperty("--ratio", picture.width / picture.height);
+    this.style.setProperty("--ratio", image.width / image.height);
     this.refresh();
   }
 
@@ -49,24 +49,24 @@ class CamViewer extends HTMLElement {
   }
 }
 
-/** What one run says of a picture. */
+/** What one run says of an image. */
 class Pane {
-  #picture;
+  #image;
   #run;
   #choices;
   #rank = 0;
-  #map = null; // The chosen class's map at the picture's size, and what it was made for.
+  #map = null; // The chosen class's map at the image's size, and what it was made for.
   #painted = "";
 
-  constructor(picture, run, choices) {
-    this.#picture = picture;
+  constructor(image, run, choices) {
+    this.#image = image;
     this.#run = run;
     this.#choices = choices;
     const stage = `stage-${++Pane.count}`;
-    const scale = Math.min(1, LARGEST_CANVAS / Math.max(picture.width, picture.height));
-    const size = [picture.width * scale, picture.height * scale].map((side) => Math.max(1, Math.round(side)));
+    const scale = Math.min(1, LARGEST_CANVAS / Math.max(image.width, image.height));
+    const size = [image.width * scale, image.height * scale].map((side) => Math.max(1, Math.round(side)));
     this.canvas = element("canvas", { width: size[0], height: size[1], role: "img" });
-    this.boxes = drawn("svg", { viewBox: `0 0 ${picture.width} ${picture.height}`, "aria-hidden": "true" });
+    this.boxes = drawn("svg", { viewBox: `0 0 ${image.width} ${image.height}`, "aria-hidden": "true" });
     this.figures = element("dl", { class: "figures" });
     this.tabs = run.top.map((item, rank) => this.#tab(item, rank, stage));
     this.root = element(
@@ -76,11 +76,11 @@ class Pane {
         "figure",
         { class: "stage", role: "tabpanel", id: stage, "aria-labelledby": this.tabs[0].id },
         run.label ? element("h3", {}, run.label) : null,
-        frame(picture, this.canvas, this.boxes, {
+        frame(image, this.canvas, this.boxes, {
           pointermove: (event) => this.#point(event),
           pointerleave: () => this.#point(null),
         }),
-        element("figcaption", {}, ...caption(picture, run)),
+        element("figcaption", {}, ...caption(image, run)),
       ),
       element(
         "div",
@@ -114,7 +114,7 @@ class Pane {
       this.#painted = look;
     }
     this.root.style.setProperty("--opacity", opacity);
-    this.canvas.setAttribute("aria-label", `${method} of ${item.words}, drawn over ${this.#picture.name}`);
+    this.canvas.setAttribute("aria-label", `${method} of ${item.label}, drawn over ${this.#image.name}`);
     this.tabs.forEach((tab, rank) => {
       tab.setAttribute("aria-selected", String(rank === this.#rank));
       tab.tabIndex = rank === this.#rank ? 0 : -1;
@@ -122,7 +122,7 @@ class Pane {
     this.root.querySelector(".stage").setAttribute("aria-labelledby", this.tabs[this.#rank].id);
 
     const found = paperBox(map, threshold, map.peak);
-    const truths = this.#picture.truth?.boxes ?? [];
+    const truths = this.#image.truth?.boxes ?? [];
     const shown = [
       ...(box ? [[found, "found"]] : []),
       ...(box && this.#ownBox(item) ? [[item.box, "own"]] : []),
@@ -143,8 +143,8 @@ class Pane {
 
   #placed(item, method) {
     if (this.#map?.item !== item || this.#map.method !== method) {
-      const { width, height } = this.#picture;
-      const map = placeOnPicture(decodeMaps(item.maps[method]), this.#run.placement, height, width);
+      const { width, height } = this.#image;
+      const map = placeOnImage(decodeMaps(item.maps[method]), this.#run.placement, height, width);
       this.#map = { ...map, item, method, peak: largest(map.values) };
     }
     return this.#map;
@@ -152,28 +152,28 @@ class Pane {
 
   #figures(item, map, box, truths) {
     const share = ((box[2] - box[0]) * (box[3] - box[1])) / (map.width * map.height);
-    const figures = [["Box", box.join(", "), "x0, y0, x1, y1 in pixels of the picture, the end left out"], ["Its size", `${box[2] - box[0]} × ${box[3] - box[1]}, ${percent(share)} of the picture`]];
+    const figures = [["Box", box.join(", "), "x0, y0, x1, y1 in pixels of the image, the end left out"], ["Its size", `${box[2] - box[0]} × ${box[3] - box[1]}, ${percent(share)} of the image`]];
     if (this.#ownBox(item)) figures.push(["The run's box", item.box.join(", "), `by the rule “${this.#run.own_rule}”, which has no threshold`]);
     if (truths.length) {
       const best = Math.max(...truths.map((truth) => overlap(box, truth)));
-      const verdict = best >= 0.5 ? "it fits, from 0.50 on" : "it does not fit below 0.50";
-      figures.push(["IoU", best.toFixed(2), `with the ${truths.length > 1 ? "nearest of the true boxes" : "true box"}: ${verdict}`]);
+      const outcome = best >= 0.5 ? "it fits, from 0.50 on" : "it does not fit below 0.50";
+      figures.push(["IoU", best.toFixed(2), `with the ${truths.length > 1 ? "nearest of the true boxes" : "true box"}: ${outcome}`]);
     }
     figures.push(["Maximum", map.peak.toPrecision(4), "of this map: the right end of the colours"]);
     return figures.map(([name, value, title]) => element("div", { title }, element("dt", {}, name), element("dd", {}, value)));
   }
 
   #tab(item, rank, stage) {
-    const [name, ...synonyms] = item.words.split(", ");
-    const isTrue = this.#picture.truth?.index === item.index;
-    const thumbnail = element("canvas", { ...thumbnailSize(this.#picture), "aria-hidden": "true" });
+    const [name, ...synonyms] = item.label.split(", ");
+    const isTrue = this.#image.truth?.index === item.index;
+    const thumbnail = element("canvas", { ...thumbnailSize(this.#image), "aria-hidden": "true" });
     const tab = element(
       "button",
-      { type: "button", role: "tab", id: `${stage}-${rank}`, "aria-controls": stage, title: [item.wnid, item.words].join(" ").trim(), click: () => this.#choose(rank) },
-      frame(this.#picture, thumbnail, null),
+      { type: "button", role: "tab", id: `${stage}-${rank}`, "aria-controls": stage, title: [item.wnid, item.label].join(" ").trim(), click: () => this.#choose(rank) },
+      frame(this.#image, thumbnail, null),
       element(
         "span",
-        { class: "words" },
+        { class: "label" },
         element("b", {}, name || `class ${item.index}`),
         isTrue ? element("span", { class: "badge" }, "true class") : null,
         element("small", {}, synonyms.join(", ") || item.wnid),
@@ -186,7 +186,7 @@ class Pane {
 
   #paintThumbnail(tab, item, table) {
     const canvas = tab.querySelector("canvas");
-    paintThumbnail(canvas, this.#picture, this.#run, item.maps[this.#method(item)], table);
+    paintThumbnail(canvas, this.#image, this.#run, item.maps[this.#method(item)], table);
   }
 
   #choose(rank) {
@@ -215,21 +215,21 @@ class Pane {
   }
 }
 
-/** A picture with a map's canvas, and perhaps boxes, on top of it. */
-function frame(picture, canvas, boxes, listeners = {}) {
-  const image = element("img", { src: picture.src, alt: boxes ? picture.name : "", decoding: "async", draggable: "false" });
+/** An image with a map's canvas, and perhaps boxes, on top of it. */
+function frame(image, canvas, boxes, listeners = {}) {
+  const image = element("img", { src: image.src, alt: boxes ? image.name : "", decoding: "async", draggable: "false" });
   const made = element("span", { class: "frame", ...listeners }, image, canvas, boxes);
-  made.style.setProperty("--ratio", picture.width / picture.height);
+  made.style.setProperty("--ratio", image.width / image.height);
   return made;
 }
 
-function caption(picture, run) {
-  const facts = [`${picture.width} × ${picture.height}`, run.model, `view ${run.view}`, run.protocol === "default" ? null : `protocol ${run.protocol}`, picture.note];
+function caption(image, run) {
+  const facts = [`${image.width} × ${image.height}`, run.model, `view ${run.view}`, run.protocol === "default" ? null : `protocol ${run.protocol}`, image.note];
   return [
-    element("span", { class: "name" }, picture.name),
+    element("span", { class: "name" }, image.name),
     element("span", {}, facts.filter(Boolean).join(" · ")),
     element("span", { class: "readout", "aria-hidden": "true" }),
-    picture.truth ? element("span", { class: "line" }, "True class: ", element("b", {}, picture.truth.words)) : null,
+    image.truth ? element("span", { class: "line" }, "True class: ", element("b", {}, image.truth.label)) : null,
   ];
 }
 
@@ -246,9 +246,9 @@ function thumbnailSize({ width, height }, side = THUMBNAIL) {
 }
 
 /** Paints encoded maps on a small canvas, placed at the canvas's size. */
-function paintThumbnail(canvas, picture, run, maps, table) {
-  const map = placeOnPicture(decodeMaps(maps), run.placement, canvas.height, canvas.width);
-  const [across, down] = [canvas.width / picture.width, canvas.height / picture.height];
+function paintThumbnail(canvas, image, run, maps, table) {
+  const map = placeOnImage(decodeMaps(maps), run.placement, canvas.height, canvas.width);
+  const [across, down] = [canvas.width / image.width, canvas.height / image.height];
   const [x0, y0, x1, y1] = run.placement.region;
   paint(canvas, map, table, [x0 * across, y0 * down, x1 * across, y1 * down].map(Math.round));
 }
@@ -259,12 +259,12 @@ class Controls {
   #onchange;
   #methods;
 
-  constructor(picture, choices, onchange) {
+  constructor(image, choices, onchange) {
     this.#choices = choices;
     this.#onchange = onchange;
-    this.#methods = [...new Set(picture.runs.flatMap((run) => run.top.flatMap((item) => Object.keys(item.maps))))];
-    this.hasTruth = Boolean(picture.truth?.boxes.length);
-    const isCut = picture.runs.some((run) => run.placement.region.join() !== `0,0,${picture.width},${picture.height}`);
+    this.#methods = [...new Set(image.runs.flatMap((run) => run.top.flatMap((item) => Object.keys(item.maps))))];
+    this.hasTruth = Boolean(image.truth?.boxes.length);
+    const isCut = image.runs.some((run) => run.placement.region.join() !== `0,0,${image.width},${image.height}`);
     this.root = element(
       "form",
       { class: "controls", "aria-label": "How it is drawn", submit: (event) => event.preventDefault() },

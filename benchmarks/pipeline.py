@@ -1,12 +1,12 @@
-"""How fast the road is beside real Caffe's: `python benchmarks/road.py [--nets …] [--engines …]`.
+"""How fast the pipeline is beside real Caffe's: `python benchmarks/pipeline.py [--nets …] [--engines …]`.
 
-Pictures a second, fp32, on all cores, medians of interleaved rounds:
+Images a second, fp32, on all cores, medians of interleaved rounds:
 
 (a)  the released Python driver's steps (docs/release.md, section 2) with real Caffe and OpenBLAS, windows left out:
      the forward pass timed inside Caffe's own process, the other steps here;
-(b)  pycam's whole road as `pycam heatmap` walks it: read a JPEG, view, forward, five maps, five overlays;
+(b)  pycam's whole pipeline as `pycam heatmap` walks it: read a JPEG, view, forward, five maps, five overlays;
 (b') the same without overlays;
-(c)  the engine alone: one picture after another, each on all cores.
+(c)  the engine alone: one image after another, each on all cores.
 
 Weights are random with a fixed seed: they do not change how long a net takes.
 """
@@ -89,9 +89,9 @@ def caffe_forward(text: Path, weights: Path, runs: int) -> float:
     return float(done.stdout)
 
 
-def driver_steps(picture: Path, size: int, features: np.ndarray, weights: np.ndarray) -> None:
+def driver_steps(image: Path, size: int, features: np.ndarray, weights: np.ndarray) -> None:
     """Do what the released driver does around its forward pass, as it does it."""
-    pixels = cv2.resize(cv2.imread(str(picture)), (256, 256))
+    pixels = cv2.resize(cv2.imread(str(image)), (256, 256))
     start = int(128 - size / 2)
     crop = pixels[start : start + size, start : start + size].astype(np.float32)
     np.ascontiguousarray(crop.transpose(2, 0, 1) - MEAN[:, None, None])
@@ -117,11 +117,11 @@ def draw(prediction: Prediction) -> None:
         prediction.overlay(rank)
 
 
-def road(cam: Cam, pictures: list[Path], overlays: bool) -> None:
-    """Walk the road for every picture, drawing beside the net's next run as `pycam heatmap` does."""
+def pipeline(cam: Cam, images: list[Path], overlays: bool) -> None:
+    """Walk the pipeline for every image, drawing beside the net's next run as `pycam heatmap` does."""
     with beside_an_engine(), ThreadPoolExecutor(1) as drawer:
         pending = []
-        for _, prediction in cam.stream(pictures):
+        for _, prediction in cam.stream(images):
             if overlays:
                 pending.append(drawer.submit(draw, prediction))
             else:
@@ -131,7 +131,7 @@ def road(cam: Cam, pictures: list[Path], overlays: bool) -> None:
             future.result()
 
 
-def measure(model: str, names: list[str], folder: Path, pictures: list[Path], rounds: int) -> None:
+def measure(model: str, names: list[str], folder: Path, images: list[Path], rounds: int) -> None:
     card = zoo.card(model)
     bare = read_net(zoo.prototxt_path(card))
     weights = folder / f"{model}.caffemodel"
@@ -141,7 +141,7 @@ def measure(model: str, names: list[str], folder: Path, pictures: list[Path], ro
     cams, alone = {}, {}
     for name in names:
         try:
-            cams[name] = load(model, weights=weights, engine=name, options=Options(lanes=cores()))
+            cams[name] = load(model, weights=weights, engine=name, options=Options(streams=cores()))
             alone[name] = load(model, weights=weights, engine=name).engine
         except EngineError as error:
             print(f"{NETS[model]}: {error}")
@@ -156,12 +156,12 @@ def measure(model: str, names: list[str], folder: Path, pictures: list[Path], ro
         times.setdefault((name, what), []).append(seconds)
 
     for cam in cams.values():
-        road(cam, pictures[:2], True)
+        pipeline(cam, images[:2], True)
     for _ in range(rounds):
         try:
             forward = caffe_forward(zoo.prototxt_path(card), weights, 12)
             steps = statistics.median(
-                timed(lambda path=path: driver_steps(path, size, features, five), 1) for path in pictures
+                timed(lambda path=path: driver_steps(path, size, features, five), 1) for path in images
             )
             note("caffe", "a", forward + steps)
         except (EngineError, subprocess.CalledProcessError) as error:
@@ -172,8 +172,8 @@ def measure(model: str, names: list[str], folder: Path, pictures: list[Path], ro
                 "c",
                 statistics.median(timed(lambda engine=alone[name]: engine.forward(x), 1) for _ in range(12)),
             )
-            note(name, "b", timed(lambda cam=cam: road(cam, pictures, True), 1) / len(pictures))
-            note(name, "b'", timed(lambda cam=cam: road(cam, pictures, False), 1) / len(pictures))
+            note(name, "b", timed(lambda cam=cam: pipeline(cam, images, True), 1) / len(images))
+            note(name, "b'", timed(lambda cam=cam: pipeline(cam, images, False), 1) / len(images))
 
     rate = {key: 1 / statistics.median(values) for key, values in times.items()}
     caffe = rate.get(("caffe", "a"))
@@ -197,7 +197,7 @@ def main() -> None:
     parser.add_argument("--nets", nargs="+", default=list(NETS), choices=NETS)
     parser.add_argument("--engines", nargs="+", default=[name for name in engines.ENGINES if name != "caffe"])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--pictures", type=int, default=48)
+    parser.add_argument("--images", type=int, default=48)
     options = parser.parse_args()
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
     print("| net | engine | (a) | (b) | (b') | (c) | (b)/(a) | (b')/(c) | GFLOP | GFLOP/s alone |")
@@ -205,12 +205,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         photograph = cv2.resize(data.chelsea()[..., ::-1], (500, 375), interpolation=cv2.INTER_CUBIC)
-        pictures = []
-        for i in range(options.pictures):
-            pictures.append(folder / f"{i}.jpg")
-            cv2.imwrite(str(pictures[-1]), np.roll(photograph, 10 * i, axis=1))
+        images = []
+        for i in range(options.images):
+            images.append(folder / f"{i}.jpg")
+            cv2.imwrite(str(images[-1]), np.roll(photograph, 10 * i, axis=1))
         for model in options.nets:
-            measure(model, options.engines, folder, pictures, options.rounds)
+            measure(model, options.engines, folder, images, options.rounds)
 
 
 if __name__ == "__main__":

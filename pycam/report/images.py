@@ -1,4 +1,4 @@
-"""Pictures of which nothing is known, as a page."""
+"""Images of which nothing is known, as a page."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pycam.errors import PictureError
-from pycam.images.read import read_picture
+from pycam.errors import ImageError
+from pycam.images.read import read_image
 from pycam.predict import Cam
 from pycam.report.html import Entry, Heading
 from pycam.report.record import predict_by_methods
 
 
-def picture_page(cams: Sequence[Cam], paths: Sequence[Path]) -> tuple[Heading, Iterator[Entry]]:
-    """Make a page of pictures.
+def image_page(cams: Sequence[Cam], paths: Sequence[Path]) -> tuple[Heading, Iterator[Entry]]:
+    """Make a page of images.
 
     Parameters
     ----------
     cams
         A model, once for each of its methods.
     paths
-        The pictures. One that cannot be read is left out, and the page says why; if none can, that is an error.
+        The images. One that cannot be read is left out, and the page says why; if none can, that is an error.
 
     Returns
     -------
@@ -31,7 +31,7 @@ def picture_page(cams: Sequence[Cam], paths: Sequence[Path]) -> tuple[Heading, I
     cam = cams[0]
     notes: list[str] = []
     facts = [cam.model.name, f"view {cam.protocol.view}", f"protocol {cam.protocol.name}", cam.engine.description]
-    title = paths[0].name if len(paths) == 1 else f"{len(paths)} pictures"
+    title = paths[0].name if len(paths) == 1 else f"{len(paths)} images"
     return Heading(title, {"": facts}, notes), _entries(cams, paths, notes)
 
 
@@ -39,10 +39,10 @@ def _entries(cams: Sequence[Cam], paths: Sequence[Path], notes: list[str]) -> It
     names = Counter(path.name for path in paths)
     for path in paths:
         try:
-            picture = read_picture(path)
-        except PictureError as error:
+            image = read_image(path)
+        except ImageError as error:
             notes.append(f"left out: {error}")
             continue
-        yield Entry(path.name if names[path.name] == 1 else str(path), picture, {"": predict_by_methods(cams, picture)})
+        yield Entry(path.name if names[path.name] == 1 else str(path), image, {"": predict_by_methods(cams, image)})
     if len(notes) == len(paths):
-        raise PictureError(f"not one picture could be read, {notes[0]}")
+        raise ImageError(f"not one image could be read, {notes[0]}")

@@ -1,4 +1,4 @@
-"""Something to look at: a small net that finds blobs of colour, and pictures with some."""
+"""Something to look at: a small net that finds blobs of colour, and images with some."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from pycam import engines
 from pycam.formats import prototxt
-from pycam.images.read import Picture
+from pycam.images.read import Image
 from pycam.model import Model, Preprocessing
 from pycam.net import net_from_message
 from pycam.predict import Cam
@@ -59,7 +59,7 @@ def cams() -> list[Cam]:
     return [cam()]
 
 
-def picture(seed: int, height: int = 120, width: int = 160, path: str = "") -> Picture:
+def image(seed: int, height: int = 120, width: int = 160, path: str = "") -> Image:
     """Paint a few soft blobs of colour on a soft ground."""
     rng = np.random.default_rng(seed)
     ground = cv2.resize(rng.integers(60, 160, (4, 4, 3), np.uint8), (width, height), interpolation=cv2.INTER_CUBIC)
@@ -67,12 +67,12 @@ def picture(seed: int, height: int = 120, width: int = 160, path: str = "") -> P
         centre = (int(rng.integers(width)), int(rng.integers(height)))
         radius = int(min(height, width) * rng.uniform(0.1, 0.25))
         cv2.circle(ground, centre, radius, tuple(int(c) for c in rng.integers(0, 256, 3)), -1)
-    return Picture(np.asarray(cv2.GaussianBlur(ground, (0, 0), 2), np.uint8), path)
+    return Image(np.asarray(cv2.GaussianBlur(ground, (0, 0), 2), np.uint8), path)
 
 
 def jpeg(seed: int, height: int = 120, width: int = 160) -> bytes:
-    """Give the file of a picture."""
-    return cv2.imencode(".jpg", picture(seed, height, width).pixels)[1].tobytes()
+    """Give the file of an image."""
+    return cv2.imencode(".jpg", image(seed, height, width).pixels)[1].tobytes()
 
 
 @contextmanager

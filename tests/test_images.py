@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image as PILImage
 
-from pycam.errors import PictureError
-from pycam.images.read import read_picture
+from pycam.errors import ImageError
+from pycam.images.read import read_image
 
 AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 ADOBE = b"\xff\xee\x00\x0eAdobe"
@@ -56,17 +56,17 @@ def opencv(data: bytes) -> np.ndarray:
 # ---- what comes out
 
 
-def test_a_picture_knows_where_it_came_from(tmp_path):
+def test_a_image_knows_where_it_came_from(tmp_path):
     path = tmp_path / "red.png"
     PILImage.new("RGB", (3, 2), (255, 0, 10)).save(path)
-    picture = read_picture(path)
-    assert picture.path == str(path)
-    assert (picture.width, picture.height) == picture.size == (3, 2)
-    assert picture.pixels.dtype == np.uint8
-    assert picture.pixels.flags.c_contiguous
-    assert (picture.pixels == [10, 0, 255]).all()
-    assert np.array_equal(read_picture(str(path)).pixels, picture.pixels)
-    assert read_picture(path.read_bytes()).path == ""
+    image = read_image(path)
+    assert image.path == str(path)
+    assert (image.width, image.height) == image.size == (3, 2)
+    assert image.pixels.dtype == np.uint8
+    assert image.pixels.flags.c_contiguous
+    assert (image.pixels == [10, 0, 255]).all()
+    assert np.array_equal(read_image(str(path)).pixels, image.pixels)
+    assert read_image(path.read_bytes()).path == ""
 
 
 @pytest.mark.shared
@@ -77,7 +77,7 @@ def test_real_jpegs_are_what_opencv_reads(shared):
     ]
     assert len(paths) >= 320
     for path in paths:
-        assert np.array_equal(read_picture(path).pixels, cv2.imread(str(path), AS_STORED)), path.name
+        assert np.array_equal(read_image(path).pixels, cv2.imread(str(path), AS_STORED)), path.name
 
 
 PALETTE = COLOUR.quantize(16)
@@ -127,7 +127,7 @@ KINDS = {
 def test_every_kind_is_what_opencv_reads(kind):
     expected = opencv(KINDS[kind])
     assert expected is not None
-    assert np.array_equal(read_picture(KINDS[kind]).pixels, expected)
+    assert np.array_equal(read_image(KINDS[kind]).pixels, expected)
 
 
 def test_cmyk_jpeg_by_opencvs_formula():
@@ -136,12 +136,12 @@ def test_cmyk_jpeg_by_opencvs_formula():
         ink = np.asarray(image).astype(int)  # 255 is full ink, turned round from the file's values by Pillow
     key = 255 - ink[:, :, 3:]
     rgb = key - (ink[:, :, :3] * key >> 8)
-    assert np.array_equal(read_picture(data).pixels, rgb[:, :, ::-1])
+    assert np.array_equal(read_image(data).pixels, rgb[:, :, ::-1])
 
 
 def test_ycck_jpeg_is_not_taken_for_cmyk():
     assert KINDS["YCCK JPEG"] != KINDS["CMYK JPEG"]
-    assert not np.array_equal(read_picture(KINDS["YCCK JPEG"]).pixels, read_picture(KINDS["CMYK JPEG"]).pixels)
+    assert not np.array_equal(read_image(KINDS["YCCK JPEG"]).pixels, read_image(KINDS["CMYK JPEG"]).pixels)
 
 
 @pytest.mark.parametrize("mode", ["LA", "RGBA"])
@@ -149,7 +149,7 @@ def test_ycck_jpeg_is_not_taken_for_cmyk():
 def test_alpha_is_dropped(mode, format):
     options = {"lossless": True, "exact": True} if format == "WEBP" else {}
     expected = np.asarray(COLOUR.convert(mode[:-1]).convert("RGB"))[:, :, ::-1]
-    assert np.array_equal(read_picture(encode(with_alpha(mode), format, **options)).pixels, expected)
+    assert np.array_equal(read_image(encode(with_alpha(mode), format, **options)).pixels, expected)
 
 
 @pytest.mark.parametrize("format", ["GIF", "WEBP"])
@@ -157,13 +157,13 @@ def test_the_first_frame_of_an_animation(format):
     options = {"lossless": True} if format == "WEBP" else {}
     moving = encode(PALETTE, format, save_all=True, append_images=[PALETTE.rotate(90)], **options)
     expected = np.asarray(PALETTE.convert("RGB"))[:, :, ::-1]
-    assert np.array_equal(read_picture(moving).pixels, expected)
+    assert np.array_equal(read_image(moving).pixels, expected)
 
 
 def test_the_content_decides_not_the_name(tmp_path):
     path = tmp_path / "n02119789_1.JPEG"
     path.write_bytes(KINDS["PNG"])
-    assert np.array_equal(read_picture(path).pixels, SMOOTH)
+    assert np.array_equal(read_image(path).pixels, SMOOTH)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -172,9 +172,9 @@ def test_exif_orientation_is_reported_and_not_applied(format, orientation):
     exif = PILImage.Exif()
     exif[271], exif[274] = "A maker", orientation
     options = {"lossless": True} if format == "WEBP" else {}
-    picture = read_picture(encode(COLOUR, format, exif=exif, **options))
-    assert picture.exif_orientation == orientation
-    assert np.array_equal(picture.pixels, read_picture(encode(COLOUR, format, **options)).pixels)
+    image = read_image(encode(COLOUR, format, exif=exif, **options))
+    assert image.exif_orientation == orientation
+    assert np.array_equal(image.pixels, read_image(encode(COLOUR, format, **options)).pixels)
 
 
 @pytest.mark.parametrize(
@@ -193,18 +193,18 @@ def test_exif_of_either_byte_order_or_damaged(exif, orientation):
     content = b"Exif\0\0" + exif
     segment = b"\xff\xe1" + struct.pack(">H", len(content) + 2) + content
     plain = KINDS["colour JPEG"]
-    assert read_picture(plain[:2] + segment + plain[2:]).exif_orientation == orientation
+    assert read_image(plain[:2] + segment + plain[2:]).exif_orientation == orientation
 
 
 # ---- arrays
 
 
 def test_arrays_are_taken_as_bgr_pixels():
-    assert np.array_equal(read_picture(NOISE).pixels, NOISE)
-    turned = read_picture(NOISE[:, ::-1, ::-1]).pixels
+    assert np.array_equal(read_image(NOISE).pixels, NOISE)
+    turned = read_image(NOISE[:, ::-1, ::-1]).pixels
     assert turned.flags.c_contiguous
     assert np.array_equal(turned, NOISE[:, ::-1, ::-1])
-    grey = read_picture(NOISE[:, :, 1]).pixels
+    grey = read_image(NOISE[:, :, 1]).pixels
     assert grey.flags.c_contiguous
     assert np.array_equal(grey, np.dstack([NOISE[:, :, 1]] * 3))
 
@@ -221,8 +221,8 @@ def test_arrays_are_taken_as_bgr_pixels():
     ids=lambda array: f"{array.dtype}{array.shape}",
 )
 def test_other_arrays_are_refused(array):
-    with pytest.raises(PictureError, match="give uint8 pixels"):
-        read_picture(array)
+    with pytest.raises(ImageError, match="give uint8 pixels"):
+        read_image(array)
 
 
 # ---- what is refused
@@ -233,23 +233,23 @@ CUTTABLE = ["colour JPEG", "progressive JPEG", "CMYK JPEG", "PNG", "BMP", "lossl
 
 @pytest.mark.parametrize("percent", [1, 10, 50, 98])
 @pytest.mark.parametrize("kind", CUTTABLE)
-def test_cut_pictures_are_refused_quietly(kind, percent, capfd):
+def test_cut_images_are_refused_quietly(kind, percent, capfd):
     data = KINDS[kind]
-    with pytest.raises(PictureError, match="fetch it again") as caught:
-        read_picture(data[: int(len(data) * percent / 100)])
+    with pytest.raises(ImageError, match="fetch it again") as caught:
+        read_image(data[: int(len(data) * percent / 100)])
     assert "\n" not in str(caught.value)
     assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("kind", ["colour JPEG", "PNG", "lossless WebP", "PPM"])
 def test_a_cut_at_any_byte_is_an_error_or_loses_nothing(kind):
-    data, whole = KINDS[kind], read_picture(KINDS[kind]).pixels
+    data, whole = KINDS[kind], read_image(KINDS[kind]).pixels
     for length in range(len(data)):
         try:
-            picture = read_picture(data[:length])
-        except PictureError:
+            image = read_image(data[:length])
+        except ImageError:
             continue
-        assert np.array_equal(picture.pixels, whole), length
+        assert np.array_equal(image.pixels, whole), length
 
 
 def jpeg_with_thumbnail() -> bytes:
@@ -259,11 +259,11 @@ def jpeg_with_thumbnail() -> bytes:
     return plain[:2] + b"\xff\xe1" + struct.pack(">H", len(content) + 2) + content + plain[2:]
 
 
-def test_the_end_of_a_thumbnail_is_not_the_end_of_the_picture():
+def test_the_end_of_a_thumbnail_is_not_the_end_of_the_image():
     data = jpeg_with_thumbnail()
-    assert np.array_equal(read_picture(data).pixels, opencv(data))
-    with pytest.raises(PictureError, match="truncated JPEG"):
-        read_picture(data[:-2])
+    assert np.array_equal(read_image(data).pixels, opencv(data))
+    with pytest.raises(ImageError, match="truncated JPEG"):
+        read_image(data[:-2])
 
 
 @pytest.mark.parametrize("percent", [40, 60, 90])
@@ -273,8 +273,8 @@ def test_a_jpeg_closed_too_early_is_not_filled_with_grey(kind, percent):
     scan = data.index(b"\xff\xda") + 14
     closed = data[: scan + (len(data) - scan) * percent // 100] + b"\xff\xd9"
     assert (opencv(closed)[-1, -1] == 128).all()
-    with pytest.raises(PictureError, match="stop before the picture is complete"):
-        read_picture(closed)
+    with pytest.raises(ImageError, match="stop before the image is complete"):
+        read_image(closed)
 
 
 @pytest.mark.shared
@@ -283,28 +283,28 @@ def test_real_jpegs_closed_too_early_are_not_filled_with_grey(shared):
         data = path.read_bytes()
         # At an 0xff, too: the end marker must not swallow it.
         for cut in (len(data) * (20 + 3 * number) // 100, data.index(b"\xff\0", len(data) // 2) + 1):
-            with pytest.raises(PictureError, match="fetch it again"):
-                read_picture(data[:cut] + b"\xff\xd9")
+            with pytest.raises(ImageError, match="fetch it again"):
+                read_image(data[:cut] + b"\xff\xd9")
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 def test_a_jpeg_as_grey_as_the_filler_is_read(mode, capfd):
     data = encode(PILImage.new(mode, (70, 50), 128 if mode == "L" else (128, 128, 128)), "JPEG")
-    assert (read_picture(data).pixels == 128).all()
+    assert (read_image(data).pixels == 128).all()
     assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("kind", ["PNG", "palette PNG"])
 def test_a_flipped_bit_in_a_png_is_an_error_or_changes_nothing(kind):
-    data, whole = KINDS[kind], read_picture(KINDS[kind]).pixels
+    data, whole = KINDS[kind], read_image(KINDS[kind]).pixels
     for place in range(len(data)):
         flipped = bytearray(data)
         flipped[place] ^= 4
         try:
-            picture = read_picture(bytes(flipped))
-        except PictureError:
+            image = read_image(bytes(flipped))
+        except ImageError:
             continue
-        assert np.array_equal(picture.pixels, whole), place
+        assert np.array_equal(image.pixels, whole), place
 
 
 def large_jpeg() -> bytes:
@@ -323,18 +323,18 @@ def test_bombs_are_refused_before_they_are_decoded(data, monkeypatch):
     monkeypatch.setattr(cv2, "imdecode", pytest.fail)
     monkeypatch.setattr(PILImage.Image, "load", pytest.fail)
     monkeypatch.setattr(PILImage.Image, "convert", pytest.fail)
-    with pytest.raises(PictureError, match="more than 100 million pixels; scale it down"):
-        read_picture(data)
+    with pytest.raises(ImageError, match="more than 100 million pixels; scale it down"):
+        read_image(data)
 
 
 def test_a_jpeg_of_endless_scans_is_refused():
     data = KINDS["progressive JPEG"]
     last = data[data.rindex(b"\xff\xda") : -2]
-    with pytest.raises(PictureError, match="a JPEG of more than 100 scans"):
-        read_picture(data[:-2] + last * 100 + b"\xff\xd9")
+    with pytest.raises(ImageError, match="a JPEG of more than 100 scans"):
+        read_image(data[:-2] + last * 100 + b"\xff\xd9")
 
 
-NO_PICTURES = {
+NO_IMAGES = {
     "text": b"just some words\n" * 9,
     "web page": b"<!DOCTYPE html>\n<html><body>404</body></html>",
     "SVG": b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>',
@@ -350,20 +350,20 @@ NO_PICTURES = {
 }
 
 
-@pytest.mark.parametrize("content", NO_PICTURES.values(), ids=NO_PICTURES)
-def test_what_is_no_picture_is_refused_in_one_line(content, tmp_path, capfd):
-    path = tmp_path / "picture.jpg"
+@pytest.mark.parametrize("content", NO_IMAGES.values(), ids=NO_IMAGES)
+def test_what_is_no_image_is_refused_in_one_line(content, tmp_path, capfd):
+    path = tmp_path / "image.jpg"
     path.write_bytes(content)
-    with pytest.raises(PictureError, match=r"picture\.jpg: .*(not a picture|damaged|JPEG).*fetch it again") as caught:
-        read_picture(path)
+    with pytest.raises(ImageError, match=r"image\.jpg: .*(not an image|damaged|JPEG).*fetch it again") as caught:
+        read_image(path)
     assert "\n" not in str(caught.value)
     assert capfd.readouterr().err == ""
 
 
 def test_an_empty_file(tmp_path):
     (tmp_path / "empty.jpg").touch()
-    with pytest.raises(PictureError, match=r"empty\.jpg: expected a picture, found an empty file"):
-        read_picture(tmp_path / "empty.jpg")
+    with pytest.raises(ImageError, match=r"empty\.jpg: expected an image, found an empty file"):
+        read_image(tmp_path / "empty.jpg")
 
 
 def test_what_is_no_file(tmp_path):
@@ -371,44 +371,44 @@ def test_what_is_no_file(tmp_path):
     (tmp_path / "link").symlink_to("gone.jpg")
     (tmp_path / "file").touch()
     for name, reason in {
-        "missing.jpg": r"missing\.jpg: expected a picture, but: No such file",
-        ".": "expected a picture, found a folder",
-        "pipe": "pipe: expected a picture, found a pipe or device",
+        "missing.jpg": r"missing\.jpg: expected an image, but: No such file",
+        ".": "expected an image, found a folder",
+        "pipe": "pipe: expected an image, found a pipe or device",
         "link": r"link: .*, but: it is a link to gone\.jpg, which does not exist",
         "file/a.jpg": r"a\.jpg: .*, but: Not a directory",
-        "a\0b.jpg": r"a\\x00b\.jpg: expected a picture, but: ",
+        "a\0b.jpg": r"a\\x00b\.jpg: expected an image, but: ",
         "x" * 300: "but: File name too long",
         "../" * 20 + os.devnull: "found a pipe or device",
     }.items():
-        with pytest.raises(PictureError, match=reason):
-            read_picture(f"{tmp_path}/{name}")
+        with pytest.raises(ImageError, match=reason):
+            read_image(f"{tmp_path}/{name}")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
 def test_a_file_without_permission(tmp_path):
     (tmp_path / "secret.png").write_bytes(KINDS["PNG"])
     (tmp_path / "secret.png").chmod(0)
-    with pytest.raises(PictureError, match=r"secret\.png: .*, but: Permission denied"):
-        read_picture(tmp_path / "secret.png")
+    with pytest.raises(ImageError, match=r"secret\.png: .*, but: Permission denied"):
+        read_image(tmp_path / "secret.png")
 
 
 @pytest.mark.parametrize("name", ["two\nlines.jpg", "-dash.jpg", "fuchs 狐.jpg", "undecodable\udcff.jpg"])
 def test_odd_names(name, tmp_path):
     path = tmp_path / name
     path.write_bytes(KINDS["PNG"])
-    assert read_picture(path).path == str(path)
+    assert read_image(path).path == str(path)
     path.write_bytes(b"")
-    with pytest.raises(PictureError) as caught:
-        read_picture(path)
+    with pytest.raises(ImageError) as caught:
+        read_image(path)
     message = str(caught.value)
     assert message.isprintable()
     assert name.replace("\n", "\\n").replace("\udcff", "\\udcff") in message
 
 
 def test_reading_leaves_the_process_as_it_was(recwarn):
-    before = list(warnings.filters), Image.MAX_IMAGE_PIXELS
-    read_picture(KINDS["palette PNG with alpha"])
-    with pytest.raises(PictureError):
-        read_picture(KINDS["LZW TIFF"][:-50])
-    assert (list(warnings.filters), Image.MAX_IMAGE_PIXELS) == before
+    before = list(warnings.filters), PILImage.MAX_IMAGE_PIXELS
+    read_image(KINDS["palette PNG with alpha"])
+    with pytest.raises(ImageError):
+        read_image(KINDS["LZW TIFF"][:-50])
+    assert (list(warnings.filters), PILImage.MAX_IMAGE_PIXELS) == before
     assert not recwarn.list
