@@ -217,7 +217,7 @@ CASES: dict[str, tuple[Made, list[str], int, str]] = {
         3,
         "mine.yaml.*: expected a model card in YAML",
     ),
-    "labels in another encoding": (card, ["heatmap", "-m", "mine.yaml", "a.png"], 3, "labels.txt:2: .*UTF-8"),
+    "labels in another encoding": (card, ["heatmap", "-m", "mine.yaml", "a.png"], 3, "labels.txt:2:1: .*UTF-8"),
     "blobs of garbage": (
         written(net__prototxt=NET, a__caffemodel=CAFFEMODEL, x__npz=b"PK\x03\x04" * 99),
         ["compare", "x.npz", "x.npz", "--prototxt", "net.prototxt", "--weights", "a.caffemodel"],
