@@ -10,7 +10,7 @@ MODULES = pycam $(subst /,.,$(basename $(wildcard pycam/[a-z]*.py)) $(PACKAGES))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: FORCE help demo test fuzz check format docs bench caffe-root docker clean
+.PHONY: FORCE help demo test ci fuzz check format docs bench caffe-root docker clean
 
 help: ## Say what can be made.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -50,6 +50,9 @@ demo: $(VENV)/.core ## Heat maps and a small evaluation of four photographs, fro
 
 test: $(VENV)/.all ## Run the tests.
 	$(RUN)/python -m pytest -q -n auto --maxprocesses 8 --dist loadfile
+
+ci: ## Run all that CI runs; nothing is skipped (needs root for real Caffe and Chromium).
+	.ci/run
 
 fuzz: $(VENV)/.all ## Give every reader damaged files, for MINUTES=5.
 	$(RUN)/python tests/fuzz.py --minutes $(MINUTES)

@@ -57,7 +57,7 @@ class Command:
     """A command that a document names; one in running text may be a part of a whole one."""
 
     document: Path
-    words: tuple[str, ...]
+    arguments: tuple[str, ...]
     whole: bool
 
     def __str__(self):
@@ -79,18 +79,18 @@ def commands(path: Path) -> Iterator[Command]:
 def split(path: Path, line: str, whole: bool) -> Iterator[Command]:
     if not re.match(r"(\w+=\S+ )?(pycam|make|python|docker/|\.ci/|matlab_ports/)", line.strip()):
         return
-    words = shlex.split(line.replace("$(", "(").replace("…/", "/"), comments=True)
-    while words and re.fullmatch(r"\w+=.*", words[0]):
-        words.pop(0)
-    end = next((i for i, word in enumerate(words) if word in STOPS), len(words))
-    yield Command(path, tuple(words[:end]), whole and ELLIPSIS not in " ".join(words))
+    arguments = shlex.split(line.replace("$(", "(").replace("…/", "/"), comments=True)
+    while arguments and re.fullmatch(r"\w+=.*", arguments[0]):
+        arguments.pop(0)
+    end = next((i for i, word in enumerate(arguments) if word in STOPS), len(arguments))
+    yield Command(path, tuple(arguments[:end]), whole and ELLIPSIS not in " ".join(arguments))
 
 
 ALL = [command for path in DOCUMENTS for command in commands(path)]
 
 
 def named(*programs: str) -> list:
-    return [pytest.param(each, id=str(each)) for each in ALL if each.label and each.label[0] in programs]
+    return [pytest.param(each, id=str(each)) for each in ALL if each.arguments and each.arguments[0] in programs]
 
 
 APPLICATION = typer.main.get_command(cli.app)
@@ -114,48 +114,48 @@ def options(command) -> set[str]:
 
 @pytest.mark.parametrize("command", named("pycam"))
 def test_a_command_and_its_options_are_there(command):
-    words = list(command.label[1:])
+    arguments = list(command.arguments[1:])
     group, path = APPLICATION, []
-    while words and hasattr(group, "commands") and not words[0].startswith("-") and words[0] != ELLIPSIS:
-        assert words[0] in group.commands, f"no {words[0]!r} among {', '.join(group.commands)}"
-        path.append(words.pop(0))
+    while arguments and hasattr(group, "commands") and not arguments[0].startswith("-") and arguments[0] != ELLIPSIS:
+        assert arguments[0] in group.commands, f"no {arguments[0]!r} among {', '.join(group.commands)}"
+        path.append(arguments.pop(0))
         group = group.commands[path[-1]]
     candidates = [group] if not hasattr(group, "commands") else [group, *LEAVES.values()]
-    for word in words:
+    for word in arguments:
         if word.startswith("-") and not re.fullmatch(r"-?\d.*", word):
             assert any(word.partition("=")[0] in options(each) for each in candidates), f"no option {word}"
     for option, allowed in (("--engine", ENGINES), ("--protocol", PROTOCOLS)):
-        for value in (after for before, after in itertools.pairwise(words) if before == option):
+        for value in (after for before, after in itertools.pairwise(arguments) if before == option):
             assert value in allowed
     if command.whole and not hasattr(group, "commands"):
-        group.make_context(path[-1], words)  # counts arguments and reads values; a wrong one raises
+        group.make_context(path[-1], arguments)  # counts arguments and reads values; a wrong one raises
 
 
 @pytest.mark.parametrize("command", named("python", "python3"))
 def test_a_module_or_script_is_there(command):
-    if command.label[1] == "-m":
-        module = command.label[2]
+    if command.arguments[1] == "-m":
+        module = command.arguments[2]
         assert importlib.util.find_spec(module), f"no module {module}"
         if module.startswith("matlab_ports."):
             single = typer.Typer()
             single.command()(importlib.import_module(module)._script)
-            given = [word for word in command.label[3:] if word.startswith("--")]
+            given = [word for word in command.arguments[3:] if word.startswith("--")]
             assert set(given) <= options(typer.main.get_command(single))
     else:
-        assert (ROOT / command.label[1]).is_file(), f"no file {command.label[1]}"
+        assert (ROOT / command.arguments[1]).is_file(), f"no file {command.arguments[1]}"
 
 
 @pytest.mark.parametrize("command", named("make"))
 def test_a_target_is_there(command):
     rules = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M)
-    targets = [word for word in command.label[1:] if "=" not in word]
+    targets = [word for word in command.arguments[1:] if "=" not in word]
     assert targets and set(targets) <= set(rules)
 
 
-@pytest.mark.parametrize("command", [each for each in ALL if "/" in each.label[0]], ids=str)
+@pytest.mark.parametrize("command", [each for each in ALL if "/" in each.arguments[0]], ids=str)
 def test_a_script_is_there(command):
-    path = ROOT / command.label[0]
-    assert path.exists() or path.with_suffix(".py").exists() or command.label[0].startswith("models/")
+    path = ROOT / command.arguments[0]
+    assert path.exists() or path.with_suffix(".py").exists() or command.arguments[0].startswith("models/")
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name)
@@ -171,7 +171,7 @@ def test_links_lead_somewhere(document):
     for token in inline(document):
         if token.type == "image":
             assert (document.parent / token.attrs["src"]).is_file(), token.attrs["src"]
-            assert token.content, "an image without words for those who cannot see it"
+            assert token.content, "an image without a text for those who cannot see it"
 
 
 def anchors(path: Path) -> list[str]:
@@ -240,7 +240,12 @@ def test_variables_of_the_environment_are_read_somewhere():
 
 
 def test_every_command_is_told():
-    told = {words for each in ALL if each.label[0] == "pycam" for words in (each.label[1:2], each.label[1:3])}
+    told = {
+        arguments
+        for each in ALL
+        if each.arguments[0] == "pycam"
+        for arguments in (each.arguments[1:2], each.arguments[1:3])
+    }
     assert [path for path in LEAVES if path not in told] == []
 
 
@@ -254,12 +259,12 @@ def test_every_option_has_a_sentence_in_the_reference(path):
 OFFLINE = [
     each
     for each in ALL
-    if each.document == ROOT / "README.md" and each.whole and each.label[0] == "pycam" and BUNDLED in each.label
-    if each.label[1] != "serve"
+    if each.document == ROOT / "README.md" and each.whole and each.arguments[0] == "pycam" and BUNDLED in each.arguments
+    if each.arguments[1] != "serve"
 ] + [
     each
     for each in ALL
-    if each.label in (("pycam", "models", "list"), ("pycam", "doctor"), ("pycam", "models", "protocols"))
+    if each.arguments in (("pycam", "models", "list"), ("pycam", "doctor"), ("pycam", "models", "protocols"))
 ]
 
 
@@ -276,11 +281,11 @@ def somewhere(tmp_path, monkeypatch):
 @pytest.mark.demo
 @pytest.mark.parametrize("command", OFFLINE, ids=str)
 def test_the_readme_s_commands_run(command, somewhere, capsys):
-    words = [each for word in command.label for each in (["fox.jpg"] if word == "*.jpg" else [word])]
-    assert cli.main(words[1:]) == 0, capsys.readouterr().err
+    arguments = [each for word in command.arguments for each in (["fox.jpg"] if word == "*.jpg" else [word])]
+    assert cli.main(arguments[1:]) == 0, capsys.readouterr().err
     for option in ("--html", "--out"):
-        if option in words:
-            assert (somewhere / words[words.index(option) + 1]).exists()
+        if option in arguments:
+            assert (somewhere / arguments[arguments.index(option) + 1]).exists()
 
 
 @pytest.mark.demo
@@ -329,3 +334,62 @@ def test_cards_name_protocols_and_commands_that_are_there():
         for quoted in re.findall(r"`(pycam [^`]+)`", notes):
             for command in split(path, quoted, whole=False):
                 test_a_command_and_its_options_are_there(command)
+
+
+# Words that the project avoids, and what it says in their place.
+UNWANTED = {
+    r"pictures?": "image",
+    r"roads?": "pipeline",
+    r"sights?|guess(es|ed)?": "prediction, output",
+    r"ledgers?": "ablation",
+    r"quirks?|odd(ity|ities)|traps?": "deviation, known pitfall",
+    r"brightest": "input_scale",
+    r"spel(l|ls|led|t|ling)": "write, convert",
+    r"lanes?": "streams",
+    r"steady": "batch_invariant",
+    r"cures?": "fix, install_hint",
+    r"crew": "executor, worker",
+    r"bench": "evaluator",
+    r"badness": "severity",
+    r"mend(s|ed)?": "fixed",
+    r"is_there|write_whole": "exists, atomic_write",
+    r"true class(es)?": "ground-truth class",
+    r"mean (pixel|picture)s?": "mean value, mean image",
+    r"go(es)? on with": "resume",
+    r"to be had": "available",
+    r"a (row|line|file|folder|map|class|layer|box|image|thread|core|worker) an? [a-z]+": "one X per Y",
+}
+ALLOWED: dict[str, tuple[str, ...]] = {}
+"""Lines that quote such a word from elsewhere: file -> parts of the lines."""
+
+TEXTS = sorted(
+    path
+    for path in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "pycam").rglob("*"))
+    if path.suffix in {".py", ".md", ".js", ".css", ".html", ".json"}
+)
+
+
+@pytest.mark.parametrize("unwanted", UNWANTED)
+def test_the_words_are_the_fields(unwanted):
+    pattern = re.compile(rf"(?<![A-Za-z])(?:{unwanted})(?![a-z])", re.IGNORECASE)
+    found = [
+        f"{name(path)}:{number}: {line.strip()}"
+        for path in TEXTS
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1)
+        if pattern.search(line) and not any(part in line for part in ALLOWED.get(name(path), ()))
+    ]
+    assert not found, f"say {UNWANTED[unwanted]} instead:\n" + "\n".join(found)
+
+
+def test_contributing_says_where_things_are():
+    places = re.findall(
+        r"^\| .+ \| `(pycam/\S+)` \| (?:`(\w+)`)?", (ROOT / "CONTRIBUTING.md").read_text("utf-8"), re.MULTILINE
+    )
+    assert len(places) >= 10
+    for path, defined in places:
+        assert (ROOT / path).is_file(), path
+        if defined:
+            assert re.search(rf"^(?:def|class) {defined}\b", (ROOT / path).read_text("utf-8"), re.MULTILINE), (
+                path,
+                defined,
+            )
