@@ -49,7 +49,7 @@ def test_the_core_works_here(capsys):
         "name": "googlenet-cam",
         "state": "not here",
         "told": "no imagenet_googlenetCAM_train_iter_120000.caffemodel",
-        "cure": "pycam models download googlenet-cam",
+        "fix": "pycam models download googlenet-cam",
         "core": False,
     }
     assert {each["state"] for each in found.values() if each["core"]} == {"ok"}
@@ -86,13 +86,13 @@ def test_wrong_numbers_are_noticed(monkeypatch, capsys):
     monkeypatch.setattr(doctor.engines, "make", lambda *_: nullcontext(engine))
     found = examined(capsys, code=1)["engines", "onnxruntime"]
     assert found["state"] == "wrong" and found["told"].startswith("Bad 1.0: off by ")
-    assert found["cure"] == "install it again: pip install onnxruntime"
+    assert found["fix"] == "install it again: pip install onnxruntime"
 
 
 def test_a_default_engine_that_is_missing_is_a_fault(monkeypatch, capsys):
     forget(monkeypatch, "onnxruntime", "onnxruntime")
     found = examined(capsys, code=1)["engines", "onnxruntime"]
-    assert (found["state"], found["cure"]) == ("wrong", "pip install onnxruntime")
+    assert (found["state"], found["fix"]) == ("wrong", "pip install onnxruntime")
     assert main(["doctor"]) == 1
     assert capsys.readouterr().out.endswith("the core does not work; 1 is wrong\n")
 
@@ -113,10 +113,10 @@ def test_another_engine_that_is_missing_is_not_a_fault(monkeypatch, capsys):
     forget(monkeypatch, "torch", "torch")
     found = examined(capsys)
     torch, caffe = found["engines", "torch"], found["engines", "caffe"]
-    assert (torch["state"], torch["cure"]) == ("not here", "pip install 'caffe-cam[torch]'")
+    assert (torch["state"], torch["fix"]) == ("not here", "pip install 'caffe-cam[torch]'")
     assert torch["told"].startswith("engine 'torch' is not installed (")
     assert caffe["told"] == "no Caffe: PYCAM_CAFFE is not set and there is no /nowhere/start"
-    assert caffe["cure"] == "set PYCAM_CAFFE, or run `make caffe-root`"
+    assert caffe["fix"] == "set PYCAM_CAFFE, or run `make caffe-root`"
 
 
 def test_two_opencvs_are_a_fault(monkeypatch, capsys):
@@ -124,7 +124,7 @@ def test_two_opencvs_are_a_fault(monkeypatch, capsys):
     monkeypatch.setattr(metadata, "packages_distributions", lambda: wheels)
     found = examined(capsys, code=1)["versions", "cv2"]
     assert found["told"] == "opencv-python and opencv-python-headless overwrite each other"
-    assert found["cure"] == (
+    assert found["fix"] == (
         "pip uninstall -y opencv-python opencv-python-headless && pip install opencv-python-headless"
     )
 
@@ -135,10 +135,10 @@ def test_packages_of_other_versions_are_a_fault(monkeypatch, capsys):
     monkeypatch.setattr(metadata, "metadata", lambda _: SimpleNamespace(get_all=lambda _: ["more", "test"]))
     found = examined(capsys, code=1)
     assert found["versions", "numpy"]["told"] == f"{np.__version__}, but it must be >=999"
-    assert found["versions", "numpy"]["cure"] == "pip install 'numpy>=999'"
+    assert found["versions", "numpy"]["fix"] == "pip install 'numpy>=999'"
     assert found["versions", "no-such-package"]["told"] == "not installed"
     assert found["extras", "more"]["state"] == "not here"
-    assert found["extras", "more"]["cure"] == "pip install 'caffe-cam[more]'"
+    assert found["extras", "more"]["fix"] == "pip install 'caffe-cam[more]'"
     assert "scipy" not in found["extras", "more"]["told"] and "lmdb" in found["extras", "more"]["told"]
     assert ("extras", "test") not in found
 
@@ -161,7 +161,7 @@ def test_folders_that_are_not_there(monkeypatch, capsys, tmp_path):
     found = examined(capsys)
     assert found["files", "PYCAM_MODELS"]["told"] == f"{tmp_path / 'weights'}: no such folder"
     assert found["files", "cache"]["told"] == f"{tmp_path / 'file' / 'cache'}: Not a directory"
-    assert found["files", "cache"]["cure"] == "set PYCAM_CACHE to a folder that can be written"
+    assert found["files", "cache"]["fix"] == "set PYCAM_CACHE to a folder that can be written"
 
 
 def test_damaged_weights(monkeypatch, capsys, tmp_path):
@@ -169,7 +169,7 @@ def test_damaged_weights(monkeypatch, capsys, tmp_path):
     (tmp_path / "cache" / "bvlc_alexnet.caffemodel").write_bytes(b"cut short")
     found = examined(capsys)["models", "bvlc-alexnet"]
     assert found["state"] == "wrong" and "not the published file" in found["told"]
-    assert found["cure"] == "pycam models download bvlc-alexnet"
+    assert found["fix"] == "pycam models download bvlc-alexnet"
 
 
 def test_a_damaged_bundled_model_is_a_fault(monkeypatch, capsys):
@@ -178,4 +178,4 @@ def test_a_damaged_bundled_model_is_a_fault(monkeypatch, capsys):
 
     monkeypatch.setattr(zoo, "weights_path", weights_path)
     found = examined(capsys, code=1)["models", "squeezenet-cam-caltech101"]
-    assert (found["state"], found["cure"]) == ("wrong", "install pycam again")
+    assert (found["state"], found["fix"]) == ("wrong", "install pycam again")

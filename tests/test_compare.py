@@ -110,7 +110,7 @@ def test_command_compares_an_engine_with_a_file(files, tmp_path, capsys):
     blobs["pool"] = blobs["pool"] + np.float32(0.01) * np.abs(blobs["pool"]).max()
     compare.save_blobs(kept, blobs)
     assert main(["compare", "onnxruntime", kept, *net]) == 11
-    assert "departs first at layer pool (blob pool)" in capsys.readouterr().out
+    assert "first departure layer pool (blob pool)" in capsys.readouterr().out
     assert main(["compare", "onnxruntime", kept, *net, "--json"]) == 11
     rows = {row["layer"]: row for row in json.loads(capsys.readouterr().out)}
     assert rows["pool"]["max_rel"] == pytest.approx(0.01, rel=0.02)
@@ -142,7 +142,7 @@ def test_certificate_says_what_was_found(files, capsys, tmp_path):
 @pytest.mark.torch
 def test_certificate_of_agreeing_engines(files):
     certificate = certify("made", read_net(*files), published="", names=("onnxruntime", "torch"))
-    assert certificate.verdict == "engines agree, real Caffe was not asked"
+    assert certificate.verdict == "engines agree, without real Caffe"
     (check,) = certificate.engines
     assert (check.engine, check.reference, check.blobs, check.first_departure) == (
         "torch",
@@ -170,7 +170,7 @@ def test_certificate_names_a_departure(files, monkeypatch):
     assert certificate.engines[0].first_departure == "mean"
 
 
-def test_traps_are_those_of_the_net(net):
+def test_pitfalls_are_those_of_the_net(net):
     found = "\n".join(pitfalls(net))
     assert "group convolutions: wide/conv" in found
     assert "1 blobs are changed in place" in found

@@ -31,8 +31,8 @@ def doctor(as_json: options.Json = False) -> None:
             about = finding.about
             console.print(Text(f"{'' if about == 'versions' else chr(10)}{about}", "bold"))
         line = Text.assemble(f"  {finding.name:27}", (f"{finding.state:9}", STYLES[finding.state]), finding.told)
-        if finding.cure:
-            line.append(f" → {finding.cure}")
+        if finding.fix:
+            line.append(f" → {finding.fix}")
         console.print(line, soft_wrap=True)
     if as_json:
         print(json.dumps({"works": good, "findings": findings}, indent=2, ensure_ascii=False))

@@ -1,7 +1,7 @@
 """The certificate: what was checked of a model on this machine, and one verdict.
 
-It says which files were looked at, that the net and its weights fit, how far each engine is from real Caffe (or, where
-there is none, from the default engine), and what in this net trips other readers.
+It names the files, says that the net and its weights fit, how far each engine is from real Caffe (or from the first
+engine that runs, where there is no Caffe), and lists the known pitfalls of this net.
 """
 
 from __future__ import annotations
@@ -26,22 +26,26 @@ from pycam.zoo.checksums import checksum
 
 @dataclass(frozen=True)
 class EngineCheck:
-    """One engine held against the reference.
+    """An engine compared with the reference.
 
     Attributes
     ----------
-    engine, description
-        Its name; its version and device.
-    reference
-        The engine it was compared with.
-    blobs
-        How many blobs were compared.
-    worst_layer, max_rel
-        Where the two lie furthest apart, and how far as a part of the blob's largest value.
-    first_departure
-        The first layer beyond the tolerance, None when there is none.
-    refused
-        Why the engine could not be asked, empty when it could.
+    engine : str
+        Its name.
+    reference : str
+        The engine that it was compared with.
+    description : str
+        Its version and device.
+    blobs : int
+        Number of compared blobs.
+    worst_layer : str
+        The layer with the largest difference.
+    max_rel : float
+        The largest difference, relative to the blob's largest value.
+    first_departure : str or None
+        The first layer beyond the tolerance.
+    refused : str
+        Why the engine could not run the net; empty when it could.
     """
 
     engine: str
@@ -56,24 +60,26 @@ class EngineCheck:
 
 @dataclass(frozen=True)
 class Certificate:
-    """What `pycam verify` found.
+    """The result of `pycam verify`.
 
     Attributes
     ----------
-    model
+    model : str
         The model's name.
-    files
-        File -> SHA-256.
-    published
+    files : dict
+        File name -> SHA-256.
+    published : str
         Whether the weights are the published ones, as far as this can be known.
-    facts
-        Layers, parameters, multiply-adds, input, outputs, where class maps come from.
-    pitfalls
-        What in this net trips other readers.
-    engines
-        One entry an engine.
-    tolerance
-        What was allowed.
+    facts : dict
+        Layers, parameters, multiply-adds, inputs, outputs, and where class activation maps come from.
+    pitfalls : tuple of str
+        What other readers of Caffe's files get wrong in this net.
+    engines : tuple of EngineCheck
+        One entry per engine.
+    tolerance : float
+        The allowed difference, relative to the blob's largest value.
+    machine : str
+        Processor, system and version of pycam.
     """
 
     model: str
@@ -87,30 +93,30 @@ class Certificate:
 
     @property
     def verdict(self) -> str:
-        """One of four: verified against real Caffe; engines agree without it; departs; nothing to compare."""
+        """One of: verified against real Caffe; engines agree without it; departs; nothing could be compared."""
         asked = [check for check in self.engines if not check.refused]
         if any(check.first_departure for check in asked):
             return "departs"
         if any(check.reference == "caffe" for check in asked):
             return "verified against real Caffe"
-        return "engines agree, real Caffe was not asked" if asked else "no engine could be compared"
+        return "engines agree, without real Caffe" if asked else "no engine could be compared"
 
     @property
     def good(self) -> bool:
-        """Whether every engine that was asked agrees, and at least two were."""
+        """True when at least two engines ran and all agree."""
         return self.verdict.startswith(("verified", "engines agree"))
 
     def as_dict(self) -> dict[str, Any]:
-        """Give the certificate as JSON has it."""
+        """Return the certificate as a value for JSON."""
         return asdict(self) | {"verdict": self.verdict}
 
     def as_markdown(self) -> str:
-        """Give the certificate as people read it."""
+        """Return the certificate as Markdown."""
         lines = [f"# {self.model}: {self.verdict}", "", self.machine, "", "## Files", ""]
         lines += [f"- `{name}` SHA-256 `{digest}`" for name, digest in self.files.items()]
         lines += [f"- weights: {self.published}", "", "## Net", ""]
         lines += [f"- {name}: {value}" for name, value in self.facts.items()]
-        lines += ["", "## What trips others in this net", ""]
+        lines += ["", "## Known pitfalls of this net", ""]
         lines += [f"- {pitfall}" for pitfall in self.pitfalls]
         return "\n".join(lines) + "\n\n" + self._engines_table().markdown()
 
@@ -122,14 +128,14 @@ class Certificate:
                 check.description or check.engine,
                 check.reference,
                 check.blobs or "–",
-                f"not asked: {check.refused}" if check.refused else f"{check.max_rel:.1e}",
+                f"not run: {check.refused}" if check.refused else f"{check.max_rel:.1e}",
                 check.worst_layer or "–",
-                "–" if check.refused else check.first_departure or "nowhere",
+                "–" if check.refused else check.first_departure or "none",
             )
             for check in self.engines
         ]
-        columns = ["engine", "compared with", "blobs", "furthest apart", "at layer", "departs first at"]
-        note = f"Every blob, as a part of its largest value; {self.tolerance:g} is allowed."
+        columns = ["engine", "compared with", "blobs", "largest difference", "at layer", "first departure"]
+        note = f"Differences are relative to the largest value of each blob; {self.tolerance:g} is allowed."
         return Table("Engines", DataFrame(rows, columns=columns), note)
 
 
@@ -146,18 +152,18 @@ def certify(
 
     Parameters
     ----------
-    model
-        What to call it.
-    net
+    model : str
+        Its name.
+    net : Net
         With parameters, read from files.
-    published
-        What is known of the weights' origin.
-    names
-        Engines to ask. Real Caffe, when among them and there, is the reference; else the first that runs.
-    inputs
-        What the engines are given; None for seeded noise in the range of an image less its mean.
-    tolerance
-        As a part of a blob's largest value.
+    published : str
+        What is known about the origin of the weights.
+    names : sequence of str
+        Engines to compare. Real Caffe is the reference when it is among them and installed; else the first that runs.
+    inputs : dict, optional
+        Input blob -> float32 values; by default seeded noise in the range of an image less its mean.
+    tolerance : float
+        The allowed difference, relative to the blob's largest value.
 
     Returns
     -------
@@ -188,35 +194,35 @@ def certify(
 
 
 def noise(net: Net, seed: int = 0) -> dict[str, NDArray[np.float32]]:
-    """Give seeded values for a net's inputs, batch 1, in the range of an image less its mean."""
+    """Return seeded float32 noise for a net's inputs, batch 1, in the range of an image less its mean."""
     rng = np.random.default_rng(seed)
     return {name: rng.uniform(-120, 140, net.shapes[name]).astype(np.float32) for name in net.inputs}
 
 
 def pitfalls(net: Net) -> list[str]:
-    """Say what in a net other readers of Caffe's files get wrong without a word."""
+    """List what other readers of Caffe's files silently get wrong in a net."""
     found = ["images are BGR, 0…255, less their mean: not RGB, not scaled to 1"]
-    grouped = [layer.name for layer in net.layers if isinstance(layer, layers.Convolution) and layer.group > 1]
-    if grouped:
-        found.append(f"group convolutions: {_some(grouped)}")
     in_place = [blob for blob in net.shapes if any(value.startswith(f"{blob}@") for value in net.value_shapes)]
     if in_place:
         found.append(
             f"{len(in_place)} blobs are changed in place: after the net has run, {_some(in_place)} hold the values "
-            "behind the last such layer (ReLU, say), which readers that name outputs by layer give before it"
+            "after the last such layer (ReLU, say); readers that name outputs by layer return those before it"
         )
     pools = [layer for layer in net.layers if isinstance(layer, layers.Pooling) and not layer.is_global]
-    up = [layer.name for layer in pools if any(n > p for n, p in zip(layer.overhang, layer.pad, strict=True))]
-    if up:
-        found.append(f"pooling whose size rounds up: {_some(up)}")
-    uneven = [
-        layer.name for layer in pools if layer.method == "AVE" and (len(set(layer.covers[0])) > 1 or any(layer.pad))
-    ]
-    if uneven:
-        found.append(f"average pooling that counts padding: {_some(uneven)}")
-    lrn = [layer.name for layer in net.layers if isinstance(layer, layers.LRN)]
-    if lrn:
-        found.append(f"LRN divides alpha by its size: {_some(lrn)}")
+    for text, found_in in (
+        ("group convolutions", [each for each in net.layers if isinstance(each, layers.Convolution) and each.group > 1]),
+        (
+            "pooling whose size rounds up",
+            [pool for pool in pools if any(n > p for n, p in zip(pool.overhang, pool.pad, strict=True))],
+        ),
+        (
+            "average pooling that counts padding",
+            [pool for pool in pools if pool.method == "AVE" and (len(set(pool.covers[0])) > 1 or any(pool.pad))],
+        ),
+        ("LRN divides alpha by its size", [layer for layer in net.layers if isinstance(layer, layers.LRN)]),
+    ):
+        if found_in:
+            found.append(f"{text}: {_some([layer.name for layer in found_in])}")
     return found
 
 
@@ -235,7 +241,7 @@ def _facts(net: Net) -> dict[str, Any]:
     return {
         "layers": len(net.layers),
         "parameters": net.param_count,
-        "multiply-adds an image": net.multiply_adds,
+        "multiply-adds per image": net.multiply_adds,
         "inputs": {name: net.shapes[name] for name in net.inputs},
         "outputs": {name: net.shapes[name] for name in net.outputs},
         "class activation maps": str(net.cam_head or "none: no global average pooling before the scores"),

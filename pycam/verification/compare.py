@@ -1,4 +1,4 @@
-"""Blobs of two engines, or of two files, held against each other layer by layer."""
+"""Comparison of the blobs of two engines, or of two files, layer by layer."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Blobs = Mapping[str, NDArray[np.float32]]
 EXPECTED = "a file of blobs"
 
 TOLERANCE = 2e-5
-"""How far values may lie apart, as a part of the blob's largest value, and still count as the same."""
+"""The allowed difference, relative to the blob's largest value."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """How far one blob is from another.
+    """The difference between two values of one blob.
 
     Attributes
     ----------
@@ -49,12 +49,12 @@ class Row:
     cosine: float
 
     def departs(self, tolerance: float) -> bool:
-        """Whether the blobs lie further apart than `tolerance`; values that are not numbers always do."""
+        """Return True if the difference exceeds `tolerance`, or is not a number."""
         return not self.max_rel <= tolerance
 
 
 def run(net: Net, engine: str, inputs: Blobs, options: Options = Options()) -> dict[str, NDArray[np.float32]]:
-    """Give every blob of a net as an engine computes it.
+    """Run a net with an engine, and return every blob.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ def load_blobs(path: str | os.PathLike[str]) -> dict[str, NDArray[np.float32]]:
     try:
         with open_file(path, EXPECTED) as opened, np.load(opened, allow_pickle=False) as file:
             size = os.fstat(opened.fileno()).st_size
-            # as it is written, without compression: what claims more is a bomb, or damaged
+            # The file is written without compression: one that claims more bytes is damaged, or a decompression bomb.
             if sum(entry.file_size for entry in file.zip.infolist()) > size:
                 raise ValueError("it is compressed")
             return {name: np.asarray(file[name], np.float32) for name in file.files}

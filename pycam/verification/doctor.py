@@ -1,4 +1,4 @@
-"""What of pycam works on this machine, what is not there, and what would cure it."""
+"""Checks of what works on this machine, what is missing, and how to fix it."""
 
 from __future__ import annotations
 
@@ -42,34 +42,34 @@ layer { name: "prob" type: "Softmax" bottom: "fc" top: "prob" }
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes
     ----------
-    about
+    about : str
         `versions`, `engines`, `files`, `models` or `extras`.
-    name
-        What was looked at.
-    state
-        `ok`, `not here` (nothing is wrong, something could be added) or `wrong`.
-    told
-        What was found, in a line.
-    cure
-        What to do about it; empty where nothing need be done.
-    core
-        Whether pycam's core needs it.
+    name : str
+        What was checked.
+    state : str
+        `ok`, `not here` (nothing is wrong; something could be added) or `wrong`.
+    told : str
+        The finding, in one line.
+    fix : str
+        What to do about it; empty where nothing needs to be done.
+    core : bool
+        True where pycam's core needs it.
     """
 
     about: str
     name: str
     state: str
     told: str
-    cure: str = ""
+    fix: str = ""
     core: bool = False
 
 
 def examine() -> Iterator[Finding]:
-    """Look at this machine, thing by thing."""
+    """Check this machine, one finding at a time."""
     yield from _versions()
     yield from map(_engine, ENGINES)
     yield from _files()
@@ -84,17 +84,17 @@ def _versions() -> Iterator[Finding]:
     yield Finding("versions", "pycam", "ok", f"{pycam.__version__}, in {Path(pycam.__file__).parent}{note}", core=True)
     for requirement in needs:
         told, good = _installed(requirement)
-        cure = "" if good else f"pip install '{requirement.name}{requirement.specifier}'"
-        yield Finding("versions", requirement.name, "ok" if good else "wrong", told, cure, core=True)
+        fix = "" if good else f"pip install '{requirement.name}{requirement.specifier}'"
+        yield Finding("versions", requirement.name, "ok" if good else "wrong", told, fix, core=True)
     # Two distributions that both bring cv2 overwrite each other's files.
     wheels = sorted(set(metadata.packages_distributions().get("cv2", ())))
     if len(wheels) > 1:
-        cure = f"pip uninstall -y {' '.join(wheels)} && pip install {OPENCV}"
-        yield Finding("versions", "cv2", "wrong", f"{' and '.join(wheels)} overwrite each other", cure, core=True)
+        fix = f"pip uninstall -y {' '.join(wheels)} && pip install {OPENCV}"
+        yield Finding("versions", "cv2", "wrong", f"{' and '.join(wheels)} overwrite each other", fix, core=True)
 
 
 def _requirements(extra: str = "") -> list[Requirement]:
-    """List what pycam's core needs, or what an extra needs besides."""
+    """List the requirements of pycam's core, or those that an extra adds."""
     try:
         listed = list(map(Requirement, metadata.requires(DISTRIBUTION) or ()))
     except metadata.PackageNotFoundError:
@@ -106,7 +106,7 @@ def _requirements(extra: str = "") -> list[Requirement]:
 
 
 def _installed(requirement: Requirement) -> tuple[str, bool]:
-    """Tell the version that is installed, and whether it will do."""
+    """Return the installed version, and whether it satisfies the requirement."""
     try:
         version = metadata.version(requirement.name)
     except metadata.PackageNotFoundError:
@@ -116,8 +116,8 @@ def _installed(requirement: Requirement) -> tuple[str, bool]:
 
 
 def _engine(name: str) -> Finding:
-    """Run a small net, and hold what comes out to the same sums done with NumPy."""
-    core, cure = name == DEFAULT_ENGINE, ENGINES[name].cure
+    """Run a small net, and compare its output with the same computation in NumPy."""
+    core, fix = name == DEFAULT_ENGINE, ENGINES[name].install_hint
     rng = np.random.default_rng(0)
     params = {"conv": _random(rng, (4, 3, 1, 1), (4,)), "fc": _random(rng, (3, 4), (3,))}
     net = net_from_message(prototxt.parse(NET).message).with_params(params)
@@ -127,13 +127,13 @@ def _engine(name: str) -> Finding:
             found = engine.forward({"data": images})["prob"]
             told = engine.description
     except EngineError as error:
-        told = str(error).removesuffix(f": {cure}").partition("; ")[0]
-        return Finding("engines", name, "wrong" if core else "not here", told, cure, core)
+        told = str(error).removesuffix(f": {fix}").partition("; ")[0]
+        return Finding("engines", name, "wrong" if core else "not here", told, fix, core)
     except Exception as error:  # a library that is broken can fail in any way
-        return Finding("engines", name, "wrong", f"it fails: {error!r}", f"install it again: {cure}", core)
+        return Finding("engines", name, "wrong", f"it fails: {error!r}", f"install it again: {fix}", core)
     furthest = float(np.abs(found - _by_hand(params, images)).max())
     if not furthest <= TOLERANCE:
-        return Finding("engines", name, "wrong", f"{told}: off by {furthest:.1e}", f"install it again: {cure}", core)
+        return Finding("engines", name, "wrong", f"{told}: off by {furthest:.1e}", f"install it again: {fix}", core)
     return Finding("engines", name, "ok", f"{told}; right to {furthest:.0e}", core=core)
 
 
@@ -142,10 +142,10 @@ def _random(rng: np.random.Generator, *shapes: tuple[int, ...]) -> tuple[Floats,
 
 
 def _by_hand(params: dict[str, tuple[Floats, ...]], images: Floats) -> Floats:
-    """Compute what `NET` gives: (N, 3, 5, 7) -> (N, 3)."""
+    """Compute the output of `NET` with NumPy: (N, 3, 5, 7) -> (N, 3)."""
     (kernel, bias), (weights, fc_bias) = params["conv"], params["fc"]
     conv = np.maximum(np.einsum("kc,nchw->nkhw", kernel[:, :, 0, 0], images) + bias[:, None, None], 0)
-    # Caffe rounds the size of a pooled blob up; nothing is below 0 here, so that zeros change no maximum.
+    # Caffe rounds the size of a pooled blob up. No value is below 0 here, so zeros change no maximum.
     padded = np.pad(conv, ((0, 0), (0, 0), (0, 1), (0, 1)))
     pooled = padded.reshape(len(images), 4, 3, 2, 4, 2).max(axis=(3, 5))
     exp = np.exp(pooled.mean(axis=(2, 3)) @ weights.T + fc_bias)
@@ -169,8 +169,8 @@ def _files() -> Iterator[Finding]:
         with tempfile.TemporaryFile(dir=nearest):
             yield Finding("files", "cache", "ok", f"{cache}{'' if nearest == cache else ', not made yet'}")
     except OSError as error:
-        cure = "set PYCAM_CACHE to a folder that can be written"
-        yield Finding("files", "cache", "wrong", f"{cache}: {error.strerror}", cure)
+        fix = "set PYCAM_CACHE to a folder that can be written"
+        yield Finding("files", "cache", "wrong", f"{cache}: {error.strerror}", fix)
 
 
 def _models() -> Iterator[Finding]:
@@ -181,8 +181,8 @@ def _models() -> Iterator[Finding]:
         except PycamError as error:
             wrong = bundled or zoo.find_weights(card) is not None
             told = str(error) if wrong else f"no {card.weights.file}"
-            cure = "install pycam again" if bundled else f"pycam models download {card.name}"
-            yield Finding("models", card.name, "wrong" if wrong else "not here", told, cure, core=bundled)
+            fix = "install pycam again" if bundled else f"pycam models download {card.name}"
+            yield Finding("models", card.name, "wrong" if wrong else "not here", told, fix, core=bundled)
 
 
 def _extras() -> Iterator[Finding]:
@@ -193,15 +193,15 @@ def _extras() -> Iterator[Finding]:
     for extra in extras:
         if extra in DEVELOPERS:
             continue
-        looked_at = [(requirement.name, *_installed(requirement)) for requirement in _requirements(extra)]
-        if all(good for *_, good in looked_at):
-            yield Finding("extras", extra, "ok", ", ".join(f"{name} {version}" for name, version, _ in looked_at))
+        checked = [(requirement.name, *_installed(requirement)) for requirement in _requirements(extra)]
+        if all(good for *_, good in checked):
+            yield Finding("extras", extra, "ok", ", ".join(f"{name} {version}" for name, version, _ in checked))
         else:
-            lacking = ", ".join(f"{name} {why}" for name, why, good in looked_at if not good)
+            lacking = ", ".join(f"{name} {why}" for name, why, good in checked if not good)
             yield Finding("extras", extra, "not here", lacking, f"pip install '{DISTRIBUTION}[{extra}]'")
     chromium = os.environ.get("PYCAM_CHROMIUM") or shutil.which("chromium")
     if chromium:
         yield Finding("extras", "Chromium", "ok", chromium)
     else:
-        cure = "install it, or set PYCAM_CHROMIUM"
-        yield Finding("extras", "Chromium", "not here", "only the tests of the viewer need one", cure)
+        fix = "install it, or set PYCAM_CHROMIUM"
+        yield Finding("extras", "Chromium", "not here", "only the tests of the viewer need one", fix)
