@@ -6,6 +6,7 @@ import pytest
 from pycam import architectures
 from pycam.architectures.train_val import train_val_of
 from pycam.cli import main
+from pycam.engines import Options
 from pycam.errors import NetError
 from pycam.formats import caffemodel, prototxt
 from pycam.net import net_from_message, read_net
@@ -116,7 +117,10 @@ def test_what_was_cut_can_be_trained(tmp_path):
         f'net: "train_val.prototxt" base_lr: 0 lr_policy: "fixed" max_iter: 1 snapshot_prefix: "{tmp_path}/new"'
     )
     last = train(
-        read_solver(tmp_path / "solver.prototxt"), weights=[tmp_path / "init.caffemodel"], data=folder, threads=1
+        read_solver(tmp_path / "solver.prototxt"),
+        weights=[tmp_path / "init.caffemodel"],
+        data=folder,
+        options=Options(threads=1),
     )
     begun = read_net_from(cut.net.message, tmp_path, last)
     np.testing.assert_array_equal(begun.params["conv"][0], net.params["conv"][0])

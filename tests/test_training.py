@@ -138,9 +138,10 @@ def test_killed_and_resumed_is_as_if_never_killed(place):
     for path in whole.parent.iterdir():
         path.unlink()
     program = (
-        "import os, sys; from pycam.training.loop import train; from pycam.training.solver import read_solver\n"
+        "import os, sys; from pycam.engines import Options\n"
+        "from pycam.training.loop import train; from pycam.training.solver import read_solver\n"
         "kill = lambda row: row.iteration == 7 and os.kill(os.getpid(), 9)\n"
-        "train(read_solver(sys.argv[1]), threads=1, tell=kill)"
+        "train(read_solver(sys.argv[1]), options=Options(threads=1), tell=kill)"
     )
     killed = subprocess.run([sys.executable, "-c", program, str(place / "solver.prototxt")], check=False)
     assert killed.returncode == -signal.SIGKILL
@@ -161,7 +162,7 @@ def test_resuming_with_more_to_remember(kind, place):
 def test_a_state_of_another_solver_is_refused(place):
     trained(place)
     change(place / "solver.prototxt", "max_iter", 'type: "Adam" max_iter')
-    with pytest.raises(TrainingError, match="not one of this net and this type of solver"):
+    with pytest.raises(TrainingError, match="belongs to another net or another type of solver"):
         trained(place, resume=place / "out/tiny_iter_6.solverstate")
 
 
@@ -347,7 +348,7 @@ def test_a_list_with_a_mistake(old, new, message, place):
             'type: "bilinear"',
             r"layer 'conv\.1': filler 'bilinear' is not supported: there are constant",
         ),
-        ('"SoftmaxWithLoss"', '"Accuracy"', "no loss: end it in a layer of type SoftmaxWithLoss"),
+        ('"SoftmaxWithLoss"', '"Accuracy"', "it has no loss: add a layer of type SoftmaxWithLoss"),
         ("include { phase: TRAIN }", "include { phase: TEST stage: 'x' }", "no data layer in phase TRAIN"),
         ('name: "fc" type', 'name: "fc" param { name: "w" } type', "parameters that layers share"),
     ],
@@ -365,7 +366,7 @@ def test_a_damaged_image_and_a_damaged_state(place):
     with pytest.raises(TrainingError, match=r"its caffemodel tiny_iter_6\.caffemodel is not beside it"):
         trained(place, resume=state)
     state.write_bytes(b"\xff\xff")
-    with pytest.raises(TrainingError, match="no solverstate, or a damaged one"):
+    with pytest.raises(TrainingError, match="not a solverstate, or a damaged one"):
         trained(place, resume=state)
     (place / "images/plain/4.png").write_bytes(b"\x89PNG")
     with pytest.raises(Exception, match=r"plain/4\.png"):

@@ -336,7 +336,7 @@ def test_a_folder_numbers_its_classes_by_name(tmp_path):
     assert not batches.shuffle
     assert batches_of(tmp_path, text, "TRAIN", given=tmp_path / "data").shuffle
     (tmp_path / "empty").mkdir()
-    with pytest.raises(TrainingError, match="expected a folder a class with images in it, found 0 folders"):
+    with pytest.raises(TrainingError, match="expected one folder of images per class, found 0 folders"):
         batches_of(tmp_path, text, given=tmp_path / "empty")
 
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, TextColumn
 
 from pycam.cli import options
+from pycam.engines import Options
 from pycam.errors import EngineError
 from pycam.progress import progress
 
@@ -60,9 +61,7 @@ def train(
             resume=resume,
             data=data,
             test_data=test_data,
-            device=device,
-            threads=threads,
-            precision=precision,
+            options=Options(device, threads, precision=precision),
             tell=tell,
         )
     if last is not None:

@@ -1,11 +1,11 @@
-"""pycaffe's names over pycam: a script written for Caffe's Python goes on after one change, its import.
+"""The names of pycaffe on top of pycam: a script for Caffe's Python runs after one change, its import.
 
     from pycam import pycaffe as caffe
 
-in place of `import caffe`. There is what a script needs that runs a net: `Net` with its blobs and parameters, the
-modes, and `caffe.io`. Whoever begins anew has less to write with `pycam.load`.
+in place of `import caffe`. It offers what a script needs to run a net: `Net` with its blobs and parameters, the modes,
+and `caffe.io`. New programs are shorter with `pycam.load`.
 
-Only pycaffe's names and habits belong here; what they do belongs to the rest of pycam.
+Only the names and conventions of pycaffe belong here; what they do belongs to the rest of pycam.
 """
 
 from __future__ import annotations
@@ -37,29 +37,29 @@ _mode: dict[str, str] = {"device": "cpu"}
 
 
 def set_mode_cpu() -> None:
-    """Let nets that are made from now on run on the CPU."""
+    """Run nets that are made from now on on the CPU."""
     _mode["device"] = "cpu"
 
 
 def set_mode_gpu() -> None:
-    """Let nets that are made from now on run on the GPU, by an engine that can (docs/engines.md)."""
+    """Run nets that are made from now on on the GPU, by an engine that supports it (docs/engines.md)."""
     _mode["device"] = "cuda"
 
 
 def set_device(number: int) -> None:
-    """Accept GPU 0; which one of several that is, `CUDA_VISIBLE_DEVICES` says."""
+    """Accept GPU 0; `CUDA_VISIBLE_DEVICES` chooses among several."""
     if number != 0:
         raise UsageError(f"set_device({number}): pycam uses one GPU; choose it with CUDA_VISIBLE_DEVICES={number}")
 
 
 class Blob:
-    """Values with a name in the net.
+    """The values of a blob.
 
     Attributes
     ----------
-    data
-        float32 array, to be read, and of inputs to be written: `blob.data[...] = values`. The net's next run writes
-        into the same array, as in Caffe: keep a `.copy()`.
+    data : float32 array
+        To read, and to write for inputs: `blob.data[...] = values`. The net's next run writes into the same array, as
+        in Caffe: keep a `.copy()`.
     """
 
     def __init__(self, data: NDArray[np.float32]) -> None:
@@ -67,11 +67,11 @@ class Blob:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The array's shape."""
+        """The shape of the array."""
         return self.data.shape
 
     def reshape(self, *shape: int) -> None:
-        """Give the blob another shape; of an input, the net follows when it runs. Values are not kept."""
+        """Change the shape of the blob; after a change of an input, the next run reshapes the net. Values are lost."""
         self.data = np.zeros(shape, np.float32)
 
 
@@ -80,22 +80,22 @@ class Net:
 
     Parameters
     ----------
-    prototxt
-        The net, in any dialect of Caffe's.
-    *arguments
+    prototxt : path
+        The net, in any of Caffe's formats.
+    *arguments : path or int
         The caffemodel's path, and the phase, which must be `TEST`, in any order.
-    weights
+    weights : path, optional
         The caffemodel's path.
-    engine
-        What runs the net; Caffe has no such argument.
+    engine : str
+        Runs the net; Caffe has no such argument.
 
     Attributes
     ----------
-    blobs
+    blobs : dict
         Name -> `Blob`, in the order in which they are computed.
-    params
-        Layer -> its parameters as Blobs, weights first. They cannot be written: a net of pycam's does not change.
-    inputs, outputs
+    params : dict
+        Layer -> its parameters as Blobs, weights first. They are read-only, because a net of pycam does not change.
+    inputs, outputs : list of str
         Names of blobs.
 
     Raises
@@ -129,7 +129,7 @@ class Net:
         self.reshape()
 
     def reshape(self) -> None:
-        """Bring the net and its blobs to the shapes of the inputs; `forward` does so by itself."""
+        """Adapt the net and its blobs to the shapes of the inputs; `forward` does this by itself."""
         wanted = {name: self.blobs[name].shape for name in self.inputs}
         if any(self._net.shapes[name][1:] != shape[1:] for name, shape in wanted.items()):
             self._net = _with_inputs(self._net, wanted)
@@ -142,17 +142,17 @@ class Net:
     def forward(
         self, blobs: Sequence[str] = (), start: str | None = None, end: str | None = None, **inputs: ArrayLike
     ) -> dict[str, NDArray[np.float32]]:
-        """Run the net on what its inputs hold, and fill all other blobs.
+        """Run the net on the values of its inputs, and fill all other blobs.
 
         Parameters
         ----------
-        blobs
-            Blobs to give besides the outputs.
-        start
+        blobs : sequence of str
+            Blobs to return besides the outputs.
+        start : str, optional
             Not supported: nets run from their beginning.
-        end
-            Layer whose tops are given in place of the outputs.
-        **inputs
+        end : str, optional
+            Layer whose tops are returned in place of the outputs.
+        **inputs : array
             Values of inputs, written into their blobs first.
 
         Returns
@@ -196,7 +196,7 @@ def _read_only(array: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _input_shapes(message: Any) -> dict[str, tuple[int, ...]]:
-    """Give the inputs' shapes as the file has them, batch included."""
+    """Return the shapes of the inputs in the file, including the batch."""
     return {
         top: tuple(layer.input_param.shape[min(i, len(layer.input_param.shape) - 1)].dim)
         for layer in message.layer

@@ -1,4 +1,4 @@
-"""`caffe.io`: images as pycaffe reads them, and what makes them a net's input."""
+"""`caffe.io`: reading images as pycaffe does, and turning them into inputs of a net."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def load_image(filename: str | os.PathLike[str], color: bool = True) -> Floats:
 
     Parameters
     ----------
-    filename
-        The image.
-    color
+    filename : path
+        The image file.
+    color : bool
         False for grey, by the formula of scikit-image.
 
     Returns
@@ -36,30 +36,30 @@ def load_image(filename: str | os.PathLike[str], color: bool = True) -> Floats:
 
 
 def resize_image(im: ArrayLike, new_dims: Sequence[int], interp_order: int = 1) -> Floats:
-    """Resize an image as the Caffe of its time did: bilinear, without smoothing, dark outside.
+    """Resize an image as Caffe 1.0 does: bilinear, without smoothing, dark outside.
 
     Parameters
     ----------
     im : (H, W, K)
         Any range.
-    new_dims
+    new_dims : (int, int)
         Height and width.
-    interp_order
-        1, bilinear, is all there is.
+    interp_order : int
+        Only 1, bilinear, is supported.
 
     Returns
     -------
     (height, width, K) float32
     """
     if interp_order != 1:
-        raise UsageError(f"resize_image: interp_order {interp_order}: pycam has the bilinear one, 1")
+        raise UsageError(f"resize_image: interp_order {interp_order}: pycam supports 1, bilinear")
     height, width = new_dims
     return resize(np.asarray(im), height, width, "caffe_bilinear")
 
 
 @dataclass
 class _Steps:
-    """What is done to an image, in this order, once it has the input's size."""
+    """The steps that follow the resizing of an image, in this order."""
 
     transpose: tuple[int, ...] | None = None
     channel_swap: tuple[int, ...] | None = None
@@ -69,11 +69,11 @@ class _Steps:
 
 
 class Transformer:
-    """Makes inputs of images, by steps that are set for each input.
+    """Turns images into inputs, by steps that are set for each input.
 
     Parameters
     ----------
-    inputs
+    inputs : dict
         Input -> shape of its blob, N×C×H×W.
     """
 
@@ -82,15 +82,15 @@ class Transformer:
         self._steps = {name: _Steps() for name in inputs}
 
     def set_transpose(self, in_: str, order: Sequence[int]) -> None:
-        """Set the order of axes: (2, 0, 1) makes C×H×W of H×W×C."""
+        """Set the order of axes: (2, 0, 1) turns H×W×C into C×H×W."""
         self._of(in_).transpose = tuple(order)
 
     def set_channel_swap(self, in_: str, order: Sequence[int]) -> None:
-        """Set the order of channels: (2, 1, 0) makes BGR of RGB."""
+        """Set the order of channels: (2, 1, 0) turns RGB into BGR."""
         self._of(in_).channel_swap = tuple(order)
 
     def set_raw_scale(self, in_: str, scale: float) -> None:
-        """Set what values are multiplied with before the mean is subtracted: 255 for what `load_image` gives."""
+        """Set the factor that is applied before the mean is subtracted: 255 for the result of `load_image`."""
         self._of(in_).raw_scale = scale
 
     def set_mean(self, in_: str, mean: ArrayLike) -> None:
@@ -99,15 +99,15 @@ class Transformer:
         self._of(in_).mean = values[:, np.newaxis, np.newaxis] if values.ndim == 1 else values
 
     def set_input_scale(self, in_: str, scale: float) -> None:
-        """Set what values are multiplied with in the end."""
+        """Set the factor that is applied last."""
         self._of(in_).input_scale = scale
 
     def preprocess(self, in_: str, data: ArrayLike) -> Floats:
-        """Make an input of an image.
+        """Turn an image into an input.
 
         Parameters
         ----------
-        in_
+        in_ : str
             The input.
         data : (H, W, C)
             An image of any size.
@@ -128,7 +128,7 @@ class Transformer:
         return np.ascontiguousarray(scaled, np.float32)
 
     def deprocess(self, in_: str, data: ArrayLike) -> Floats:
-        """Make an image of an input's values: what `preprocess` did, backwards, but for the size."""
+        """Turn the values of an input back into an image; the inverse of `preprocess`, except for the size."""
         steps = self._of(in_)
         values = np.asarray(data, np.float32).squeeze()
         values = (values / np.float32(steps.input_scale) + steps.mean) / np.float32(steps.raw_scale)
@@ -140,5 +140,5 @@ class Transformer:
 
     def _of(self, name: str) -> _Steps:
         if name not in self._steps:
-            raise UsageError(f"{name!r} is no input of this Transformer; it was made for {', '.join(self._steps)}")
+            raise UsageError(f"{name!r} is not an input of this Transformer; its inputs are {', '.join(self._steps)}")
         return self._steps[name]

@@ -1,7 +1,7 @@
-"""Data for training: lists and folders of images, databases, and what Caffe does to images on their way in.
+"""Data for training: lists and folders of images, databases, and Caffe's transformations of images.
 
-A batch is known by its number: the same number gives the same images, cut and mirrored in the same way, whenever
-and however often it is asked for. So a training goes on where it was without remembering anything but a number.
+A batch follows from its number: the same number always gives the same images, cropped and mirrored in the same way. An
+interrupted training therefore resumes from a number alone.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ from pycam.ilsvrc.lines import numbered_lines
 from pycam.images.read import FORMATS, read_image
 from pycam.images.resize import resize
 from pycam.images.views import CANVAS
+from pycam.prefetch import prefetch
 from pycam.training.solver import beside
 
 Floats = NDArray[np.float32]
 Pixels = NDArray[Any]
 
 SUFFIXES = (".jpg", ".jpeg", ".tif", ".pgm", *(f".{name.lower()}" for name in FORMATS))
-"""Files in a folder that count as images."""
+"""Suffixes of the files in a folder that count as images."""
 
 
 class Source(Protocol):
@@ -40,7 +41,7 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> tuple[Pixels, int]:
-        """Give an image, (H, W, C) BGR or grey, and its label."""
+        """Return an image, (H, W, C) BGR or grey, and its label."""
         ...
 
 
@@ -50,16 +51,18 @@ class ImageFiles:
 
     Attributes
     ----------
-    name
-        Of the list or folder, for errors.
-    paths, labels
-        One each an image.
-    lines
-        Line of each image in its list; 0 in a folder.
-    size
-        (height, width) that each image is resized to, bilinear by OpenCV as Caffe does; None for its own.
-    grey
-        Give one channel.
+    name : str
+        The list or folder, for error messages.
+    paths : tuple of str
+        One per image.
+    labels : tuple of int
+        One per image.
+    lines : tuple of int
+        The line of each image in its list; 0 in a folder.
+    size : (int, int), optional
+        Height and width that each image is resized to (OpenCV bilinear, as in Caffe); None for its own.
+    grey : bool
+        Return one channel.
     """
 
     name: str
@@ -81,7 +84,7 @@ class ImageFiles:
         return np.atleast_3d(pixels), self.labels[index]
 
     def check_labels(self, classes: int) -> None:
-        """Refuse labels that are none of `classes`."""
+        """Raise a `TrainingError` for a label outside 0 to `classes` - 1."""
         for label, line in zip(self.labels, self.lines, strict=True):
             if not 0 <= label < classes:
                 where = f"{self.name}:{line}" if line else self.name
@@ -89,19 +92,19 @@ class ImageFiles:
 
 
 def list_files(path: Path, root: str = "") -> ImageFiles:
-    """Read a list of images as Caffe does: a path and a label a line, the label behind the last blank.
+    """Read a list of images as Caffe does: one path and label per line, the label after the last blank.
 
     Parameters
     ----------
-    path
+    path : Path
         The list.
-    root
-        The folder of its paths; if it is relative, in the current folder, or else beside the list.
+    root : str
+        The folder of its paths; a relative one is looked for in the current folder, then beside the list.
 
     Raises
     ------
     TrainingError
-        The list is missing or empty, a line is not as it must be, or an image is not there.
+        The list is missing or empty, a line has another form, or an image does not exist.
     """
     paths, labels, lines = [], [], []
     try:
@@ -126,7 +129,7 @@ def list_files(path: Path, root: str = "") -> ImageFiles:
 
 
 def folder_files(path: Path) -> ImageFiles:
-    """Read a folder that has a folder of images a class; classes are numbered in the order of their names."""
+    """Read a folder with one folder of images per class; classes are numbered in the order of their names."""
     classes = sorted(entry for entry in path.iterdir() if entry.is_dir())
     found = [
         (str(file), label)
@@ -135,27 +138,27 @@ def folder_files(path: Path) -> ImageFiles:
         if file.suffix.lower() in SUFFIXES
     ]
     if not found:
-        raise TrainingError(f"{path}: expected a folder a class with images in it, found {len(classes)} folders")
+        raise TrainingError(f"{path}: expected one folder of images per class, found {len(classes)} folders")
     paths, labels = zip(*found, strict=True)
     return ImageFiles(str(path), paths, labels, (0,) * len(paths))
 
 
 @dataclass(frozen=True)
 class Transform:
-    """What Caffe does to an image on its way into a net: crop, mirror, subtract the mean, scale.
+    """Caffe's transformation of an image before it enters a net: subtract the mean, crop, mirror, scale.
 
     Attributes
     ----------
-    crop
-        Side of the square that is cut out; 0 for the whole image.
-    anywhere
-        Cut at random, as in training; else from the middle.
-    mirror
-        Mirror every other image, at random.
-    mean
-        (C,) or (C, H, W), subtracted before cropping; None for nothing.
-    scale
-        Factor, applied last.
+    crop : int
+        Side of the square crop; 0 for the whole image.
+    anywhere : bool
+        Crop at a random place, as in training; else in the center.
+    mirror : bool
+        Mirror half of the images, at random.
+    mean : (C,) or (C, H, W) float32, optional
+        Subtracted before cropping.
+    scale : float
+        The factor, applied last.
     """
 
     crop: int = 0
@@ -165,7 +168,7 @@ class Transform:
     scale: float = 1.0
 
     def __call__(self, pixels: Pixels, rng: np.random.Generator) -> Floats:
-        """Turn an image, (H, W, C), into what a net is given: (C, crop, crop) or (C, H, W) float32."""
+        """Return the net's input for an image, (H, W, C): (C, crop, crop) or (C, H, W) float32."""
         height, width, channels = pixels.shape
         tall, wide = (self.crop, self.crop) if self.crop else (height, width)
         if height < tall or width < wide:
@@ -188,22 +191,24 @@ class Transform:
 
 @dataclass(frozen=True)
 class Batches:
-    """What a data layer gives.
+    """The batches of a data layer.
 
     Attributes
     ----------
-    tops
+    tops : tuple of str
         Its blobs: images, and labels if there is a second one.
-    source, transform
-        Where images come from, and what is done to them.
-    size
-        Images a batch.
-    shuffle
-        Mix the images anew each time round.
-    skip
-        How many images are left out at the start.
-    seed
-        Of everything random here.
+    source : Source
+        The images and labels.
+    transform : Transform
+        Applied to each image.
+    size : int
+        Images per batch.
+    shuffle : bool
+        Shuffle the images before each epoch.
+    skip : int
+        Number of images that are skipped at the start.
+    seed : tuple of int
+        Seed of everything random here.
     """
 
     tops: tuple[str, ...]
@@ -221,7 +226,7 @@ class Batches:
         return ((self.size, *image), (self.size,))[: len(self.tops)]
 
     def __getitem__(self, number: int) -> dict[str, Floats]:
-        """Give batch `number`, from 0: the images, (N, C, H, W) float32, and the labels, (N,) float32."""
+        """Return batch `number`, from 0: the images, (N, C, H, W) float32, and the labels, (N,) float32."""
         rng = np.random.default_rng([*self.seed, number])
         images = np.empty(self.shapes[0], np.float32)
         labels = np.empty(self.size, np.float32)
@@ -232,21 +237,16 @@ class Batches:
             given = self.transform(pixels, rng)
             if given.shape != images.shape[1:]:
                 raise TrainingError(
-                    f"image {index} gives {given.shape}, the first one {images.shape[1:]}: one size is needed: "
-                    "give crop_size, or new_height and new_width"
+                    f"image {index} gives {given.shape}, the first one {images.shape[1:]}: all need one size: "
+                    "set crop_size, or new_height and new_width"
                 )
             images[i] = given
         return dict(zip(self.tops, (images, labels), strict=False))
 
     def stream(self, first: int, last: int) -> Iterator[dict[str, Floats]]:
-        """Give the batches from `first` up to, not including, `last`, each made while the one before is used."""
+        """Yield the batches from `first` up to, not including, `last`; the next one is made meanwhile."""
         with ThreadPoolExecutor(1, "pycam-data") as reader:
-            coming = reader.submit(self.__getitem__, first)
-            for number in range(first + 1, last + 1):
-                batch = coming.result()
-                if number < last:
-                    coming = reader.submit(self.__getitem__, number)
-                yield batch
+            yield from prefetch(lambda number: reader.submit(self.__getitem__, number), range(first, last), 2)
 
 
 @lru_cache(maxsize=2)
@@ -255,21 +255,21 @@ def _order(count: int, seed: tuple[int, ...]) -> NDArray[np.intp]:
 
 
 def open_batches(layer: Any, path: Path, phase: str, seed: int = 0, given: Path | None = None) -> Batches:
-    """Make ready what a data layer reads.
+    """Open the data of a data layer.
 
     Parameters
     ----------
-    layer
-        The `LayerParameter`, of type `Data` or `ImageData`.
-    path
-        Its prototxt. Relative paths in it are looked for in the current folder, as Caffe does, then beside it.
-    phase
-        `TRAIN` cuts anywhere, `TEST` from the middle.
-    seed
-        Of what is random.
-    given
-        A list or a folder in place of the layer's own source. Its images are resized to what the layer says, or
-        else to 256×256 before they are cropped; in training they are shuffled.
+    layer : LayerParameter
+        Of type `Data` or `ImageData`.
+    path : Path
+        Its prototxt. Relative paths in it are looked for in the current folder, as in Caffe, then beside it.
+    phase : str
+        `TRAIN` crops at random places, `TEST` in the center.
+    seed : int
+        Seed of what is random.
+    given : Path, optional
+        A list or a folder in place of the layer's own source. Its images are resized as the layer says, or
+        to 256×256 where it says nothing, before they are cropped; in training they are shuffled.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Caffe's fillers: what a net's parameters are before it has learned anything."""
+"""Caffe's fillers: the initial parameters of a net."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Floats = NDArray[np.float32]
 
 
 def fill(net: Net, seed: int = 0) -> Params:
-    """Give a net's first parameters, by the fillers in its prototxt; the same seed gives the same numbers.
+    """Return the initial parameters of a net, by the fillers in its prototxt; the same seed gives the same numbers.
 
     Raises
     ------
     TrainingError
-        A filler that pycam does not have; the layer is named.
+        pycam does not have a filler; the message names the layer.
     """
     params: Params = {}
     for number, layer in enumerate(net.layers):
@@ -40,7 +40,7 @@ def fill(net: Net, seed: int = 0) -> Params:
 
 
 def _fillers(layer: Layer) -> list[Any]:
-    """Give a filler for each of a layer's parameters."""
+    """Return one filler per parameter of a layer."""
     message = layer.message
     if layer.type in ("Convolution", "Deconvolution"):
         given = [message.convolution_param.weight_filler, message.convolution_param.bias_filler]
@@ -63,7 +63,7 @@ def _constant(value: float) -> Any:
 
 
 def _fan(filler: Any, shape: Shape) -> float:
-    """Give how many values reach an output, or are reached from an input, or the mean of both, as the filler says."""
+    """Return the fan-in, the fan-out, or their mean, as the filler says."""
     count = math.prod(shape)
     fan_in, fan_out = count / shape[0], count / shape[1] if len(shape) > 1 else count
     return (fan_in, fan_out, (fan_in + fan_out) / 2)[filler.variance_norm]
@@ -81,7 +81,7 @@ def _msra(filler: Any, shape: Shape, rng: np.random.Generator) -> Floats:
 def _gaussian(filler: Any, shape: Shape, rng: np.random.Generator) -> Floats:
     values = rng.normal(filler.mean, filler.std, shape)
     if filler.sparse >= 0:
-        # As many weights an output as `sparse` says are not zero, on average.
+        # On average, `sparse` weights per output are not zero.
         values *= rng.random(shape) < filler.sparse / shape[0]
     return values.astype(np.float32)
 

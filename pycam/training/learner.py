@@ -1,4 +1,4 @@
-"""A net that learns: gradients by PyTorch, updates by Caffe's arithmetic (docs/caffe.md, "Training")."""
+"""The learning net: gradients by PyTorch, updates by Caffe's arithmetic (docs/caffe.md, "Training")."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class _Learned:
-    """A parameter, its factors from the prototxt, and what the solver remembers of it."""
+    """A parameter, its factors from the prototxt, and its history in the solver."""
 
     values: torch.nn.Parameter
     lr_mult: float
@@ -36,21 +36,21 @@ class Learner:
 
     Parameters
     ----------
-    net
+    net : Net
         With parameters and a loss; copied.
-    solver
-        How it learns.
-    device
-        Where.
-    precision
+    solver : Solver
+        Rates, momentum and decay.
+    device : torch.device, optional
+        By default the CPU.
+    precision : str
         `fp32`, or `bf16`: convolutions and products in bfloat16, parameters and updates in float32.
-    history
-        What `history` gave earlier, to go on from there.
+    history : sequence of float32 arrays, optional
+        An earlier `history`, to resume from.
 
     Raises
     ------
     TrainingError
-        The net has no loss, or a layer that cannot be trained; it is named.
+        The net has no loss, or a layer that cannot be trained; the message names it.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Learner:
             for values, factors in zip(blobs, _factors(self.net.by_name[name]), strict=True)
         ]
         if history is not None and [h.shape for h in history] != [v.shape for v, *_ in parameters] * count:
-            raise TrainingError("the solver's state is not one of this net and this type of solver")
+            raise TrainingError("the solver's state belongs to another net or another type of solver")
         learned = []
         for number, (values, lr_mult, decay_mult) in enumerate(parameters):
             values.requires_grad_(lr_mult != 0)
@@ -93,10 +93,10 @@ class Learner:
 
         Parameters
         ----------
-        batches
+        batches : iterable of dict
             As many as the solver's `iter_size`: blob -> values.
-        iteration
-            From 0; decides the rate, and what is random in dropout.
+        iteration : int
+            From 0; decides the learning rate and the random numbers of dropout.
 
         Returns
         -------
@@ -119,7 +119,7 @@ class Learner:
         return loss
 
     def _backward(self, batch: Mapping[str, Floats]) -> float:
-        """Add the gradients of a batch to those that are there; give its loss."""
+        """Add the gradients of a batch to the accumulated ones, and return its loss."""
         with _autocast(self._device, self._precision):
             values = self._module(_on(self._device, batch), [value for value, _ in self._terms])
             loss = sum(weight * values[value].sum() for value, weight in self._terms)
@@ -145,7 +145,7 @@ class Learner:
             each.values.grad = None
 
     def _change(self, each: _Learned, gradient: Tensor, rate: float, count: int) -> Tensor:
-        """Take a gradient into the history; give what is subtracted at the update that is the `count`-th."""
+        """Update the history with a gradient, and return what the `count`-th update subtracts."""
         solver = self._solver
         if solver.type == "SGD":
             (history,) = each.history
@@ -159,12 +159,12 @@ class Learner:
 
     @property
     def params(self) -> Params:
-        """The parameters as they are now, copied."""
+        """A copy of the current parameters."""
         return {name: tuple(map(_array, blobs)) for name, blobs in self._module.blobs.items()}
 
     @property
     def history(self) -> list[Floats]:
-        """What the solver remembers, in Caffe's order: an array a parameter; for Adam the means, then the squares."""
+        """The solver's history in Caffe's order: one array per parameter; for Adam the means, then the squares."""
         parts = zip(*(each.history for each in self._learned), strict=True)
         return [_array(memory) for part in parts for memory in part]
 
@@ -172,7 +172,7 @@ class Learner:
 def judge(
     net: Net, batches: Iterable[Mapping[str, Floats]], device: torch.device, precision: str = "fp32"
 ) -> dict[str, float]:
-    """Run a test net over batches; give the mean of each output that is a number, such as loss and accuracy."""
+    """Run a test net over batches, and return the mean of each scalar output, such as loss and accuracy."""
     outputs = scalar_outputs(net)
     module = _ready(net, device).eval()
     found = []
@@ -184,31 +184,31 @@ def judge(
 
 
 def scalar_outputs(net: Net) -> list[str]:
-    """Give the names of a net's outputs that are a number."""
+    """Return the names of a net's scalar outputs."""
     return [output for output in net.outputs if net.shapes[output] == ()]
 
 
 def _loss_terms(net: Net) -> list[tuple[str, float]]:
-    """Give the values that make up the loss, with their weights."""
+    """Return the values that make up the loss, with their weights."""
     terms = []
     for layer in net.layers:
         default = [1.0] if isinstance(layer, L.SoftmaxWithLoss) else []
         weights = list(layer.message.loss_weight) or default
-        # A second top may go without a weight: it then counts nothing.
+        # A second top without a weight does not count.
         terms += [(value, weight) for value, weight in zip(layer.outputs, weights, strict=False) if weight]
     if not terms:
-        raise TrainingError(f"net {net.name!r}: no loss: end it in a layer of type SoftmaxWithLoss")
+        raise TrainingError(f"net {net.name!r}: it has no loss: add a layer of type SoftmaxWithLoss at its end")
     return terms
 
 
 def _factors(layer: L.Layer) -> Iterator[tuple[float, float]]:
-    """Give lr_mult and decay_mult of each of a layer's parameters."""
+    """Yield lr_mult and decay_mult of each parameter of a layer."""
     where = f"layer {layer.name!r}" + (f" (line {layer.line})" if layer.line else "")
     if any(spec.name for spec in layer.message.param):
-        raise TrainingError(f"{where}: parameters that layers share cannot be trained: remove their names")
+        raise TrainingError(f"{where}: shared parameters cannot be trained: remove their names")
     frozen = isinstance(layer, L.BatchNorm)
     if frozen and not layer.message.batch_norm_param.use_global_stats:
-        raise TrainingError(f"{where}: the statistics of batches cannot be learned: set use_global_stats: true")
+        raise TrainingError(f"{where}: batch statistics cannot be trained: set use_global_stats: true")
     for index in range(len(layer.param_shapes)):
         given = layer.message.param[index] if index < len(layer.message.param) else None
         if frozen:
@@ -218,7 +218,7 @@ def _factors(layer: L.Layer) -> Iterator[tuple[float, float]]:
 
 
 def _ready(net: Net, device: torch.device) -> TorchNet:
-    # Channels last: twice as fast on CPUs, and as exact.
+    # Channels last is twice as fast on CPUs, and equally exact.
     module: TorchNet = TorchNet(net).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return module
 
@@ -234,7 +234,7 @@ def _autocast(device: torch.device, precision: str) -> Iterator[None]:
 
 
 def _gradient(values: torch.nn.Parameter) -> Tensor:
-    # A parameter that the loss does not depend on has none; it still decays.
+    # A parameter that the loss does not depend on has no gradient; it still decays.
     return torch.zeros_like(values) if values.grad is None else values.grad
 
 

@@ -1,4 +1,4 @@
-"""The log of a training: a line and a row of a CSV for each measurement."""
+"""The log of a training: one CSV row per measurement."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from pycam.formats.files import atomic_write
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured at an iteration.
+    """The measurements of one iteration.
 
     Attributes
     ----------
-    iteration
-        Iterations done before.
-    lr
+    iteration : int
+        Number of finished iterations.
+    lr : float
         The learning rate.
-    loss
-        Of training, averaged as the solver says; None where nothing was learned.
-    tests
+    loss : float or None
+        The training loss, averaged as the solver says; None for the last test.
+    tests : dict
         Outputs of the test net; empty where it was not tested.
     """
 
@@ -41,16 +41,16 @@ class Row:
 
 
 class Log:
-    """The rows of a training, in a CSV.
+    """The rows of a training, in a CSV file.
 
     Parameters
     ----------
-    path
-        The CSV: `iteration,lr,loss` and a column a test output.
-    outputs
+    path : Path
+        The CSV file: `iteration,lr,loss` and one column per test output.
+    outputs : sequence of str
         Names of the test outputs.
-    resumed
-        At which iteration the training goes on; rows of earlier ones are kept. None: it begins anew.
+    resumed : int, optional
+        The iteration from which a training resumes; earlier rows are kept. None for a new training.
     """
 
     def __init__(self, path: Path, outputs: Sequence[str], resumed: int | None = None) -> None:
@@ -74,12 +74,12 @@ class Log:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Read a log's CSV.
+    """Read the CSV file of a log.
 
     Raises
     ------
     TrainingError
-        It is none.
+        The file is not a log.
     """
     rows = []
     try:
@@ -93,13 +93,13 @@ def read_rows(path: Path) -> list[Row]:
                 loss = float(cells["loss"]) if cells["loss"] else None
                 rows.append(Row(_iteration(cells["iteration"]), float(cells["lr"]), loss, tests))
     except (KeyError, ValueError, AttributeError, TypeError, csv.Error) as error:
-        raise TrainingError(f"{path}: not the log of a training ({error}): move it away") from None
+        raise TrainingError(f"{path}: not the log of a training ({error}): move the file away") from None
     return rows
 
 
 def _iteration(text: str) -> int:
     if not text.isdecimal() or len(text) > 9:
-        raise ValueError(f"{text[:40]!r} is no iteration")
+        raise ValueError(f"{text[:40]!r} is not an iteration")
     return int(text)
 
 

@@ -1,17 +1,17 @@
-"""The loop of training."""
+"""The training loop."""
 
 from __future__ import annotations
 
 import math
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 
 import torch
 
+from pycam.engines import Options
 from pycam.engines.torch import at_work, torch_device
 from pycam.errors import TrainingError, UsageError
 from pycam.formats import caffemodel
@@ -35,47 +35,42 @@ def train(
     resume: str | os.PathLike[str] | None = None,
     data: str | os.PathLike[str] | None = None,
     test_data: str | os.PathLike[str] | None = None,
-    device: str | None = None,
-    threads: int | None = None,
-    precision: str = "fp32",
+    options: Options = Options(),
     tell: Callable[[Row], None] = lambda row: None,
 ) -> Path | None:
-    """Train a net as a solver says.
+    """Train a net as a solver file says.
 
-    Every random number follows from the solver's seed and the number of the iteration: a training that was killed
-    and resumed ends with the same bytes as one that was not, on the same machine with the same threads.
+    Every random number follows from the solver's seed and the iteration. A training that was killed and resumed
+    therefore ends with the same bytes as an uninterrupted one, on the same machine with the same number of threads.
 
     Parameters
     ----------
-    solver
+    solver : Solver
         From `pycam.training.solver.read_solver`.
-    weights
-        Caffemodels to begin with; layers that none of them has begin with their fillers.
-    resume
-        A solverstate to go on from.
-    data, test_data
+    weights : sequence of path
+        Initial caffemodels; layers that none of them has start from their fillers.
+    resume : path, optional
+        The solverstate to resume from.
+    data, test_data : path, optional
         Lists or folders of images in place of what the net's data layers read.
-    device
-        `cpu` or `cuda`; by default what the solver says, or the CPU where there is no GPU.
-    threads
-        Of PyTorch.
-    precision
-        `fp32`, or `bf16`, which is faster where the processor has it.
-    tell
-        Called after each iteration, and after the last test.
+    options : Options
+        Device, threads and precision of PyTorch: `fp32`, or `bf16`, which is faster where the processor has it. The
+        default device is the solver's, or the CPU where there is no GPU.
+    tell : callable
+        Called with a `Row` after each iteration, and after the last test.
 
     Returns
     -------
     Path
-        The last caffemodel; None if the solver asks for no snapshot. Beside it lie its solverstate, the log
-        (`PREFIX_log.csv`) and the learning curves (`PREFIX_curves.png`).
+        The last caffemodel; None if the solver asks for no snapshot. The solverstate, the log (`PREFIX_log.csv`) and
+        the learning curves (`PREFIX_curves.png`) are written beside it.
 
     Raises
     ------
     UsageError
-        Options that contradict each other or the solver.
+        Arguments that contradict each other or the solver.
     TrainingError
-        Something is not as it must be, or training diverged: the last snapshot is then whole.
+        The data or the net are unfit, or training diverged; the last snapshot is then complete.
     """
     if weights and resume is not None:
         raise UsageError(
@@ -83,11 +78,12 @@ def train(
         )
     if test_data is not None and not solver.test_interval:
         raise UsageError(f"test data have no effect: {solver.path} asks for no tests (test_interval); leave them out")
+    precision = options.precision or PRECISIONS[0]
     if precision not in PRECISIONS:
         raise UsageError(f"precision {precision!r}: there are {', '.join(PRECISIONS)}")
-    on = _device(solver, device)
-    feed = open_net(solver, "TRAIN", _path(data))
-    test = open_net(solver, "TEST", _path(test_data)) if solver.test_interval else None
+    on = _device(solver, options.device)
+    feed = open_net(solver, "TRAIN", data)
+    test = open_net(solver, "TEST", test_data) if solver.test_interval else None
     state = None if resume is None else read_state(Path(resume))
     start = state.iteration if state else 0
     net = _begin(feed.net, solver, [state.weights] if state else [caffemodel.read(path) for path in weights])
@@ -98,7 +94,7 @@ def train(
     )
     last = Path(state.weights.path) if state else None
 
-    with at_work(on, threads), _own_random_numbers(on):
+    with at_work(on, options.threads), torch.random.fork_rng([on] if on.type == "cuda" else []):
         learner = Learner(net, solver, on, precision, state.history if state else None)
 
         def tested() -> dict[str, float]:
@@ -127,7 +123,7 @@ def train(
 
 
 def _begin(net: Net, solver: Solver, weights: Sequence[caffemodel.Weights]) -> Net:
-    """Give the net its first parameters: of each layer the last weights that have it, or its fillers'."""
+    """Return the net with initial parameters: per layer those of the last weights that have it, or its fillers'."""
     params = dict(fill(net, solver.random_seed))
     for each in weights:
         found = {name: blobs for name, blobs in each.layers.items() if name in params}
@@ -142,17 +138,6 @@ def _device(solver: Solver, named: str | None) -> torch.device:
     return torch_device(named or (f"cuda:{solver.device_id}" if wants_gpu else "cpu"))
 
 
-@contextmanager
-def _own_random_numbers(device: torch.device) -> Iterator[None]:
-    """Leave PyTorch's random numbers as they were."""
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        yield
-
-
 def _draw(log: Log, solver: Solver) -> None:
     image = draw_curves(log.rows, solver.prefix.name)
     atomic_write(solver.prefix.with_name(f"{solver.prefix.name}_curves.png"), image)
-
-
-def _path(given: str | os.PathLike[str] | None) -> Path | None:
-    return None if given is None else Path(given)

@@ -1,7 +1,8 @@
-"""Training nets: a prototxt's layers of one phase, and the data that its data layers read."""
+"""Nets for training: the layers of one phase of a prototxt, and the data of its data layers."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,41 +19,41 @@ DATA_TYPES = ("Data", "ImageData")
 
 @dataclass(frozen=True)
 class FedNet:
-    """A net and what it is fed.
+    """A net and its data.
 
     Attributes
     ----------
-    net
-        In place of its data layers it has inputs, of the shapes that the data turned out to have.
-    batches
-        One a data layer.
+    net : Net
+        With inputs of the data's shapes in place of its data layers.
+    batches : tuple of Batches
+        One per data layer.
     """
 
     net: Net
     batches: tuple[Batches, ...]
 
     def stream(self, first: int, last: int) -> Iterator[dict[str, Floats]]:
-        """Give the inputs of the passes from `first` up to, not including, `last`."""
+        """Yield the inputs of the passes from `first` up to, not including, `last`."""
         for parts in zip(*(batches.stream(first, last) for batches in self.batches), strict=True):
             yield {blob: values for part in parts for blob, values in part.items()}
 
 
-def open_net(solver: Solver, phase: str, data: Path | None = None) -> FedNet:
-    """Read a solver's net for a phase, and make its data ready.
+def open_net(solver: Solver, phase: str, data: str | os.PathLike[str] | None = None) -> FedNet:
+    """Read a solver's net for a phase, and open its data.
 
     Parameters
     ----------
-    solver
+    solver : Solver
         Names the net.
-    phase
+    phase : str
         `TRAIN` or `TEST`.
-    data
-        A list or folder of images, in place of what the net names.
+    data : path, optional
+        A list or folder of images in place of the net's own source.
 
     Raises
     ------
     FormatError, NetError, TrainingError
-        The net or its data are not as they must be.
+        The net or its data are damaged, or do not go together.
     """
     path = net_path(solver, phase)
     text = prototxt.read(path)
@@ -65,13 +66,13 @@ def open_net(solver: Solver, phase: str, data: Path | None = None) -> FedNet:
             continue
         lines.append(line)
         if layer.type in DATA_TYPES:
-            batches.append(open_batches(layer, path, phase, solver.random_seed, data))
+            batches.append(open_batches(layer, path, phase, solver.random_seed, None if data is None else Path(data)))
             shapes = [{"dim": shape} for shape in batches[-1].shapes]
             message.layer.add(name=layer.name, type="Input", top=layer.top, input_param={"shape": shapes})
         else:
             message.layer.add().CopyFrom(layer)
     if not batches:
-        raise TrainingError(f"{path}: no data layer in phase {phase}: give it one of type Data or ImageData")
+        raise TrainingError(f"{path}: it has no data layer in phase {phase}: add one of type Data or ImageData")
     net = net_from_message(message, lines, text.path, phase)
     _check_labels(net, batches)
     return FedNet(net, tuple(batches))
@@ -81,6 +82,6 @@ def _check_labels(net: Net, batches: list[Batches]) -> None:
     judges = [layer for layer in net.layers if isinstance(layer, SoftmaxWithLoss | Accuracy)]
     for layer in judges:
         for each in batches:
-            # Databases are too large to be looked through before the start.
+            # A database is too large to be read before the start.
             if layer.bottoms[1] in each.tops and isinstance(each.source, ImageFiles):
                 each.source.check_labels(layer.class_count)

@@ -1,4 +1,4 @@
-"""Snapshots as Caffe's: a caffemodel with what was learned, and a solverstate from which training goes on."""
+"""Snapshots as Caffe writes them: a caffemodel, and a solverstate from which training resumes."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class State:
 
     Attributes
     ----------
-    iteration
-        Iterations done.
-    weights
-        What was learned until then.
-    history
-        The solver's memory, see `pycam.training.learner.Learner.history`.
+    iteration : int
+        Number of finished iterations.
+    weights : Weights
+        The parameters at this iteration.
+    history : list of float32 arrays
+        See `pycam.training.learner.Learner.history`.
     """
 
     iteration: int
@@ -43,18 +43,18 @@ class State:
 
 
 def write_snapshot(prefix: Path, iteration: int, net: Net, history: Sequence[Floats]) -> Path:
-    """Write a net and its solver's state; each file is there whole or not at all, the state last.
+    """Write a net and its solver's state, each file atomically, the state last.
 
     Parameters
     ----------
-    prefix
-        How the files are called: `PREFIX_iter_N.caffemodel` and `.solverstate`.
-    iteration
-        N, iterations done.
-    net
+    prefix : Path
+        Of the names: `PREFIX_iter_N.caffemodel` and `.solverstate`.
+    iteration : int
+        N, the number of finished iterations.
+    net : Net
         With its parameters.
-    history
-        The solver's memory.
+    history : sequence of float32 arrays
+        The solver's history.
 
     Returns
     -------
@@ -64,7 +64,7 @@ def write_snapshot(prefix: Path, iteration: int, net: Net, history: Sequence[Flo
     Raises
     ------
     TrainingError
-        It could not be written. Earlier snapshots are as they were.
+        The files cannot be written. Earlier snapshots are unchanged.
     """
     stem = f"{prefix.name}_iter_{iteration}"
     weights = prefix.with_name(f"{stem}.caffemodel")
@@ -78,18 +78,18 @@ def write_snapshot(prefix: Path, iteration: int, net: Net, history: Sequence[Flo
     except OSError as error:
         raise TrainingError(
             f"{weights}: the snapshot of iteration {iteration} could not be written ({error.strerror}); "
-            "earlier ones are whole, go on from the last with --resume"
+            "earlier ones are complete, resume from the last one with --resume"
         ) from None
     return weights
 
 
 def read_state(path: Path) -> State:
-    """Read a solverstate, pycam's or Caffe's, and the caffemodel that it names, there or beside it.
+    """Read a solverstate of pycam or Caffe, and the caffemodel that it names.
 
     Raises
     ------
     TrainingError
-        It is missing or damaged, or its caffemodel is not there.
+        The file is missing or damaged, or its caffemodel does not exist.
     """
     iteration, learned_net, history = -1, "", []
     try:
@@ -103,9 +103,9 @@ def read_state(path: Path) -> State:
                 elif (field.number, field.kind) == (HISTORY, BYTES):
                     history.append(wire.blob(field.end))
     except WireError as error:
-        raise TrainingError(f"{path}: no solverstate, or a damaged one ({error})") from None
+        raise TrainingError(f"{path}: not a solverstate, or a damaged one ({error})") from None
     if not learned_net or not 0 <= iteration < 1 << 31:
-        raise TrainingError(f"{path}: no solverstate: it names no caffemodel, or no iteration")
+        raise TrainingError(f"{path}: not a solverstate: it names no caffemodel, or no iteration")
     named = Path(learned_net)
     weights = next((there for there in (path.parent / named.name, named) if is_file(there)), None)
     if weights is None:

@@ -1,4 +1,4 @@
-"""Solvers: what a solver prototxt says, checked, and the learning rate that follows from it."""
+"""Solvers: the checked content of a solver prototxt, and the learning rate that follows from it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pycam.formats.files import exists, is_file
 from pycam.net.layers import single
 
 RENAMED = {"train_val_imagenet_googlenetCAM.prototxt": "train_val_googlenetCAM.prototxt"}
-"""The released solver calls its net by another name than the file has."""
+"""The released solver names its net by another name than the file has."""
 
 _TYPES = ("SGD", "Adam")
 _REGULARIZATIONS = ("L2", "L1")
@@ -23,7 +23,7 @@ _REGULARIZATIONS = ("L2", "L1")
 
 @dataclass(frozen=True, kw_only=True)
 class Solver:
-    """How a net is trained, in the words of Caffe's `SolverParameter`; docs/caffe.md, "Training".
+    """How a net is trained, by the fields of Caffe's `SolverParameter`; docs/caffe.md, "Training".
 
     Attributes
     ----------
@@ -99,7 +99,7 @@ class Solver:
             self.test_interval == 0 or len(self.test_iter) == 1,
             f"test_interval needs one test_iter, there are {len(self.test_iter)}",
         )
-        self._need(bool(self.snapshot_prefix), "snapshot_prefix is missing: where shall the trained net go?")
+        self._need(bool(self.snapshot_prefix), "snapshot_prefix is missing: it names the files of the trained net")
         for field in fields(self):
             value = getattr(self, field.name)
             self._need(not isinstance(value, float) or math.isfinite(value), f"{field.name} must be finite")
@@ -114,27 +114,27 @@ class Solver:
             raise TrainingError(f"{self.path}: {message}")
 
     def rate(self, iteration: int) -> float:
-        """Give the learning rate of an iteration, 0 for the first."""
+        """Return the learning rate of an iteration, from 0."""
         return self.base_lr * _POLICIES[self.lr_policy](self, iteration)
 
     def tests_at(self, iteration: int) -> bool:
-        """Whether the net is tested before this iteration, or, at `max_iter`, in the end."""
+        """Return True if the net is tested before this iteration or, at `max_iter`, after the last one."""
         due = self.test_interval > 0 and iteration % self.test_interval == 0
         return due and (iteration > 0 or self.test_initialization)
 
     def tells_at(self, iteration: int) -> bool:
-        """Whether the log has a line for this iteration."""
+        """Return True if the log has a row for this iteration."""
         return self.display > 0 and iteration % self.display == 0
 
     def snapshots_at(self, iteration: int) -> bool:
-        """Whether there is a snapshot when this many iterations are done."""
+        """Return True if there is a snapshot after this many iterations."""
         if self.snapshot > 0 and iteration % self.snapshot == 0:
             return True
         return self.snapshot_after_train and iteration == self.max_iter
 
     @property
     def prefix(self) -> Path:
-        """What the names of snapshots and logs begin with."""
+        """The prefix of the names of snapshots and logs."""
         return Path(self.snapshot_prefix)
 
 
@@ -156,9 +156,9 @@ def read_solver(path: str | os.PathLike[str]) -> Solver:
     Raises
     ------
     FormatError
-        The file is no solver.
+        The file is not a solver.
     TrainingError
-        It says what pycam does not do, or what contradicts itself; the field is named.
+        A field is not supported, or fields contradict each other; the message names the field.
     """
     message = prototxt.read_solver(path)
     known = {field.name: field for field in fields(Solver)}
@@ -166,7 +166,7 @@ def read_solver(path: str | os.PathLike[str]) -> Solver:
     for field, value in message.ListFields():
         if field.name not in known and field.name not in _WITHOUT_EFFECT and value != getattr(default, field.name):
             if field.name == "snapshot_format":
-                raise TrainingError(f"{path}: snapshot_format HDF5 is not supported: leave it away for BINARYPROTO")
+                raise TrainingError(f"{path}: snapshot_format HDF5 is not supported: remove it, for BINARYPROTO")
             raise TrainingError(f"{path}: the solver's field {field.name!r} is not supported: remove it")
     missing = [name for name in ("base_lr", "lr_policy", "max_iter") if not message.HasField(name)]
     if missing:
@@ -177,7 +177,7 @@ def read_solver(path: str | os.PathLike[str]) -> Solver:
     return Solver(path=Path(path), **given)
 
 
-# How gradients are exchanged between GPUs, and how much is printed, does not change what is learned.
+# The exchange of gradients between GPUs and the amount of output do not change the result.
 _WITHOUT_EFFECT = ("layer_wise_reduce", "debug_info", "test_compute_loss")
 
 
@@ -188,7 +188,7 @@ def _plain(value: Any) -> Any:
 
 
 def beside(path: str, file: Path) -> Path:
-    """Find what a file names by a relative path: where Caffe looks, in the current folder, or else beside the file."""
+    """Resolve a relative path in a file: in the current folder, as in Caffe, or else beside the file."""
     return next((there for there in (Path(path), file.parent / path) if exists(there)), Path(path))
 
 
@@ -198,15 +198,15 @@ def net_path(solver: Solver, phase: str) -> Path:
     Raises
     ------
     TrainingError
-        There is none.
+        The file does not exist.
     """
     own = solver.train_net if phase == "TRAIN" else "".join(solver.test_net)
     named = own or solver.net
     if not named:
-        raise TrainingError(f"{solver.path}: tests are asked for by test_interval, but there is no test_net")
+        raise TrainingError(f"{solver.path}: test_interval asks for tests, but there is no test_net")
     names = [named, str(Path(named).with_name(RENAMED[Path(named).name]))] if Path(named).name in RENAMED else [named]
     for name in names:
-        # A solver written elsewhere has a path of that place: the net lies beside it all the same.
+        # A solver from another machine has a path of that machine; its net lies beside it.
         for candidate in (beside(name, solver.path), solver.path.parent / Path(name).name):
             if is_file(candidate):
                 return candidate

@@ -210,7 +210,10 @@ def pitfalls(net: Net) -> list[str]:
         )
     pools = [layer for layer in net.layers if isinstance(layer, layers.Pooling) and not layer.is_global]
     for text, found_in in (
-        ("group convolutions", [each for each in net.layers if isinstance(each, layers.Convolution) and each.group > 1]),
+        (
+            "group convolutions",
+            [each for each in net.layers if isinstance(each, layers.Convolution) and each.group > 1],
+        ),
         (
             "pooling whose size rounds up",
             [pool for pool in pools if any(n > p for n, p in zip(pool.overhang, pool.pad, strict=True))],
