@@ -40,7 +40,7 @@ def draw_curves(rows: Sequence[Row], title: str) -> bytes:
     figure = Figure(figsize=(5.6 * len(panels), 4), layout="constrained")
     for axes, (lines, name) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         for label, points in lines.items():
-            axes.plot(*zip(*points, strict=True), label=label) if points else None
+            axes.plot([x for x, _ in points], [y for _, y in points], label=label)
         axes.set(title=f"{title}: {name}", xlabel="iteration")
         axes.grid(alpha=0.3)
         axes.legend()
