@@ -93,7 +93,7 @@ def test_what_is_missing_is_skipped_with_its_name_and_the_reason(session):
 @pytest.mark.parametrize("more", ["", "@pytest.mark.shared\n"])
 def test_what_is_required_and_missing_fails(session, more):
     output = session(f"{more}@pytest.mark.caffe\ndef test_it(): pass", machine=False, require="torch,caffe")
-    assert "1 error in" in output
+    assert "1 failed in" in output
     assert "PYCAM_REQUIRE names 'caffe', but no Caffe" in output
 
 
