@@ -162,7 +162,7 @@ def test_a_net_of_ones_own(weights, net_text, image, tmp_path, capsys):
         )
         == 0
     )
-    assert "feature blob 'conv10', a channel a class, scores 'prob'" in capsys.readouterr().err
+    assert "feature blob 'conv10', one channel per class, scores 'prob'" in capsys.readouterr().err
 
 
 @pytest.mark.shared

@@ -131,7 +131,7 @@ def test_nets_that_contradict_themselves_are_refused(text, message):
         (
             "Convolution",
             "num_output: 4 kernel_size: 3 kernel_size: 3 kernel_size: 3",
-            "3 axes; pycam convolves over two",
+            "3 axes; pycam supports two",
         ),
         ("Convolution", "num_output: 4 kernel_size: 3 axis: 2", "axis 2"),
         ("Deconvolution", "num_output: 4 kernel_size: 1 pad: 4", "does not fit"),
@@ -142,21 +142,21 @@ def test_nets_that_contradict_themselves_are_refused(text, message):
         ("Pooling", "kernel_size: 2 pool: STOCHASTIC", "stochastic pooling is not supported"),
         ("Pooling", "kernel_size: 4000000000 pad: 3900000000", "windows along a side"),
         ("LRN", "local_size: 4", "local_size 4 must be odd"),
-        ("LRN", "alpha: 1e999", "alpha inf: must be a number"),
-        ("ReLU", "negative_slope: nan", "negative_slope nan: must be a number"),
-        ("Power", "shift: -inf", "shift -inf: must be a number"),
-        ("Dropout", "dropout_ratio: 1", r"dropout_ratio 1\.0: must be a share"),
-        ("Dropout", "dropout_ratio: -0.5", r"dropout_ratio -0\.5: must be a share"),
+        ("LRN", "alpha: 1e999", "alpha inf: must be a finite number"),
+        ("ReLU", "negative_slope: nan", "negative_slope nan: must be a finite number"),
+        ("Power", "shift: -inf", "shift -inf: must be a finite number"),
+        ("Dropout", "dropout_ratio: 1", r"dropout_ratio 1\.0: must be a fraction"),
+        ("Dropout", "dropout_ratio: -0.5", r"dropout_ratio -0\.5: must be a fraction"),
         ("InnerProduct", "", "num_output must be positive"),
         ("InnerProduct", "num_output: 4 axis: 0", "one vector of all the images"),
         ("InnerProduct", "num_output: 4 axis: 4", r"axis 4 of a blob with 4 axes \(1×3×8×8\)"),
         ("Softmax", "axis: -5", "axis -5"),
         ("BatchNorm", "use_global_stats: false", "for training only"),
-        ("Scale", "axis: 0", "by their place in the batch"),
-        ("Scale", "axis: 3 num_axes: 2", "leaves the 4 axes"),
-        ("Flatten", "axis: 3 end_axis: 1", "axis 3 lies behind end_axis 1"),
+        ("Scale", "axis: 0", "by their position in the batch"),
+        ("Scale", "axis: 3 num_axes: 2", "exceeds the 4 axes"),
+        ("Flatten", "axis: 3 end_axis: 1", "axis 3 is behind end_axis 1"),
         ("Reshape", "shape { dim: 0 dim: 5 dim: -1 }", "does not divide"),
-        ("Reshape", "shape { dim: 0 dim: -1 dim: -1 }", "only one can be worked out"),
+        ("Reshape", "shape { dim: 0 dim: -1 dim: -1 }", "only one can be computed"),
         ("Reshape", "shape { dim: 0 dim: 7 }", "1×3×8×8 cannot become 1×7"),
         ("Reshape", "shape { dim: 1 dim: -1 }", "fixes the batch"),
     ],
@@ -175,18 +175,18 @@ def test_layers_that_cannot_be_are_refused(kind, params, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (layer("Concat", "x", "a b", params="concat_param { axis: 1 }"), "'b' of 1×3×4×5 does not fit beside 'a'"),
+        (layer("Concat", "x", "a b", params="concat_param { axis: 1 }"), "'b' of 1×3×4×5 does not match 'a'"),
         (layer("Eltwise", "x", "a b"), "'b' of 1×3×4×5 differs from 'a'"),
         (layer("Eltwise", "x", "a a", params="eltwise_param { coeff: 1 }"), "1 coefficients for 2 bottoms"),
-        (layer("Eltwise", "x", "a a", params="eltwise_param { coeff: 1 coeff: inf }"), "coeff inf: must be a number"),
+        (layer("Eltwise", "x", "a a", params="eltwise_param { coeff: 1 coeff: inf }"), "coeff inf: must be a finite number"),
         (layer("Eltwise", "x", "a a", params="eltwise_param { operation: MAX coeff: 1 coeff: 1 }"), "are for SUM"),
         (layer("Scale", "x", "a b"), "factors of 1×3×4×5 do not fit 1×2×6×5 from axis 1 on"),
-        (layer("Crop", "x", "a b", params="crop_param { axis: 1 }"), "leave the 2 values of axis 1"),
-        (layer("Crop", "x", "a b", params="crop_param { axis: 2 offset: 3 }"), "offset 3 and size 4 leave the 6"),
+        (layer("Crop", "x", "a b", params="crop_param { axis: 1 }"), "exceed the 2 values of axis 1"),
+        (layer("Crop", "x", "a b", params="crop_param { axis: 2 offset: 3 }"), "offset 3 and size 4 exceed the 6"),
         (layer("Crop", "x", "a b", params="crop_param { axis: 1 offset: 3 offset: 3 }"), "2 offsets for 3 axes"),
         (layer("Crop", "x", "a b", params="crop_param { axis: 0 }"), "axis 0 would crop the batch"),
         (layer("Slice", "x", "a", "p q r"), "2 values along axis 1 do not divide into 3 tops"),
-        (layer("Slice", "x", "a", "p q", "slice_param { slice_point: 2 }"), "must rise within the 2 values"),
+        (layer("Slice", "x", "a", "p q", "slice_param { slice_point: 2 }"), "must increase and lie within the 2 values"),
         (layer("Slice", "x", "a", "p q r", "slice_param { slice_point: 1 }"), "1 slice points for 3 tops"),
         (layer("Slice", "x", "a", "p q", "slice_param { axis: 0 }"), "axis 0 would cut the batch"),
     ],
@@ -352,7 +352,7 @@ def test_weights_with_a_layer_missing_are_refused(files):
     text, weights, net = files
     caffemodel.write(weights, net.message, {name: arrays for name, arrays in net.params.items() if name != "fc"})
     with pytest.raises(
-        NetError, match=r"no weights for layer 'fc' \(line 6 of the net\); 2 of the net's 3 layers .* cut short"
+        NetError, match=r"no weights for layer 'fc' \(line 6 of the net\); 2 of the net's 3 layers .*cut off"
     ):
         read_net(text, weights)
 

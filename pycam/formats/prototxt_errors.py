@@ -1,4 +1,4 @@
-"""What is wrong with a prototxt, told so that it can be put right."""
+"""Error messages for a prototxt that cannot be read: place, reason and fix."""
 
 from __future__ import annotations
 
@@ -9,38 +9,33 @@ from typing import Any
 from pycam.errors import FormatError, PycamError, UnsupportedLayerError, suggest
 from pycam.formats import schema
 from pycam.formats.prototxt_blocks import LayerBlock
-from pycam.formats.upgrade import V1_TYPES
-
-LATE_TYPES = """
-    BatchNorm BatchReindex Bias Clip Crop ELU Embed Filter Input LSTM LSTMUnit Log PReLU Parameter Python RNN
-    Reduction Reshape SPP Scale Swish Tile
-"""
-CAFFE_TYPES = frozenset([*V1_TYPES.values(), *LATE_TYPES.split()])
-"""The layer types of Caffe 1.0."""
+from pycam.formats.upgrade import CAFFE_TYPES, V1_TYPES
 
 LONGEST = 80
-"""More of a line of the file does not go into a message."""
+"""The most characters of a line that a message quotes."""
 
 
 def explained(error: Any, text: str, name: str, kind: Any, layers: Iterable[LayerBlock]) -> PycamError:
-    """Turn an error of protobuf's parser into one of ours.
+    """Convert an error of protobuf's parser to one of ours.
 
     Parameters
     ----------
-    error
-        A `text_format.ParseError`; its words are the same in every protobuf since 3.20.
-    text, name
-        The prototxt, and its file for messages.
-    kind
-        The message class that was expected, `NetParameter` or `SolverParameter`.
-    layers
-        Where the layers stand.
+    error : text_format.ParseError
+        Its wording is the same in every protobuf since 3.20.
+    text : str
+        The prototxt.
+    name : str
+        The file, for messages.
+    kind : message class
+        The class that was expected, `NetParameter` or `SolverParameter`.
+    layers : iterable of LayerBlock
+        The layers with their positions.
 
     Returns
     -------
     PycamError
-        An `UnsupportedLayerError` when the trouble stands in a layer of a type that Caffe 1.0 does not know,
-        as forks of Caffe have them; else a `FormatError`. It names line, column, layer, cause and cure.
+        An `UnsupportedLayerError` if the error is in a layer of a type that Caffe 1.0 does not have, as in forks of
+        Caffe; else a `FormatError`. It names line, column, layer, reason and fix.
     """
     line, column = error.GetLine() or 0, error.GetColumn() or 0
     layer = next((each for each in layers if each.start <= (line, column) <= each.end), LayerBlock((0, 0)))
@@ -52,7 +47,7 @@ def explained(error: Any, text: str, name: str, kind: Any, layers: Iterable[Laye
             return UnsupportedLayerError(
                 f"{where}unsupported layer type {layer.type!r}: {field!r} is not part of Caffe 1.0"
             )
-        return FormatError(f"{where}unknown field {field!r}: {_cure(field, owner, kind)}")
+        return FormatError(f"{where}unknown field {field!r}: {_fix(field, owner, kind)}")
 
     if found := re.search(r'Enum type "([\w.]+)" has no value (?:named|with number) (.*)\.$', str(error)):
         enum, value = found.groups()
@@ -60,7 +55,7 @@ def explained(error: Any, text: str, name: str, kind: Any, layers: Iterable[Laye
             return FormatError(f"{where}unknown value {value}: use one of {', '.join(schema.enum_names(enum))}")
         if value.startswith(('"', "'")):
             return FormatError(f"{where}a type in quotes, {value}, belongs in a `layer` block, not in `layers`")
-        return UnsupportedLayerError(f"{where}unsupported layer type {value}: Caffe 1.0 has none of that name")
+        return UnsupportedLayerError(f"{where}unsupported layer type {value}: Caffe 1.0 has no such type")
 
     if found := re.search(r'should not have multiple "(\w+)" fields', str(error)):
         return FormatError(f"{where}the field {found[1]!r} is given twice: remove one")
@@ -72,7 +67,7 @@ def explained(error: Any, text: str, name: str, kind: Any, layers: Iterable[Laye
     return FormatError(f"{where}cannot read {_clip(source.strip())!r}: {_clip(reason)}")
 
 
-def _cure(field: str, owner: str, kind: Any) -> str:
+def _fix(field: str, owner: str, kind: Any) -> str:
     other, meant = (
         (schema.SolverParameter, "this is a solver, give its net")
         if kind is schema.NetParameter
@@ -80,7 +75,7 @@ def _cure(field: str, owner: str, kind: Any) -> str:
     )
     if owner == kind.DESCRIPTOR.name and field in other.DESCRIPTOR.fields_by_name:
         return meant
-    return suggest(field, schema.MESSAGES[owner].DESCRIPTOR.fields_by_name, f"{owner} has none like it, remove it")
+    return suggest(field, schema.MESSAGES[owner].DESCRIPTOR.fields_by_name, f"{owner} has no similar field, remove it")
 
 
 def _clip(text: str) -> str:

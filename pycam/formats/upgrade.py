@@ -1,6 +1,6 @@
-"""Caffe's old dialects, turned into the current one as Caffe does on reading (its upgrade_proto).
+"""Caffe's old prototxt formats, converted to the current one as Caffe does when it reads them (its upgrade_proto).
 
-V0 has `layers { layer { type: "conv" … } }`, V1 `layers { type: CONVOLUTION … }`, the current dialect
+V0 has `layers { layer { type: "conv" … } }`, V1 has `layers { type: CONVOLUTION … }`, the current format has
 `layer { type: "Convolution" … }`. Inputs that are fields of the net become a layer of type Input.
 """
 
@@ -16,25 +16,14 @@ from pycam.formats.schema import Message
 Placed: TypeAlias = tuple[Message, int, str]
 """A layer, its line, and `file:line` for messages."""
 
-_OWN_SPELLINGS = {
-    "NONE": "",
-    "ABSVAL": "AbsVal",
-    "ARGMAX": "ArgMax",
-    "BNLL": "BNLL",
-    "HDF5_DATA": "HDF5Data",
-    "HDF5_OUTPUT": "HDF5Output",
-    "IM2COL": "Im2col",
-    "LRN": "LRN",
-    "MVN": "MVN",
-    "RELU": "ReLU",
-    "SOFTMAX_LOSS": "SoftmaxWithLoss",
-    "TANH": "TanH",
-}
-V1_TYPES = {
-    name: _OWN_SPELLINGS.get(name, name.title().replace("_", ""))
-    for name, _ in schema.V1LayerParameter.LayerType.items()
-}
-"""Today's layer types by the names of V1: INNER_PRODUCT is InnerProduct."""
+CAFFE_TYPES = frozenset(
+    ["AbsVal", "Accuracy", "ArgMax", "BNLL", "BatchNorm", "BatchReindex", "Bias", "Clip", "Concat", "ContrastiveLoss", "Convolution", "Crop", "Data", "Deconvolution", "Dropout", "DummyData", "ELU", "Eltwise", "Embed", "EuclideanLoss", "Exp", "Filter", "Flatten", "HDF5Data", "HDF5Output", "HingeLoss", "Im2col", "ImageData", "InfogainLoss", "InnerProduct", "Input", "LRN", "LSTM", "LSTMUnit", "Log", "MVN", "MemoryData", "MultinomialLogisticLoss", "PReLU", "Parameter", "Pooling", "Power", "Python", "RNN", "ReLU", "Reduction", "Reshape", "SPP", "Scale", "Sigmoid", "SigmoidCrossEntropyLoss", "Silence", "Slice", "Softmax", "SoftmaxWithLoss", "Split", "Swish", "TanH", "Threshold", "Tile", "WindowData"]
+)
+"""The layer types of Caffe 1.0."""
+
+_BY_LETTERS = {name.upper(): name for name in CAFFE_TYPES} | {"NONE": "", "SOFTMAXLOSS": "SoftmaxWithLoss"}
+V1_TYPES = {name: _BY_LETTERS[name.replace("_", "")] for name in schema.V1LayerParameter.LayerType.keys()}
+"""Today's layer types by their V1 names: INNER_PRODUCT is InnerProduct."""
 
 _LOWER_CASE = """
     accuracy bnll concat data dropout euclidean_loss flatten hdf5_data hdf5_output im2col infogain_loss lrn
@@ -46,37 +35,20 @@ V0_TYPES = {name: name.upper() for name in _LOWER_CASE.split()} | {
     "innerproduct": "INNER_PRODUCT",
     "pool": "POOLING",
 }
-"""V1's layer types by the names of V0. V0's `padding` is no layer since V1."""
+"""V1's layer types by their V0 names. V0's `padding` is no layer in V1."""
 
-V0_FIELDS = {
-    "num_output": ("num_output", ("conv", "innerproduct")),
-    "biasterm": ("bias_term", ("conv", "innerproduct")),
-    "weight_filler": ("weight_filler", ("conv", "innerproduct")),
-    "bias_filler": ("bias_filler", ("conv", "innerproduct")),
-    "pad": ("pad", ("conv", "pool")),
-    "kernelsize": ("kernel_size", ("conv", "pool")),
-    "group": ("group", ("conv",)),
-    "stride": ("stride", ("conv", "pool")),
-    "pool": ("pool", ("pool",)),
-    "dropout_ratio": ("dropout_ratio", ("dropout",)),
-    "local_size": ("local_size", ("lrn",)),
-    "alpha": ("alpha", ("lrn",)),
-    "beta": ("beta", ("lrn",)),
-    "k": ("k", ("lrn",)),
-    "source": ("source", ("data", "hdf5_data", "images", "infogain_loss", "window_data")),
-    "batchsize": ("batch_size", ("data", "hdf5_data", "images", "window_data")),
-    "rand_skip": ("rand_skip", ("data", "images")),
-    "shuffle_images": ("shuffle", ("images",)),
-    "new_height": ("new_height", ("images",)),
-    "new_width": ("new_width", ("images",)),
-    "concat_dim": ("concat_dim", ("concat",)),
-    "det_fg_threshold": ("fg_threshold", ("window_data",)),
-    "det_bg_threshold": ("bg_threshold", ("window_data",)),
-    "det_fg_fraction": ("fg_fraction", ("window_data",)),
-    "det_context_pad": ("context_pad", ("window_data",)),
-    "det_crop_mode": ("crop_mode", ("window_data",)),
+V0_NAMES = {
+    "biasterm": "bias_term",
+    "kernelsize": "kernel_size",
+    "batchsize": "batch_size",
+    "shuffle_images": "shuffle",
+    "det_fg_threshold": "fg_threshold",
+    "det_bg_threshold": "bg_threshold",
+    "det_fg_fraction": "fg_fraction",
+    "det_context_pad": "context_pad",
+    "det_crop_mode": "crop_mode",
 }
-"""V0's fields: today's name, and the layer types that have it."""
+"""Today's names of the V0 fields that were renamed."""
 
 V0_TRANSFORM = {"scale": "scale", "meanfile": "mean_file", "cropsize": "crop_size", "mirror": "mirror"}
 V0_KEPT = ("name", "blobs", "blobs_lr", "weight_decay", "hdf5_output_param")
@@ -87,31 +59,34 @@ V1_PARAM_SPECS = {
     "blobs_lr": "lr_mult",
     "weight_decay": "decay_mult",
 }
-"""V1's lists with an entry a parameter blob: today's field of ParamSpec."""
+"""V1's lists with one entry per parameter blob: today's field of ParamSpec."""
 
 
 def upgrade(net: Message, lines: Sequence[int], path: str) -> tuple[Message, tuple[int, ...]]:
-    """Turn a net of any dialect into the current one.
+    """Convert a net of any format to the current one.
 
     Parameters
     ----------
-    net
-        A `NetParameter`; it is used up.
-    lines
+    net : NetParameter
+        The net. It is changed.
+    lines : sequence of int
         The line of each layer.
-    path
+    path : str
         The file, for messages.
 
     Returns
     -------
-    tuple
-        The net in the current dialect, and the lines of its layers (0 for the one made of the net's inputs).
+    net : NetParameter
+        The net in the current format.
+    lines : tuple of int
+        The lines of its layers; 0 for the layer made from the net's inputs.
 
     Raises
     ------
     FormatError
-        What Caffe drops or guesses at with a warning: dialects mixed in one net, an input without a shape, a
-        V0 field that its layer does not have, a padding layer before anything but a convolution or pooling.
+        The net has something that Caffe drops or reinterprets with a warning: two formats in one net, an input without
+        a shape, a V0 field that its layer does not have, a padding layer before another layer than a convolution or
+        pooling.
     UnsupportedLayerError
         A V0 layer of a type that Caffe does not know.
     """
@@ -133,14 +108,14 @@ def upgrade(net: Message, lines: Sequence[int], path: str) -> tuple[Message, tup
         lines = [0, *lines]
     for layer in net.layer:
         if layer.type == "BatchNorm" and len(layer.param) == 3:
-            # its three blobs are statistics: files from before BatchNorm knew that would train them
+            # Its three blobs are statistics, which old files would train.
             for spec in layer.param:
                 spec.lr_mult = spec.decay_mult = 0
     return net, tuple(lines)
 
 
 def _merge_padding(layers: list[Placed]) -> list[Placed]:
-    """Give the width of each V0 padding layer to the convolution or pooling that reads it."""
+    """Move the width of each V0 padding layer to the convolution or pooling that reads it."""
     kept = []
     writers: dict[str, Message] = {}
     for placed in layers:
@@ -163,30 +138,31 @@ def _merge_padding(layers: list[Placed]) -> list[Placed]:
 
 
 def _v0_to_v1(layer: Message, place: str) -> None:
-    """Move what V0 keeps in the inner `layer` block to where V1 keeps it."""
+    """Move the fields of the inner `layer` block of V0 to their places in V1."""
     old = schema.V0LayerParameter()
     old.CopyFrom(layer.layer)
     layer.ClearField("layer")
     if old.type not in V0_TYPES:
         raise UnsupportedLayerError(f"{place}: layer {old.name!r} has type {old.type!r}, which Caffe does not know")
     layer.type = schema.V1LayerParameter.LayerType.Value(V0_TYPES[old.type])
+    block = getattr(layer, f"{V0_TYPES[old.type].lower()}_param", None)
     for field, value in old.ListFields():
-        new, types = V0_FIELDS.get(field.name, ("", ()))
+        new = V0_NAMES.get(field.name, field.name)
         if field.name in V0_KEPT:
             _set(layer, field.name, value)
         elif field.name in V0_TRANSFORM:
             _set(layer.transform_param, V0_TRANSFORM[field.name], value)
-        elif old.type in types:
-            _set(_block(layer, V0_TYPES[old.type]), new, value)
+        elif block is not None and new in block.DESCRIPTOR.fields_by_name:
+            _set(block, new, value)
         elif field.name != "type":
             raise FormatError(f"{place}: layer {old.name!r} of type {old.type!r} has no {field.name!r}: remove it")
 
 
 def _v1_to_current(old: Message, layer: Message) -> None:
-    """Copy a V1 layer into a fresh one of today."""
+    """Copy a V1 layer into an empty layer of the current format."""
     type_name = schema.V1LayerParameter.LayerType.Name(old.type)
     if type_name in ("DATA", "IMAGE_DATA", "WINDOW_DATA"):
-        data = _block(old, type_name)
+        data = getattr(old, f"{type_name.lower()}_param")
         for name in V0_TRANSFORM.values():
             if data.HasField(name):
                 _set(old.transform_param, name, getattr(data, name))
@@ -203,13 +179,8 @@ def _v1_to_current(old: Message, layer: Message) -> None:
             _set(layer, field.name, value)
 
 
-def _block(layer: Message, type_name: str) -> Message:
-    """Give the parameters of a V1 layer: INNER_PRODUCT has them in `inner_product_param`."""
-    return getattr(layer, f"{type_name.lower()}_param")
-
-
 def _inputs_to_layer(net: Message, path: str) -> None:
-    """Turn the net's `input` fields into a layer of type Input before all others."""
+    """Convert the net's `input` fields to a layer of type Input before all others."""
     if net.input_shape:
         shapes = [list(shape.dim) for shape in net.input_shape]
     else:
@@ -219,11 +190,10 @@ def _inputs_to_layer(net: Message, path: str) -> None:
             f"{path}: {len(net.input)} `input`, {len(net.input_dim)} `input_dim`, {len(net.input_shape)} "
             "`input_shape`: each input needs four input_dim or one input_shape"
         )
-    layers = list(net.layer)
     entry = schema.LayerParameter(name="input", type="Input", top=net.input)
     for dims in shapes:
         entry.input_param.shape.add(dim=dims)
-    upgraded = schema.NetParameter(layer=[entry, *layers])
+    upgraded = schema.NetParameter(layer=[entry, *net.layer])
     for field in ("input", "input_dim", "input_shape", "layer"):
         net.ClearField(field)
     net.MergeFrom(upgraded)

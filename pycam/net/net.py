@@ -1,7 +1,7 @@
 """Nets: a prototxt and its weights, read, checked and made explicit once, for every engine.
 
-A `Net` holds typed layers (`pycam.net.layers`) in the order in which Caffe runs them, every blob's shape, and the
-parameters. `read_net` makes one from files; errors name the file, the line and the layer.
+A `Net` holds typed layers (`pycam.net.layers`) in the order in which Caffe runs them, the shape of every blob, and the
+parameters. `read_net` makes a net from files; errors name the file, the line and the layer.
 """
 
 from __future__ import annotations
@@ -18,27 +18,25 @@ from numpy.typing import NDArray
 
 from pycam.errors import NetError, PycamError, UnsupportedLayerError, suggest
 from pycam.formats import caffemodel, prototxt
-from pycam.net.layers import (
-    LAYER_TYPES,
-    MAX_BLOB_COUNT,
-    Convolution,
-    InnerProduct,
-    Input,
-    Layer,
-    Pooling,
-    Shape,
-    dims,
-)
+from pycam.net.layers import LAYER_TYPES, MAX_BLOB_COUNT, Convolution, InnerProduct, Input, Layer, Pooling, Shape, dims
 
 Params = dict[str, tuple[NDArray[np.float32], ...]]
 
-# Layers that stand between a global average and the class weights, or behind the scores, and change no value's meaning.
+# These layers may stand between a global average and the class weights, or behind the scores: they change no meaning.
 _TRANSPARENT = ("Dropout", "Flatten", "Reshape", "Split")
 
 
 @dataclass(frozen=True)
 class Sources:
-    """The user's own files behind a net."""
+    """The user's own files of a net.
+
+    Attributes
+    ----------
+    prototxt : str
+        Path of the prototxt.
+    caffemodel : str or None
+        Path of the weights.
+    """
 
     prototxt: str
     caffemodel: str | None = None
@@ -46,15 +44,15 @@ class Sources:
 
 @dataclass(frozen=True)
 class CamHead:
-    """Where a net's class activation maps come from.
+    """The part of a net from which its class activation maps are computed.
 
     Attributes
     ----------
-    feature_blob
+    feature_blob : str
         The blob whose channels are summed, or are the maps themselves.
-    class_layer
-        The layer whose weights (classes × channels) weigh them; None where each channel is a class's map.
-    score_blob
+    class_layer : str or None
+        The layer whose weights (classes × channels) weight them; None if each channel is the map of one class.
+    score_blob : str
         The blob of the class scores.
     """
 
@@ -63,29 +61,29 @@ class CamHead:
     score_blob: str
 
     def __str__(self) -> str:
-        by = f"weights of {self.class_layer!r}" if self.class_layer else "a channel a class"
+        by = f"weights of {self.class_layer!r}" if self.class_layer else "one channel per class"
         return f"feature blob {self.feature_blob!r}, {by}, scores {self.score_blob!r}"
 
 
 @dataclass(frozen=True, eq=False)
 class Net:
-    """A net: layers in order, and their parameters when weights were given.
+    """A net: layers in order, and their parameters if weights were given.
 
-    Two nets are equal when their layers and parameters are; names, line numbers and files do not count.
+    Two nets are equal if their layers and parameters are; names, line numbers and files do not count.
 
     Attributes
     ----------
-    name
-        As the prototxt has it, often empty.
-    layers
+    name : str
+        The name in the prototxt, often empty.
+    layers : tuple of Layer
         In the order in which Caffe runs them.
-    params
+    params : dict
         Layer name -> float32 arrays of the shapes in `layer.param_shapes`. Empty without weights.
-    message
-        The `NetParameter` in the current dialect, without weights.
-    sources
+    message : NetParameter
+        The net in the current format, without weights.
+    sources : Sources or None
         The user's files, None for a net made in memory.
-    ignored_weights
+    ignored_weights : tuple of str
         Layers of the weights file that the net does not have (Caffe ignores them, too).
     """
 
@@ -102,11 +100,7 @@ class Net:
         return (
             self.layers == other.layers
             and self.params.keys() == other.params.keys()
-            and all(
-                np.array_equal(mine, theirs)
-                for name in self.params
-                for mine, theirs in zip(self.params[name], other.params[name], strict=True)
-            )
+            and all(all(map(np.array_equal, self.params[name], other.params[name])) for name in self.params)
         )
 
     __hash__ = None  # type: ignore[assignment]
@@ -118,7 +112,7 @@ class Net:
 
     @cached_property
     def value_shapes(self) -> dict[str, Shape]:
-        """Shape of every value at batch 1, in the order in which they are computed."""
+        """Shape of every value at batch 1, in the order of computation."""
         return {
             value: shape
             for layer in self.layers
@@ -127,18 +121,17 @@ class Net:
 
     @cached_property
     def shapes(self) -> dict[str, Shape]:
-        """Shape of every blob at batch 1, as Caffe gives it once the net has run."""
-        blobs = dict.fromkeys(top for layer in self.layers for top in layer.tops)
-        return {blob: self.value_shapes[blob] for blob in blobs}
+        """Shape of every blob at batch 1, as Caffe reports it after the net has run."""
+        return {top: self.value_shapes[top] for layer in self.layers for top in layer.tops}
 
     @cached_property
     def inputs(self) -> tuple[str, ...]:
-        """Blobs to be filled before the net runs."""
+        """The blobs that must be filled before the net runs."""
         return tuple(self.input_values)
 
     @cached_property
     def input_values(self) -> dict[str, str]:
-        """The value that each input fills: of another name where a layer changes the blob in place."""
+        """Input blob -> the value that it fills; the names differ if a layer changes the blob in place."""
         return {
             top: value
             for layer in self.layers
@@ -148,13 +141,13 @@ class Net:
 
     @cached_property
     def outputs(self) -> tuple[str, ...]:
-        """Blobs that no layer reads."""
+        """The blobs that no layer reads."""
         read = {value for layer in self.layers for value in layer.inputs}
         return tuple(blob for blob in self.shapes if blob not in read)
 
     @cached_property
     def producer(self) -> dict[str, Layer]:
-        """The layer that writes each value."""
+        """Value -> the layer that writes it."""
         return {value: layer for layer in self.layers for value in layer.outputs}
 
     def layers_before(self, values: Iterable[str]) -> tuple[Layer, ...]:
@@ -169,20 +162,20 @@ class Net:
 
     @property
     def param_count(self) -> int:
-        """How many numbers the net learns."""
+        """The number of learned values."""
         return sum(int(np.prod(shape)) for layer in self.layers for shape in layer.param_shapes)
 
     @property
     def multiply_adds(self) -> int:
-        """Multiplications with a weight for one image."""
+        """The number of multiplications with a weight for one image."""
         return sum(layer.multiply_adds for layer in self.layers)
 
     @cached_property
     def cam_head(self) -> CamHead | None:
-        """Where class activation maps come from, worked out from the graph; None if the net has no such place.
+        """The blobs and the layer of the class activation maps, found in the graph; None if the net has none.
 
-        That is the global average pooling before the scores: the layer behind it (fully connected, or a 1×1
-        convolution) weighs its channels, or its output is the scores.
+        They belong to the global average pooling before the scores: the layer behind it (fully connected, or a 1×1
+        convolution) weights its channels, or its output is the scores.
         """
         if not self.outputs:
             return None
@@ -204,16 +197,22 @@ class Net:
         return layer
 
     def class_weights(self, layer_name: str) -> NDArray[np.float32]:
-        """Weights of the class-weight layer as classes × channels.
+        """Return the weights of the class-weight layer.
 
         Parameters
         ----------
-        layer_name
+        layer_name : str
             A fully connected layer or a 1×1 convolution that has weights.
 
         Returns
         -------
         (T, K) float32
+            Classes × channels.
+
+        Raises
+        ------
+        NetError
+            The net has no such layer, the layer is of another type, or it has no weights.
         """
         layer = self.by_name.get(layer_name)
         if not isinstance(layer, InnerProduct | Convolution):
@@ -227,7 +226,7 @@ class Net:
         return weights.reshape(layer.num_output, -1)
 
     def with_params(self, params: Mapping[str, Sequence[NDArray[np.float32]]], path: str = "the parameters") -> Net:
-        """Give the same net with these parameters, checked against its shapes; `path` names them in errors."""
+        """Return the same net with other parameters, checked against its shapes; `path` names them in errors."""
         fitting = _fit_params(self.layers, params, path, allow_nonfinite=True)
         sources = None if self.sources is None else replace(self.sources, caffemodel=None)
         return replace(self, params=fitting, sources=sources)
@@ -240,29 +239,30 @@ def read_net(
     phase: str = "TEST",
     allow_nonfinite: bool = False,
 ) -> Net:
-    """Read a net and, when given, its weights.
+    """Read a net and, if given, its weights.
 
     Parameters
     ----------
-    prototxt_path
-        A net in any of Caffe's three dialects.
-    caffemodel_path
-        Its weights; matched to layers by name.
-    phase
-        `"TEST"` or `"TRAIN"`: which layers with `include` and `exclude` rules take part.
-    allow_nonfinite
+    prototxt_path : path
+        A net in any of Caffe's three formats: V0, V1, current.
+    caffemodel_path : path or None
+        Its weights. They are matched to layers by name.
+    phase : str
+        `"TEST"` or `"TRAIN"`. It selects the layers with `include` and `exclude` rules.
+    allow_nonfinite : bool
         Accept weights that are infinite or not a number.
 
     Returns
     -------
     Net
+        With parameters if a caffemodel was given.
 
     Raises
     ------
     FormatError
-        A file is not what it should be.
+        A file is missing, damaged, or of another kind.
     NetError
-        The net contradicts itself, or the weights are those of another net.
+        The net contradicts itself, or the weights belong to another net.
     UnsupportedLayerError
         A layer type that pycam does not have.
     """
@@ -277,23 +277,30 @@ def read_net(
 
 
 def net_from_message(message: Any, lines: Sequence[int] = (), path: str = "the net", phase: str = "TEST") -> Net:
-    """Make a net of a `NetParameter` in the current dialect.
+    """Make a net from a `NetParameter` in the current format.
 
     Parameters
     ----------
-    message
-        Its layers; learned blobs in it are ignored.
-    lines
-        Line of each of its layers, for error messages.
-    path
-        What to call it in error messages.
-    phase
+    message : NetParameter
+        Learned blobs in its layers are ignored.
+    lines : sequence of int
+        The line of each of its layers, for error messages.
+    path : str
+        The name of the net in error messages.
+    phase : str
         `"TEST"` or `"TRAIN"`.
 
     Returns
     -------
     Net
         Without parameters.
+
+    Raises
+    ------
+    NetError
+        The net contradicts itself, or has no layer in this phase.
+    UnsupportedLayerError
+        A layer type that pycam does not have.
     """
     numbered = zip(message.layer, lines or [0] * len(message.layer), strict=True)
     wanted = [(layer, line) for layer, line in numbered if takes_part(layer, message.state, phase)]
@@ -303,7 +310,7 @@ def net_from_message(message: Any, lines: Sequence[int] = (), path: str = "the n
 
 
 def takes_part(layer: Any, state: Any, phase: str) -> bool:
-    """Tell whether a layer is part of the net in a phase, by its `include` and `exclude` rules, as Caffe does."""
+    """Return True if a layer is part of the net in a phase, by its `include` and `exclude` rules, as in Caffe."""
 
     def met(rule: Any) -> bool:
         return (
@@ -323,12 +330,11 @@ def _link(messages: Sequence[tuple[Any, int]], path: str) -> tuple[Layer, ...]:
     """Turn messages into layers whose values are each written once."""
     last_writer = {top: index for index, (message, _) in enumerate(messages) for top in message.top}
     makers = {top: (message.name, line) for message, line in reversed(messages) for top in message.top}
-    readers = _count_readers(messages)
     current: dict[str, str] = {}  # blob -> the value that it holds
-    written_at: dict[str, int] = {}
+    readers: Counter[str] = Counter()  # how often each value is read
     shapes: dict[str, Shape] = {}
     memory = _Memory()
-    seen: dict[str, int] = {}
+    lines: dict[str, int] = {}
     layers: list[Layer] = []
     for index, (message, line) in enumerate(messages):
         where = f"{path}:{line}: layer {message.name!r}" if line else f"{path}: layer {message.name!r}"
@@ -336,20 +342,22 @@ def _link(messages: Sequence[tuple[Any, int]], path: str) -> tuple[Layer, ...]:
             raise NetError(f"{where} (type {message.type!r}) has no name")
         if "" in message.top:
             raise NetError(f"{where} (type {message.type!r}) has a top without a name")
-        if message.name in seen:
-            raise NetError(f"{where}: line {seen[message.name]} already has a layer of that name")
-        seen[message.name] = line
+        if message.name in lines:
+            raise NetError(f"{where}: line {lines[message.name]} already has a layer of that name")
+        lines[message.name] = line
         kind = _layer_class(message, where)
         _check_counts(kind, message, where)
 
         for bottom in message.bottom:
             if bottom not in current:
                 raise NetError(f"{where} reads blob {bottom!r}, {_why_missing(bottom, makers, current)}")
-            if changer := memory.changer(current[bottom]):
+            if changer := memory.changer.get(current[bottom]):
                 raise NetError(
-                    f"{where} reads blob {bottom!r}, which in Caffe shares memory with one that {changer!r} changes "
+                    f"{where} reads blob {bottom!r}, which in Caffe shares memory with a blob that {changer!r} changed "
                     "in place before: give that layer a top of its own"
                 )
+        inputs = tuple(current[bottom] for bottom in message.bottom)
+        readers.update(inputs)
         own: set[str] = set()
         for i, top in enumerate(message.top):
             in_place = i < len(message.bottom) and message.bottom[i] == top
@@ -361,13 +369,12 @@ def _link(messages: Sequence[tuple[Any, int]], path: str) -> tuple[Layer, ...]:
                     f"{where} writes its own bottom {top!r}, but Caffe cannot compute a layer of type "
                     f"{message.type!r} in place: give the layer a top of its own"
                 )
-            if in_place and readers[top, written_at[top]] > 1:
+            if in_place and readers[current[top]] > 1:
                 raise NetError(
                     f"{where} changes blob {top!r} in place, but another layer reads its values from before "
                     "(Caffe refuses this as well): give the layer a top of its own"
                 )
-        input_shapes = tuple(shapes[current[bottom]] for bottom in message.bottom)
-        inputs = tuple(current[bottom] for bottom in message.bottom)
+        input_shapes = tuple(shapes[value] for value in inputs)
         try:
             resolved = {"output_shapes": input_shapes[:1], **kind.resolve(message, input_shapes)}
         except PycamError as error:
@@ -378,16 +385,16 @@ def _link(messages: Sequence[tuple[Any, int]], path: str) -> tuple[Layer, ...]:
                     f"{where}: blob {top!r} of {dims(shape)} has more values than Caffe can count (2^31 − 1)"
                 )
             current[top] = top if last_writer[top] == index else f"{top}@{message.name}"
-            written_at[top] = index
             shapes[current[top]] = shape
-        memory.write(message, inputs, [current[top] for top in message.top])
+        outputs = tuple(current[top] for top in message.top)
+        memory.write(message, inputs, outputs)
         layers.append(
             kind(
                 name=message.name,
                 bottoms=tuple(message.bottom),
                 tops=tuple(message.top),
                 inputs=inputs,
-                outputs=tuple(current[top] for top in message.top),
+                outputs=outputs,
                 input_shapes=input_shapes,
                 line=line,
                 message=message,
@@ -398,40 +405,31 @@ def _link(messages: Sequence[tuple[Any, int]], path: str) -> tuple[Layer, ...]:
 
 
 class _Memory:
-    """Which values lie in the same memory in Caffe, and who changed it last."""
+    """The memory that values share in Caffe.
+
+    Attributes
+    ----------
+    changer : dict
+        Value -> the first layer that changed the value's memory after the value was written.
+    """
 
     def __init__(self) -> None:
+        self.changer: dict[str, str] = {}
         self._place: dict[str, str] = {}  # value -> the value that its memory was made for
-        self._changes: dict[str, list[str]] = {}  # names of layers, by place
-        self._known: dict[str, int] = {}  # value -> how many changes it has seen
+        self._intact: dict[str, list[str]] = {}  # place -> the values that it still holds
 
     def write(self, message: Any, inputs: Sequence[str], outputs: Sequence[str]) -> None:
-        """Take note of what a layer writes."""
+        """Record the values that a layer writes."""
         alone = len(inputs) == len(outputs) == 1
         shares = message.type in ("Flatten", "Reshape", "Split") or (alone and message.type in ("Concat", "Slice"))
         for i, output in enumerate(outputs):
             in_place = i < len(message.bottom) and message.bottom[i] == message.top[i]
             place = self._place[inputs[0]] if shares or in_place else output
-            changes = self._changes.setdefault(place, [])
-            # A dropout changes nothing but in training.
+            # Dropout changes values only in training.
             if in_place and message.type != "Dropout":
-                changes.append(message.name)
-            self._place[output], self._known[output] = place, len(changes)
-
-    def changer(self, value: str) -> str | None:
-        """Name the layer that has changed a value's memory since it was written."""
-        unseen = self._changes[self._place[value]][self._known[value] :]
-        return unseen[0] if unseen else None
-
-
-def _count_readers(messages: Sequence[tuple[Any, int]]) -> Counter[tuple[str, int]]:
-    """Count how many bottoms read each (blob, index of the layer that wrote it)."""
-    readers: Counter[tuple[str, int]] = Counter()
-    written_at: dict[str, int] = {}
-    for index, (message, _) in enumerate(messages):
-        readers.update((bottom, written_at[bottom]) for bottom in message.bottom if bottom in written_at)
-        written_at.update((top, index) for top in message.top)
-    return readers
+                self.changer.update(dict.fromkeys(self._intact.pop(place), message.name))
+            self._place[output] = place
+            self._intact.setdefault(place, []).append(output)
 
 
 def _layer_class(message: Any, where: str) -> type[Layer]:
@@ -452,11 +450,11 @@ def _check_counts(kind: type[Layer], message: Any, where: str) -> None:
 
 
 def _why_missing(bottom: str, makers: Mapping[str, tuple[str, int]], current: Mapping[str, str]) -> str:
-    if bottom in makers:
-        name, line = makers[bottom]
-        at = f" (line {line})" if line else ""
-        return f"which only a later layer, {name!r}{at}, writes: the net has a cycle, or its layers are out of order"
-    return f"which no layer writes: {suggest(bottom, current, 'check its name')}"
+    if bottom not in makers:
+        return f"which no layer writes: {suggest(bottom, current, 'check its name')}"
+    name, line = makers[bottom]
+    at = f" (line {line})" if line else ""
+    return f"which only a later layer, {name!r}{at}, writes: the net has a cycle, or its layers are out of order"
 
 
 def _fit_params(
@@ -465,7 +463,7 @@ def _fit_params(
     path: str,
     allow_nonfinite: bool,
 ) -> Params:
-    """Match parameters to layers by name, as Caffe does, and hold their shapes against the net's."""
+    """Match parameters to layers by name, as Caffe does, and check their shapes against the net's."""
     learned = [layer for layer in layers if layer.param_shapes]
     params: Params = {}
     for layer in learned:
@@ -473,8 +471,8 @@ def _fit_params(
         if layer.name not in given:
             present = sum(other.name in given for other in learned)
             raise NetError(
-                f"{path}: no weights for layer {layer.name!r}{at}; {present} of the net's {len(learned)} layers with "
-                f"weights are there: {'is the file cut short?' if present else 'are these the weights of another net?'}"
+                f"{path}: no weights for layer {layer.name!r}{at}; the file has {present} of the net's {len(learned)} "
+                f"layers with weights: {'is it cut off?' if present else 'are these the weights of another net?'}"
             )
         arrays = given[layer.name]
         found = tuple(tuple(array.shape) for array in arrays)
@@ -493,13 +491,9 @@ def _fit_params(
 
 
 def _same_shape(found: Shape, expected: Shape) -> bool:
-    """Compare shapes as Caffe does for files of old: N×K is the same as 1×1×N×K."""
-
-    def core(shape: Shape) -> Shape:
-        leading = next((i for i, side in enumerate(shape) if side != 1), len(shape))
-        return shape[leading:]
-
-    return core(found) == core(expected)
+    """Compare shapes as Caffe does for old files: N×K is the same as 1×1×N×K."""
+    axes = max(len(found), len(expected))
+    return (1,) * (axes - len(found)) + found == (1,) * (axes - len(expected)) + expected
 
 
 def _list_shapes(shapes: Sequence[Shape]) -> str:
@@ -507,15 +501,11 @@ def _list_shapes(shapes: Sequence[Shape]) -> str:
 
 
 def _check_finite(name: str, arrays: Sequence[NDArray[np.float32]], path: str) -> None:
-    for array in arrays:
-        # A finite sum proves finite values, and is far cheaper than a look at each.
-        with np.errstate(over="ignore", invalid="ignore"):
-            if np.isfinite(array.sum()):
-                continue
-        bad = int(array.size - np.isfinite(array).sum())
-        if bad:
-            raise NetError(
-                f"{path}: layer {name!r} has {bad} weights that are infinite or not a number: "
-                "the file is damaged, or training diverged; --allow-nonfinite has `pycam heatmap`, `compare` and "
-                "`net show` take it all the same"
-            )
+    # A finite sum proves that all values are finite, and costs far less than a test of each value.
+    with np.errstate(over="ignore", invalid="ignore"):
+        suspects = [array for array in arrays if not np.isfinite(array.sum())]
+    if bad := sum(int(np.count_nonzero(~np.isfinite(array))) for array in suspects):
+        raise NetError(
+            f"{path}: layer {name!r} has {bad} weights that are infinite or not a number: the file is damaged, or "
+            "training diverged; `pycam heatmap`, `compare` and `net show` accept them with --allow-nonfinite"
+        )

@@ -1,19 +1,11 @@
-"""Layers that change each value by itself, and the softmax."""
+"""Layers that compute each value from one value, and the softmax."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from pycam.net.layers.base import (
-    Layer,
-    Shape,
-    dims,
-    finite,
-    need,
-    numbers,
-    positive_axis,
-)
+from pycam.net.layers.base import Layer, Shape, dims, finite, need, positive_axis
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,14 +16,10 @@ class ReLU(Layer):
     works_in_place = True
     negative_slope: float
 
-    @classmethod
-    def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
-        return numbers(message.relu_param, "negative_slope")
-
 
 @dataclass(frozen=True, kw_only=True)
 class PReLU(Layer):
-    """ReLU with a learned slope below 0, one a channel or one for all."""
+    """ReLU with a learned slope below 0: one per channel, or one for all channels."""
 
     type = "PReLU"
     works_in_place = True
@@ -39,8 +27,7 @@ class PReLU(Layer):
     @classmethod
     def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
         need(len(shapes[0]) >= 2, f"its bottom must have a channel axis, it has {dims(shapes[0])}")
-        slopes: Shape = () if message.prelu_param.channel_shared else (shapes[0][1],)
-        return {"param_shapes": (slopes,)}
+        return {"param_shapes": (() if message.prelu_param.channel_shared else (shapes[0][1],),)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,10 +37,6 @@ class ELU(Layer):
     type = "ELU"
     works_in_place = True
     alpha: float
-
-    @classmethod
-    def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
-        return numbers(message.elu_param, "alpha")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,10 +72,6 @@ class Power(Layer):
     scale: float
     shift: float
 
-    @classmethod
-    def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
-        return numbers(message.power_param, "power", "scale", "shift")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Softmax(Layer):
@@ -109,7 +88,7 @@ class Softmax(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class Dropout(Layer):
-    """Nothing when testing; in training, values are dropped at `ratio` and the rest scaled up."""
+    """The identity at test time; in training, a fraction `ratio` of the values is dropped and the rest is scaled up."""
 
     type = "Dropout"
     works_in_place = True
@@ -118,5 +97,5 @@ class Dropout(Layer):
     @classmethod
     def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
         ratio = finite(message.dropout_param.dropout_ratio, "dropout_ratio")
-        need(0 <= ratio < 1, f"dropout_ratio {ratio}: must be a share of the values, from 0 to less than 1")
+        need(0 <= ratio < 1, f"dropout_ratio {ratio}: must be a fraction of the values, from 0 to less than 1")
         return {"ratio": ratio}

@@ -1,9 +1,9 @@
-"""What every layer is, and the helpers that read its parameters."""
+"""The base class of all layers, and the functions that read a layer's parameters."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -11,18 +11,16 @@ import numpy as np
 from pycam.errors import NetError
 
 Shape: TypeAlias = tuple[int, ...]
+"""The sides of a blob, at batch 1."""
 
 Pair: TypeAlias = tuple[int, int]
+"""A number for the rows and a number for the columns."""
 
-
-# Caffe counts a blob's values in a C int.
 MAX_BLOB_COUNT = 2**31 - 1
-
-
-# Of a pooled blob; a damaged number must not cost all memory.
-MAX_SIDE = 2**16
+"""The most values in a blob: Caffe counts them in a C int."""
 
 LAYER_TYPES: dict[str, type[Layer]] = {}
+"""The layer classes by Caffe's type names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,21 +29,21 @@ class Layer:
 
     Attributes
     ----------
-    name
-        The layer's name, by which weights find it.
-    bottoms, tops
-        Names of the blobs read and written, as the prototxt has them. A top that equals its bottom is in place.
-    inputs, outputs
-        Names of the *values* read and written. Every value is written once: the last one that a blob `b` holds is
-        called `b`, an earlier one (before an in-place layer) `b@layer`, after the layer that wrote it.
-    input_shapes, output_shapes
+    name : str
+        The layer's name. Weights are matched by it.
+    bottoms, tops : tuple of str
+        Names of the blobs read and written, as in the prototxt. A top that equals its bottom is in place.
+    inputs, outputs : tuple of str
+        Names of the *values* read and written. Every value is written once: the last value of a blob `b` is called
+        `b`, an earlier one (before an in-place layer) is called `b@layer`, after the layer that wrote it.
+    input_shapes, output_shapes : tuple of tuple of int
         Their shapes at batch 1.
-    param_shapes
+    param_shapes : tuple of tuple of int
         Shapes of the layer's learned blobs.
-    line
-        Line of the layer in its prototxt, 0 where there is none.
-    message
-        The `LayerParameter` itself, for what only training needs (fillers, multipliers, loss weights).
+    line : int
+        Line of the layer in its prototxt, from 1; 0 if there is none.
+    message : LayerParameter
+        The layer's message, for what only training needs (fillers, multipliers, loss weights).
     """
 
     type: ClassVar[str]
@@ -61,10 +59,10 @@ class Layer:
     line: int = field(default=0, compare=False)
     message: Any = field(default=None, compare=False, repr=False)
 
-    # How many bottoms and tops the type takes: (least, most), None for no bound.
+    # The smallest and largest number of bottoms and tops of the type; None for no limit.
     bottom_count: ClassVar[tuple[int, int | None]] = (1, 1)
     top_count: ClassVar[tuple[int, int | None]] = (1, 1)
-    # Whether Caffe gives the right values, not garbage, where the top is the bottom.
+    # Caffe computes garbage where another type has its bottom as its top.
     works_in_place: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -74,41 +72,45 @@ class Layer:
 
     @classmethod
     def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
-        """Give the fields of the layer that follow from its parameters and the shapes that reach it.
+        """Return the fields of the layer that follow from its parameters and the shapes of its bottoms.
+
+        Without an override, each field of the type is a finite number with the same name in the parameters of the type:
+        `negative_slope` of `relu_param`.
 
         Parameters
         ----------
-        message
-            The layer's `LayerParameter`.
-        shapes
+        message : LayerParameter
+            The layer.
+        shapes : tuple of tuple of int
             Shapes of its bottoms.
 
         Returns
         -------
         dict
-            The type's own fields, `param_shapes` where the type has parameters, and `output_shapes` where they are
-            not the shape of its first bottom.
+            The type's own fields, `param_shapes` if the type has parameters, and `output_shapes` if they differ from
+            the shape of the first bottom.
 
         Raises
         ------
         NetError
-            When the layer cannot be as it says; the caller adds the layer's name and line.
+            The layer's parameters are impossible; the caller adds the layer's name and line.
         """
-        return {}
+        own = fields(cls)[len(fields(Layer)) :]
+        return numbers(getattr(message, f"{cls.type.lower()}_param", None), *(each.name for each in own))
 
     @property
     def multiply_adds(self) -> int:
-        """Multiplications with a weight, at batch 1."""
+        """The number of multiplications with a weight, at batch 1."""
         return 0
 
 
 def count(shape: Shape) -> int:
-    """Return how many values a shape holds."""
+    """Return the number of values in a shape."""
     return math.prod(shape)
 
 
 def positive_axis(axis: int, shape: Shape) -> int:
-    """Count a possibly negative axis from the front."""
+    """Return the index of an axis counted from the front; a negative `axis` counts from the end."""
     if not -len(shape) <= axis < len(shape):
         raise NetError(f"axis {axis} of a blob with {len(shape)} axes ({dims(shape)})")
     return axis % len(shape)
@@ -121,12 +123,12 @@ def need(condition: bool, message: str) -> None:
 
 
 def dims(shape: Shape) -> str:
-    """Write a shape as people read it: `1×3×224×224`."""
+    """Write a shape for messages: `1×3×224×224`."""
     return "×".join(map(str, shape)) or "scalar"
 
 
 def image_shape(shape: Shape) -> tuple[int, int, int, int]:
-    """Return N, C, H and W, or raise a `NetError`."""
+    """Return N, C, H and W, or raise a `NetError` for another number of axes."""
     need(len(shape) == 4, f"its bottom must have four axes (N×C×H×W), it has {dims(shape)}")
     n, c, h, w = shape
     return n, c, h, w
@@ -138,14 +140,14 @@ def numbers(param: Any, *names: str) -> dict[str, float]:
 
 
 def finite(value: float, name: str) -> float:
-    """Return a number in single precision, or raise a `NetError` where it is not finite."""
-    need(math.isfinite(value), f"{name} {value}: must be a number that can be computed with")
+    """Return a number in single precision; raise a `NetError` if it is infinite or not a number."""
+    need(math.isfinite(value), f"{name} {value}: must be a finite number")
     return single(value)
 
 
 def pair(param: Any, name: str, default: int | None) -> Pair:
-    """Read a size given as one number, as one a side, or as `_h` and `_w`."""
-    # Caffe says `kernel_size` and `kernel_h`, but `pad` and `pad_h`.
+    """Read a size that is given as one number, as one number per side, or as `_h` and `_w`."""
+    # Caffe has `kernel_size` and `kernel_h`, but `pad` and `pad_h`.
     side = name.removesuffix("_size")
     if param.HasField(f"{side}_h") or param.HasField(f"{side}_w"):
         return int(getattr(param, f"{side}_h")), int(getattr(param, f"{side}_w"))
@@ -158,7 +160,7 @@ def pair(param: Any, name: str, default: int | None) -> Pair:
         if default is None:
             raise NetError(f"no {name} is given")
         values = [default]
-    need(len(values) <= 2, f"{name} is given for {len(values)} axes; pycam convolves over two")
+    need(len(values) <= 2, f"{name} is given for {len(values)} axes; pycam supports two, rows and columns")
     return int(values[0]), int(values[-1])
 
 
@@ -171,5 +173,5 @@ def window(param: Any) -> tuple[Pair, Pair, Pair]:
 
 
 def single(value: float) -> float:
-    """Give the shortest decimal that is the same single-precision number: 0.0001, not 9.999999747378752e-05."""
+    """Return the shortest decimal that is the same single-precision number: 0.0001, not 9.999999747378752e-05."""
     return float(str(np.float32(value)))

@@ -1,4 +1,4 @@
-"""Layers that split blobs or combine several."""
+"""Layers that split a blob or combine several blobs."""
 
 from __future__ import annotations
 
@@ -6,14 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from pycam.net.layers.base import (
-    Layer,
-    Shape,
-    dims,
-    finite,
-    need,
-    positive_axis,
-)
+from pycam.net.layers.base import Layer, Shape, dims, finite, need, positive_axis
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +23,7 @@ class Split(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class Concat(Layer):
-    """Blobs one behind the other along `axis`."""
+    """Blobs joined along `axis`."""
 
     type = "Concat"
     bottom_count = (1, None)
@@ -38,14 +31,13 @@ class Concat(Layer):
 
     @classmethod
     def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
-        param = message.concat_param
-        axis = positive_axis(param.concat_dim if param.HasField("concat_dim") else param.axis, shapes[0])
-        first = shapes[0]
+        param, first = message.concat_param, shapes[0]
+        axis = positive_axis(param.concat_dim if param.HasField("concat_dim") else param.axis, first)
         for name, shape in zip(message.bottom, shapes, strict=True):
             need(
                 len(shape) == len(first) and shape[:axis] + shape[axis + 1 :] == first[:axis] + first[axis + 1 :],
-                f"bottom {name!r} of {dims(shape)} does not fit beside {message.bottom[0]!r} of {dims(first)} "
-                f"along axis {axis}",
+                f"bottom {name!r} of {dims(shape)} does not match {message.bottom[0]!r} of {dims(first)} "
+                f"in the axes other than {axis}",
             )
         total = sum(shape[axis] for shape in shapes)
         return {"output_shapes": ((*first[:axis], total, *first[axis + 1 :]),), "axis": axis}
@@ -53,7 +45,7 @@ class Concat(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class Slice(Layer):
-    """A blob cut along `axis` at `points`, a top a piece."""
+    """A blob cut along `axis` at `points`, one top per piece."""
 
     type = "Slice"
     top_count = (1, None)
@@ -67,29 +59,22 @@ class Slice(Layer):
         need(axis > 0, "axis 0 would cut the batch")
         points = tuple(int(p) for p in param.slice_point)
         if points:
-            need(
-                len(points) == tops - 1,
-                f"{len(points)} slice points for {tops} tops: give one fewer than tops",
-            )
+            need(len(points) == tops - 1, f"{len(points)} slice points for {tops} tops: give one fewer than tops")
         else:
-            need(
-                shape[axis] % tops == 0,
-                f"{shape[axis]} values along axis {axis} do not divide into {tops} tops",
-            )
+            need(shape[axis] % tops == 0, f"{shape[axis]} values along axis {axis} do not divide into {tops} tops")
             points = tuple(range(shape[axis] // tops, shape[axis], shape[axis] // tops))
-        edges = (0, *points, shape[axis])
-        sizes = [after - before for before, after in pairwise(edges)]
-        need(min(sizes) > 0, f"slice points {points} must rise within the {shape[axis]} values of axis {axis}")
-        return {
-            "output_shapes": tuple((*shape[:axis], size, *shape[axis + 1 :]) for size in sizes),
-            "axis": axis,
-            "points": points,
-        }
+        sizes = [after - before for before, after in pairwise((0, *points, shape[axis]))]
+        need(
+            min(sizes) > 0,
+            f"slice points {points} must increase and lie within the {shape[axis]} values of axis {axis}",
+        )
+        outputs = tuple((*shape[:axis], size, *shape[axis + 1 :]) for size in sizes)
+        return {"output_shapes": outputs, "axis": axis, "points": points}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Eltwise(Layer):
-    """Blobs of one shape, value by value: `PROD`, `SUM` with `coefficients`, or `MAX`."""
+    """Blobs of one shape, combined value by value: `PROD`, `SUM` with `coefficients`, or `MAX`."""
 
     type = "Eltwise"
     bottom_count = (2, None)
@@ -108,10 +93,7 @@ class Eltwise(Layer):
         given = tuple(finite(c, "coeff") for c in param.coeff)
         need(
             len(given) in (0, len(shapes)),
-            f"{len(given)} coefficients for {len(shapes)} bottoms: give one each",
+            f"{len(given)} coefficients for {len(shapes)} bottoms: give one per bottom",
         )
         need(not given or operation == "SUM", f"coefficients are for SUM, the operation is {operation}")
-        return {
-            "operation": operation,
-            "coefficients": given or (1.0,) * len(shapes),
-        }
+        return {"operation": operation, "coefficients": given or (1.0,) * len(shapes)}

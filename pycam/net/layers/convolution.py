@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
-from pycam.net.layers.base import (
-    Layer,
-    Pair,
-    Shape,
-    count,
-    dims,
-    image_shape,
-    need,
-    window,
-)
+from pycam.net.layers.base import Layer, Pair, Shape, count, dims, image_shape, need, window
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Filter(Layer):
-    """What convolution and its transpose share."""
+    """A convolution or its transpose.
 
+    Attributes
+    ----------
+    num_output : int
+        Channels of the top.
+    kernel, stride, pad, dilation : tuple of int
+        (rows, columns).
+    group : int
+        The number of groups into which the channels are divided.
+    bias : bool
+        True if a bias per output channel is added.
+    """
+
+    transposed: ClassVar[bool]
     num_output: int
     kernel: Pair
     stride: Pair
@@ -36,43 +40,42 @@ class _Filter(Layer):
         need(param.axis in (1, -3), f"axis {param.axis}: pycam convolves N×C×H×W blobs over H and W (axis 1)")
         kernel, stride, pad = window(param)
         dilation = [int(d) for d in param.dilation] or [1]
-        outputs, group = int(param.num_output), int(param.group)
-        need(
-            len(dilation) <= 2 and min(dilation) > 0,
-            f"dilation {dilation}: must be one or two positive numbers",
-        )
+        outputs, group, bias = int(param.num_output), int(param.group), bool(param.bias_term)
+        need(len(dilation) <= 2 and min(dilation) > 0, f"dilation {dilation}: must be one or two positive numbers")
         need(outputs > 0, "num_output must be positive")
         need(group > 0, "group must be positive")
         need(channels % group == 0, f"{channels} channels do not divide into {group} groups")
         need(outputs % group == 0, f"num_output {outputs} does not divide into {group} groups")
         spread = (dilation[0], dilation[-1])
-        reach = [s * (k - 1) + 1 for k, s in zip(kernel, spread, strict=True)]
-        out = cls._output_size(size, reach, stride, pad)
+        reach = [d * (k - 1) + 1 for k, d in zip(kernel, spread, strict=True)]
+        sides = list(zip(size, reach, stride, pad, strict=True))
+        if cls.transposed:
+            out = [s * (side - 1) + r - 2 * p for side, r, s, p in sides]
+            weights = (channels, outputs // group, *kernel)
+        else:
+            out = [(side + 2 * p - r) // s + 1 for side, r, s, p in sides]
+            weights = (outputs, channels // group, *kernel)
         need(
             min(out) > 0,
             f"kernel {dims(kernel)} (dilation {dims(spread)}, pad {dims(pad)}) does not fit "
             f"its bottom of {dims(shapes[0])}",
         )
-        weights = cls._weight_shape(channels, outputs, group) + kernel
         return {
             "output_shapes": ((n, outputs, *out),),
-            "param_shapes": (weights, (outputs,)) if param.bias_term else (weights,),
+            "param_shapes": (weights, (outputs,)) if bias else (weights,),
             "num_output": outputs,
             "kernel": kernel,
             "stride": stride,
             "pad": pad,
             "dilation": spread,
             "group": group,
-            "bias": bool(param.bias_term),
+            "bias": bias,
         }
 
-    @staticmethod
-    def _output_size(size: list[int], reach: list[int], stride: Pair, pad: Pair) -> list[int]:
-        raise NotImplementedError
-
-    @staticmethod
-    def _weight_shape(channels: int, outputs: int, group: int) -> Pair:
-        raise NotImplementedError
+    @property
+    def multiply_adds(self) -> int:
+        positions = self.input_shapes if self.transposed else self.output_shapes
+        return count(positions[0]) * count(self.param_shapes[0][1:])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,18 +83,7 @@ class Convolution(_Filter):
     """Convolution over H and W; sizes round down. Weights: num_output × channels/group × kernel."""
 
     type = "Convolution"
-
-    @staticmethod
-    def _output_size(size: list[int], reach: list[int], stride: Pair, pad: Pair) -> list[int]:
-        return [(n + 2 * p - r) // s + 1 for n, r, s, p in zip(size, reach, stride, pad, strict=True)]
-
-    @staticmethod
-    def _weight_shape(channels: int, outputs: int, group: int) -> Pair:
-        return outputs, channels // group
-
-    @property
-    def multiply_adds(self) -> int:
-        return count(self.output_shapes[0]) * count(self.param_shapes[0][1:])
+    transposed = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,15 +91,4 @@ class Deconvolution(_Filter):
     """The transpose of a convolution. Weights: channels × num_output/group × kernel."""
 
     type = "Deconvolution"
-
-    @staticmethod
-    def _output_size(size: list[int], reach: list[int], stride: Pair, pad: Pair) -> list[int]:
-        return [s * (n - 1) + r - 2 * p for n, r, s, p in zip(size, reach, stride, pad, strict=True)]
-
-    @staticmethod
-    def _weight_shape(channels: int, outputs: int, group: int) -> Pair:
-        return channels, outputs // group
-
-    @property
-    def multiply_adds(self) -> int:
-        return count(self.input_shapes[0]) * count(self.param_shapes[0][1:])
+    transposed = True

@@ -5,48 +5,40 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from pycam.net.layers.base import (
-    Layer,
-    Pair,
-    Shape,
-    dims,
-    need,
-)
+from pycam.net.layers.base import Layer, Pair, Shape, dims, need
 
 
 @dataclass(frozen=True, kw_only=True)
 class Input(Layer):
-    """Where images enter."""
+    """The layer through which images enter."""
 
     type = "Input"
     bottom_count = (0, 0)
     top_count = (1, None)
-    # It tells nothing: where the file has no layer for its inputs, Caffe makes one and calls it `input`.
+    # Nets that differ in this name are equal: Caffe makes a layer called `input` for a file without one.
     name: str = field(compare=False)
 
     @classmethod
     def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
         given = [tuple(int(d) for d in shape.dim) for shape in message.input_param.shape]
-        need(
-            len(given) in (1, len(message.top)),
-            f"{len(given)} shapes for {len(message.top)} tops: give one for all or one each",
-        )
+        tops = len(message.top)
+        need(len(given) in (1, tops), f"{len(given)} shapes for {tops} tops: give one for all or one per top")
         for shape in given:
             need(len(shape) > 0, "an empty shape")
             need(all(d > 0 for d in shape), f"a shape with a side that is not positive: {dims(shape)}")
         if len(given) == 1:
-            given *= len(message.top)
+            given *= tops
         return {"output_shapes": tuple((1, *shape[1:]) for shape in given)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Source(Layer):
-    """Where images and their labels enter in training; `pycam.training.data` reads them.
+    """A layer through which images and their labels enter in training; `pycam.training.data` reads them.
 
     Attributes
     ----------
-    batch_size
-        Images that go through the net together.
+    batch_size : int
+        The number of images in a batch.
     """
 
     bottom_count = (0, 0)
@@ -54,12 +46,12 @@ class _Source(Layer):
     batch_size: int
 
     @staticmethod
-    def _outputs(message: Any, param: Any, size: Pair, grey: bool) -> dict[str, Any]:
+    def _outputs(message: Any, param: Any, size: Pair, gray: bool) -> dict[str, Any]:
         crop = int(message.transform_param.crop_size)
         size = (crop, crop) if crop else size
-        need(min(size) > 0, "no crop_size: how large its images are stands in its source alone, `pycam train` reads it")
+        need(min(size) > 0, "no crop_size: only its source tells the size of its images, `pycam train` reads it")
         need(param.batch_size > 0, "batch_size must be positive")
-        shapes: tuple[Shape, ...] = ((1, 1 if grey else 3, *size), (1,))
+        shapes: tuple[Shape, ...] = ((1, 1 if gray else 3, *size), (1,))
         return {"output_shapes": shapes[: len(message.top)], "batch_size": int(param.batch_size)}
 
 

@@ -5,21 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pycam.net.layers.base import (
-    Layer,
-    Shape,
-    count,
-    need,
-    positive_axis,
-)
+from pycam.net.layers.base import Layer, Shape, count, need, positive_axis
 
 
 @dataclass(frozen=True, kw_only=True)
 class InnerProduct(Layer):
-    """Fully connected: all from `axis` on is one vector. Weights: outputs × inputs, the reverse if `transpose`."""
+    """Fully connected layer. All axes from `axis` on form one vector.
+
+    Weights: outputs × inputs, or inputs × outputs with `transpose`.
+    """
 
     type = "InnerProduct"
-
     num_output: int
     axis: int
     transpose: bool

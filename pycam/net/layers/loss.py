@@ -1,30 +1,23 @@
-"""What compares scores with labels: losses and accuracy."""
+"""Layers that compare scores with labels: losses and accuracy."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from pycam.net.layers.base import (
-    Layer,
-    Shape,
-    count,
-    dims,
-    need,
-    positive_axis,
-)
+from pycam.net.layers.base import Layer, Shape, count, dims, need, positive_axis
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Judging(Layer):
-    """What compares scores, its first bottom, with labels, its second: one a position.
+class _Comparison(Layer):
+    """A comparison of scores, its first bottom, with labels, its second: one label per position.
 
     Attributes
     ----------
-    axis
-        Along which the scores of the classes lie.
-    ignore_label
-        Positions with this label don't count; None: all do.
+    axis : int
+        The axis of the classes in the scores.
+    ignore_label : int or None
+        Positions with this label are left out; None: all positions count.
     """
 
     bottom_count = (2, 2)
@@ -33,29 +26,29 @@ class _Judging(Layer):
 
     @property
     def class_count(self) -> int:
-        """How many classes are told apart."""
+        """The number of classes."""
         return self.input_shapes[0][self.axis]
 
     @staticmethod
-    def _judged(param: Any, axis: int, shapes: tuple[Shape, ...]) -> dict[str, Any]:
+    def _compared(param: Any, axis: int, shapes: tuple[Shape, ...]) -> dict[str, Any]:
         scores, labels = shapes
         axis = positive_axis(axis, scores)
         need(
             count(labels) * scores[axis] == count(scores),
-            f"labels of {dims(labels)} do not go with scores of {dims(scores)}: one label a position is needed",
+            f"labels of {dims(labels)} do not match scores of {dims(scores)}: one label per position is needed",
         )
         ignored = int(param.ignore_label) if param.HasField("ignore_label") else None
         return {"axis": axis, "ignore_label": ignored}
 
 
 @dataclass(frozen=True, kw_only=True)
-class SoftmaxWithLoss(_Judging):
+class SoftmaxWithLoss(_Comparison):
     """The mean of −log softmax at the labels; a second top is the softmax.
 
     Attributes
     ----------
-    normalization
-        What the sum is divided by: `FULL`, all positions; `VALID`, those not ignored; `BATCH_SIZE`; `NONE`, 1.
+    normalization : str
+        The divisor of the sum: `FULL`, all positions; `VALID`, those not ignored; `BATCH_SIZE`; `NONE`, 1.
     """
 
     type = "SoftmaxWithLoss"
@@ -72,13 +65,13 @@ class SoftmaxWithLoss(_Judging):
         return {
             "output_shapes": tops[: len(message.top)],
             "normalization": normalization,
-            **cls._judged(param, message.softmax_param.axis, shapes),
+            **cls._compared(param, message.softmax_param.axis, shapes),
         }
 
 
 @dataclass(frozen=True, kw_only=True)
-class Accuracy(_Judging):
-    """The fraction of labels among the `top_k` classes of the highest scores."""
+class Accuracy(_Comparison):
+    """The fraction of labels among the `top_k` classes with the highest scores."""
 
     type = "Accuracy"
     top_k: int
@@ -86,7 +79,7 @@ class Accuracy(_Judging):
     @classmethod
     def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
         param = message.accuracy_param
-        judged = cls._judged(param, param.axis, shapes)
-        classes = shapes[0][judged["axis"]]
-        need(1 <= param.top_k <= classes, f"top_k {param.top_k}: must be from 1 to the {classes} classes")
-        return {"output_shapes": ((),), "top_k": int(param.top_k), **judged}
+        compared = cls._compared(param, param.axis, shapes)
+        classes = shapes[0][compared["axis"]]
+        need(1 <= param.top_k <= classes, f"top_k {param.top_k}: must be from 1 to the number of classes, {classes}")
+        return {"output_shapes": ((),), "top_k": int(param.top_k), **compared}

@@ -5,27 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pycam.net.layers.base import (
-    Layer,
-    Shape,
-    dims,
-    image_shape,
-    need,
-    numbers,
-    positive_axis,
-)
+from pycam.net.layers.base import Layer, Shape, dims, image_shape, need, numbers, positive_axis
 
 
 @dataclass(frozen=True, kw_only=True)
 class LRN(Layer):
-    """Local response normalisation.
+    """Local response normalization.
 
     Across channels: x / (k + alpha/local_size · Σx²)^beta over `local_size` channels.
-    Within a channel: x / (1 + alpha/local_size² · Σx²)^beta over a window of that side; `k` has no effect.
+    Within a channel: x / (1 + alpha/local_size² · Σx²)^beta over a window with that side; `k` has no effect.
     """
 
     type = "LRN"
-
     local_size: int
     alpha: float
     beta: float
@@ -46,9 +37,10 @@ class LRN(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class BatchNorm(Layer):
-    """(x − mean) / sqrt(variance + eps) a channel, from stored statistics.
+    """(x − mean) / sqrt(variance + eps) per channel, from stored statistics.
 
-    Parameters are the mean and the variance, both times a factor, and that factor (0: both are zero).
+    The parameters are the mean and the variance, both multiplied by a factor, and that factor. If the factor is 0, mean
+    and variance are zero.
     """
 
     type = "BatchNorm"
@@ -60,18 +52,15 @@ class BatchNorm(Layer):
         param = message.batch_norm_param
         need(
             not param.HasField("use_global_stats") or param.use_global_stats,
-            "use_global_stats is false: statistics of the batch at hand are for training only",
+            "use_global_stats is false: statistics of the current batch are for training only",
         )
         channels = shapes[0][1] if len(shapes[0]) > 1 else 1
-        return {
-            "param_shapes": ((channels,), (channels,), (1,)),
-            **numbers(param, "eps"),
-        }
+        return {"param_shapes": ((channels,), (channels,), (1,)), **numbers(param, "eps")}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scale(Layer):
-    """x times a factor a position along the axes from `axis` on, plus a bias a position if `bias`.
+    """x times one factor per position along the axes from `axis` on, plus one bias per position with `bias`.
 
     The factors are the layer's parameters, or its second bottom.
     """
@@ -93,9 +82,9 @@ class Scale(Layer):
             end = len(shape) if param.num_axes == -1 else axis + param.num_axes
             need(
                 end <= len(shape),
-                f"num_axes {param.num_axes} from axis {axis} leaves the {len(shape)} axes of its bottom",
+                f"num_axes {param.num_axes} from axis {axis} exceeds the {len(shape)} axes of its bottom",
             )
-            need(axis > 0 or end == 0, "axis 0 would weigh images by their place in the batch")
+            need(axis > 0 or end == 0, "axis 0 would scale images by their position in the batch")
             factors = shape[axis:end]
         else:
             factors = shapes[1]
@@ -103,10 +92,5 @@ class Scale(Layer):
                 shape[axis : axis + len(factors)] == factors,
                 f"factors of {dims(factors)} do not fit {dims(shape)} from axis {axis} on",
             )
-        params = ((factors,) if learned else ()) + ((factors,) if param.bias_term else ())
-        return {
-            "param_shapes": params,
-            "axis": axis,
-            "factor_shape": factors,
-            "bias": bool(param.bias_term),
-        }
+        bias = bool(param.bias_term)
+        return {"param_shapes": (factors,) * (learned + bias), "axis": axis, "factor_shape": factors, "bias": bias}

@@ -1,18 +1,11 @@
-"""Layers that change the shape of a blob alone."""
+"""Layers that change only the shape of a blob."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-from pycam.net.layers.base import (
-    Layer,
-    Shape,
-    count,
-    dims,
-    need,
-    positive_axis,
-)
+from pycam.net.layers.base import Layer, Shape, count, dims, need, positive_axis
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,9 +14,9 @@ class _Reshaping(Layer):
 
     Attributes
     ----------
-    target
-        The new shape with 0 for "as in the bottom" and at most one −1 for "whatever is left", so that it holds at any
-        batch.
+    target : tuple of int
+        The new shape. 0 stands for the bottom's own side, and one side may be −1, the remaining values; so it holds for
+        any batch.
     """
 
     target: Shape
@@ -31,7 +24,7 @@ class _Reshaping(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class Flatten(_Reshaping):
-    """Several neighbouring axes made one."""
+    """Several adjacent axes merged into one."""
 
     type = "Flatten"
 
@@ -39,14 +32,14 @@ class Flatten(_Reshaping):
     def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
         shape, param = shapes[0], message.flatten_param
         start, end = positive_axis(param.axis, shape), positive_axis(param.end_axis, shape)
-        need(start <= end, f"axis {start} lies behind end_axis {end}")
+        need(start <= end, f"axis {start} is behind end_axis {end}")
         kept, merged, rest = shape[:start], count(shape[start : end + 1]), shape[end + 1 :]
         return {"output_shapes": ((*kept, merged, *rest),), "target": (0,) * len(kept) + (-1,) + rest}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reshape(_Reshaping):
-    """A blob in the shape that is asked for."""
+    """A blob in a requested shape."""
 
     type = "Reshape"
 
@@ -54,18 +47,17 @@ class Reshape(_Reshaping):
     def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
         shape, param = shapes[0], message.reshape_param
         asked = tuple(int(d) for d in param.shape.dim)
-        # An axis of -1 stands for "behind the last one" here, unlike in other layers.
+        # An axis of -1 means "behind the last axis" here, unlike in other layers.
         start = param.axis if param.axis >= 0 else len(shape) + param.axis + 1
         end = len(shape) if param.num_axes == -1 else start + param.num_axes
         need(
             0 <= start <= end <= len(shape),
-            f"axis {param.axis} and num_axes {param.num_axes} leave its bottom of {dims(shape)}",
+            f"axis {param.axis} and num_axes {param.num_axes} exceed its bottom of {dims(shape)}",
         )
-        need(asked.count(-1) <= 1, "two sides of -1: only one can be worked out")
+        need(asked.count(-1) <= 1, "two sides of -1: only one can be computed")
         need(all(d >= -1 for d in asked), f"a side below -1: {dims(asked)}")
         need(
-            all(start + i < len(shape) for i, d in enumerate(asked) if d == 0),
-            "a side of 0 where its bottom has none",
+            all(start + i < len(shape) for i, d in enumerate(asked) if d == 0), "a side of 0 where its bottom has none"
         )
         sides = [shape[start + i] if d == 0 else d for i, d in enumerate(asked)]
         full = [*shape[:start], *sides, *shape[end:]]
@@ -77,14 +69,14 @@ class Reshape(_Reshaping):
         keeps_batch = start > 0 or (asked and asked[0] == 0)
         need(
             keeps_batch or -1 in asked[:1],
-            f"its shape {dims(asked)} fixes the batch: let the first side be 0 (as in the bottom) or -1",
+            f"its shape {dims(asked)} fixes the batch: make the first side 0 (as in the bottom) or -1",
         )
         return {"output_shapes": (tuple(full),), "target": (0 if keeps_batch else -1, *full[1:])}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Crop(Layer):
-    """The part of its first bottom that has the second's size, from `offsets` on, along the axes from `axis` on."""
+    """A part of the first bottom with the size of the second, from `offsets` on, along the axes from `axis` on."""
 
     type = "Crop"
     bottom_count = (2, 2)
@@ -94,22 +86,20 @@ class Crop(Layer):
     @classmethod
     def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
         param, (shape, like) = message.crop_param, shapes
-        need(
-            len(shape) == len(like),
-            f"bottoms of {dims(shape)} and {dims(like)} differ in their number of axes",
-        )
+        need(len(shape) == len(like), f"bottoms of {dims(shape)} and {dims(like)} differ in their number of axes")
         axis = positive_axis(param.axis, shape)
         need(axis > 0, "axis 0 would crop the batch")
-        given = tuple(int(o) for o in param.offset) or (0,)
+        offsets = tuple(int(o) for o in param.offset) or (0,)
         cropped = len(shape) - axis
         need(
-            len(given) in (1, cropped),
-            f"{len(given)} offsets for {cropped} axes: give one for all or one each",
+            len(offsets) in (1, cropped),
+            f"{len(offsets)} offsets for {cropped} axes: give one for all or one per axis",
         )
-        offsets = given * cropped if len(given) == 1 else given
+        if len(offsets) == 1:
+            offsets *= cropped
         for i, offset in enumerate(offsets, start=axis):
             need(
                 offset + like[i] <= shape[i],
-                f"offset {offset} and size {like[i]} leave the {shape[i]} values of axis {i}",
+                f"offset {offset} and size {like[i]} exceed the {shape[i]} values of axis {i}",
             )
         return {"output_shapes": ((*shape[:axis], *like[axis:]),), "axis": axis, "offsets": offsets}
