@@ -359,11 +359,18 @@ DATUM = schema.Datum(channels=3, height=2, width=2, data=bytes(12), label=7).Ser
 FLOAT_DATUM = schema.Datum(channels=1, height=1, width=3, float_data=[1, 2, 3], label=7).SerializeToString()
 ENCODED_DATUMS = [schema.Datum(data=each, encoded=True, label=7).SerializeToString() for each in _images()]
 PLAN = {
-    "recipe": {"protocol": asdict(protocol("released")), "prototxt": "a.prototxt", "weights": "b", "threads": 2},
+    "recipe": {
+        "protocol": asdict(protocol("released")),
+        "prototxt": "a.prototxt",
+        "weights": "b",
+        "options": {"threads": 2},
+    },
     "sources": {"images": "FOLDER", "ground_truth": "FOLDER", "limit": 1},
     "batch": 8,
 }
-LIMITLESS = PLAN | {"recipe": {"protocol": asdict(protocol("sweep")), "model": "vgg16-cam", "engine": "torch"}}
+LIMITLESS = PLAN | {
+    "recipe": {"protocol": asdict(protocol("sweep")), "model": "vgg16-cam", "engine": "torch", "options": {}}
+}
 REPORTS = [
     made_report("googlenet-cam", notes=["blacklist: none"], skipped=[{"image": "a", "reason": "a.JPEG: cut"}]),
     made_report("mine", submissions=True, overrides={"view": "full"}),

@@ -77,10 +77,6 @@ def many_zeros(folder: Path) -> None:
         file.truncate(1 << 28)
 
 
-def dangling_link(folder: Path) -> None:
-    (folder / "a.jpg").symlink_to("gone.jpg")
-
-
 def npy(header: str, content: bytes = b"") -> bytes:
     return b"\x93NUMPY\x01\0" + struct.pack("<H", len(header)) + header.encode() + content
 
@@ -165,7 +161,7 @@ CASES: dict[str, tuple[Made, list[str], int, str]] = {
         written(mean__npy=PICKLE, a__png=GOOD_IMAGE),
         [*HEATMAP, "--mean", "mean.npy", "a.png"],
         3,
-        "mean.npy: .*a pickle, which could run anything",
+        "mean.npy: .*a pickle, which could run any code",
     ),
     "3.6 TiB of a mean": (
         written(mean__npy=TERABYTES, a__png=GOOD_IMAGE),
@@ -281,16 +277,20 @@ def test_reports_of_runs_that_are_none(text, tmp_path: Path, capsys):
     [
         [],
         {"recipe": [], "sources": {}, "batch": 1},
-        {"recipe": {"protocol": 3}, "sources": {}, "batch": 1},
-        {"recipe": {"protocol": {}}, "sources": {"images": 3, "ground_truth": 4}, "batch": 1},
-        {"recipe": {"protocol": {"name": "paper"}}, "sources": {"images": 3, "ground_truth": "."}, "batch": 1},
-        {"recipe": {"protocol": {"name": "paper", "view": "?"}}, "sources": SOURCES, "batch": 1},
-        {"recipe": {"protocol": {"name": "paper"}, "threads": "2"}, "sources": SOURCES, "batch": 1},
-        {"recipe": {"protocol": {"name": "paper"}, "color": "red"}, "sources": SOURCES, "batch": 1},
-        {"recipe": {"protocol": {"name": "paper"}}, "sources": SOURCES, "batch": 0},
-        {"recipe": {"protocol": {"name": "paper"}}, "sources": SOURCES, "batch": 1.5},
-        {"recipe": {"protocol": {"name": "paper"}}, "sources": SOURCES, "batch": math.inf},
-        {"recipe": {"protocol": {"name": "paper"}}, "sources": {**SOURCES, "limit": 0}, "batch": 1},
+        {"recipe": {"protocol": 3, "options": {}}, "sources": {}, "batch": 1},
+        {"recipe": {"protocol": {}, "options": {}}, "sources": {"images": 3, "ground_truth": 4}, "batch": 1},
+        {
+            "recipe": {"protocol": {"name": "paper"}, "options": {}},
+            "sources": {"images": 3, "ground_truth": "."},
+            "batch": 1,
+        },
+        {"recipe": {"protocol": {"name": "paper", "view": "?"}, "options": {}}, "sources": SOURCES, "batch": 1},
+        {"recipe": {"protocol": {"name": "paper"}, "options": {"threads": "2"}}, "sources": SOURCES, "batch": 1},
+        {"recipe": {"protocol": {"name": "paper"}, "options": {}, "color": "red"}, "sources": SOURCES, "batch": 1},
+        {"recipe": {"protocol": {"name": "paper"}, "options": {}}, "sources": SOURCES, "batch": 0},
+        {"recipe": {"protocol": {"name": "paper"}, "options": {}}, "sources": SOURCES, "batch": 1.5},
+        {"recipe": {"protocol": {"name": "paper"}, "options": {}}, "sources": SOURCES, "batch": math.inf},
+        {"recipe": {"protocol": {"name": "paper"}, "options": {}}, "sources": {**SOURCES, "limit": 0}, "batch": 1},
     ],
 )
 def test_plans_of_runs_that_are_none(plan, tmp_path: Path):
@@ -306,7 +306,7 @@ def test_what_a_plan_names_must_be_there(name, tmp_path: Path):
         ({"images": name, "ground_truth": str(tmp_path)}, UsageError),
         ({"images": str(tmp_path), "ground_truth": name}, GroundTruthError),
     ):
-        plan = {"recipe": {"protocol": {"name": "paper"}}, "sources": sources, "batch": 1}
+        plan = {"recipe": {"protocol": {"name": "paper"}, "options": {}}, "sources": sources, "batch": 1}
         (tmp_path / "plan.json").write_text(json.dumps(plan))
         with pytest.raises(kind, match=r"plan\.json names what is not as it was: (x|\\x00)+: no such f"):
             Plan.restore(tmp_path)

@@ -117,7 +117,7 @@ def blobs(draw: st.DrawFn) -> Any:
 def test_any_net_is_read_as_protobuf_reads_it(tmp_path_factory: pytest.TempPathFactory, layers: dict[str, list[Any]]):
     path = saved(tmp_path_factory.getbasetemp(), net(**layers))
     if not any(layers.values()):
-        with pytest.raises(FormatError, match="no layer holds weights"):
+        with pytest.raises(FormatError, match="no layer has weights"):
             caffemodel.read(path)
     else:
         assert_same(caffemodel.read(path).layers, as_protobuf_reads(path.read_bytes()))
@@ -219,7 +219,7 @@ def test_any_array_is_written_as_float32(tmp_path: Path):
 
 
 def test_parameters_of_no_layer_are_refused(tmp_path: Path):
-    with pytest.raises(NetError, match="no layer 'b', but parameters for it"):
+    with pytest.raises(NetError, match="the parameters are for layer 'b', which the net does not have"):
         caffemodel.write(tmp_path / "net.caffemodel", net(a=[]), {"a": [BIAS], "b": [BIAS]})
     assert not list(tmp_path.iterdir())
 
@@ -293,7 +293,7 @@ def test_a_cut_names_byte_and_layer(tmp_path: Path):
         (schema.BlobProto(num=1, channels=3, height=1, width=1, data=[1, 2, 3]), "found a blob such as a mean file"),
         (blob(BIAS), "found a blob such as a mean file"),
         (schema.SolverState(iter=1000, learned_net="a"), "found a solver state: give the .caffemodel"),
-        (schema.NetParameter(name="net\x01", layer=[{"name": "a"}]), r"no layer holds weights \(1 layers\)"),
+        (schema.NetParameter(name="net\x01", layer=[{"name": "a"}]), r"no layer has weights \(1 layers\)"),
         (field(100, b"") * 5_000_000, "byte 30003: more than 10,000 layers"),
         (b"\x08\x00" * 5_000_000, "more than 200,000 fields|found a blob"),
         (b"\xa2\x06" + b"\xff" * 12, "byte 2: a number of more than 10 bytes"),
@@ -319,15 +319,15 @@ def test_places_without_a_file_are_explained(tmp_path: Path):
 @pytest.mark.parametrize(
     ("blob_bytes", "message"),
     [
-        (schema.BlobProto(shape={"dim": [2, 3]}, data=[1, 2]), "a blob of shape 2×3 holds 2 values"),
-        (schema.BlobProto(num=1, channels=2, height=3, width=4, data=[1]), "a blob of shape 1×2×3×4 holds 1 values"),
-        (schema.BlobProto(shape={"dim": [-1, -2]}, data=[1, 2]), "a blob of shape -1×-2 holds 2 values"),
-        (schema.BlobProto(num=-1, channels=-2, height=1, width=1, data=[1, 2]), "a blob of shape -1×-2×1×1 holds"),
-        (schema.BlobProto(shape={"dim": [1 << 40, 1 << 40]}, data=[1]), "shape 1099511627776×1099511627776 holds 1"),
+        (schema.BlobProto(shape={"dim": [2, 3]}, data=[1, 2]), "a blob of shape 2×3 has 2 values"),
+        (schema.BlobProto(num=1, channels=2, height=3, width=4, data=[1]), "a blob of shape 1×2×3×4 has 1 values"),
+        (schema.BlobProto(shape={"dim": [-1, -2]}, data=[1, 2]), "a blob of shape -1×-2 has 2 values"),
+        (schema.BlobProto(num=-1, channels=-2, height=1, width=1, data=[1, 2]), "a blob of shape -1×-2×1×1 has"),
+        (schema.BlobProto(shape={"dim": [1 << 40, 1 << 40]}, data=[1]), "shape 1099511627776×1099511627776 has 1"),
         (schema.BlobProto(shape={"dim": [1] * 40}, data=[1]), "a blob of shape 1×1×"),
         (schema.BlobProto(shape={"dim": [0, 1 << 62]}), "a blob of shape 0×4611686018427387904"),
-        (schema.BlobProto(), r"a blob of shape \(\) holds 0 values"),
-        (field(5, b"12345"), "5 bytes are no whole number of values"),
+        (schema.BlobProto(), r"a blob of shape \(\) has 0 values"),
+        (field(5, b"12345"), "5 bytes are not a whole number of values"),
         (field(7, field(1, b"\xff")), "a number is cut off"),
         (b"\x2d\0\0", "a field needs 4 bytes, 2 are left"),
         (field(5, b"1234")[:-2], "a field needs 4 bytes, 2 are left"),

@@ -135,9 +135,9 @@ def test_a_pickle_that_would_run_code_is_refused_and_not_run(place, tmp_path):
     [
         ({}, "expected a dictionary of layers, found dict"),
         ([1, 2], "expected a dictionary of layers, found list"),
-        ({"conv": 3}, "layer 'conv': expected its arrays by name, found int"),
-        ({"conv": {"weights": 3.0}}, "'weights' should be an array of floats, it is float"),
-        ({"conv": {"weights": np.arange(3)}}, "'weights' should be an array of floats, it is int64"),
+        ({"conv": 3}, "layer 'conv': expected a dictionary of its arrays, found int"),
+        ({"conv": {"weights": 3.0}}, "'weights' must be an array of floats, it is float"),
+        ({"conv": {"weights": np.arange(3)}}, "'weights' must be an array of floats, it is int64"),
         ({"conv": {"weights": np.array([None, 2])}}, "asks for an array of objects: not run"),
         ({"conv": {"weights": Evil(bytearray, 3)}}, r"asks for (__builtin__|builtins)\.bytearray: not run"),
     ],
@@ -154,7 +154,7 @@ def pickled(path, steps):
     return path
 
 
-TOO_LARGE = "what it holds is too large to be unpacked"
+TOO_LARGE = "its content is too large to be unpacked"
 
 
 @pytest.mark.parametrize(
@@ -163,13 +163,13 @@ TOO_LARGE = "what it holds is too large to be unpacked"
         (b"cos\nsystem\nU\6exit 1\x85R.", r"its pickle asks for os\.system: not run"),
         (b"cbuiltins\neval\nU\0011\x85R.", r"its pickle asks for builtins\.eval: not run"),
         (b"(S'exit 1'\nios\nsystem\n.", r"its pickle asks for os\.system: not run"),
-        (b"cnumpy\ndtype\nU\2V8\x85R.", "its pickle asks for an array of something else than numbers: not run"),
+        (b"cnumpy\ndtype\nU\2V8\x85R.", "its pickle asks for an array of other values than numbers: not run"),
         (b"}r\xff\xff\xff\x7f.", TOO_LARGE),  # a memo of 2^31 places
         (b"\x8e" + struct.pack("<Q", 1 << 42) + b"x.", f"{TOO_LARGE}|cannot be read"),  # a text of 4 TiB
         (b"(" * 2_000_000, "cannot be read as a .npy with weights: .*(truncated|ran out|Ran out)"),
         (b"]q\0" + b"h\0h\0\x86q\0" * 99 + b".", "expected a dictionary of layers, found tuple"),
         (b"]" * 500_000 + b"a" * 499_999 + b".", "expected a dictionary of layers, found list"),
-        (b"}U\1a]" + b"(]" * 300 + b"e" * 300 + b"s.", "layer 'a': expected its arrays by name, found list"),
+        (b"}U\1a]" + b"(]" * 300 + b"e" * 300 + b"s.", "layer 'a': expected a dictionary of its arrays, found list"),
         (b"U\1a.", "expected a dictionary of layers, found str"),
         (b"(dp0\n.", "expected a dictionary of layers, found dict"),
         (b"}K\1}s.", "expected names of layers and arrays as text, found int"),

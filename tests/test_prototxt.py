@@ -224,7 +224,7 @@ def test_net_and_solver_are_told_apart(tmp_path: Path):
         ('layer { name: "a\\qb" }', r"unknown escape in \"a\\qb\": write a backslash as \\\\"),
         ('layer { name: "a\\477" }', r"unknown escape in \"a\\477\""),
         ('name: "' + "\\x99" * 2000 + '\\q"', "unknown escape"),
-        ("#\n" + "#" * (1 << 20), ":2:1: a line of 1048576 characters: this is no net"),
+        ("#\n" + "#" * (1 << 20), ":2:1: a line of 1048576 characters: this is not a net"),
         ('layer { name: "\\377" }', "Couldn't parse string"),
         ("layer { pooling_param { pool: AVG } }", "unknown value AVG: use one of MAX, AVE, STOCHASTIC"),
         ("state { phase: 7 }", "unknown value 7: use one of TRAIN, TEST"),

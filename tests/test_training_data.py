@@ -142,8 +142,8 @@ PNG = cv2.imencode(".png", np.zeros((9, 9), np.uint8))[1].tobytes()
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ([], "an empty database"),
-        ([b"\xff\xff"], "key b'00000000' is no Datum"),
+        ([], "the database is empty"),
+        ([b"\xff\xff"], "key b'00000000' is not a Datum"),
         ([schema.Datum(channels=1, height=2, width=2, data=b"123").SerializeToString()], r"3 values for .*\(1, 2, 2\)"),
         ([encoded(b"")], "key b'00000000': empty, 0 bytes"),
         ([encoded(b"no jpeg")], "key b'00000000': not an image, it begins with b'no jpeg'"),

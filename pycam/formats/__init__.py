@@ -1,4 +1,4 @@
-"""Caffe's files, both ways: prototxt, caffemodel, mean, NumPy and MATLAB weights, LMDB; safe reading and writing.
+"""Caffe's files, read and written: prototxt, caffemodel, mean, NumPy and MATLAB weights, LMDB.
 
-What belongs here turns bytes into checked values and back. Nothing here knows what a net means.
+Code that converts bytes to checked values and back belongs here. The meaning of a net belongs to `pycam.net`.
 """

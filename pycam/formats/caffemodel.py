@@ -1,4 +1,4 @@
-"""Caffemodel, Caffe's binary weights: those of all three dialects read, those of the current one written."""
+"""Caffemodel, Caffe's binary weights: read all three formats (V0, V1, current), write the current one."""
 
 from __future__ import annotations
 
@@ -15,16 +15,24 @@ from pycam.formats import schema
 from pycam.formats.files import atomic_open
 from pycam.formats.opening import DOWNLOAD_AGAIN, HEAD, foreign, open_file
 from pycam.formats.schema import Message
-from pycam.formats.wire import BYTES, Field, Wire, WireError, blob_parts, varint
+from pycam.formats.wire import BYTES, DATA, Field, Wire, WireError, varint
 
 EXPECTED = "Caffe weights"
 MOST_LAYERS = 10_000
 LARGEST = (1 << 31) - 1
-"""Protobuf in C++, and so Caffe, reads no larger file."""
+"""The most bytes of a file that protobuf in C++, and so Caffe, can read."""
 
 
 class _Numbers(NamedTuple):
-    """The numbers of a layer's fields in a dialect. V1's inner layer is V0's."""
+    """The numbers of a layer's fields in one format.
+
+    Attributes
+    ----------
+    name, blobs : int
+        The fields of the layer's name and of its blobs.
+    inner : int
+        The field of the V0 layer inside a V1 layer, 0 if there is none.
+    """
 
     name: int
     blobs: int
@@ -35,19 +43,20 @@ LAYER, V1_LAYERS = 100, 2
 CURRENT = _Numbers(name=1, blobs=7)
 V1 = _Numbers(name=4, blobs=6, inner=1)
 V0 = _Numbers(name=1, blobs=50)
-DIALECTS = {LAYER: CURRENT, V1_LAYERS: V1}
+FORMATS = {LAYER: CURRENT, V1_LAYERS: V1}
 
 
 @dataclass(frozen=True)
 class Weights:
-    """What a caffemodel holds.
+    """The content of a caffemodel.
 
     Attributes
     ----------
-    layers
-        The blobs of each layer that has any, float32, in the order of the file and the shape that it gives;
-        in files of old every shape has four axes. Of two layers of a name the later one is kept, as in Caffe.
-    path
+    layers : dict
+        Layer name -> its blobs, float32 arrays of the shapes in the file, for each layer that has any, in the order of
+        the file. In old files every shape has four axes. If two layers have the same name, the later one counts, as in
+        Caffe.
+    path : str
         The file, for messages.
     """
 
@@ -56,16 +65,25 @@ class Weights:
 
 
 def read(path: str | os.PathLike[str]) -> Weights:
-    """Read a caffemodel of any dialect and size.
+    """Read a caffemodel of any format and size.
 
-    The arrays are the only copy of the values: reading takes the memory and the time of reading the file.
+    The arrays are the only copy of the values: it takes no more time and memory than reading the file.
     Gradients (`diff`) are skipped.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+
+    Returns
+    -------
+    Weights
 
     Raises
     ------
     FormatError
-        The file is not there, is something else, is damaged or cut off, or holds no weights.
-        A file cut off between two layers looks whole: that a layer lacks its weights is for the net to tell.
+        The file is missing, of another kind, damaged or cut off, or has no weights.
+        A file that is cut off between two layers looks complete: `pycam.net` finds the layers without weights.
     """
     name = os.fspath(path)
     layers: dict[str, tuple[NDArray[np.float32], ...]] = {}
@@ -76,11 +94,11 @@ def read(path: str | os.PathLike[str]) -> Weights:
         wire = Wire(file)
         try:
             for field in wire.fields(wire.size):
-                if field.kind == BYTES and field.number in DIALECTS:
+                if field.kind == BYTES and field.number in FORMATS:
                     count += 1
                     if count > MOST_LAYERS:
-                        raise WireError(field.start, f"more than {MOST_LAYERS:,} layers: no caffemodel has as many")
-                    last, blobs = _read_layer(wire, field, DIALECTS[field.number])
+                        raise WireError(field.start, f"more than {MOST_LAYERS:,} layers: this is not a caffemodel")
+                    last, blobs = _read_layer(wire, field, FORMATS[field.number])
                     if blobs:
                         layers[last] = blobs
         except WireError as error:
@@ -90,7 +108,7 @@ def read(path: str | os.PathLike[str]) -> Weights:
             ) from None
     if not layers:
         raise foreign(path, EXPECTED, head) or FormatError(
-            f"{name}: no layer holds weights ({count} layers): expected the .caffemodel of a trained net"
+            f"{name}: no layer has weights ({count} layers): expected the .caffemodel of a trained net"
         )
     return Weights(layers, name)
 
@@ -116,24 +134,26 @@ def _read_layer(wire: Wire, layer: Field, numbers: _Numbers) -> tuple[str, tuple
 
 
 def write(path: str | os.PathLike[str], net: Message, params: Mapping[str, Sequence[NDArray[Any]]]) -> None:
-    """Write a net and its weights as Caffe writes them: current dialect, `shape`, packed floats.
+    """Write a net and its weights as Caffe writes them: current format, `shape`, packed floats.
 
     Parameters
     ----------
-    path
-        The file; it is in place as a whole or not at all.
-    net
-        A `NetParameter` in the current dialect. Blobs that it holds itself are left out.
-    params
-        The blobs of each layer that has any, of any shape; they are stored as float32.
+    path : path
+        The file. It is complete or absent.
+    net : NetParameter
+        The net in the current format. Its own blobs are not written.
+    params : mapping
+        Layer name -> its blobs, arrays of any shape and type, for each layer that has any. They are stored as float32.
 
     Raises
     ------
     NetError
-        Parameters of a layer that the net does not have, or more bytes than Caffe can read (2 GiB).
+        Parameters for a layer that the net does not have, or more bytes than Caffe can read (2 GiB).
     """
     if strangers := params.keys() - {layer.name for layer in net.layer}:
-        raise NetError(f"{os.fspath(path)}: the net has no layer {min(strangers)!r}, but parameters for it")
+        raise NetError(
+            f"{os.fspath(path)}: the parameters are for layer {min(strangers)!r}, which the net does not have"
+        )
     if sum(4 * blob.size for blobs in params.values() for blob in blobs) > LARGEST:
         raise NetError(f"{os.fspath(path)}: the weights need more than 2 GiB, which no Caffe can read")
     frame = schema.NetParameter()
@@ -155,7 +175,10 @@ def write(path: str | os.PathLike[str], net: Message, params: Mapping[str, Seque
 
 
 def _blob_field(blob: NDArray[Any]) -> tuple[bytes, NDArray[np.float32]]:
-    start, values = blob_parts(blob)
+    """Return the bytes of a blob's field before its values, and its values, flat, copied only if necessary."""
+    values = np.ascontiguousarray(blob, "<f4").reshape(-1)
+    shape = schema.BlobProto(shape=schema.BlobShape(dim=blob.shape)).SerializeToString()
+    start = shape + _tag(DATA) + varint(values.nbytes)
     return _tag(CURRENT.blobs) + varint(len(start) + values.nbytes) + start, values
 
 

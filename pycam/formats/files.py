@@ -1,48 +1,39 @@
-"""Files that are there whole or not at all."""
+"""Test for files, and write files that are complete or absent."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+# Path's own methods raise for a name that is too long or that may not be read; these return False.
+from os.path import exists as exists
+from os.path import isdir as is_folder
+from os.path import isfile as is_file
 from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
 
-# Path's own methods raise for a name that is too long, or that may not be asked for; these say no.
-
-
-def is_file(path: str | os.PathLike[str]) -> bool:
-    """Tell whether there is a file of this name."""
-    return os.path.isfile(path)  # noqa: PTH113
-
-
-def is_folder(path: str | os.PathLike[str]) -> bool:
-    """Tell whether there is a folder of this name."""
-    return os.path.isdir(path)  # noqa: PTH112
-
-
-def exists(path: str | os.PathLike[str]) -> bool:
-    """Tell whether there is anything of this name."""
-    return os.path.exists(path)  # noqa: PTH110
+__all__ = ["atomic_open", "atomic_write", "exists", "is_file", "is_folder"]
 
 
 @contextmanager
 def atomic_open(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """Open a file to be written; it takes its place, and that of an older one, only when all of it is there.
+    """Open a file for writing, which replaces an older file only when it is complete.
 
     Parameters
     ----------
-    path
-        The file's final place, in a folder that exists.
+    path : path
+        The file's final path, in a folder that exists.
 
     Yields
     ------
     binary file
-        Beside the final place. When the block raises, it is removed and the final place is as it was.
+        A file in the same folder. If the block raises an exception, this file is removed, and the final path is
+        unchanged.
     """
     final = Path(path)
-    # tempfile makes files that only their owner may read.
+    # Only their owner may read the files that tempfile makes.
     partial = final.with_name(f".{final.name[:100]}.{uuid4().hex}.part")
     try:
         with partial.open("xb") as file:

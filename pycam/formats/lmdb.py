@@ -1,4 +1,4 @@
-"""LMDB as Caffe's `convert_imageset` writes it: one `Datum` per key."""
+"""Read an LMDB that Caffe's `convert_imageset` wrote: one `Datum` per key."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pycam.formats.sandbox import read_in_child
 
 SECONDS = 4
 SECONDS_PER_BYTE = 1e-6
-"""Processor time that a walk through a database may take."""
+"""Limits of the child process that checks a database: processor time, by the size of the file."""
 
 
 class Database:
@@ -44,37 +44,37 @@ class Database:
         with self._lmdb.begin() as reading:
             self.keys = [bytes(key) for key in reading.cursor().iternext(values=False)]
         if not self.keys:
-            raise FormatError(f"{path}: an empty database")
+            raise FormatError(f"{path}: the database is empty")
 
     def __len__(self) -> int:
         return len(self.keys)
 
     def __getitem__(self, index: int) -> Any:
-        """Return the `Datum` at a position.
+        """Return the `Datum` at a position in the order of the keys.
 
         Raises
         ------
         FormatError
-            The value is none.
+            The value is not a `Datum`.
         """
         key = self.keys[index]
         with self._lmdb.begin() as reading:
             try:
-                # What a damaged index has lost is no Datum, either.
+                # A key that a damaged index has lost gives this value, which is not a Datum.
                 return schema.Datum.FromString(reading.get(key, b"\xff"))
             except (DecodeError, self._error):
-                raise FormatError(f"{self.name}: the value of key {key!r} is no Datum") from None
+                raise FormatError(f"{self.name}: the value of key {key!r} is not a Datum") from None
 
 
 def _check(path: Path) -> None:
-    """Refuse a database that is damaged, before it is mapped into this process."""
+    """Refuse a damaged database before it is mapped into this process."""
     file = path / "data.mdb" if path.is_dir() else path
     seconds = SECONDS + SECONDS_PER_BYTE * (file.stat().st_size if is_file(file) else 0)
-    read_in_child(_walk, path, expected="an LMDB", library="lmdb", seconds=seconds)
+    read_in_child(_check_all, path, expected="an LMDB", library="lmdb", seconds=seconds)
 
 
-def _walk(path: str) -> None:
-    """Go to each key and to the end of each value: where LMDB's library crashes, the child does and we do not."""
+def _check_all(path: str) -> None:
+    """Read each key and the end of each value: if LMDB's library crashes, it crashes in the child process."""
     import lmdb
 
     with (
@@ -83,7 +83,7 @@ def _walk(path: str) -> None:
     ):
         last = b""
         for key, value in reading.cursor():
-            # Where pages lead to one another again and again, there is no end of keys.
+            # Pages that form a cycle would give keys without end.
             if not last < bytes(key):
                 raise FormatError("its keys are not in order")
             last = bytes(key)

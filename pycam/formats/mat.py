@@ -1,4 +1,4 @@
-"""MATLAB's `.mat` files, read in a child process: a bad one can crash SciPy, or fill the memory."""
+"""Read MATLAB's `.mat` files in a child process: a bad file can crash SciPy or fill the memory."""
 
 from __future__ import annotations
 
@@ -19,9 +19,8 @@ MEMORY_PER_BYTE = 450
 MOST_MEMORY = 704 << 20
 SECONDS = 4
 SECONDS_PER_BYTE = 20e-6
-"""What reading may take in the child: this memory, by the size of the file and with three times the file on top, and
-this processor time. The boxes of ILSVRC's 50,000 images take 570 MB there, half of it to pickle them, for a file of
-1.3 MB."""
+"""Limits of the child: memory and processor time, by the size of the file. Three times the size of the file is added to
+the memory. The boxes of ILSVRC's 50,000 images, a file of 1.3 MB, take 570 MB there, and half of it is their pickle."""
 
 
 def read_mat(path: str | os.PathLike[str], variables: Sequence[str]) -> dict[str, NDArray[Any]]:
@@ -29,22 +28,23 @@ def read_mat(path: str | os.PathLike[str], variables: Sequence[str]) -> dict[str
 
     Parameters
     ----------
-    path
+    path : path
         The file.
-    variables
-        The names wanted.
+    variables : sequence of str
+        The names of the variables.
 
     Returns
     -------
     dict
-        Those of the wanted variables that the file has, at least one, as `scipy.io.loadmat` gives them: all
-        with two axes or more; cells as arrays of objects, structs as arrays with named fields of objects.
+        Those of the variables that the file has, at least one, in the order of `variables`, as `scipy.io.loadmat`
+        returns them: arrays with two axes or more; cells are arrays of objects, structs are arrays with named fields of
+        objects.
 
     Raises
     ------
     FormatError
-        The file is not there, is something else, of version 7.3, damaged, or too large when unpacked; it has
-        none of the variables, or objects of MATLAB classes in them.
+        The file is missing, of another kind, of version 7.3, damaged, or too large after decompression; it has none of
+        the variables, or they contain objects of MATLAB classes.
     """
     with open_file(path, EXPECTED) as file:
         head = file.read(HEAD)
@@ -72,5 +72,5 @@ def _load(path: str, *variables: str) -> dict[str, Any]:
     found = scipy.io.loadmat(path, variable_names=variables)
     if not any(name in found for name in variables):
         present = ", ".join(name for name, *_ in scipy.io.whosmat(path))
-        raise FormatError(f"expected a variable {' or '.join(variables)}, found {present or 'none at all'}")
+        raise FormatError(f"expected a variable {' or '.join(variables)}, found {present or 'no variables'}")
     return {name: found[name] for name in variables if name in found}

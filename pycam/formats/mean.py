@@ -1,4 +1,4 @@
-"""Mean images: Caffe's `.binaryproto`, NumPy's `.npy`, MATLAB's `.mat`, told apart by their contents."""
+"""Read mean images: Caffe's `.binaryproto`, NumPy's `.npy`, MATLAB's `.mat`, distinguished by their contents."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pycam.formats.wire import Wire, WireError
 
 EXPECTED = "a mean file"
 LARGEST = 4096**2
-"""The most pixels a mean may have, as many as a net may be given."""
+"""The most pixels of a mean image, the same as of an image."""
 
 MATLAB_NAMES = ("mean_data", "image_mean")
 
@@ -26,9 +26,9 @@ def read_mean(path: str | os.PathLike[str]) -> NDArray[np.float32]:
 
     Parameters
     ----------
-    path
+    path : path
         A `.binaryproto` (a `BlobProto` of 1×3×H×W or 3×H×W), a `.npy` (3×H×W), or a `.mat` of MATLAB 5 to 7
-        with `mean_data` or `image_mean` (W×H×3, as MatCaffe has images). Channels in all of them are BGR.
+        with `mean_data` or `image_mean` (W×H×3, MatCaffe's order). The channels of all of them are BGR.
 
     Returns
     -------
@@ -38,8 +38,8 @@ def read_mean(path: str | os.PathLike[str]) -> NDArray[np.float32]:
     Raises
     ------
     FormatError
-        The file is not there, is something else or damaged, or holds no image of three channels of finite
-        numbers from 0 to 255. Pickled arrays are refused: reading them could run anything.
+        The file is missing, damaged or of another kind, or it has no image with three channels of finite numbers
+        from 0 to 255. Pickled arrays are refused: reading them could run any code.
     """
     with open_file(path, EXPECTED) as file:
         head = file.read(HEAD)
@@ -47,7 +47,7 @@ def read_mean(path: str | os.PathLike[str]) -> NDArray[np.float32]:
         if head.startswith(b"\x93NUMPY"):
             values = map_numbers(path, EXPECTED)
         elif head.startswith(b"MATLAB "):
-            values = _mat(path)
+            values = next(iter(read_mat(path, MATLAB_NAMES).values())).T  # (W, H, 3) -> (3, H, W)
         elif mistake := foreign(path, EXPECTED, head):
             raise mistake
         else:
@@ -57,12 +57,6 @@ def read_mean(path: str | os.PathLike[str]) -> NDArray[np.float32]:
             except WireError as error:
                 raise FormatError(f"{os.fspath(path)}: expected {EXPECTED}, but {error}") from None
     return _checked(values, os.fspath(path))
-
-
-def _mat(path: str | os.PathLike[str]) -> NDArray[Any]:
-    variables = read_mat(path, MATLAB_NAMES)
-    name = next(name for name in MATLAB_NAMES if name in variables)
-    return np.transpose(variables[name])  # (W, H, 3) -> (3, H, W)
 
 
 def _checked(values: NDArray[Any], name: str) -> NDArray[np.float32]:
@@ -76,7 +70,7 @@ def _checked(values: NDArray[Any], name: str) -> NDArray[np.float32]:
         )
     if values[0].size > LARGEST:
         raise FormatError(f"{name}: expected a mean image, found one of more than {LARGEST:,} pixels")
-    if not (values.min() >= 0 and values.max() <= 255):  # so that NaN fails
+    if not (values.min() >= 0 and values.max() <= 255):  # False for NaN
         raise FormatError(
             f"{name}: expected a mean of pixels from 0 to 255, found {values.min():g} to {values.max():g}"
         )

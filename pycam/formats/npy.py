@@ -1,7 +1,8 @@
-"""NumPy's `.npy`: arrays of numbers, and weights in a pickled dictionary, read without running a pickle's code.
+"""Read NumPy's `.npy`: arrays of numbers, and weights in a pickled dictionary, without running a pickle's code.
 
-So `vgg16CAM.npy` was published, written by Python 2. A pickle names what it is made of, and gets only what makes arrays
-and numbers. It can still fill the memory, or compute for years: it is read in a child process, with bounds.
+`vgg16CAM.npy` was published as such a dictionary, written by Python 2. A pickle names the functions that it needs; it
+gets only those that make arrays and numbers. It can still fill the memory, or compute for years, so it is read in a
+child process with limits.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import pickle
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -27,8 +27,8 @@ MEMORY = 150 << 20
 MEMORY_PER_BYTE = 6
 SECONDS = 4
 SECONDS_PER_BYTE = 1e-7
-"""What reading weights may take in the child, by the size of the file: numbers of half precision become twice as large,
-and what comes of the file, what is returned, and its pickle are there at the same time."""
+"""Limits of the child, by the size of the file: numbers of half precision become twice as large, and the arrays in the
+file, the arrays returned, and their pickle are in memory at the same time."""
 
 Tensors = dict[str, dict[str, NDArray[np.float32]]]
 
@@ -38,7 +38,7 @@ def read_tensors(path: str | os.PathLike[str]) -> Tensors:
 
     Parameters
     ----------
-    path
+    path : path
         A `.npy` with a 0-dimensional array of one object: a dictionary, layer -> name -> array. Pickles of Python 2
         and 3 are read.
 
@@ -50,12 +50,11 @@ def read_tensors(path: str | os.PathLike[str]) -> Tensors:
     Raises
     ------
     FormatError
-        The file is something else or damaged, or its pickle asks for more than arrays and numbers: then nothing of
-        it was run.
+        The file is damaged or of another kind, or its pickle asks for more than arrays and numbers; then none of its
+        code has run.
     """
-    with open_file(path, EXPECTED):
-        pass
-    size = Path(path).stat().st_size
+    with open_file(path, EXPECTED) as file:
+        size = os.fstat(file.fileno()).st_size
     tensors: Tensors = read_in_child(
         _load,
         path,
@@ -80,24 +79,24 @@ def _load(path: str) -> Tensors:
 
 
 def map_numbers(path: str | os.PathLike[str], expected: str = "a .npy of numbers") -> NDArray[Any]:
-    """Map an array of numbers into memory, so that a header that claims more than the file holds allocates nothing.
+    """Map an array of numbers into memory: a header that claims more than the file has allocates nothing.
 
     Parameters
     ----------
-    path
+    path : path
         A `.npy`.
-    expected
-        What it should be, for messages.
+    expected : str
+        The expected kind of file, for messages.
 
     Returns
     -------
     array
-        Of the shape and type in the file, read-only.
+        Read-only, of the shape and type in the file.
 
     Raises
     ------
     FormatError
-        The file is something else or damaged, or a pickle, which could run anything.
+        The file is damaged or of another kind, or a pickle, which could run any code.
     """
     with open_file(path, expected):
         pass
@@ -105,17 +104,17 @@ def map_numbers(path: str | os.PathLike[str], expected: str = "a .npy of numbers
         with _quietly():
             values: NDArray[Any] = npy_format.open_memmap(path, mode="r")
             return values
-    # The header is a Python literal: a damaged one can fail in any way.
+    # The header is a Python literal, and a damaged one can raise any exception.
     except Exception as error:
         reason = _reason(error)
         if "Python objects" in reason:
-            reason = "it is a pickle, which could run anything"
+            reason = "it is a pickle, which could run any code"
         raise FormatError(f"{path}: not a readable .npy of numbers: {reason}") from None
 
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Keep Python from warning of what a damaged literal has in it: it is refused, or it is sound."""
+    """Suppress Python's warnings about a damaged literal: it is valid, or it is refused."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -130,7 +129,7 @@ def _skip_header(file: BinaryIO) -> None:
         version = npy_format.read_magic(file)
         read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
         shape, _, dtype = read(file)
-    # The header is a Python literal: a damaged one can fail in any way.
+    # The header is a Python literal, and a damaged one can raise any exception.
     except Exception as error:
         raise FormatError(f"expected {EXPECTED}: {_reason(error)}") from None
     if shape != () or dtype != np.dtype(object):
@@ -139,14 +138,14 @@ def _skip_header(file: BinaryIO) -> None:
 
 def _checked(tensors: Any, where: str) -> dict[str, NDArray[np.float32]]:
     if not isinstance(tensors, dict):
-        raise FormatError(f"{where}: expected its arrays by name, found {type(tensors).__name__}")
+        raise FormatError(f"{where}: expected a dictionary of its arrays, found {type(tensors).__name__}")
     arrays = {}
     for key, item in tensors.items():
         name = _text(key)
         values = item.value if isinstance(item, _Array) else item
         if not isinstance(values, np.ndarray) or values.dtype.kind != "f":
             found = values.dtype if isinstance(values, np.ndarray) else type(values).__name__
-            raise FormatError(f"{where}: {name[:200]!r} should be an array of floats, it is {found}")
+            raise FormatError(f"{where}: {name[:200]!r} must be an array of floats, it is {found}")
         with np.errstate(over="ignore", invalid="ignore"):
             arrays[name] = np.ascontiguousarray(values, np.float32)
     return arrays
@@ -163,30 +162,30 @@ def _refused(request: str) -> FormatError:
 
 
 class _WeightsUnpickler(pickle.Unpickler):
-    """Gives a pickle nothing but what makes arrays and numbers."""
+    """An unpickler that knows only the functions that make arrays and numbers."""
 
     def find_class(self, module: str, name: str) -> Any:
         asked = f"{module:.100}.{name:.100}"
         short = asked.replace("numpy.core.", "").replace("numpy._core.", "")
-        if short not in _GIVEN:
+        if short not in _ALLOWED:
             raise _refused(asked)
-        return _GIVEN[short]
+        return _ALLOWED[short]
 
 
 class _Dtype:
-    """What a pickle says of an array's numbers; NumPy's own would take objects for numbers if the pickle says so."""
+    """The type of an array in a pickle. NumPy's own class would read numbers as objects if the pickle says so."""
 
     def __init__(self, code: str, *_: object) -> None:
         self.dtype = np.dtype(code)
         if self.dtype.kind not in "fiubO":
-            raise _refused("an array of something else than numbers")
+            raise _refused("an array of other values than numbers")
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         self.dtype = self.dtype.newbyteorder(state[1])
 
 
 class _Array:
-    """What a pickle says of an array."""
+    """An array in a pickle."""
 
     def __init__(self, *_: object) -> None:
         self.value: Any = None
@@ -211,13 +210,13 @@ def _number(kind: _Dtype, data: str | bytes) -> Any:
 
 
 def _latin1(text: str, encoding: str) -> bytes:
-    # How protocol 2 writes the bytes of Python 3.
+    # Protocol 2 writes the bytes of Python 3 as text.
     if encoding != "latin1":
         raise _refused("another encoding than latin1")
     return text.encode("latin1")
 
 
-_GIVEN: dict[str, Any] = {
+_ALLOWED: dict[str, Any] = {
     "multiarray._reconstruct": _Array,
     "multiarray.scalar": _number,
     "numeric._frombuffer": _from_buffer,

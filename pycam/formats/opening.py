@@ -1,4 +1,4 @@
-"""Opening files, with clear errors when they are not there or are something else."""
+"""Open files for reading, with clear errors for a file that is missing or of another kind."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pathlib import Path
 from pycam.errors import FormatError, PycamError
 
 HEAD = 4096
-"""How many first bytes tell what a file is."""
+"""The number of first bytes that identify a file."""
 
 TEXT_BYTES = bytes([*b"\t\n\f\r\x1b", *range(0x20, 0x7F), *range(0x80, 0x100)])
-"""What text has in UTF-8 or an older code page: no other control characters."""
+"""The bytes of text in UTF-8 or an older code page: no other control characters."""
 
 DOWNLOAD_AGAIN = "download the file itself again"
 UNPACK = "unpack it first"
@@ -48,35 +48,48 @@ TEXT = "text such as a prototxt"
 
 
 def foreign(path: str | os.PathLike[str], expected: str, head: bytes) -> FormatError | None:
-    """Give the error for a file that is something else than expected.
+    """Return the error for a file of another kind than expected.
 
     Parameters
     ----------
-    path
+    path : path
         The file, for the message.
-    expected
+    expected : str
         `a prototxt`, `Caffe weights`, `a mean file` or another kind.
-    head
-        The file's first bytes, about `HEAD` of them.
+    head : bytes
+        The first bytes of the file, about `HEAD` of them.
 
     Returns
     -------
     FormatError or None
-        None when the bytes are of the expected kind, or of none that is known here.
+        None if the bytes are of the expected kind or of an unknown kind.
     """
-    what, cure = recognise(head)
+    what, fix = recognise(head)
     if expected in what or not what:
         return None
-    return FormatError(f"{os.fspath(path)}: expected {expected}, found {what}: {cure}")
+    return FormatError(f"{os.fspath(path)}: expected {expected}, found {what}: {fix}")
 
 
 def recognise(head: bytes) -> tuple[str, str]:
-    """Tell from a file's first bytes what it is and what to do if something else was expected; else `("", "")`."""
+    """Identify a file by its first bytes.
+
+    Parameters
+    ----------
+    head : bytes
+        The first bytes of the file, about `HEAD` of them.
+
+    Returns
+    -------
+    kind : str
+        The kind of file, such as `a gzip archive`; empty if it is unknown.
+    fix : str
+        What to do if another kind was expected; empty if the kind is unknown.
+    """
     text = not head.translate(None, TEXT_BYTES)
-    for pattern, name, cure in SIGNATURES:
-        # text, too, may start with a newline, an asterisk or a colon
-        if re.match(pattern, head) and not (text and cure is SWAPPED):
-            return name, cure
+    for pattern, name, fix in SIGNATURES:
+        # Text may also start with a newline, an asterisk or a colon.
+        if re.match(pattern, head) and not (text and fix is SWAPPED):
+            return name, fix
     return (TEXT, SWAPPED) if text else ("", "")
 
 
@@ -85,21 +98,25 @@ def open_file(path: str | os.PathLike[str], expected: str, error: type[PycamErro
 
     Parameters
     ----------
-    path
+    path : path
         The file.
-    expected
-        What the file should be, for messages: `a prototxt`.
-    error
-        The kind of error to raise.
+    expected : str
+        The expected kind of file, for messages: `a prototxt`.
+    error : type of PycamError
+        The class of the error to raise.
+
+    Returns
+    -------
+    binary file
 
     Raises
     ------
     PycamError
-        No such file, a folder, a pipe, unreadable, or empty.
+        The file is missing, a folder, a pipe, unreadable, or empty.
     """
     where = f"{os.fspath(path)}: expected {expected}"
     try:
-        status = Path(path).stat()  # before opening: opening a pipe waits for its writer
+        status = Path(path).stat()  # Opening a pipe would wait for its writer.
         if stat.S_ISDIR(status.st_mode):
             raise error(f"{where}, found a folder: give a file in it")
         if not stat.S_ISREG(status.st_mode):
@@ -115,27 +132,28 @@ def open_file(path: str | os.PathLike[str], expected: str, error: type[PycamErro
 
 
 def read_file(path: str | os.PathLike[str], expected: str, most: int, error: type[PycamError] = FormatError) -> bytes:
-    """Read a file of at most `most` bytes; parameters and errors are those of `open_file`."""
+    """Read a file of at most `most` bytes; other parameters and errors are those of `open_file`."""
     with open_file(path, expected, error) as file:
-        return _rest(file, path, expected, most, error)
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise error(f"{os.fspath(path)}: expected {expected}, found more than {most:,} bytes")
+    return data
 
 
 def read_text(path: str | os.PathLike[str], expected: str, most: int) -> str:
-    """Read a text file in UTF-8 of at most `most` bytes, its line ends as newlines.
+    """Read a text file in UTF-8 of at most `most` bytes; all line ends become newlines.
 
     Raises
     ------
     FormatError
-        As `open_file`, or the file is something else than text, larger, or not in UTF-8.
+        As in `open_file`, or the file is not text, is larger, or is not in UTF-8.
     """
     with open_file(path, expected) as file:
-        head = file.read(HEAD)
-        what, cure = recognise(head)
-        if what != TEXT:
-            found = f"{what}: {cure}" if what else f"unknown binary data: {DOWNLOAD_AGAIN}"
-            raise FormatError(f"{os.fspath(path)}: expected {expected}, found {found}")
-        file.seek(0)
-        data = _rest(file, path, expected, most, FormatError)
+        what, fix = recognise(file.read(HEAD))
+    if what != TEXT:
+        found = f"{what}: {fix}" if what else f"unknown binary data: {DOWNLOAD_AGAIN}"
+        raise FormatError(f"{os.fspath(path)}: expected {expected}, found {found}")
+    data = read_file(path, expected, most)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -146,12 +164,3 @@ def read_text(path: str | os.PathLike[str], expected: str, most: int) -> str:
             f"{os.fspath(path)}:{line}:{column}: byte 0x{byte:02X} is not UTF-8 text (Latin-1?): save the file as UTF-8"
         ) from None
     return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def _rest(
-    file: BufferedReader, path: str | os.PathLike[str], expected: str, most: int, error: type[PycamError]
-) -> bytes:
-    data = file.read(most + 1)
-    if len(data) > most:
-        raise error(f"{os.fspath(path)}: expected {expected}, found more than {most:,} bytes")
-    return data

@@ -1,4 +1,4 @@
-"""Prototxt, Caffe's text format: nets in any of its three dialects, and solvers, read; nets written."""
+"""Prototxt, Caffe's text format: read nets in any of the three formats (V0, V1, current) and solvers; write nets."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from pycam.formats import schema
 from pycam.formats.files import atomic_write
 from pycam.formats.opening import read_text
 from pycam.formats.prototxt_blocks import LayerBlock, layer_blocks
-from pycam.formats.prototxt_errors import explained
+from pycam.formats.prototxt_errors import explain
 from pycam.formats.schema import Message
 from pycam.formats.upgrade import upgrade
 
 LARGEST = 8 << 20
-"""No prototxt has more bytes: ten thousand layers take three million."""
+"""The most bytes of a prototxt: ten thousand layers take three million."""
 
 
 @dataclass(frozen=True)
 class NetText:
-    """A net as a prototxt says it.
+    """The content of a prototxt of a net.
 
     Attributes
     ----------
-    message
-        `NetParameter` in the current dialect, its inputs as layers of type Input.
-    lines
+    message : NetParameter
+        The net in the current format. Its inputs are layers of type Input.
+    lines : tuple of int
         The line of each layer in the file, from 1; 0 for a layer that the file only implies.
-    path
+    path : str
         The file, for messages.
     """
 
@@ -47,7 +47,7 @@ def read(path: str | os.PathLike[str]) -> NetText:
     Raises
     ------
     FormatError
-        The file is not there, not a prototxt, or damaged; with line and column where there are any.
+        The file is missing, damaged, or no prototxt; the message has line and column if they are known.
     UnsupportedLayerError
         A layer with parameters that Caffe 1.0 does not have.
     """
@@ -55,32 +55,31 @@ def read(path: str | os.PathLike[str]) -> NetText:
 
 
 def parse(text: str, name: str = "<text>") -> NetText:
-    """Read a net from the text of a prototxt; `name` stands for the file in messages. Errors as in `read`."""
+    """Read a net from the text of a prototxt; `name` is the file in messages. Errors are those of `read`."""
     message, blocks = _parse(text, name, schema.NetParameter)
     if not blocks:
-        raise FormatError(f"{name}: has no layers: a net was expected")
+        raise FormatError(f"{name}: has no layers: expected a net")
     lines = tuple(block.start[0] for block in blocks)
     upgraded, lines = upgrade(message, lines, name)
     return NetText(upgraded, lines, name)
 
 
 def read_solver(path: str | os.PathLike[str]) -> Message:
-    """Read a `SolverParameter` from a prototxt file, its old `solver_type` as `type`. Errors as in `read`."""
+    """Read a `SolverParameter` from a prototxt file; `solver_type` becomes `type`. Errors are those of `read`."""
     name = os.fspath(path)
     message, _ = _parse(read_text(path, "a prototxt", LARGEST), name, schema.SolverParameter)
     if message.HasField("solver_type"):
         if message.HasField("type"):
             raise FormatError(f"{name}: has `type` and its old name `solver_type`: remove solver_type")
-        number = message.solver_type
-        message.type = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")[number]
+        message.type = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")[message.solver_type]
         message.ClearField("solver_type")
     return message
 
 
 def dumps(message: Message) -> str:
-    """Spell a message as people write prototxt: `0.0001` and not `9.99999974737875e-05`, a shape on one line.
+    """Convert a message to prototxt as people write it: `0.0001`, not `9.99999974737875e-05`; a shape on one line.
 
-    Reading the text gives an equal message. The same message gives the same text everywhere.
+    Reading the text gives an equal message. The same message gives the same text on every machine.
     """
     text = text_format.MessageToString(message, as_utf8=True)
     text = re.sub(r"^( *\w+: -?\d+)\.0$", r"\1", text, flags=re.MULTILINE)
@@ -88,15 +87,15 @@ def dumps(message: Message) -> str:
 
 
 def write(path: str | os.PathLike[str], message: Message) -> None:
-    """Write a message as prototxt; the file is in place as a whole or not at all."""
+    """Write a message as prototxt; the file is complete or absent."""
     atomic_write(path, dumps(message))
 
 
 def _parse(text: str, name: str, kind: Any) -> tuple[Message, list[LayerBlock]]:
     if not text.strip():
-        raise FormatError(f"{name}: is empty: a prototxt was expected")
+        raise FormatError(f"{name}: is empty: expected a prototxt")
     blocks = layer_blocks(text, name)
     try:
         return text_format.Parse(text, kind()), blocks
     except text_format.ParseError as error:
-        raise explained(error, text, name, kind, blocks) from None
+        raise explain(error, text, name, kind, blocks) from None

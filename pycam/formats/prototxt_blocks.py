@@ -1,4 +1,4 @@
-"""Where the layers of a prototxt stand: a first pass over its braces."""
+"""The positions of the layers in a prototxt, found in a first pass over its braces."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pycam.errors import FormatError
 MOST_LAYERS = 10_000
 DEEPEST = 32
 LONGEST_LINE = 1 << 20
-"""More than any net has: reading it would take minutes, Python's whole stack, or half a gigabyte."""
+"""Limits above any net: reading more would take minutes, Python's whole stack, or half a gigabyte."""
 
 Place: TypeAlias = tuple[int, int]
 """Line and column, from 1."""
@@ -23,12 +23,20 @@ CLOSING = {"{": "}", "<": ">"}
 ESCAPE = re.compile(
     r"""\\(?:([abfnrtv\\'"]|[0-3][0-7]{0,2}|[4-7][0-7]?(?![0-7])|x[0-9a-fA-F]{1,2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8})|)"""
 )
-"""A backslash in a string, and which escape of C it begins. At others Caffe stops, and protobuf in Python guesses."""
+"""A backslash in a string, and the escape of C that it begins. Caffe refuses others; protobuf in Python does not."""
 
 
 @dataclass
 class LayerBlock:
-    """A layer in the text: from its opening to its closing brace."""
+    """A layer in the text.
+
+    Attributes
+    ----------
+    start, end : tuple of int
+        Line and column of its opening and of its closing brace.
+    name, type : str
+        The values of these fields, empty if they are missing.
+    """
 
     start: Place
     end: Place = (0, 0)
@@ -38,7 +46,19 @@ class LayerBlock:
 
 @dataclass(frozen=True)
 class _Block:
-    """Something in braces that is still open, and the layer that it is or is part of."""
+    """A pair of braces that is still open.
+
+    Attributes
+    ----------
+    key : str
+        The field before the opening brace.
+    closing : str
+        The closing brace that it needs.
+    start : tuple of int
+        Line and column of the opening brace.
+    layer : LayerBlock or None
+        The layer that it is or that it is part of.
+    """
 
     key: str
     closing: str
@@ -49,26 +69,31 @@ class _Block:
 def layer_blocks(text: str, name: str) -> list[LayerBlock]:
     """Find the layers of a prototxt, and check its braces.
 
-    The parser of protobuf keeps no lines, and when a brace is missing it complains of the next layer.
+    protobuf's parser keeps no lines, and if a brace is missing, it reports an error in the next layer.
 
     Parameters
     ----------
-    text
+    text : str
         The prototxt.
-    name
+    name : str
         The file, for messages.
+
+    Returns
+    -------
+    list of LayerBlock
+        In the order of the file.
 
     Raises
     ------
     FormatError
-        A brace is missing or one too many, blocks are nested too deep, or there are too many layers.
+        A brace is missing or superfluous, blocks are nested too deep, or there are too many layers.
     """
     layers: list[LayerBlock] = []
     opened: list[_Block] = []
     lines = text.split("\n")
     for number, content in enumerate(lines, 1):
         if len(content) >= LONGEST_LINE:
-            raise FormatError(f"{name}:{number}:1: a line of {len(content)} characters: this is no net")
+            raise FormatError(f"{name}:{number}:1: a line of {len(content)} characters: this is not a net")
     tokens = text_format.Tokenizer(lines)
     key = previous = ""
     while not tokens.AtEnd():
@@ -81,7 +106,7 @@ def layer_blocks(text: str, name: str) -> list[LayerBlock]:
             place = _place(tokens)
             where = f"{name}:{place[0]}:{place[1]}"
             layer = outer.layer
-            # V0 has a `layer` in each `layers`
+            # V0 has a `layer` in each `layers`.
             if key == "layers" or (key == "layer" and outer.key != "layers"):
                 if layer is not None:
                     raise FormatError(
@@ -92,9 +117,9 @@ def layer_blocks(text: str, name: str) -> list[LayerBlock]:
                 layers.append(layer)
             opened.append(_Block(key, CLOSING[token], place, layer))
             if len(opened) > DEEPEST:
-                raise FormatError(f"{where}: blocks are nested more than {DEEPEST} deep: this is no net")
+                raise FormatError(f"{where}: blocks are nested more than {DEEPEST} deep: this is not a net")
             if len(layers) > MOST_LAYERS:
-                raise FormatError(f"{where}: more than {MOST_LAYERS:,} layers: this is no net")
+                raise FormatError(f"{where}: more than {MOST_LAYERS:,} layers: this is not a net")
         elif token in CLOSING.values():
             place = _place(tokens)
             if token != outer.closing:

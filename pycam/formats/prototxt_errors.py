@@ -15,7 +15,7 @@ LONGEST = 80
 """The most characters of a line that a message quotes."""
 
 
-def explained(error: Any, text: str, name: str, kind: Any, layers: Iterable[LayerBlock]) -> PycamError:
+def explain(error: Any, text: str, name: str, kind: Any, layers: Iterable[LayerBlock]) -> PycamError:
     """Convert an error of protobuf's parser to one of ours.
 
     Parameters

@@ -1,4 +1,4 @@
-"""Readers that a bad file can crash, hang, or fill the memory with, run in a child process with bounds."""
+"""Run readers in a child process with limits: a bad file can crash them, hang them, or fill the memory."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from typing import Any
 
 from pycam.errors import FormatError
 
-TOO_LARGE = "what it holds is too large to be unpacked"
+TOO_LARGE = "its content is too large to be unpacked"
 ANSWER = 64 << 20
-"""An answer may have so many bytes, and twice as many as the file has."""
+"""The most bytes of an answer; twice the size of the file is added."""
 
 BEGIN = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
 CHILD = "from pycam.formats import sandbox; sandbox.child(*json.loads(sys.argv[2]))"
@@ -34,35 +34,35 @@ def read_in_child(
     seconds: float,
     memory: int | None = None,
 ) -> Any:
-    """Read a file in a child process, so that a bad file cannot harm this process.
+    """Read a file in a child process: a bad file cannot harm this process.
 
     Parameters
     ----------
-    reader
+    reader : callable
         A function of a module. It is called with the path and `arguments`, and returns arrays, or lists and
-        dictionaries of arrays and text. It raises `FormatError` with what is wrong, without the path.
-    path
+        dictionaries of arrays and text. It raises a `FormatError` with the reason, without the path.
+    path : path
         The file.
-    arguments
+    arguments : str
         Further arguments of the reader.
-    expected
-        What the file should be, for messages: `a MATLAB file`.
-    library
-        The module that the reader reads with; it is imported before the memory is bounded.
-    seconds
-        Processor time that the child may take.
-    memory
-        Bytes that reading may take, None for no bound. It is enforced on Linux only.
+    expected : str
+        The expected kind of file, for messages: `a MATLAB file`.
+    library : str
+        The module that the reader uses; it is imported before the memory is limited.
+    seconds : float
+        The most processor time of the child.
+    memory : int or None
+        The most bytes that reading may take, None for no limit. It is enforced on Linux only.
 
     Returns
     -------
     object
-        What the reader returned.
+        The reader's result.
 
     Raises
     ------
     FormatError
-        The reader refused the file, crashed, or exceeded its bounds.
+        The reader refused the file, crashed, or exceeded its limits.
     """
     order = [reader.__module__, reader.__name__, os.fspath(path), arguments, expected, library, seconds, memory]
     process = subprocess.run(
@@ -87,14 +87,14 @@ def read_in_child(
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Takes arrays only: what a file may have done to the child must not reach this process."""
+    """An unpickler of arrays only: a child that a file took over must not reach this process."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in (("numpy", "ndarray"), ("numpy", "dtype")) or (
             module in ("numpy.core.multiarray", "numpy._core.multiarray") and name == "_reconstruct"
         ):
             return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"it holds a {name}, expected numbers, text, cells and structs")
+        raise pickle.UnpicklingError(f"found a {name}, expected numbers, text, cells and structs")
 
 
 def child(
@@ -107,7 +107,7 @@ def child(
     seconds: float,
     memory: int | None,
 ) -> None:
-    """Write what the reader returns to standard output as a pickle, or a string that says what is wrong."""
+    """Write the reader's result to standard output as a pickle, or the reason of a failure as a pickled string."""
     reader = getattr(import_module(module), name)
     import_module(library)
     _limit(math.ceil(seconds), memory)
@@ -125,7 +125,7 @@ def child(
 
 
 def _limit(seconds: int, memory: int | None) -> None:
-    """Bound the processor time and the memory that this process takes from now on, where it can be done."""
+    """Limit the processor time and the memory that this process takes from now on, if the system can."""
     try:
         import resource
     except ImportError:  # Windows

@@ -1,7 +1,7 @@
 """Caffe's messages as classes: `NetParameter`, `LayerParameter`, `SolverParameter`, `BlobProto` and others.
 
-They are made at import from the table `messages.json`, in a descriptor pool of their own: no generated code,
-any protobuf since 3.20, and no quarrel with another Caffe in the same process.
+They are made at import from the table `messages.json`, in a private descriptor pool: no generated code, any protobuf
+since 3.20, and no conflict with another Caffe in the same process.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ PACKAGE = "caffe"
 SCALARS = ("bool", "bytes", "double", "float", "int32", "int64", "string", "uint32")
 
 Message: TypeAlias = Any
-"""A protobuf message; which fields it has is known at run time only."""
+"""A protobuf message; its fields are known at run time only."""
 
 
 def _file_descriptor(table: dict[str, Any]) -> Message:
-    """Spell the table, whose fields read `label type number [default]`, as a protobuf file."""
+    """Convert the table, whose fields are written `label type number [default]`, to a protobuf file."""
     file = descriptor_pb2.FileDescriptorProto(name="pycam/caffe.proto", package=PACKAGE, syntax="proto2")
     for enum, values in table["enums"].items():
         _add_enum(file.enum_type, enum, values)
@@ -53,23 +53,20 @@ def _add_enum(enums: Any, name: str, values: dict[str, int]) -> None:
         enum.value.add(name=value, number=number)
 
 
-def _message_classes(pool: Any, names: list[str]) -> dict[str, Any]:
-    factory: Any = message_factory
-    # protobuf before 4.22 makes classes by a factory object
-    make = getattr(factory, "GetMessageClass", None) or factory.MessageFactory(pool).GetPrototype
-    return {name: make(pool.FindMessageTypeByName(f"{PACKAGE}.{name}")) for name in names}
-
-
 _TABLE = json.loads(Path(__file__).with_name("messages.json").read_text("utf-8"))
 _POOL = descriptor_pool.DescriptorPool()
 _POOL.AddSerializedFile(_file_descriptor(_TABLE).SerializeToString())
 
-MESSAGES: dict[str, Any] = _message_classes(_POOL, list(_TABLE["messages"]))
+_FACTORY: Any = message_factory
+# protobuf before 4.22 makes classes with a factory object.
+_make_class = getattr(_FACTORY, "GetMessageClass", None) or _FACTORY.MessageFactory(_POOL).GetPrototype
+
+MESSAGES = {name: _make_class(_POOL.FindMessageTypeByName(f"{PACKAGE}.{name}")) for name in _TABLE["messages"]}
 """Every message class by its name; each is also an attribute of this module."""
 
 
 def enum_names(full_name: str) -> list[str]:
-    """Give the value names of an enum: `caffe.PoolingParameter.PoolMethod` has MAX, AVE, STOCHASTIC."""
+    """Return the value names of an enum: `caffe.PoolingParameter.PoolMethod` has MAX, AVE, STOCHASTIC."""
     return list(_POOL.FindEnumTypeByName(full_name).values_by_name)
 
 

@@ -16,13 +16,18 @@ from pycam.formats.schema import Message
 Placed: TypeAlias = tuple[Message, int, str]
 """A layer, its line, and `file:line` for messages."""
 
-CAFFE_TYPES = frozenset(
-    ["AbsVal", "Accuracy", "ArgMax", "BNLL", "BatchNorm", "BatchReindex", "Bias", "Clip", "Concat", "ContrastiveLoss", "Convolution", "Crop", "Data", "Deconvolution", "Dropout", "DummyData", "ELU", "Eltwise", "Embed", "EuclideanLoss", "Exp", "Filter", "Flatten", "HDF5Data", "HDF5Output", "HingeLoss", "Im2col", "ImageData", "InfogainLoss", "InnerProduct", "Input", "LRN", "LSTM", "LSTMUnit", "Log", "MVN", "MemoryData", "MultinomialLogisticLoss", "PReLU", "Parameter", "Pooling", "Power", "Python", "RNN", "ReLU", "Reduction", "Reshape", "SPP", "Scale", "Sigmoid", "SigmoidCrossEntropyLoss", "Silence", "Slice", "Softmax", "SoftmaxWithLoss", "Split", "Swish", "TanH", "Threshold", "Tile", "WindowData"]
-)
+_TYPES = """
+    AbsVal Accuracy ArgMax BNLL BatchNorm BatchReindex Bias Clip Concat ContrastiveLoss Convolution Crop Data
+    Deconvolution Dropout DummyData ELU Eltwise Embed EuclideanLoss Exp Filter Flatten HDF5Data HDF5Output HingeLoss
+    Im2col ImageData InfogainLoss InnerProduct Input LRN LSTM LSTMUnit Log MVN MemoryData MultinomialLogisticLoss PReLU
+    Parameter Pooling Power Python RNN ReLU Reduction Reshape SPP Scale Sigmoid SigmoidCrossEntropyLoss Silence Slice
+    Softmax SoftmaxWithLoss Split Swish TanH Threshold Tile WindowData
+"""
+CAFFE_TYPES = frozenset(_TYPES.split())
 """The layer types of Caffe 1.0."""
 
 _BY_LETTERS = {name.upper(): name for name in CAFFE_TYPES} | {"NONE": "", "SOFTMAXLOSS": "SoftmaxWithLoss"}
-V1_TYPES = {name: _BY_LETTERS[name.replace("_", "")] for name in schema.V1LayerParameter.LayerType.keys()}
+V1_TYPES = {name: _BY_LETTERS[name.replace("_", "")] for name, _ in schema.V1LayerParameter.LayerType.items()}
 """Today's layer types by their V1 names: INNER_PRODUCT is InnerProduct."""
 
 _LOWER_CASE = """
@@ -42,13 +47,8 @@ V0_NAMES = {
     "kernelsize": "kernel_size",
     "batchsize": "batch_size",
     "shuffle_images": "shuffle",
-    "det_fg_threshold": "fg_threshold",
-    "det_bg_threshold": "bg_threshold",
-    "det_fg_fraction": "fg_fraction",
-    "det_context_pad": "context_pad",
-    "det_crop_mode": "crop_mode",
 }
-"""Today's names of the V0 fields that were renamed."""
+"""Today's names of the V0 fields that were renamed; others lost the prefix `det_`."""
 
 V0_TRANSFORM = {"scale": "scale", "meanfile": "mean_file", "cropsize": "crop_size", "mirror": "mirror"}
 V0_KEPT = ("name", "blobs", "blobs_lr", "weight_decay", "hdf5_output_param")
@@ -147,7 +147,7 @@ def _v0_to_v1(layer: Message, place: str) -> None:
     layer.type = schema.V1LayerParameter.LayerType.Value(V0_TYPES[old.type])
     block = getattr(layer, f"{V0_TYPES[old.type].lower()}_param", None)
     for field, value in old.ListFields():
-        new = V0_NAMES.get(field.name, field.name)
+        new = V0_NAMES.get(field.name, field.name.removeprefix("det_"))
         if field.name in V0_KEPT:
             _set(layer, field.name, value)
         elif field.name in V0_TRANSFORM:

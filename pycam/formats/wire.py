@@ -1,4 +1,4 @@
-"""Protobuf's wire format, walked in a file: values of blobs go from the file straight into their arrays."""
+"""Protobuf's wire format, read from a file: the values of blobs are read directly into their arrays."""
 
 from __future__ import annotations
 
@@ -12,23 +12,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pycam.formats import schema
-
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 WIDTHS = {FIXED64: 8, FIXED32: 4}
 
 MOST_FIELDS = 200_000
 LONGEST_TEXT = 4096
 MOST_AXES = 32
-"""More fields, longer names or more axes than any file has: reading them would only cost time and memory."""
+"""Limits above any file: reading more would only cost time and memory."""
 
 LEGACY_AXES = (1, 2, 3, 4)
 DATA, SHAPE, DOUBLE_DATA = 5, 7, 8
-"""The fields of a `BlobProto` that are read: the first are num, channels, height and width."""
+"""The fields of a `BlobProto` that are read; the four old axes are num, channels, height and width."""
 
 
 class WireError(Exception):
-    """A file breaks the wire format, or a blob contradicts itself."""
+    """A file breaks the wire format, or a blob contradicts itself.
+
+    Attributes
+    ----------
+    position : int
+        The byte in the file, from 0.
+    reason : str
+        What is wrong there.
+    """
 
     def __init__(self, position: int, reason: str) -> None:
         super().__init__(f"byte {position}: {reason}")
@@ -38,7 +44,19 @@ class WireError(Exception):
 
 @dataclass(frozen=True)
 class Field:
-    """A field of a message: its value if it is a varint, else where its payload lies."""
+    """A field of a message.
+
+    Attributes
+    ----------
+    number : int
+        The number of the field.
+    kind : int
+        The wire type: `VARINT`, `FIXED64`, `BYTES` or `FIXED32`.
+    value : int
+        The value of a varint, else the number of bytes of the payload.
+    start, end : int
+        The range of the payload in the file.
+    """
 
     number: int
     kind: int
@@ -48,7 +66,13 @@ class Field:
 
 
 class Wire:
-    """A file of protobuf messages, read forward."""
+    """A file of protobuf messages, read from beginning to end.
+
+    Attributes
+    ----------
+    size : int
+        The number of bytes in the file.
+    """
 
     def __init__(self, file: BufferedReader) -> None:
         self.size = os.fstat(file.fileno()).st_size
@@ -57,12 +81,12 @@ class Wire:
         self._fields = 0
 
     def fields(self, end: int) -> Iterator[Field]:
-        """Give the fields from here to `end`; what the caller leaves of a payload is skipped."""
+        """Yield the fields from here to `end`; the part of a payload that the caller does not read is skipped."""
         while self._position < end:
             begin = self._position
             self._fields += 1
             if self._fields > MOST_FIELDS:
-                raise WireError(begin, f"more than {MOST_FIELDS:,} fields: no caffemodel has as many")
+                raise WireError(begin, f"more than {MOST_FIELDS:,} fields: this is not a caffemodel")
             tag = self._varint(end)
             number, kind = tag >> 3, tag & 7
             if number == 0 or kind not in (VARINT, FIXED64, BYTES, FIXED32):
@@ -77,13 +101,13 @@ class Wire:
                 self._seek(field.end)
 
     def text(self, field: Field) -> str:
-        """Read a string; bytes that are not UTF-8 stay visible as escapes."""
+        """Read a string; bytes that are not UTF-8 become escapes."""
         if field.end - field.start > LONGEST_TEXT:
             raise WireError(field.start, f"a name of {field.end - field.start} bytes")
         return self._read(field.end - field.start).decode("utf-8", "backslashreplace")
 
     def blob(self, end: int) -> NDArray[np.float32]:
-        """Read the `BlobProto` from here to `end`: float32 values in the shape that the file gives."""
+        """Read the `BlobProto` from here to `end` as a float32 array of the shape in the file."""
         begin = self._position
         legacy: dict[int, int] = {}
         dims: list[int] = []
@@ -99,12 +123,12 @@ class Wire:
                 pieces[DOUBLE_DATA].append(self._values(field, "<f8", end))
             elif field.kind in WIDTHS:
                 self._run(field, f"V{WIDTHS[field.kind]}", end)
-        # as Caffe: doubles win over floats, and the four old axes over a shape
+        # As in Caffe, doubles take precedence over floats, and the four old axes over a shape.
         chunks = pieces[DOUBLE_DATA] or pieces[DATA] or [np.empty(0, np.float32)]
         shape = tuple(legacy.get(axis, 0) for axis in LEGACY_AXES) if legacy else tuple(dims)
         count = sum(chunk.size for chunk in chunks)
         if len(shape) > MOST_AXES or min(shape, default=1) < 1 or math.prod(shape) != count:
-            raise WireError(begin, f"a blob of shape {_product(shape)} holds {count} values")
+            raise WireError(begin, f"a blob of shape {_product(shape)} has {count} values")
         values = chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
         with np.errstate(over="ignore", invalid="ignore"):
             return values.astype(np.float32, copy=False).reshape(shape)
@@ -124,13 +148,13 @@ class Wire:
             return self._run(field, dtype, end)
         width = np.dtype(dtype).itemsize
         if (field.end - field.start) % width:
-            raise WireError(field.start, f"{field.end - field.start} bytes are no whole number of values")
+            raise WireError(field.start, f"{field.end - field.start} bytes are not a whole number of values")
         values = np.empty((field.end - field.start) // width, dtype)
         self._read_into(values)
         return values
 
     def _run(self, first: Field, dtype: str, end: int) -> NDArray[Any]:
-        """Read a value that has a tag of its own, and all that follow with the same: the way of old files."""
+        """Read a value with a tag of its own, and all that follow with the same tag, as in old files."""
         record = np.dtype([("tag", "u1"), ("value", dtype)])
         tag = first.number << 3 | first.kind
         pieces = [np.frombuffer(self._read(first.value), dtype)]
@@ -166,13 +190,13 @@ class Wire:
     def _read(self, count: int) -> bytes:
         data = self._file.read(count)
         if len(data) != count:
-            raise WireError(self._position, "the file ended while it was read")
+            raise WireError(self._position, "the file ended during reading")
         self._position += count
         return data
 
     def _read_into(self, values: NDArray[Any]) -> None:
         if values.size and self._file.readinto(values.view(np.uint8).data) != values.nbytes:
-            raise WireError(self._position, "the file ended while it was read")
+            raise WireError(self._position, "the file ended during reading")
         self._position += values.nbytes
 
     def _seek(self, position: int) -> None:
@@ -189,24 +213,10 @@ def _product(shape: tuple[int, ...]) -> str:
 
 
 def varint(value: int) -> bytes:
-    """Spell a number that is not negative as protobuf does."""
+    """Encode a non-negative number as protobuf does."""
     encoded = bytearray()
     while value >= 0x80:
         encoded.append(value & 0x7F | 0x80)
         value >>= 7
     encoded.append(value)
     return bytes(encoded)
-
-
-def blob_parts(array: NDArray[Any]) -> tuple[bytes, NDArray[np.float32]]:
-    """Give what a `BlobProto` consists of: the bytes before its values, and its values, flat.
-
-    Returns
-    -------
-    tuple
-        `shape` and the head of a packed `data`, as bytes; the values, little-endian, copied only if they are
-        of another type or not contiguous.
-    """
-    values = np.ascontiguousarray(array, "<f4").reshape(-1)
-    shape = schema.BlobProto(shape=schema.BlobShape(dim=array.shape)).SerializeToString()
-    return shape + varint(DATA << 3 | BYTES) + varint(values.nbytes), values
