@@ -96,7 +96,7 @@ class Reader:
 
 
 def attempt(reader: Reader, folder: Path, data: bytes) -> str:
-    """Have a reader read; give the message with which it refused, or "". Anything else that it does is a failure."""
+    """Run a reader; return the message of its refusal, or "". Anything else is a failure."""
     for name, content in reader.beside.items():
         (folder / name).write_bytes(content)
     path = folder / reader.file
@@ -250,7 +250,7 @@ V1_CAFFEMODEL = schema.NetParameter(layers=[{"name": "conv", "type": 4, "blobs":
 V0_CAFFEMODEL = schema.NetParameter(
     layers=[{"layer": {"name": "conv", "type": "conv", "blobs": LEGACY}}]
 ).SerializeToString()
-# Values each with a tag of its own, doubles, gradients beside them.
+# Values with one tag each, doubles, and gradients.
 UNPACKED = b"\x3a\x04\x08\x02\x08\x03" + b"".join(b"\x2d" + value.tobytes() for value in WEIGHTS.ravel())
 DOUBLES = schema.BlobProto(shape={"dim": [2]}, double_data=[1.5, 2.5], double_diff=[0, 0]).SerializeToString()
 UNUSUAL = b"\xa2\x06" + bytes([8 + len(UNPACKED) + 2 + len(DOUBLES)]) + b"\x0a\x04conv"
@@ -385,7 +385,7 @@ KEPT = [
 DATA_LAYER = schema.LayerParameter(name="data", type="Data", data_param={"backend": 1})
 
 
-# ---- what each reader must give
+# ---- the checks of each reader
 
 
 def _net(path: Path) -> None:
@@ -533,7 +533,7 @@ def _solver(path: Path) -> None:
 
 
 def _plan(path: Path) -> None:
-    # Where the folder is, no seed can know.
+    # The seeds cannot contain the path of the folder.
     path.write_bytes(path.read_bytes().replace(b"FOLDER", str(path.parent).encode()))
     plan = Plan.restore(path.parent)
     assert len(plan) == len(plan.truth) == len(plan.images) > 0
@@ -566,7 +566,7 @@ def _stores() -> list[bytes]:
 
 
 def _datum(path: Path) -> None:
-    """Read the file as the value of a database's one key."""
+    """Read the file as the value of the only key of a database."""
     import lmdb
 
     place = path.with_name("database")

@@ -1,4 +1,4 @@
-"""The nets in `examples/`, written by pycam: of a small CNN for cells (docs/recipes.md), and of the demo model."""
+"""The nets in `examples/`, written by pycam: a small CNN for cells (docs/recipes.md), and the demo model."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def train_val_cells(*, corner: bool = False) -> Any:
         }
 
     def fillers(name: str) -> tuple[dict[str, Any], dict[str, Any]]:
-        # PyTorch's: weights and biases alike within 1/sqrt(fan_in).
+        # PyTorch's initialization: weights and biases within ±1/sqrt(fan_in).
         limit = {"conv1": 75, "conv2": 400, "fc": 2}.get(name, 800) ** -0.5
         return (uniform := {"type": "uniform", "min": -limit, "max": limit}), uniform
 

@@ -31,7 +31,7 @@ ROUND = 20
 SECONDS = 5
 MEMORY = 200 << 20
 PIXELS = 1 << 30
-"""What a sound image may take, the largest one in a database."""
+"""The memory that a sound image may take; the largest is in a database."""
 POOL = 500
 
 
@@ -72,7 +72,7 @@ def main() -> int:
 
 
 def _round(reader: Reader, place: Path, findings: Path, seed: int) -> Counter[str]:
-    """Have a process damage and read files for a while, and count what it did."""
+    """Damage and read files in a process for a while, and count the results."""
     command = [sys.executable, __file__, "--reader", reader.name, "--findings", str(findings.absolute())]
     with (place / "stderr").open("wb") as stderr:
         process = subprocess.Popen([*command, "--seed", str(seed), "--child", str(place)], stderr=stderr)
@@ -105,7 +105,7 @@ def _work(reader: Reader, place: Path, findings: Path, rng: random.Random) -> No
     noise = Path("/dev/fd/2").stat().st_size
     end = time.monotonic() + ROUND
     while time.monotonic() < end:
-        # Most of what grew is refused by now, and would be again.
+        # Most files that grew are refused, and their successors would be, too.
         data = damaged(rng.choice(reader.seeds if rng.random() < 0.5 else contents), rng, reader)
         started = _seconds()
         try:
@@ -152,12 +152,12 @@ def _text(path: Path) -> str:
 
 
 def _seconds() -> float:
-    """Give the processor time of this process and of those that it waited for."""
+    """Return the processor time of this process and of those that it waited for."""
     return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 
 
 def _memory() -> int:
-    """Give the largest memory of this process, or of one that it waited for, so far."""
+    """Return the peak memory of this process or of one that it waited for."""
     who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     return max(resource.getrusage(each).ru_maxrss for each in who) * 1024
 

@@ -1,4 +1,4 @@
-"""Nets to run: small ones that hit each pitfall of Caffe's layers, and seeded weights for any net."""
+"""Nets to run: small nets with one pitfall of Caffe's layers each, and seeded weights for any net."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ CAM_NETS = (
 
 Shapes = dict[str, tuple[int, ...]]
 
-# How sure a released net with seeded weights is of its first class.
+# The score of the first class of a released net with seeded weights.
 CERTAINTY = 0.3
 
 
 def layer(kind: str, name: str, bottoms: str, tops: str = "", params: str = "") -> str:
-    """Write a layer; blobs are separated by blanks, no tops means one named like the layer."""
+    """Write a layer; blobs are separated by blanks; without tops, the top has the name of the layer."""
     blobs = [f'bottom: "{b}"' for b in bottoms.split()] + [f'top: "{t}"' for t in (tops or name).split()]
     return f'layer {{ name: "{name}" type: "{kind}" {" ".join(blobs)} {params} }}\n'
 
@@ -57,7 +57,7 @@ PITFALLS = {
     + pool("average_even", "data", "pool: AVE kernel_size: 2 stride: 2 pad: 1")
     + pool("oblong", "data", "pool: AVE kernel_h: 2 kernel_w: 5 stride_h: 3 stride_w: 2 pad_h: 1 pad_w: 0")
     + pool("sparse", "data", "pool: MAX kernel_size: 2 stride: 4 pad: 1"),
-    # A last window that would begin in the padding is left out.
+    # Caffe leaves out a last window that would begin in the padding.
     "clipped_pooling": data(1, 2, 5, 7)
     + pool("max", "data", "pool: MAX kernel_size: 2 stride: 2 pad: 1")
     + pool("average", "data", "pool: AVE kernel_size: 2 stride: 2 pad: 1")
@@ -210,16 +210,16 @@ PITFALLS = {
     + layer("Crop", "planes", "data like", params="crop_param { axis: 2 offset: 2 }")
     + layer("Crop", "channels", "data like", params="crop_param { axis: 1 offset: 1 offset: 3 offset: 0 }"),
 }
-"""Nets by what they try."""
+"""Nets by the pitfall that they test."""
 
 
 def message_of(name: str) -> Any:
-    """Give the net of a pitfall or of a released name."""
+    """Return the net of a pitfall or of a released name."""
     return prototxt.parse(PITFALLS[name], name).message if name in PITFALLS else pycam.architectures.build(name)
 
 
 def seeded_net(message: Any, seed: int = 0) -> Net:
-    """Give a net with weights of a fixed seed; one that ends in classes gives its first one `CERTAINTY`."""
+    """Return a net with weights of a fixed seed; a classifier gives its first class the score `CERTAINTY`."""
     net = net_from_message(message)
     rng = np.random.default_rng(seed)
     net = net.with_params({layer.name: _params(layer, rng) for layer in net.layers if layer.param_shapes})
@@ -246,7 +246,7 @@ def _params(layer: Layer, rng: np.random.Generator) -> list[np.ndarray]:
 
 
 def _factor(logits: np.ndarray) -> float:
-    """Find how much to scale scores before the softmax for the highest to become `CERTAINTY`."""
+    """Return the factor of the logits with which the highest score becomes `CERTAINTY`."""
     low, high = 0.0, 1e6
     for _ in range(100):
         middle = (low + high) / 2
@@ -262,7 +262,7 @@ def _scaled(net: Net, factor: float) -> Net:
 
 
 def images(net: Net, count: int, seed: int = 1) -> dict[str, np.ndarray]:
-    """Give inputs like images less their mean."""
+    """Return random inputs with the range of images minus their mean."""
     rng = np.random.default_rng(seed)
     return {
         name: rng.standard_normal((count, *net.shapes[name][1:]), np.float32) * (50 if "prob" in net.shapes else 2)
@@ -272,7 +272,7 @@ def images(net: Net, count: int, seed: int = 1) -> dict[str, np.ndarray]:
 
 @st.composite
 def small_nets(draw: st.DrawFn) -> str:
-    """Draw a net of a few layers, nearly always one that Caffe takes."""
+    """Draw a net of a few layers that Caffe nearly always accepts."""
     text = data(1, *draw(st.tuples(st.integers(1, 6), st.integers(3, 9), st.integers(3, 9))))
     for number in range(draw(st.integers(1, 8))):
         net = net_from_message(prototxt.parse(text).message)
@@ -359,7 +359,7 @@ def _draw_abs(draw: st.DrawFn, name: str, bottom: str, top: str, shapes: Shapes)
     return layer("AbsVal", name, bottom, top)
 
 
-# What squares or multiplies is given what is bounded, and softmax what is small: single precision must suffice.
+# Squares and products get bounded values, and softmax small ones: single precision must suffice.
 
 
 def _draw_square(draw: st.DrawFn, name: str, bottom: str, top: str, shapes: Shapes) -> str:
@@ -426,7 +426,7 @@ def _draw_reshape(draw: st.DrawFn, name: str, bottom: str, top: str, shapes: Sha
 
 
 IN_PLACE = (_draw_activation, _draw_leaky)
-# Caffe gives top and bottom the same memory, at least sometimes: what changes the one in place changes the other.
+# Caffe sometimes gives top and bottom the same memory: a change of one in place changes the other.
 SHARING = ("Flatten", "Reshape", "Concat", "Slice")
 FOUR_AXES = (_draw_filter, _draw_filter, _draw_dilated, _draw_pooling, _draw_pooling, _draw_lrn, _draw_crop)
 ANY_RANK = (
@@ -446,7 +446,7 @@ ANY_RANK = (
 
 
 def worst(values: dict[str, np.ndarray], truth: dict[str, np.ndarray]) -> tuple[float, str]:
-    """Give the largest difference of all values, relative to the largest of each, and where it is."""
+    """Return the largest difference of all values, relative to the largest value of each, and its blob."""
 
     def difference(name: str) -> float:
         return float(

@@ -36,14 +36,14 @@ def test_the_file_in_prototxt_is_what_the_net_writes(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", architectures.RELEASED)
-def test_what_is_written_reads_back_equal(name):
+def test_written_nets_are_read_equal(name):
     text = prototxt.read(FOLDER / f"{name}.prototxt")
     assert text.message == architectures.build(name)
 
 
 @pytest.mark.shared
 @pytest.mark.parametrize("facts_name", FACTS)
-def test_every_layer_is_as_caffe_has_it(facts_name, shared):
+def test_every_layer_is_as_in_caffe(facts_name, shared):
     facts = json.loads((shared / f"facts/nets/{facts_name}.json").read_text("utf-8"))
     path = FOLDER / f"{FACTS[facts_name]}.prototxt"
     net = read_net(path)
@@ -52,11 +52,11 @@ def test_every_layer_is_as_caffe_has_it(facts_name, shared):
     assert net.layers[0].type == "Input"
     assert net.layers[0].output_shapes == ((1, *facts["net"]["input"][1:]),)
 
-    # Some of the published files gave their input without a layer.
+    # Some published files have their input without a layer.
     expected = [fact for fact in facts["layers"] if fact["type"] != "Input"]
     assert [layer_facts(layer) for layer in net.layers[1:]] == expected
 
-    # Blobs hold what their last writer left.
+    # A blob has the shape that its last writer gave it.
     last = {fact["top"][0]: tuple(fact["top_shape"]) for fact in facts["layers"]}
     assert {**net.shapes, **last} == net.shapes
 
@@ -70,7 +70,7 @@ def test_the_training_net_is_as_released(shared):
 
 
 def training_facts(layer):
-    """Spell a layer of a training net as the facts do."""
+    """Convert a layer of a training net to the form of the facts."""
     facts = {"name": layer.name, "type": layer.type, "bottom": list(layer.bottom), "top": list(layer.top)}
     if layer.include:
         facts["include"] = [{0: "TRAIN", 1: "TEST"}[rule.phase] for rule in layer.include]
@@ -111,12 +111,12 @@ def training_facts(layer):
 
 
 def given(value):
-    """A number as the file gives it, not as single precision has it."""
+    """Return a number as in the file, not as in single precision."""
     return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def layer_facts(layer):
-    """Spell a layer as the facts do."""
+    """Convert a layer to the form of the facts."""
     facts = {
         "name": layer.name,
         "type": layer.type,
@@ -166,7 +166,7 @@ def window(layer):
         ("deploy_squeezenet_v1.1", 1_235_496, 387_747_520),
     ],
 )
-def test_parameters_and_multiply_adds_are_the_known_ones(name, parameters, multiply_adds):
+def test_parameters_and_multiply_adds(name, parameters, multiply_adds):
     net = read_net(FOLDER / f"{name}.prototxt")
     assert net.param_count == parameters
     assert net.multiply_adds == multiply_adds
@@ -186,14 +186,14 @@ def test_parameters_and_multiply_adds_are_the_known_ones(name, parameters, multi
         ("deploy_squeezenet_cam_caltech101", "fire9/concat", "CAM_fc", 13),
     ],
 )
-def test_the_place_of_the_maps_is_found(name, feature_blob, class_layer, side):
+def test_the_cam_head_is_found(name, feature_blob, class_layer, side):
     net = read_net(FOLDER / f"{name}.prototxt")
     assert (net.cam_head.feature_blob, net.cam_head.class_layer) == (feature_blob, class_layer)
     assert net.shapes[feature_blob][2:] == (side, side)
 
 
 @pytest.mark.parametrize("name", ["deploy_vgg16", "deploy_bvlc_alexnet", "deploy_bvlc_caffenet"])
-def test_nets_without_global_average_have_no_place_for_maps(name):
+def test_nets_without_global_average_have_no_cam_head(name):
     assert read_net(FOLDER / f"{name}.prototxt").cam_head is None
 
 

@@ -1,4 +1,4 @@
-"""Bad files, given to the command as a process: one line on stderr, the exit code of their kind, little memory."""
+"""Bad files, given to the command in a process: one line on stderr, the right exit code, little memory."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ Made = Callable[[Path], object]
 
 
 def run(folder: Path, *arguments: str) -> tuple[int, str, int]:
-    """Run the command in a folder; give its exit code, what it says on stderr, and the memory that it took."""
+    """Run the command in a folder; return its exit code, its stderr, and its peak memory."""
     packages = str(Path(pycam.__file__).parents[1])
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, *arguments],
@@ -263,7 +263,7 @@ def test_one_line_the_right_exit_code_and_little_memory(make: Made, command, cod
     ],
     ids=range(13),
 )
-def test_reports_of_runs_that_are_none(text, tmp_path: Path, capsys):
+def test_bad_reports_are_refused(text, tmp_path: Path, capsys):
     (tmp_path / "report.json").write_text(text)
     assert main(["report", "tables", str(tmp_path)]) == 10
     assert re.match(
@@ -293,14 +293,14 @@ def test_reports_of_runs_that_are_none(text, tmp_path: Path, capsys):
         {"recipe": {"protocol": {"name": "paper"}, "options": {}}, "sources": {**SOURCES, "limit": 0}, "batch": 1},
     ],
 )
-def test_plans_of_runs_that_are_none(plan, tmp_path: Path):
+def test_bad_plans_are_refused(plan, tmp_path: Path):
     (tmp_path / "plan.json").write_text(json.dumps(plan))
     with pytest.raises(RunError, match=r"not the folder of a run \(plan\.json: "):
         Plan.restore(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["x", "x" * 300, "\0"])
-def test_what_a_plan_names_must_be_there(name, tmp_path: Path):
+def test_the_files_of_a_plan_must_exist(name, tmp_path: Path):
     (tmp_path / "a.xml").write_bytes(XML)
     for sources, kind in (
         ({"images": name, "ground_truth": str(tmp_path)}, UsageError),
@@ -312,7 +312,7 @@ def test_what_a_plan_names_must_be_there(name, tmp_path: Path):
             Plan.restore(tmp_path)
 
 
-def test_out_of_memory_is_no_fault(capsys):
+def test_out_of_memory_is_one_line(capsys):
     def enlarge(*arguments, **options) -> None:
         cv2.resize(np.zeros((9, 9)), (1 << 21, 1 << 21))
 
@@ -328,6 +328,6 @@ def test_a_net_for_a_solver(tmp_path: Path):
     assert "this is a net, give its solver" in stderr
 
 
-def test_weights_that_are_no_numbers_can_be_looked_at(tmp_path: Path):
+def test_weights_that_are_not_finite_can_be_shown(tmp_path: Path):
     written(net__prototxt=NET, a__caffemodel=not_a_number())(tmp_path)
     assert run(tmp_path, *SHOW, "--allow-nonfinite")[:2] == (0, "")

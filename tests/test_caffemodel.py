@@ -1,4 +1,4 @@
-"""Caffemodels: against protobuf's own reading of the same bytes, and cut, damaged and foreign files."""
+"""Caffemodels: compared with protobuf's reading of the same bytes; cut, damaged and foreign files."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ SMALL = net(conv1=[blob(WEIGHT), blob(BIAS)], relu1=[], conv2=[blob(WEIGHT[::-1]
 
 
 def as_protobuf_reads(data: bytes) -> dict[str, list[np.ndarray]]:
-    """Read the same bytes by protobuf, with Caffe's rules on shape and doubles."""
+    """Read the same bytes with protobuf and Caffe's rules for shapes and doubles."""
     message = schema.NetParameter()
     message.ParseFromString(data)
     layers = {}
@@ -165,7 +165,7 @@ def test_fields_of_other_caffes_are_skipped(tmp_path: Path):
     assert_same(caffemodel.read(saved(tmp_path, data)).layers, {"c": [BIAS]})
 
 
-def test_of_two_layers_of_a_name_the_later_counts(tmp_path: Path):
+def test_the_later_of_two_layers_with_one_name_counts(tmp_path: Path):
     data = net(a=[blob(BIAS)]).SerializeToString() + net(a=[blob(BIAS * 2)]).SerializeToString()
     assert_same(caffemodel.read(saved(tmp_path, data)).layers, {"a": [BIAS * 2]})
 
@@ -198,7 +198,7 @@ def test_reading_takes_the_memory_of_the_file(tmp_path: Path):
         max_size=3,
     )
 )
-def test_what_is_written_is_read_equal(tmp_path_factory: pytest.TempPathFactory, layers: dict[str, list[np.ndarray]]):
+def test_written_weights_are_read_equal(tmp_path_factory: pytest.TempPathFactory, layers: dict[str, list[np.ndarray]]):
     path = tmp_path_factory.getbasetemp() / "written.caffemodel"
     frame = net(**{name: [] for name in layers})
     caffemodel.write(path, frame, layers)
@@ -218,7 +218,7 @@ def test_any_array_is_written_as_float32(tmp_path: Path):
     assert_same(caffemodel.read(path).layers, {"a": expected})
 
 
-def test_parameters_of_no_layer_are_refused(tmp_path: Path):
+def test_parameters_of_an_unknown_layer_are_refused(tmp_path: Path):
     with pytest.raises(NetError, match="the parameters are for layer 'b', which the net does not have"):
         caffemodel.write(tmp_path / "net.caffemodel", net(a=[]), {"a": [BIAS], "b": [BIAS]})
     assert not list(tmp_path.iterdir())
@@ -309,7 +309,7 @@ def test_other_files_are_recognised(tmp_path: Path, data: bytes | Any, message: 
     assert "\n" not in str(caught.value)
 
 
-def test_places_without_a_file_are_explained(tmp_path: Path):
+def test_paths_without_a_file_are_explained(tmp_path: Path):
     with pytest.raises(FormatError, match="absent: expected Caffe weights, but: No such file"):
         caffemodel.read(tmp_path / "absent")
     with pytest.raises(FormatError, match="found a folder"):

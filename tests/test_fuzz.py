@@ -1,4 +1,4 @@
-"""Every reader, given damaged files: a checked value or one line, nothing else. `make fuzz` tries far more of them."""
+"""Damaged files, given to every reader: a checked value or a one-line error. `make fuzz` tries far more of them."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _say(path: Path) -> None:
     }[path.read_bytes()]
 
 
-def test_what_a_reader_must_not_do_is_found(tmp_path: Path):
+def test_faults_of_readers_are_found(tmp_path: Path):
     reader = Reader("mischief", "file", _say, (b"",))
     with pytest.raises(AssertionError, match="names no file: damaged"):
         attempt(reader, tmp_path, b"unnamed")

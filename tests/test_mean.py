@@ -1,4 +1,4 @@
-"""Mean images and MATLAB files, good and bad; a bad one must not take this process with it."""
+"""Mean images and MATLAB files, good and bad; a bad file must not end this process."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def as_mat(folder: Path, **variables: Any) -> Path:
 
 
 @pytest.mark.shared
-def test_the_published_means_are_one(shared: Path):
+def test_the_published_means_are_equal(shared: Path):
     npy = read_mean(shared / "data" / "mean" / "ilsvrc_2012_mean.npy")
     mat = read_mean(shared / "data" / "mean" / "ilsvrc_2012_mean.mat")
     np.testing.assert_array_equal(npy, mat, strict=True)
@@ -94,7 +94,7 @@ def test_a_mat_is_read_from_width_by_height_by_channels(tmp_path: Path, name: st
         (MEAN - 128, "expected a mean of pixels from 0 to 255, found -1"),
     ],
 )
-def test_arrays_that_are_no_mean_are_refused(tmp_path: Path, array: np.ndarray, message: str):
+def test_arrays_that_are_not_a_mean_are_refused(tmp_path: Path, array: np.ndarray, message: str):
     with pytest.raises(FormatError, match=message):
         read_mean(as_npy(tmp_path, array))
 
@@ -163,7 +163,7 @@ def test_a_missing_file_is_explained(tmp_path: Path):
 # MATLAB files
 
 
-def test_numbers_text_cells_and_structs_come_through(tmp_path: Path):
+def test_numbers_text_cells_and_structs_are_read(tmp_path: Path):
     struct_array = np.array([(1.0, "kit fox")], dtype=[("id", "O"), ("label", "O")])
     cells = np.array([["tench", np.arange(3.0)]], dtype=object)
     path = as_mat(tmp_path, number=np.float32([[1, 2]]), text="abc", cells=cells, structs=struct_array, other=1)
@@ -212,7 +212,7 @@ def good_mat(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 def test_one_byte_that_crashes_scipy_is_an_error(tmp_path: Path, good_mat: bytes):
     bad = bytearray(good_mat)
-    bad[200] = 0x7F  # the type of the numbers, of which SciPy has a table
+    bad[200] = 0x7F  # the type of the numbers, an index of a table in SciPy
     with pytest.raises(FormatError, match=r"damaged or cut off: its reader crashed|cannot be read as a MATLAB"):
         read_mean(saved(tmp_path, bytes(bad)))
 
@@ -265,7 +265,7 @@ for path in sys.argv[1:]:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is bounded on Linux only")
 def test_a_small_file_of_many_structs_takes_little_memory(tmp_path: Path):
-    """Of 33 million structs each takes 8 bytes before anything of it is read."""
+    """Each of 33 million structs takes 8 bytes before it is read."""
     things = np.empty((2, 3), [("name", object)])
     things["name"] = "thing"
     sound, bad = tmp_path / "sound.mat", tmp_path / "bad.mat"
@@ -280,7 +280,7 @@ def test_a_small_file_of_many_structs_takes_little_memory(tmp_path: Path):
 
 
 def test_a_bomb_does_not_fill_the_memory(tmp_path: Path):
-    """A compressed variable of some hundred bytes that says to be of 2 GB."""
+    """A compressed variable of some hundred bytes claims 2 GB."""
     count = 2_000_000_000
     variable = struct.pack("<4I", 6, 8, 9, 0) + struct.pack("<2I2i", 5, 8, count, 1)
     variable += struct.pack("<2I", 1, 9) + b"mean_data".ljust(16, b"\0") + struct.pack("<2I", 2, count) + bytes(1000)

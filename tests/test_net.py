@@ -60,7 +60,7 @@ def test_blobs_that_nobody_reads_are_outputs():
     assert net.outputs == ("b", "c")
 
 
-def test_phases_choose_layers():
+def test_phases_select_layers():
     text = data(1, 3, 4, 4) + "".join(
         layer("ReLU", f"{phase}_{i}", "data", "top", f"include {{ phase: {phase} }}")
         for i, phase in enumerate(["TRAIN", "TEST"])
@@ -161,7 +161,7 @@ def test_nets_that_contradict_themselves_are_refused(text, message):
         ("Reshape", "shape { dim: 1 dim: -1 }", "fixes the batch"),
     ],
 )
-def test_layers_that_cannot_be_are_refused(kind, params, message):
+def test_impossible_layers_are_refused(kind, params, message):
     field = {
         "Deconvolution": "convolution_param",
         "InnerProduct": "inner_product_param",
@@ -208,7 +208,7 @@ def test_an_unsupported_type_offers_the_nearest():
 SHARED_MEMORY = data(1, 3, 8, 8) + layer("Flatten", "flat", "data")
 
 
-def test_blobs_that_caffe_changes_behind_ones_back_are_refused():
+def test_blobs_that_caffe_changes_through_shared_memory_are_refused():
     text = SHARED_MEMORY + layer("ReLU", "relu", "flat", "flat") + conv("conv", "data")
     with pytest.raises(
         NetError, match=r":4: layer 'conv' reads blob 'data', .* a blob that 'relu' changed in place before"
@@ -225,15 +225,15 @@ def test_blobs_that_caffe_changes_behind_ones_back_are_refused():
         layer("ReLU", "relu", "flat", "flat") + layer("ReLU", "again", "flat", "flat"),
     ],
 )
-def test_shared_memory_is_no_matter_where_nobody_sees_a_change(text):
+def test_shared_memory_is_accepted_if_no_layer_reads_a_change(text):
     assert len(net_of(SHARED_MEMORY + text).layers) == 4
 
 
-# Dialects
+# Old formats
 
 
 def alexnet_plus_in_v1() -> schema.NetParameter:
-    """Spell the current net in V1, as the release has it."""
+    """Convert the current net to V1, the format of the release."""
     current = pycam.architectures.build("deploy_alexnetplusCAM_imagenet")
     enums = {"Convolution": "CONVOLUTION", "InnerProduct": "INNER_PRODUCT"}
     old = schema.NetParameter(name=current.name, input=["data"], input_dim=current.layer[0].input_param.shape[0].dim)
@@ -247,7 +247,7 @@ def alexnet_plus_in_v1() -> schema.NetParameter:
 
 
 def alexnet_plus_in_v0() -> schema.NetParameter:
-    """Spell the current net in V0: flat layers, and padding as layers of its own."""
+    """Convert the current net to V0: flat layers, and padding in separate layers."""
     current = pycam.architectures.build("deploy_alexnetplusCAM_imagenet")
     kinds = {"Convolution": "conv", "Pooling": "pool", "InnerProduct": "innerproduct"}
     old = schema.NetParameter(name=current.name, input=["data"], input_dim=current.layer[0].input_param.shape[0].dim)
@@ -267,11 +267,11 @@ def alexnet_plus_in_v0() -> schema.NetParameter:
     return old
 
 
-@pytest.mark.parametrize("spell", [alexnet_plus_in_v1, alexnet_plus_in_v0])
-def test_old_dialects_give_the_same_net(spell, tmp_path):
+@pytest.mark.parametrize("convert", [alexnet_plus_in_v1, alexnet_plus_in_v0])
+def test_old_formats_give_the_same_net(convert, tmp_path):
     current = net_from_message(pycam.architectures.build("deploy_alexnetplusCAM_imagenet"))
     path = tmp_path / "old.prototxt"
-    path.write_text(str(spell()))
+    path.write_text(str(convert()))
     assert read_net(path) == current
 
 
@@ -298,7 +298,7 @@ CLASSIFIER = (
 
 @pytest.fixture
 def files(tmp_path):
-    """The net as two files, and itself."""
+    """The net in two files, and the net itself."""
     read = prototxt.parse(CLASSIFIER)
     net = seeded_net(read.message)
     (tmp_path / "net.prototxt").write_text(CLASSIFIER)
@@ -314,7 +314,7 @@ def test_weights_are_matched_by_name(files):
     assert read.ignored_weights == ()
 
 
-def test_two_nets_with_other_weights_differ(files):
+def test_nets_with_different_weights_differ(files):
     net = files[2]
     changed = {**net.params, "fc": (net.params["fc"][0] + 1, net.params["fc"][1])}
     assert net != net.with_params(changed)
@@ -331,7 +331,7 @@ def test_legacy_shapes_fit(files):
     assert read_net(text, weights) == net
 
 
-def test_layers_of_the_weights_that_the_net_lacks_are_told(files):
+def test_weights_of_unknown_layers_are_reported(files):
     _, weights, _ = files
     text = weights.with_name("shorter.prototxt")
     text.write_text(CLASSIFIER.replace(conv("second", "first"), layer("ReLU", "second", "first")))
@@ -366,7 +366,7 @@ def test_weights_without_any_of_the_layers_are_those_of_another_net(files):
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_weights_that_are_no_numbers_are_refused_unless_allowed(files, bad):
+def test_weights_that_are_not_finite_are_refused_unless_allowed(files, bad):
     text, weights, net = files
     net.params["second"][0][0, 0, 0, 0] = bad
     caffemodel.write(weights, net.message, net.params)
@@ -377,14 +377,14 @@ def test_weights_that_are_no_numbers_are_refused_unless_allowed(files, bad):
     )
 
 
-def test_large_finite_weights_whose_sum_overflows_are_taken(files):
+def test_large_finite_weights_whose_sum_overflows_are_accepted(files):
     text, weights, net = files
     net.params["second"][0][...] = np.finfo(np.float32).max
     caffemodel.write(weights, net.message, net.params)
     assert read_net(text, weights) == net
 
 
-# The place of the maps
+# The layers of the class activation maps
 
 
 @pytest.mark.parametrize(
@@ -417,7 +417,7 @@ def test_large_finite_weights_whose_sum_overflows_are_taken(files):
         (data(1, 3, 8, 8) + conv("conv", "data"), None),
     ],
 )  # fmt: skip
-def test_the_place_of_the_maps_is_found_in_the_graph(text, head):
+def test_the_cam_head_is_found_in_the_graph(text, head):
     assert net_of(text).cam_head == head
 
 
@@ -433,7 +433,7 @@ def test_class_weights_are_classes_by_channels(files):
     ("name", "message"),
     [("prob", "is of type 'Softmax'"), ("nothing", "is not in the net")],
 )
-def test_class_weights_of_what_has_none_are_refused(files, name, message):
+def test_class_weights_of_other_layers_are_refused(files, name, message):
     with pytest.raises(NetError, match=message):
         files[2].class_weights(name)
 
@@ -448,7 +448,7 @@ def test_a_file_and_its_message_give_the_same_net(files):
     assert read_net(text) == net_from_message(net.message)
 
 
-def test_lines_do_not_count_but_order_does():
+def test_nets_differ_by_order_and_not_by_lines():
     spread = net_of(CLASSIFIER.replace("layer {", "\n\nlayer {"))
     assert spread == net_of(CLASSIFIER)
     assert [step.line for step in spread.layers][:3] == [3, 6, 9]

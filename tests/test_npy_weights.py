@@ -1,4 +1,4 @@
-"""Weights in a `.npy`: read without running anything, and in the right order."""
+"""Weights in a `.npy`: read without running code, and in the right order."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TENSORS = {
 
 
 def save(path, content, protocol=None):
-    """Save a dictionary as np.save does; with a protocol, as an older Python's NumPy did."""
+    """Save a dictionary as np.save does; with a protocol, as NumPy of an older Python did."""
     if protocol is None:
         np.save(path, content, allow_pickle=True)
         return path
@@ -38,7 +38,7 @@ def save(path, content, protocol=None):
 
 
 class Python2Pickler:
-    """Writes what cPickle of Python 2 wrote at protocol 2 for a dictionary of dictionaries of float32 arrays."""
+    """Write the protocol 2 of Python 2's cPickle for a dictionary of dictionaries of float32 arrays."""
 
     def __init__(self):
         self.out = io.BytesIO()
@@ -88,7 +88,7 @@ def check(tensors):
 
 
 @pytest.mark.parametrize("protocol", [None, 2, 3, 4, 5])
-def test_what_numpy_saves_is_read(protocol, tmp_path):
+def test_weights_saved_by_numpy_are_read(protocol, tmp_path):
     check(read_tensors(save(tmp_path / "w.npy", TENSORS, protocol)))
 
 
@@ -97,7 +97,7 @@ def test_a_pickle_of_python_2(tmp_path):
     head = save(tmp_path / "w.npy", {}, 2).read_bytes()[:128]
     path = tmp_path / "old.npy"
     path.write_bytes(head + Python2Pickler().dump(layers))
-    # The pickle is one that Python itself reads alike.
+    # Python itself reads the same values from the pickle.
     own = np.load(path, allow_pickle=True, encoding="latin1").item()
     np.testing.assert_array_equal(own["conv"]["weights"], TENSORS["conv"]["weights"])
     check(read_tensors(path))
@@ -142,13 +142,13 @@ def test_a_pickle_that_would_run_code_is_refused_and_not_run(place, tmp_path):
         ({"conv": {"weights": Evil(bytearray, 3)}}, r"asks for (__builtin__|builtins)\.bytearray: not run"),
     ],
 )
-def test_what_holds_no_weights(content, message, tmp_path):
+def test_files_without_weights(content, message, tmp_path):
     with pytest.raises(FormatError, match=message):
         read_tensors(save(tmp_path / "w.npy", content, 2))
 
 
 def pickled(path, steps):
-    """Save these steps of a pickle as those of a file of weights."""
+    """Save these steps of a pickle in a file of weights."""
     header = save(path, {}, 2).read_bytes()[:128]
     path.write_bytes(header + b"\x80\x02" + steps)
     return path
@@ -193,14 +193,14 @@ def test_a_pickle_that_computes_for_years_is_ended(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is bounded on Linux only")
 def test_a_small_pickle_of_many_copies_does_not_fill_the_memory(tmp_path):
-    """A thousand copies of a text of 4 MB, each as bytes of its own."""
+    """A thousand copies of a text of 4 MB, each as separate bytes."""
     copies = b"c_codecs\nencode\nq\0X" + struct.pack("<i", 1 << 22) + bytes(1 << 22) + b"q\1U\6latin1q\0020"
     copies += b"00](" + b"h\0h\1h\2\x86R" * 1000 + b"e."
     with pytest.raises(FormatError, match=TOO_LARGE):
         read_tensors(pickled(tmp_path / "w.npy", copies))
 
 
-def test_another_file(tmp_path):
+def test_files_of_other_kinds(tmp_path):
     np.save(tmp_path / "numbers.npy", np.zeros((2, 3)))
     with pytest.raises(FormatError, match="expected one object, a dictionary of layers; found float64"):
         read_tensors(tmp_path / "numbers.npy")
@@ -220,7 +220,7 @@ layer { name: "fc" type: "InnerProduct" bottom: "conv" top: "fc"
 
 @pytest.mark.torch
 def test_the_net_computes_what_tensorflow_does():
-    """In NumPy, as TensorFlow defines it: H×W×C, groups by halves of inputs and outputs, a flat fc."""
+    """Compute in NumPy as TensorFlow does: H×W×C, groups as halves of inputs and outputs, a flat fc."""
     import torch
 
     from pycam.engines.torch_graph import TorchNet
@@ -252,7 +252,7 @@ def test_the_net_computes_what_tensorflow_does():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda t: t.pop("fc"), "no weights for layer 'fc'; there are conv"),
+        (lambda t: t.pop("fc"), "no weights for layer 'fc'; the file has conv"),
         (lambda t: t["conv"].pop("biases"), "layer 'conv' has no biases"),
         (lambda t: t["fc"].update(weights=np.zeros((5, 7))), "weights of 5×7 do not fit layer 'fc'"),
         (

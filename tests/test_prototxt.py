@@ -1,4 +1,4 @@
-"""Prototxt: dialects against Caffe's own upgrade tool, text against protobuf's parser, and every kind of bad text."""
+"""Prototxt: old formats against Caffe's own upgrade tool, text against protobuf's parser, and every kind of bad text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pycam.errors import FormatError, UnsupportedLayerError
 from pycam.formats import prototxt, schema
 
 UPGRADES = Path(__file__).parent / "upgrades"
-"""Each `NAME.caffe.prototxt` is what Caffe 1.0's upgrade_net_proto_text made of `NAME.prototxt`."""
+"""Each `NAME.caffe.prototxt` is the output of Caffe 1.0's upgrade_net_proto_text for `NAME.prototxt`."""
 
 NET = """\
 name: "small"
@@ -37,7 +37,7 @@ def saved(folder: Path, data: bytes | str, name: str = "net.prototxt") -> Path:
     return path
 
 
-# Dialects
+# Old formats
 
 
 @pytest.mark.parametrize(
@@ -49,14 +49,14 @@ def saved(folder: Path, data: bytes | str, name: str = "net.prototxt") -> Path:
         ("batch_norm", (1, 2)),
     ],
 )
-def test_old_dialects_become_what_caffe_makes_of_them(name: str, lines: tuple[int, ...]):
+def test_old_formats_are_converted_as_caffe_converts_them(name: str, lines: tuple[int, ...]):
     net = prototxt.read(UPGRADES / f"{name}.prototxt")
     expected = text_format.Parse((UPGRADES / f"{name}.caffe.prototxt").read_text(), schema.NetParameter())
     assert net.message == expected
     assert net.lines == lines
 
 
-def test_the_three_ways_to_give_an_input_are_one():
+def test_the_three_forms_of_an_input_are_equal():
     layer = 'layer { name: "r" type: "ReLU" bottom: "data" top: "r" }'
     dims = "dim: 1 dim: 3 dim: 8 dim: 9"
     nets = [
@@ -83,7 +83,7 @@ def test_lines_are_those_of_the_layers():
 # Writing
 
 
-def test_text_is_as_people_write_it():
+def test_text_is_written_as_people_write_it():
     net = schema.NetParameter(name="n")
     net.layer.add(name="données", type="Input", top=["data"]).input_param.shape.add(dim=[1, 3, 4, 4])
     net.layer.add(name="norm", type="LRN").lrn_param.MergeFrom(
@@ -126,7 +126,7 @@ KINDS = {1: "double", 2: "float", 3: "int64", 5: "int32", 8: "bool", 9: "string"
 
 @st.composite
 def messages(draw: st.DrawFn, kind: str, without: tuple[str, ...] = ()):
-    """Draw a message with some of its fields, and of theirs, set to anything."""
+    """Draw a message with random values in some of its fields and of their fields."""
     message = schema.MESSAGES[kind]()
     fields = [field for field in message.DESCRIPTOR.fields if field.name not in without]
     for field in draw(st.lists(st.sampled_from(fields), max_size=4, unique_by=lambda field: field.name)):
@@ -157,7 +157,7 @@ def test_protobuf_reads_what_is_written(net):
     assert text_format.Parse(prototxt.dumps(net), schema.LayerParameter()) == net
 
 
-def test_written_files_are_whole_or_absent(tmp_path: Path):
+def test_written_files_are_complete_or_absent(tmp_path: Path):
     net = prototxt.parse(NET).message
     prototxt.write(tmp_path / "net.prototxt", net)
     assert prototxt.read(tmp_path / "net.prototxt").message == net
@@ -186,14 +186,14 @@ def test_a_solver_with_two_types_is_refused(tmp_path: Path):
         prototxt.read_solver(saved(tmp_path, 'type: "SGD" solver_type: SGD'))
 
 
-def test_net_and_solver_are_told_apart(tmp_path: Path):
+def test_net_and_solver_are_distinguished(tmp_path: Path):
     with pytest.raises(FormatError, match=r":1:1: unknown field 'base_lr': this is a solver, give its net"):
         prototxt.read(saved(tmp_path, "base_lr: 0.1"))
     with pytest.raises(FormatError, match=r":2:1: unknown field 'layer': this is a net, give its solver"):
         prototxt.read_solver(saved(tmp_path, 'type: "x"\nlayer { name: "a" }'))
 
 
-# Bad text: each error names the place, the cause and the cure
+# Bad text: each error names the position, the reason and the fix
 
 
 @pytest.mark.parametrize(
@@ -264,7 +264,7 @@ def test_bad_text_is_explained(tmp_path: Path, text: str, message: str):
         ),
     ],
 )
-def test_nets_that_caffe_guesses_at_are_refused(text: str, message: str):
+def test_nets_that_caffe_changes_with_a_warning_are_refused(text: str, message: str):
     with pytest.raises(FormatError, match=message):
         prototxt.parse(text)
 
@@ -279,7 +279,7 @@ def test_nets_that_caffe_guesses_at_are_refused(text: str, message: str):
         "layers { layer {\n name: 'x'\n type: 'Permute' } bottom: 'a' }",
     ],
 )
-def test_layers_of_other_caffes_are_unsupported_not_misspelt(text: str):
+def test_layers_of_other_caffes_are_unsupported(text: str):
     with pytest.raises(UnsupportedLayerError, match=r"^<text>:\d+.*layer 'x'.* type '?Permute"):
         prototxt.parse(text)
 
@@ -320,12 +320,12 @@ def test_other_files_are_recognised(tmp_path: Path, data: bytes, message: str):
         prototxt.read(saved(tmp_path, data))
 
 
-def test_a_byte_order_mark_is_taken(tmp_path: Path):
+def test_a_byte_order_mark_is_accepted(tmp_path: Path):
     net = prototxt.read(saved(tmp_path, b"\xef\xbb\xbf" + NET.encode()))
     assert net.message == prototxt.parse(NET).message
 
 
-def test_places_without_a_file_are_explained(tmp_path: Path):
+def test_paths_without_a_file_are_explained(tmp_path: Path):
     with pytest.raises(FormatError, match=r"absent.prototxt: expected a prototxt, but: No such file"):
         prototxt.read(tmp_path / "absent.prototxt")
     with pytest.raises(FormatError, match="found a folder"):

@@ -1,4 +1,4 @@
-"""Nets that nobody wrote: real Caffe and both translators agree on them."""
+"""Random nets: real Caffe and both translators agree on them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pycam import engines
 from pycam.errors import PycamError
 from pycam.formats import prototxt
 
-# Of a blob's largest value.
+# Relative to the largest value of a blob.
 TOLERANCE = 2e-5
 
 
 @pytest.mark.caffe
 @pytest.mark.torch
-def test_random_nets_hold_what_caffe_holds(caffe):
+def test_random_nets_compute_what_caffe_computes(caffe):
     drawn, refused = [], []
 
     @settings(max_examples=150, deadline=None, derandomize=True)

@@ -1,4 +1,4 @@
-"""The message table, against what protobuf makes of it and what Caffe's files look like on the wire."""
+"""The message table, compared with protobuf's classes and with the bytes of Caffe's files."""
 
 from __future__ import annotations
 

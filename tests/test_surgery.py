@@ -29,7 +29,7 @@ def with_weights(net):
     )
 
 
-def test_vgg16_becomes_vgg16_cam_but_for_groups():
+def test_vgg16_becomes_vgg16_cam_except_for_groups():
     cut = cam_net(net_of("deploy_vgg16"), "conv5_3", 1000).net
     released = net_of("deploy_vgg16CAM")
     assert [layer.name for layer in cut.layers] == [
@@ -55,7 +55,7 @@ def test_a_new_head_under_a_new_name():
     assert [layer.name for layer in cut.net.layers[-3:]] == ["CAM_pool", "CAM_fc_14", "prob"]
     assert cut.net.shapes["prob"] == (1, 14)
     assert "CAM_fc" not in cut.params
-    # Cut after a blob that a ReLU changes in place: the ReLU belongs to it.
+    # The blob includes the ReLU that changes it in place.
     cut = cam_net(net_of("deploy_googlenetCAM"), "CAM_conv", 14, channels=0, class_name="CAM_fc_14").net
     assert [layer.name for layer in cut.layers[-4:]] == ["CAM_relu", "CAM_pool", "CAM_fc_14", "prob"]
 
@@ -63,13 +63,13 @@ def test_a_new_head_under_a_new_name():
 @pytest.mark.parametrize(
     ("blob", "options", "message"),
     [
-        ("conv9", {}, "no blob 'conv9' to be cut after; there are data, conv1_1"),
-        ("fc6", {}, r"blob 'fc6' is 1×4096: a CAM net has rows"),
+        ("conv9", {}, "no blob 'conv9' to cut after; it has data, conv1_1"),
+        ("fc6", {}, r"blob 'fc6' is 1×4096: a CAM head needs a blob with rows"),
         ("conv5_3", {"conv_name": "conv5_1"}, "conv5_1"),
         ("conv5_3", {"channels": -1}, "a head of -1 channels"),
     ],
 )
-def test_what_cannot_be_cut(blob, options, message):
+def test_impossible_cuts_are_refused(blob, options, message):
     with pytest.raises(NetError, match=message):
         cam_net(net_of("deploy_vgg16"), blob, 10, **options)
 
@@ -92,7 +92,7 @@ def test_from_the_command_line(tmp_path, capsys):
 
 
 @pytest.mark.torch
-def test_what_was_cut_can_be_trained(tmp_path):
+def test_a_cut_net_can_be_trained(tmp_path):
     import cv2
 
     from pycam.training.loop import train

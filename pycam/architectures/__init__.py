@@ -35,16 +35,16 @@ RELEASED: dict[str, Callable[[], Any]] = {
     "deploy_vgg16": vgg16,
     "deploy_squeezenet_cam_caltech101": partial(squeezenet_cam, classes=101),
 }
-"""The nets by the names of their files, without `.prototxt`."""
+"""The nets by the names of their files without `.prototxt`."""
 
 TRAINING: dict[str, Callable[[], Any]] = {
     "train_val_googlenetCAM": train_val_googlenet_cam,
     "solver_imagenet_googlenetCAM": solver_imagenet_googlenet_cam,
 }
-"""What GoogLeNet-CAM was trained with, a net and its solver."""
+"""The training net of GoogLeNet-CAM and its solver."""
 
 FILES = {**RELEASED, **TRAINING}
-"""All that stands in `prototxt/`."""
+"""All files in `prototxt/`."""
 
 
 def build(name: str) -> Any:
@@ -53,29 +53,46 @@ def build(name: str) -> Any:
     Parameters
     ----------
     name : str
-        A key of `FILES`; a trailing `.prototxt` does no harm.
+        A key of `FILES`, with or without `.prototxt`.
 
     Returns
     -------
     NetParameter or SolverParameter
-        A net in the current dialect, with a batch of 10 as it was released.
+        A net in the current format, with a batch of 10 as released.
 
     Raises
     ------
     UsageError
-        If no released net has that name.
+        No released net has that name.
     """
     stem = name.removesuffix(".prototxt")
     if stem not in FILES:
         hint = suggest(stem, FILES, f"there are {', '.join(FILES)}")
-        raise UsageError(f"no released net is called {name!r}: {hint}")
+        raise UsageError(f"no released net has the name {name!r}: {hint}")
     return FILES[stem]()
 
 
 def write(names: Iterable[str], folder: Path) -> list[Path]:
-    """Write released nets into a folder, under their released names, and return the files' paths.
+    """Write released nets into a folder under their released names, and return the paths of the files.
 
     Nothing is written if one of the names is unknown.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Keys of `FILES`, with or without `.prototxt`.
+    folder : Path
+        It is made if it does not exist.
+
+    Returns
+    -------
+    list of Path
+        In the order of `names`.
+
+    Raises
+    ------
+    UsageError
+        No released net has one of the names.
     """
     messages = {name.removesuffix(".prototxt"): build(name) for name in names}
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""AlexNet and its kin: BVLC's two replications, and the AlexNet+ with which CAM was shown."""
+"""AlexNet and its variants: BVLC's two replications, and the AlexNet+ of the CAM paper."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pycam.net.spec import NetSpec
 
 
 def bvlc_alexnet() -> Any:
-    """Write BVLC's AlexNet, which normalises before it pools, as the paper of 2012 does."""
+    """Write BVLC's AlexNet, which normalizes before it pools, as the paper of 2012 does."""
     net = NetSpec("AlexNet")
     x = net.input("data", 10, 3, 227, 227)
-    x = _conv1(net, x)
+    x = net.convolution_relu("conv1", "relu1", x, num_output=96, kernel_size=11, stride=4)
     x = _norm(net, "norm1", x)
     x = _pool(net, "pool1", x)
-    x = _conv2(net, x)
+    x = net.convolution_relu("conv2", "relu2", x, num_output=256, kernel_size=5, pad=2, group=2)
     x = _norm(net, "norm2", x)
     x = _pool(net, "pool2", x)
     x = _conv3_to_conv5(net, x, num_output=256)
@@ -24,7 +24,7 @@ def bvlc_alexnet() -> Any:
 
 
 def bvlc_caffenet() -> Any:
-    """Write BVLC's reference CaffeNet: AlexNet with pooling before normalisation."""
+    """Write BVLC's reference CaffeNet: AlexNet with pooling before normalization."""
     net = NetSpec("CaffeNet")
     x = _conv1_to_norm2(net)
     x = _conv3_to_conv5(net, x, num_output=256)
@@ -36,16 +36,14 @@ def bvlc_caffenet() -> Any:
 def alexnetplus_cam(name: str, *, classes: int, dropout: bool) -> Any:
     """Write AlexNet+-CAM: CaffeNet with two more convolutions and a global average in place of fc6 and fc7.
 
-    `pool5` has stride 1, so that the maps, and the average over them, are 11×11. docs/release.md section 1.
+    `pool5` has stride 1, so the maps, which the average covers, are 11×11. docs/release.md section 1.
     """
     net = NetSpec(name)
     x = _conv1_to_norm2(net)
     x = _conv3_to_conv5(net, x, num_output=384)
     x = net.max_pooling("pool5", x, kernel_size=3, stride=1)
-    x = net.convolution("conv6", x, num_output=512, kernel_size=3, pad=1, group=2)
-    x = net.relu("relu6", x)
-    x = net.convolution("conv7", x, num_output=512, kernel_size=3, pad=1, group=2)
-    x = net.relu("relu7", x)
+    x = net.convolution_relu("conv6", "relu6", x, num_output=512, kernel_size=3, pad=1, group=2)
+    x = net.convolution_relu("conv7", "relu7", x, num_output=512, kernel_size=3, pad=1, group=2)
     x = net.average_pooling("pool8_global", x, kernel_size=11, stride=11)
     if dropout:
         x = net.dropout("drop8", x, dropout_ratio=0.5)
@@ -56,41 +54,26 @@ def alexnetplus_cam(name: str, *, classes: int, dropout: bool) -> Any:
 
 def _conv1_to_norm2(net: NetSpec) -> str:
     x = net.input("data", 10, 3, 227, 227)
-    x = _conv1(net, x)
+    x = net.convolution_relu("conv1", "relu1", x, num_output=96, kernel_size=11, stride=4)
     x = _pool(net, "pool1", x)
     x = _norm(net, "norm1", x)
-    x = _conv2(net, x)
+    x = net.convolution_relu("conv2", "relu2", x, num_output=256, kernel_size=5, pad=2, group=2)
     x = _pool(net, "pool2", x)
     return _norm(net, "norm2", x)
 
 
-def _conv1(net: NetSpec, x: str) -> str:
-    x = net.convolution("conv1", x, num_output=96, kernel_size=11, stride=4)
-    return net.relu("relu1", x)
-
-
-def _conv2(net: NetSpec, x: str) -> str:
-    x = net.convolution("conv2", x, num_output=256, kernel_size=5, pad=2, group=2)
-    return net.relu("relu2", x)
-
-
 def _conv3_to_conv5(net: NetSpec, x: str, *, num_output: int) -> str:
-    x = net.convolution("conv3", x, num_output=384, kernel_size=3, pad=1)
-    x = net.relu("relu3", x)
-    x = net.convolution("conv4", x, num_output=384, kernel_size=3, pad=1, group=2)
-    x = net.relu("relu4", x)
-    x = net.convolution("conv5", x, num_output=num_output, kernel_size=3, pad=1, group=2)
-    return net.relu("relu5", x)
+    x = net.convolution_relu("conv3", "relu3", x, num_output=384, kernel_size=3, pad=1)
+    x = net.convolution_relu("conv4", "relu4", x, num_output=384, kernel_size=3, pad=1, group=2)
+    return net.convolution_relu("conv5", "relu5", x, num_output=num_output, kernel_size=3, pad=1, group=2)
 
 
 def fc6_to_prob(net: NetSpec, x: str) -> None:
-    """Append the fully connected layers of AlexNet, which VGG took over."""
-    x = net.inner_product("fc6", x, num_output=4096)
-    x = net.relu("relu6", x)
-    x = net.dropout("drop6", x, dropout_ratio=0.5)
-    x = net.inner_product("fc7", x, num_output=4096)
-    x = net.relu("relu7", x)
-    x = net.dropout("drop7", x, dropout_ratio=0.5)
+    """Append the fully connected layers of AlexNet, which VGG has, too."""
+    for i in (6, 7):
+        x = net.inner_product(f"fc{i}", x, num_output=4096)
+        x = net.relu(f"relu{i}", x)
+        x = net.dropout(f"drop{i}", x, dropout_ratio=0.5)
     x = net.inner_product("fc8", x, num_output=1000)
     net.softmax("prob", x)
 

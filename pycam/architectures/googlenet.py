@@ -1,4 +1,4 @@
-"""GoogLeNet as BVLC released it, and GoogLeNet-CAM, which is cut after inception_4e."""
+"""GoogLeNet as BVLC released it, and GoogLeNet-CAM, which ends after inception_4e."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pycam.net.spec import NetSpec
 
 
 def bvlc_googlenet() -> Any:
-    """Write BVLC's GoogLeNet, without the two auxiliary classifiers, which only training needs."""
+    """Write BVLC's GoogLeNet without the two auxiliary classifiers, which only training needs."""
     net = NetSpec("GoogleNet")
     x = _conv1_to_inception_4e(net)
     x = net.max_pooling("pool4/3x3_s2", x, kernel_size=3, stride=2)
@@ -25,8 +25,7 @@ def googlenet_cam(*, classes: int) -> Any:
     """Write GoogLeNet-CAM: the maps are 14×14. docs/release.md section 1."""
     net = NetSpec("GoogleNet")
     x = _conv1_to_inception_4e(net)
-    x = net.convolution("CAM_conv", x, num_output=1024, kernel_size=3, pad=1, group=2)
-    x = net.relu("CAM_relu", x)
+    x = net.convolution_relu("CAM_conv", "CAM_relu", x, num_output=1024, kernel_size=3, pad=1, group=2)
     x = net.average_pooling("CAM_pool", x, kernel_size=14, stride=14)
     x = net.inner_product("CAM_fc", x, num_output=classes)
     net.softmax("prob", x)
@@ -42,11 +41,10 @@ def inception(
     num_5x5: tuple[int, int],
     num_pool_proj: int,
 ) -> str:
-    """Append an inception module; the pairs are the channels of a 1×1 reduction and of what follows it."""
+    """Append an inception module; a pair is the channels of a 1×1 reduction and of the convolution behind it."""
 
     def convolution(part: str, bottom: str, num_output: int, **window: Any) -> str:
-        x = net.convolution(f"{name}/{part}", bottom, num_output=num_output, **window)
-        return net.relu(f"{name}/relu_{part}", x)
+        return net.convolution_relu(f"{name}/{part}", f"{name}/relu_{part}", bottom, num_output=num_output, **window)
 
     one = convolution("1x1", bottom, num_1x1, kernel_size=1)
     three = convolution("3x3_reduce", bottom, num_3x3[0], kernel_size=1)
@@ -60,14 +58,11 @@ def inception(
 
 def _conv1_to_inception_4e(net: NetSpec) -> str:
     x = net.input("data", 10, 3, 224, 224)
-    x = net.convolution("conv1/7x7_s2", x, num_output=64, kernel_size=7, stride=2, pad=3)
-    x = net.relu("conv1/relu_7x7", x)
+    x = net.convolution_relu("conv1/7x7_s2", "conv1/relu_7x7", x, num_output=64, kernel_size=7, stride=2, pad=3)
     x = net.max_pooling("pool1/3x3_s2", x, kernel_size=3, stride=2)
     x = net.lrn("pool1/norm1", x, local_size=5, alpha=0.0001, beta=0.75)
-    x = net.convolution("conv2/3x3_reduce", x, num_output=64, kernel_size=1)
-    x = net.relu("conv2/relu_3x3_reduce", x)
-    x = net.convolution("conv2/3x3", x, num_output=192, kernel_size=3, pad=1)
-    x = net.relu("conv2/relu_3x3", x)
+    x = net.convolution_relu("conv2/3x3_reduce", "conv2/relu_3x3_reduce", x, num_output=64, kernel_size=1)
+    x = net.convolution_relu("conv2/3x3", "conv2/relu_3x3", x, num_output=192, kernel_size=3, pad=1)
     x = net.lrn("conv2/norm2", x, local_size=5, alpha=0.0001, beta=0.75)
     x = net.max_pooling("pool2/3x3_s2", x, kernel_size=3, stride=2)
     x = inception(net, "inception_3a", x, 64, (96, 128), (16, 32), 32)

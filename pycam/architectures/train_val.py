@@ -1,4 +1,4 @@
-"""Training nets: the one released with GoogLeNet-CAM, with its solver, and those made of deploy nets."""
+"""Training nets: the released one of GoogLeNet-CAM with its solver, and those made from deploy nets."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from pycam.formats import schema
 Fields = Mapping[str, Any]
 
 MEAN = (104.0, 117.0, 123.0)
+"""The mean values of ImageNet, BGR, 0…255."""
 
-# Caffe's xavier has no std; the released net gives one all the same.
+# Caffe's xavier ignores std, but the released net has these values.
 _STD = {
     "7x7_s2": 0.1,
     "1x1": 0.03,
@@ -27,11 +28,11 @@ _STD = {
 def train_val_googlenet_cam() -> Any:
     """Write the released training net of GoogLeNet-CAM; docs/caffe.md, "Training"."""
 
-    def data(phase: str, folder: str, batch_size: int, mirror: bool) -> Fields:
+    def data(phase: str, folder: str, batch_size: int) -> Fields:
         return {
             "type": "Data",
             "include": [{"phase": phase}],
-            "transform_param": {"mirror": mirror, "crop_size": 224, "mean_value": MEAN},
+            "transform_param": {"mirror": phase == "TRAIN", "crop_size": 224, "mean_value": MEAN},
             "data_param": {"source": folder, "batch_size": batch_size, "backend": "LMDB"},
         }
 
@@ -45,10 +46,7 @@ def train_val_googlenet_cam() -> Any:
 
     return train_val(
         googlenet_cam(classes=1000),
-        data=[
-            data("TRAIN", "ilsvrc12_train_lmdb", 64, mirror=True),
-            data("TEST", "ilsvrc12_val_lmdb", 50, mirror=False),
-        ],
+        data=[data("TRAIN", "ilsvrc12_train_lmdb", 64), data("TEST", "ilsvrc12_val_lmdb", 50)],
         fillers=fillers,
         loss="loss3/loss3",
         accuracies={"loss3/top-1": 1, "loss3/top-5": 5},
@@ -56,7 +54,7 @@ def train_val_googlenet_cam() -> Any:
 
 
 def solver_imagenet_googlenet_cam() -> Any:
-    """Write the released solver of GoogLeNet-CAM, which calls its net by another name than the file has."""
+    """Write the released solver of GoogLeNet-CAM, which has another name for its net than the file."""
     return schema.SolverParameter(
         net="train_val_imagenet_googlenetCAM.prototxt",
         test_iter=[1000],
@@ -77,7 +75,10 @@ def solver_imagenet_googlenet_cam() -> Any:
 
 
 def train_val_of(deploy: Any) -> Any:
-    """Write a training net of a deploy net with a square input: batches of 32 from train.txt, of 50 from test.txt."""
+    """Write a training net for a deploy net with a square input.
+
+    It reads batches of 32 images from train.txt, and of 50 from test.txt.
+    """
     side = deploy.layer[0].input_param.shape[0].dim[-1]
     return train_val(
         deploy,
@@ -87,7 +88,10 @@ def train_val_of(deploy: Any) -> Any:
 
 
 def whole_images(phase: str, side: int, batch_size: int) -> Fields:
-    """Give a data layer for a list of images, squashed to squares; in training shuffled, and every other mirrored."""
+    """Return the fields of a data layer for a list of images, which are resized to squares without a crop.
+
+    In training, the images are shuffled, and half of them are mirrored at random.
+    """
     training = phase == "TRAIN"
     return {
         "type": "ImageData",
@@ -113,26 +117,27 @@ def train_val(
     loss: str = "loss",
     accuracies: Mapping[str, int] = {"accuracy": 1},
 ) -> Any:
-    """Turn a deploy net into a training net: data for its input, a loss and accuracies for its softmax.
+    """Convert a deploy net to a training net: data layers replace its input, a loss and accuracies its softmax.
 
     Parameters
     ----------
-    deploy
-        A `NetParameter` from an Input layer to a Softmax.
-    data
-        Fields of the data layers, which are called `data` and give `data` and `label`.
-    fillers
-        By a layer's name, of its weights and of its biases, where it has none of its own.
-    lr_mult
-        By a layer's name, of its weights; biases learn twice as fast, and don't decay.
-    loss
-        Name of the loss.
-    accuracies
-        Name -> top_k of what tests give.
+    deploy : NetParameter
+        A net from an Input layer to a Softmax.
+    data : sequence of mapping
+        Fields of the data layers. Their name is `data`, their tops are `data` and `label`.
+    fillers : callable
+        Layer name -> the filler of its weights and the filler of its biases, for layers without fillers.
+    lr_mult : callable
+        Layer name -> the multiplier of the learning rate of its weights. Biases learn twice as fast, without decay.
+    loss : str
+        Name of the loss layer.
+    accuracies : mapping
+        Layer name -> `top_k` of the accuracies that are computed in tests.
 
     Returns
     -------
     NetParameter
+        A net in the current format.
     """
     net = schema.NetParameter(name=deploy.name)
     for fields in data:
@@ -149,13 +154,13 @@ def train_val(
             if param.bias_term:
                 param.bias_filler.MergeFrom(schema.FillerParameter(**bias))
                 added.param.add(lr_mult=2 * lr_mult(layer.name), decay_mult=0)
-    judged = [deploy.layer[-1].bottom[0], "label"]
-    net.layer.add(name=loss, type="SoftmaxWithLoss", bottom=judged, top=[loss], loss_weight=[1])
+    compared = [deploy.layer[-1].bottom[0], "label"]
+    net.layer.add(name=loss, type="SoftmaxWithLoss", bottom=compared, top=[loss], loss_weight=[1])
     for name, top_k in accuracies.items():
         net.layer.add(
             name=name,
             type="Accuracy",
-            bottom=judged,
+            bottom=compared,
             top=[name],
             accuracy_param={"top_k": top_k},
             include=[{"phase": "TEST"}],

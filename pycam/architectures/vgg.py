@@ -1,4 +1,4 @@
-"""VGG16, and VGG16-CAM, which keeps its thirteen convolutions without the last pooling."""
+"""VGG16, and VGG16-CAM, which has its thirteen convolutions without the last pooling."""
 
 from __future__ import annotations
 
@@ -20,26 +20,30 @@ def vgg16() -> Any:
 def vgg16_cam() -> Any:
     """Write VGG16-CAM: the maps are 14×14. docs/release.md section 1."""
     net = NetSpec("VGG_ILSVRC_16_layers")
-    x = _conv1_1_to_conv5_3(net)
-    x = net.convolution("CAM_conv", x, num_output=1024, kernel_size=3, pad=1, group=2)
+    x = _conv1_1_to_cam_conv(net)
     x = net.relu("CAM_relu", x)
-    x = net.average_pooling("CAM_pool", x, kernel_size=14, stride=14)
-    x = net.dropout("CAM_dropout", x, dropout_ratio=0.5)
-    x = net.inner_product("CAM_fc", x, num_output=1000)
-    net.softmax("prob", x)
+    _cam_pool_to_prob(net, x)
     return net.message
 
 
 def vgg16_cam_tf() -> Any:
-    """Write VGG16-CAM as it was converted to TensorFlow: features not rectified, scores without bias."""
+    """Write VGG16-CAM as it was converted to TensorFlow: features without ReLU, scores without bias."""
     net = NetSpec("VGG16-CAM-TF")
+    x = _conv1_1_to_cam_conv(net)
+    _cam_pool_to_prob(net, x, bias_term=False)
+    return net.message
+
+
+def _conv1_1_to_cam_conv(net: NetSpec) -> str:
     x = _conv1_1_to_conv5_3(net)
-    x = net.convolution("CAM_conv", x, num_output=1024, kernel_size=3, pad=1, group=2)
+    return net.convolution("CAM_conv", x, num_output=1024, kernel_size=3, pad=1, group=2)
+
+
+def _cam_pool_to_prob(net: NetSpec, x: str, *, bias_term: bool | None = None) -> None:
     x = net.average_pooling("CAM_pool", x, kernel_size=14, stride=14)
     x = net.dropout("CAM_dropout", x, dropout_ratio=0.5)
-    x = net.inner_product("CAM_fc", x, num_output=1000, bias_term=False)
+    x = net.inner_product("CAM_fc", x, num_output=1000, bias_term=bias_term)
     net.softmax("prob", x)
-    return net.message
 
 
 def _conv1_1_to_conv5_3(net: NetSpec) -> str:
@@ -48,6 +52,6 @@ def _conv1_1_to_conv5_3(net: NetSpec) -> str:
         if stage > 1:
             x = net.max_pooling(f"pool{stage - 1}", x, kernel_size=2, stride=2)
         for i in range(1, convolutions + 1):
-            x = net.convolution(f"conv{stage}_{i}", x, num_output=num_output, kernel_size=3, pad=1)
-            x = net.relu(f"relu{stage}_{i}", x)
+            name = f"{stage}_{i}"
+            x = net.convolution_relu(f"conv{name}", f"relu{name}", x, num_output=num_output, kernel_size=3, pad=1)
     return x

@@ -1,4 +1,4 @@
-"""Writing a net down layer by layer, in the words of its prototxt."""
+"""Write a net layer by layer, with the names of the prototxt format."""
 
 from __future__ import annotations
 
@@ -12,23 +12,28 @@ Filler = Mapping[str, Any]
 
 
 class NetSpec:
-    """A net that is being written down.
+    """A net under construction.
 
-    Each method appends one layer and returns the name of its top blob, to be given to the next one as bottom.
-    The top is named like the layer; ReLU and Dropout work in place. Parameters carry Caffe's names, and those
-    that are not given are not written: they are left to Caffe's defaults.
+    Each method appends one layer and returns the name of its top blob, which is the bottom of the next layer. The top
+    has the name of the layer; ReLU and Dropout work in place. Parameters have Caffe's names. Parameters that are not
+    given are not written: Caffe's defaults apply.
+
+    Parameters
+    ----------
+    name : str or None
+        The name of the net.
 
     Attributes
     ----------
     message : NetParameter
-        The net so far, in the current dialect.
+        The layers so far, in the current format.
     """
 
     def __init__(self, name: str | None = None) -> None:
         self.message = schema.NetParameter(name=name)
 
     def input(self, name: str, *dim: int) -> str:
-        """Append the input, of the shape N, C, H, W."""
+        """Append the input of shape N, C, H, W."""
         return self._layer("Input", name, input_param={"shape": [{"dim": dim}]})
 
     def convolution(
@@ -46,12 +51,16 @@ class NetSpec:
         param = {"num_output": num_output, "group": group, "weight_filler": weight_filler, **per_axis}
         return self._layer("Convolution", name, bottom, convolution_param=param)
 
+    def convolution_relu(self, name: str, relu: str, bottom: str, **param: Any) -> str:
+        """Append a convolution, with the parameters of `convolution`, and a ReLU in place called `relu`."""
+        return self.relu(relu, self.convolution(name, bottom, **param))
+
     def relu(self, name: str, blob: str) -> str:
         """Append a ReLU in place."""
         return self._layer("ReLU", name, blob, in_place=True)
 
     def lrn(self, name: str, bottom: str, **param: float) -> str:
-        """Append a local response normalisation across channels: `local_size`, `alpha`, `beta`."""
+        """Append a local response normalization across channels: `local_size`, `alpha`, `beta`."""
         return self._layer("LRN", name, bottom, lrn_param=param)
 
     def max_pooling(self, name: str, bottom: str, **window: int) -> str:

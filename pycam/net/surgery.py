@@ -1,4 +1,4 @@
-"""Surgery: a classification net made into a CAM net, with the weights of the layers that remain."""
+"""Net surgery: convert a classification net to a CAM net, with the weights of the layers that remain."""
 
 from __future__ import annotations
 
@@ -12,12 +12,18 @@ from pycam.net.spec import NetSpec
 
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """A net after surgery."""
+    """A net after surgery.
+
+    Attributes
+    ----------
+    net : Net
+        Without parameters: its new layers have none yet.
+    params : dict
+        The parameters of the layers that remain, if the old net had them.
+    """
 
     net: Net
-    """Without parameters: its new layers have none yet."""
     params: Params
-    """Those of the layers that remain, where the net had them."""
 
 
 def cam_net(
@@ -32,24 +38,24 @@ def cam_net(
 ) -> Cut:
     """Cut a net after a blob and put a CAM head on what remains.
 
-    The head is a 3×3 convolution, a global average, and one fully connected layer, as the paper puts on AlexNet, VGG
-    and GoogLeNet (Zhou et al., CVPR 2016, section 3.1; docs/release.md, section 1). Its layers have fillers, so that
-    the net can be fine-tuned as it is.
+    The head is a 3×3 convolution, a global average, and one fully connected layer, as in the paper for AlexNet, VGG and
+    GoogLeNet (Zhou et al., CVPR 2016, section 3.1; docs/release.md, section 1). Its layers have fillers: the net can be
+    fine-tuned without changes.
 
     Parameters
     ----------
-    net
-        Any net; weights are kept where it has them.
-    blob
-        The blob behind which it is cut, with rows and columns. Layers that it does not need are left out.
-    classes
-        How many classes the new net tells apart.
-    channels
-        Outputs of the new convolution; 0 for none: the average is then taken of `blob` itself.
-    rectify
-        Whether a ReLU follows the convolution.
-    conv_name, class_name
-        Names of the new layers. Weights are matched by name: a new name makes a layer begin anew.
+    net : Net
+        Any net, with or without weights.
+    blob : str
+        The last blob that is kept, with rows and columns. Layers that it does not depend on are removed.
+    classes : int
+        The number of classes of the new net.
+    channels : int
+        Channels of the new convolution; 0 for no convolution: the average is then that of `blob` itself.
+    rectify : bool
+        True if a ReLU follows the convolution.
+    conv_name, class_name : str
+        Names of the new layers. Weights are matched by name: a layer with a new name starts from its filler.
 
     Returns
     -------
@@ -58,16 +64,16 @@ def cam_net(
     Raises
     ------
     NetError
-        No such blob, or one without rows and columns; or a name is taken.
+        The net has no such blob, the blob has no rows and columns, or the net already has a layer with a new name.
     """
     shape = net.shapes.get(blob)
     if shape is None:
         spatial = [name for name, found in net.shapes.items() if len(found) == 4]
-        raise NetError(f"the net has no blob {blob!r} to be cut after; there are {', '.join(spatial)}")
+        raise NetError(f"the net has no blob {blob!r} to cut after; it has {', '.join(spatial)}")
     if len(shape) != 4:
-        raise NetError(f"blob {blob!r} is {dims(shape)}: a CAM net has rows and columns up to its head")
+        raise NetError(f"blob {blob!r} is {dims(shape)}: a CAM head needs a blob with rows and columns, N×C×H×W")
     if classes < 1 or channels < 0:
-        raise NetError(f"a head of {channels} channels and {classes} classes cannot be")
+        raise NetError(f"a head of {channels} channels and {classes} classes is impossible: give at least 1 class")
 
     kept = net.layers_before([blob])
     spec = NetSpec(f"{net.name}-CAM" if net.name else "CAM")

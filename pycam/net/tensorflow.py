@@ -1,4 +1,4 @@
-"""Weights as TensorFlow has them, in Caffe's order: for nets that were converted and trained on there."""
+"""Convert weights from TensorFlow's order to Caffe's, for nets that were converted to TensorFlow and trained there."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ Floats = NDArray[np.float32]
 
 
 def with_tf_weights(net: Net, tensors: Mapping[str, Mapping[str, Floats]], path: str = "the weights") -> Net:
-    """Give a net the weights of a TensorFlow one with the same layers.
+    """Return a net with the weights of a TensorFlow net with the same layers.
 
     Parameters
     ----------
-    net
-        Of convolutions and fully connected layers.
-    tensors
-        Layer -> `weights` and `biases`: convolutions height × width × in × out (in groups, `in` is a group's), fully
-        connected layers in × out, where `in` runs over height, width, channels. Biases that the net does not have
-        are left out.
-    path
-        What to call the weights in errors.
+    net : Net
+        Its layers with weights are convolutions and fully connected layers.
+    tensors : mapping
+        Layer -> `weights` and `biases`, float32. Convolutions have height × width × in × out (`in` per group), fully
+        connected layers in × out, where `in` is height × width × channels in this order. Biases that the net does not
+        have are ignored.
+    path : str
+        The name of the weights in errors.
 
     Returns
     -------
@@ -35,7 +35,7 @@ def with_tf_weights(net: Net, tensors: Mapping[str, Mapping[str, Floats]], path:
     Raises
     ------
     NetError
-        A layer has no weights, or some that do not fit.
+        A layer has no weights, or its weights do not fit.
     """
     params = {}
     for layer in net.layers:
@@ -43,11 +43,11 @@ def with_tf_weights(net: Net, tensors: Mapping[str, Mapping[str, Floats]], path:
             continue
         found = tensors.get(layer.name)
         if found is None or "weights" not in found:
-            raise NetError(f"{path}: no weights for layer {layer.name!r}; there are {', '.join(tensors)}")
+            raise NetError(f"{path}: no weights for layer {layer.name!r}; the file has {', '.join(tensors)}")
         params[layer.name] = [_in_caffes_order(layer, found["weights"], path)]
         if len(layer.param_shapes) > 1:
             if "biases" not in found:
-                raise NetError(f"{path}: layer {layer.name!r} has no biases, which the net asks for")
+                raise NetError(f"{path}: layer {layer.name!r} has no biases, but the net needs them")
             params[layer.name].append(found["biases"])
     return net.with_params(params, path)
 
