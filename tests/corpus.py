@@ -1,7 +1,7 @@
-"""A corpus for every reader of files: small sound files, made here by code, and all that damages them.
+"""A corpus for every reader of files: small sound files, made here by code, and the ways to damage them.
 
-A reader gets a file and gives a value that it has checked, or raises a `PycamError` of one line. `attempt` holds it to
-that; `test_fuzz.py` tries a little of it in every test run, `fuzz.py` tries as much as there is time for.
+A reader gets a file and returns a checked value, or raises a `PycamError` of one line. `attempt` checks this;
+`test_fuzz.py` tries a few files in every test run, `fuzz.py` tries as many as it has time for.
 """
 
 from __future__ import annotations
@@ -64,24 +64,24 @@ class Reader:
 
     Attributes
     ----------
-    name
-        What it reads, in words.
-    file
-        Name of its file.
-    read
-        Reads the file at a path, and fails unless what came of it is sound.
-    seeds
+    name : str
+        The kind of files that it reads.
+    file : str
+        The name of its file.
+    read : callable
+        Reads the file at a path, and fails if the value is not sound.
+    seeds : sequence of bytes
         Contents of sound files.
-    pieces
-        What to put into them besides what damages any file.
-    beside
-        Other files that it reads, by name.
-    needs
-        The marker of what it needs and pycam does not.
-    slow
-        Whether it starts a process for each file.
-    noisy
-        Whether its decoder may write to stderr on its own.
+    pieces : sequence of bytes
+        Bytes to insert, in addition to those that damage any file.
+    beside : mapping
+        Name -> content of other files that it reads.
+    needs : str
+        The marker of an optional package that it needs.
+    slow : bool
+        True if it starts a process for each file.
+    noisy : bool
+        True if its decoder may write to stderr.
     """
 
     name: str

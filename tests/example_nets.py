@@ -12,7 +12,7 @@ from pycam.net.spec import NetSpec
 def train_val_squeezenet_cam_caltech101() -> Any:
     """Write the training net of the demo model: whole images, some of them mirrored.
 
-    The averaged features are in the tens: what reads them must begin small, and learn more slowly than the rest.
+    The averaged features are in the tens: the layer behind them must start small, and learn more slowly than the rest.
     """
     return train_val(
         squeezenet_cam(classes=101),
@@ -25,7 +25,7 @@ def train_val_squeezenet_cam_caltech101() -> Any:
 def cells(*, corner: bool = False) -> Any:
     """Write the CNN: six 5×5 convolutions on 128×128 images, an average over 18×18, and a 2×2 layer.
 
-    With `corner` the average is over the top left 16×16 only, as `AvgPool2d(16)` takes it in PyTorch.
+    With `corner` the average is over the top left 16×16 only, as with `AvgPool2d(16)` in PyTorch.
     """
     net = NetSpec("cells-corner" if corner else "cells")
     x = net.input("data", 10, 3, 128, 128)

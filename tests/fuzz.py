@@ -1,10 +1,10 @@
-"""Damage files for as long as there is time, and hold every reader to what `corpus.attempt` asks of it.
+"""Damage files for a given time, and check every reader with `corpus.attempt`.
 
-    python tests/fuzz.py --minutes 5 [--reader WORDS] [--findings FOLDER]
+    python tests/fuzz.py --minutes 5 [--reader NAME] [--findings FOLDER]
 
-Each reader works in a process of its own, round by round, under limits: five seconds of processor time for a file, and
-memory for three times the file and 200 MB. The corpus grows by what was read, and by what was refused with a message
-that is new. What a reader must not do is a finding: its file is kept, and the exit code is 1.
+Each reader runs in a separate process, round by round, with limits: five seconds of processor time for a file, and
+three times the file and 200 MB of memory. The corpus grows by files that were read and files that were refused with a
+new message. A forbidden behavior of a reader is a finding: its file is kept, and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def main() -> int:
     """Fuzz; print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=5)
-    parser.add_argument("--reader", default="", help="only readers with these words in their name")
+    parser.add_argument("--reader", default="", help="only readers whose name contains this")
     parser.add_argument("--findings", type=Path, default=Path("build/fuzz"))
     parser.add_argument("--seed", type=int, default=time.time_ns() % 10**6)
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)

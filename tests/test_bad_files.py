@@ -263,7 +263,7 @@ def test_one_line_the_right_exit_code_and_little_memory(make: Made, command, cod
     ],
     ids=range(13),
 )
-def test_bad_reports_are_refused(text, tmp_path: Path, capsys):
+def test_reports_of_runs_that_are_none(text, tmp_path: Path, capsys):
     (tmp_path / "report.json").write_text(text)
     assert main(["report", "tables", str(tmp_path)]) == 10
     assert re.match(
@@ -293,14 +293,14 @@ def test_bad_reports_are_refused(text, tmp_path: Path, capsys):
         {"recipe": {"protocol": {"name": "paper"}, "options": {}}, "sources": {**SOURCES, "limit": 0}, "batch": 1},
     ],
 )
-def test_bad_plans_are_refused(plan, tmp_path: Path):
+def test_plans_of_runs_that_are_none(plan, tmp_path: Path):
     (tmp_path / "plan.json").write_text(json.dumps(plan))
     with pytest.raises(RunError, match=r"not the folder of a run \(plan\.json: "):
         Plan.restore(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["x", "x" * 300, "\0"])
-def test_the_files_of_a_plan_must_exist(name, tmp_path: Path):
+def test_what_a_plan_names_must_be_there(name, tmp_path: Path):
     (tmp_path / "a.xml").write_bytes(XML)
     for sources, kind in (
         ({"images": name, "ground_truth": str(tmp_path)}, UsageError),

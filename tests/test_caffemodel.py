@@ -309,7 +309,7 @@ def test_other_files_are_recognised(tmp_path: Path, data: bytes | Any, message: 
     assert "\n" not in str(caught.value)
 
 
-def test_paths_without_a_file_are_explained(tmp_path: Path):
+def test_places_without_a_file_are_explained(tmp_path: Path):
     with pytest.raises(FormatError, match="absent: expected Caffe weights, but: No such file"):
         caffemodel.read(tmp_path / "absent")
     with pytest.raises(FormatError, match="found a folder"):

@@ -94,7 +94,7 @@ def test_a_mat_is_read_from_width_by_height_by_channels(tmp_path: Path, name: st
         (MEAN - 128, "expected a mean of pixels from 0 to 255, found -1"),
     ],
 )
-def test_arrays_that_are_not_a_mean_are_refused(tmp_path: Path, array: np.ndarray, message: str):
+def test_arrays_that_are_no_mean_are_refused(tmp_path: Path, array: np.ndarray, message: str):
     with pytest.raises(FormatError, match=message):
         read_mean(as_npy(tmp_path, array))
 

@@ -161,7 +161,7 @@ def test_nets_that_contradict_themselves_are_refused(text, message):
         ("Reshape", "shape { dim: 1 dim: -1 }", "fixes the batch"),
     ],
 )
-def test_impossible_layers_are_refused(kind, params, message):
+def test_layers_that_cannot_be_are_refused(kind, params, message):
     field = {
         "Deconvolution": "convolution_param",
         "InnerProduct": "inner_product_param",
@@ -366,7 +366,7 @@ def test_weights_without_any_of_the_layers_are_those_of_another_net(files):
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_weights_that_are_not_finite_are_refused_unless_allowed(files, bad):
+def test_weights_that_are_no_numbers_are_refused_unless_allowed(files, bad):
     text, weights, net = files
     net.params["second"][0][0, 0, 0, 0] = bad
     caffemodel.write(weights, net.message, net.params)

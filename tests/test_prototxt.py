@@ -1,4 +1,4 @@
-"""Prototxt: old formats against Caffe's own upgrade tool, text against protobuf's parser, and every kind of bad text."""
+"""Prototxt: old formats against Caffe's upgrade tool, text against protobuf's parser, and every kind of bad text."""
 
 from __future__ import annotations
 
@@ -264,7 +264,7 @@ def test_bad_text_is_explained(tmp_path: Path, text: str, message: str):
         ),
     ],
 )
-def test_nets_that_caffe_changes_with_a_warning_are_refused(text: str, message: str):
+def test_nets_that_caffe_guesses_at_are_refused(text: str, message: str):
     with pytest.raises(FormatError, match=message):
         prototxt.parse(text)
 
@@ -320,12 +320,12 @@ def test_other_files_are_recognised(tmp_path: Path, data: bytes, message: str):
         prototxt.read(saved(tmp_path, data))
 
 
-def test_a_byte_order_mark_is_accepted(tmp_path: Path):
+def test_a_byte_order_mark_is_taken(tmp_path: Path):
     net = prototxt.read(saved(tmp_path, b"\xef\xbb\xbf" + NET.encode()))
     assert net.message == prototxt.parse(NET).message
 
 
-def test_paths_without_a_file_are_explained(tmp_path: Path):
+def test_places_without_a_file_are_explained(tmp_path: Path):
     with pytest.raises(FormatError, match=r"absent.prototxt: expected a prototxt, but: No such file"):
         prototxt.read(tmp_path / "absent.prototxt")
     with pytest.raises(FormatError, match="found a folder"):

@@ -36,7 +36,7 @@ def cam_net(
     conv_name: str = "CAM_conv",
     class_name: str = "CAM_fc",
 ) -> Cut:
-    """Cut a net after a blob and put a CAM head on what remains.
+    """Cut a net after a blob and add a CAM head.
 
     The head is a 3×3 convolution, a global average, and one fully connected layer, as in the paper for AlexNet, VGG and
     GoogLeNet (Zhou et al., CVPR 2016, section 3.1; docs/release.md, section 1). Its layers have fillers: the net can be
@@ -73,7 +73,7 @@ def cam_net(
     if len(shape) != 4:
         raise NetError(f"blob {blob!r} is {dims(shape)}: a CAM head needs a blob with rows and columns, N×C×H×W")
     if classes < 1 or channels < 0:
-        raise NetError(f"a head of {channels} channels and {classes} classes is impossible: give at least 1 class")
+        raise NetError(f"a head of {channels} channels and {classes} classes: give 0 or more and 1 or more")
 
     kept = net.layers_before([blob])
     spec = NetSpec(f"{net.name}-CAM" if net.name else "CAM")
