@@ -15,8 +15,8 @@ class _Reshaping(Layer):
     Attributes
     ----------
     target : tuple of int
-        The new shape. 0 stands for the bottom's own side, and one side may be −1, the remaining values; so it is valid for
-        any batch.
+        The new shape, valid for any batch. 0 stands for the bottom's own side, and one side may be −1, the remaining
+        values.
     """
 
     target: Shape
