@@ -52,5 +52,5 @@ def test_sha256sum_reads_a_pin(tmp_path):
 @pytest.mark.parametrize("content", ["", "abc", "z" * 64, "A" * 64])
 def test_a_damaged_pin_is_an_error(tmp_path, content):
     pin_file(tmp_path / "weights").write_text(content)
-    with pytest.raises(FormatError, match=r"weights.sha256: no SHA-256 .* delete it to pin the file anew"):
+    with pytest.raises(FormatError, match=r"weights.sha256: expected a SHA-256 .* delete this file to pin again"):
         pinned(tmp_path / "weights")

@@ -122,7 +122,7 @@ def test_download_checks_what_is_there_and_goes_on_after_a_failure(machine, caps
     assert main(["models", "download", str(home / "none.yaml"), str(home / "my.yaml")]) == ModelError.exit_code
     printed = capsys.readouterr()
     assert "no address is known" in printed.err
-    assert printed.out.splitlines() == [f"my\t{home / 'my.caffemodel'}\tnothing was published to compare it with"]
+    assert printed.out.splitlines() == [f"my\t{home / 'my.caffemodel'}\tunknown: no checksum was published"]
 
 
 def test_download_of_nothing_is_a_usage_error():

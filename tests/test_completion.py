@@ -24,7 +24,7 @@ def offered(*words: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("label", "expected"),
+    ("words", "expected"),
     [
         (["hea"], ["heatmap"]),
         (["models", "d"], ["download"]),

@@ -294,7 +294,7 @@ def test_bf16_is_near_and_said(name, small_net):
 
 
 @pytest.mark.parametrize(
-    ("name", "outputs", "options", "error", "label"),
+    ("name", "outputs", "options", "error", "message"),
     [
         ("onnxruntme", ["a"], {}, UsageError, "did you mean 'onnxruntime'"),
         ("onnxruntime", ["A1"], {}, NetError, "no blob 'A1'"),
@@ -304,8 +304,8 @@ def test_bf16_is_near_and_said(name, small_net):
         ("onnxruntime", ["a"], {"precision": "tf32"}, EngineError, "tf32 on CUDA alone"),
     ],
 )
-def test_what_cannot_be_made_is_refused(name, outputs, options, error, words, small_net):
-    with pytest.raises(error, match=words):
+def test_what_cannot_be_made_is_refused(name, outputs, options, error, message, small_net):
+    with pytest.raises(error, match=message):
         engines.make(name, small_net, outputs, **options)
 
 

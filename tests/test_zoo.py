@@ -167,7 +167,7 @@ def test_googlenet_cam_is_recognised_by_its_published_class_weights(shared, tmp_
     net = prototxt.parse('layer { name: "CAM_fc" type: "InnerProduct" }').message
     path, googlenet = tmp_path / "cam.caffemodel", zoo.card("googlenet-cam")
     caffemodel.write(path, net, {"CAM_fc": [np.ascontiguousarray(weights).reshape(1, 1, 1000, 1024)]})
-    assert zoo.identify(googlenet, path) == "the published weights, by their CAM_fc"
+    assert zoo.identify(googlenet, path) == "the published weights, according to CAM_fc"
     changed = np.array(weights)
     changed[7, 9] = np.nextafter(changed[7, 9], np.float32(1))
     caffemodel.write(path, net, {"CAM_fc": [changed]})
@@ -203,7 +203,7 @@ def test_a_missing_card_is_a_model_error_and_a_wrong_one_a_format_error(tmp_path
     with pytest.raises(ModelError, match=r"no model card .*none\.yaml"):
         zoo.card(tmp_path / "none.yaml")
     (tmp_path / "bad.yaml").write_text("name: bad\n")
-    with pytest.raises(FormatError, match=r"bad\.yaml: the key 'prototxt' is missing"):
+    with pytest.raises(FormatError, match=r"bad\.yaml: Object missing required field `prototxt`"):
         zoo.card(tmp_path / "bad.yaml")
 
 
@@ -230,7 +230,7 @@ def test_a_card_of_ones_own_may_name_a_bundled_net_and_labels(tmp_path):
     card = zoo.card(tmp_path / "my.yaml")
     assert zoo.prototxt_path(card) == zoo.prototxt_folder() / "deploy_googlenetCAM.prototxt"
     assert len(zoo.card_labels(card)) == 205
-    with pytest.raises(ModelError, match=r"my\.caffemodel is not on this machine: no address is known: put it into"):
+    with pytest.raises(ModelError, match=r"my\.caffemodel is not on this machine: no address is known; put it into"):
         zoo.weights_path(card)
 
 
@@ -249,7 +249,7 @@ def test_missing_files_of_a_card_are_named(tmp_path):
     with pytest.raises(ModelError, match=r"my\.yaml: prototxt: no\.prototxt is neither beside the card nor in"):
         zoo.prototxt_path(card)
     with pytest.raises(
-        ModelError, match=r"my\.yaml: labels: no file .*no\.txt; bundled are caltech101, ilsvrc, places205"
+        ModelError, match=r"my\.yaml: labels: no file .*no\.txt; the bundled lists are caltech101, ilsvrc, places205"
     ):
         zoo.card_labels(card)
     (tmp_path / "plain.yaml").write_text("name: my\nprototxt: no.prototxt\nweights: no.caffemodel\n")
@@ -265,7 +265,7 @@ def test_missing_weights_say_how_to_get_them(machine, monkeypatch):
         zoo.weights_path(zoo.card("googlenet-cam"))
     message = str(caught.value)
     assert "imagenet_googlenetCAM_train_iter_120000.caffemodel is not on this machine" in message
-    assert f"no such folder in PYCAM_MODELS: {machine / 'typo'}" in message
+    assert f"PYCAM_MODELS names folders that do not exist: {machine / 'typo'}" in message
     assert "`pycam models download googlenet-cam`" in message
     assert "http://cnnlocalization.csail.mit.edu/demoCAM/models/imagenet_googlenetCAM" in message
     assert str(machine / "cache") in message and "\n" not in message
@@ -303,7 +303,7 @@ def test_the_installed_package_has_its_own_folders(tmp_path, monkeypatch):
     package = tmp_path / "site-packages" / "pycam"
     (package / "data" / "models").mkdir(parents=True)
     (package.parent / "models").mkdir()
-    monkeypatch.setattr(zoo, "PACKAGE", package)
+    monkeypatch.setattr(catalog, "PACKAGE", package)
     assert zoo.models_folder() == package / "data" / "models"
     with pytest.raises(ModelError, match="prototxt/ is missing, install pycam again"):
         zoo.prototxt_folder()
@@ -324,7 +324,8 @@ def test_in_the_cache_only_the_published_file_is_taken(machine, card, monkeypatc
     assert zoo.weights_path(tiny) == path and zoo.identify(tiny, path) == "the published file"
     path.write_bytes(path.read_bytes()[:-1] + b"\x01")
     with pytest.raises(
-        ModelError, match=r"cache/tiny\.caffemodel: not the published file: its git_blob is .* published is"
+        ModelError,
+        match=r"cache/tiny\.caffemodel: this is not the published file: its git_blob is .* the published one is",
     ):
         zoo.weights_path(tiny)
     own = machine / "own" / "tiny.caffemodel"
@@ -336,10 +337,10 @@ def test_in_the_cache_only_the_published_file_is_taken(machine, card, monkeypatc
 def test_an_unpublished_checksum_is_pinned_at_first_use_and_held_to(machine, card):
     path = write_weights(machine / "cache" / "tiny.caffemodel", 1)
     tiny = card()
-    assert zoo.identify(tiny, path) == "nothing was published to compare it with"
+    assert zoo.identify(tiny, path) == "unknown: no checksum was published"
     assert zoo.weights_path(tiny) == path
     assert pinned(path) == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert zoo.weights_path(tiny) == path and zoo.identify(tiny, path) == "as when it was first used"
+    assert zoo.weights_path(tiny) == path and zoo.identify(tiny, path) == "the same as at first use"
     content = bytearray(path.read_bytes())
     content[-3] ^= 1
     path.write_bytes(content)
@@ -454,7 +455,7 @@ def test_a_download_never_leaves_the_cache(machine, card, site):
 def test_a_mean_image_is_found_and_checked(machine, card):
     with pytest.raises(ModelError, match=r"ilsvrc_2012_mean\.npy is not on this machine.*download MODEL --mean"):
         zoo.mean_path(zoo.bvlc_mean())
-    with pytest.raises(ModelError, match="names a mean value and no mean image"):
+    with pytest.raises(ModelError, match="has a mean value but no mean image"):
         zoo.mean_path(zoo.card("vgg16").mean)
     (machine / "cache").mkdir()
     (machine / "cache" / "ilsvrc_2012_mean.npy").write_bytes(b"no mean")

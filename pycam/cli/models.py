@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
 from typing import Annotated, Any, Optional
 
+import msgspec
 import typer
 
 from pycam import zoo
@@ -54,7 +55,7 @@ def show(name: Name, as_json: options.Json = False) -> None:
     card = zoo.card(name)
     path = zoo.find_weights(card)
     state = zoo.identify(card, path) if path else f"not here: `pycam models download {name}`"
-    facts = dataclasses.asdict(card, dict_factory=_without_folder) | {"found": {"weights": path, "which are": state}}
+    facts = _without_folder(msgspec.to_builtins(card, enc_hook=str)) | {"found": {"weights": path, "which are": state}}
     if as_json:
         _print_json(facts)
         return
@@ -123,9 +124,10 @@ def download(
         raise ModelError("; ".join(str(failure) for failure in failures))
 
 
-def _without_folder(items: list[tuple[str, Any]]) -> dict[str, Any]:
+def _without_folder(facts: dict[str, Any]) -> dict[str, Any]:
     """Leave out where a card lies, which each of its files would repeat."""
-    return {key: value for key, value in items if key != "folder"}
+    items = ((key, value) for key, value in facts.items() if key != "folder")
+    return {key: _without_folder(value) if isinstance(value, dict) else value for key, value in items}
 
 
 def _flat(facts: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -1,6 +1,6 @@
-"""Model cards: what is known about a model, in one YAML file, checked against the dataclasses below.
+"""Model cards: one YAML file per model, checked against the types below.
 
-A card of one's own needs a name, a prototxt and weights; what it leaves out is found from the net:
+A user's own card needs a name, a prototxt and weights. The net supplies what the card leaves out:
 
     name: my-net
     prototxt: my_deploy.prototxt         # beside the card, or the name of a bundled one
@@ -12,66 +12,66 @@ A card of one's own needs a name, a prototxt and weights; what it leaves out is 
 from __future__ import annotations
 
 import math
-import re
-import types
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
+import msgspec
 import yaml
+from msgspec import Meta
+from msgspec.structs import replace
 
 from pycam.errors import FormatError
 from pycam.formats.opening import read_file
 from pycam.zoo.checksums import DIGITS
 
 LARGEST = 64 * 1024
-NOT_WRITTEN = {"written": False}
-"""Metadata of a field that says where a card lies, which no card says of itself."""
+
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*\Z")]
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+Sha1 = Annotated[str, Meta(pattern=r"^[0-9a-f]{40}\Z")]
+Side = Annotated[int, Meta(ge=1, le=4096)]
 
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True)
-class PublishedFile:
-    """A file of a model: its name, where it was published, and how to tell that it is the right one.
+class PublishedFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A file of a model: its name, its addresses, and its checksums.
 
     Attributes
     ----------
     file : str
-        File name; in a card of the user's own it may be a path, relative to the card.
+        File name; in a user's own card it may be a path, relative to the card.
     aliases : tuple of str
-        Other names under which the file may lie on a disk.
+        Other names that the file may have on a disk.
     mirrors : tuple of str
         Addresses (http or https), tried in this order.
     sha256, sha1, git_blob : str, optional
         Published checksums in hexadecimal, see `pycam.zoo.checksums`.
     folder : Path, optional
-        Folder of the card that names the file, which it may lie beside.
+        Folder of the card that names the file; the file may lie there. `read_card` sets it, a card cannot.
     """
 
     file: str
     aliases: tuple[str, ...] = ()
     mirrors: tuple[str, ...] = ()
-    sha256: str | None = None
-    sha1: str | None = None
-    git_blob: str | None = None
-    folder: Path | None = field(default=None, metadata=NOT_WRITTEN)
+    sha256: Sha256 | None = None
+    sha1: Sha1 | None = None
+    git_blob: Sha1 | None = None
+    folder: Path | None = None
 
     def __post_init__(self) -> None:
         for name in self.names:
             if name in ("", ".", ".."):
-                raise ValueError(f"file {self.file!r} is no file name")
+                raise ValueError(f"{self.file!r} is not a file name")
         for url in self.mirrors:
-            if urlsplit(url).scheme not in ("http", "https") or not url.isprintable():
-                raise ValueError(f"mirrors: {url!r} is no http or https address")
-        for kind, value in self.checksums.items():
-            _refuse_wrong_checksum(kind, value)
+            if urlsplit(url).scheme not in ("http", "https"):
+                raise ValueError(f"mirror {url!r} is not an http or https address")
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The file names to look for, the published one first."""
+        """The file names to search for, the published one first."""
         return tuple(Path(name).name for name in (self.file, *self.aliases))
 
     @property
@@ -80,27 +80,28 @@ class PublishedFile:
         return {kind: value for kind in DIGITS if (value := getattr(self, kind)) is not None}
 
 
-@dataclass(frozen=True)
-class Weights(PublishedFile):
+class Weights(PublishedFile, frozen=True):
     """A caffemodel.
 
     Attributes
     ----------
     layer_sha256 : mapping of str to str
-        By layer, the SHA-256 of its first blob as float32, little-endian, in C order.
+        Layer name -> SHA-256 of its first blob as float32, little-endian, in C order.
     """
 
-    layer_sha256: Mapping[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for layer, value in self.layer_sha256.items():
-            _refuse_wrong_checksum(f"layer_sha256: {layer}", value)
+    layer_sha256: Mapping[str, Sha256] = {}
 
 
-@dataclass(frozen=True)
-class Mean:
-    """What is subtracted from an image: a colour, `value` (BGR, 0…255), or a mean image, or either."""
+class Mean(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The values to subtract from an image: one per channel, or one per pixel.
+
+    Attributes
+    ----------
+    value : tuple of three float, optional
+        A color, BGR, 0…255.
+    image : PublishedFile, optional
+        The file of a mean image. At least one of the two is given.
+    """
 
     value: tuple[float, float, float] | None = None
     image: PublishedFile | None = None
@@ -108,47 +109,52 @@ class Mean:
     def __post_init__(self) -> None:
         if self.value is None and self.image is None:
             raise ValueError("needs value, image, or both")
+        if self.value is not None and not all(map(math.isfinite, self.value)):
+            raise ValueError(f"value {list(self.value)} has a number that is not finite")
 
 
-@dataclass(frozen=True)
-class Card:
-    """What is known about a model.
+class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The description of a model.
 
     Attributes
     ----------
-    name, title, aliases
-        What it is called on the command line, in tables, and elsewhere.
+    name : str
+        Name on the command line: letters, digits, and `. _ + -`.
     prototxt : str
-        File name of the deploy net; relative to a card of the user's own.
+        File name of the deploy net; relative to a user's own card.
     weights : Weights
         The caffemodel.
+    title : str
+        Name in tables.
+    aliases : tuple of str
+        Other names on the command line.
     labels : str, optional
         Name of a bundled list (`ilsvrc`, `places205`), or a file relative to the card.
     mean : Mean, optional
         The mean; in the file it may be the name of a bundled one (`ilsvrc-2012`).
     input_size : int, optional
-        Side of the square input; None: as the prototxt says.
+        Side of the square input, 1…4096; None: the prototxt's.
     cam : bool
-        Whether the net gives class activation maps; if not, it classifies and has gradients.
+        Whether the net has class activation maps; otherwise it has scores and gradients only.
     feature_blob, class_layer : str, optional
-        Blob of the last features and layer whose weights turn them into class maps. `class_layer` None: the
-        channels of the feature blob are the class maps. `feature_blob` None: both are found from the graph.
+        Blob of the last features and layer whose weights turn them into class maps. If `class_layer` is None, the
+        channels of the feature blob are the class maps. If `feature_blob` is None, both are found from the graph.
     score_blob : str, optional
         Blob of the class probabilities; None: the net's output.
     licence, source, paper, notes : str
-        For people.
+        Information for readers.
     path : Path
-        The card's own file.
+        The card's own file. `read_card` sets it, a card cannot.
     """
 
-    name: str
+    name: Name
     prototxt: str
     weights: Weights
     title: str = ""
     aliases: tuple[str, ...] = ()
     labels: str | None = None
     mean: Mean | None = None
-    input_size: int | None = None
+    input_size: Side | None = None
     cam: bool = True
     feature_blob: str | None = None
     class_layer: str | None = None
@@ -157,15 +163,11 @@ class Card:
     source: str = ""
     paper: str = ""
     notes: str = ""
-    path: Path = field(default=Path(), metadata=NOT_WRITTEN)
+    path: Path = Path()
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", self.name):
-            raise ValueError(f"name {self.name!r} has more than letters, digits and . _ + -")
-        if self.input_size is not None and not 1 <= self.input_size <= 4096:
-            raise ValueError(f"input_size {self.input_size} is outside 1…4096")
         if self.class_layer is not None and (self.feature_blob is None or not self.cam):
-            raise ValueError("class_layer needs a feature_blob, and cam not false")
+            raise ValueError("class_layer needs a feature_blob, and cam must not be false")
 
 
 def read_card(path: Path, means: Path) -> Card:
@@ -176,21 +178,28 @@ def read_card(path: Path, means: Path) -> Card:
     path : Path
         The YAML file, at most 64 KiB.
     means : Path
-        Folder of the bundled means, which a card may call by name.
+        Folder of the bundled means; a card may name one of them.
+
+    Returns
+    -------
+    Card
 
     Raises
     ------
     FormatError
-        The file is no YAML, or a key is unknown, missing, twice there, or of the wrong type.
+        The file is not YAML, or a key is unknown, missing, duplicate, or of the wrong type.
     """
     content = _read_yaml(path)
-    if isinstance(content, dict) and isinstance(name := content.get("mean"), str):
-        bundled = {file.stem: file for file in means.glob("*.yaml")}
-        if name not in bundled:
-            known = ", ".join(sorted(bundled))
-            raise FormatError(f"{path}: mean: {name!r} is none of {known}; or give value: [B, G, R]")
-        content["mean"] = _read_yaml(bundled[name])
-    card = _record(Card, content, str(path))
+    if isinstance(content, dict):
+        _name_only(content, "weights")
+        _name_only(content.get("mean"), "image")
+        if isinstance(name := content.get("mean"), str):
+            bundled = {file.stem: file for file in means.glob("*.yaml")}
+            if name not in bundled:
+                known = ", ".join(sorted(bundled))
+                raise FormatError(f"{path}: mean: no mean is called {name!r}; use {known}, or value: [B, G, R]")
+            content["mean"] = _read_yaml(bundled[name])
+    card = _convert(content, Card, path)
     weights = replace(card.weights, folder=path.parent)
     mean = card.mean
     if mean is not None and mean.image is not None:
@@ -200,23 +209,38 @@ def read_card(path: Path, means: Path) -> Card:
 
 def read_mean_card(path: Path) -> Mean:
     """Read and check a bundled mean; errors as those of `read_card`."""
-    return _record(Mean, _read_yaml(path), str(path))
+    return _convert(_read_yaml(path), Mean, path)
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML's plain types only, no key twice (YAML would keep the last without a word), no merging of mappings."""
+    """A loader of YAML's plain types that refuses duplicate keys, merged mappings, and control characters."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         mapping = super().construct_mapping(node, deep=deep)
         if len(mapping) != len(node.value):
-            raise yaml.constructor.ConstructorError(None, None, "a key is there twice", node.start_mark)
+            # YAML keeps the last one without a message.
+            raise yaml.constructor.ConstructorError(None, None, "duplicate key", node.start_mark)
         return mapping
 
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> str:
+        text = super().construct_scalar(node)
+        if not text.isprintable():
+            problem = "a control character or a line break in a text"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        return text
+
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        # Some lines of nested merges would take years.
+        # A few lines of nested merges would take years.
         for key, _ in node.value:
             if key.tag == "tag:yaml.org,2002:merge":
-                raise yaml.constructor.ConstructorError(None, None, "<< is not taken, write it out", key.start_mark)
+                problem = "<< is not supported, write its keys here"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+
+
+def _name_only(mapping: Any, key: str) -> None:
+    """Replace a file that a card gives by its name only with the mapping of a `PublishedFile`."""
+    if isinstance(mapping, dict) and isinstance(mapping.get(key), str):
+        mapping[key] = {"file": mapping[key]}
 
 
 def _read_yaml(path: Path) -> Any:
@@ -231,70 +255,11 @@ def _read_yaml(path: Path) -> Any:
         raise FormatError(f"{path}: expected a model card in YAML, but: {reason}") from None
 
 
-def _record(cls: type[_T], content: Any, where: str) -> _T:
-    """Make the dataclass `cls` from a YAML mapping; `where` is the file and the keys down to here."""
-    if not isinstance(content, dict):
-        raise FormatError(f"{where}: keys and values expected, {_kind(content)} found")
-    known = {item.name: item for item in fields(cls) if item.metadata.get("written", True)}  # type: ignore[arg-type]
-    for key in content:
-        if key not in known:
-            raise FormatError(f"{where}: unknown key {str(key)[:40]!r}; there are {', '.join(known)}")
-    for key, item in known.items():
-        if key not in content and item.default is MISSING and item.default_factory is MISSING:
-            raise FormatError(f"{where}: the key {key!r} is missing")
-    hints = get_type_hints(cls)
-    values = {key: _value(hints[key], value, f"{where}: {key}") for key, value in content.items()}
+def _convert(content: Any, kind: type[_T], path: Path) -> _T:
     try:
-        return cls(**values)
-    except ValueError as error:
-        raise FormatError(f"{where}: {error}") from None
-
-
-def _value(hint: Any, value: Any, where: str) -> Any:
-    """Check one value against the type that its dataclass field states."""
-    if get_origin(hint) is types.UnionType:
-        if value is None:
-            return None
-        hint = next(option for option in get_args(hint) if option is not type(None))
-    if is_dataclass(hint):
-        shorthand = isinstance(value, str) and "file" in hint.__dataclass_fields__
-        return _record(cast(type[Any], hint), {"file": value} if shorthand else value, where)
-    if get_origin(hint) is tuple and isinstance(value, list):
-        first, *rest = get_args(hint)
-        if rest != [...] and len(value) != 1 + len(rest):
-            raise FormatError(f"{where}: {1 + len(rest)} values expected, {len(value)} found")
-        return tuple(_value(first, item, f"{where}[{index}]") for index, item in enumerate(value))
-    if get_origin(hint) is Mapping and isinstance(value, dict):
-        return {_value(str, key, where): _value(str, item, f"{where}: {key}") for key, item in value.items()}
-    if hint is float and type(value) is int and abs(value) < 2**53:
-        value = float(value)
-    if type(value) is not hint or (hint is float and not math.isfinite(value)):
-        quotes = " (put quotes around it)" if hint is str and type(value) in (int, float, bool) else ""
-        raise FormatError(f"{where}: {_NOUNS[get_origin(hint) or hint]} expected, {_kind(value)} found{quotes}")
-    if hint is str and not value.isprintable():
-        raise FormatError(f"{where}: a control character or a line break in the text")
-    return value
-
-
-_NOUNS: dict[Any, str] = {
-    str: "a text",
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    tuple: "a list",
-    Mapping: "keys and values",
-}
-
-
-def _kind(value: Any) -> str:
-    if isinstance(value, (dict, list)):
-        return "a list" if isinstance(value, list) else "keys and values"
-    if isinstance(value, int) and abs(value) >= 10**40:
-        return "a huge number"
-    return "nothing" if value is None else f"{str(value)[:40]!r}"
-
-
-def _refuse_wrong_checksum(key: str, value: str) -> None:
-    digits = DIGITS.get(key, 64)
-    if not re.fullmatch(rf"[0-9a-f]{{{digits}}}", value):
-        raise ValueError(f"{key}: {digits} hexadecimal digits expected, {value[:80]!r} found")
+        return msgspec.convert(content, kind)
+    except msgspec.ValidationError as error:
+        problem, _, place = str(error).partition(" - at `$")
+        key = f" {place.strip('.`')}:" if place.strip("`") else ""
+        hint = " (write quotes around a text)" if problem.startswith("Expected `str`, got") else ""
+        raise FormatError(f"{path}:{key} {problem}{hint}") from None

@@ -1,16 +1,16 @@
-"""The zoo: which models there are, and where their files lie on this machine.
+"""The catalog of models, and the places of their files on this machine.
 
-Nets and cards come with pycam: in the folders `prototxt/` and `models/` of a checkout, in `pycam/data/` of an
-installed package. Weights and mean images are looked for in this order:
+Nets and cards are part of pycam: they are in the folders `prototxt/` and `models/` of a checkout, and in `pycam/data/`
+of an installed package. pycam searches for weights and mean images in this order:
 
-1. beside a card of the user's own;
+1. beside the user's own card;
 2. in the folders that `PYCAM_MODELS` names, and their subfolders;
 3. in the bundled `models/`;
 4. in the user's cache: `PYCAM_CACHE`, or the platform's usual place.
 
-What lies in 1 and 2 is the user's choice and is used as it is. What lies in 3 and 4 must be the published
-file, by its checksum. Where none was ever published, the file must fit the net when it is first used, and
-must not change after that: its SHA-256 is pinned in a small file beside it. A pin counts wherever it lies.
+Files in 1 and 2 are the user's choice and are used without a check. Files in 3 and 4 must have the published checksum.
+If no checksum was published, the file must fit the net when it is first used, and must not change after that: its
+SHA-256 is pinned in a small file beside it. A pin is respected in every place.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from pycam.zoo.labels import Labels, read_labels
 PACKAGE = Path(__file__).parents[1]
 
 BUNDLED = "squeezenet-cam-caltech101"
-"""The model whose weights come with pycam."""
+"""Name of the model whose weights are part of pycam."""
 
 
 def models_folder() -> Path:
@@ -46,7 +46,7 @@ def prototxt_folder() -> Path:
 
 
 def cache_folder() -> Path:
-    """Return the folder that downloads go to; it need not be there."""
+    """Return the folder of downloaded files; it may not exist yet."""
     if named := os.environ.get("PYCAM_CACHE"):
         return Path(named).expanduser()
     from platformdirs import user_cache_path
@@ -55,7 +55,7 @@ def cache_folder() -> Path:
 
 
 def all_cards() -> list[Card]:
-    """Return the bundled cards, by name."""
+    """Return the bundled cards, in the order of their names."""
     return list(_read_cards(models_folder()))
 
 
@@ -70,26 +70,26 @@ def card(name: str | Path) -> Card:
     Raises
     ------
     ModelError
-        There is no such model (the nearest name is offered) or card.
+        There is no such model or card; the message suggests the most similar name.
     FormatError
-        The card is wrong.
+        The card is not valid, see `read_card`.
     """
     text = str(name)
     if text.endswith((".yaml", ".yml")):
         if not is_file(text):
-            raise ModelError(f"no model card {text}; `pycam models list` shows the models that need none")
+            raise ModelError(f"no model card {text}; `pycam models list` shows the models that need no card")
         return read_card(Path(text), models_folder() / "mean")
     known = {_fold(alias): entry for entry in all_cards() for alias in (entry.name, *entry.aliases)}
     if _fold(text) in known:
         return known[_fold(text)]
     raise ModelError(
         f"no model is called {text!r}: {suggest(_fold(text), known, 'no name is similar;')} "
-        "`pycam models list` shows all, a card of your own ends in .yaml"
+        "`pycam models list` shows all models; the name of your own card must end in .yaml"
     )
 
 
 def prototxt_path(card: Card) -> Path:
-    """Return the card's deploy net: beside the card, or the bundled one of that name."""
+    """Return the path of the card's deploy net: beside the card, or the bundled one of that name."""
     for path in (card.path.parent / card.prototxt, prototxt_folder() / card.prototxt):
         if is_file(path):
             return path
@@ -97,73 +97,83 @@ def prototxt_path(card: Card) -> Path:
 
 
 def labels_path(card: Card) -> Path | None:
-    """Return the card's label file, a bundled list or a file beside the card; None when it names none."""
+    """Return the path of the card's labels, a bundled list or a file beside the card; None if the card names none."""
     if card.labels is None:
         return None
     bundled = {path.stem: path for path in (models_folder() / "labels").glob("*.tsv")}
     path = bundled.get(card.labels, card.path.parent / card.labels)
     if not is_file(path):
-        raise ModelError(f"{card.path}: labels: no file {path}; bundled are {', '.join(sorted(bundled))}")
+        raise ModelError(f"{card.path}: labels: no file {path}; the bundled lists are {', '.join(sorted(bundled))}")
     return path
 
 
 def card_labels(card: Card) -> Labels | None:
-    """Return the card's labels, None when it names none."""
+    """Return the card's labels, None if the card names none."""
     path = labels_path(card)
     return read_labels(path) if path else None
 
 
 def weights_path(card: Card, download: bool = False) -> Path:
-    """Return where the card's caffemodel lies on this machine.
+    """Return the path of the card's caffemodel on this machine, after the checks that its place needs.
 
     Parameters
     ----------
     card : Card
         The model.
     download : bool
-        Whether to download it when it is not there, or is damaged in the cache.
+        Download the file if it does not exist, or if the file in the cache is damaged.
+
+    Returns
+    -------
+    Path
 
     Raises
     ------
     ModelError
-        It is not there (the message names file, address, place and command), it is not the published file, or
-        the download failed.
+        The file does not exist (the message gives its name, address, place and the command to download it), it is
+        not the published file, or the download failed.
     """
-
-    def fits(path: Path) -> None:
-        from pycam.net import read_net
-
-        read_net(prototxt_path(card), path)
+    from pycam.net import read_net
 
     name = card.name if card.path.parent == models_folder() else str(card.path)
-    return _right_file(card.weights, fits, download, f"pycam models download {name}")
+    command = f"pycam models download {name}"
+    return _checked_file(card.weights, lambda path: read_net(prototxt_path(card), path), download, command)
 
 
 def mean_path(mean: Mean, download: bool = False) -> Path:
-    """Return where a mean image lies on this machine; parameters and errors as those of `weights_path`."""
-
-    def fits(path: Path) -> None:
-        from pycam.formats.mean import read_mean
-
-        read_mean(path)
+    """Return the path of a mean image on this machine; parameters and errors as those of `weights_path`."""
+    from pycam.formats.mean import read_mean
 
     if mean.image is None:
-        raise ModelError("the model's card names a mean value and no mean image: give one with `--mean FILE`")
-    return _right_file(mean.image, fits, download, "pycam models download MODEL --mean")
+        raise ModelError("the model's card has a mean value but no mean image: give one with `--mean FILE`")
+    return _checked_file(mean.image, read_mean, download, "pycam models download MODEL --mean")
 
 
 def bvlc_mean() -> Mean:
-    """Return BVLC's mean of ILSVRC 2012, which the release subtracts."""
+    """Return BVLC's mean of ILSVRC 2012, the mean that the release subtracts."""
     return read_mean_card(models_folder() / "mean" / "ilsvrc-2012.yaml")
 
 
 def find_weights(card: Card) -> Path | None:
-    """Return where the card's caffemodel lies, unchecked, or None."""
+    """Return the path of the card's caffemodel without checking the file, or None if there is none."""
     return _find(card.weights)
 
 
 def identify(card: Card, path: Path) -> str:
-    """Tell in a few words whether a caffemodel is the card's published one, as far as this can be known."""
+    """Describe in a few words whether a caffemodel is the card's published one.
+
+    Parameters
+    ----------
+    card : Card
+        The model, with the published checksums of its file or of its layers, if there are any.
+    path : Path
+        The caffemodel to describe.
+
+    Returns
+    -------
+    str
+        Words such as "the published file".
+    """
     if checksums := card.weights.checksums:
         right = all(checksum(path, kind) == expected for kind, expected in checksums.items())
         return "the published file" if right else "not the published file"
@@ -174,16 +184,16 @@ def identify(card: Card, path: Path) -> str:
         for layer, expected in layer_sha256.items():
             if layer not in layers or sha256(layers[layer][0].astype("<f4").tobytes()).hexdigest() != expected:
                 return f"not the published weights: {layer} differs"
-        return f"the published weights, by their {', '.join(layer_sha256)}"
-    return "as when it was first used" if pinned(path) else "nothing was published to compare it with"
+        return f"the published weights, according to {', '.join(layer_sha256)}"
+    return "the same as at first use" if pinned(path) else "unknown: no checksum was published"
 
 
-def _right_file(file: PublishedFile, fits: Callable[[Path], None], download: bool, command: str) -> Path:
-    """Find a file and check it, or download it."""
+def _checked_file(file: PublishedFile, fits: Callable[[Path], object], download: bool, command: str) -> Path:
+    """Find a file and check it, or download it; `fits` raises a `PycamError` if the file is not usable."""
     found = _find(file)
     if found is not None:
         try:
-            return _checked(found, found, file, fits)
+            return _check(found, found, file, fits)
         except PycamError:
             if not (download and _is_kept_by_pycam(found)):
                 raise
@@ -192,8 +202,8 @@ def _right_file(file: PublishedFile, fits: Callable[[Path], None], download: boo
     from pycam.zoo.download import fetch
 
     target = cache_folder() / file.names[0]
-    fetch(file, target, lambda arrived: _checked(arrived, target, file, fits))
-    return _checked(target, target, file, fits)
+    fetch(file, target, lambda arrived: _check(arrived, target, file, fits))
+    return _check(target, target, file, fits)
 
 
 def _find(file: PublishedFile) -> Path | None:
@@ -218,25 +228,25 @@ def _is_kept_by_pycam(path: Path) -> bool:
     return path.parent in (models_folder(), cache_folder())
 
 
-def _checked(path: Path, place: Path, file: PublishedFile, fits: Callable[[Path], None]) -> Path:
-    """Return `path` if what is in it may lie at `place`; pin it there when that is its first use."""
+def _check(path: Path, place: Path, file: PublishedFile, fits: Callable[[Path], object]) -> Path:
+    """Return `path` if its content is right for `place`; pin it if it is at `place` and used for the first time."""
     kept = _is_kept_by_pycam(place)
     for kind, expected in file.checksums.items() if kept else ():
         if (found := checksum(path, kind)) != expected:
             raise ModelError(
-                f"{place}: not the published file: its {kind} is {found}, published is {expected}; "
+                f"{place}: this is not the published file: its {kind} is {found}, the published one is {expected}; "
                 "download it again, or keep it in a folder that PYCAM_MODELS names"
             )
     pin = pinned(place)
     if pin is not None and (found := checksum(path, "sha256")) != pin:
         raise ModelError(
-            f"{place}: not the file that was first used: its SHA-256 is {found}, pinned is {pin}; "
+            f"{place}: this is not the file that was first used: its SHA-256 is {found}, the pinned one is {pin}; "
             f"delete {pin_file(place)} to accept it"
         )
     if kept and not file.checksums and pin is None:
         fits(path)
         if path == place:
-            # A cache that cannot be written is not pinned: nobody can change its files either.
+            # A read-only cache needs no pin: its files cannot change.
             with suppress(OSError):
                 write_pin(place)
     return path
@@ -244,14 +254,14 @@ def _checked(path: Path, place: Path, file: PublishedFile, fits: Callable[[Path]
 
 def _how_to_get(file: PublishedFile, command: str) -> str:
     missing = [str(folder) for folder in _named_folders() if not folder.is_dir()]
-    notes = f" (no such folder in PYCAM_MODELS: {', '.join(missing)})" if missing else ""
-    address = f"run `{command}`, or get {file.mirrors[0]} and" if file.mirrors else "no address is known:"
+    notes = f" (PYCAM_MODELS names folders that do not exist: {', '.join(missing)})" if missing else ""
+    address = f"run `{command}`, or get {file.mirrors[0]} and" if file.mirrors else "no address is known;"
     place = f"{cache_folder()}, or a folder that PYCAM_MODELS names"
     return f"{file.names[0]} is not on this machine{notes}: {address} put it into {place}"
 
 
 def _bundled(name: str) -> Path:
-    # The installed package first: beside it in site-packages another project's `models/` may lie.
+    # The installed package first: site-packages may have another project's `models/` beside it.
     for folder in (PACKAGE / "data" / name, PACKAGE.parent / name):
         if folder.is_dir():
             return folder

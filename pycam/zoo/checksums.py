@@ -1,4 +1,4 @@
-"""Is this file the published one? Checksums of the three kinds that models were published with, and pins."""
+"""Checksums of the three kinds that models were published with, and pins of files without a published one."""
 
 from __future__ import annotations
 
@@ -18,9 +18,14 @@ def checksum(path: Path, kind: str) -> str:
     Parameters
     ----------
     path : Path
-        The file; it is read in pieces.
+        The file; it is read in chunks.
     kind : {"sha256", "sha1", "git_blob"}
         `git_blob` is git's name for the content: the SHA-1 of `blob <size>`, a zero byte, and the file.
+
+    Returns
+    -------
+    str
+        Lowercase hexadecimal digits, `DIGITS[kind]` of them.
     """
     state = hashlib.new("sha1" if kind == "git_blob" else kind, usedforsecurity=False)
     if kind == "git_blob":
@@ -32,17 +37,17 @@ def checksum(path: Path, kind: str) -> str:
 
 
 def pin_file(path: Path) -> Path:
-    """Return the name of the small file beside `path` that holds its SHA-256 since its first use."""
+    """Return the path of the small file beside `path` that stores the SHA-256 of its first use."""
     return path.with_name(path.name + ".sha256")
 
 
 def pinned(path: Path) -> str | None:
-    """Return the SHA-256 pinned for `path`, or None when nothing is pinned.
+    """Return the SHA-256 pinned for `path`, or None if there is no pin.
 
     Raises
     ------
     FormatError
-        The pin is there but is no SHA-256.
+        The pin exists but is not a SHA-256.
     """
     pin = pin_file(path)
     if not is_file(pin):
@@ -50,7 +55,7 @@ def pinned(path: Path) -> str | None:
     with pin.open("rb") as stream:
         digits = stream.read(DIGITS["sha256"])
     if len(digits) != DIGITS["sha256"] or not set(digits) <= set(b"0123456789abcdef"):
-        raise FormatError(f"{pin}: no SHA-256 of 64 hexadecimal digits; delete it to pin the file anew")
+        raise FormatError(f"{pin}: expected a SHA-256 of 64 hexadecimal digits; delete this file to pin again")
     return digits.decode()
 
 
