@@ -82,7 +82,7 @@ def test_show_tells_the_card_and_whether_the_file_is_the_published_one(machine):
     assert rows["mean value"] == "104.00698793, 116.66876762, 122.67891434"
     assert rows["found which are"] == "not the published file"
     facts = json.loads(run("show", "vgg16", "--json"))
-    assert facts["mean"] == {"pixel": [103.939, 116.779, 123.68], "image": None}
+    assert facts["mean"] == {"value": [103.939, 116.779, 123.68], "image": None}
     assert facts["found"] == {"weights": None, "which are": "not here: `pycam models download vgg16`"}
 
 

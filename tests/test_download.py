@@ -164,13 +164,13 @@ def test_a_redirect_is_followed(server, tmp_path):
         ("half_unsaid", r"weights\.bin: not the published file"),
         ("half", r"the connection (broke after 131072 bytes|ended after 131072 of 262144 bytes)"),
         ("half_in_chunks", r"the connection broke after (0|1024) bytes"),
-        ("nothing", "nothing came"),
-        ("page", "a web page came in place of the file"),
-        ("lfs", "a git-LFS pointer came in place of the file"),
+        ("nothing", "the server sent nothing instead of the file"),
+        ("page", "the server sent a web page instead of the file"),
+        ("lfs", "the server sent a git-LFS pointer instead of the file"),
         ("missing", "the server answers with HTTP status 404"),
-        ("circle", "it redirects in a circle"),
+        ("circle", "the server redirects in a circle"),
         ("astray", r"astray\.bin: .*(Invalid|URL)"),
-        ("gone", "no connection: the name is unknown, or the server is not there or gone"),
+        ("gone", "no connection: unknown name or no server"),
         ("nonsense", "no connection"),
         ("stalled", r"no data for 0\.3 s"),
     ],
@@ -193,9 +193,7 @@ def test_a_refused_connection_and_an_unknown_name(tmp_path, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "*")
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
-    with pytest.raises(
-        ModelError, match=r"weights\.bin could not be .*: no connection.*yourself\. .* comes with pycam"
-    ):
+    with pytest.raises(ModelError, match=r"weights\.bin could not be .*: no connection.*yourself\. The bundled model"):
         get(tmp_path / "weights.bin", f"http://127.0.0.1:{port}/right.bin")
     with pytest.raises(ModelError, match="no connection"):
         get(tmp_path / "weights.bin", "http://no-such-host.invalid/right.bin")
@@ -209,7 +207,9 @@ def test_mirrors_are_tried_in_order_until_one_is_right(server, tmp_path):
 
 
 def test_when_all_mirrors_fail_each_is_named_with_its_reason(server, tmp_path):
-    with pytest.raises(ModelError, match=r"missing\.bin: .* 404; .*wrong\.bin: .*; .*page\.bin: a web page") as caught:
+    with pytest.raises(
+        ModelError, match=r"missing\.bin: .* 404; .*wrong\.bin: .*; .*page\.bin: .* a web page"
+    ) as caught:
         get(tmp_path / "weights.bin", *map(server.url, ("missing", "wrong", "page")))
     assert f"put the file into {tmp_path} yourself" in str(caught.value)
 
@@ -230,7 +230,7 @@ def test_https_does_not_lead_to_http(server, tmp_path, monkeypatch):
         return adapter.build_response(request, raw)
 
     monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", send)
-    with pytest.raises(ModelError, match="it redirects from https to an address without encryption"):
+    with pytest.raises(ModelError, match="the server redirects from https to an address without encryption"):
         get(tmp_path / "weights.bin", "https://example.org/weights.bin")
     assert server.asked == [] and not any(tmp_path.iterdir())
     monkeypatch.setattr(download, "_refuse_downgrade", lambda answer, **_: None)
@@ -295,7 +295,7 @@ def test_a_kill_leaves_no_wrong_file_in_place(server, tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(ModelError, match=r"no folder can be made there for downloads: .*(exists|directory)"):
+    with pytest.raises(ModelError, match=r"cannot create this folder for downloads: .*(exists|directory)"):
         get(tmp_path / "file" / "weights.bin", "http://127.0.0.1:9/right.bin")
 
 

@@ -37,7 +37,7 @@ def test_bundled_lists_are_complete_and_in_the_order_of_the_outputs():
 def test_bundled_lists_are_the_published_ones(shared):
     published = (shared / "facts" / "ilsvrc-classes.tsv").read_text().splitlines()[1:]
     assert [line.split("\t")[2:] for line in published] == [
-        [wnid, words] for wnid, words in zip(ILSVRC.wnids, ILSVRC.names, strict=True)
+        [wnid, label] for wnid, label in zip(ILSVRC.wnids, ILSVRC.names, strict=True)
     ]
     places = (shared / "facts" / "places205-classes.tsv").read_text().splitlines()[1:]
     assert [line.split("\t")[1] for line in places] == list(PLACES.names)
@@ -82,7 +82,7 @@ def test_an_ambiguous_name_lists_the_classes():
     [("red fx", "277 red fox"), ("fox", "277 red fox.*278 kit fox"), ("n02119021", "277 red fox")],
 )
 def test_a_wrong_name_offers_the_nearest(query, offered):
-    with pytest.raises(UsageError, match=f"no class is called '{query}' in .*ilsvrc.tsv; near: .*{offered}"):
+    with pytest.raises(UsageError, match=f"no class is called '{query}' in .*ilsvrc.tsv; similar: .*{offered}"):
         ILSVRC.find(query)
 
 
@@ -94,21 +94,21 @@ def test_a_name_near_to_none_offers_nothing(query):
 
 @pytest.mark.parametrize("query", [-1, 1000, "1000", "-1"])
 def test_an_index_outside_is_refused(query):
-    with pytest.raises(UsageError, match=rf"no class {query}: .* go from 0 to 999"):
+    with pytest.raises(UsageError, match=rf"no class {query}: .* are 0 to 999"):
         ILSVRC.find(query)
 
 
-def test_an_index_wins_over_words():
+def test_digits_are_an_index_before_they_are_a_label():
     digits = Labels(("7", "1", "0"))
     assert [digits.find(str(index)) for index in range(3)] == [0, 1, 2]
 
 
-def test_a_line_a_class(label_file):
+def test_one_line_per_class(label_file):
     read = read_labels(label_file("cell\r\nno cell\r\n\n"))
     assert read.names == ("cell", "no cell") and read.wnids is None
 
 
-def test_synset_words(label_file):
+def test_wordnet_ids_and_labels(label_file):
     read = read_labels(label_file("n01443537 goldfish, Carassius auratus\nn01440764 tench, Tinca tinca\n"))
     assert read.names == ("goldfish, Carassius auratus", "tench, Tinca tinca")
     assert read.wnids == ("n01443537", "n01440764")
@@ -149,18 +149,18 @@ def test_names_that_end_in_numbers_are_no_indices(label_file):
     ("content", "reason"),
     [
         ("", "found an empty file"),
-        (" \n\n", "found blank lines only"),
+        (" \n\n", "found only blank lines"),
         ("cat\n\ndog", r"labels.txt:2: expected a label, found ''"),
         (b"cat\nd\xe9j\xe0", r"labels.txt:2:2: byte 0xE9 is not UTF-8 text"),
         (b"\x00\x01\x02", r"labels.txt: expected a label list, found unknown binary data"),
         ("cat\nd\x1b[31mog", r"labels.txt:2: expected a label"),
-        ("1 cat\n2 dog", "'2' beside 'dog' expected to be an index from 0 to 1, each once"),
-        (f"0 cat\n{'9' * 5000} dog", "'9{40}' beside 'dog' expected to be an index"),
-        ("0 cat\n0 dog", "'0' beside 'dog' expected to be an index from 0 to 1, each once"),
+        ("1 cat\n2 dog", "expected each index from 0 to 1 once, found '2' for the label 'dog'"),
+        (f"0 cat\n{'9' * 5000} dog", "found '9{40}' for the label 'dog'"),
+        ("0 cat\n0 dog", "expected each index from 0 to 1 once, found '0' for the label 'dog'"),
         ("index\tname\n0\tcat\n1", r"labels.txt:3: expected 2 columns, found 1"),
-        ("index\twnid\tlabel\n0\tn01440764\ttench\n5\tn01440765\tother", "'5' beside 'other'"),
+        ("index\twnid\tlabel\n0\tn01440764\ttench\n5\tn01440765\tother", "found '5' for the label 'other'"),
         ("index\twnid\tlabel\n0\tn01440764\ttench\tx", r"labels.txt:2: expected 3 columns, found 4"),
-        ("index\twnid\tlabel\n0\tn01440764\t\n1\tn01440765\tfox", "index 0 has a blank beside it, expected a label"),
+        ("index\twnid\tlabel\n0\tn01440764\t\n1\tn01440765\tfox", "expected a label for index 0, found a blank"),
         ("x" * (4 * 1024 * 1024 + 1), "expected a label list, found more than"),
     ],
 )

@@ -1,7 +1,7 @@
-"""`Net` → `torch.nn.Module`: Caffe's layers spelled in PyTorch, to run and to differentiate.
+"""Translation of a `Net` into a `torch.nn.Module`, to run it and to differentiate it.
 
-What a layer means is settled in `pycam.net.layers`; here it is only spelled. A new layer is a function and a line in
-`_SPELLINGS`.
+`pycam.net.layers` defines what a layer computes; this module only writes it in PyTorch. To add a layer, add an entry to
+`_FUNCTIONS`.
 """
 
 from __future__ import annotations
@@ -23,29 +23,24 @@ class TorchNet(nn.Module):
 
     Parameters
     ----------
-    net
-        With parameters; they are copied.
-
-    Attributes
-    ----------
-    blobs
-        Layer name -> its learned blobs, in Caffe's shapes and order.
+    net : Net
+        A net with parameters. The module copies them.
     """
 
     def __init__(self, net: Net) -> None:
         super().__init__()
         self.net = net
-        # PyTorch allows no dots in a parameter's name, Caffe's layers have them: numbers name parameters here.
+        # Names of Caffe's layers may have dots, names of PyTorch's parameters may not: the parameters have numbers.
         self._learned = nn.ParameterList(
             nn.Parameter(torch.from_numpy(array.copy())) for name in net.params for array in net.params[name]
         )
         for layer in net.layers:
-            if type(layer) not in _SPELLINGS:
-                raise EngineError(f"torch cannot run layer {layer.name!r}: no spelling for type {layer.type!r}")
+            if type(layer) not in _FUNCTIONS:
+                raise EngineError(f"torch cannot run layer {layer.name!r}: type {layer.type!r} is not supported")
 
     @property
     def blobs(self) -> dict[str, list[nn.Parameter]]:
-        """Learned blobs by layer, see the class."""
+        """Layer name -> its learned blobs, in Caffe's shapes and order."""
         learned = iter(self._learned)
         return {name: [next(learned) for _ in arrays] for name, arrays in self.net.params.items()}
 
@@ -54,29 +49,30 @@ class TorchNet(nn.Module):
 
         Parameters
         ----------
-        inputs
-            Input blob -> values, N on axis 0. Values in the middle of the net may be given as well.
-        outputs
-            Names of values; what none of them needs is not computed.
+        inputs : mapping of str to float Tensor
+            Input blob -> values, N on axis 0. Inner values of the net may be given too.
+        outputs : sequence of str
+            Names of values. Layers that none of them needs are not computed.
 
         Returns
         -------
-        dict
+        dict of str to Tensor
             Output -> values, N on axis 0.
         """
         blobs = self.blobs
         values = {self.net.input_values.get(name, name): value for name, value in inputs.items()}
-        steps = self._steps(frozenset(values), tuple(outputs))
-        for layer, finished in steps:
-            read = [values[name] for name in layer.inputs]
-            made = _SPELLINGS[type(layer)](layer, blobs.get(layer.name, []), read, self.training)
-            values.update(zip(layer.outputs, made, strict=True))
+        for layer, finished in self._steps(frozenset(values), tuple(outputs)):
+            made = _FUNCTIONS[type(layer)](layer, *(values[name] for name in layer.inputs), *blobs.get(layer.name, ()))
+            # The only layer that differs between training and evaluation.
+            if isinstance(layer, L.Dropout):
+                made = F.dropout(made, layer.ratio, self.training)
+            values.update(zip(layer.outputs, (made,) if isinstance(made, Tensor) else made, strict=True))
             for name in finished:
                 del values[name]
         return {name: values[name] for name in outputs}
 
     def _steps(self, given: frozenset[str], outputs: tuple[str, ...]) -> list[tuple[L.Layer, list[str]]]:
-        """Give the layers that the outputs need, each with the values that nobody needs after it."""
+        """Return the layers that the outputs need, each with the values that no later layer needs."""
         needed = set(outputs)
         steps: list[tuple[L.Layer, list[str]]] = []
         for layer in reversed(self.net.layers):
@@ -88,91 +84,62 @@ class TorchNet(nn.Module):
         return steps[::-1]
 
 
-Spelling = Callable[[Any, Sequence[Tensor], Sequence[Tensor], bool], Sequence[Tensor]]
+def _convolution(layer: L.Convolution, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    return F.conv2d(x, weight, bias, layer.stride, layer.pad, layer.dilation, layer.group)
 
 
-def _convolution(layer: L.Convolution, blobs: Sequence[Tensor], x: Sequence[Tensor], _: bool) -> Sequence[Tensor]:
-    return [F.conv2d(x[0], blobs[0], _bias(blobs), layer.stride, layer.pad, layer.dilation, layer.group)]
+def _deconvolution(layer: L.Deconvolution, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    return F.conv_transpose2d(x, weight, bias, layer.stride, layer.pad, 0, layer.group, layer.dilation)
 
 
-def _deconvolution(layer: L.Deconvolution, blobs: Sequence[Tensor], x: Sequence[Tensor], _: bool) -> Sequence[Tensor]:
-    return [F.conv_transpose2d(x[0], blobs[0], _bias(blobs), layer.stride, layer.pad, 0, layer.group, layer.dilation)]
-
-
-def _bias(blobs: Sequence[Tensor]) -> Tensor | None:
-    return blobs[1] if len(blobs) > 1 else None
-
-
-def _pooling(layer: L.Pooling, blobs: Sequence[Tensor], x: Sequence[Tensor], _: bool) -> Sequence[Tensor]:
+def _pooling(layer: L.Pooling, x: Tensor) -> Tensor:
     if layer.is_global:
-        return [x[0].amax((2, 3), keepdim=True) if layer.method == "MAX" else x[0].mean((2, 3), keepdim=True)]
+        return x.amax((2, 3), keepdim=True) if layer.method == "MAX" else x.mean((2, 3), keepdim=True)
     (top, left), (bottom, right) = layer.pad, (max(n, 0) for n in layer.overhang)
     edges = (left, right, top, bottom)
+    if any(edges):
+        x = F.pad(x, edges, value=-torch.inf if layer.method == "MAX" else 0.0)
     if layer.method == "MAX":
-        padded = F.pad(x[0], edges, value=-torch.inf) if any(edges) else x[0]
-        return [F.max_pool2d(padded, layer.kernel, layer.stride)]
-    padded = F.pad(x[0], edges) if any(edges) else x[0]
+        return F.max_pool2d(x, layer.kernel, layer.stride)
     rows, columns = layer.covers
     if set(rows) == {layer.kernel[0]} and set(columns) == {layer.kernel[1]}:
-        return [F.avg_pool2d(padded, layer.kernel, layer.stride)]
-    sums = F.avg_pool2d(padded, layer.kernel, layer.stride, divisor_override=1)
-    return [sums / torch.outer(sums.new_tensor(rows), sums.new_tensor(columns))]
+        return F.avg_pool2d(x, layer.kernel, layer.stride)
+    sums = F.avg_pool2d(x, layer.kernel, layer.stride, divisor_override=1)
+    return sums / torch.outer(sums.new_tensor(rows), sums.new_tensor(columns))
 
 
-def _lrn(layer: L.LRN, blobs: Sequence[Tensor], x: Sequence[Tensor], _: bool) -> Sequence[Tensor]:
-    size, half = layer.local_size, layer.local_size // 2
-    squares = x[0] * x[0]
+def _lrn(layer: L.LRN, x: Tensor) -> Tensor:
+    size, half, channels = layer.local_size, layer.local_size // 2, x.shape[1]
+    squares = x * x
     if layer.within_channel:
         scale = 1 + layer.alpha * F.avg_pool2d(squares, size, 1, half)
     else:
         padded = F.pad(squares, (0, 0, 0, 0, half, half))
         # Adding shifted views is several times faster than pooling over channels.
-        total = padded[:, : x[0].shape[1]]
+        total = padded[:, :channels]
         for shift in range(1, size):
-            total = total + padded[:, shift : shift + x[0].shape[1]]
+            total = total + padded[:, shift : shift + channels]
         scale = layer.k + layer.alpha / size * total
     if layer.beta == 0.75:
         root = scale.rsqrt()
-        return [x[0] * (root * root.sqrt())]
-    return [x[0] * scale.pow(-layer.beta)]
+        return x * (root * root.sqrt())
+    return x * scale.pow(-layer.beta)
 
 
-def _inner_product(layer: L.InnerProduct, blobs: Sequence[Tensor], x: Sequence[Tensor], _: bool) -> Sequence[Tensor]:
-    weights = blobs[0].T if layer.transpose else blobs[0]
-    return [F.linear(x[0].flatten(layer.axis), weights, _bias(blobs))]
+def _inner_product(layer: L.InnerProduct, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    return F.linear(x.flatten(layer.axis), weight.T if layer.transpose else weight, bias)
 
 
-def _relu(layer: L.ReLU, blobs: Sequence[Tensor], x: Sequence[Tensor], _: bool) -> Sequence[Tensor]:
-    return [F.leaky_relu(x[0], layer.negative_slope) if layer.negative_slope else F.relu(x[0])]
+def _relu(layer: L.ReLU, x: Tensor) -> Tensor:
+    return F.leaky_relu(x, layer.negative_slope) if layer.negative_slope else F.relu(x)
 
 
-def _prelu(layer: L.PReLU, blobs: Sequence[Tensor], x: Sequence[Tensor], _: bool) -> Sequence[Tensor]:
-    return [F.prelu(x[0], blobs[0].reshape(-1))]
+def _power(layer: L.Power, x: Tensor) -> Tensor:
+    linear = layer.shift + layer.scale * x
+    return linear if layer.power == 1 else linear.pow(layer.power)
 
 
-def _elu(layer: L.ELU, blobs: Sequence[Tensor], x: Sequence[Tensor], _: bool) -> Sequence[Tensor]:
-    return [F.elu(x[0], layer.alpha)]
-
-
-def _power(layer: L.Power, blobs: Sequence[Tensor], x: Sequence[Tensor], _: bool) -> Sequence[Tensor]:
-    linear = layer.shift + layer.scale * x[0]
-    return [linear if layer.power == 1 else linear.pow(layer.power)]
-
-
-def _dropout(layer: L.Dropout, blobs: Sequence[Tensor], x: Sequence[Tensor], training: bool) -> Sequence[Tensor]:
-    return [F.dropout(x[0], layer.ratio, training)]
-
-
-def _split(layer: L.Split, blobs: Sequence[Tensor], x: Sequence[Tensor], _: bool) -> Sequence[Tensor]:
-    return [x[0]] * len(layer.outputs)
-
-
-def _slice(layer: L.Slice, blobs: Sequence[Tensor], x: Sequence[Tensor], _: bool) -> Sequence[Tensor]:
-    return x[0].tensor_split(layer.points, dim=layer.axis)
-
-
-def _eltwise(layer: L.Eltwise, blobs: Sequence[Tensor], x: Sequence[Tensor], _: bool) -> Sequence[Tensor]:
-    first, *others = x
+def _eltwise(layer: L.Eltwise, first: Tensor, *others: Tensor) -> Tensor:
     if layer.operation == "SUM":
         first = first * layer.coefficients[0]
     for other, coefficient in zip(others, layer.coefficients[1:], strict=True):
@@ -180,86 +147,78 @@ def _eltwise(layer: L.Eltwise, blobs: Sequence[Tensor], x: Sequence[Tensor], _: 
             first = first + coefficient * other
         else:
             first = first * other if layer.operation == "PROD" else torch.maximum(first, other)
-    return [first]
+    return first
 
 
-def _batch_norm(layer: L.BatchNorm, blobs: Sequence[Tensor], x: Sequence[Tensor], _: bool) -> Sequence[Tensor]:
-    mean, variance, factor = blobs
+def _batch_norm(layer: L.BatchNorm, x: Tensor, mean: Tensor, variance: Tensor, factor: Tensor) -> Tensor:
     share = torch.where(factor == 0, 0.0, 1 / factor)
-    along = (1, -1) + (1,) * (x[0].ndim - 2) if x[0].ndim > 1 else (-1,)
-    return [(x[0] - (mean * share).reshape(along)) / (variance * share + layer.eps).sqrt().reshape(along)]
+    along = (1, -1) + (1,) * (x.ndim - 2) if x.ndim > 1 else (-1,)
+    return (x - (mean * share).reshape(along)) / (variance * share + layer.eps).sqrt().reshape(along)
 
 
-def _scale(layer: L.Scale, blobs: Sequence[Tensor], x: Sequence[Tensor], _: bool) -> Sequence[Tensor]:
-    learned = len(layer.inputs) == 1
-    factors = blobs[0] if learned else x[1]
-    behind = (1,) * (x[0].ndim - layer.axis - len(layer.factor_shape))
-    scaled = x[0] * factors.reshape(*factors.shape, *behind)
-    return [scaled + blobs[-1].reshape(*blobs[-1].shape, *behind) if layer.bias else scaled]
+def _scale(layer: L.Scale, x: Tensor, factors: Tensor, bias: Tensor | None = None) -> Tensor:
+    behind = (1,) * (x.ndim - layer.axis - len(layer.factor_shape))
+    scaled = x * factors.reshape(*factors.shape, *behind)
+    return scaled if bias is None else scaled + bias.reshape(*bias.shape, *behind)
 
 
-def _reshape(layer: L.Flatten | L.Reshape, blobs: Sequence[Tensor], x: Sequence[Tensor], _: bool) -> Sequence[Tensor]:
-    return [x[0].reshape([x[0].shape[i] if side == 0 else side for i, side in enumerate(layer.target)])]
+def _reshape(layer: L.Flatten | L.Reshape, x: Tensor) -> Tensor:
+    return x.reshape([x.shape[i] if side == 0 else side for i, side in enumerate(layer.target)])
 
 
-def _crop(layer: L.Crop, blobs: Sequence[Tensor], x: Sequence[Tensor], _: bool) -> Sequence[Tensor]:
-    cropped = x[0]
+def _crop(layer: L.Crop, x: Tensor, like: Tensor) -> Tensor:
     for axis, offset in enumerate(layer.offsets, start=layer.axis):
-        cropped = cropped.narrow(axis, offset, x[1].shape[axis])
-    return [cropped]
+        x = x.narrow(axis, offset, like.shape[axis])
+    return x
 
 
-def _softmax_with_loss(
-    layer: L.SoftmaxWithLoss, blobs: Sequence[Tensor], x: Sequence[Tensor], _: bool
-) -> Sequence[Tensor]:
-    scores, labels = _judged(layer, x)
-    total = F.cross_entropy(scores, labels, reduction="sum")
+def _softmax_with_loss(layer: L.SoftmaxWithLoss, x: Tensor, labels: Tensor) -> Sequence[Tensor]:
+    scores, counted = _scores_and_labels(layer, x, labels)
+    total = F.cross_entropy(scores, counted, reduction="sum")
     divisors = {
-        "FULL": x[1].numel(),
-        "VALID": max(labels.numel(), 1),
-        "BATCH_SIZE": x[0].shape[: layer.axis].numel(),
+        "FULL": labels.numel(),
+        "VALID": max(counted.numel(), 1),
+        "BATCH_SIZE": x.shape[: layer.axis].numel(),
         "NONE": 1,
     }
-    tops = [total / divisors[layer.normalization], x[0].softmax(layer.axis)]
+    tops = [total / divisors[layer.normalization], x.softmax(layer.axis)]
     return tops[: len(layer.outputs)]
 
 
-def _accuracy(layer: L.Accuracy, blobs: Sequence[Tensor], x: Sequence[Tensor], _: bool) -> Sequence[Tensor]:
-    scores, labels = _judged(layer, x)
-    # As Caffe does, rank classes of equal scores before the right one.
-    rank = (scores >= scores.gather(1, labels[:, None])).sum(1)
+def _accuracy(layer: L.Accuracy, x: Tensor, labels: Tensor) -> Tensor:
+    scores, counted = _scores_and_labels(layer, x, labels)
+    # Caffe ranks classes of equal score before the ground-truth class.
+    rank = (scores >= scores.gather(1, counted[:, None])).sum(1)
     right = rank <= layer.top_k
-    return [right.float().sum() / max(len(right), 1)]
+    return right.float().sum() / max(len(right), 1)
 
 
-def _judged(layer: L.SoftmaxWithLoss | L.Accuracy, x: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Give scores as positions × classes and a label a position, of those positions that count."""
-    scores, labels = x[0].movedim(layer.axis, -1).flatten(0, -2), x[1].flatten().long()
-    if layer.ignore_label is None:
-        return scores, labels
-    counted = labels != layer.ignore_label
+def _scores_and_labels(layer: L.SoftmaxWithLoss | L.Accuracy, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the scores, (positions, classes), and the labels, (positions,), without the ignored positions."""
+    scores, labels = x.movedim(layer.axis, -1).flatten(0, -2), labels.flatten().long()
+    counted = slice(None) if layer.ignore_label is None else labels != layer.ignore_label
     return scores[counted], labels[counted]
 
 
-_SPELLINGS: dict[type[L.Layer], Spelling] = {
-    L.Input: lambda layer, blobs, x, training: [],
+_FUNCTIONS: dict[type[L.Layer], Callable[..., Any]] = {
+    L.Input: lambda layer: (),
     L.Convolution: _convolution,
     L.Deconvolution: _deconvolution,
     L.Pooling: _pooling,
     L.LRN: _lrn,
     L.InnerProduct: _inner_product,
     L.ReLU: _relu,
-    L.PReLU: _prelu,
-    L.ELU: _elu,
-    L.Sigmoid: lambda layer, blobs, x, training: [x[0].sigmoid()],
-    L.TanH: lambda layer, blobs, x, training: [x[0].tanh()],
-    L.AbsVal: lambda layer, blobs, x, training: [x[0].abs()],
+    L.PReLU: lambda layer, x, slopes: F.prelu(x, slopes.reshape(-1)),
+    L.ELU: lambda layer, x: F.elu(x, layer.alpha),
+    L.Sigmoid: lambda layer, x: x.sigmoid(),
+    L.TanH: lambda layer, x: x.tanh(),
+    L.AbsVal: lambda layer, x: x.abs(),
     L.Power: _power,
-    L.Softmax: lambda layer, blobs, x, training: [x[0].softmax(layer.axis)],
-    L.Dropout: _dropout,
-    L.Split: _split,
-    L.Concat: lambda layer, blobs, x, training: [torch.cat(list(x), layer.axis)],
-    L.Slice: _slice,
+    L.Softmax: lambda layer, x: x.softmax(layer.axis),
+    L.Dropout: lambda layer, x: x,
+    L.Split: lambda layer, x: [x] * len(layer.outputs),
+    L.Concat: lambda layer, *x: torch.cat(x, layer.axis),
+    L.Slice: lambda layer, x: x.tensor_split(layer.points, dim=layer.axis),
     L.Eltwise: _eltwise,
     L.BatchNorm: _batch_norm,
     L.Scale: _scale,
@@ -269,3 +228,4 @@ _SPELLINGS: dict[type[L.Layer], Spelling] = {
     L.SoftmaxWithLoss: _softmax_with_loss,
     L.Accuracy: _accuracy,
 }
+"""Layer type -> function of the layer, its inputs, and its learned blobs; it returns the output, or a list of them."""

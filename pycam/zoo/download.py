@@ -1,4 +1,4 @@
-"""Downloads that leave the right file, whole, in its place, or nothing."""
+"""Downloads that leave the complete, right file in its place, or nothing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pycam.zoo.cards import PublishedFile
 
 CONNECT_SECONDS = 15.0
 STALL_SECONDS = 30.0
-# No protobuf message, and so no caffemodel, can be larger.
+# Protobuf messages, and so caffemodels, cannot be larger.
 LARGEST = 2**31
 CHUNK = 1 << 16
 
@@ -28,28 +28,28 @@ CHUNK = 1 << 16
 def fetch(file: PublishedFile, target: Path, check: Callable[[Path], object]) -> None:
     """Download `file` to `target` from the first of its mirrors that has the right one.
 
-    What arrives is written to a file of its own beside the target, checked there, and then moved to its place
-    in one step, so that neither an error, a kill, nor a second download at the same time leaves a wrong file.
+    The download goes to a temporary file beside the target. The file is checked there and then moved to its place in
+    one step, so that no error, kill, or second download at the same time leaves a wrong file.
 
     Parameters
     ----------
     file : PublishedFile
-        Its mirrors.
+        The file, with its mirrors.
     target : Path
-        Where to put it; the folder is made if it is not there.
+        Where to put the file; its folder is created if it does not exist.
     check : callable
-        Gets the path of what arrived, and raises a `PycamError` when that is not the right file.
+        Takes the path of the downloaded file, and raises a `PycamError` if that is not the right file.
 
     Raises
     ------
     ModelError
-        No mirror gave the right file; the message tells why, mirror by mirror.
+        No mirror gave the right file; the message has the reason of each mirror.
     """
     problems = []
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ModelError(f"{target.parent}: no folder can be made there for downloads: {error.strerror}") from None
+        raise ModelError(f"{target.parent}: cannot create this folder for downloads: {error.strerror}") from None
     with progress(Console(stderr=True), DownloadColumn()) as bar:
         for url in file.mirrors:
             try:
@@ -60,18 +60,18 @@ def fetch(file: PublishedFile, target: Path, check: Callable[[Path], object]) ->
                     except PycamError as error:
                         raise ModelError(str(error).replace(stream.name, target.name)) from None
                 return
-            # An address that a server redirects to can be wrong enough for a ValueError.
+            # Some malformed addresses that a server redirects to raise a ValueError.
             except (OSError, ValueError, PycamError) as error:
                 problems.append(f"{url}: {_cause(error)}")
     reasons = "; ".join(problems) or "no address is known"
     raise ModelError(
-        f"{target.name} could not be downloaded: {reasons}. Or put the file into {target.parent} yourself. "
-        "All else works without a network, with the model that comes with pycam (`pycam models list`)"
+        f"{target.name} could not be downloaded: {reasons}. You can put the file into {target.parent} yourself. "
+        "The bundled model works without a network (`pycam models list`)"
     )
 
 
 def _receive(url: str, stream: BinaryIO, bar: Progress) -> None:
-    """Write the body of `url` to `stream`, and see to it that all of it came."""
+    """Write the body of `url` to `stream`, and check that it is complete."""
     with requests.get(
         url,
         stream=True,
@@ -89,7 +89,7 @@ def _receive(url: str, stream: BinaryIO, bar: Progress) -> None:
                 received += stream.write(chunk)
                 bar.advance(task, len(chunk))
                 if received > LARGEST:
-                    raise ModelError(f"more than {LARGEST} bytes, no caffemodel is that large")
+                    raise ModelError(f"more than {LARGEST} bytes; a caffemodel cannot be that large")
         except requests.RequestException as error:
             raise ModelError(f"{_cause(error)} after {received} bytes") from None
         finally:
@@ -106,7 +106,7 @@ def _refuse_downgrade(answer: requests.Response, **_: Any) -> None:
         target = urljoin(answer.url, answer.headers["Location"])
         if answer.url.startswith("https:") and not target.startswith("https:"):
             answer.close()
-            raise ModelError("it redirects from https to an address without encryption")
+            raise ModelError("the server redirects from https to an address without encryption")
 
 
 def _refuse_page(path: Path) -> None:
@@ -114,27 +114,24 @@ def _refuse_page(path: Path) -> None:
         head = stream.read(HEAD)
     found, _ = recognise(head) if head else ("nothing", "")
     if found in ("nothing", WEB_PAGE, LFS_POINTER):
-        raise ModelError(f"{found} came in place of the file")
+        raise ModelError(f"the server sent {found} instead of the file")
 
 
 def _cause(error: Exception) -> str:
-    """Tell in a few words why a mirror failed; requests' own words are long and name its internals."""
+    """Describe in a few words why a mirror failed; requests' own messages are long and name its internals."""
     if isinstance(error, PycamError):
         return str(error)
     if isinstance(error, requests.HTTPError) and error.response is not None:
         return f"the server answers with HTTP status {error.response.status_code}"
-    if isinstance(error, requests.TooManyRedirects):
-        return "it redirects in a circle"
-    if isinstance(error, requests.ConnectTimeout):
-        return f"no connection within {CONNECT_SECONDS:g} s"
-    if isinstance(error, requests.Timeout) or "timed out" in str(error):
-        return f"no data for {STALL_SECONDS:g} s"
-    if isinstance(error, requests.exceptions.SSLError):
-        return "the server's certificate is not accepted"
-    if isinstance(error, requests.exceptions.ChunkedEncodingError):
-        return "the connection broke"
-    if isinstance(error, requests.ConnectionError):
-        return "no connection: the name is unknown, or the server is not there or gone"
-    if isinstance(error, requests.RequestException):
-        return f"no usable answer ({type(error).__name__})"
-    return getattr(error, "strerror", None) or str(error)
+    stalled = f"no data for {STALL_SECONDS:g} s"
+    causes: dict[type[Exception], str] = {
+        requests.TooManyRedirects: "the server redirects in a circle",
+        requests.ConnectTimeout: f"no connection within {CONNECT_SECONDS:g} s",
+        requests.Timeout: stalled,
+        requests.exceptions.SSLError: "the server's certificate is not accepted",
+        requests.exceptions.ChunkedEncodingError: "the connection broke",
+        requests.ConnectionError: stalled if "timed out" in str(error) else "no connection: unknown name or no server",
+        requests.RequestException: f"no usable answer ({type(error).__name__})",
+    }
+    known = (text for kind, text in causes.items() if isinstance(error, kind))
+    return next(known, None) or getattr(error, "strerror", None) or str(error)

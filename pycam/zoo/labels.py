@@ -1,4 +1,4 @@
-"""Class labels: from a network's output index to words and WordNet ID, and back from what a person types."""
+"""Class labels: from an output index of a net to a label and a WordNet ID, and from a typed name to the index."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Labels:
     Attributes
     ----------
     names : tuple of str
-        Words of each class; synonyms are separated by commas.
+        Label of each class; commas separate synonyms.
     wnids : tuple of str, optional
         WordNet ID of each class.
     path : str
-        Where they come from, for messages.
+        The file of the labels, for messages.
     """
 
     names: tuple[str, ...]
@@ -40,31 +40,35 @@ class Labels:
         return len(self.names)
 
     def label(self, index: int) -> str:
-        """Return the words of the class at the 0-based network index."""
+        """Return the label of the class at a 0-based output index."""
         return self.names[index]
 
     def wnid(self, index: int) -> str | None:
-        """Return the WordNet ID of the class at the 0-based network index, None when the list has none."""
+        """Return the WordNet ID of the class at a 0-based output index, None if the list has no IDs."""
         return self.wnids[index] if self.wnids else None
 
     def find(self, query: str | int) -> int:
-        """Return the 0-based network index of a class that a person names.
+        """Return the 0-based output index of the class with a given name.
 
         Parameters
         ----------
         query : str or int
-            The index (277, "277"), the WordNet ID ("n02119789"), or the words or one of the synonyms
-            ("red fox", in any case, with blanks, underscores or slashes). An index wins over words.
+            The index (277, "277"), the WordNet ID ("n02119789"), the label, or one of its synonyms
+            ("red fox", in any case, with spaces, underscores or slashes). Digits are always an index.
+
+        Returns
+        -------
+        int
 
         Raises
         ------
         UsageError
-            No class is called so (the nearest are offered), or several are (they are listed).
+            No class has this name (the message lists similar ones), or several classes have it (it lists them).
         """
         if re.fullmatch(r"\s*-?[0-9]{1,9}\s*", str(query)):
             index = int(query)
             if not 0 <= index < len(self):
-                raise UsageError(f"no class {index}: the labels of {self.path} go from 0 to {len(self) - 1}")
+                raise UsageError(f"no class {index}: the indices of {self.path} are 0 to {len(self) - 1}")
             return index
         found = self._indices.get(_fold(str(query)), ())
         if len(found) > 1:
@@ -75,11 +79,11 @@ class Labels:
 
     @cached_property
     def _indices(self) -> dict[str, list[int]]:
-        """From each folded name to the classes that have it."""
+        """Folded name -> indices of the classes that have it."""
         indices = defaultdict(list)
-        for index, words in enumerate(self.names):
-            # Places205 files a class under its first letter: /a/abbey.
-            names = {words, *words.split(","), re.sub(r"^/[a-z]/", "", words), self.wnid(index) or words}
+        for index, label in enumerate(self.names):
+            # Places205 puts the first letter before a label: /a/abbey.
+            names = {label, *label.split(","), re.sub(r"^/[a-z]/", "", label), self.wnid(index) or label}
             for name in {_fold(name) for name in names}:
                 indices[name].append(index)
         return dict(indices)
@@ -88,7 +92,7 @@ class Labels:
         containing = [name for name in self._indices if query and f" {query} " in f" {name} "]
         close = difflib.get_close_matches(query, self._indices, OFFERED)
         indices = dict.fromkeys(index for name in [*containing, *close] for index in self._indices[name])
-        return f"; near: {self._show(list(indices)[:OFFERED])}" if indices else ""
+        return f"; similar: {self._show(list(indices)[:OFFERED])}" if indices else ""
 
     def _show(self, indices: Iterable[int]) -> str:
         return "; ".join(f"{index} {self.names[index]}" for index in indices)
@@ -99,29 +103,39 @@ def _fold(name: str) -> str:
 
 
 def read_labels(path: str | Path) -> Labels:
-    """Read a label file, in whichever of these forms it is.
+    """Read a label file that has one of these forms.
 
-    - a table with tabs and a heading: `index`, `words` (or `name`), and maybe `wnid`;
-    - a line a class in the net's order: words, maybe after a WordNet ID (`n01440764 tench, Tinca tinca`);
-    - a line a class in any order, index and name apart by blanks: `0 applauding`, or `/a/abbey 0`.
+    - a table with tabs and a heading: `index`, `label` (or `words`, or `name`), and optionally `wnid`;
+    - one line per class in the net's order: a label, or a WordNet ID and a label (`n01440764 tench, Tinca tinca`);
+    - one line per class in any order, index and label separated by spaces: `0 applauding`, or `/a/abbey 0`.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file, UTF-8, at most 4 MiB.
+
+    Returns
+    -------
+    Labels
 
     Raises
     ------
     FormatError
-        The file is missing, is no text, or its indices are not 0 to n − 1, each once.
+        The file does not exist or is not text, or its indices are not 0 to n − 1, each once.
     """
     path = os.fspath(path)
     lines = _read_lines(path)
     heading = lines[0].split("\t")
-    if "index" in heading and {"label", "name"} & set(heading):
-        return _from_table(heading, lines[1:], path)
+    column = next((name for name in ("label", "words", "name") if name in heading), None)
+    if column and "index" in heading:
+        return _from_table(heading, column, lines[1:], path)
     if synsets := _match_all(r"(n\d{8})(?:\s+(.+))?", lines):
-        names = tuple(words or wnid for wnid, words in synsets)
+        names = tuple(label or wnid for wnid, label in synsets)
         return Labels(names, tuple(wnid for wnid, _ in synsets), path)
     if numbered := _match_all(r'(\d+)\s+"?(.+?)"?', lines):
         return Labels(_in_order(numbered, path), path=path)
     named = _match_all(r"(\S+)\s+(\d+)", lines)
-    # Names that end in a number, such as "cell 7", are no indices: there the first words repeat.
+    # In labels that end in a number, such as "cell 7" and "cell 8", the text before it repeats.
     if len(dict(named)) == len(lines):
         return Labels(_in_order([(index, name) for name, index in named], path), path=path)
     return Labels(tuple(lines), path=path)
@@ -130,7 +144,7 @@ def read_labels(path: str | Path) -> Labels:
 def _read_lines(path: str) -> list[str]:
     lines = read_text(path, "a label list", LARGEST).rstrip().splitlines()
     if not lines:
-        raise FormatError(f"{path}: expected a label list, found blank lines only")
+        raise FormatError(f"{path}: expected a label list, found only blank lines")
     for number, line in enumerate(lines, 1):
         if not line.strip() or not line.replace("\t", " ").isprintable():
             raise FormatError(f"{path}:{number}: expected a label, found {line[:40]!r}")
@@ -138,7 +152,7 @@ def _read_lines(path: str) -> list[str]:
 
 
 def _match_all(pattern: str, lines: list[str]) -> list[tuple[str, str]]:
-    """Return the two groups of `pattern` in each line, or nothing when a line does not match."""
+    """Return the two groups of `pattern` of each line, or nothing if some line does not match."""
     matches = [re.fullmatch(pattern, line) for line in lines]
     return [(match[1], match[2]) for match in matches if match] if all(matches) else []
 
@@ -149,23 +163,22 @@ def _in_order(numbered: list[tuple[str, str]], path: str) -> tuple[str, ...]:
     for index, name in numbered:
         if not re.fullmatch(r"\d{1,9}", index) or int(index) >= len(numbered) or int(index) in names:
             raise FormatError(
-                f"{path}: {index[:40]!r} beside {name[:40]!r} expected to be an index "
-                f"from 0 to {len(numbered) - 1}, each once"
+                f"{path}: expected each index from 0 to {len(numbered) - 1} once, "
+                f"found {index[:40]!r} for the label {name[:40]!r}"
             )
         if not name.strip():
-            raise FormatError(f"{path}: index {index} has a blank beside it, expected a label")
+            raise FormatError(f"{path}: expected a label for index {index}, found a blank")
         names[int(index)] = name
     return tuple(names[index] for index in range(len(names)))
 
 
-def _from_table(heading: list[str], lines: list[str], path: str) -> Labels:
-    cells = [line.split("\t") for line in lines]
-    for number, row in enumerate(cells, 2):
+def _from_table(heading: list[str], column: str, lines: list[str], path: str) -> Labels:
+    rows = [line.split("\t") for line in lines]
+    for number, row in enumerate(rows, 2):
         if len(row) != len(heading):
             raise FormatError(f"{path}:{number}: expected {len(heading)} columns, found {len(row)}")
-    rows = [dict(zip(heading, row, strict=True)) for row in cells]
-    words = "label" if "label" in heading else "name"
-    names = _in_order([(row["index"], row[words]) for row in rows], path)
-    if "wnid" not in heading:
-        return Labels(names, path=path)
-    return Labels(names, _in_order([(row["index"], row["wnid"]) for row in rows], path), path)
+
+    def in_order(name: str) -> tuple[str, ...]:
+        return _in_order([(row[heading.index("index")], row[heading.index(name)]) for row in rows], path)
+
+    return Labels(in_order(column), in_order("wnid") if "wnid" in heading else None, path)
