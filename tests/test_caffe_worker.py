@@ -126,12 +126,12 @@ def is_soon_gone(pid: int) -> bool:
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ("print('hello\\nthere')", "it prints 'hello there' where an answer was due"),
-        ("while True: print('hello')", "it prints 'hello.*' where an answer was due"),
-        ("import os\nwhile True: os.write(1, os.read(0, 4096))", "it prints what it was sent"),
+        ("print('hello\\nthere')", "it prints 'hello there' instead of an answer"),
+        ("while True: print('hello')", "it prints 'hello.*' instead of an answer"),
+        ("import os\nwhile True: os.write(1, os.read(0, 4096))", "it prints its own input"),
         (
             "import sys; sys.exit('no such image\\n')",
-            "ended with exit code 1 while starting by .*: no such image",
+            "ended with exit code 1 while starting with .*: no such image",
         ),
         ("import os; os.abort()", "was ended by a signal .Aborted. while starting"),
         ("", "ended with exit code 0 while starting"),
@@ -151,7 +151,7 @@ def test_what_has_gone_before_it_was_asked_is_still_read(monkeypatch):
 
     send = caffe_worker.send
     monkeypatch.setattr(caffe_worker, "send", send_late)
-    with pytest.raises(EngineError, match="it prints 'hello' where an answer was due"):
+    with pytest.raises(EngineError, match="it prints 'hello' instead of an answer"):
         CaffeProcess(["sh", "-c", "echo hello"])
 
 
@@ -165,14 +165,14 @@ def test_what_never_answers_is_killed_with_all_that_it_started(tmp_path, said):
 
 
 def test_a_command_that_is_not_there():
-    with pytest.raises(EngineError, match="could not be started by 'no-such-caffe -x': No such file"):
+    with pytest.raises(EngineError, match="could not be started with 'no-such-caffe -x': No such file"):
         CaffeProcess(["no-such-caffe", "-x"])
 
 
 def test_a_python_without_caffe(tmp_path, monkeypatch):
     (tmp_path / "caffe.py").write_text("raise ImportError('libboost_python.so: cannot open')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    with pytest.raises(EngineError, match=r"failed while starting by .*: ImportError: libboost_python.so: cannot"):
+    with pytest.raises(EngineError, match=r"failed while starting with .*: ImportError: libboost_python.so: cannot"):
         CaffeProcess([sys.executable])
 
 
@@ -181,7 +181,7 @@ def test_the_command_is_found(tmp_path, monkeypatch):
     assert find_caffe() == ["docker", "run", "-i", "--rm", "an image", "python"]
 
     monkeypatch.setenv("PYCAM_CAFFE", "docker 'run")
-    with pytest.raises(EngineError, match=r"PYCAM_CAFFE=.* is no command: No closing quotation"):
+    with pytest.raises(EngineError, match=r"PYCAM_CAFFE=.* is not a command: No closing quotation"):
         find_caffe()
 
     monkeypatch.delenv("PYCAM_CAFFE")
@@ -390,7 +390,7 @@ def test_parameters_there_and_back(caffe):
     caffe.set_params(WEIGHTS)
     for mine, theirs in zip(WEIGHTS["conv"], caffe.get_params()["conv"], strict=True):
         np.testing.assert_array_equal(mine, theirs)
-    with pytest.raises(EngineError, match=r"parameter 1 of conv is of shape \(3,\) in Caffe, not \(1,\)"):
+    with pytest.raises(EngineError, match=r"parameter 1 of conv has shape \(3,\) in Caffe, not \(1,\)"):
         caffe.set_params({"conv": [WEIGHTS["conv"][0], np.zeros(1, np.float32)]})
     with pytest.raises(EngineError, match="the net has no parameter 0 of relu"):
         caffe.set_params({"relu": [np.zeros(1, np.float32)]})

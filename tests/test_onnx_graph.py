@@ -36,12 +36,12 @@ def test_models_pass_the_checker_with_every_value_as_output(name):
     assert [output.name for output in model.graph.output] == list(net.value_shapes)
 
 
-def test_every_layer_of_a_deployed_net_has_a_spelling():
+def test_every_layer_of_a_deployed_net_has_a_translation():
     training = {layers.Data, layers.ImageData, layers.SoftmaxWithLoss, layers.Accuracy}
-    assert set(layers.LAYER_TYPES.values()) - training - {layers.Input} == set(onnx_graph._SPELLINGS)
+    assert set(layers.LAYER_TYPES.values()) - training - {layers.Input} == set(onnx_graph._TRANSLATIONS)
 
 
-def test_a_layer_without_a_spelling_is_named():
+def test_a_layer_without_a_translation_is_named():
     net = net_from_message(
         prototxt.parse(data(1, 3) + data(1, name="label") + layer("SoftmaxWithLoss", "loss", "data label")).message
     )

@@ -1,8 +1,8 @@
-"""Real Caffe as an engine, in a process of its own: the truth that the other engines are held against.
+"""Real Caffe as an engine, in its own process: the reference for the other engines.
 
-Nothing here is bound to Caffe's Python, NumPy or protobuf: `caffe_worker.py` runs beside pycaffe, started
-by the command in `PYCAM_CAFFE`, and gets arrays and the bytes of files over a pipe. When Caffe ends on one of
-its checks, the error is one line with what it was doing and what it said last.
+pycam does not depend on the versions of Caffe's Python, NumPy or protobuf: the command in `PYCAM_CAFFE` starts
+`caffe_worker.py` beside pycaffe, and arrays and the bytes of files go through a pipe. If Caffe aborts, the error is one
+line with the current task and Caffe's last message.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import sys
 import threading
 import weakref
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -33,10 +33,10 @@ from pycam.net import Net
 
 Array = NDArray[np.float32]
 
-START_TIMEOUT = 60.0  # seconds; a container may have to come up
+START_TIMEOUT = 60.0  # seconds; a container may have to start
 TIMEOUT = 600.0
 
-# What a dying Caffe writes around the line that tells why.
+# Lines that an aborting Caffe writes around the line with the reason.
 _STACK_TRACE = re.compile(r"\s*(@ |\*\*\*|Aborted|\(unknown\)|PC: )")
 _FATAL = re.compile(r"F\d{4,8} [\d:.]+\s+\d+ \S+:\d+\] (?P<said>.*)")
 _TEMPORARY_FILE = re.compile(r":? /dev/fd/\d+")
@@ -49,18 +49,18 @@ def find_caffe() -> list[str]:
     Returns
     -------
     list of str
-        `PYCAM_CAFFE`, split as a shell does; without it, the Python of the folder that `make caffe-root`
-        makes (`PYCAM_CAFFE_ROOT`, by default `~/.cache/pycam/caffe-root`).
+        `PYCAM_CAFFE`, split like a shell command. If it is not set, the Python of the folder that `make caffe-root`
+        creates (`PYCAM_CAFFE_ROOT`, by default `~/.cache/pycam/caffe-root`).
 
     Raises
     ------
     EngineError
-        There is neither.
+        Neither exists, or `PYCAM_CAFFE` cannot be split.
     """
     try:
         command = shlex.split(os.environ.get("PYCAM_CAFFE", ""))
     except ValueError as error:
-        raise EngineError(f"PYCAM_CAFFE={os.environ['PYCAM_CAFFE']!r} is no command: {error}") from None
+        raise EngineError(f"PYCAM_CAFFE={os.environ['PYCAM_CAFFE']!r} is not a command: {error}") from None
     if command:
         return command
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
@@ -74,24 +74,30 @@ def find_caffe() -> list[str]:
 
 
 class CaffeProcess:
-    """A process with pycaffe that does what it is asked to.
+    """A process with pycaffe that answers requests.
 
-    An error of Python's over there leaves it usable; where Caffe has ended, or did not answer in time, every
-    later call says so. It belongs to the process that made it: a fork needs one of its own.
+    After a Python error in the process it is still usable. After Caffe has ended, or has not answered in time, every
+    later call raises the same error. Only the process that made it can use it: a fork needs its own.
 
     Parameters
     ----------
-    command
-        Starts a Python that has pycaffe, given `-c`, a script, and an argument; `find_caffe()` by default.
-    threads
-        For the BLAS; None for its own choice.
-    start_timeout, timeout
-        Seconds to wait for the start, and for any other answer, before the process is killed.
+    command : sequence of str, optional
+        Command of a Python that has pycaffe; its arguments are `-c`, a script, and a number. Default: `find_caffe()`.
+    threads : int, optional
+        Threads of the BLAS; None for the BLAS's default.
+    start_timeout, timeout : float
+        Seconds to wait for the start, and for any other answer. After that the process is killed.
+
+    Attributes
+    ----------
+    versions : dict of str to str
+        Versions of `caffe`, its `python` and its `numpy`.
 
     Raises
     ------
     EngineError
-        In every method: Caffe could not be started, has ended, did not answer, or refused; in one line.
+        In every method: Caffe did not start, has ended, did not answer, or refused the request. The message is one
+        line.
     """
 
     def __init__(
@@ -107,7 +113,8 @@ class CaffeProcess:
         self._owner = os.getpid()
         self._lock = threading.Lock()
         self._said: deque[str] = deque(maxlen=200)
-        self._epitaph: str | None = None
+        self._end_reason: str | None = None
+        self._expired = False
         name = shlex.join(command)
         try:
             self._process = subprocess.Popen(
@@ -115,79 +122,84 @@ class CaffeProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                start_new_session=True,  # so that what the command starts in turn can be killed with it
+                start_new_session=True,  # so that the processes that the command starts can be killed with it
             )
         except OSError as error:
-            raise EngineError(f"Caffe could not be started by {name!r}: {error.strerror}") from None
-        # Caffe is talkative: a pipe that nobody empties would stop it.
+            raise EngineError(f"Caffe could not be started with {name!r}: {error.strerror}") from None
+        # Caffe writes many messages: a full pipe would block it.
         listener = threading.Thread(target=_listen, args=(self._process.stderr, self._said), daemon=True)
         listener.start()
         self._end = weakref.finalize(self, _end, self._process, listener, self._owner)
-
         self.versions: dict[str, str]
-        """Of Caffe, its Python and its NumPy."""
         try:
-            self.versions, _ = self._ask(f"starting by {name!r}", "hello", timeout=start_timeout)
+            self.versions, _ = self._ask(f"starting with {name!r}", "hello", timeout=start_timeout)
         except EngineError as error:
             self.close()
             raise EngineError(f"{error}; PYCAM_CAFFE must start a Python that has pycaffe") from None
 
     @staticmethod
     def _worker() -> str:
-        """Return the program that runs beside pycaffe."""
+        """Return the source of the program that runs beside pycaffe."""
         return Path(caffe_worker.__file__).read_text(encoding="utf-8")
 
     def load(self, text: bytes, name: str) -> None:
-        """Build a net of a prototxt's bytes, in phase TEST.
+        """Build a net from a prototxt's bytes, in phase TEST.
 
         Parameters
         ----------
-        text
-            The file, as it is.
-        name
-            What to call it in errors.
+        text : bytes
+            The unchanged content of the file.
+        name : str
+            Name of the file in errors.
         """
         self._ask(f"building the net {name}", "load", [_bytes(text)])
 
     def load_weights(self, caffemodel: bytes, name: str) -> None:
-        """Give the net the weights in a caffemodel's bytes."""
+        """Load a caffemodel's bytes into the net; `name` is the name of the file in errors."""
         self._ask(f"reading the weights {name}", "load_weights", [_bytes(caffemodel)])
 
     def set_params(self, params: Mapping[str, Sequence[Array]]) -> None:
-        """Set parameters: layer -> arrays of Caffe's own shapes."""
+        """Set parameters: layer name -> arrays in Caffe's own shapes."""
         keys = [(layer, i) for layer, arrays in params.items() for i in range(len(arrays))]
         self._ask("setting parameters", "set_params", [params[layer][i] for layer, i in keys], params=keys)
 
     def forward(self, inputs: Mapping[str, Array], blobs: Sequence[str]) -> dict[str, Array]:
-        """Run the net; inputs are reshaped to what is given.
+        """Run the net; its input blobs get the shapes of `inputs`.
+
+        Parameters
+        ----------
+        inputs : mapping of str to array
+            Blob -> values.
+        blobs : sequence of str
+            Names of blobs.
 
         Returns
         -------
-        dict
-            What each of `blobs` holds when the run has ended.
+        dict of str to float32 array
+            Blob -> its values at the end of the run.
         """
         return dict(zip(blobs, self._run("forward", inputs, [(None, blob) for blob in blobs]), strict=True))
 
     def forward_tops(self, inputs: Mapping[str, Array], tops: Sequence[tuple[str, str]]) -> list[Array]:
-        """Run the net, stopping to copy values before a later layer can change them in place.
+        """Run the net, and copy values before a later layer changes them in place.
 
         Parameters
         ----------
-        inputs
+        inputs : mapping of str to array
             Blob -> values.
-        tops
+        tops : sequence of (str, str)
             Layer and one of its top blobs.
 
         Returns
         -------
-        list of float32 arrays
-            For each of `tops` what the blob holds right after the layer.
+        list of float32 array
+            For each of `tops` the values of the blob directly after the layer.
         """
         return self._run("forward", inputs, tops)
 
     def close(self) -> None:
-        """End the process. Nothing can be asked any more."""
-        self._epitaph = self._epitaph or "Caffe was closed"
+        """End the process. It cannot be used afterwards."""
+        self._end_reason = self._end_reason or "Caffe was closed"
         self._end()
 
     def __enter__(self) -> CaffeProcess:
@@ -211,46 +223,54 @@ class CaffeProcess:
         timeout: float | None = None,
         **arguments: Any,
     ) -> tuple[dict[str, Any], list[NDArray[Any]]]:
-        """Send a request and wait for its answer; `doing` is for errors."""
+        """Send a request and wait for its answer; errors name the task `doing`."""
         if os.getpid() != self._owner:
             raise EngineError(f"this Caffe belongs to process {self._owner}: start one in each process")
         timeout = self._timeout if timeout is None else timeout
         with self._lock:
-            if self._epitaph:
-                raise EngineError(self._epitaph)
-            expired = threading.Event()
+            if self._end_reason:
+                raise EngineError(self._end_reason)
+            # Killing the process also ends the reading and writing below.
+            timer = threading.Timer(timeout, self._expire)
+            timer.daemon = True
+            timer.start()
             try:
-                with _killed_after(timeout, self._process, expired):
-                    reply, results = _exchange(self._process, dict(arguments, command=command), arrays)
+                reply, results = _exchange(self._process, dict(arguments, command=command), arrays)
             except (OSError, EOFError, ValueError) as error:
-                self._epitaph = self._bury(doing, error, timeout if expired.is_set() else None)
-                raise EngineError(self._epitaph) from None
+                self._end_reason = self._failure(doing, error, timeout)
+                raise EngineError(self._end_reason) from None
             except BaseException:
-                # Interrupted: the answer would be taken for that of the next request.
+                # After an interrupt, the next request would receive the answer to this one.
                 self.close()
                 raise
+            finally:
+                timer.cancel()
         if "error" in reply:
             raise EngineError(f"Caffe failed while {doing}: {_one_line(reply['error'])}")
         return reply, results
 
-    def _bury(self, doing: str, error: Exception, waited: float | None) -> str:
-        """End a process that did not answer, and say in a line what became of it."""
+    def _expire(self) -> None:
+        self._expired = True
+        _kill(self._process)
+
+    def _failure(self, doing: str, error: Exception, timeout: float) -> str:
+        """End a process that did not answer, and return the reason in one line."""
         if isinstance(error, ValueError):
             self._end()
             return f"Caffe failed while {doing}: {error}"
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(5)  # for its own exit status, and its last words
+            self._process.wait(5)  # for its own exit status, and its last message
         status = self._process.poll()
         self._end()
-        if waited is not None:
-            how = f"gave no answer in {waited:g} s"
+        if self._expired:
+            how = f"gave no answer in {timeout:g} s"
         elif status is None:
-            how = "hung up"
+            how = "closed its pipe"
         elif status < 0:
             how = f"was ended by a signal ({signal.strsignal(-status)})"
         else:
             how = f"ended with exit code {status}"
-        last = _telling_line(list(self._said))
+        last = _reason(list(self._said))
         return f"Caffe {how} while {doing}" + (f": {last}" if last else "")
 
 
@@ -258,36 +278,19 @@ def _exchange(
     process: subprocess.Popen[bytes], header: dict[str, Any], arrays: Sequence[NDArray[Any]]
 ) -> tuple[dict[str, Any], list[NDArray[Any]]]:
     stdin, stdout = cast(BinaryIO, process.stdin), cast(BufferedReader, process.stdout)
-    with contextlib.suppress(BrokenPipeError):  # what it printed before it went tells more
+    with contextlib.suppress(BrokenPipeError):  # the output of the ended process says more
         caffe_worker.send(stdin, header, arrays)
     first = stdout.peek(1)
     if not caffe_worker.MAGIC.startswith(first[: len(caffe_worker.MAGIC)]):
-        raise ValueError(f"it prints {_one_line(first.decode('utf-8', 'replace'), 60)!r} where an answer was due")
+        raise ValueError(f"it prints {_one_line(first.decode('utf-8', 'replace'), 60)!r} instead of an answer")
     reply, results = caffe_worker.receive(stdout)
     if reply.pop("reply", None) != header["command"]:
-        raise ValueError("it prints what it was sent")
+        raise ValueError("it prints its own input")
     return reply, results
 
 
-@contextlib.contextmanager
-def _killed_after(seconds: float, process: subprocess.Popen[bytes], expired: threading.Event) -> Iterator[None]:
-    """Kill a process when the block takes too long, which also ends the block's reading and writing."""
-
-    def expire() -> None:
-        expired.set()
-        _kill(process)
-
-    timer = threading.Timer(seconds, expire)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill a process and what it started."""
+    """Kill a process and the processes that it started."""
     if sys.platform == "win32":
         process.kill()
     else:
@@ -296,13 +299,13 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 
 
 def _end(process: subprocess.Popen[bytes], listener: threading.Thread, owner: int) -> None:
-    """Leave nothing behind: no process, no zombie, no open pipe."""
+    """Leave no process, no zombie, and no open pipe."""
     if os.getpid() == owner:
         _kill(process)
         process.wait()
         listener.join(5)
     else:
-        process.poll()  # in a fork: finds no child of that number, and so forgets it
+        process.poll()  # in a fork: finds no such child process, and so forgets it
     for pipe in (process.stdin, process.stdout):
         with contextlib.suppress(OSError):
             cast(BinaryIO, pipe).close()
@@ -314,9 +317,9 @@ def _listen(stderr: BinaryIO, said: deque[str]) -> None:
             said.append(line.decode("utf-8", "replace").rstrip())
 
 
-def _telling_line(said: Sequence[str]) -> str:
-    """Pick the line that tells why Caffe ended."""
-    # Protobuf names line and field of what it cannot parse; the check that then fails does not.
+def _reason(said: Sequence[str]) -> str:
+    """Return the line with the reason why Caffe ended."""
+    # Protobuf gives line and field of what it cannot parse; the check that fails afterwards does not.
     for pattern in (_PROTOBUF_ERROR, _FATAL):
         for line in reversed(said):
             if match := pattern.match(line):
@@ -334,9 +337,9 @@ def _bytes(data: bytes) -> NDArray[np.uint8]:
 
 
 class CaffeEngine(Engine):
-    """Caffe itself, on the user's own files.
+    """Caffe itself, with the user's own files.
 
-    A net that has none, or only a prototxt, is written for it; `description` says so.
+    If a net has no files, or only a prototxt, pycam writes the missing ones; `description` says so.
     """
 
     name = "caffe"
@@ -347,8 +350,10 @@ class CaffeEngine(Engine):
         sources = net.sources
         if sources is None:
             text, name = prototxt.dumps(net.message).encode(), net.name or "(made in memory)"
+            self._written = ", net and weights written by pycam"
         else:
             text, name = _read(sources.prototxt), sources.prototxt
+            self._written = ", weights written by pycam" if sources.caffemodel is None and net.params else ""
         makers = [net.producer[output] for output in self.outputs]
         self._tops = [(m.name, m.tops[m.outputs.index(o)]) for m, o in zip(makers, self.outputs, strict=True)]
         self._process = CaffeProcess(threads=self.options.threads)
@@ -361,21 +366,15 @@ class CaffeEngine(Engine):
         except BaseException:
             self._process.close()
             raise
-        if sources is None:
-            self._written = ", net and weights written by pycam"
-        else:
-            self._written = ", weights written by pycam" if sources.caffemodel is None and net.params else ""
 
     def _run(self, inputs: Mapping[str, Array]) -> list[Array]:
         return self._process.forward_tops(inputs, self._tops)
 
     @property
     def description(self) -> str:
-        """Caffe's version, device, precision, and what of its files is not the user's own."""
         return f"Caffe {self._process.versions['caffe']}, cpu, fp32{self._written}"
 
     def close(self) -> None:
-        """End the process."""
         self._process.close()
 
 

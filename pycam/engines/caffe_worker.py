@@ -1,17 +1,17 @@
-"""Runs real Caffe for pycam: the far end of a pipe, in whatever Python has pycaffe.
+"""Program that runs real Caffe for pycam: it answers requests through a pipe, in a Python that has pycaffe.
 
-`pycam.engines.caffe` hands this file's text to that Python with `-c`, so that it may be in a container, and
-older than pycam: Python 2.7 or 3, NumPy and pycaffe only. Prototxts and caffemodels come as the bytes of the
-user's files, since their paths may mean nothing here.
+`pycam.engines.caffe` passes this file's text to that Python with `-c`. The Python may be in a container, and may be
+older than pycam: this program needs Python 2.7 or 3, NumPy and pycaffe only. Prototxts and caffemodels are sent as the
+bytes of the user's files, because their paths may not exist here.
 
-A message, either way, is `MAGIC`, the header's length (uint32), the header (JSON), and the bytes of the
-arrays that the header lists, little-endian. A request's header names a method of `Worker` and its arguments,
-a reply's has `error` where the method raised. Caffe itself, on a failed check, ends the process.
+A message in either direction is `MAGIC`, the length of the header (uint32), the header (JSON), and the bytes of the
+arrays that the header lists, little-endian. The header of a request names a method of `Worker` and its arguments. The
+header of a reply has the key `error` if the method raised an error. If a check in Caffe fails, Caffe ends the process.
 
-The only argument is the number of threads, 0 for the BLAS's own choice.
+The only argument is the number of threads, 0 for the BLAS's default.
 """
 # mypy: allow-untyped-defs, allow-untyped-calls
-# The syntax is Python 2.7's; what the methods of `Worker` do is told where `CaffeProcess` offers them.
+# The syntax is Python 2.7's. The methods of `CaffeProcess` document the methods of `Worker`.
 # ruff: noqa: B905, SIM115, UP004, UP020, UP031, UP035
 
 import io
@@ -23,7 +23,7 @@ import tempfile
 import traceback
 
 if __name__ == "__main__":
-    # These are read when the libraries are loaded, which the next lines do.
+    # The libraries read these when they are loaded, which the next lines do.
     os.environ.setdefault("GLOG_minloglevel", "2")
     if sys.argv[1] != "0":
         for library in ("OPENBLAS", "MKL", "OMP"):
@@ -33,14 +33,14 @@ import numpy as np
 
 MYPY = False
 if MYPY:
-    from typing import Any, BinaryIO, Dict, List, Sequence, Tuple  # noqa: F401 - read in the comments below
+    from typing import Any, BinaryIO, Dict, List, Sequence, Tuple  # noqa: F401 - used in the comments below
 
 MAGIC = b"pycam-1\n"
 
 
 def send(stream, header, arrays):
     # type: (BinaryIO, Dict[str, Any], Sequence[np.ndarray[Any, Any]]) -> None
-    """Write a message; dtypes travel as `<f4`, `|u1` and the like."""
+    """Write a message; dtypes are written as `<f4`, `|u1` and so on."""
     arrays = [array.astype(array.dtype.newbyteorder("<"), copy=False) for array in arrays]
     header = dict(header, arrays=[[array.dtype.str, array.shape] for array in arrays])
     text = json.dumps(header).encode("ascii")
@@ -52,9 +52,9 @@ def send(stream, header, arrays):
 
 def receive(stream):
     # type: (BinaryIO) -> Tuple[Dict[str, Any], List[np.ndarray[Any, Any]]]
-    """Read a message; EOFError when there is none, ValueError when it is none of ours."""
+    """Read a message; raise EOFError if there is none, ValueError if it is not one of pycam's."""
     if _read(stream, len(MAGIC)) != MAGIC:
-        raise ValueError("not a message of pycam's")
+        raise ValueError("this is not a message of pycam's")
     (length,) = struct.unpack("<I", bytes(_read(stream, 4)))
     header = json.loads(_read(stream, length).decode("ascii"))
     arrays = []
@@ -71,13 +71,13 @@ def _read(stream, count):
     while len(view):
         got = stream.readinto(view)
         if not got:
-            raise EOFError("the other end has gone")
+            raise EOFError("the other end has closed the pipe")
         view = view[got:]
     return data
 
 
 class Worker(object):
-    """What can be asked of Caffe: methods that take a request's arrays and give a header and arrays."""
+    """The requests to Caffe: methods that take a request's arrays and return a header and arrays."""
 
     def hello(self, arrays):
         import caffe  # type: ignore[import-not-found]
@@ -104,7 +104,7 @@ class Worker(object):
         return {}, []
 
     def forward(self, arrays, inputs, wanted):
-        # Wanted are pairs of a layer, None for the end of the run, and a blob.
+        # `wanted` are pairs of a layer, None for the end of the run, and a blob.
         for name, array in zip(inputs, arrays):
             self._blob(name).reshape(*array.shape)
         self.net.reshape()
@@ -132,7 +132,7 @@ class Worker(object):
         return self.net.blobs[name]
 
     def _stop(self, layer):
-        """Index of the layer after which to stop."""
+        """Return the index of the layer after which to stop."""
         names = list(self.net._layer_names)
         if layer is None:
             return len(names) - 1
@@ -143,15 +143,15 @@ class Worker(object):
 
 def _fill(what, target, array):
     if target.shape != array.shape:  # NumPy would broadcast
-        raise ValueError("%s is of shape %s in Caffe, not %s" % (what, target.shape, array.shape))
+        raise ValueError("%s has shape %s in Caffe, not %s" % (what, target.shape, array.shape))
     target[...] = array
 
 
 def _as_file(array):
-    """Put bytes into a file without a name, which is gone with the process even when Caffe ends it."""
+    """Write bytes to a file without a name, which disappears with the process even if Caffe ends it."""
     handle = tempfile.TemporaryFile()
     handle.write(array.tobytes())
-    handle.seek(0)  # also flushes; where /dev/fd duplicates, Caffe reads from here
+    handle.seek(0)  # also flushes; if /dev/fd duplicates the handle, Caffe reads from here
     return handle
 
 
@@ -162,7 +162,7 @@ def _path(handle):
 def main():
     """Answer requests until the pipe is closed."""
     requests, replies = io.open(os.dup(0), "rb"), io.open(os.dup(1), "wb")
-    # From here on nobody can read a request away or write into a reply by chance.
+    # From here on no other code can read a request or write into a reply by chance.
     with open(os.devnull) as nothing:
         os.dup2(nothing.fileno(), 0)
     os.dup2(2, 1)

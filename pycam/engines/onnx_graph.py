@@ -1,13 +1,14 @@
-"""`Net` → ONNX: what ONNX Runtime and OpenVINO run, and what `pycam net export` writes.
+"""Translation of a `Net` into ONNX, which ONNX Runtime and OpenVINO run and `pycam net export` writes.
 
-Values keep their names, so an output is asked for by its blob's name. Axis 0 is open: any batch runs. What a
-layer means is settled in `pycam.net.layers`; here it is only spelled, in operators that both runtimes compute exactly
-and fast. A new layer is a function and a line in `_SPELLINGS`.
+Values keep their names, so that an output has the name of its blob. Axis 0 is open: any batch size is possible.
+`pycam.net.layers` defines what a layer computes; this module only writes it in operators that both runtimes compute
+exactly and fast. To add a layer, write a function and an entry in `_TRANSLATIONS`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial, reduce
 from itertools import count
 from typing import Any
 
@@ -21,7 +22,7 @@ from pycam.net import CamHead, Net, Params
 from pycam.net import layers as L
 from pycam.net.layers import Shape
 
-# The oldest ones that have all the operators below, so that old runtimes read the files as well.
+# The oldest versions that have all operators below, so that old runtimes can read the files too.
 OPSET = 13
 IR_VERSION = 8
 
@@ -29,73 +30,73 @@ BATCH = "N"
 
 
 def onnx_model(net: Net, outputs: Sequence[str]) -> onnx.ModelProto:
-    """Spell the part of a net that some of its values need.
+    """Translate the part of a net that computes some of its values.
 
     Parameters
     ----------
-    net
-        With parameters.
-    outputs
+    net : Net
+        A net with parameters.
+    outputs : sequence of str
         Names of values.
 
     Returns
     -------
     onnx.ModelProto
-        It reads those of the net's inputs that `outputs` depend on and gives `outputs`, all float32 with axis 0
-        open. Images are N×C×H×W, BGR, mean subtracted.
+        A model from those inputs of the net that `outputs` depend on to `outputs`. All are float32 with axis 0
+        open. Images are (N, C, H, W), BGR, mean subtracted.
 
     Raises
     ------
     UnsupportedLayerError
-        There is no ONNX spelling for a layer, which is named.
+        A layer has no translation to ONNX; the message names it.
     """
     graph = _Graph(net.params)
-    _spell(net, outputs, graph)
+    _translate(net, outputs, graph)
     for output in outputs:
         graph.add_output(output, net.value_shapes[output])
     return graph.model(net.name)
 
 
 def onnx_cam_model(net: Net, head: CamHead, top: int = 5) -> onnx.ModelProto:
-    """Spell a net together with its class activation maps, to be run without pycam.
+    """Translate a net together with its class activation maps, for use without pycam.
 
     Parameters
     ----------
-    net
-        With parameters.
-    head
-        Where its maps come from.
-    top
-        How many classes get a map; all of them if there are fewer.
+    net : Net
+        A net with parameters.
+    head : CamHead
+        The blobs and the layer that the maps are made of.
+    top : int
+        Number of classes with a map; at most the number of all classes.
 
     Returns
     -------
     onnx.ModelProto
-        For N images, N×C×H×W, BGR, mean subtracted, it gives, in this order,
+        A model from images, (N, C, H, W), BGR, mean subtracted, to these outputs, in this order:
 
         `scores`
-            (N, T) float32, a score a class.
+            (N, T) float32, one score per class.
         `classes`
-            (N, top) int64, the classes of the highest scores, highest first.
+            (N, top) int64, the classes of the highest scores, in descending order.
         `maps`
             (N, top, h, w) float32, their maps at the features' size, neither rectified nor scaled.
 
-        An underscore is added to a name that a blob of the net has.
+        If a blob of the net already has one of these names, the output gets an underscore at its end.
 
     Raises
     ------
     UnsupportedLayerError
-        There is no ONNX spelling for a layer, which is named.
+        A layer has no translation to ONNX; the message names it.
     """
     graph = _Graph(net.params)
-    _spell(net, [head.score_blob, head.feature_blob], graph)
+    _translate(net, [head.score_blob, head.feature_blob], graph)
     scores, classes, maps = (_unused(name, net) for name in ("scores", "classes", "maps"))
     class_count = int(np.prod(net.value_shapes[head.score_blob][1:]))
     top = min(top, class_count)
     _, channels, height, width = net.value_shapes[head.feature_blob]
 
     graph.add("Flatten", [head.score_blob], scores)
-    graph.add_many("TopK", [scores, graph.constant([top])], [graph.unused("TopK"), classes])
+    graph.add("TopK", [scores, graph.constant([top])], graph.unused("TopK"), classes)
     if head.class_layer is None:
         # (N, T, h, w) at (N, top, 1)
         chosen = graph.add("Unsqueeze", [classes, graph.constant([2])])
@@ -119,8 +120,8 @@ def _unused(name: str, net: Net) -> str:
     return name
 
 
-def _spell(net: Net, wanted: Sequence[str], graph: _Graph) -> None:
-    """Write down the layers that some values need, and the inputs."""
+def _translate(net: Net, wanted: Sequence[str], graph: _Graph) -> None:
+    """Add the layers that some values need, and their inputs, to the graph."""
     path = net.layers_before(wanted)
     needed = {*wanted, *(value for layer in path for value in layer.inputs)}
     for layer in path:
@@ -128,14 +129,14 @@ def _spell(net: Net, wanted: Sequence[str], graph: _Graph) -> None:
             for value, shape in zip(layer.outputs, layer.output_shapes, strict=True):
                 if value in needed:
                     graph.add_input(value, shape)
-        elif type(layer) in _SPELLINGS:
-            _SPELLINGS[type(layer)](layer, graph)
+        elif type(layer) in _TRANSLATIONS:
+            _TRANSLATIONS[type(layer)](layer, graph)
         else:
-            raise UnsupportedLayerError(f"layer {layer.name!r}: there is no ONNX spelling for the type {layer.type!r}")
+            raise UnsupportedLayerError(f"layer {layer.name!r}: the type {layer.type!r} has no translation to ONNX")
 
 
 class _Graph:
-    """A graph that is being written down: nodes, and the constants that they read."""
+    """A graph under construction: nodes, and the constants that they read."""
 
     def __init__(self, params: Params) -> None:
         self.params = params
@@ -151,18 +152,14 @@ class _Graph:
     def add_output(self, name: str, shape: Shape, kind: int = TensorProto.FLOAT) -> None:
         self._outputs.append(helper.make_tensor_value_info(name, kind, [BATCH, *shape[1:]]))
 
-    def add(self, operator: str, inputs: Sequence[str], output: str | None = None, **attributes: Any) -> str:
-        """Append a node and give the name of its one output."""
-        output = output or self.unused(operator)
-        self.add_many(operator, inputs, [output], **attributes)
-        return output
-
-    def add_many(self, operator: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any) -> None:
-        """Append a node with several outputs."""
+    def add(self, operator: str, inputs: Sequence[str], *outputs: str, **attributes: Any) -> str:
+        """Append a node, by default with one output of a new name, and return the name of its first output."""
+        outputs = outputs or (self.unused(operator),)
         self._nodes.append(helper.make_node(operator, inputs, outputs, f"{operator}/{outputs[0]}", **attributes))
+        return outputs[0]
 
     def constant(self, values: ArrayLike, name: str | None = None) -> str:
-        """Add a constant, integers as they are, others in single precision, and give its name."""
+        """Add a constant, with integers unchanged and other numbers in single precision, and return its name."""
         array = np.asarray(values)
         if array.dtype.kind != "i":
             array = array.astype(np.float32, copy=False)
@@ -171,56 +168,49 @@ class _Graph:
         return name
 
     def learned(self, layer: L.Layer, *roles: str) -> list[str]:
-        """Add a layer's parameters, as many as it has, under the names of their roles."""
+        """Add the parameters that a layer has as constants with the names of their roles, and return the names."""
         arrays = self.params[layer.name]
         return [self.constant(array, f"{layer.name}.{role}") for array, role in zip(arrays, roles, strict=False)]
 
     def unused(self, role: str) -> str:
-        """Give a name that nothing has."""
+        """Return a new name."""
         return f"{role}#{next(self._numbers)}"
 
     def model(self, name: str) -> onnx.ModelProto:
-        """Close the graph."""
+        """Return the finished model."""
         graph = helper.make_graph(self._nodes, name or "net", self._inputs, self._outputs, self._constants)
-        return helper.make_model(
-            graph,
-            opset_imports=[helper.make_opsetid("", OPSET)],
-            ir_version=IR_VERSION,
-            producer_name="pycam",
-        )
+        opsets = [helper.make_opsetid("", OPSET)]
+        return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="pycam")
 
 
-Spelling = Callable[[Any, _Graph], object]
+Translation = Callable[[Any, _Graph], object]
 
 
-def _operator(name: str, *attributes: str) -> Spelling:
-    """Spell a layer as an operator with attributes that are called as the layer's are."""
+def _operator(name: str, *attributes: str) -> Translation:
+    """Make the translation of a layer into one operator whose attributes have the names of the layer's."""
     return lambda layer, graph: graph.add(
         name, layer.inputs, *layer.outputs, **{attribute: getattr(layer, attribute) for attribute in attributes}
     )
 
 
-def _filter(operator: str) -> Spelling:
-    def spell(layer: L.Convolution | L.Deconvolution, graph: _Graph) -> None:
-        graph.add(
-            operator,
-            [*layer.inputs, *graph.learned(layer, "weight", "bias")],
-            *layer.outputs,
-            kernel_shape=layer.kernel,
-            strides=layer.stride,
-            pads=layer.pad * 2,
-            dilations=layer.dilation,
-            group=layer.group,
-        )
-
-    return spell
+def _filter(operator: str, layer: L.Convolution | L.Deconvolution, graph: _Graph) -> None:
+    graph.add(
+        operator,
+        [*layer.inputs, *graph.learned(layer, "weight", "bias")],
+        *layer.outputs,
+        kernel_shape=layer.kernel,
+        strides=layer.stride,
+        pads=layer.pad * 2,
+        dilations=layer.dilation,
+        group=layer.group,
+    )
 
 
 def _pooling(layer: L.Pooling, graph: _Graph) -> None:
     if layer.is_global:
         graph.add({"MAX": "GlobalMaxPool", "AVE": "GlobalAveragePool"}[layer.method], layer.inputs, *layer.outputs)
         return
-    # Explicit pads: runtimes disagree, with Caffe and with each other, on the last window of ceil_mode.
+    # Explicit pads, because Caffe and the runtimes treat the last window of ceil_mode in different ways.
     window: dict[str, Any] = {
         "kernel_shape": layer.kernel,
         "strides": layer.stride,
@@ -263,10 +253,9 @@ def _lrn(layer: L.LRN, graph: _Graph) -> None:
 def _inner_product(layer: L.InnerProduct, graph: _Graph) -> None:
     rows = graph.add("Flatten", layer.inputs, axis=layer.axis)
     factors = [rows, *graph.learned(layer, "weight", "bias")]
-    if layer.axis == 1:
-        graph.add("Gemm", factors, *layer.outputs, transB=int(not layer.transpose))
-    else:
-        products = graph.add("Gemm", factors, transB=int(not layer.transpose))
+    outputs = layer.outputs if layer.axis == 1 else ()
+    products = graph.add("Gemm", factors, *outputs, transB=int(not layer.transpose))
+    if layer.axis != 1:
         graph.add("Reshape", [products, graph.constant([-1, *layer.output_shapes[0][1:]])], *layer.outputs)
 
 
@@ -279,7 +268,7 @@ def _relu(layer: L.ReLU, graph: _Graph) -> None:
 
 def _prelu(layer: L.PReLU, graph: _Graph) -> None:
     (slopes,) = graph.params[layer.name]
-    # ONNX aligns shapes at the last axis, Caffe's slopes lie along axis 1.
+    # ONNX aligns shapes at the last axis, Caffe's slopes are along axis 1.
     slopes = slopes.reshape(*slopes.shape, *(1 for _ in layer.input_shapes[0][2:]))
     graph.add("PRelu", [*layer.inputs, graph.constant(slopes, f"{layer.name}.slope")], *layer.outputs)
 
@@ -299,7 +288,7 @@ def _same(layer: L.Dropout | L.Split, graph: _Graph) -> None:
 
 
 def _concat(layer: L.Concat, graph: _Graph) -> None:
-    # OpenVINO mixes up an input that comes twice, and sees through an Identity: each time it gets another copy.
+    # OpenVINO computes a wrong result if an input occurs twice, and removes an Identity: each repetition gets a copy.
     copies: dict[str, str] = {}
     parts = []
     for value in layer.inputs:
@@ -310,7 +299,7 @@ def _concat(layer: L.Concat, graph: _Graph) -> None:
 
 def _slice(layer: L.Slice, graph: _Graph) -> None:
     sizes = graph.constant([shape[layer.axis] for shape in layer.output_shapes])
-    graph.add_many("Split", [*layer.inputs, sizes], layer.outputs, axis=layer.axis)
+    graph.add("Split", [*layer.inputs, sizes], *layer.outputs, axis=layer.axis)
 
 
 def _eltwise(layer: L.Eltwise, graph: _Graph) -> None:
@@ -319,9 +308,7 @@ def _eltwise(layer: L.Eltwise, graph: _Graph) -> None:
         for value, coefficient in zip(layer.inputs, layer.coefficients, strict=True)
     ]
     if layer.operation == "PROD":
-        product = terms[0]
-        for term in terms[1:-1]:
-            product = graph.add("Mul", [product, term])
+        product = reduce(lambda a, b: graph.add("Mul", [a, b]), terms[:-1])
         graph.add("Mul", [product, terms[-1]], *layer.outputs)
     else:
         graph.add({"SUM": "Sum", "MAX": "Max"}[layer.operation], terms, *layer.outputs)
@@ -330,33 +317,27 @@ def _eltwise(layer: L.Eltwise, graph: _Graph) -> None:
 def _batch_norm(layer: L.BatchNorm, graph: _Graph) -> None:
     mean, variance, factor = graph.params[layer.name]
     share = 1 / factor[0] if factor[0] else 0
-    statistics = {
-        "scale": np.ones_like(mean),
-        "bias": np.zeros_like(mean),
-        "mean": mean * share,
-        "variance": variance * share,
-    }
-    constants = [graph.constant(values, f"{layer.name}.{role}") for role, values in statistics.items()]
+    statistics = (np.ones_like(mean), np.zeros_like(mean), mean * share, variance * share)
+    roles = ("scale", "bias", "mean", "variance")
+    constants = [graph.constant(array, f"{layer.name}.{role}") for role, array in zip(roles, statistics, strict=True)]
     graph.add("BatchNormalization", [*layer.inputs, *constants], *layer.outputs, epsilon=layer.eps)
 
 
 def _scale(layer: L.Scale, graph: _Graph) -> None:
-    x, *rest = layer.inputs
+    x, *factors = layer.inputs
     # ONNX aligns shapes at the last axis, Caffe's factors start at `axis`.
-    behind = (1,) * (len(layer.input_shapes[0]) - layer.axis - len(layer.factor_shape))
-    learned = [array.reshape(*array.shape, *behind) for array in graph.params.get(layer.name, ())]
-    if not rest:
-        factors = graph.constant(learned[0], f"{layer.name}.scale")
-    elif behind:
-        axes = range(len(layer.factor_shape), len(layer.factor_shape) + len(behind))
-        factors = graph.add("Unsqueeze", [*rest, graph.constant(axes)])
-    else:
-        (factors,) = rest
+    rank = len(layer.factor_shape)
+    behind = (1,) * (len(layer.input_shapes[0]) - layer.axis - rank)
+    if factors and behind:
+        factors = [graph.add("Unsqueeze", [*factors, graph.constant(range(rank, rank + len(behind)))])]
+    # The parameters are the factors, unless these are the second input, and the bias.
+    for array in graph.params.get(layer.name, ()):
+        role = "bias" if factors else "scale"
+        factors.append(graph.constant(array.reshape(*array.shape, *behind), f"{layer.name}.{role}"))
     if layer.bias:
-        products = graph.add("Mul", [x, factors])
-        graph.add("Add", [products, graph.constant(learned[-1], f"{layer.name}.bias")], *layer.outputs)
+        graph.add("Add", [graph.add("Mul", [x, factors[0]]), factors[1]], *layer.outputs)
     else:
-        graph.add("Mul", [x, factors], *layer.outputs)
+        graph.add("Mul", [x, factors[0]], *layer.outputs)
 
 
 def _reshape(layer: L.Flatten | L.Reshape, graph: _Graph) -> None:
@@ -371,9 +352,9 @@ def _crop(layer: L.Crop, graph: _Graph) -> None:
     graph.add("Slice", [layer.inputs[0], *bounds], *layer.outputs)
 
 
-_SPELLINGS: dict[type[L.Layer], Spelling] = {
-    L.Convolution: _filter("Conv"),
-    L.Deconvolution: _filter("ConvTranspose"),
+_TRANSLATIONS: dict[type[L.Layer], Translation] = {
+    L.Convolution: partial(_filter, "Conv"),
+    L.Deconvolution: partial(_filter, "ConvTranspose"),
     L.Pooling: _pooling,
     L.LRN: _lrn,
     L.InnerProduct: _inner_product,
