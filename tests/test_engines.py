@@ -89,7 +89,7 @@ def assert_same(engine: Engine, inputs: Blobs, truth: Blobs) -> None:
 @pytest.mark.caffe
 @pytest.mark.parametrize("name", ENGINES)
 @pytest.mark.parametrize("net_name", PITFALLS)
-def test_traps_hold_what_caffe_holds(name, net_name):
+def test_pitfalls_have_caffes_values(name, net_name):
     net, inputs, truth = net_and_caffes_blobs(net_name)
     if (name, net_name) in REFUSED:
         with pytest.raises(EngineError, match=REFUSED[name, net_name]):
@@ -101,7 +101,7 @@ def test_traps_hold_what_caffe_holds(name, net_name):
 @pytest.mark.caffe
 @pytest.mark.parametrize("name", ENGINES)
 @pytest.mark.parametrize("net_name", RELEASED)
-def test_released_nets_hold_what_caffe_holds(name, net_name):
+def test_released_nets_have_caffes_values(name, net_name):
     net, inputs, truth = net_and_caffes_blobs(net_name)
     assert 0.05 < truth[net.outputs[-1]].max() < 0.9
     assert_same(engines.make(name, net, list(truth)), inputs, truth)
@@ -118,7 +118,7 @@ def maps_and_scores(net: Net) -> list[str]:
 @pytest.mark.caffe
 @pytest.mark.shared
 @pytest.mark.parametrize("name", ENGINES)
-def test_trained_weights_and_images_hold_what_caffe_holds(name, shared, squeezenet_of_caffe):
+def test_trained_weights_and_images_have_caffes_values(name, shared, squeezenet_of_caffe):
     net, inputs, truth = squeezenet_of_caffe
     assert_same(engines.make(name, net, list(truth)), inputs, truth)
 
@@ -188,7 +188,7 @@ def test_one_thread_gives_what_two_give(name, small_net):
     inputs = images(small_net, 2)
     values = []
     for threads in (1, 2):
-        with engines.make(name, small_net, ["old"], threads=threads) as engine:
+        with make(name, small_net, ["old"], threads=threads) as engine:
             values.append(engine.forward(inputs)["old"])
     np.testing.assert_allclose(*values, rtol=0, atol=1e-6 * np.abs(values[0]).max())
 
@@ -197,7 +197,7 @@ def test_one_thread_gives_what_two_give(name, small_net):
 def test_several_at_once_give_what_they_give_in_turn(name, small_net):
     batches = [images(small_net, 1 + seed % 2, seed) for seed in range(12)]
     with (
-        engines.make(name, small_net, ["old"], streams=3) as engine,
+        make(name, small_net, ["old"], streams=3) as engine,
         ThreadPoolExecutor(engine.options.streams) as pool,
     ):
         assert engine.options.streams == (3 if name == "onnxruntime" else 1)
@@ -217,7 +217,7 @@ def test_an_engine_says_what_it_is(name, small_net):
 
 @pytest.mark.parametrize("name", ENGINES)
 @pytest.mark.parametrize(
-    ("inputs", "came"),
+    ("inputs", "found"),
     [
         ({"data": np.zeros((1, 2, 6, 7), np.float32)}, "1×2×6×7"),
         ({"data": np.zeros((3, 6, 7), np.float32)}, "3×6×7"),
@@ -225,9 +225,9 @@ def test_an_engine_says_what_it_is(name, small_net):
         ({"date": np.zeros((1, 3, 6, 7), np.float32)}, "nothing"),
     ],
 )
-def test_inputs_that_do_not_fit_are_one_line(name, inputs, came, small_net):
+def test_inputs_that_do_not_fit_are_one_line(name, inputs, found, small_net):
     with engines.make(name, small_net, ["old"]) as engine:
-        with pytest.raises(EngineError, match=f"^input 'data': {came} came, expected 1×3×6×7[^\n]*$"):
+        with pytest.raises(EngineError, match=f"^input 'data': expected shape 1×3×6×7, [^\n]* found {found}$"):
             engine.forward(inputs)
         assert np.isfinite(engine.forward(images(small_net, 1))["old"]).all()
 
@@ -235,7 +235,7 @@ def test_inputs_that_do_not_fit_are_one_line(name, inputs, came, small_net):
 @pytest.mark.parametrize("name", ENGINES)
 def test_an_unknown_device_is_named(name, small_net):
     with pytest.raises(EngineError, match="abacus"):
-        engines.make(name, small_net, ["a"], device="abacus")
+        make(name, small_net, ["a"], device="abacus")
 
 
 STARVED = """
@@ -285,7 +285,7 @@ def test_out_of_memory_is_pythons_own_error(name, small_net):
 )
 def test_bf16_is_near_and_said(name, small_net):
     inputs = images(small_net, 2)
-    half = engines.make(name, small_net, ["old"], precision="bf16")
+    half = make(name, small_net, ["old"], precision="bf16")
     with half, engines.make(name, small_net, ["old"]) as full:
         assert "bf16" in half.description
         rough, exact = half.forward(inputs)["old"], full.forward(inputs)["old"]
@@ -301,12 +301,12 @@ def test_bf16_is_near_and_said(name, small_net):
         ("onnxruntime", ["a"], {"threads": 0}, UsageError, "0 threads"),
         ("onnxruntime", ["a"], {"streams": 0}, UsageError, "0 streams"),
         ("onnxruntime", ["a"], {"precision": "fp8"}, UsageError, "has no precision 'fp8': it has fp32"),
-        ("onnxruntime", ["a"], {"precision": "tf32"}, EngineError, "tf32 on CUDA alone"),
+        ("onnxruntime", ["a"], {"precision": "tf32"}, EngineError, "tf32 only on CUDA"),
     ],
 )
 def test_what_cannot_be_made_is_refused(name, outputs, options, error, message, small_net):
     with pytest.raises(error, match=message):
-        engines.make(name, small_net, outputs, **options)
+        make(name, small_net, outputs, **options)
 
 
 def test_a_net_without_weights_is_refused(small_net):
@@ -324,14 +324,14 @@ def test_cuda_out_of_reach_is_never_taken_for_cuda(small_net, monkeypatch):
     monkeypatch.setattr(
         "onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
     )
-    with pytest.warns(UserWarning, match="Specified provider"), pytest.raises(EngineError, match="reaches no GPU"):
+    with pytest.warns(UserWarning, match="Specified provider"), pytest.raises(EngineError, match="cannot use a GPU"):
         engines.make("onnxruntime", small_net, ["a"], engines.Options(device="cuda"))
 
 
 def test_opencv_cannot_give_a_second_top():
     sliced = 'layer { name: "cut" type: "Slice" bottom: "data" top: "a" top: "b" slice_param { slice_point: 1 } }'
     net = seeded_net(prototxt.parse(data(1, 3, 2, 2) + sliced).message)
-    with pytest.raises(EngineError, match="cannot give blob 'b': OpenCV names only the first top"):
+    with pytest.raises(EngineError, match="cannot return blob 'b': OpenCV names only the first top"):
         engines.make("opencv", net, ["b"])
 
 

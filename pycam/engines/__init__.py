@@ -1,7 +1,7 @@
-"""Engines: programs that run a `Net`. Each is one module, imported when it is made.
+"""Engines: programs that run a `Net`. Each engine is one module, imported when the engine is made.
 
-A new engine is a module with a subclass of `Engine`, and a line in `ENGINES`. What turns a `Net` into the form of
-another library belongs here too (`onnx_graph`, `torch_graph`). What a layer means belongs to `pycam.net`.
+To add an engine, write a module with a subclass of `Engine`, and an entry in `ENGINES`. The translations of a `Net` for
+other libraries belong here too (`onnx_graph`, `torch_graph`). What a layer computes belongs to `pycam.net`.
 """
 
 from __future__ import annotations
@@ -20,51 +20,75 @@ if TYPE_CHECKING:
     from pycam.net import Net
 
 
-class _Home(NamedTuple):
+class _Entry(NamedTuple):
     module: str
-    kind: str
-    cure: str
+    class_name: str
+    install_hint: str
 
 
 ENGINES = {
-    "onnxruntime": _Home("pycam.engines.onnxruntime", "OnnxRuntimeEngine", "pip install onnxruntime"),
-    "openvino": _Home("pycam.engines.openvino", "OpenVinoEngine", "pip install 'caffe-cam[openvino]'"),
-    "torch": _Home("pycam.engines.torch", "TorchEngine", "pip install 'caffe-cam[torch]'"),
-    "opencv": _Home("pycam.engines.opencv", "OpenCvEngine", "pip install 'caffe-cam[opencv]'"),
-    "caffe": _Home("pycam.engines.caffe", "CaffeEngine", "set PYCAM_CAFFE, or run `make caffe-root`"),
+    "onnxruntime": _Entry("pycam.engines.onnxruntime", "OnnxRuntimeEngine", "pip install onnxruntime"),
+    "openvino": _Entry("pycam.engines.openvino", "OpenVinoEngine", "pip install 'caffe-cam[openvino]'"),
+    "torch": _Entry("pycam.engines.torch", "TorchEngine", "pip install 'caffe-cam[torch]'"),
+    "opencv": _Entry("pycam.engines.opencv", "OpenCvEngine", "pip install 'caffe-cam[opencv]'"),
+    "caffe": _Entry("pycam.engines.caffe", "CaffeEngine", "set PYCAM_CAFFE, or run `make caffe-root`"),
 }
 
 DEFAULT_ENGINE = "onnxruntime"
 
 
 def engine_class(name: str) -> type[Engine]:
-    """Import an engine.
+    """Import an engine and return its class.
+
+    Parameters
+    ----------
+    name : str
+        A key of `ENGINES`.
+
+    Returns
+    -------
+    subclass of Engine
 
     Raises
     ------
     UsageError
-        No engine has that name.
+        No engine has this name.
     EngineError
-        What the engine needs is not installed.
+        A library that the engine needs is not installed.
     """
     if name not in ENGINES:
         names = ", ".join(ENGINES)
         raise UsageError(f"no engine is called {name!r}: {suggest(name, ENGINES, f'there are {names}')}")
-    home = ENGINES[name]
+    module, class_name, install_hint = ENGINES[name]
     try:
-        found: type[Engine] = getattr(importlib.import_module(home.module), home.kind)
+        found: type[Engine] = getattr(importlib.import_module(module), class_name)
     except ImportError as error:
-        raise EngineError(f"engine {name!r} is not installed ({error}): {home.cure}") from None
+        raise EngineError(f"engine {name!r} is not installed ({error}): {install_hint}") from None
     return found
 
 
 def make(name: str, net: Net, outputs: Sequence[str], options: Options = Options()) -> Engine:
-    """Make an engine by name, ready to give `outputs` of `net`.
+    """Make an engine that computes some values of a net.
+
+    Parameters
+    ----------
+    name : str
+        A key of `ENGINES`.
+    net : Net
+        A net with parameters.
+    outputs : sequence of str
+        Names of values, see `Engine`.
+    options : Options
+        Device, threads, streams and precision. An engine that is not concurrent gets one stream.
+
+    Returns
+    -------
+    Engine
 
     Raises
     ------
     UsageError
-        No such engine, or no such precision.
+        There is no such engine, or the engine has no such precision.
     NetError
         The net has no parameters or no such blob.
     EngineError
@@ -79,5 +103,5 @@ def make(name: str, net: Net, outputs: Sequence[str], options: Options = Options
             raise NetError(f"the net has no blob {output!r}: {hint}")
     bare = next((layer.name for layer in net.layers if layer.param_shapes and layer.name not in net.params), None)
     if bare is not None:
-        raise NetError(f"the net has no weights (layer {bare!r}): read it together with its caffemodel")
+        raise NetError(f"the net has no weights (layer {bare!r}): read the net together with its caffemodel")
     return kind(net, outputs, options if kind.concurrent else replace(options, streams=1))

@@ -1,4 +1,4 @@
-"""What every engine is: something that runs a `Net` and gives the values of its blobs."""
+"""The abstract class of all engines: it runs a `Net` and returns the values of its blobs."""
 
 from __future__ import annotations
 
@@ -17,45 +17,58 @@ from pycam.net import Net
 from pycam.net.layers import dims
 
 _NO_MEMORY = re.compile(r"allocate|alloc_failed|bad_alloc|out of memory", re.IGNORECASE)
-"""How libraries say that memory ran out; none of them has an error of its own for it that all its parts raise."""
+"""Words of the libraries' out-of-memory errors; no library has one exception type that all its parts raise."""
 
 
 def failure(what: str, error: Exception) -> EngineError | MemoryError:
-    """Give the error to raise when an engine's library failed: `MemoryError` if that is why, `EngineError` else."""
+    """Return the error to raise when an engine's library failed.
+
+    Parameters
+    ----------
+    what : str
+        What failed, for the message.
+    error : Exception
+        The library's error.
+
+    Returns
+    -------
+    MemoryError or EngineError
+        `MemoryError` if the library ran out of memory.
+    """
     kind = MemoryError if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)) else EngineError
     return kind(f"{what}: {' '.join(str(error).split())}")
 
 
 class Engine(ABC):
-    """A net made ready to run. Make one with `pycam.engines.make`.
+    """A net that is ready to run. Make one with `pycam.engines.make`.
 
-    Calling `forward` changes nothing: two calls give what two fresh engines give.
+    `forward` keeps no state: two calls return the same as the first calls of two new engines.
 
     Parameters
     ----------
-    net
-        With parameters.
-    outputs
-        Names of values (`pycam.net.layers.Layer`); a blob's name gives what Caffe's blob holds in the end, after any
-        in-place layer.
-    options
+    net : Net
+        A net with parameters.
+    outputs : sequence of str
+        Names of values (`pycam.net.layers.Layer`). A blob's name stands for the values that Caffe's blob has at the
+        end of the run, after all in-place layers.
+    options : Options
         Device, threads, streams and precision.
 
     Attributes
     ----------
-    name
-        As in `--engine`.
-    precisions
-        What the engine can compute in; the first is the default.
-    concurrent
+    name : str
+        The name for `--engine`.
+    precisions : tuple of str
+        The precisions that the engine can compute in; the first one is the default.
+    concurrent : bool
         Whether several threads may call `forward` at the same time.
-    batch_invariant
+    batch_invariant : bool
         Whether an image's results have the same bits in any batch and with any number of threads.
 
     Raises
     ------
     EngineError
-        When the engine cannot be exact on the net, naming the layer.
+        The engine cannot be exact on the net; the message names the layer.
     """
 
     name: ClassVar[str]
@@ -75,45 +88,46 @@ class Engine(ABC):
 
         Parameters
         ----------
-        inputs
-            Input blob -> values of its shape (`net.shapes`) with any batch N on axis 0. Images are N×C×H×W, BGR.
+        inputs : mapping of str to float32 array
+            Input blob -> values of its shape (`net.shapes`), with any batch size N on axis 0. Images are
+            (N, C, H, W), BGR.
 
         Returns
         -------
-        dict
-            Output -> float32 values, N on axis 0.
+        dict of str to float32 array
+            Output -> values, N on axis 0.
 
         Raises
         ------
         EngineError
-            An input is missing or of another shape, or the run fails; the engine stays usable where that is possible.
+            An input is missing or has another shape, or the run failed. The engine can still be used if possible.
         MemoryError
-            There is not enough for a batch of this size.
+            The memory is too small for this batch size.
         """
         for blob, expected in self._input_shapes.items():
-            came = inputs[blob].shape if blob in inputs else None
-            if came is None or len(came) != len(expected) or came[0] == 0 or came[1:] != expected[1:]:
+            shape = inputs[blob].shape if blob in inputs else ()
+            if len(shape) != len(expected) or shape[0] == 0 or shape[1:] != expected[1:]:
+                found = dims(shape) if blob in inputs else "nothing"
                 raise EngineError(
-                    f"input {blob!r}: {'nothing' if came is None else dims(came)} came, expected {dims(expected)}, "
-                    "or more along the first axis"
+                    f"input {blob!r}: expected shape {dims(expected)}, or more along the first axis, found {found}"
                 )
         return dict(zip(self.outputs, self._run(inputs), strict=True))
 
     @abstractmethod
     def _load(self, net: Net) -> None:
-        """Make `net` ready to give the values named in `outputs`."""
+        """Prepare `net` to compute the values in `self.outputs`."""
 
     @abstractmethod
     def _run(self, inputs: Mapping[str, NDArray[np.float32]]) -> Iterable[NDArray[np.float32]]:
-        """Give the values of `outputs`, in their order; inputs have the shapes of the net."""
+        """Return the values of `self.outputs`, in their order; the inputs have the shapes of the net."""
 
     @property
     @abstractmethod
     def description(self) -> str:
-        """Engine, version, device and precision in a few words, for outputs and reports."""
+        """Engine, version, device and precision in a few words, for reports."""
 
-    def close(self) -> None:  # noqa: B027 - most engines hold nothing that must be let go
-        """Let go of processes and memory. The engine cannot be used afterwards."""
+    def close(self) -> None:  # noqa: B027 - most engines have nothing to release
+        """Release processes and memory. The engine cannot be used afterwards."""
 
     def __enter__(self) -> Engine:
         return self

@@ -1,4 +1,4 @@
-"""ONNX Runtime, the default engine: on the CPU, and on CUDA where its build has it."""
+"""ONNX Runtime: the default engine, on the CPU, and on CUDA if its build supports CUDA."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from pycam.net import Net
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
-# Errors come as exceptions; what ONNX Runtime prints besides is for its own developers.
+# Errors are exceptions; the additional output of ONNX Runtime is for its developers.
 _FATAL_ONLY = 4
 onnxruntime.set_default_logger_severity(_FATAL_ONLY)
 
 
 class OnnxRuntimeEngine(Engine):
-    """Runs the ONNX translation of a net in ONNX Runtime."""
+    """The ONNX translation of a net, run by ONNX Runtime."""
 
     name = "onnxruntime"
     precisions = ("fp32", "tf32")
@@ -34,17 +34,17 @@ class OnnxRuntimeEngine(Engine):
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _FATAL_ONLY
         options.intra_op_num_threads = self.options.threads_per_stream
-        # Threads that spin while they wait take the cores from those that decode and draw.
+        # Threads that spin while they wait would take the cores from the threads that decode and draw.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = onnxruntime.InferenceSession(
                 onnx_model(net, self.outputs).SerializeToString(), options, providers=[provider]
             )
-        except Exception as error:  # ONNX Runtime's own have no base class but this one
+        except Exception as error:  # ONNX Runtime's exceptions have no other common base class
             raise failure("ONNX Runtime cannot load the net", error) from None
-        # A GPU that cannot be reached is no error to ONNX Runtime: it would compute on the CPU without a word.
+        # If ONNX Runtime cannot reach a GPU, it computes on the CPU without an error.
         if provider[0] not in self._session.get_providers():
-            raise EngineError("ONNX Runtime reaches no GPU here, or not the CUDA libraries: leave --device away")
+            raise EngineError("ONNX Runtime cannot use a GPU or the CUDA libraries on this machine: omit --device")
         read = {value.name for value in self._session.get_inputs()}
         self._inputs = {value: blob for blob, value in net.input_values.items() if value in read}
 
@@ -63,7 +63,7 @@ class OnnxRuntimeEngine(Engine):
 
 def _provider(device: str, precision: str) -> tuple[str, dict[str, str]]:
     if device not in _PROVIDERS:
-        raise EngineError(f"ONNX Runtime has no device {device!r}: try {' or '.join(_PROVIDERS)}")
+        raise EngineError(f"ONNX Runtime has no device {device!r}: use {' or '.join(_PROVIDERS)}")
     provider, available = _PROVIDERS[device], onnxruntime.get_available_providers()
     if provider not in available:
         raise EngineError(
@@ -71,8 +71,8 @@ def _provider(device: str, precision: str) -> tuple[str, dict[str, str]]:
             "then pip install onnxruntime-gpu"
         )
     if device == "cuda":
-        # Unless told otherwise, it computes in tf32.
+        # The default of ONNX Runtime is tf32.
         return provider, {"use_tf32": str(int(precision == "tf32"))}
     if precision == "tf32":
-        raise EngineError("ONNX Runtime has tf32 on CUDA alone: use fp32, or --device cuda")
+        raise EngineError("ONNX Runtime has tf32 only on CUDA: use fp32, or --device cuda")
     return provider, {}

@@ -1,7 +1,7 @@
-"""OpenCV's DNN module, which reads Caffe's files itself: a peer to compare with.
+"""OpenCV's DNN module, which reads Caffe's files itself: an independent engine for comparisons.
 
-It knows outputs by the name of a layer, computes a few things otherwise than Caffe without a word, and lost its Caffe
-importer in version 5; what it cannot be exact on is refused here.
+OpenCV names outputs by layer, computes some layers differently from Caffe without an error, and has no Caffe importer
+since version 5. This module refuses the layers that OpenCV cannot compute exactly.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from pycam.net import Net
 from pycam.net import layers as L
 
 if not hasattr(cv2.dnn, "readNetFromCaffe"):
-    raise ImportError(f"OpenCV {cv2.__version__} has no Caffe importer any more, version 4 has one")
+    raise ImportError(f"OpenCV {cv2.__version__} has no Caffe importer, version 4 has one")
 
 
 class OpenCvEngine(Engine):
-    """Runs a net through OpenCV's own importer of Caffe's files."""
+    """A net read by OpenCV's own importer of Caffe's files."""
 
     name = "opencv"
 
@@ -40,7 +40,7 @@ class OpenCvEngine(Engine):
                 raise EngineError(f"engine 'opencv' cannot be exact on layer {layer.name!r}: {reason}")
         self._layers = [_output_layer(net, output) for output in self.outputs]
         self._dnn = _read(net)
-        # Fused layers leave garbage in the blobs between them.
+        # With fusion, the blobs between fused layers have undefined values.
         self._dnn.enableFusion(False)
         self._dnn.enableWinograd(False)
 
@@ -66,7 +66,7 @@ class OpenCvEngine(Engine):
 def _read(net: Net) -> cv2.dnn.Net:
     with tempfile.TemporaryDirectory() as folder:
         text, weights = Path(folder, "net.prototxt"), Path(folder, "net.caffemodel")
-        message = _spelt_out(net)
+        message = _explicit(net)
         prototxt.write(text, message)
         caffemodel.write(weights, message, net.params)
         try:
@@ -76,38 +76,38 @@ def _read(net: Net) -> cv2.dnn.Net:
             raise failure("OpenCV cannot load the net", error) from None
 
 
-def _spelt_out(net: Net) -> Any:
-    """Copy the net's message and say in it what OpenCV would otherwise guess or misread."""
+def _explicit(net: Net) -> Any:
+    """Return a copy of the net's message with the values that OpenCV would infer or read differently."""
     message = copy.deepcopy(net.message)
-    for spelt in message.layer:
-        match net.by_name.get(spelt.name):
+    for written in message.layer:
+        match net.by_name.get(written.name):
             case L.LRN():
-                spelt.lrn_param.alpha = spelt.lrn_param.alpha  # OpenCV has another default than Caffe.
+                written.lrn_param.alpha = written.lrn_param.alpha  # OpenCV's default differs from Caffe's.
             case L.Slice(points=points):
-                # Without points OpenCV counts only the tops that are read.
-                spelt.slice_param.slice_point[:] = points
+                # Without points OpenCV counts only the tops that another layer reads.
+                written.slice_param.slice_point[:] = points
             case L.Scale(axis=axis):
-                spelt.scale_param.axis = axis  # OpenCV's Scale and Reshape count no axis from behind.
+                written.scale_param.axis = axis  # OpenCV's Scale and Reshape do not support negative axes.
             case L.Reshape(output_shapes=(shape,)):
-                spelt.reshape_param.Clear()
-                spelt.reshape_param.shape.dim.extend([0, *shape[1:]])
+                written.reshape_param.Clear()
+                written.reshape_param.shape.dim.extend([0, *shape[1:]])
     return message
 
 
 def _output_layer(net: Net, value: str) -> str:
-    """Name the layer whose output holds a value; layers that do nothing are not there in OpenCV's net."""
+    """Return the name of the layer whose output has a value; OpenCV's net omits layers without an effect."""
     layer = net.producer[value]
     while isinstance(layer, L.Dropout | L.Split):
         layer = net.producer[layer.inputs[0]]
     if isinstance(layer, L.Input):
-        raise EngineError(f"engine 'opencv' cannot give blob {value!r}: it is the input itself")
+        raise EngineError(f"engine 'opencv' cannot return blob {value!r}: it is the input itself")
     if value in layer.outputs[1:]:
-        raise EngineError(f"engine 'opencv' cannot give blob {value!r}: OpenCV names only the first top of a layer")
+        raise EngineError(f"engine 'opencv' cannot return blob {value!r}: OpenCV names only the first top of a layer")
     return layer.name
 
 
 def _inexact(layer: L.Layer) -> str:
-    """Say why OpenCV computes a layer otherwise than Caffe, or nothing if it does not."""
+    """Return the reason why OpenCV does not compute a layer as Caffe does, or an empty string if it does."""
     match layer:
         case L.LRN(within_channel=False, k=k) if k != 1:
             return f"OpenCV's LRN ignores k {k}"

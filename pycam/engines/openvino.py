@@ -1,4 +1,4 @@
-"""OpenVINO, the fastest engine on a CPU."""
+"""OpenVINO: the engine with the shortest time per image on a CPU."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pycam.engines.onnx_graph import onnx_model
 from pycam.errors import EngineError
 from pycam.net import Net
 
-# A run has few: its batch, what is left at its end, and single images.
+# A run has few batch sizes: its batch, the last batch, and single images.
 _KEPT_BATCHES = 3
 
 
 class OpenVinoEngine(Engine):
-    """Runs the ONNX translation of a net in OpenVINO."""
+    """The ONNX translation of a net, run by OpenVINO."""
 
     name = "openvino"
     precisions = ("fp32", "bf16")
@@ -30,7 +30,7 @@ class OpenVinoEngine(Engine):
         self._device = (self.options.device or "cpu").upper()
         if self._device not in self._core.available_devices:
             known = ", ".join(self._core.available_devices).lower()
-            raise EngineError(f"OpenVINO has no device {self.options.device!r} here: it has {known}")
+            raise EngineError(f"OpenVINO has no device {self.options.device!r} on this machine: use one of {known}")
         precision = self.precision
         if precision == "bf16" and "BF16" not in self._core.get_property(self._device, "OPTIMIZATION_CAPABILITIES"):
             raise EngineError("OpenVINO has no bf16 on this processor: use fp32")
@@ -39,7 +39,7 @@ class OpenVinoEngine(Engine):
             "PERFORMANCE_HINT": "LATENCY",
         }
         if self._device == "CPU":
-            # Pinned, the threads of all the processes on a machine would share its first cores.
+            # With pinning, the threads of all processes on a machine would share its first cores.
             self._settings["ENABLE_CPU_PINNING"] = False
             if self.options.threads is not None:
                 self._settings["INFERENCE_NUM_THREADS"] = self.options.threads
@@ -49,7 +49,7 @@ class OpenVinoEngine(Engine):
             raise failure("OpenVINO cannot load the net", error) from None
         read = {name for port in self._model.inputs for name in port.names}
         self._inputs = {value: blob for blob, value in net.input_values.items() if value in read}
-        # Compiled for one batch, a net is up to a tenth faster than compiled for any.
+        # A net compiled for one batch size is up to 10 % faster than one compiled for any.
         self._request = lru_cache(_KEPT_BATCHES)(self._compile)
 
     def _compile(self, batch: int) -> openvino.InferRequest:

@@ -1,4 +1,4 @@
-"""How an engine runs a net: one value that every caller passes on unchanged."""
+"""Options of an engine: one value that every caller passes on unchanged."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pycam.errors import UsageError
 
 @dataclass(frozen=True)
 class Options:
-    """How an engine runs a net.
+    """Options of an engine.
 
     Attributes
     ----------
     device : str, optional
-        `"cpu"`, `"cuda"` or what else the engine knows; None for the CPU.
+        `"cpu"`, `"cuda"` or another device of the engine; None for the CPU.
     threads : int, optional
-        None for as many as there are cores.
+        Number of threads; None for one per core.
     streams : int
-        How many `forward`s may run at the same time, each on its share of the threads: more images per second, each
-        of them later. Engines that are not `concurrent` have one.
+        Number of `forward` calls that may run at the same time, each on its share of the threads. More streams give
+        more images per second, and a longer time per image. Engines that are not `concurrent` have one stream.
     precision : str, optional
         One of the engine's `precisions`; None for its first.
 
@@ -37,21 +37,21 @@ class Options:
 
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:
-            raise UsageError(f"{self.threads} threads: at least one is needed")
+            raise UsageError(f"{self.threads} threads: use at least one")
         if self.streams < 1:
-            raise UsageError(f"{self.streams} streams: at least one is needed")
+            raise UsageError(f"{self.streams} streams: use at least one")
 
     @property
     def threads_per_stream(self) -> int:
-        """How many threads one `forward` has, at least one."""
+        """The number of threads of one `forward` call, at least one."""
         return max(1, (self.threads or cores()) // self.streams)
 
     @property
     def most_streams(self) -> int:
-        """How many streams give the most images per second: on a CPU one per core, on anything else one."""
+        """The number of streams with the most images per second: one per core on a CPU, otherwise one."""
         return (self.threads or cores()) if self.device in (None, "cpu") else 1
 
 
 def cores() -> int:
-    """Count the cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

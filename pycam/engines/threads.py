@@ -1,4 +1,4 @@
-"""How the libraries around an engine are set in a process that sends many images through it."""
+"""Thread and memory settings of the libraries around an engine, for a process that predicts many images."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from functools import lru_cache
 import cv2
 from threadpoolctl import threadpool_limits
 
-# Of glibc's malloc.h.
+# Constants from glibc's malloc.h.
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
 
 
 @contextmanager
 def beside_an_engine() -> Iterator[None]:
-    """Let OpenCV and the BLAS use a thread each, and freed memory be kept for the next image.
+    """Limit OpenCV and the BLAS to one thread each, and keep freed memory for the next image.
 
-    Maps and images are small: more threads would mostly wait, against those of the engine. Memory stays kept behind
-    the block, too.
+    Maps and images are small: more threads would mostly wait, and compete with the engine's threads. The memory
+    setting stays after the block.
     """
     _keep_freed_memory()
     before = cv2.getNumThreads()
@@ -33,9 +33,9 @@ def beside_an_engine() -> Iterator[None]:
         cv2.setNumThreads(before)
 
 
-@lru_cache(1)  # once a process: the name of its C library is read out of a file
+@lru_cache(1)  # once per process, because libc_ver() reads a file
 def _keep_freed_memory() -> None:
-    """Keep blocks of an image's size: glibc gives them back, and the system clears them anew for the next image."""
+    """Keep blocks of an image's size: glibc would return them, and the system would clear them for the next image."""
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_MMAP_THRESHOLD, 32 << 20)

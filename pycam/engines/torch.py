@@ -1,4 +1,4 @@
-"""PyTorch: for CUDA, and the engine that gradients and training stand on."""
+"""PyTorch: an engine for CUDA, and the base of gradients and training."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pycam.net import Net
 
 
 class TorchEngine(Engine):
-    """Runs the torch translation of a net, on the CPU or on CUDA."""
+    """The PyTorch translation of a net, on the CPU or on CUDA."""
 
     name = "torch"
     precisions = ("fp32", "tf32", "bf16")
@@ -25,7 +25,7 @@ class TorchEngine(Engine):
         self._device = torch_device(self.options.device)
         precision = self.precision
         if precision == "tf32" and self._device.type != "cuda":
-            raise EngineError("torch has tf32 on CUDA alone: use fp32, or --device cuda")
+            raise EngineError("torch has tf32 only on CUDA: use fp32, or --device cuda")
         self._type = torch.bfloat16 if precision == "bf16" else torch.float32
         self._module = TorchNet(net).eval().requires_grad_(False).to(self._device, self._type)
 
@@ -45,7 +45,16 @@ class TorchEngine(Engine):
 
 
 def torch_device(device: str | None) -> torch.device:
-    """Give the device of that name.
+    """Return a PyTorch device by name.
+
+    Parameters
+    ----------
+    device : str or None
+        `cpu`, `cuda`, `cuda:1` and so on; None for the CPU.
+
+    Returns
+    -------
+    torch.device
 
     Raises
     ------
@@ -55,15 +64,32 @@ def torch_device(device: str | None) -> torch.device:
     try:
         found = torch.device(device or "cpu")
     except RuntimeError:
-        raise EngineError(f"torch knows no device {device!r}: try cpu or cuda") from None
+        raise EngineError(f"torch has no device {device!r}: use cpu or cuda") from None
     if found.type == "cuda" and not torch.cuda.is_available():
-        raise EngineError("torch sees no CUDA device here: leave --device away, or install a CUDA build of PyTorch")
+        raise EngineError(
+            "torch finds no CUDA device on this machine: omit --device, or install a CUDA build of PyTorch"
+        )
     return found
 
 
 @contextmanager
 def at_work(device: torch.device, threads: int | None, tf32: bool = False) -> Iterator[None]:
-    """Set what PyTorch keeps for the whole process, and set it back; its errors become those of engines."""
+    """Set PyTorch's process-wide threads and tf32 mode inside the block, and restore them after it.
+
+    Parameters
+    ----------
+    device : torch.device
+        The device in use, for messages.
+    threads : int or None
+        Threads on the CPU; None leaves their number unchanged.
+    tf32 : bool
+        Compute in tf32 on CUDA.
+
+    Raises
+    ------
+    EngineError or MemoryError
+        PyTorch failed inside the block.
+    """
     before = torch.get_num_threads(), torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     try:
         if threads is not None:
