@@ -65,7 +65,7 @@ def test_every_resizer_takes_every_shape(resizer, shape):
 
 
 def test_unknown_resizer():
-    with pytest.raises(UsageError, match="resizer 'nearest': there are opencv_bilinear, "):
+    with pytest.raises(UsageError, match="resizer 'nearest' does not exist: use one of opencv_bilinear, "):
         resize(PIXELS, 9, 9, "nearest")
 
 

@@ -15,7 +15,7 @@ from pycam.images.views import CANVAS, Crop, cut_crops, net_input, view_of
 RANDOM = np.random.default_rng(3)
 PIXELS = RANDOM.integers(0, 256, (37, 53, 3), dtype=np.uint8)
 CANVAS_PIXELS = RANDOM.integers(0, 256, (CANVAS, CANVAS, 3), dtype=np.uint8)
-MEAN_PIXEL = np.float32([104.00698793, 116.66876762, 122.67891434])
+MEAN_VALUE = np.float32([104.00698793, 116.66876762, 122.67891434])
 MEAN_IMAGE = RANDOM.uniform(60, 160, (3, CANVAS, CANVAS)).astype(np.float32)
 
 small_sizes = st.integers(1, CANVAS)
@@ -63,12 +63,12 @@ def test_full_is_one_crop_of_everything(size):
 
 @pytest.mark.parametrize("name", ["center", "ten"])
 def test_a_large_input_needs_the_view_full(name):
-    with pytest.raises(UsageError, match=f"view '{name}': an input of 257×257 .* use full"):
+    with pytest.raises(UsageError, match=f"view '{name}': the input of 257×257 .* use full"):
         view_of(name, 257)
 
 
 def test_unknown_view():
-    with pytest.raises(UsageError, match="view 'centre': there are center, full and ten"):
+    with pytest.raises(UsageError, match="view 'centre' does not exist: use center, full or ten"):
         view_of("centre", 224)
 
 
@@ -84,23 +84,23 @@ def python_driver(pixels: np.ndarray, size: int, mean: np.ndarray) -> np.ndarray
 
 @pytest.mark.parametrize("size", [1, 127, 224, 227, 256])
 def test_center_gives_what_the_python_driver_computes(size):
-    blob = net_input(PIXELS, view_of("center", size), MEAN_PIXEL)
+    blob = net_input(PIXELS, view_of("center", size), MEAN_VALUE)
     assert blob.dtype == np.float32
     assert blob.flags.c_contiguous
-    assert np.array_equal(blob, python_driver(PIXELS, size, MEAN_PIXEL))
+    assert np.array_equal(blob, python_driver(PIXELS, size, MEAN_VALUE))
 
 
 def test_full_gives_the_whole_image():
     resized = cv2.resize(PIXELS, (300, 300)).transpose(2, 0, 1).astype(np.float32)
-    blob = net_input(PIXELS, view_of("full", 300), MEAN_PIXEL)
-    assert np.array_equal(blob, (resized - MEAN_PIXEL[:, None, None])[None])
+    blob = net_input(PIXELS, view_of("full", 300), MEAN_VALUE)
+    assert np.array_equal(blob, (resized - MEAN_VALUE[:, None, None])[None])
 
     blob = net_input(PIXELS, view_of("full", 300), MEAN_IMAGE)
     mean = np.stack([cv2.resize(plane, (300, 300)) for plane in MEAN_IMAGE])
     assert np.abs(blob[0] - (resized - mean)).max() < 1e-4
 
 
-@pytest.mark.parametrize("mean", [MEAN_PIXEL, MEAN_IMAGE], ids=["pixel", "image"])
+@pytest.mark.parametrize("mean", [MEAN_VALUE, MEAN_IMAGE], ids=["value", "image"])
 @pytest.mark.parametrize("canvas", [CANVAS_PIXELS, CANVAS_PIXELS * np.float32(0.7)], ids=["uint8", "float32"])
 @pytest.mark.parametrize("size", [1, 224, 227, 256])
 def test_ten_crops_pixel_by_pixel(size, canvas, mean):
@@ -140,6 +140,6 @@ def test_the_image_and_the_mean_stay_as_they_are():
     ("name", "shape"),
     [("center", (3, 224, 224)), ("ten", (3, 227, 227)), ("full", (4, 224, 224)), ("full", (1,))],
 )
-def test_a_mean_that_does_not_go_with_the_view(name, shape):
-    with pytest.raises(UsageError, match=r"a mean of shape .* does not go with the view"):
+def test_a_mean_that_does_not_fit_the_view(name, shape):
+    with pytest.raises(UsageError, match=r"a mean of shape .* does not fit the view"):
         net_input(PIXELS, view_of(name, 224), np.zeros(shape, np.float32))

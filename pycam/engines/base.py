@@ -64,6 +64,10 @@ class Engine(ABC):
         Whether several threads may call `forward` at the same time.
     batch_invariant : bool
         Whether an image's results have the same bits in any batch and with any number of threads.
+    library : str
+        Library and version.
+    note : str
+        An addition to `description`.
 
     Raises
     ------
@@ -75,6 +79,8 @@ class Engine(ABC):
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
     concurrent: ClassVar[bool] = False
     batch_invariant: ClassVar[bool] = False
+    library: str
+    note = ""
 
     def __init__(self, net: Net, outputs: Sequence[str], options: Options = Options()) -> None:
         self.outputs = tuple(outputs)
@@ -122,9 +128,9 @@ class Engine(ABC):
         """Return the values of `self.outputs`, in their order; the inputs have the shapes of the net."""
 
     @property
-    @abstractmethod
     def description(self) -> str:
-        """Engine, version, device and precision in a few words, for reports."""
+        """Library, version, device and precision in a few words, for reports."""
+        return f"{self.library}, {(self.options.device or 'cpu').lower()}, {self.precision}{self.note}"
 
     def close(self) -> None:  # noqa: B027 - most engines have nothing to release
         """Release processes and memory. The engine cannot be used afterwards."""

@@ -114,7 +114,6 @@ class CaffeProcess:
         self._lock = threading.Lock()
         self._said: deque[str] = deque(maxlen=200)
         self._end_reason: str | None = None
-        self._expired = False
         name = shlex.join(command)
         try:
             self._process = subprocess.Popen(
@@ -231,13 +230,14 @@ class CaffeProcess:
             if self._end_reason:
                 raise EngineError(self._end_reason)
             # Killing the process also ends the reading and writing below.
-            timer = threading.Timer(timeout, self._expire)
+            expired = threading.Event()
+            timer = threading.Timer(timeout, _expire, (self._process, expired))
             timer.daemon = True
             timer.start()
             try:
                 reply, results = _exchange(self._process, dict(arguments, command=command), arrays)
             except (OSError, EOFError, ValueError) as error:
-                self._end_reason = self._failure(doing, error, timeout)
+                self._end_reason = self._failure(doing, error, timeout if expired.is_set() else None)
                 raise EngineError(self._end_reason) from None
             except BaseException:
                 # After an interrupt, the next request would receive the answer to this one.
@@ -249,11 +249,7 @@ class CaffeProcess:
             raise EngineError(f"Caffe failed while {doing}: {_one_line(reply['error'])}")
         return reply, results
 
-    def _expire(self) -> None:
-        self._expired = True
-        _kill(self._process)
-
-    def _failure(self, doing: str, error: Exception, timeout: float) -> str:
+    def _failure(self, doing: str, error: Exception, waited: float | None) -> str:
         """End a process that did not answer, and return the reason in one line."""
         if isinstance(error, ValueError):
             self._end()
@@ -262,8 +258,8 @@ class CaffeProcess:
             self._process.wait(5)  # for its own exit status, and its last message
         status = self._process.poll()
         self._end()
-        if self._expired:
-            how = f"gave no answer in {timeout:g} s"
+        if waited is not None:
+            how = f"gave no answer in {waited:g} s"
         elif status is None:
             how = "closed its pipe"
         elif status < 0:
@@ -287,6 +283,11 @@ def _exchange(
     if reply.pop("reply", None) != header["command"]:
         raise ValueError("it prints its own input")
     return reply, results
+
+
+def _expire(process: subprocess.Popen[bytes], expired: threading.Event) -> None:
+    expired.set()
+    _kill(process)
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
@@ -350,13 +351,14 @@ class CaffeEngine(Engine):
         sources = net.sources
         if sources is None:
             text, name = prototxt.dumps(net.message).encode(), net.name or "(made in memory)"
-            self._written = ", net and weights written by pycam"
+            self.note = ", net and weights written by pycam"
         else:
             text, name = _read(sources.prototxt), sources.prototxt
-            self._written = ", weights written by pycam" if sources.caffemodel is None and net.params else ""
+            self.note = ", weights written by pycam" if sources.caffemodel is None and net.params else ""
         makers = [net.producer[output] for output in self.outputs]
         self._tops = [(m.name, m.tops[m.outputs.index(o)]) for m, o in zip(makers, self.outputs, strict=True)]
         self._process = CaffeProcess(threads=self.options.threads)
+        self.library = f"Caffe {self._process.versions['caffe']}"
         try:
             self._process.load(text, name)
             if sources is None or sources.caffemodel is None:
@@ -369,10 +371,6 @@ class CaffeEngine(Engine):
 
     def _run(self, inputs: Mapping[str, Array]) -> list[Array]:
         return self._process.forward_tops(inputs, self._tops)
-
-    @property
-    def description(self) -> str:
-        return f"Caffe {self._process.versions['caffe']}, cpu, fp32{self._written}"
 
     def close(self) -> None:
         self._process.close()

@@ -130,7 +130,8 @@ def _translate(net: Net, wanted: Sequence[str], graph: _Graph) -> None:
                 if value in needed:
                     graph.add_input(value, shape)
         elif type(layer) in _TRANSLATIONS:
-            _TRANSLATIONS[type(layer)](layer, graph)
+            if _TRANSLATIONS[type(layer)](layer, graph) not in layer.outputs:
+                graph.rename_last(layer.outputs[0])
         else:
             raise UnsupportedLayerError(f"layer {layer.name!r}: the type {layer.type!r} has no translation to ONNX")
 
@@ -158,6 +159,11 @@ class _Graph:
         self._nodes.append(helper.make_node(operator, inputs, outputs, f"{operator}/{outputs[0]}", **attributes))
         return outputs[0]
 
+    def rename_last(self, output: str) -> None:
+        """Rename the last node's output."""
+        self._nodes[-1].output[0] = output
+        self._nodes[-1].name = f"{self._nodes[-1].op_type}/{output}"
+
     def constant(self, values: ArrayLike, name: str | None = None) -> str:
         """Add a constant, with integers unchanged and other numbers in single precision, and return its name."""
         array = np.asarray(values)
@@ -183,21 +189,20 @@ class _Graph:
         return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="pycam")
 
 
-Translation = Callable[[Any, _Graph], object]
+Translation = Callable[[Any, _Graph], str]
 
 
 def _operator(name: str, *attributes: str) -> Translation:
     """Make the translation of a layer into one operator whose attributes have the names of the layer's."""
     return lambda layer, graph: graph.add(
-        name, layer.inputs, *layer.outputs, **{attribute: getattr(layer, attribute) for attribute in attributes}
+        name, layer.inputs, **{attribute: getattr(layer, attribute) for attribute in attributes}
     )
 
 
-def _filter(operator: str, layer: L.Convolution | L.Deconvolution, graph: _Graph) -> None:
-    graph.add(
+def _filter(operator: str, layer: L.Convolution | L.Deconvolution, graph: _Graph) -> str:
+    return graph.add(
         operator,
         [*layer.inputs, *graph.learned(layer, "weight", "bias")],
-        *layer.outputs,
         kernel_shape=layer.kernel,
         strides=layer.stride,
         pads=layer.pad * 2,
@@ -206,10 +211,9 @@ def _filter(operator: str, layer: L.Convolution | L.Deconvolution, graph: _Graph
     )
 
 
-def _pooling(layer: L.Pooling, graph: _Graph) -> None:
+def _pooling(layer: L.Pooling, graph: _Graph) -> str:
     if layer.is_global:
-        graph.add({"MAX": "GlobalMaxPool", "AVE": "GlobalAveragePool"}[layer.method], layer.inputs, *layer.outputs)
-        return
+        return graph.add({"MAX": "GlobalMaxPool", "AVE": "GlobalAveragePool"}[layer.method], layer.inputs)
     # Explicit pads, because Caffe and the runtimes treat the last window of ceil_mode in different ways.
     window: dict[str, Any] = {
         "kernel_shape": layer.kernel,
@@ -217,17 +221,13 @@ def _pooling(layer: L.Pooling, graph: _Graph) -> None:
         "pads": (*layer.pad, *(max(0, beyond) for beyond in layer.overhang)),
     }
     if layer.method == "MAX":
-        graph.add("MaxPool", layer.inputs, *layer.outputs, **window)
-        return
+        return graph.add("MaxPool", layer.inputs, **window)
+    means = graph.add("AveragePool", layer.inputs, count_include_pad=1, **window)
     correction = np.prod(layer.kernel) / np.outer(*layer.covers)
-    if np.all(correction == 1):
-        graph.add("AveragePool", layer.inputs, *layer.outputs, count_include_pad=1, **window)
-    else:
-        means = graph.add("AveragePool", layer.inputs, count_include_pad=1, **window)
-        graph.add("Mul", [means, graph.constant(correction)], *layer.outputs)
+    return means if np.all(correction == 1) else graph.add("Mul", [means, graph.constant(correction)])
 
 
-def _lrn(layer: L.LRN, graph: _Graph) -> None:
+def _lrn(layer: L.LRN, graph: _Graph) -> str:
     squares = graph.add("Mul", layer.inputs * 2)
     near = layer.local_size // 2
     if layer.within_channel:
@@ -247,83 +247,78 @@ def _lrn(layer: L.LRN, graph: _Graph) -> None:
         power = graph.add("Mul", [root, graph.add("Sqrt", [root])])
     else:
         power = graph.add("Pow", [base, graph.constant(layer.beta)])
-    graph.add("Div", [*layer.inputs, power], *layer.outputs)
+    return graph.add("Div", [*layer.inputs, power])
 
 
-def _inner_product(layer: L.InnerProduct, graph: _Graph) -> None:
+def _inner_product(layer: L.InnerProduct, graph: _Graph) -> str:
     rows = graph.add("Flatten", layer.inputs, axis=layer.axis)
     factors = [rows, *graph.learned(layer, "weight", "bias")]
-    outputs = layer.outputs if layer.axis == 1 else ()
-    products = graph.add("Gemm", factors, *outputs, transB=int(not layer.transpose))
-    if layer.axis != 1:
-        graph.add("Reshape", [products, graph.constant([-1, *layer.output_shapes[0][1:]])], *layer.outputs)
+    products = graph.add("Gemm", factors, transB=int(not layer.transpose))
+    if layer.axis == 1:
+        return products
+    return graph.add("Reshape", [products, graph.constant([-1, *layer.output_shapes[0][1:]])])
 
 
-def _relu(layer: L.ReLU, graph: _Graph) -> None:
+def _relu(layer: L.ReLU, graph: _Graph) -> str:
     if layer.negative_slope == 0:
-        graph.add("Relu", layer.inputs, *layer.outputs)
-    else:
-        graph.add("LeakyRelu", layer.inputs, *layer.outputs, alpha=layer.negative_slope)
+        return graph.add("Relu", layer.inputs)
+    return graph.add("LeakyRelu", layer.inputs, alpha=layer.negative_slope)
 
 
-def _prelu(layer: L.PReLU, graph: _Graph) -> None:
+def _prelu(layer: L.PReLU, graph: _Graph) -> str:
     (slopes,) = graph.params[layer.name]
     # ONNX aligns shapes at the last axis, Caffe's slopes are along axis 1.
     slopes = slopes.reshape(*slopes.shape, *(1 for _ in layer.input_shapes[0][2:]))
-    graph.add("PRelu", [*layer.inputs, graph.constant(slopes, f"{layer.name}.slope")], *layer.outputs)
+    return graph.add("PRelu", [*layer.inputs, graph.constant(slopes, f"{layer.name}.slope")])
 
 
-def _power(layer: L.Power, graph: _Graph) -> None:
+def _power(layer: L.Power, graph: _Graph) -> str:
     scaled = graph.add("Mul", [*layer.inputs, graph.constant(layer.scale)])
-    terms = [scaled, graph.constant(layer.shift)]
-    if layer.power == 1:
-        graph.add("Add", terms, *layer.outputs)
-    else:
-        graph.add("Pow", [graph.add("Add", terms), graph.constant(layer.power)], *layer.outputs)
+    linear = graph.add("Add", [scaled, graph.constant(layer.shift)])
+    return linear if layer.power == 1 else graph.add("Pow", [linear, graph.constant(layer.power)])
 
 
-def _same(layer: L.Dropout | L.Split, graph: _Graph) -> None:
+def _same(layer: L.Dropout | L.Split, graph: _Graph) -> str:
     for output in layer.outputs:
         graph.add("Identity", layer.inputs, output)
+    return layer.outputs[0]
 
 
-def _concat(layer: L.Concat, graph: _Graph) -> None:
+def _concat(layer: L.Concat, graph: _Graph) -> str:
     # OpenVINO computes a wrong result if an input occurs twice, and removes an Identity: each repetition gets a copy.
     copies: dict[str, str] = {}
     parts = []
     for value in layer.inputs:
         copies[value] = graph.add("Max", [copies[value]] * 2) if value in copies else value
         parts.append(copies[value])
-    graph.add("Concat", parts, *layer.outputs, axis=layer.axis)
+    return graph.add("Concat", parts, axis=layer.axis)
 
 
-def _slice(layer: L.Slice, graph: _Graph) -> None:
+def _slice(layer: L.Slice, graph: _Graph) -> str:
     sizes = graph.constant([shape[layer.axis] for shape in layer.output_shapes])
-    graph.add("Split", [*layer.inputs, sizes], *layer.outputs, axis=layer.axis)
+    return graph.add("Split", [*layer.inputs, sizes], *layer.outputs, axis=layer.axis)
 
 
-def _eltwise(layer: L.Eltwise, graph: _Graph) -> None:
+def _eltwise(layer: L.Eltwise, graph: _Graph) -> str:
     terms = [
         value if coefficient == 1 else graph.add("Mul", [value, graph.constant(coefficient)])
         for value, coefficient in zip(layer.inputs, layer.coefficients, strict=True)
     ]
     if layer.operation == "PROD":
-        product = reduce(lambda a, b: graph.add("Mul", [a, b]), terms[:-1])
-        graph.add("Mul", [product, terms[-1]], *layer.outputs)
-    else:
-        graph.add({"SUM": "Sum", "MAX": "Max"}[layer.operation], terms, *layer.outputs)
+        return reduce(lambda a, b: graph.add("Mul", [a, b]), terms)
+    return graph.add({"SUM": "Sum", "MAX": "Max"}[layer.operation], terms)
 
 
-def _batch_norm(layer: L.BatchNorm, graph: _Graph) -> None:
+def _batch_norm(layer: L.BatchNorm, graph: _Graph) -> str:
     mean, variance, factor = graph.params[layer.name]
     share = 1 / factor[0] if factor[0] else 0
     statistics = (np.ones_like(mean), np.zeros_like(mean), mean * share, variance * share)
     roles = ("scale", "bias", "mean", "variance")
     constants = [graph.constant(array, f"{layer.name}.{role}") for role, array in zip(roles, statistics, strict=True)]
-    graph.add("BatchNormalization", [*layer.inputs, *constants], *layer.outputs, epsilon=layer.eps)
+    return graph.add("BatchNormalization", [*layer.inputs, *constants], epsilon=layer.eps)
 
 
-def _scale(layer: L.Scale, graph: _Graph) -> None:
+def _scale(layer: L.Scale, graph: _Graph) -> str:
     x, *factors = layer.inputs
     # ONNX aligns shapes at the last axis, Caffe's factors start at `axis`.
     rank = len(layer.factor_shape)
@@ -334,22 +329,20 @@ def _scale(layer: L.Scale, graph: _Graph) -> None:
     for array in graph.params.get(layer.name, ()):
         role = "bias" if factors else "scale"
         factors.append(graph.constant(array.reshape(*array.shape, *behind), f"{layer.name}.{role}"))
-    if layer.bias:
-        graph.add("Add", [graph.add("Mul", [x, factors[0]]), factors[1]], *layer.outputs)
-    else:
-        graph.add("Mul", [x, factors[0]], *layer.outputs)
+    scaled = graph.add("Mul", [x, factors[0]])
+    return graph.add("Add", [scaled, factors[1]]) if layer.bias else scaled
 
 
-def _reshape(layer: L.Flatten | L.Reshape, graph: _Graph) -> None:
-    graph.add("Reshape", [*layer.inputs, graph.constant(layer.target)], *layer.outputs)
+def _reshape(layer: L.Flatten | L.Reshape, graph: _Graph) -> str:
+    return graph.add("Reshape", [*layer.inputs, graph.constant(layer.target)])
 
 
-def _crop(layer: L.Crop, graph: _Graph) -> None:
+def _crop(layer: L.Crop, graph: _Graph) -> str:
     sizes = layer.output_shapes[0][layer.axis :]
     ends = [start + size for start, size in zip(layer.offsets, sizes, strict=True)]
     axes = range(layer.axis, layer.axis + len(sizes))
     bounds = [graph.constant(numbers) for numbers in (layer.offsets, ends, axes)]
-    graph.add("Slice", [layer.inputs[0], *bounds], *layer.outputs)
+    return graph.add("Slice", [layer.inputs[0], *bounds])
 
 
 _TRANSLATIONS: dict[type[L.Layer], Translation] = {
@@ -377,3 +370,4 @@ _TRANSLATIONS: dict[type[L.Layer], Translation] = {
     L.Reshape: _reshape,
     L.Crop: _crop,
 }
+"""Layer type -> function that adds a layer's nodes and returns the name of the (first) output."""

@@ -24,6 +24,7 @@ class OnnxRuntimeEngine(Engine):
     """The ONNX translation of a net, run by ONNX Runtime."""
 
     name = "onnxruntime"
+    library = f"ONNX Runtime {onnxruntime.__version__}"
     precisions = ("fp32", "tf32")
     concurrent = True
     batch_invariant = True
@@ -55,10 +56,6 @@ class OnnxRuntimeEngine(Engine):
         except Exception as error:  # as above
             raise failure(f"ONNX Runtime failed on {self._device}", error) from None
         return values
-
-    @property
-    def description(self) -> str:
-        return f"ONNX Runtime {onnxruntime.__version__}, {self._device}, {self.precision}"
 
 
 def _provider(device: str, precision: str) -> tuple[str, dict[str, str]]:

@@ -30,6 +30,7 @@ class OpenCvEngine(Engine):
     """A net read by OpenCV's own importer of Caffe's files."""
 
     name = "opencv"
+    library = f"OpenCV {cv2.__version__}"
 
     def _load(self, net: Net) -> None:
         if self.options.device not in (None, "cpu"):
@@ -57,10 +58,6 @@ class OpenCvEngine(Engine):
             raise failure("OpenCV failed", error) from None
         finally:
             cv2.setNumThreads(before)
-
-    @property
-    def description(self) -> str:
-        return f"OpenCV {cv2.__version__}, cpu, fp32"
 
 
 def _read(net: Net) -> cv2.dnn.Net:

@@ -22,6 +22,7 @@ class OpenVinoEngine(Engine):
     """The ONNX translation of a net, run by OpenVINO."""
 
     name = "openvino"
+    library = f"OpenVINO {openvino.get_version().partition('-')[0]}"
     precisions = ("fp32", "bf16")
     batch_invariant = True
 
@@ -63,8 +64,3 @@ class OpenVinoEngine(Engine):
         except RuntimeError as error:
             raise failure(f"OpenVINO failed on {self._device.lower()}", error) from None
         return [values[output] for output in self.outputs]
-
-    @property
-    def description(self) -> str:
-        version = openvino.get_version().partition("-")[0]
-        return f"OpenVINO {version}, {self._device.lower()}, {self.precision}"

@@ -19,6 +19,7 @@ class TorchEngine(Engine):
     """The PyTorch translation of a net, on the CPU or on CUDA."""
 
     name = "torch"
+    library = f"torch {torch.__version__}"
     precisions = ("fp32", "tf32", "bf16")
 
     def _load(self, net: Net) -> None:
@@ -38,10 +39,6 @@ class TorchEngine(Engine):
             }
             found = self._module(given, self.outputs)
             return [found[output].float().cpu().numpy() for output in self.outputs]
-
-    @property
-    def description(self) -> str:
-        return f"torch {torch.__version__}, {self._device}, {self.precision}"
 
 
 def torch_device(device: str | None) -> torch.device:

@@ -1,5 +1,5 @@
-"""Images before and after the net: reading them, every resizer, the crops of a view, MATLAB's `imresize`, scaling.
+"""Images before and after the net: reading, all resizers, the crops of a view, MATLAB's `imresize`, scaling.
 
-What belongs here takes an image or an array and gives an array, and knows neither a net nor a protocol. Colours,
-captions, and everything else that is made to be looked at belong to `pycam.drawing`.
+The functions here take an image or an array and return an array. They know neither nets nor protocols. Colours,
+captions and other presentation belong to `pycam.drawing`.
 """

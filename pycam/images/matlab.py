@@ -1,6 +1,6 @@
-"""MATLAB's `imresize`, to the number.
+"""MATLAB's `imresize`, with the same numbers.
 
-Each dimension is resized by one sparse matrix, a row of which holds the taps of one output position: a resize
+One sparse matrix resizes each dimension. A row of the matrix has the weights of one output position, so that a resize
 is two matrix products. docs/release.md, section 6.
 """
 
@@ -31,26 +31,26 @@ def imresize(
     ----------
     array : (H, W) or (H, W, C)
         8-, 16- or 32-bit integers, float32 or float64.
-    size : (rows, columns)
+    size : (int, int)
         The new height and width.
     method : {"bicubic", "bilinear"}
         The kernel: the cubic with a = -0.5, or the triangle.
     antialias : bool
-        Widen the kernel where the array shrinks.
+        Widen the kernel of a dimension that shrinks.
 
     Returns
     -------
-    (rows, columns) or (rows, columns, C), of the dtype of `array`
-        Computed in float64. Integers are rounded, halves away from zero, and clamped after each pass.
+    (size[0], size[1]) or (size[0], size[1], C), the dtype of `array`
+        Computed in float64. Integers are rounded (halves away from zero) and clamped after each pass.
 
     Raises
     ------
     UsageError
-        The array is no image, has another dtype, or the size or the method makes no sense.
+        The array has another shape or dtype, or the size or the method is not valid.
 
     Notes
     -----
-    The dimension that shrinks most (or grows least) goes first, rows before columns on a tie.
+    The dimension that shrinks most (or grows least) is resized first; on a tie, the rows.
     docs/release.md, section 6.
     """
     array = np.asarray(array)
@@ -64,9 +64,20 @@ def imresize(
 
 @lru_cache(maxsize=256)
 def resize_matrix(n_in: int, n_out: int, method: Method = "bicubic", antialias: bool = True) -> Any:
-    """Give the matrix that resizes one dimension: (n_out, n_in), CSR, float64, cached: don't write into it.
+    """Return the matrix that resizes one dimension.
 
-    Each row sums to 1. Positions outside are reflected with the edge sample repeated.
+    Parameters
+    ----------
+    n_in, n_out : int
+        The old and the new length.
+    method, antialias
+        As for `imresize`.
+
+    Returns
+    -------
+    float64 CSR matrix (n_out, n_in)
+        Each row sums to 1. Positions outside are reflected, with the edge sample repeated. The matrix is cached:
+        do not change it.
     """
     from scipy.sparse import csr_matrix  # takes a quarter of a second to import
 
@@ -112,14 +123,14 @@ def _resize_rows(matrix: Any, array: NDArray[Any]) -> NDArray[Any]:
         return resized
     limits = np.iinfo(array.dtype)
     np.clip(resized, limits.min, limits.max, out=resized)
-    # The number below a half, because 0.49999999999999994 + 0.5 is 1.0; the cast cuts towards zero.
+    # The number below a half, because 0.49999999999999994 + 0.5 is 1.0; the cast truncates towards zero.
     half = np.nextafter(0.5, 0)
     resized += half if limits.min == 0 else np.copysign(half, resized)
     return resized.astype(array.dtype)
 
 
 def _swap(array: NDArray[Any]) -> NDArray[Any]:
-    # (H, W[, C]) -> (W, H[, C]). Whole pixels move: NumPy copies swapped axes channel by channel, far slower.
+    # (H, W[, C]) -> (W, H[, C]). Moves whole pixels: NumPy copies swapped axes channel by channel, much slower.
     height, width, *channels = array.shape
     pixel = np.dtype((np.void, array[0, 0].nbytes))
     pixels = np.ascontiguousarray(array).reshape(height, -1).view(pixel)
@@ -129,10 +140,10 @@ def _swap(array: NDArray[Any]) -> NDArray[Any]:
 
 def _check(array: NDArray[Any], size: Sequence[int], method: str) -> None:
     if array.ndim not in (2, 3) or 0 in array.shape:
-        raise UsageError(f"imresize: an array of shape {array.shape} came, expected (H, W) or (H, W, C), none 0")
+        raise UsageError(f"imresize: expected an array of shape (H, W) or (H, W, C), not empty, found {array.shape}")
     if array.dtype.name not in DTYPES:
-        raise UsageError(f"imresize: dtype {array.dtype} came, expected one of {', '.join(DTYPES)}")
+        raise UsageError(f"imresize: expected a dtype of {', '.join(DTYPES)}, found {array.dtype}")
     if len(size) != 2 or min(size) < 1:
-        raise UsageError(f"imresize: size {tuple(size)} came, expected (rows, columns), each 1 or more")
+        raise UsageError(f"imresize: expected the size (rows, columns), each 1 or more, found {tuple(size)}")
     if method not in KERNELS:
-        raise UsageError(f"imresize: method {method!r} came, expected one of {', '.join(KERNELS)}")
+        raise UsageError(f"imresize: expected the method {' or '.join(KERNELS)}, found {method!r}")

@@ -1,8 +1,8 @@
-"""Reading images: 8-bit BGR pixels as OpenCV's `imread` gives them, and a clear error for all that is none.
+"""Reading images: 8-bit BGR pixels as OpenCV's `imread` returns them, and a clear error for everything else.
 
-A JPEG is decoded by OpenCV, because the published figures were made with it; every other format by Pillow,
-which gives the same pixels as `imread` and notices damage. What is no regular file, is cut short, or would be
-too large is refused before it is decoded.
+OpenCV decodes JPEGs, because the published figures were made with it. Pillow decodes all other formats: it returns the
+same pixels as `imread` and detects damage. Files that are not regular, truncated, or too large are refused before they
+are decoded.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from pycam.errors import ImageError
 from pycam.formats.opening import open_file
 
 LARGEST = 100_000_000
-"""The most pixels an image may have (300 MB when decoded); more is taken for a decompression bomb."""
+"""Maximal number of pixels of an image (300 MB decoded); a larger one counts as a decompression bomb."""
 
 FORMATS = ("PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
-"""What is read besides JPEG, by Pillow's names."""
+"""The formats besides JPEG, by Pillow's names."""
 
 MOST_SCANS = 100
-"""The most passes over a progressive JPEG; ten are usual, and each takes time even if nothing is in it."""
+"""Maximal number of scans of a progressive JPEG; ten are usual, and each takes time even if it is empty."""
 
 _SOI, _EOI, _START_OF_SCAN = b"\xff\xd8", b"\xff\xd9", b"\xff\xda"
 _MARKER = re.compile(rb"\xff+([^\x00\xff])")
@@ -44,7 +44,7 @@ _SCAN, _END, _APP1 = 0xDA, 0xD9, 0xE1
 
 _AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 
-# Pillow's warnings are silenced through state of the whole process, so one image at a time.
+# The filter for Pillow's warnings is state of the whole process: only one image at a time.
 _PILLOW = threading.Lock()
 
 
@@ -57,9 +57,9 @@ class Image:
     pixels : uint8 (H, W, 3)
         BGR, 0…255, C-contiguous, as stored in the file: the EXIF orientation is not applied.
     path : str
-        Where it was read from; empty for bytes and arrays.
+        Path of the file; empty for bytes and arrays.
     exif_orientation : int
-        1…8 as the file says, 1 if it says nothing.
+        Orientation in the file, 1…8; 1 if the file has none.
     """
 
     pixels: NDArray[np.uint8] = field(repr=False)
@@ -68,40 +68,42 @@ class Image:
 
     @property
     def height(self) -> int:
-        """Rows."""
+        """Number of rows."""
         return int(self.pixels.shape[0])
 
     @property
     def width(self) -> int:
-        """Columns."""
+        """Number of columns."""
         return int(self.pixels.shape[1])
 
     @property
     def size(self) -> tuple[int, int]:
-        """(width, height)."""
+        """The pair (width, height)."""
         return self.width, self.height
 
 
 def read_image(source: str | os.PathLike[str] | bytes | NDArray[np.uint8], largest: int = LARGEST) -> Image:
     """Read an image from a file, from a file's bytes, or from pixels.
 
-    The pixels are those of `cv2.imread(path, IMREAD_COLOR | IMREAD_IGNORE_ORIENTATION)`, which Caffe's users
-    had: grey is repeated into three channels; of 16 bits the upper eight are taken; alpha is dropped (that of
-    a TIFF too, which `imread` blends with black); a CMYK or YCCK JPEG is converted by OpenCV's formula, which
-    takes the inks as inverted, as Adobe writes them; of an animation the first frame is taken. The content of
-    a file decides its format, not its name. A TIFF's orientation belongs to the format and is applied, as by
-    `imread`; an EXIF orientation is only reported.
+    The pixels are those of `cv2.imread(path, IMREAD_COLOR | IMREAD_IGNORE_ORIENTATION)`, as Caffe's users had them:
 
-    A JPEG must reach its end marker, and its data must last for the whole image, or libjpeg would fill the
-    rest with grey. Other damage in its compressed data cannot be known, as a JPEG has no checksum: libjpeg
-    decodes on and may write a line to stderr.
+    - grey is repeated in three channels, and only the upper eight of 16 bits are kept;
+    - alpha is dropped (also that of a TIFF, which `imread` blends with black);
+    - a CMYK or YCCK JPEG is converted by OpenCV's formula, which expects inverted inks, as Adobe writes them;
+    - an animation gives its first frame;
+    - the content of a file decides its format, not its name;
+    - a TIFF's own orientation is applied, as `imread` does; an EXIF orientation is only reported.
+
+    A JPEG must have its end marker, and data for the whole image, because libjpeg would fill the rest with grey. Other
+    damage in its compressed data cannot be detected, because a JPEG has no checksum: libjpeg continues to decode and
+    may write a line to stderr.
 
     Parameters
     ----------
     source : path, bytes, or array
-        A file, the content of one, or uint8 pixels: (H, W, 3) BGR or (H, W) grey.
+        A file, the content of a file, or uint8 pixels: (H, W, 3) BGR or (H, W) grey.
     largest : int
-        The most pixels a file's image may have.
+        Maximal number of pixels of a file's image.
 
     Returns
     -------
@@ -110,44 +112,47 @@ def read_image(source: str | os.PathLike[str] | bytes | NDArray[np.uint8], large
     Raises
     ------
     ImageError
-        The file is missing, unreadable, no regular file, no image, damaged, truncated, or has more than
-        `largest` pixels; or the array is not as above.
+        The file is missing, unreadable, not a regular file, not an image, damaged, truncated, or has more than
+        `largest` pixels; or the array has another shape or dtype.
     """
     if isinstance(source, np.ndarray):
         return Image(_bgr_of_array(source))
     if isinstance(source, (bytes, bytearray, memoryview)):
-        pixels, orientation = _decode(bytes(source), f"image of {len(source)} bytes", largest)
-        return Image(pixels, "", orientation)
-    path = os.fspath(source)
-    with open_file(path, "an image", ImageError) as file:
-        pixels, orientation = _decode(file.read(), path, largest)
+        path, data = "", bytes(source)
+    else:
+        path = os.fspath(source)
+        with open_file(path, "an image", ImageError) as file:
+            data = file.read()
+    name = path or f"image of {len(data)} bytes"
+    is_jpeg = data.startswith(_SOI)
+    pixels, orientation = (
+        _decode_jpeg(data, name, largest) if is_jpeg else _decode_with_pillow(data, name, FORMATS, largest)
+    )
     return Image(pixels, path, orientation)
 
 
 def decode(data: bytes, name: str, flags: int) -> NDArray[Any]:
-    """Decode an image in one of OpenCV's ways, after the same checks as `read_image`.
+    """Decode an image with flags of OpenCV's, after the same checks as `read_image`.
 
     Parameters
     ----------
-    data
+    data : bytes
         The content of a file.
-    name
-        What messages call it.
-    flags
-        Of OpenCV's `imdecode`.
+    name : str
+        Name of the image in messages.
+    flags : int
+        Flags of OpenCV's `imdecode`.
 
     Returns
     -------
-    array
-        As `imdecode` gives it: (H, W) grey or (H, W, C), BGR or BGRA, of 8 or 16 bits.
+    uint8 or uint16 array
+        The result of `imdecode`: (H, W) grey or (H, W, C), BGR or BGRA.
 
     Raises
     ------
     ImageError
-        As `read_image`.
+        The same errors as those of `read_image`.
     """
-    if not data:
-        raise _damaged(name, "empty, 0 bytes")
     if data.startswith(_SOI):
         return _decode_jpeg(data, name, LARGEST, flags)[0]
     with _pillows_errors(data, name, LARGEST):
@@ -162,17 +167,9 @@ def _bgr_of_array(array: NDArray[Any]) -> NDArray[np.uint8]:
         if array.ndim == 3 and array.shape[2] == 3:
             return np.ascontiguousarray(array)
     raise ImageError(
-        f"array of shape {array.shape} and type {array.dtype} is no image: "
+        f"an array of shape {array.shape} and type {array.dtype} is not an image: "
         "give uint8 pixels, (height, width, 3) in BGR order or (height, width) grey"
     )
-
-
-def _decode(data: bytes, name: str, largest: int) -> tuple[NDArray[np.uint8], int]:
-    if not data:
-        raise _damaged(name, "empty, 0 bytes")
-    if data.startswith(_SOI):
-        return _decode_jpeg(data, name, largest)
-    return _decode_with_pillow(data, name, FORMATS, largest)
 
 
 def _decode_jpeg(data: bytes, name: str, largest: int, flags: int = _AS_STORED) -> tuple[NDArray[np.uint8], int]:
@@ -183,7 +180,7 @@ def _decode_jpeg(data: bytes, name: str, largest: int, flags: int = _AS_STORED) 
     while marker != _SCAN:
         found = _MARKER.search(data, at)
         if not found or found[1][0] == _END or len(data) < found.end() + 2:
-            raise _damaged(name, f"a JPEG that ends before its image begins, after {len(data)} bytes")
+            raise _damaged(name, f"a JPEG that ends before its image data, after {len(data)} bytes")
         marker, at = found[1][0], found.end()
         if marker in _STANDALONE:
             continue
@@ -197,14 +194,14 @@ def _decode_jpeg(data: bytes, name: str, largest: int, flags: int = _AS_STORED) 
         at += length
 
     if data.count(_START_OF_SCAN, at) > MOST_SCANS:
-        raise _damaged(name, f"a JPEG of more than {MOST_SCANS} scans, which would take minutes to decode")
-    # Compressed data never contain an end marker, and a thumbnail's lies before `at`.
+        raise _damaged(name, f"a JPEG with more than {MOST_SCANS} scans, which would take minutes to decode")
+    # Compressed data never contain an end marker, and the end of a thumbnail is before `at`.
     if data.rfind(_EOI, at) < 0:
-        raise _damaged(name, f"a truncated JPEG, without its end after {len(data)} bytes")
+        raise _damaged(name, f"a truncated JPEG, without an end marker in its {len(data)} bytes")
     pixels = _imdecode(data, name, flags, f"a JPEG of {width}×{height}")
-    # 128 is what libjpeg fills with; an image may well be as grey there, so ask.
+    # libjpeg fills with 128, but an image may really be grey there.
     if (pixels[-1, -1] == 128).all() and _stops_early(data, at, name):
-        raise _damaged(name, "a JPEG whose data stop before the image is complete")
+        raise _damaged(name, "a JPEG whose data end before the image is complete")
     return pixels, orientation
 
 
@@ -221,11 +218,11 @@ def _imdecode(data: bytes, name: str, flags: int, kind: str) -> NDArray[Any]:
 
 
 def _stops_early(data: bytes, scan: int, name: str) -> bool:
-    """Tell whether a JPEG's decoder would go on if there were more data before its end marker."""
+    """Return whether a JPEG's decoder would use more data before the end marker."""
     end = data.index(_EOI, scan)
     # The first byte is 0 so that an 0xff before it stays data.
     longer = data[:end] + bytes(range(64)) + data[end:]
-    # By Pillow, whose libjpeg says nothing about the surplus.
+    # Pillow's libjpeg prints no message about extra data.
     as_is, _ = _decode_with_pillow(data, name, ("JPEG",), LARGEST)
     with_more, _ = _decode_with_pillow(longer, name, ("JPEG",), LARGEST)
     return not np.array_equal(as_is, with_more)
@@ -241,7 +238,7 @@ def _decode_with_pillow(
 
 
 def _verify(data: bytes, name: str, formats: tuple[str, ...], largest: int) -> None:
-    """Check what can be checked without decoding: the size in pixels, a PNG's checksums and lengths."""
+    """Check the size in pixels, and a PNG's checksums and lengths, without decoding the image."""
     with PIL.Image.open(io.BytesIO(data), formats=formats) as pil:
         _check_size(pil.width, pil.height, name, largest)
         pil.verify()
@@ -249,21 +246,21 @@ def _verify(data: bytes, name: str, formats: tuple[str, ...], largest: int) -> N
 
 @contextmanager
 def _pillows_errors(data: bytes, name: str, largest: int) -> Iterator[None]:
-    """Turn what Pillow says of an image into what the user can do about it."""
+    """Convert Pillow's errors inside the block to `ImageError`s."""
     with _PILLOW, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             yield
         except UnidentifiedImageError:
             raise ImageError(
-                f"{name}: not an image, it begins with {data[:16]!r}; "
-                f"convert it to one of JPEG, {', '.join(FORMATS)}, or fetch it again"
+                f"{name}: not an image, its first bytes are {data[:16]!r}; "
+                f"convert it to one of JPEG, {', '.join(FORMATS)}, or get the file again"
             ) from None
         except PIL.Image.DecompressionBombError:
             raise _too_large(name, largest) from None
         except (ImageError, MemoryError):
             raise
-        # Pillow's readers let all kinds of exceptions through when a file is damaged.
+        # Pillow's readers raise many kinds of exceptions if a file is damaged.
         except Exception as error:
             raise _damaged(name, f"a damaged image ({error})") from None
 
@@ -284,7 +281,7 @@ def _grey_to_bgr(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _orientation(exif: bytes) -> int:
-    """Give the orientation (tag 0x0112) of an EXIF block's first directory; 1 if there is no valid one."""
+    """Return the orientation (tag 0x0112) in an EXIF block's first directory; 1 if there is no valid one."""
     tiff = exif.removeprefix(b"Exif\0\0")
     order = "<" if tiff.startswith(b"II") else ">"
     try:
@@ -305,8 +302,8 @@ def _check_size(width: int, height: int, name: str, largest: int) -> None:
 
 
 def _too_large(name: str, largest: int) -> ImageError:
-    return ImageError(f"{name}: has more than {largest / 10**6:g} million pixels; scale it down first")
+    return ImageError(f"{name}: the image has more than {largest / 10**6:g} million pixels; make it smaller")
 
 
 def _damaged(name: str, cause: str) -> ImageError:
-    return ImageError(f"{name}: {cause}; fetch it again")
+    return ImageError(f"{name}: {cause}; get the file again")

@@ -1,4 +1,4 @@
-"""Every resizer, under the name that protocols use; for images as for maps."""
+"""All resizers, under the names that protocols use, for images and for maps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Resizer = Callable[[Array, int, int], Array]
 
 
 def resize(array: Array, height: int, width: int, resizer: str = "opencv_bilinear") -> Array:
-    """Resize an image or a map without regard to its proportions.
+    """Resize an image or a map; the aspect ratio may change.
 
     Parameters
     ----------
@@ -28,13 +28,13 @@ def resize(array: Array, height: int, width: int, resizer: str = "opencv_bilinea
         The new size.
     resizer : str
         A name in `RESIZERS`. `opencv_bilinear`, `opencv_cubic`, `pillow_nearest`, `caffe_bilinear` and `tf_corner`
-        sample: when they shrink, they skip pixels. `opencv_area`, `pillow_bicubic`, `matlab_bicubic` and
-        `matlab_bilinear` average over the pixels that become one.
+        sample: they skip pixels if the array shrinks. `opencv_area`, `pillow_bicubic`, `matlab_bicubic` and
+        `matlab_bilinear` average over all pixels.
 
     Returns
     -------
     (height, width) or (height, width, C)
-        Of the dtype of `array`; `matlab_bilinear`, `caffe_bilinear` and `tf_corner` give float32, not rounded.
+        The dtype of `array`; float32, not rounded, for `matlab_bilinear`, `caffe_bilinear` and `tf_corner`.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def resize(array: Array, height: int, width: int, resizer: str = "opencv_bilinea
         There is no such resizer.
     """
     if resizer not in RESIZERS:
-        raise UsageError(f"resizer {resizer!r}: there are {', '.join(RESIZERS)}")
+        raise UsageError(f"resizer {resizer!r} does not exist: use one of {', '.join(RESIZERS)}")
     # OpenCV drops the last axis of an array with one channel.
     return RESIZERS[resizer](array, height, width).reshape(height, width, *array.shape[2:])
 
@@ -56,7 +56,7 @@ def _pillow(resampling: Image.Resampling) -> Resizer:
 
 
 def _caffe_bilinear(array: Array, height: int, width: int) -> Array:
-    """Resize as `caffe.io.resize_image` does: in floats, with the least value of the array outside of it."""
+    """Resize as `caffe.io.resize_image` does: in floating point, with the array's minimum outside the array."""
     low = float(array.min())
     rows, columns = (_linear_weights(*axis) for axis in zip((height, width), array.shape, strict=False))
     resized: Array = np.einsum("yh,hw...,xw->yx...", rows, array - low, columns, optimize=True).astype(np.float32)
@@ -65,9 +65,9 @@ def _caffe_bilinear(array: Array, height: int, width: int) -> Array:
 
 
 def _tf_corner(array: Array, height: int, width: int) -> Array:
-    """Resize as TensorFlow 1's `resize_bilinear` does: the first samples meet at their corners, not at their centers.
+    """Resize as TensorFlow 1's `resize_bilinear` does: the corners of the first samples are aligned, not the centers.
 
-    Output (y, x) looks at (y · H/height, x · W/width). The last sample is repeated beyond the end.
+    The output at (y, x) is the input at (y · H/height, x · W/width). The last sample is repeated beyond the end.
     """
     rows, columns = (
         _linear_weights(*axis, corner=True).astype(np.float32)
@@ -78,7 +78,7 @@ def _tf_corner(array: Array, height: int, width: int) -> Array:
 
 
 def _linear_weights(count: int, length: int, corner: bool = False) -> NDArray[np.float64]:
-    """Give the weights, (count, length), of the two samples around each position; samples outside are left out."""
+    """Return the weights of the two samples around each position, (count, length); samples outside have none."""
     offset = 0 if corner else 0.5
     positions = (np.arange(count) + offset) * (length / count) - offset
     if corner:
@@ -94,9 +94,9 @@ RESIZERS: dict[str, Resizer] = {
     "pillow_bicubic": _pillow(Image.Resampling.BICUBIC),
     "pillow_nearest": _pillow(Image.Resampling.NEAREST),
     "matlab_bicubic": lambda array, height, width: imresize(array, (height, width), "bicubic"),
-    # The release's prepare_image converts to single before it resizes.
+    # The release's prepare_image converts to single precision before it resizes.
     "matlab_bilinear": lambda array, height, width: imresize(array.astype(np.float32), (height, width), "bilinear"),
     "caffe_bilinear": _caffe_bilinear,
     "tf_corner": _tf_corner,
 }
-"""Array, height, width -> resized array. Protocols choose among these: `pycam.protocols.CHOICES`."""
+"""Name -> function of an array, a height and a width. `pycam.protocols.CHOICES` lists the choices of protocols."""

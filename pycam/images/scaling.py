@@ -11,17 +11,17 @@ Scalar = TypeVar("Scalar", bound=np.floating[Any])
 
 
 def min_max_scale(array: NDArray[Scalar]) -> NDArray[Scalar]:
-    """Scale an array to [0, 1], from its least value to its largest.
+    """Scale an array linearly, so that its minimum becomes 0 and its maximum 1.
 
     Parameters
     ----------
     array : float array of any shape
-        All of its values are scaled together.
+        All values are scaled together.
 
     Returns
     -------
     array of the same shape and dtype
-        Zeros if all values are equal.
+        Values in [0, 1]; zeros if all values are equal.
     """
     low, high = array.min(), array.max()
     return (array - low) / (high - low) if high > low else np.zeros_like(array)

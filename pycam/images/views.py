@@ -1,7 +1,7 @@
-"""Views: which parts of an image a net sees, where they lie, and the numbers that it is given.
+"""Views: the crops of an image that a net runs on, their positions, and the net's input.
 
-A view resizes the image to a square canvas and cuts crops out of it. The crops' places are kept, since a
-map lies where its pixels were.
+A view resizes the image to a square canvas and cuts crops out of it. It keeps the positions of the crops, because a
+map must be placed where its pixels were.
 """
 
 from __future__ import annotations
@@ -24,7 +24,15 @@ Blob = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Crop:
-    """A square part of the canvas: columns from `x`, rows from `y`; `mirrored` left to right for the net."""
+    """A square part of the canvas.
+
+    Attributes
+    ----------
+    x, y : int
+        First column and first row on the canvas.
+    mirrored : bool
+        The net's input is flipped left to right.
+    """
 
     x: int
     y: int
@@ -33,7 +41,7 @@ class Crop:
 
 @dataclass(frozen=True)
 class View:
-    """What a net sees of an image.
+    """The set of crops of an image that a net runs on.
 
     Attributes
     ----------
@@ -42,9 +50,9 @@ class View:
     canvas : int
         Side of the square that the image is resized to.
     size : int
-        Side of every crop: the net's input.
+        Side of every crop and of the net's input.
     crops : tuple of Crop
-        In the order of the batch.
+        The crops, in the order of the batch.
     """
 
     name: str
@@ -54,17 +62,21 @@ class View:
 
 
 def view_of(name: str, size: int) -> View:
-    """Give the view of that name for a net with a square input.
+    """Return the view of a name for a net with a square input.
 
     Parameters
     ----------
     name : {"center", "full", "ten"}
-        `center`: the crop in the middle of a 256×256 canvas, as the Python driver cuts it (docs/release.md,
-        section 2). `full`: the whole image, resized to the input. `ten`: of a 256×256 canvas the corners
-        (top left, bottom left, top right, bottom right), the middle, and these five mirrored, as the MATLAB
-        demo cuts them (section 3); if the side is odd, its middle lies one pixel beside that of `center`.
+        `center`: the middle crop of a 256×256 canvas, as in the Python driver (docs/release.md, section 2).
+        `full`: the whole image, resized to the input. `ten`: the corners of a 256×256 canvas (top left, bottom left,
+        top right, bottom right), the middle, and these five mirrored, as in the MATLAB demo (section 3); if the side
+        is odd, the middle is one pixel to the right of and below that of `center`.
     size : int
         Side of the net's input.
+
+    Returns
+    -------
+    View
 
     Raises
     ------
@@ -74,10 +86,10 @@ def view_of(name: str, size: int) -> View:
     if name == "full":
         return View(name, size, size, (Crop(0, 0),))
     if name not in ("center", "ten"):
-        raise UsageError(f"view {name!r}: there are center, full and ten")
+        raise UsageError(f"view {name!r} does not exist: use center, full or ten")
     if size > CANVAS:
         raise UsageError(
-            f"view {name!r}: an input of {size}×{size} does not fit its {CANVAS}×{CANVAS} canvas; use full"
+            f"view {name!r}: the input of {size}×{size} is larger than the canvas of {CANVAS}×{CANVAS}; use full"
         )
     if name == "center":
         start = int(CANVAS / 2 - size / 2)
@@ -100,20 +112,20 @@ def net_input(
     Parameters
     ----------
     pixels : uint8 (H, W, 3)
-        BGR, as `pycam.images.read.read_image` gives them.
+        BGR, 0…255, from `pycam.images.read.read_image`.
     view : View
         From `view_of`.
-    mean
+    mean : array
         As for `cut_crops`.
     resizer : str
         As for `pycam.images.resize.resize`.
     input_scale : float
-        What values are multiplied by before the mean is subtracted.
+        Factor of the pixels, applied before the mean is subtracted.
 
     Returns
     -------
     float32 (crops, 3, size, size)
-        BGR, (0…255) · `input_scale` less the mean, C-contiguous.
+        BGR, pixels · `input_scale` − mean, C-contiguous.
     """
     canvas = resize(pixels, view.canvas, view.canvas, resizer)
     if input_scale != 1:
@@ -131,8 +143,8 @@ def cut_crops(canvas: NDArray[Any], view: View, mean: ArrayLike) -> Blob:
     view : View
         From `view_of`.
     mean : (3,) or (3, H, W)
-        A mean value, or a mean image of the canvas's size, cropped as the canvas is; BGR. For the view
-        `full` an image of any size, which is resized to the canvas (OpenCV bilinear, float32).
+        A mean value, or a mean image of the canvas's size, cropped like the canvas; BGR. For the view `full`, a mean
+        image of any size, resized to the canvas (OpenCV bilinear, float32).
 
     Returns
     -------
@@ -142,7 +154,7 @@ def cut_crops(canvas: NDArray[Any], view: View, mean: ArrayLike) -> Blob:
     Raises
     ------
     UsageError
-        The mean is neither of these.
+        The mean has another shape.
     """
     size = view.size
     out = np.empty((len(view.crops), 3, size, size), np.float32)
@@ -163,6 +175,6 @@ def _mean_on_canvas(mean: Blob, view: View) -> Blob:
         resized = resize(mean.transpose(1, 2, 0), view.canvas, view.canvas)
         return np.asarray(resized.transpose(2, 0, 1), np.float32)
     raise UsageError(
-        f"a mean of shape {mean.shape} does not go with the view {view.name!r}: "
+        f"a mean of shape {mean.shape} does not fit the view {view.name!r}: "
         f"give a mean value (3,) or a mean image (3, {view.canvas}, {view.canvas})"
     )

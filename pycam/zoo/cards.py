@@ -98,7 +98,7 @@ class Mean(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes
     ----------
     value : tuple of three float, optional
-        A color, BGR, 0…255.
+        A colour, BGR, 0…255.
     image : PublishedFile, optional
         The file of a mean image. At least one of the two is given.
     """
