@@ -1,4 +1,4 @@
-"""The errors that pycam raises, one base class, each kind with the exit code of the command line."""
+"""The errors that pycam raises: one base class, and one exit code of the command line per kind."""
 
 from __future__ import annotations
 
@@ -6,7 +6,22 @@ from collections.abc import Iterable
 
 
 def suggest(name: str, known: Iterable[str], otherwise: str = "") -> str:
-    """Return `did you mean 'x'?` with the known name that is most like `name`, or `otherwise` if none is."""
+    """Return a suggestion for a name that is not known.
+
+    Parameters
+    ----------
+    name : str
+        The name that does not exist.
+    known : iterable of str
+        The names that exist. Upper and lower case do not matter.
+    otherwise : str
+        The result if no known name is similar.
+
+    Returns
+    -------
+    str
+        `did you mean 'x'?`, with the most similar name, or `otherwise`.
+    """
     import difflib
 
     folded = {each.casefold(): each for each in known}
@@ -15,10 +30,18 @@ def suggest(name: str, known: Iterable[str], otherwise: str = "") -> str:
 
 
 class PycamError(Exception):
-    """Something that pycam was given or needs is not as it must be.
+    """An input of pycam, or something that pycam needs, is not valid.
 
-    The message is one line: what came, what was expected, where, and what to do. The command line prints it
-    and ends with `exit_code`. Line ends and control characters, as a file's name may have, are spelt as escapes.
+    Parameters
+    ----------
+    message : str
+        One line: what was found, what was expected, where, and what to do. Line breaks and control characters, which
+        a file's name may contain, are converted to escapes.
+
+    Attributes
+    ----------
+    exit_code : int
+        Exit code of the command line, which also prints the message.
     """
 
     exit_code = 1
@@ -28,35 +51,35 @@ class PycamError(Exception):
 
 
 class UsageError(PycamError):
-    """An option, or a combination of options, that cannot be carried out."""
+    """An option, or a combination of options, is not possible."""
 
     exit_code = 2
 
 
 class FormatError(PycamError):
-    """A file is not what it should be: a prototxt, a caffemodel, a mean, labels, a model card."""
+    """A file does not have the expected format: a prototxt, a caffemodel, a mean, labels, a model card."""
 
     exit_code = 3
 
 
 class NetError(PycamError):
-    """A net contradicts itself, or the weights are not those of the net."""
+    """A net is inconsistent, or the weights do not fit the net."""
 
     exit_code = 4
 
 
 class UnsupportedLayerError(NetError):
-    """A layer type that Caffe may know and pycam, or one of its engines, does not."""
+    """pycam, or one of its engines, does not support a layer type."""
 
 
 class ModelError(PycamError):
-    """A model is unknown, or its files are not there and cannot be had."""
+    """A model is unknown, or its files are not available."""
 
     exit_code = 5
 
 
 class ImageError(PycamError):
-    """An image is missing, damaged, too large, or none at all."""
+    """An image is missing, damaged, too large, or not an image."""
 
     exit_code = 6
 
@@ -68,18 +91,18 @@ class EngineError(PycamError):
 
 
 class GroundTruthError(PycamError):
-    """Ground truth or predictions are damaged, incomplete, or contradict each other."""
+    """Ground truth or predictions are damaged, incomplete, or inconsistent with each other."""
 
     exit_code = 8
 
 
 class TrainingError(PycamError):
-    """A solver, its data or its snapshots are not as they must be, or training diverged."""
+    """A solver, its data or its snapshots are not valid, or training diverged."""
 
     exit_code = 9
 
 
 class RunError(PycamError):
-    """A run cannot begin, or had to stop: its folder holds another run or is in use, or the disk is full."""
+    """A run cannot start or had to stop: its folder contains another run or is in use, or the disk is full."""
 
     exit_code = 10

@@ -7,14 +7,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 
 
 def progress(console: Console, *columns: ProgressColumn) -> Progress:
-    """Make a progress bar that vanishes when it is done, and that only a terminal shows.
+    """Return a progress bar that disappears at its end, and that is shown only on a terminal.
 
     Parameters
     ----------
     console : Console
-        Where it is drawn; a quiet one shows nothing.
+        The console of the bar; a quiet console shows nothing.
     *columns : ProgressColumn
-        What stands between the bar and the remaining time; how many of how many if not given.
+        Columns between the bar and the remaining time; by default, the number of finished and of all steps.
+
+    Returns
+    -------
+    Progress
     """
     return Progress(
         TextColumn("{task.description}", markup=False),
