@@ -152,7 +152,7 @@ PNG = cv2.imencode(".png", np.zeros((9, 9), np.uint8))[1].tobytes()
         ([encoded(re.sub(rb"....IDAT", b"\xff\xff\xff\xf0IDAT", PNG))], "not an image|a damaged image"),
         ([encoded(BMP[:22] + struct.pack("<I", 1 << 21) + BMP[26:])], "an image that OpenCV refuses"),
         # OpenCV would fill in grey.
-        ([encoded(JPEG[: len(JPEG) * 9 // 10] + JPEG[-2:])], "stop before the image is complete"),
+        ([encoded(JPEG[: len(JPEG) * 9 // 10] + JPEG[-2:])], "data end before the image is complete"),
         ([encoded(JPEG[:-40])], "a truncated JPEG"),
         (
             [schema.Datum(channels=-1, height=2, width=-2, data=b"1234").SerializeToString()],

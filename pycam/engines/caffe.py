@@ -151,11 +151,11 @@ class CaffeProcess:
         name : str
             Name of the file in errors.
         """
-        self._ask(f"building the net {name}", "load", [_bytes(text)])
+        self._ask(f"building the net {name}", "load", [np.frombuffer(text, np.uint8)])
 
     def load_weights(self, caffemodel: bytes, name: str) -> None:
         """Load a caffemodel's bytes into the net; `name` is the name of the file in errors."""
-        self._ask(f"reading the weights {name}", "load_weights", [_bytes(caffemodel)])
+        self._ask(f"reading the weights {name}", "load_weights", [np.frombuffer(caffemodel, np.uint8)])
 
     def set_params(self, params: Mapping[str, Sequence[Array]]) -> None:
         """Set parameters: layer name -> arrays in Caffe's own shapes."""
@@ -331,10 +331,6 @@ def _reason(said: Sequence[str]) -> str:
 def _one_line(text: str, length: int = 300) -> str:
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return text if len(text) <= length else text[: length - 2] + " …"
-
-
-def _bytes(data: bytes) -> NDArray[np.uint8]:
-    return np.frombuffer(data, np.uint8)
 
 
 class CaffeEngine(Engine):

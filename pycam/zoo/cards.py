@@ -12,6 +12,7 @@ A user's own card needs a name, a prototxt and weights. The net supplies what th
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -261,5 +262,6 @@ def _convert(content: Any, kind: type[_T], path: Path) -> _T:
     except msgspec.ValidationError as error:
         problem, _, place = str(error).partition(" - at `$")
         key = f" {place.strip('.`')}:" if place.strip("`") else ""
-        hint = " (write quotes around a text)" if problem.startswith("Expected `str`, got") else ""
+        plain = re.match(r"Expected `str( \| null)?`, got `(int|float|bool|date)", problem)
+        hint = " (write quotes around a text)" if plain else ""
         raise FormatError(f"{path}:{key} {problem}{hint}") from None
