@@ -175,7 +175,7 @@ CASES: dict[str, tuple[Made, list[str], int, str]] = {
         3,
         "w.npy: its pickle asks for .*getcwd: not run",
     ),
-    "an image of 400 million pixels": (png_of_389_kb, [*HEATMAP, "bomb.png"], 6, "bomb.png: .*scale it down"),
+    "an image of 400 million pixels": (png_of_389_kb, [*HEATMAP, "bomb.png"], 6, "bomb.png: .*make it smaller"),
     "zeros for an image": (many_zeros, [*HEATMAP, "zeros"], 6, "zeros: not an image"),
     "EPS": (written(a__jpg=b"%!PS-Adobe-3.0 EPSF-3.0\n"), [*HEATMAP, "a.jpg"], 6, "a.jpg: not an image"),
     "a pipe": (

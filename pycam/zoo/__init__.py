@@ -1,7 +1,7 @@
 """The zoo: model cards, label lists, checksums, and the verified download of published files.
 
-This folder holds what is known about a model before it is loaded. `pycam.model` loads models; `pycam.formats` parses
-Caffe's files.
+Everything that is known about a model before it is loaded belongs here. Loading models belongs to `pycam.model`; parsing
+Caffe's files belongs to `pycam.formats`.
 """
 
 from pycam.zoo.catalog import BUNDLED as BUNDLED
