@@ -1,6 +1,6 @@
 """The zoo: model cards, label lists, checksums, and the verified download of published files.
 
-Everything that is known about a model before it is loaded belongs here. Loading models belongs to `pycam.model`; parsing
+Everything that is known about a model before it is loaded belongs here. Loading belongs to `pycam.model`; parsing
 Caffe's files belongs to `pycam.formats`.
 """
 
