@@ -268,7 +268,7 @@ class ClassPrediction:
         """The protocol's boxes: (n, 4) int, x0, y0, x1, y1 in image pixels, 0-based half-open."""
         if self.prediction.kept_boxes is not None:
             return self.prediction.kept_boxes[self.rank]
-        return BOX_RULES[self.prediction.protocol.box_rule].boxes(self.image_map)
+        return BOX_RULES[self.prediction.protocol.box_rule](self.image_map)
 
     @property
     def box(self) -> Box | None:

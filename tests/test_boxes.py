@@ -13,7 +13,6 @@ from pycam.errors import UsageError
 from pycam.maps.boxes import (
     BOX_RULES,
     corners,
-    first_box,
     grey_heatmap,
     half_open,
     inclusive,
@@ -126,12 +125,12 @@ def test_an_empty_heat_map_gives_no_box_and_a_full_one_the_image():
 
 @pytest.mark.parametrize("thresholds", [(100, 20, 110), (0, 20, 30), (20, 100, 255), (20, 20, 30), (20, 100)])
 def test_thresholds_out_of_order_are_refused(thresholds):
-    with pytest.raises(UsageError, match=f"thresholds {', '.join(map(str, thresholds))} came"):
+    with pytest.raises(UsageError, match=f"got thresholds {', '.join(map(str, thresholds))}; expected three"):
         released_boxes(np.zeros((50, 60), np.uint8), thresholds)
 
 
 @pytest.mark.parametrize("heatmap", [np.zeros((5, 5)), np.zeros((5, 5, 3), np.uint8), np.zeros((0, 5), np.uint8)])
-def test_what_is_no_heat_map_is_refused(heatmap):
+def test_invalid_heat_maps_are_refused(heatmap):
     with pytest.raises(UsageError, match=r"expected \(H, W\) uint8"):
         released_boxes(heatmap)
 
@@ -141,18 +140,18 @@ def paper_box_step_by_step(map, threshold):
     if map.max() <= 0:
         return 0, 0, width, height
     foreground = map >= threshold * map.max()
-    seen = np.zeros(map.shape, bool)
+    visited = np.zeros(map.shape, bool)
     components = []
     for start in zip(*np.nonzero(foreground), strict=True):
-        if seen[start]:
+        if visited[start]:
             continue
-        seen[start] = True
+        visited[start] = True
         component = [start]
         for y, x in component:
             for v in range(max(y - 1, 0), min(y + 2, height)):
                 for u in range(max(x - 1, 0), min(x + 2, width)):
-                    if foreground[v, u] and not seen[v, u]:
-                        seen[v, u] = True
+                    if foreground[v, u] and not visited[v, u]:
+                        visited[v, u] = True
                         component.append((v, u))
         components.append(np.array(component))
     largest = max(components, key=len)  # the first on a tie
@@ -204,7 +203,7 @@ def test_a_map_without_positive_values_gives_the_whole_image(value):
     assert paper_box(np.full((3, 7), value)) == (0, 0, 7, 3)
 
 
-def test_a_map_that_is_none_is_refused():
+def test_invalid_maps_are_refused():
     for map in (np.array([[0, np.nan]]), np.array([[0, np.inf]]), np.zeros((2, 2, 2)), np.zeros((0, 3))):
         with pytest.raises(UsageError, match=r"expected \(H, W\), all values finite"):
             paper_box(map)
@@ -222,21 +221,26 @@ def test_the_grey_heat_map_is_scaled_by_the_maximum():
     assert not grey_heatmap(-map - 5).any()
 
 
-def test_the_first_box_of_each_rule():
+def test_each_rule_finds_its_boxes():
     map = np.zeros((200, 200))
     map[20:160, 40:160] = 2
-    assert first_box(map, "paper") == (40, 20, 160, 160)
-    x, y, w, h = released_boxes(grey_heatmap(map))[0].tolist()
-    assert first_box(map, "released") == (x, y, x + w, y + h)
-    assert first_box(map * 0, "released") is None
+    assert BOX_RULES["paper"](map).tolist() == [[40, 20, 160, 160]]
+    for rule, thresholds, jpeg in [
+        ("released", (20, 100, 110), True),
+        ("released_30_90_150", (30, 90, 150), True),
+        ("released_no_jpeg", (20, 100, 110), False),
+    ]:
+        expected = corners(released_boxes(grey_heatmap(map, jpeg=jpeg), thresholds))
+        assert BOX_RULES[rule](map).tolist() == expected.tolist()
+        assert BOX_RULES[rule](map * 0).shape == (0, 4)
 
 
 def test_a_cloud_of_points_is_boxed_when_it_is_smoothed():
     cloud = np.zeros((100, 140), np.float32)
     cloud[30:70:4, 40:90:4] = np.random.default_rng(0).uniform(0.5, 1, (10, 13))
-    x0, y0, x1, y1 = BOX_RULES["paper"].boxes(cloud)[0]
+    x0, y0, x1, y1 = BOX_RULES["paper"](cloud)[0]
     assert (x1 - x0, y1 - y0) == (1, 1)
-    x0, y0, x1, y1 = BOX_RULES["smoothed"].boxes(cloud)[0]
+    x0, y0, x1, y1 = BOX_RULES["smoothed"](cloud)[0]
     assert np.abs([x0 - 40, y0 - 30, x1 - 89, y1 - 67]).max() <= 6
 
 

@@ -37,7 +37,7 @@ def normalised(values):
 
 
 @pytest.mark.shared
-def test_published_features_give_the_release_s_maps(shared, published):
+def test_published_features_give_the_maps_of_the_release(shared, published):
     golden = np.load(shared / "data/cam-release/golden_img1.npz")
     scores = published["scores"].mean(axis=0)
     top = np.argsort(-scores)[:5]
@@ -51,7 +51,7 @@ def test_published_features_give_the_release_s_maps(shared, published):
 
 
 @pytest.mark.shared
-def test_published_features_give_the_python_driver_s_images(shared, published):
+def test_published_features_give_the_images_of_the_python_driver(shared, published):
     golden = np.load(shared / "data/golden/py_demo.npz")
     centre = published["features"][4:5]
     top = np.argsort(published["scores"][4])[::-1][:5]
@@ -83,14 +83,14 @@ def test_maps_are_weighted_sums_of_features():
     np.testing.assert_allclose(class_activation_maps(features, weights[1])[1], maps[1], rtol=1e-6)
 
 
-def test_maps_of_shapes_that_do_not_fit_are_refused():
+def test_shapes_that_do_not_match_are_refused():
     features = np.zeros((2, 6, 3, 4), np.float32)
     for shape in [(5, 7), (3, 5, 6), (6,)]:
         with pytest.raises(UsageError, match=r"features of shape \(2, 6, 3, 4\) and class weights of shape"):
             class_activation_maps(features, np.zeros(shape, np.float32))
     with pytest.raises(UsageError, match="expected one image"):
         py_returnCAMmap(features, np.zeros((5, 6)))
-    with pytest.raises(UsageError, match=r"weights of shape \(5, 7\) came, expected \(T, 6\)"):
+    with pytest.raises(UsageError, match=r"weights of shape \(5, 7\); expected \(T, 6\)"):
         py_returnCAMmap(features[:1], np.zeros((5, 7)))
 
 
@@ -146,8 +146,8 @@ def test_column_maps_are_enlarged_and_merged(options):
 
 def test_maps_that_are_not_of_ten_crops_are_refused():
     for shape in [(9, 224, 224), (10, 224, 223), (10, 257, 257), (10, 224)]:
-        with pytest.raises(UsageError, match="merge_ten_crop: maps of shape"):
+        with pytest.raises(UsageError, match="merge_ten_crop: got maps of shape"):
             merge_ten_crop(np.zeros(shape))
     for shape, size in [((9, 5, 14, 14), 224), ((10, 14, 14), 224), ((10, 5, 14, 14), 257)]:
-        with pytest.raises(UsageError, match=f"for crops of {size} came"):
+        with pytest.raises(UsageError, match=f"for crops of size {size}; expected"):
             merge_column_maps(np.zeros(shape), size)

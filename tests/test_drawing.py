@@ -17,14 +17,14 @@ def test_half_mixes_image_and_jet():
     map_ = np.zeros((40, 60), np.float32)
     map_[10, 20] = 7.0
     map_[0, 0] = -3.0
-    drawn = overlays.colour_half(IMAGE, map_)
+    drawn = overlays.overlay_half(IMAGE, map_)
     jet = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[None], cv2.COLORMAP_JET)[0]
     for (y, x), level in {(10, 20): 255, (0, 0): 0, (5, 5): 0}.items():
         assert np.abs(drawn[y, x].astype(int) - (IMAGE[y, x] / 2 + jet[level] / 2)).max() <= 0.5
 
 
-def test_what_the_net_did_not_see_is_darkened_not_coloured():
-    drawn = overlays.colour_half(IMAGE, np.ones((40, 60), np.float32), (10, 5, 50, 35))
+def test_the_rest_of_the_image_is_darkened_and_not_coloured():
+    drawn = overlays.overlay_half(IMAGE, np.ones((40, 60), np.float32), (10, 5, 50, 35))
     outside = np.ones((40, 60), bool)
     outside[5:35, 10:50] = False
     assert (drawn[outside] == IMAGE[outside] // 2).all()
@@ -33,7 +33,7 @@ def test_what_the_net_did_not_see_is_darkened_not_coloured():
 
 def test_half_survives_a_map_without_a_peak():
     for value in (0.0, -1.0):
-        drawn = overlays.colour_half(IMAGE, np.full((40, 60), value, np.float32))
+        drawn = overlays.overlay_half(IMAGE, np.full((40, 60), value, np.float32))
         lowest = cv2.applyColorMap(np.zeros((1, 1), np.uint8), cv2.COLORMAP_JET)[0, 0]
         assert np.abs(drawn - (IMAGE / 2 + lowest / 2)).max() <= 0.5
 

@@ -139,7 +139,7 @@ def test_where_maps_are_made_by_default():
 
 def test_a_blob_or_target_that_cannot_be(tmp_path):
     net = small()
-    with pytest.raises(NetError, match="no blob 'conv9' to make maps at; there are data, conv1, norm"):
+    with pytest.raises(NetError, match="no blob 'conv9' for maps; expected one of data, conv1, norm"):
         GradientMaps(net, "prob", layer="conv9")
     with pytest.raises(NetError, match="blob 'fc' is 1×5: maps need rows and columns"):
         GradientMaps(net, "prob", layer="fc")
@@ -154,7 +154,7 @@ def test_a_blob_or_target_that_cannot_be(tmp_path):
 
 @pytest.mark.shared
 @pytest.mark.parametrize("method", ["gradcam", "saliency"])
-def test_from_a_image_to_maps_and_boxes(method, shared, tmp_path):
+def test_from_an_image_to_maps_and_boxes(method, shared, tmp_path):
     weights = shared / "data/weights/squeezenet_v1.0.caffemodel"
     image = next(iter(sorted((shared / "data/samples").glob("*.JPEG"))))
     arguments = ["--model", "squeezenet-v1.0", "--weights", str(weights), "--method", method, "--top", "2"]
@@ -181,6 +181,6 @@ def test_from_a_image_to_maps_and_boxes(method, shared, tmp_path):
     assert list(item.box) == found["top"][1]["box"]
 
 
-def test_a_method_that_there_is_not(capsys):
+def test_an_unknown_method_is_refused(capsys):
     assert main(["heatmap", "x.jpg", "--model", "squeezenet-v1.0", "--method", "lime"]) == 2
-    assert "method 'lime' is none of cam, gradcam, gradcam_mean, saliency" in capsys.readouterr().err
+    assert "method is 'lime'; expected one of cam, gradcam, gradcam_mean, saliency" in capsys.readouterr().err

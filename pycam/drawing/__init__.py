@@ -1,7 +1,7 @@
-"""Maps and activations made visible: colour maps, overlays, captions, strips, channel grids, and their encoding.
+"""Drawing: colour maps, overlays, captions, strips, channel grids, and image encoding.
 
-What belongs here takes arrays and gives pixels to look at, (H, W, 3) uint8 BGR as a rule. Arithmetic that decides a
-result (maps, their place on the image, boxes) does not, and neither do HTML pages and curves.
+Functions that turn arrays into pixels, usually (H, W, 3) uint8 BGR, belong here. These do not belong here: arithmetic
+that decides a result (maps, their placement, boxes), HTML pages, and curves.
 """
 
 from pycam.drawing.grids import channel_grid

@@ -1,6 +1,6 @@
-"""Layout: texts, boxes and captions on overlays, overlays side by side, and the bytes of image files.
+"""Layout: draw text, boxes and captions, put overlays side by side, and encode images.
 
-Everything takes and gives (H, W, 3) uint8 BGR images.
+All images are (H, W, 3) uint8 BGR.
 """
 
 from __future__ import annotations
@@ -19,16 +19,14 @@ Pixels = NDArray[np.uint8]
 
 CAPTION_HEIGHT = 24
 STRIP_HEIGHT = 256
-_BOX_COLOUR = (255, 255, 255)
 
 
 def write_on(pixels: Pixels, text: str) -> Pixels:
-    """Write a text in white on a copy of an image, at its foot."""
+    """Write white text at the bottom of a copy of an image."""
     image = Image.fromarray(pixels[..., ::-1])
     draw = ImageDraw.Draw(image)
     draw.text((4, image.height - 4), text, font=_font(), fill="white", anchor="lb")
-    drawn: Pixels = np.asarray(image, np.uint8)[..., ::-1].copy()
-    return drawn
+    return np.array(np.asarray(image)[..., ::-1], order="C")
 
 
 def draw_box(pixels: Pixels, box: Sequence[int]) -> Pixels:
@@ -36,13 +34,13 @@ def draw_box(pixels: Pixels, box: Sequence[int]) -> Pixels:
     x0, y0, x1, y1 = box
     thickness = max(1, round(min(pixels.shape[:2]) / 150))
     drawn: Pixels = pixels.copy()
-    cv2.rectangle(drawn, (x0, y0), (x1 - 1, y1 - 1), (0, 0, 0), thickness + 2)
-    cv2.rectangle(drawn, (x0, y0), (x1 - 1, y1 - 1), _BOX_COLOUR, thickness)
+    for grey, width in ((0, thickness + 2), (255, thickness)):
+        cv2.rectangle(drawn, (x0, y0), (x1 - 1, y1 - 1), (grey, grey, grey), width)
     return drawn
 
 
 def caption(pixels: Pixels, text: str, score: str = "") -> Pixels:
-    """Put a bar with a text, and a score at its right end, below an image. Texts too long are cut with an ellipsis."""
+    """Add a bar below an image, with a text on the left and a score on the right; a long text ends in an ellipsis."""
     return np.vstack([pixels, _caption_bar(pixels.shape[1], text, score)])
 
 
@@ -60,14 +58,13 @@ def _caption_bar(width: int, text: str, score: str) -> Pixels:
             text = text[:-1]
         text = text.rstrip(" ,") + "…"
     draw.text((4, CAPTION_HEIGHT // 2), text, font=font, fill=(255, 255, 255), anchor="lm")
-    pixels: Pixels = np.asarray(bar, np.uint8)[..., ::-1].copy()
-    return pixels
+    return np.array(np.asarray(bar)[..., ::-1], order="C")
 
 
 @functools.lru_cache(maxsize=1)
 def _font() -> ImageFont.FreeTypeFont:
     font = ImageFont.load_default(size=14)
-    if not isinstance(font, ImageFont.FreeTypeFont):  # Pillow without FreeType has a bitmap font alone
+    if not isinstance(font, ImageFont.FreeTypeFont):  # Pillow without FreeType has only a bitmap font
         raise RuntimeError("Pillow was built without FreeType: install Pillow's wheel")
     return font
 
@@ -79,43 +76,40 @@ def strip(
     title: str,
     layout: str = "captioned",
 ) -> Pixels:
-    """Lay an image and its overlays side by side.
+    """Put an image and its overlays side by side.
 
     Parameters
     ----------
-    pixels
+    pixels : (H, W, 3) uint8 BGR
         The image.
-    overlays
-        One a class, best first, all of one size.
-    captions
-        (words, score) a class.
-    title
-        What stands under the image itself.
-    layout
-        `captioned`: all at one height, each with its caption. `matlab_demo`: at the height of the image, without
-        captions, 8 white columns before each overlay (docs/release.md, section 3, step 7).
+    overlays : sequence of (H, W, 3) uint8 BGR
+        One overlay per class, best class first, all of one size.
+    captions : sequence of (str, str)
+        Label and score of each class.
+    title : str
+        The caption of the image itself.
+    layout : {"captioned", "matlab_demo"}
+        `captioned`: all tiles have one height and a caption. `matlab_demo`: tiles have the height of the image and
+        no caption; 8 white columns precede each overlay (docs/release.md, section 3, step 7).
 
     Returns
     -------
-    (280, W, 3) uint8 BGR, or (H, W, 3) as in the MATLAB demo
+    (280, W, 3) uint8 BGR
+        For `matlab_demo` (H, W, 3), with the height of the image.
     """
     if layout == "matlab_demo":
         white = np.full((pixels.shape[0], 8, 3), 255, np.uint8)
         return np.hstack([pixels, *(part for image in overlays for part in (white, image))])
-
-    def tile(image: Pixels, text: str, score: str) -> Pixels:
-        width = max(1, round(image.shape[1] * STRIP_HEIGHT / image.shape[0]))
-        return caption(resize(image, STRIP_HEIGHT, width, "opencv_area"), text, score)
-
-    tiles = [tile(pixels, title, "")]
     gap = np.full((STRIP_HEIGHT + CAPTION_HEIGHT, 6, 3), 255, np.uint8)
-    for image, (words, score) in zip(overlays, captions, strict=True):
-        tiles += [gap, tile(image, words, score)]
-    return np.hstack(tiles)
+    parts = []
+    for image, (text, score) in zip([pixels, *overlays], [(title, ""), *captions], strict=True):
+        width = max(1, round(image.shape[1] * STRIP_HEIGHT / image.shape[0]))
+        parts += [gap, caption(resize(image, STRIP_HEIGHT, width, "opencv_area"), text, score)]
+    return np.hstack(parts[1:])
 
 
 def encode_png(pixels: Pixels) -> bytes:
-    """Encode (H, W, 3) uint8 BGR pixels as PNG, which keeps every value."""
+    """Encode (H, W, 3) uint8 BGR pixels as PNG, which is lossless."""
     return _encode(pixels, ".png")
 
 

@@ -1,6 +1,6 @@
-"""Overlays: the colours of a map mixed with an image, in the manner that a protocol names.
+"""Overlays: mix the colours of a map with an image, in the style of a protocol.
 
-Everything takes and gives (H, W, 3) uint8 BGR images unless it says otherwise; maps are (H, W) floats.
+Images are (H, W, 3) uint8 BGR unless stated otherwise; maps are (H, W) floats.
 """
 
 from __future__ import annotations
@@ -15,24 +15,25 @@ from numpy.typing import NDArray
 from pycam.drawing.colormaps import gray2ind, ind2rgb, mat2gray, matlab_jet, matplotlib_jet, opencv_jet, viridis
 from pycam.errors import UsageError
 from pycam.images.scaling import min_max_scale
+from pycam.maps.boxes import Box
 
 Pixels = NDArray[np.uint8]
 Map = NDArray[np.floating]
-Region = tuple[int, int, int, int]
+Overlay = Callable[[Pixels, Map, Box | None], Pixels]
 
 
-def colour_half(pixels: Pixels, map_: Map, region: Region | None = None) -> Pixels:
-    """Mix an image with its map in JET, half and half.
+def overlay_half(pixels: Pixels, map_: Map, region: Box | None = None) -> Pixels:
+    """Mix an image and the JET colours of its map, half each.
 
     Parameters
     ----------
-    pixels
-        (H, W, 3) uint8 BGR.
-    map_
-        (H, W); 0 and below is the lowest colour, the largest value the highest.
-    region
-        (x0, y0, x1, y1), half-open: what the net saw. The rest is darkened, not coloured, for the map says nothing
-        about it. None: all of it.
+    pixels : (H, W, 3) uint8 BGR
+        The image.
+    map_ : (H, W)
+        Values of 0 and below get the lowest colour, the maximum gets the highest.
+    region : (x0, y0, x1, y1), optional
+        The part of the image that the map covers, half-open; the whole image by default. The rest is darkened and
+        not coloured, because the net did not get it.
 
     Returns
     -------
@@ -40,12 +41,12 @@ def colour_half(pixels: Pixels, map_: Map, region: Region | None = None) -> Pixe
     """
     height, width = map_.shape
     x0, y0, x1, y1 = region or (0, 0, width, height)
-    seen = np.s_[y0:y1, x0:x1]
-    peak = float(map_[seen].max())
-    _, positive = cv2.threshold(map_[seen], 0, 0, cv2.THRESH_TOZERO)
+    covered = np.s_[y0:y1, x0:x1]
+    peak = float(map_[covered].max())
+    _, positive = cv2.threshold(map_[covered], 0, 0, cv2.THRESH_TOZERO)
     colours = opencv_jet(cv2.convertScaleAbs(positive, alpha=255 / peak if peak > 0 else 0.0))
     drawn: Pixels = np.right_shift(pixels, 1)
-    cv2.addWeighted(pixels[seen], 0.5, colours, 0.5, 0, dst=drawn[seen])
+    cv2.addWeighted(pixels[covered], 0.5, colours, 0.5, 0, dst=drawn[covered])
     return drawn
 
 
@@ -57,7 +58,7 @@ def py_map2jpg(imgmap: NDArray[Any], rang: Any, colorMap: Any) -> NDArray[np.uin
     imgmap : (H, W)
         Values in [0, 1].
     rang, colorMap
-        Without effect, as in the release: the map is never rescaled and the colours are always OpenCV's JET.
+        Ignored, as in the release: the map is not rescaled, and the colours are always OpenCV's JET.
 
     Returns
     -------
@@ -67,23 +68,23 @@ def py_map2jpg(imgmap: NDArray[Any], rang: Any, colorMap: Any) -> NDArray[np.uin
     Raises
     ------
     UsageError
-        The map leaves [0, 1]; the release wrapped such values round.
+        A value is outside [0, 1]. In the release, such values wrap around.
     """
     levels = np.round(np.asarray(imgmap) * 255)
     if levels.ndim != 2 or not ((levels >= 0) & (levels <= 255)).all():
         raise UsageError(
-            f"py_map2jpg: a map of shape {levels.shape} from {np.min(imgmap)} to {np.max(imgmap)} came, "
+            f"py_map2jpg: got a map of shape {levels.shape} from {np.min(imgmap)} to {np.max(imgmap)}; "
             "expected (H, W) in [0, 1]: normalise it first"
         )
     return opencv_jet(levels.astype(np.uint8))
 
 
 def normalize(values: NDArray[np.generic]) -> NDArray[np.float64]:
-    """Stretch an array to [0, 1] over all of its values together, as `cv2.normalize` with NORM_MINMAX does."""
-    # `min_max_scale` divides, OpenCV multiplies and adds: the last bits differ, and with them some 8-bit values.
-    given = np.asarray(values, np.float64)
-    stretched = cv2.normalize(given, None, alpha=0, beta=1, norm_type=cv2.NORM_MINMAX, dtype=cv2.CV_64F)  # type: ignore[call-overload,unused-ignore]
-    return np.asarray(stretched, np.float64)
+    """Scale all values of an array together to [0, 1], as `cv2.normalize` with NORM_MINMAX does."""
+    # Not `min_max_scale`: it divides, OpenCV multiplies and adds. The last bits differ, and so do some 8-bit values.
+    doubles = np.asarray(values, np.float64)
+    scaled = cv2.normalize(doubles, None, alpha=0, beta=1, norm_type=cv2.NORM_MINMAX, dtype=cv2.CV_64F)  # type: ignore[call-overload,unused-ignore]
+    return np.asarray(scaled, np.float64)
 
 
 def overlay_py_demo(pixels: Pixels, map_: Map) -> NDArray[np.float64]:
@@ -91,18 +92,15 @@ def overlay_py_demo(pixels: Pixels, map_: Map) -> NDArray[np.float64]:
 
     Parameters
     ----------
-    pixels
-        (256, 256, 3) uint8 BGR.
-    map_
-        (256, 256), any range.
+    pixels : (256, 256, 3) uint8 BGR
+        The image.
+    map_ : (256, 256)
+        Values in any range.
 
     Returns
     -------
-    (256, 256, 3) float64 BGR, 0…0.9
-
-    Notes
-    -----
-    Release: Python driver, steps 6 and 7; docs/release.md section 2.
+    (256, 256, 3) float64 BGR
+        Values from 0 to 0.9. docs/release.md, section 2, steps 6 and 7.
     """
     colours = py_map2jpg(normalize(map_), None, "jet")
     return 0.2 * normalize(pixels) + 0.7 * normalize(colours)
@@ -113,49 +111,45 @@ def overlay_matlab_demo(pixels: Pixels, map_: Map) -> NDArray[np.float64]:
 
     Parameters
     ----------
-    pixels
-        (H, W, 3) uint8 BGR.
-    map_
-        (H, W), any range.
+    pixels : (H, W, 3) uint8 BGR
+        The image.
+    map_ : (H, W)
+        Values in any range.
 
     Returns
     -------
-    (H, W, 3) float64 BGR, 0…0.9
-
-    Notes
-    -----
-    Release: MATLAB demo, step 6; docs/release.md section 3.
+    (H, W, 3) float64 BGR
+        Values from 0 to 0.9. docs/release.md, section 3, step 6.
     """
     colours = ind2rgb(gray2ind(mat2gray(map_)), matlab_jet(256))
     return 0.2 * pixels / 255 + 0.7 * colours[..., ::-1]
 
 
-def overlay_colours(pixels: Pixels, colours: Pixels, opacity: float) -> Pixels:
-    """Lay colours over an image, both (H, W, 3) uint8 BGR: opacity · colours + (1 − opacity) · image."""
-    return np.asarray(cv2.addWeighted(pixels, 1 - opacity, colours, opacity, 0), np.uint8)
+def _with_opacity(colour: Callable[[NDArray[np.uint8]], Pixels], levels: int, opacity: float) -> Overlay:
+    """Return an overlay: opacity · colours + (1 − opacity) · image.
 
-
-def indices_of(map_: Map, levels: int) -> NDArray[np.uint8]:
-    """Scale a map to indices of 256 colours: (H, W) uint8.
-
-    `levels` is 256 as in matplotlib, where each colour has an equal share of the range; with 255, only the map's
-    largest value gets the last colour.
+    `levels` is 256 as in matplotlib, where each of 256 colours covers an equal part of the range. With 255, only the
+    maximum of the map gets the last colour.
     """
-    indices = np.minimum(min_max_scale(np.asarray(map_, np.float64)) * levels, 255)
-    return indices.astype(np.uint8)
+
+    def mixed(pixels: Pixels, map_: Map, _: Box | None) -> Pixels:
+        indices = np.minimum(min_max_scale(np.asarray(map_, np.float64)) * levels, 255).astype(np.uint8)
+        return np.asarray(cv2.addWeighted(pixels, 1 - opacity, colour(indices), opacity, 0), np.uint8)
+
+    return mixed
 
 
 def overlay_keras(pixels: Pixels, map_: Map, *, wrap: bool) -> Pixels:
-    """Add 0.4 of a map's colours to an image; 255 times the map are the colours, not stretched.
+    """Add 0.4 times the JET colours of a map to an image; the map times 255 is the index of the colour.
 
     Parameters
     ----------
-    pixels
-        (H, W, 3) uint8 BGR.
-    map_
-        (H, W), any range.
-    wrap
-        Whether a value below 0 or above 255 begins anew at the other end, as it did; else it is clipped.
+    pixels : (H, W, 3) uint8 BGR
+        The image.
+    map_ : (H, W)
+        Values in any range; they are not rescaled.
+    wrap : bool
+        Whether indices below 0 or above 255 wrap around, as in the original, or are clipped.
     """
     levels = np.trunc(np.asarray(map_, np.float64) * 255)
     indices = levels % 256 if wrap else np.clip(levels, 0, 255)
@@ -164,22 +158,23 @@ def overlay_keras(pixels: Pixels, map_: Map, *, wrap: bool) -> Pixels:
 
 
 def to_pixels(image: NDArray[np.float64]) -> Pixels:
-    """Turn an image of floats in [0, 1] into 8 bits."""
+    """Convert an image of floats in [0, 1] to 8 bits."""
     return np.floor(np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
-def overlay(pixels: Pixels, map_: Map, style: str, region: Region | None = None) -> Pixels:
-    """Overlay an image with a map in the manner that a protocol names; see `pycam.protocols.Protocol.overlay`."""
+def overlay(pixels: Pixels, map_: Map, style: str, region: Box | None = None) -> Pixels:
+    """Overlay an image with a map in a style of `OVERLAYS`; `region` is the part of the image that the map covers."""
     return OVERLAYS[style](pixels, map_, region)
 
 
-OVERLAYS: dict[str, Callable[[Pixels, Map, Region | None], Pixels]] = {
-    "half": colour_half,
+OVERLAYS: dict[str, Overlay] = {
+    "half": overlay_half,
     "py_demo": lambda pixels, map_, _: to_pixels(overlay_py_demo(pixels, map_)),
     "matlab_demo": lambda pixels, map_, _: to_pixels(overlay_matlab_demo(pixels, map_)),
-    "jet_50": lambda pixels, map_, _: overlay_colours(pixels, matplotlib_jet(indices_of(map_, 255)), 0.5),
-    "viridis_30": lambda pixels, map_, _: overlay_colours(pixels, viridis(indices_of(map_, 256)), 0.3),
-    "viridis_40": lambda pixels, map_, _: overlay_colours(pixels, viridis(indices_of(map_, 256)), 0.4),
+    "jet_50": _with_opacity(matplotlib_jet, 255, 0.5),
+    "viridis_30": _with_opacity(viridis, 256, 0.3),
+    "viridis_40": _with_opacity(viridis, 256, 0.4),
     "keras": lambda pixels, map_, _: overlay_keras(pixels, map_, wrap=True),
     "keras_clipped": lambda pixels, map_, _: overlay_keras(pixels, map_, wrap=False),
 }
+"""The overlays of protocols, by name."""

@@ -1,5 +1,5 @@
-"""Maps: the CAM formula, the ten-crop merge, gradients, the place of a map on the image, and boxes.
+"""Maps: the CAM formula, the ten-crop merge, gradients, the placement of a map on the image, and boxes.
 
-What belongs here takes feature maps or maps and gives maps or boxes, as arrays. Running a net belongs to
-`pycam.engines`, drawing to `pycam.drawing`, and comparing boxes with ground truth to `pycam.ilsvrc`.
+Functions that compute maps or boxes from arrays belong here. These do not belong here: running a net (`pycam.engines`),
+drawing (`pycam.drawing`), and the comparison of boxes with ground truth (`pycam.ilsvrc`).
 """

@@ -1,12 +1,12 @@
-"""Boxes: the paper's rule and the released generator that find them in maps, and how well two of them agree.
+"""Boxes: find them in maps, convert them, and compute their IoU.
 
 A box is (x0, y0, x1, y1) in image pixels, 0-based, half-open: x1 and y1 are the first pixels outside.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import cv2
@@ -20,30 +20,30 @@ Boxes = NDArray[np.intp]
 Mask = NDArray[np.uint8]
 
 RELEASED_THRESHOLDS = (20, 100, 110)
-"""What the release's ILSVRC scripts pass to the box generator."""
+"""The thresholds that the release's ILSVRC scripts pass to the box generator."""
 
 OWN_THRESHOLDS = (30, 90, 150)
-"""What the released box generator falls back on by itself."""
+"""The default thresholds of the released box generator."""
 
 RIGHT_IOU = 0.5
-"""A box is right if its IoU with a true box is at least this."""
+"""The least IoU with a ground-truth box at which a box is correct."""
 
 
 def paper_box(map: NDArray[Any], threshold: float = 0.2) -> Box:
-    """Box the largest region of a map whose values reach a fraction of its maximum.
+    """Return the box of the largest connected region of a map above a fraction of its maximum.
 
     Parameters
     ----------
     map : (H, W)
-        A class's map at the image's size.
+        The map of a class at the image's size.
     threshold : float
-        A value of at least `threshold` times the maximum is foreground.
+        A pixel is foreground if its value is at least `threshold` times the maximum.
 
     Returns
     -------
     (x0, y0, x1, y1)
-        Image pixels, 0-based, half-open: of the 8-connected component with most pixels, the first in raster
-        order on a tie. A map whose maximum is not positive gives the whole image.
+        Image pixels, 0-based, half-open. Regions are 8-connected; the largest has the most pixels. If several are
+        equally large, the first in raster order counts. If no value is positive, the box is the whole image.
         Zhou et al., CVPR 2016, section 3.2; docs/release.md, section 5.
 
     Raises
@@ -55,17 +55,17 @@ def paper_box(map: NDArray[Any], threshold: float = 0.2) -> Box:
     if map.dtype.kind != "f":
         map = map.astype(np.float64)
     if map.ndim != 2 or not map.size or not np.isfinite(peak := map.max()):
-        raise UsageError(f"paper_box: a map of shape {map.shape} came, expected (H, W), all values finite")
+        raise UsageError(f"paper_box: got a map of shape {map.shape}; expected (H, W), all values finite")
     height, width = map.shape
     if peak <= 0:
         return 0, 0, width, height
-    # In the map's own precision, so that a float32 value equal to the threshold is not lost to a float64 one.
+    # In the precision of the map: a float32 value at the threshold can lie below the float64 threshold.
     foreground = (map >= map.dtype.type(threshold) * peak).astype(np.uint8)
     count, labels = cv2.connectedComponents(foreground, connectivity=8)
-    if count > 2:  # the background is one
+    if count > 2:  # one of them is the background
         areas = np.bincount(labels.ravel())
         areas[0] = 0
-        # Of equally large regions the first counts, but their labels are not in that order.
+        # Labels are not in raster order, so the first of equally large regions is searched for.
         largest = np.flatnonzero(areas == areas.max())
         chosen = largest[0] if len(largest) == 1 else labels.flat[np.isin(labels, largest).argmax()]
         foreground = (labels == chosen).astype(np.uint8)
@@ -74,21 +74,21 @@ def paper_box(map: NDArray[Any], threshold: float = 0.2) -> Box:
 
 
 def released_boxes(heatmap: NDArray[np.uint8], thresholds: Sequence[int] = RELEASED_THRESHOLDS) -> Boxes:
-    """Find boxes in a grey heat map as the release's box generator does.
+    """Return the boxes that the release's box generator finds in a grey heat map.
 
     Parameters
     ----------
     heatmap : (H, W) uint8
-        As the release writes it, see `grey_heatmap`.
+        A heat map from `grey_heatmap`.
     thresholds : three ints
         0 < t0 < t1 < t2 < 255.
 
     Returns
     -------
     (n, 4) int
-        x, y, width, height in pixels, 0-based, large areas first, of equal areas the first found; none for an
-        empty heat map. The release uses them as corners (x, y, x + width, y + height).
-        docs/release.md, section 5.
+        x, y, width, height in pixels, 0-based. The largest area comes first; boxes of equal area keep the order in
+        which they were found. An empty heat map has no boxes. The release uses them as corners
+        (x, y, x + width, y + height). docs/release.md, section 5.
 
     Raises
     ------
@@ -98,32 +98,31 @@ def released_boxes(heatmap: NDArray[np.uint8], thresholds: Sequence[int] = RELEA
     heatmap = np.asarray(heatmap)
     if heatmap.ndim != 2 or heatmap.dtype != np.uint8 or not heatmap.size:
         raise UsageError(
-            f"released_boxes: a {heatmap.dtype} heat map of shape {heatmap.shape} came, expected (H, W) uint8"
+            f"released_boxes: got a {heatmap.dtype} heat map of shape {heatmap.shape}; expected (H, W) uint8"
         )
     if len(thresholds) != 3 or not 0 < thresholds[0] < thresholds[1] < thresholds[2] < 255:
         raise UsageError(
-            f"released_boxes: thresholds {', '.join(map(str, thresholds))} came, "
-            "expected three that rise, above 0 and below 255"
+            f"released_boxes: got thresholds {', '.join(map(str, thresholds))}; "
+            "expected three increasing numbers between 0 and 255"
         )
-    found = [box for threshold in thresholds for box in _contour_boxes(_core(heatmap, threshold))]
-    boxes = np.array(found, np.intp).reshape(-1, 4)
+    boxes = np.vstack([_contour_boxes(_core(heatmap, threshold)) for threshold in thresholds])
     return _suppressed(boxes[np.argsort(-boxes[:, 2:].prod(axis=1), kind="stable")])
 
 
 def grey_heatmap(map: NDArray[Any], *, jpeg: bool = True) -> Mask:
-    """Turn a merged map into the grey heat map that the released box generator reads.
+    """Convert a merged map to the grey heat map that the released box generator reads.
 
     Parameters
     ----------
     map : (H, W)
-        A class's merged map at the image's size.
+        The merged map of a class at the image's size.
     jpeg : bool
-        Pass through the JPEG file, of quality 75, that the release writes in between.
+        Whether to encode and decode the heat map as a JPEG of quality 75. The release writes such a file.
 
     Returns
     -------
     (H, W) uint8
-        255 is the maximum; all 0 where the maximum is not positive. docs/release.md, section 4.
+        255 is the maximum; all 0 if the maximum is not positive. docs/release.md, section 4.
     """
     peak = float(np.max(map))
     grey = np.clip(np.asarray(map) / peak, 0, 1) * 255 + 0.5 if peak > 0 else np.zeros(np.shape(map))
@@ -135,7 +134,7 @@ def grey_heatmap(map: NDArray[Any], *, jpeg: bool = True) -> Mask:
 
 
 def corners(boxes: ArrayLike) -> Boxes:
-    """Return the half-open boxes x, y, x + width, y + height of (..., 4) boxes x, y, width, height."""
+    """Convert boxes x, y, width, height, (..., 4), to half-open boxes x, y, x + width, y + height."""
     given = np.asarray(boxes, np.intp)
     return np.concatenate([given[..., :2], given[..., :2] + given[..., 2:]], axis=-1)
 
@@ -144,15 +143,15 @@ _FROM_ONE = np.array([1, 1, 0, 0])
 
 
 def half_open(boxes: ArrayLike) -> NDArray[Any]:
-    """Return the half-open boxes, (..., 4), that hold the pixels of boxes in the form of ILSVRC's files.
+    """Convert boxes from the form of ILSVRC's files, (..., 4), to half-open boxes.
 
-    These give xmin, ymin, xmax, ymax: pixels count from 1, and both corners belong to the box.
+    ILSVRC's files give xmin, ymin, xmax, ymax: 1-based, both corners included.
     """
     return np.asarray(np.subtract(boxes, _FROM_ONE))
 
 
 def inclusive(boxes: ArrayLike) -> NDArray[Any]:
-    """Return half-open boxes, (..., 4), in the form of ILSVRC's files: the inverse of `half_open`."""
+    """Convert half-open boxes, (..., 4), to the form of ILSVRC's files; the inverse of `half_open`."""
     return np.asarray(np.add(boxes, _FROM_ONE))
 
 
@@ -162,12 +161,12 @@ def iou(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
     Parameters
     ----------
     a, b : (..., 4)
-        Whole or fractional pixels; the leading dimensions broadcast.
+        Integer or fractional pixels; the leading dimensions broadcast.
 
     Returns
     -------
     (...) float64
-        In [0, 1]; 0 where two boxes share nothing or one of them is empty, never NaN.
+        In [0, 1], never NaN; 0 if the boxes do not intersect or one of them is empty.
     """
     shared = shared_area(a, b)
     union = shared_area(a, a) + shared_area(b, b) - shared
@@ -175,70 +174,53 @@ def iou(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
 
 
 def shared_area(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
-    """Return the area of the intersection of half-open boxes, as `iou`; of a box with itself, its area."""
+    """Return the area of the intersection of half-open boxes, (..., 4) each; for equal boxes, their area.
+
+    The parameters are those of `iou`.
+    """
     first, second = np.asarray(a, np.float64), np.asarray(b, np.float64)
     sides = np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(first[..., :2], second[..., :2])
     width, height = np.moveaxis(np.maximum(sides, 0), -1, 0)
     return np.asarray(width * height)
 
 
-@dataclass(frozen=True)
-class BoxRule:
-    """How a class's map becomes boxes.
-
-    Attributes
-    ----------
-    thresholds : three ints or None
-        Those of the released generator; None for the paper's rule.
-    jpeg : bool
-        Whether the released generator reads the JPEG file that the release writes, or the heat map as it is.
-    blur : float
-        Before the paper's rule, a Gaussian smooths the map: its standard deviation, as a part of the shorter side.
-    """
-
-    thresholds: tuple[int, int, int] | None = None
-    jpeg: bool = True
-    blur: float = 0.0
-
-    def boxes(self, map: NDArray[Any]) -> Boxes:
-        """Find the boxes of a map, (H, W) at the image's size: (n, 4), half-open, best first.
-
-        The paper's rule gives one box. The released generator gives any number, none for an empty map.
-        """
-        if self.thresholds is None:
-            smooth = cv2.GaussianBlur(map, (0, 0), self.blur * min(map.shape)) if self.blur else map
-            return np.array([paper_box(smooth)], np.intp)
-        return corners(released_boxes(grey_heatmap(map, jpeg=self.jpeg), self.thresholds))
+def _paper_boxes(map: NDArray[Any], blur: float = 0.0) -> Boxes:
+    """Smooth a map, with a standard deviation of `blur` times its shorter side, and apply the paper's rule."""
+    smooth = cv2.GaussianBlur(map, (0, 0), blur * min(map.shape)) if blur else map
+    return np.array([paper_box(smooth)], np.intp)
 
 
-BOX_RULES = {
-    "paper": BoxRule(),
-    "released": BoxRule(RELEASED_THRESHOLDS),
-    "released_30_90_150": BoxRule(OWN_THRESHOLDS),
-    "released_no_jpeg": BoxRule(RELEASED_THRESHOLDS, jpeg=False),
-    # A gradient at the pixels is a cloud of points, which no threshold connects.
-    "smoothed": BoxRule(blur=0.035),
+def _generated_boxes(
+    map: NDArray[Any], thresholds: tuple[int, int, int] = RELEASED_THRESHOLDS, jpeg: bool = True
+) -> Boxes:
+    return corners(released_boxes(grey_heatmap(map, jpeg=jpeg), thresholds))
+
+
+BOX_RULES: dict[str, Callable[[NDArray[Any]], Boxes]] = {
+    "paper": _paper_boxes,
+    "released": _generated_boxes,
+    "released_30_90_150": partial(_generated_boxes, thresholds=OWN_THRESHOLDS),
+    "released_no_jpeg": partial(_generated_boxes, jpeg=False),
+    # The gradient at single pixels is a cloud of points that no threshold connects.
+    "smoothed": partial(_paper_boxes, blur=0.035),
 }
-"""The rules by the names that protocols call them."""
+"""The box rules of protocols, by name.
 
-
-def first_box(map: NDArray[Any], rule: str) -> Box | None:
-    """Give the first box that a rule of `BOX_RULES` finds in a map, (H, W) at the image's size; None for none."""
-    for x0, y0, x1, y1 in BOX_RULES[rule].boxes(map)[:1].tolist():
-        return x0, y0, x1, y1
-    return None
+Each takes the map of a class, (H, W) at the image's size, and returns half-open boxes, (n, 4), best first. The paper's
+rule finds one box. The released generator finds any number, and none in an empty map.
+"""
 
 
 def _core(heatmap: NDArray[np.uint8], threshold: int) -> Mask:
-    """Step 1: keep the foreground that lies deep enough, as 0 and 255."""
+    """Return a mask, 0 and 255, of the foreground pixels that are far enough from the background (step 1)."""
     foreground = _mask(heatmap > threshold)
     x, y, w, h = cv2.boundingRect(foreground)
     if w == 0 or foreground.all():
         return foreground
-    # Distances need the foreground and one background pixel around it, no more.
+    # The border of one background pixel is enough for exact distances.
     around = np.s_[max(y - 1, 0) : y + h + 1, max(x - 1, 0) : x + w + 1]
     depth = cv2.distanceTransform(foreground[around], cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    # The release scales depths to 0…255, rounds halves up and keeps what is above 10.
+    # The release scales distances to 0…255, rounds halves up and keeps values above 10.
     foreground[around] = _mask(depth * (255 / float(depth.max())) >= 10.5)
     return foreground
 
@@ -248,24 +230,19 @@ def _mask(chosen: NDArray[np.bool_]) -> Mask:
     return mask
 
 
-def _contour_boxes(mask: Mask) -> list[Box]:
-    """Step 2: the bounding rectangles of all contours, outer ones and holes, clamped as the release does."""
-    height, width = mask.shape
+def _contour_boxes(mask: Mask) -> Boxes:
+    """Return the bounding rectangles of all contours, outer ones and holes, clamped as in the release (step 2)."""
     contours, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
-    boxes = []
-    for contour in contours:
-        x, y, w, h = cv2.boundingRect(contour)
-        boxes.append((_clamp(x, width - 5), _clamp(y, height - 5), _clamp(w, width - x - 5), _clamp(h, height - y - 5)))
-    return boxes
-
-
-def _clamp(value: int, high: int) -> int:
-    # With a negative bound the release gives the bound, and 0 for values below 0: not what min and max give.
-    return 0 if value < 0 else min(value, high)
+    boxes = np.array([cv2.boundingRect(contour) for contour in contours], np.intp).reshape(-1, 4)
+    start, limit = boxes[:, :2], np.array(mask.shape[::-1]) - 5
+    return np.hstack([np.minimum(start, limit), np.minimum(boxes[:, 2:], limit - start)])
 
 
 def _suppressed(boxes: Boxes) -> Boxes:
-    """Step 4: drop boxes that overlap a larger one too much; the box after a dropped one is not looked at."""
+    """Return the boxes that do not overlap a larger one too much (step 4).
+
+    As in the release, the box after a dropped one is not compared.
+    """
     i = 0
     while i < len(boxes):
         areas, extents = boxes[:, 2:].prod(axis=1), corners(boxes)

@@ -1,8 +1,7 @@
-"""Class activation maps: from features and class weights to maps, and from the maps of ten crops to one."""
+"""Class activation maps: compute them from features and class weights, and merge the maps of ten crops."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,18 +14,18 @@ from pycam.images.views import CANVAS, view_of
 Floats = NDArray[np.float32]
 
 CHANNELS = 3
-"""The release lays a crop's map into three equal colour channels before it sums."""
+"""The number of equal colour channels in which the release stores a map before it sums."""
 
 
 def class_activation_maps(features: NDArray[Any], class_weights: NDArray[Any]) -> Floats:
-    """Sum the features of a net, weighted for each class: its class activation maps.
+    """Return the class activation maps: for each class, the sum of the features weighted by the class weights.
 
     Parameters
     ----------
     features : (N, K, H, W)
         The feature blob.
     class_weights : (T, K) or (N, T, K)
-        Rows of the class-weight matrix: the same classes for all images, or classes an image.
+        Rows of the class-weight matrix: the same classes for all images, or T classes for each image.
 
     Returns
     -------
@@ -36,7 +35,7 @@ def class_activation_maps(features: NDArray[Any], class_weights: NDArray[Any]) -
     Raises
     ------
     UsageError
-        The shapes do not fit each other.
+        The shapes do not match.
     """
     features = np.asarray(features, np.float32)
     class_weights = np.asarray(class_weights, np.float32)
@@ -47,61 +46,61 @@ def class_activation_maps(features: NDArray[Any], class_weights: NDArray[Any]) -
         or (class_weights.ndim == 3 and len(class_weights) != len(features))
     ):
         raise UsageError(
-            f"features of shape {features.shape} and class weights of shape {class_weights.shape} came, "
+            f"got features of shape {features.shape} and class weights of shape {class_weights.shape}; "
             "expected (N, K, H, W) and (T, K) or (N, T, K)"
         )
-    # Not a product of matrices: the threads of a BLAS would spin on after it, against those of the engine.
+    # Not a matrix product: after it, the threads of a BLAS keep spinning and compete with those of the engine.
+    # (T, K) or (N, T, K), and (N, K, H, W) -> (N, T, H, W)
     maps: Floats = np.einsum("...tk,...khw->...thw", class_weights, features)
     return maps
 
 
 def py_returnCAMmap(activation: NDArray[Any], weights_LR: NDArray[Any]) -> NDArray[np.float64]:
-    """Give the maps of some classes as the release's Python driver does.
+    """Return the class activation maps of one image as the release's Python driver does.
 
     Parameters
     ----------
     activation : (1, K, H, W)
         The feature blob of one image.
     weights_LR : (T, K)
-        The class weights of the T classes.
+        The class weights of T classes.
 
     Returns
     -------
     (H, W, T) float64
-        Filled by one float32 dot product a class. docs/release.md, section 2, step 5.
+        Each map is one float32 product. docs/release.md, section 2, step 5.
 
     Raises
     ------
     UsageError
-        More than one image came, as in the release, or shapes that do not fit.
+        There is more than one image (the release refuses this too), or the shapes do not match.
     """
     activation = np.asarray(activation, np.float32)
     weights = np.asarray(weights_LR, np.float32)
     if activation.ndim != 4 or len(activation) != 1:
-        raise UsageError(
-            f"py_returnCAMmap: activation of shape {activation.shape} came, expected one image (1, K, H, W)"
-        )
+        raise UsageError(f"py_returnCAMmap: got activation {activation.shape}; expected one image (1, K, H, W)")
     _, k, height, width = activation.shape
     if weights.ndim != 2 or weights.shape[1] != k:
-        raise UsageError(f"py_returnCAMmap: weights of shape {weights.shape} came, expected (T, {k})")
+        raise UsageError(f"py_returnCAMmap: got weights of shape {weights.shape}; expected (T, {k})")
     maps = np.empty((height, width, len(weights)))
+    # One product per class, as in the release: a single matrix product would round differently.
     for index, row in enumerate(weights):
-        maps[:, :, index] = (row @ activation.reshape(k, -1)).reshape(height, width)
+        maps[:, :, index] = (row @ activation.reshape(k, -1)).reshape(height, width)  # (K,) @ (K, H·W) -> (H, W)
     return maps
 
 
 def merge_ten_crop(maps: NDArray[Any], *, absolute: bool = True, mean: bool = False) -> Floats:
-    """Merge the maps of ten crops into one of the whole image, as the release's `mergeTenCrop`.
+    """Merge the maps of ten crops into one map of the whole image, as the release's `mergeTenCrop` does.
 
     Parameters
     ----------
     maps : (10, s, s) or (10, T, s, s)
-        The crops in the order of the view `ten`, rows before columns, mirrored crops as the net saw them.
+        The crops in the order of the view `ten`, rows before columns. Maps of mirrored crops are mirrored.
     absolute : bool
-        Sum absolute values, as released; false sums the values.
+        Whether to sum absolute values, as the release does, or the values themselves.
     mean : bool
-        Give each pixel the mean over the crops that cover it. The release does not: its maps grow from the
-        corners, which two crops cover, to the centre, which ten cover.
+        Whether to divide each pixel by the number of crops that cover it. The release does not: two crops cover
+        a corner and ten cover the center, so its maps favour the center.
 
     Returns
     -------
@@ -116,9 +115,18 @@ def merge_ten_crop(maps: NDArray[Any], *, absolute: bool = True, mean: bool = Fa
     maps = np.asarray(maps)
     if maps.ndim not in (3, 4) or len(maps) != 10 or maps.shape[-1] != maps.shape[-2] or maps.shape[-1] > CANVAS:
         raise UsageError(
-            f"merge_ten_crop: maps of shape {maps.shape} came, expected (10, s, s) or (10, T, s, s), s up to {CANVAS}"
+            f"merge_ten_crop: got maps of shape {maps.shape}; expected (10, s, s) or (10, T, s, s), s up to {CANVAS}"
         )
-    return _merge(maps, maps.shape[1:], absolute, mean)
+    size = maps.shape[-1]
+    merged = np.zeros((*maps.shape[1:-2], CANVAS, CANVAS))
+    coverage = np.zeros((CANVAS, CANVAS))
+    for crop, map_ in zip(view_of("ten", size).crops, maps, strict=True):
+        upright = map_[..., ::-1] if crop.mirrored else map_
+        covered = np.s_[..., crop.y : crop.y + size, crop.x : crop.x + size]
+        merged[covered] += np.abs(upright) if absolute else upright
+        coverage[covered] += 1
+    merged *= 1 / np.maximum(coverage, 1) if mean else CHANNELS
+    return merged.astype(np.float32)
 
 
 def merge_column_maps(column_maps: NDArray[Any], size: int, *, absolute: bool = True, mean: bool = False) -> Floats:
@@ -127,11 +135,11 @@ def merge_column_maps(column_maps: NDArray[Any], size: int, *, absolute: bool = 
     Parameters
     ----------
     column_maps : (10, T, h, w)
-        Each crop's class maps as they leave the net.
+        The class maps of each crop at the size of the features.
     size : int
-        The crops' side: the net's input.
-    absolute, mean
-        As for `merge_ten_crop`.
+        Side of the crops: the input size of the net.
+    absolute, mean : bool
+        The same as for `merge_ten_crop`.
 
     Returns
     -------
@@ -141,29 +149,14 @@ def merge_column_maps(column_maps: NDArray[Any], size: int, *, absolute: bool = 
     Raises
     ------
     UsageError
-        The maps are not those of ten crops, or the size is not one of a crop.
+        The maps are not those of ten crops, or a crop cannot have that size.
     """
     column_maps = np.asarray(column_maps)
     if column_maps.ndim != 4 or len(column_maps) != 10 or not 1 <= size <= CANVAS:
         raise UsageError(
-            f"merge_column_maps: maps of shape {column_maps.shape} for crops of {size} came, "
+            f"merge_column_maps: got maps of shape {column_maps.shape} for crops of size {size}; "
             f"expected (10, T, h, w) and a size from 1 to {CANVAS}"
         )
-    height, width = column_maps.shape[2:]
-    rows = resize_matrix(height, size).toarray()
-    columns = resize_matrix(width, size).toarray().T
-    enlarged = (rows @ maps @ columns for maps in column_maps)
-    return _merge(enlarged, (column_maps.shape[1], size, size), absolute, mean)
-
-
-def _merge(maps: Iterable[NDArray[Any]], shape: Sequence[int], absolute: bool, mean: bool) -> Floats:
-    *stack, _, size = shape
-    merged = np.zeros((*stack, CANVAS, CANVAS))
-    coverage = np.zeros((CANVAS, CANVAS))
-    for crop, seen in zip(view_of("ten", size).crops, maps, strict=True):
-        upright = seen[..., ::-1] if crop.mirrored else seen
-        covered = np.s_[..., crop.y : crop.y + size, crop.x : crop.x + size]
-        merged[covered] += np.abs(upright) if absolute else upright
-        coverage[covered] += 1
-    merged *= 1 / np.maximum(coverage, 1) if mean else CHANNELS
-    return merged.astype(np.float32)
+    rows, columns = (resize_matrix(length, size).toarray() for length in column_maps.shape[2:])
+    # (size, h) @ (10, T, h, w) @ (w, size) -> (10, T, size, size)
+    return merge_ten_crop(rows @ column_maps @ columns.T, absolute=absolute, mean=mean)

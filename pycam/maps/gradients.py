@@ -1,4 +1,4 @@
-"""Maps from gradients: Grad-CAM at any layer, and saliency at the input; PyTorch differentiates."""
+"""Maps from gradients, computed by PyTorch: Grad-CAM at any layer, and saliency at the input."""
 
 from __future__ import annotations
 
@@ -20,30 +20,31 @@ Floats = NDArray[np.float32]
 
 
 class GradientMaps:
-    """Makes maps of classes from gradients.
+    """Compute the maps of classes from gradients.
 
     Parameters
     ----------
-    net
-        With parameters.
-    scores
-        Blob of the class scores.
-    method
+    net : Net
+        A net with parameters.
+    scores : str
+        The blob of the class scores.
+    method : str
         A name in `METHODS`.
-    target
-        What is differentiated: a class's `logit`, its score before the softmax, or its `probability` behind it.
-    layer
-        Of Grad-CAM: the blob whose channels are weighed by their gradients, as Caffe has it once the net has run, that
-        is behind its ReLU; by default the deepest with rows and columns. Saliency is always that of the input.
-    options
+    target : {"logit", "probability"}
+        The score to differentiate: before the softmax, or after it.
+    layer : str
+        For Grad-CAM: the blob whose channels are weighted by their gradients. Its values are those after the whole
+        net has run in Caffe, that is, after an in-place ReLU. The default is the deepest blob with rows and columns.
+        Saliency always uses the input.
+    options : Options
         Device and threads, as for `pycam.engines.torch.TorchEngine`.
 
     Raises
     ------
     NetError
-        No such blob, or none with rows and columns.
+        The net has no such blob, or the blob has no rows and columns.
     UsageError
-        The net has no softmax, so that `probability` means nothing.
+        The target is `probability`, but the net has no softmax.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class GradientMaps:
         options: Options = Options(),
     ) -> None:
         self._input = net.inputs[0]
-        self._make = METHODS[method]
+        self._method = METHODS[method]
         self.layer = self._input if method == "saliency" else layer or default_layer(net)
         self._target = target_value(net, scores, target)
         self._threads = options.threads
@@ -65,93 +66,93 @@ class GradientMaps:
         self._module = TorchNet(net).eval().requires_grad_(False).to(self._device)
 
     def __call__(self, images: Floats, classes: NDArray[np.intp]) -> Floats:
-        """Give the maps of some classes.
+        """Return the maps of classes.
 
         Parameters
         ----------
-        images
-            (N, 3, S, S) float32: what the net is given.
-        classes
-            (T,) indices.
+        images : (N, 3, S, S) float32
+            The input of the net.
+        classes : (T,) int
+            Indices of the classes.
 
         Returns
         -------
         (N, T, h, w) float32
         """
         with at_work(self._device, self._threads):
-            given = {self._input: torch.from_numpy(np.ascontiguousarray(images)).to(self._device)}
-            values, gradients = class_gradients(
-                self._module, given, self.layer, self._target, [int(index) for index in classes]
-            )
-            return np.asarray(self._make(values, gradients).cpu().numpy(), np.float32)
+            inputs = {self._input: torch.from_numpy(np.ascontiguousarray(images)).to(self._device)}
+            values, gradients = class_gradients(self._module, inputs, self.layer, self._target, classes.tolist())
+            return np.asarray(self._method(values, gradients).cpu().numpy(), np.float32)
 
 
 def class_gradients(
-    module: TorchNet, given: Mapping[str, Tensor], layer: str, target: str, classes: Sequence[int]
+    module: TorchNet, inputs: Mapping[str, Tensor], layer: str, target: str, classes: Sequence[int]
 ) -> tuple[Tensor, Tensor]:
     """Differentiate the scores of classes with respect to a blob.
 
     Parameters
     ----------
-    module
-        The net, of any precision.
-    given
-        Its inputs, N on axis 0.
-    layer
+    module : TorchNet
+        The net, in any precision.
+    inputs : mapping of str to Tensor
+        The inputs of the net, by blob; axis 0 has N images.
+    layer : str
         The blob.
-    target
-        The value with a score a class.
-    classes
-        T indices.
+    target : str
+        The value that holds one score per class.
+    classes : sequence of T ints
+        Indices of the classes.
 
     Returns
     -------
     values : (N, K, h, w)
-        The blob.
+        The values of the blob.
     gradients : (N, T, K, h, w)
-        Of each class's score with respect to it.
+        The gradient of each class's score with respect to the blob.
     """
     with torch.no_grad():
-        values = module(given, [layer])[layer]
+        values = module(inputs, [layer])[layer]
     values = values.detach().requires_grad_()
     with torch.enable_grad():
-        scores = module({**given, layer: values}, [target])[target].flatten(1)
+        scores = module({**inputs, layer: values}, [target])[target].flatten(1)
         gradients = [torch.autograd.grad(scores[:, index].sum(), values, retain_graph=True)[0] for index in classes]
     return values.detach(), torch.stack(gradients, dim=1)
 
 
 def grad_cam(values: Tensor, gradients: Tensor) -> Tensor:
-    """Sum channels, each weighed by its gradient's mean over space: (N, K, h, w), (N, T, K, h, w) -> (N, T, h, w).
+    """Sum the channels, each weighted by the spatial mean of its gradient.
 
-    This is Grad-CAM (Selvaraju et al., ICCV 2017) before its ReLU.
+    Shapes: (N, K, h, w) and (N, T, K, h, w) -> (N, T, h, w). This is Grad-CAM (Selvaraju et al., ICCV 2017) before
+    its ReLU.
     """
+    # (N, T, K, h, w) -> (N, T, K); with (N, K, h, w) -> (N, T, h, w)
     return torch.einsum("ntk,nkhw->nthw", gradients.mean(dim=(3, 4)), values)
 
 
 def saliency(values: Tensor, gradients: Tensor) -> Tensor:
-    """Give the largest absolute gradient over channels: (N, K, H, W), (N, T, K, H, W) -> (N, T, H, W).
+    """Return the largest absolute gradient over the channels.
 
-    Simonyan et al., 2014: the backpropagation of the paper's Table 2.
+    Shapes: (N, K, H, W) and (N, T, K, H, W) -> (N, T, H, W). Simonyan et al., 2014; "Backprop" in the paper's Table 2.
     """
     return gradients.abs().amax(dim=2)
 
 
 METHODS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "gradcam": lambda values, gradients: grad_cam(values, gradients).relu(),
-    # As a walk-through in Keras has it; docs/recipes.md.
+    # As in the Keras walk-through; docs/recipes.md.
     "gradcam_mean": lambda values, gradients: grad_cam(values, gradients) / values.shape[1],
     "saliency": saliency,
 }
-"""Maps from a blob's values and the gradients at it, by the names that protocols call them."""
+"""The methods of protocols, by name: each takes the values of a blob and its gradients, and returns the maps."""
 
 
 def target_value(net: Net, scores: str, target: str) -> str:
-    """Name the value that holds the target: the scores' blob, or what their softmax reads.
+    """Return the name of the value that holds the target: the blob of the scores, or the input of their softmax.
 
     Raises
     ------
     UsageError
-        A probability is asked for where there is no softmax.
+        The target is `probability`, but the scores come from no softmax.
     """
     layer = net.producer[scores]
     if isinstance(layer, Softmax):
@@ -162,25 +163,25 @@ def target_value(net: Net, scores: str, target: str) -> str:
 
 
 def default_layer(net: Net) -> str:
-    """Name the blob that Grad-CAM is made at unless another is asked for: the deepest that has rows and columns.
+    """Return the default blob for Grad-CAM: the feature blob of a CAM net, or the deepest with rows and columns.
 
     Raises
     ------
     NetError
-        There is none.
+        The net has no such blob.
     """
     if net.cam_head is not None and net.cam_head.class_layer is not None:
         return net.cam_head.feature_blob
     for blob, shape in reversed(net.shapes.items()):
         if len(shape) == 4 and min(shape[2:]) > 1 and blob not in net.inputs:
             return blob
-    raise NetError("no blob of the net has rows and columns: there is nothing to make maps of")
+    raise NetError("no blob of the net has rows and columns, so there are no maps")
 
 
 def _check(net: Net, layer: str, target: str) -> None:
     if layer not in net.value_shapes:
         blobs = [blob for blob, shape in net.shapes.items() if len(shape) == 4]
-        raise NetError(f"the net has no blob {layer!r} to make maps at; there are {', '.join(blobs)}")
+        raise NetError(f"the net has no blob {layer!r} for maps; expected one of {', '.join(blobs)}")
     shape = net.value_shapes[layer]
     if len(shape) != 4:
         raise NetError(f"blob {layer!r} is {dims(shape)}: maps need rows and columns, N×K×h×w")
