@@ -1,4 +1,4 @@
-"""A loaded model: a net with its weights, its labels and its preprocessing, as one value made by `load_model`."""
+"""The loaded model: one value for a net, its weights, its labels and its preprocessing."""
 
 from __future__ import annotations
 
@@ -27,56 +27,65 @@ FIXED_MEANS = {
     "rounded_value": (104.0, 117.0, 123.0),
     "none": (0.0, 0.0, 0.0),
 }
-"""Means that protocols have of their own, BGR."""
+"""The means of protocols that do not depend on the model, BGR."""
 
 
 @dataclass(frozen=True, eq=False)
 class Preprocessing:
-    """What a model's net expects to be subtracted from an image.
+    """The mean that is subtracted from the input of a net.
 
     Attributes
     ----------
     mean : Mean
-        The card's, or BVLC's where the card has none.
+        The mean of the card; BVLC's mean if the card has none.
     override : (3,) or (3, H, W) float32, optional
-        A mean, BGR, that the user gave in place of the card's and the protocol's.
+        A mean from the user, BGR. It replaces the mean of the card and of the protocol.
     """
 
     mean: Mean
     override: NDArray[np.float32] | None = None
 
     def mean_values(self, kind: str = "value") -> NDArray[np.float32]:
-        """Return the mean for a protocol's choice `mean`: (3,), or (3, H, W) for `image`; BGR, 0…255.
+        """Return the mean for a protocol's choice `mean`.
+
+        Parameters
+        ----------
+        kind : str
+            A value of `pycam.protocols.Protocol.mean`.
+
+        Returns
+        -------
+        (3,) or (3, H, W) float32
+            BGR, 0…255; a mean image only for the kind `image`.
 
         Raises
         ------
         ModelError, FormatError
             The file of the mean image is not available, or is damaged.
         """
-        if self.override is None and kind in FIXED_MEANS:
-            return np.array(FIXED_MEANS[kind], np.float32)
-        if self.override is None and kind == "value" and self.mean.value is not None:
-            return np.array(self.mean.value, np.float32)
+        fixed = self.mean.value if kind == "value" else FIXED_MEANS.get(kind)
+        if self.override is None and fixed is not None:
+            return np.array(fixed, np.float32)
         values = self.override if self.override is not None else read_mean(zoo.mean_path(self.mean))
         return values if kind == "image" or values.ndim == 1 else values.mean(axis=(1, 2))
 
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A net with all that belongs to it. Made by `load_model`.
+    """A net with its weights, labels and preprocessing. Made by `load_model`.
 
     Attributes
     ----------
     name : str
-        The card's name, or the prototxt's.
+        The name of the card, of the net, or of the prototxt file.
     net : Net
-        With its weights; `net.sources` names the files.
+        The net with its weights; `net.sources` has the paths of the files.
     preprocessing : Preprocessing
-        What is subtracted from an image.
+        The mean that is subtracted from the input.
     labels : Labels
-        The user's, or the card's; without either, classes have numbers alone.
+        The labels of the user or of the card. Without either, they are "class 0", "class 1", ….
     card : Card, optional
-        None for files without a card.
+        The model card; None for files without a card.
     """
 
     name: str
@@ -87,89 +96,85 @@ class Model:
 
     @cached_property
     def head(self) -> CamHead:
-        """Where the class activation maps come from: as the card says, or as found from the graph.
+        """The blobs and the layer that the class activation maps are computed from.
+
+        The card names them; without a card, they are found in the graph of the net.
 
         Raises
         ------
         NetError
-            The net takes no square images of three channels, has no class activation maps, or is not the card's.
+            The net does not take square images of three channels, has no class activation maps, or is not the net of
+            the card.
         """
         _ = self.image_input
         refuse_without_maps(self.card)
         if self.card is not None and self.card.feature_blob is not None:
-            if self.card.feature_blob not in self.net.shapes:
-                raise self._foreign(self.card.feature_blob)
-            return CamHead(self.card.feature_blob, self.card.class_layer, self.score_blob)
+            return CamHead(self._blob_of_card(self.card.feature_blob), self.card.class_layer, self.score_blob)
         if self.net.cam_head is None:
             raise NetError(
-                f"{self._path}: no global average pooling before the scores, "
-                "so the net has no class activation maps as it stands"
+                f"{self._path}: no global average pooling before the scores, so the net has no class activation maps"
             )
         return self.net.cam_head
 
     @cached_property
     def score_blob(self) -> str:
-        """Blob of the class scores.
+        """The blob of the class scores.
 
         Raises
         ------
         NetError
-            The card names a blob that the net lacks.
+            The net does not have the blob that the card names.
         """
-        blob = (self.card.score_blob if self.card else None) or self.net.outputs[-1]
-        if blob not in self.net.shapes:
-            raise self._foreign(blob)
-        return blob
+        return self._blob_of_card((self.card.score_blob if self.card else None) or self.net.outputs[-1])
 
     @cached_property
     def image_input(self) -> str:
-        """The net's one input, for images.
+        """The blob of the net's only input.
 
         Raises
         ------
         NetError
-            The net has another number of inputs, or one that takes no square images of three channels.
+            The net does not have exactly one input, or its input is not for square images of three channels.
         """
         inputs = self.net.inputs
         if len(inputs) != 1:
             raise NetError(
-                f"{self._path}: {len(inputs)} inputs ({', '.join(inputs) or 'none'}): one for images is needed"
+                f"{self._path}: {len(inputs)} inputs ({', '.join(inputs) or 'none'}); expected one, for images"
             )
         shape = self.net.shapes[inputs[0]]
         if len(shape) != 4 or shape[1] != 3 or shape[2] != shape[3]:
-            raise NetError(f"{self._path}: its input is {dims(shape)}: images need 3 channels and a square, N×3×S×S")
+            raise NetError(f"{self._path}: its input is {dims(shape)}; images need 3 channels and a square, N×3×S×S")
         return inputs[0]
 
     @property
     def input_size(self) -> int:
-        """Side of the net's square input."""
+        """The side of the net's square input."""
         return self.net.shapes[self.image_input][-1]
 
     @property
     def class_count(self) -> int:
-        """Number of classes."""
+        """The number of classes."""
         return math.prod(self.net.shapes[self.score_blob][1:])
 
     def check_labels(self) -> None:
-        """Refuse labels of other classes.
+        """Check that there is one label per class.
 
         Raises
         ------
         FormatError
-            There are not as many labels as classes.
+            The numbers of labels and classes differ.
         """
         if len(self.labels) != self.class_count:
             raise FormatError(
                 f"{self.labels.path}: {len(self.labels)} labels, but the net has {self.class_count} classes: "
-                "give its own with --labels"
+                "give the labels of the net with --labels"
             )
 
     @cached_property
     def digests(self) -> dict[str, str]:
-        """SHA-256 of the files, in hexadecimal: `net` and `weights`."""
+        """The SHA-256 of the files `net` and `weights`, in hexadecimal."""
         sources = self.net.sources
-        assert sources is not None
-        assert sources.caffemodel is not None
+        assert sources is not None and sources.caffemodel is not None
         files = {"net": sources.prototxt, "weights": sources.caffemodel}
         return {name: checksum(Path(path), "sha256") for name, path in files.items()}
 
@@ -177,9 +182,11 @@ class Model:
     def _path(self) -> str:
         return self.net.sources.prototxt if self.net.sources else "the net"
 
-    def _foreign(self, blob: str) -> NetError:
-        named = self.card.path if self.card else "its card"
-        return NetError(f"{self._path}: no blob {blob!r}, which {named} names: is this the card's net?")
+    def _blob_of_card(self, blob: str) -> str:
+        if blob not in self.net.shapes:
+            named = self.card.path if self.card else "its card"
+            raise NetError(f"{self._path}: no blob {blob!r}, but {named} names it: is this the net of the card?")
+        return blob
 
 
 def load_model(
@@ -197,22 +204,22 @@ def load_model(
     Parameters
     ----------
     model : str or path, optional
-        Name or alias of a bundled model, or the path of a card. It can be left out with `prototxt` and `weights`.
+        Name or alias of a bundled model, or the path of a card. Not needed with both `prototxt` and `weights`.
     prototxt, weights, labels : path, optional
-        Files in place of the model's.
+        Files that replace those of the model.
     mean : path or str, optional
-        Mean image in place of the model's, or three numbers, BGR, as in "104,117,123".
+        A mean image that replaces the mean of the model, or three numbers, BGR, as in "104,117,123".
     allow_nonfinite : bool
-        Accept weights that are infinite or not a number.
+        Whether to accept weights that are infinite or NaN.
     needs_maps : bool
-        Refuse a card without class activation maps before its files are looked for.
+        Whether to refuse a card without class activation maps before its files are searched for.
 
     Raises
     ------
     UsageError
-        Neither a model nor both files were given, or the mean is not one.
+        Neither a model nor both files are given, or the mean is invalid.
     ModelError, FormatError, NetError
-        A file is not available, is damaged, or does not go with the others.
+        A file is not available or is damaged, or the files do not belong together.
     """
     card = None if model is None else zoo.card(os.fspath(model))
     if needs_maps:
@@ -220,13 +227,13 @@ def load_model(
     if prototxt is None:
         if card is None:
             raise UsageError(
-                f"neither a model nor a net: give a model ({zoo.BUNDLED} comes with pycam, `pycam models list` shows "
+                f"no model is given: give a model ({zoo.BUNDLED} comes with pycam, `pycam models list` shows "
                 "others), or both a prototxt and its weights"
             )
         prototxt = zoo.prototxt_path(card)
     if weights is None:
         if card is None:
-            raise UsageError(f"{prototxt}: no weights for this net: give its caffemodel as well")
+            raise UsageError(f"{prototxt}: no weights for this net: give its caffemodel too")
         weights = zoo.weights_path(card)
     net = read_net(prototxt, weights, allow_nonfinite=allow_nonfinite)
     mean_values = None if mean is None else _read_mean(mean)
@@ -241,17 +248,17 @@ def load_model(
 
 
 def refuse_without_maps(card: Card | None) -> None:
-    """Refuse a model whose card says that it has no class activation maps.
+    """Check that a model's card does not exclude class activation maps.
 
     Raises
     ------
     NetError
-        It has none.
+        The card says that the model has no class activation maps.
     """
     if card is not None and not card.cam:
         raise NetError(
-            f"{card.name} classifies, but has no class activation maps: no global average pooling before its scores; "
-            "method gradcam makes maps from gradients"
+            f"{card.name} has no class activation maps: no global average pooling before its scores; "
+            "use method gradcam, which computes maps from gradients"
         )
 
 
@@ -262,4 +269,4 @@ def _read_mean(given: AnyPath) -> NDArray[np.float32]:
     try:
         return np.array([float(number) for number in numbers], np.float32)
     except ValueError:
-        raise UsageError(f"mean {given}: expected a file, or three numbers as in 104,117,123 (BGR)") from None
+        raise UsageError(f"mean is {given}; expected a file, or three numbers as in 104,117,123 (BGR)") from None

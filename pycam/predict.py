@@ -1,4 +1,4 @@
-"""The pipeline in one call: an image becomes a `Prediction` with classes, scores, maps, boxes and overlays.
+"""The pipeline in one call: predict the classes, scores, maps and boxes of an image.
 
 cam = pycam.load("googlenet-cam")
 prediction = cam("fox.jpg")
@@ -13,8 +13,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cached_property
-from types import TracebackType
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,28 +39,29 @@ if TYPE_CHECKING:
 
 Source = Image | str | os.PathLike[str] | bytes | NDArray[np.uint8]
 Prepared = tuple[Image, NDArray[np.float32]]
-"""An image, and what the net is given of it: (crops, 3, size, size)."""
+"""An image, and the input that the net gets: (crops, 3, size, size)."""
 Choose = Callable[[NDArray[np.float32]], NDArray[np.intp]]
+"""A function that selects classes: (C,) scores -> (T,) indices."""
 
 
 @dataclass(frozen=True, eq=False)
 class Cam:
-    """A model made ready: call it with an image. Made by `load` or `make_cam`.
+    """A model that is ready for images: call it with one. Made by `load` or `make_cam`.
 
     Attributes
     ----------
     model : Model
         The net, its labels and its preprocessing.
     head : CamHead
-        The blobs that maps and scores are made from.
+        The blobs of the features and the scores.
     engine : Engine
-        What runs the net.
+        The engine that runs the net.
     protocol : Protocol
-        What lies between an image and its maps.
+        The choices for the steps from an image to its maps and boxes.
     mean : (3,) or (3, H, W) float32
-        What is subtracted, BGR.
+        The mean that is subtracted, BGR.
     gradients : GradientMaps, optional
-        Makes the maps where the protocol's method asks for gradients.
+        Computes the maps if the method of the protocol uses gradients.
     """
 
     model: Model
@@ -76,12 +76,12 @@ class Cam:
 
         Parameters
         ----------
-        image
-            Path, bytes of an image file, or (H, W, 3) uint8 BGR pixels.
-        top
-            How many classes, best first; as many as the protocol says if not given, 5 as a rule.
-        classes
-            These classes instead: indices, WordNet IDs or words; not together with `top`.
+        image : path, bytes, array or Image
+            A path, the bytes of an image file, or (H, W, 3) uint8 BGR pixels.
+        top : int, optional
+            The number of classes, best first. The default is that of the protocol, usually 5.
+        classes : sequence of int or str, optional
+            The classes, instead of the best ones: indices, WordNet IDs or labels. Not together with `top`.
 
         Returns
         -------
@@ -92,7 +92,7 @@ class Cam:
         ImageError
             The image cannot be read.
         UsageError
-            No such class; or both a number and classes.
+            A class is unknown, or both `top` and `classes` are given.
         """
         ((_, found),) = self.stream([image], top=top, classes=classes, ahead=0)
         if isinstance(found, PycamError):
@@ -108,76 +108,72 @@ class Cam:
         batch: int = 1,
         ahead: int = 4,
     ) -> Iterator[tuple[Source, Prediction | PycamError]]:
-        """Predict many images, in order, reading ahead while the net runs.
+        """Predict many images in order; read images ahead while the net runs.
 
         Parameters
         ----------
-        images
-            As for calling.
+        images : iterable
+            Images as for a call.
         top, classes
-            As for calling.
-        batch
-            How many images go through the net together.
-        ahead
-            How many batches are read ahead.
+            The same as for a call.
+        batch : int
+            The number of images that the net runs on together.
+        ahead : int
+            The number of batches that are read ahead.
 
         Yields
         ------
         (image, Prediction or PycamError)
-            An image that cannot be read gives its error; the others go on.
+            An error for an image that cannot be read; it does not stop the other images.
         """
         if top is not None and classes is not None:
-            raise UsageError(f"top {top} has no effect where classes are named: leave one of the two out")
+            raise UsageError(f"top {top} has no effect with classes: leave out one of the two")
         if top is None:
             top = min(self.protocol.top, self.model.class_count)
         if not 1 <= top <= self.model.class_count:
-            raise UsageError(f"top {top}: the net has {self.model.class_count} classes")
+            raise UsageError(f"top is {top}; expected 1 to {self.model.class_count}, the number of classes")
         if batch < 1:
-            raise UsageError(f"batch {batch}: must be 1 or more")
+            raise UsageError(f"batch is {batch}; expected 1 or more")
         wanted = None if classes is None else np.array([self.model.labels.find(name) for name in classes], np.intp)
 
         def choose(scores: NDArray[np.float32]) -> NDArray[np.intp]:
             return best(scores, top) if wanted is None else wanted
 
-        def read(group: list[Source]) -> tuple[list[Source], list[Prepared | PycamError]]:
-            return group, self.prepare(group)
+        def read(sources: list[Source]) -> tuple[list[Source], list[Prepared | PycamError]]:
+            return sources, self.prepare(sources)
 
         def predict(
-            group: tuple[list[Source], list[Prepared | PycamError]],
+            batch: tuple[list[Source], list[Prepared | PycamError]],
         ) -> list[tuple[Source, Prediction | PycamError]]:
-            sources, prepared = group
+            sources, prepared = batch
             return list(zip(sources, self.predict(prepared, [choose] * len(prepared)), strict=True))
 
         iterator = iter(images)
-        groups = iter(lambda: list(itertools.islice(iterator, batch)), [])
+        batches = iter(lambda: list(itertools.islice(iterator, batch)), [])
         streams = self.engine.options.streams
         with ThreadPoolExecutor(1, "pycam-read") as reader, ThreadPoolExecutor(streams, "pycam-forward") as runner:
-            prepared = (
-                prefetch(lambda group: reader.submit(read, group), groups, ahead + 1) if ahead else map(read, groups)
-            )
-            # A single stream is this thread itself.
-            beside = min(ahead, streams) if streams > 1 else 0
+            prepared = prefetch(partial(reader.submit, read), batches, ahead + 1)
+            # A single stream runs in the calling thread.
             found = (
-                prefetch(lambda group: runner.submit(predict, group), prepared, beside + 1)
-                if beside
+                prefetch(partial(runner.submit, predict), prepared, min(ahead, streams) + 1)
+                if streams > 1
                 else map(predict, prepared)
             )
             yield from itertools.chain.from_iterable(found)
 
     @cached_property
     def placement(self) -> Placement:
-        """How maps come to lie on images."""
+        """The placement of maps on images."""
         row = self.protocol
         return Placement(view_of(row.view, self.model.input_size), row.map_resizer, row.merge, row.placement)
 
     def prepare(self, images: Sequence[Source]) -> list[Prepared | PycamError]:
-        """Read images and make the inputs of the net, (crops, 3, size, size); an unreadable one gives its error."""
+        """Read images and compute the inputs of the net, (crops, 3, size, size); return errors for unreadable images."""
+        row, view = self.protocol, self.placement.view
         prepared: list[Prepared | PycamError] = []
         for source in images:
             try:
                 image = source if isinstance(source, Image) else read_image(source)
-                row = self.protocol
-                view = self.placement.view
                 crops = net_input(image.pixels, view, self.mean, row.resizer, input_scale=row.input_scale)
                 prepared.append((image, crops))
             except PycamError as error:
@@ -187,19 +183,19 @@ class Cam:
     def predict(
         self, prepared: Sequence[Prepared | PycamError], choices: Sequence[Choose]
     ) -> list[Prediction | PycamError]:
-        """Run the net on images, all together.
+        """Run the net on images, all of them together.
 
         Parameters
         ----------
-        prepared
-            From `prepare`; errors are handed through.
-        choices
-            For each image, what chooses the classes: (C,) scores -> (T,) indices.
+        prepared : sequence of (Image, array) or PycamError
+            Results of `prepare`; errors are returned as they are.
+        choices : sequence of callables
+            For each image, the function that selects the classes: (C,) scores -> (T,) indices.
 
         Raises
         ------
         EngineError
-            The net gave scores that are not finite; the image is named.
+            Scores are not finite; the message has the path of the image.
         """
         inputs = [each[1] for each in prepared if not isinstance(each, PycamError)]
         outputs = self._run(inputs[0] if len(inputs) == 1 else np.concatenate(inputs)) if inputs else iter(())
@@ -209,7 +205,7 @@ class Cam:
         ]
 
     def _run(self, inputs: NDArray[np.float32]) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-        """Give scores, (C,), and features, (n, K, h, w), of each image from its crops, (N, 3, S, S)."""
+        """Yield the scores, (C,), and the features, (n, K, h, w), of each image; inputs are all crops, (N, 3, S, S)."""
         crops = len(self.placement.view.crops)
         given = {self.model.image_input: inputs}
         values = {**given, **self.engine.forward(given)}
@@ -241,7 +237,7 @@ class Cam:
         )
 
     def _maps(self, features: NDArray[np.float32], classes: NDArray[np.intp]) -> NDArray[np.float32]:
-        """Give the maps of classes: (n, K, h, w) and (T,) indices -> (n, T, h, w) float32."""
+        """Return the maps of classes: (n, K, h, w) and (T,) indices -> (n, T, h, w) float32."""
         if not len(classes):
             return features[:, :0]
         if self.gradients is not None:
@@ -255,20 +251,18 @@ class Cam:
         return None if self.head.class_layer is None else self.model.net.class_weights(self.head.class_layer)
 
     def close(self) -> None:
-        """Let go of the engine."""
+        """Close the engine."""
         self.engine.close()
 
     def __enter__(self) -> Cam:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
 def best(scores: NDArray[np.float32], top: int) -> NDArray[np.intp]:
-    """Give the indices of the `top` largest scores, largest first; of equal scores the larger index, as released."""
+    """Return the indices of the `top` largest scores, largest first; equal scores in falling order of their indices."""
     return np.argsort(scores, kind="stable")[::-1][:top]
 
 
@@ -288,25 +282,25 @@ def load(
     options: Options = Options(),
     allow_nonfinite: bool = False,
 ) -> Cam:
-    """Make a model ready for images.
+    """Load a model and prepare it for images.
 
     Parameters
     ----------
-    model
-        Name or alias of a bundled model, or the path of a card of one's own. It can be left out with `prototxt` and
-        `weights`: then the feature blob and the class-weight layer are found from the graph.
-    engine
+    model : str or path, optional
+        Name or alias of a bundled model, or the path of a card. Not needed with both `prototxt` and `weights`: then
+        the feature blob and the class-weight layer are found in the graph.
+    engine : str
         `onnxruntime`, `openvino`, `torch`, `opencv` or `caffe`.
-    protocol
-        Name of a row of the protocol table, or a `pycam.protocols.Protocol`.
-    view, method, layer, target
-        Choices in place of the protocol's; see `pycam.protocols.Protocol`. Gradients need PyTorch.
-    prototxt, weights, labels, mean
-        Files in place of the model's.
-    options
-        Of the engine. With a stream a core, `stream` gives the most images a second.
-    allow_nonfinite
-        Take weights that are infinite or not a number.
+    protocol : str or Protocol
+        The name of a row of the protocol table, or a `pycam.protocols.Protocol`.
+    view, method, layer, target : str, optional
+        Choices that replace those of the protocol; see `pycam.protocols.Protocol`. Gradients need PyTorch.
+    prototxt, weights, labels, mean : path, optional
+        Files that replace those of the model.
+    options : Options
+        Options of the engine. With one stream per core, `Cam.stream` predicts the most images per second.
+    allow_nonfinite : bool
+        Whether to accept weights that are infinite or NaN.
 
     Returns
     -------
@@ -315,11 +309,11 @@ def load(
     Raises
     ------
     ModelError
-        No such model, or its files are not there.
+        The model is unknown, or its files are not available.
     FormatError, NetError
-        The files are not what they should be.
+        A file is damaged, or the files do not belong together.
     EngineError
-        The engine is not there, or cannot be exact on the net.
+        The engine is not available, or it cannot run the net exactly.
     """
     row = get_protocol(protocol) if isinstance(protocol, str) else protocol
     row = row.with_choices(view=view, method=method, layer=layer, target=target)
@@ -338,20 +332,20 @@ def load(
 def make_cam(
     model: Model, *, engine: str = engines.DEFAULT_ENGINE, protocol: Protocol, options: Options = Options()
 ) -> Cam:
-    """Make a loaded model ready for images; parameters and errors as those of `load`."""
+    """Prepare a loaded model for images; parameters and errors are those of `load`."""
     if protocol.method == "cam":
         head, gradients = model.head, None
     else:
-        # Gradients lead back to the input, which is what their maps are made from.
+        # Gradient maps are computed from the input, not from features.
         head = CamHead(model.image_input, None, model.score_blob)
         gradients = _gradient_maps(model, protocol, options)
-        options = replace(options, streams=1)  # PyTorch's settings are those of the whole process
+        options = replace(options, streams=1)  # PyTorch's settings apply to the whole process
     model.check_labels()
     outputs = [blob for blob in (head.feature_blob, head.score_blob) if blob not in model.net.inputs]
     mean = model.preprocessing.mean_values(protocol.mean)
-    made = Cam(model, head, engines.make(engine, model.net, outputs, options), protocol, mean, gradients)
-    _ = made.placement  # a view that the net's input cannot have is refused here, not at the first image
-    return made
+    cam = Cam(model, head, engines.make(engine, model.net, outputs, options), protocol, mean, gradients)
+    _ = cam.placement  # refuses a view that does not fit the net's input here, not at the first image
+    return cam
 
 
 def _gradient_maps(model: Model, row: Protocol, options: Options) -> GradientMaps:

@@ -1,4 +1,4 @@
-"""What a net says of an image: classes, scores, maps, boxes, and images of them."""
+"""The prediction of an image: classes, scores, maps, boxes, and drawings of them."""
 
 from __future__ import annotations
 
@@ -31,30 +31,30 @@ _ORDINALS = {1: "1st", 2: "2nd", 3: "3rd"}
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What a net says of an image.
+    """The prediction of an image.
 
     Attributes
     ----------
     classes : (T,) int
-        Indices among the net's outputs, 0-based: best first, or those that were asked for.
+        Indices among the outputs of the net, 0-based: best first, or in the order of the request.
     scores : (C,) float32
-        Of every class, averaged over the view's crops; NaN where only those of `classes` were kept.
+        The scores of all classes, averaged over the crops of the view; NaN if only those of `classes` were kept.
     feature_maps : (n, T, h, w) float32
         The map of each class in each crop, at the size of the features.
     size : (int, int)
         Width and height of the image.
     placement : Placement
-        How maps come to lie on the image.
+        The placement of maps on the image.
     protocol : Protocol
-        What it was made with.
+        The protocol of the prediction.
     model, engine : str
-        What it was made with, by name.
+        The names of the model and the engine.
     labels : Labels
-        Of the net's classes.
+        The labels of the classes.
     image : Image, optional
-        As read; None where only its maps and boxes are wanted.
+        The image; None if only maps and boxes are needed.
     kept_boxes : sequence of (n, 4) int, optional
-        The boxes of each class where they are known already, see `ClassPrediction.boxes`.
+        The boxes of each class, if they were computed before; see `ClassPrediction.boxes`.
     """
 
     classes: NDArray[np.intp]
@@ -71,12 +71,12 @@ class Prediction:
 
     @cached_property
     def top(self) -> tuple[ClassPrediction, ...]:
-        """Each of `classes` with its score, map and box."""
+        """The classes with their scores, maps and boxes, in the order of `classes`."""
         return tuple(ClassPrediction(self, rank) for rank in range(len(self.classes)))
 
     @cached_property
     def base(self) -> NDArray[np.uint8]:
-        """What maps are drawn on: (H, W, 3) uint8 BGR; the image, 256×256 canvas or net's input, by the protocol."""
+        """The pixels below the maps, (H, W, 3) uint8 BGR: the image, the 256×256 canvas, or the input of the net."""
         if self.protocol.base == "image":
             return self._image.pixels
         side = CANVAS if self.protocol.base == "canvas" else self.placement.view.size
@@ -86,26 +86,23 @@ class Prediction:
     @property
     def _image(self) -> Image:
         if self.image is None:
-            raise ValueError("this prediction was kept without its image: nothing can be drawn on it")
+            raise ValueError("this prediction has no image, so it cannot be drawn")
         return self.image
 
-    def boxes(self) -> list[Box | None]:
-        """Return the box of each class in `top`; see `ClassPrediction.box`."""
-        return [item.box for item in self.top]
-
     def overlay(self, rank: int = 0, *, box: bool = False) -> NDArray[np.uint8]:
-        """Draw the map of the class at `rank` over the image.
+        """Draw the map of a class over the image.
 
         Parameters
         ----------
-        rank
-            0 for the best class.
-        box
-            Draw the class's box as well.
+        rank : int
+            The position of the class in `top`; 0 for the best class.
+        box : bool
+            Whether to draw the box of the class.
 
         Returns
         -------
-        (H, W, 3) uint8 BGR, of the size of `base`
+        (H, W, 3) uint8 BGR
+            The size is that of `base`.
         """
         item = self.top[rank]
         height, width = self.base.shape[:2]
@@ -114,34 +111,34 @@ class Prediction:
         if self.protocol.caption == "on_image":
             drawn = write_on(drawn, f"Class activities is [{item.label}]")
         if box and item.box is not None:
-            wide, tall = self.size
             x0, y0, x1, y1 = item.box
-            drawn = drawing.draw_box(
-                drawn,
-                (x0 * width // wide, y0 * height // tall, -(-x1 * width // wide), -(-y1 * height // tall)),
-            )
+            wide, tall = self.size
+            scaled = x0 * width // wide, y0 * height // tall, -(-x1 * width // wide), -(-y1 * height // tall)
+            drawn = drawing.draw_box(drawn, scaled)
         return drawn
 
     def strip(self, *, box: bool = False) -> NDArray[np.uint8]:
-        """Lay the image and the overlays of `top` side by side: (H, W, 3) uint8 BGR."""
-        overlays = [self.overlay(rank, box=box) for rank in range(len(self.top))]
-        return self._strip_of(overlays)
+        """Return the image and the overlays of `top` side by side: (H, W, 3) uint8 BGR."""
+        return self._strip_of(self._overlays(box))
+
+    def _overlays(self, box: bool) -> list[NDArray[np.uint8]]:
+        return [self.overlay(rank, box=box) for rank in range(len(self.top))]
 
     def _repr_jpeg_(self) -> bytes:
         return drawing.encode_jpeg(self.strip(box=True))
 
     def _repr_html_(self) -> str:
-        """Show the prediction in a notebook: the strip with boxes, and the figures that do not fit into it."""
+        """Return the prediction as HTML for a notebook: the strip with boxes, and a table of the classes."""
         rows = (
             f"<tr><td>{item.index}</td><td>{item.wnid}</td><td style='text-align: left'>{html.escape(item.label)}</td>"
             f"<td>{item.score:.4f}</td><td>{', '.join(map(str, item.box or ()))}</td></tr>"
             for item in self.top
         )
-        made = f"{self.model}, view {self.protocol.view}, {self.engine}; boxes: x0, y0, x1, y1"
+        about = f"{self.model}, view {self.protocol.view}, {self.engine}; boxes: x0, y0, x1, y1"
         return (
             f"<figure style='margin: 0'><img alt='The image and the maps of its classes' style='max-width: 100%' "
             f"src='data:image/jpeg;base64,{base64.b64encode(self._repr_jpeg_()).decode()}'>"
-            f"<figcaption>{html.escape(made)}</figcaption></figure>"
+            f"<figcaption>{html.escape(about)}</figcaption></figure>"
             "<table><tr><th>index</th><th></th><th style='text-align: left'>class</th><th>score</th><th>box</th></tr>"
             f"{''.join(rows)}</table>"
         )
@@ -151,15 +148,15 @@ class Prediction:
         return drawing.strip(self.base, overlays, captions, Path(self._image.path).name, self.protocol.strip)
 
     def _caption(self, rank: int) -> tuple[str, str]:
-        """Give what stands below a class's map: words and score."""
+        """Return the label of a class, as the protocol writes it, and its score."""
         item = self.top[rank]
-        words = item.label or f"class {item.index}"
+        label = item.label or f"class {item.index}"
         if self.protocol.caption == "ordinal":
-            words = f"{_ORDINALS.get(rank + 1, f'{rank + 1}th')} class: {words}"
-        return words, f"{item.score:.3f}"
+            label = f"{_ORDINALS.get(rank + 1, f'{rank + 1}th')} class: {label}"
+        return label, f"{item.score:.3f}"
 
     def as_dict(self, *, boxes: bool = False) -> dict[str, Any]:
-        """Give what `save` writes as JSON; boxes are in image pixels, 0-based half-open."""
+        """Return the values that `save` writes as JSON; boxes are in image pixels, 0-based, half-open."""
         found: dict[str, Any] = {
             "image": self._image.path,
             "model": self.model,
@@ -179,24 +176,24 @@ class Prediction:
         return found
 
     def save(self, folder: str | os.PathLike[str], *, boxes: bool = False) -> list[Path]:
-        """Write the overlays, the strip and the JSON of this prediction.
+        """Write the overlays, the strip and the JSON of the prediction.
 
         Parameters
         ----------
-        folder
-            Made if need be.
-        boxes
-            Draw boxes, and write them to the JSON.
+        folder : path
+            The output folder; it is created if it does not exist.
+        boxes : bool
+            Whether to draw boxes and to write them to the JSON.
 
         Returns
         -------
         list of Path
-            `<stem>_1.jpg` … best class first, `<stem>_strip.jpg`, `<stem>.json`; each is there whole or not at all.
+            `<stem>_1.jpg` …, best class first, `<stem>_strip.jpg`, and `<stem>.json`. Each file is written atomically.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         stem = Path(self._image.path).stem or "image"
-        overlays = [self.overlay(rank, box=boxes) for rank in range(len(self.top))]
+        overlays = self._overlays(boxes)
         files: dict[str, bytes | str] = {}
         for rank, drawn in enumerate(overlays):
             files[f"{stem}_{rank + 1}.jpg"] = drawing.encode_jpeg(drawing.caption(drawn, *self._caption(rank)))
@@ -209,14 +206,14 @@ class Prediction:
 
 @dataclass(frozen=True, eq=False)
 class ClassPrediction:
-    """One class of a prediction; everything is derived from the prediction when it is asked for.
+    """A class of a prediction; all values are computed on demand.
 
     Attributes
     ----------
     prediction : Prediction
-        Whose class it is.
+        The prediction that the class belongs to.
     rank : int
-        Its place in `prediction.classes`, from 0.
+        The position in `prediction.classes`, from 0.
     """
 
     prediction: Prediction = field(repr=False)
@@ -224,32 +221,32 @@ class ClassPrediction:
 
     @property
     def index(self) -> int:
-        """Index among the net's outputs, 0-based."""
+        """The index among the outputs of the net, 0-based."""
         return int(self.prediction.classes[self.rank])
 
     @property
     def wnid(self) -> str:
-        """WordNet ID, or `""` where the labels have none."""
+        """The WordNet ID, or `""` if the labels have none."""
         return self.prediction.labels.wnid(self.index) or ""
 
     @property
     def label(self) -> str:
-        """The class in words."""
+        """The label of the class."""
         return self.prediction.labels.label(self.index)
 
     @property
     def score(self) -> float:
-        """The net's score, averaged over the view's crops."""
+        """The score, averaged over the crops of the view."""
         return float(self.prediction.scores[self.index])
 
     @property
     def feature_maps(self) -> NDArray[np.float32]:
-        """(n, h, w) float32: the map of each crop, at the size of the features."""
+        """The map of each crop at the size of the features: (n, h, w) float32."""
         return self.prediction.feature_maps[:, self.rank]
 
     @cached_property
     def map(self) -> Map:
-        """The map over what it is drawn on, `Prediction.base`: (H, W) float32, not normalised."""
+        """The map at the size of `Prediction.base`: (H, W) float32, not normalised."""
         placement = self.prediction.placement
         if self.prediction.protocol.base == "canvas":
             return placement.on_canvas(self.feature_maps)
@@ -259,20 +256,20 @@ class ClassPrediction:
 
     @cached_property
     def image_map(self) -> Map:
-        """The map over the image at its own size: (H, W) float32, not normalised."""
+        """The map at the size of the image: (H, W) float32, not normalised."""
         width, height = self.prediction.size
         return self.prediction.placement.on_image(self.feature_maps, height, width)
 
     @cached_property
     def boxes(self) -> Boxes:
-        """The protocol's boxes: (n, 4) int, x0, y0, x1, y1 in image pixels, 0-based half-open."""
+        """The boxes by the rule of the protocol: (n, 4) int, x0, y0, x1, y1 in image pixels, 0-based, half-open."""
         if self.prediction.kept_boxes is not None:
             return self.prediction.kept_boxes[self.rank]
         return BOX_RULES[self.prediction.protocol.box_rule](self.image_map)
 
     @property
     def box(self) -> Box | None:
-        """The first of `boxes`; None where there is none."""
+        """The first of `boxes`, or None if there are none."""
         for x0, y0, x1, y1 in self.boxes[:1].tolist():
             return x0, y0, x1, y1
         return None

@@ -1,8 +1,7 @@
-"""The one table of protocols: named sets of the choices that lie between an image and its maps and boxes.
+"""The table of protocols: named sets of choices for the steps from an image to its maps and boxes.
 
-A row is data. What a choice means is carried out where it belongs (`pycam.images`, `pycam.maps`, `pycam.drawing`), by
-the choice's name; no code asks for a protocol's name. Single choices can be overridden:
-`dataclasses.replace(protocol("default"), view="full")`.
+A row is data. `pycam.images`, `pycam.maps` and `pycam.drawing` implement the choices by their names; no code depends on
+the name of a protocol. Single choices can be replaced: `protocol("default").with_choices(view="full")`.
 """
 
 from __future__ import annotations
@@ -11,48 +10,19 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from pycam.errors import UsageError, suggest
 
-RELEASED_BOX_RULES = ("released", "released_30_90_150", "released_no_jpeg")
-"""The box rules of the released generator, which finds any number of boxes in a map."""
-
-CHOICES: dict[str, tuple[str, ...]] = {
-    "view": ("center", "full", "ten"),
-    "resizer": (
-        "opencv_bilinear",
-        "opencv_cubic",
-        "pillow_bicubic",
-        "pillow_nearest",
-        "matlab_bicubic",
-        "matlab_bilinear",
-        "caffe_bilinear",
-    ),
-    "mean": ("value", "image", "vgg_value", "rounded_value", "none"),
-    "method": ("cam", "gradcam", "gradcam_mean", "saliency"),
-    "target": ("logit", "probability"),
-    "map_resizer": ("opencv_bilinear", "opencv_cubic", "matlab_bicubic", "tf_corner"),
-    "merge": ("single", "absolute_sum", "sum", "absolute_mean"),
-    "placement": ("in_place", "stretched"),
-    "base": ("image", "canvas", "input"),
-    "box_rule": ("paper", *RELEASED_BOX_RULES, "smoothed"),
-    "submission": ("pixels", "as_released"),
-    "metric": ("errors", "max_box_acc"),
-    "overlay": ("half", "py_demo", "matlab_demo", "jet_50", "viridis_30", "viridis_40", "keras", "keras_clipped"),
-    "caption": ("label", "ordinal", "on_image"),
-    "strip": ("captioned", "matlab_demo"),
-}
-
 DRAWING = ("base", "overlay", "caption", "strip")
-"""Choices that decide what drawings look like, and no score, map or box."""
+"""Choices that change drawings only, and no score, map or box."""
 
 NEEDS = {
     "placement": ("view", ("center",)),
     "target": ("method", ("gradcam", "gradcam_mean", "saliency")),
     "layer": ("method", ("gradcam", "gradcam_mean")),
 }
-"""Choices that have an effect with some values of another choice only: that choice, and these values."""
+"""Choices that have an effect only with certain values of another choice: the other choice, and these values."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,74 +31,85 @@ class Protocol:
 
     Attributes
     ----------
-    name
-        As in `--protocol`.
-    view
-        Which parts of the image the net sees: `center` crop, the `full` image, or `ten` crops.
-    resizer
-        How the image is brought to the view's canvas.
-    input_scale
-        What pixels, 0…255, are multiplied by before the mean is subtracted.
-    mean
-        What is subtracted: the model's mean `value` or mean `image`; VGG's value, (103.939, 116.779, 123.68); the
-        `rounded_value` (104, 117, 123); or `none`.
-    method
-        How a class gets its map: by the net's class weights, `cam`; or from gradients: `gradcam`, `gradcam_mean`, where
-        channels are averaged and nothing is rectified, or `saliency`.
-    target
-        Of gradients: whether they are those of the class's `logit`, or of its `probability`.
-    layer
-        Of Grad-CAM: the blob that it is made at; none for the deepest with rows and columns.
-    map_resizer
-        How maps are enlarged. With the view `ten`, MATLAB's bicubic resize enlarges the crops' maps as released, and
-        the `map_resizer` brings the merged map from the canvas to the image.
-    merge
-        How the crops' maps become one: there is only a `single` one; or the `absolute_sum` of ten, as released, their
-        plain `sum`, or their `absolute_mean` over the crops that cover a pixel.
-    placement
-        Where a crop's map lies: `in_place`, where the crop was; or `stretched` over the whole image, which
-        needs the view `center`: the other views cover the whole image anyway.
-    base
-        What maps are drawn on: the `image` at its own size, the 256×256 `canvas`, or, with the view `full`, the
-        square that the net has as `input`.
-    box_rule
-        How boxes are found: a row of `pycam.maps.boxes.BOX_RULES`.
-    submission
-        How an evaluation submits boxes: `pixels`, in ILSVRC's form; or `as_released`, the 0-based corners as they are,
-        although ILSVRC counts from 1, so that a box begins one pixel too far to the left and to the top.
-    metric
-        What an evaluation computes: ILSVRC's `errors`; or, besides, `max_box_acc`, the accuracies of the true class's
-        map at every threshold (`pycam.ilsvrc.wsol`).
-    overlay
-        The colours, and how they are mixed with what lies below: `pycam.drawing.overlays`.
-    caption
-        The class's `words` below its map, with an `ordinal` before them, or in a sentence `on_image`.
-    strip
-        How the image and its overlays stand side by side: at one height, `captioned`; or as in the `matlab_demo`.
-    top
-        How many classes, unless a number is asked for.
-    section
-        Where docs/release.md or docs/recipes.md tells what the row does.
+    name : str
+        The value of `--protocol`.
+    view : str
+        The part of the image that is the input of the net: the `center` crop, the `full` image, or `ten` crops.
+    resizer : str
+        The resizer from the image to the canvas of the view: a name in `pycam.images.resize.RESIZERS`.
+    input_scale : float
+        The factor for pixel values, 0…255, before the mean is subtracted; a finite number above 0. Options also take
+        a fraction: `0.017` or `1/255`.
+    mean : str
+        The mean that is subtracted: the model's mean `value` or mean `image`; `vgg_value`, (103.939, 116.779, 123.68);
+        `rounded_value`, (104, 117, 123); or `none`. All are BGR.
+    method : str
+        The source of the maps: the class weights of the net, `cam`; or gradients: `gradcam`, `gradcam_mean` (the mean
+        over the channels, without ReLU), or `saliency`.
+    target : str
+        For gradients: the score to differentiate, the `logit` of the class or its `probability`.
+    layer : str
+        For Grad-CAM: the blob; empty for the deepest blob with rows and columns.
+    map_resizer : str
+        The resizer that enlarges maps. With the view `ten`, MATLAB's bicubic resize enlarges the maps of the crops, as
+        in the release, and the `map_resizer` brings the merged map from the canvas to the image.
+    merge : str
+        The way to merge the maps of the crops: `single`, for one crop; or for ten crops the `absolute_sum`, as in the
+        release, the `sum`, or the `absolute_mean` over the crops that cover a pixel.
+    placement : str
+        The position of the map: `in_place`, where the crop was; or `stretched` over the whole image, which needs the
+        view `center`. The other views cover the whole image.
+    base : str
+        The image below the map: the `image` at its own size, the 256×256 `canvas`, or, with the view `full`, the
+        square `input` of the net.
+    box_rule : str
+        The rule that finds boxes: a name in `pycam.maps.boxes.BOX_RULES`.
+    submission : str
+        The form of the boxes that an evaluation submits: `pixels`, in ILSVRC's form; or `as_released`, the 0-based
+        corners without conversion. ILSVRC counts from 1, so these boxes begin one pixel too far left and too high.
+    metric : str
+        The metrics of an evaluation: ILSVRC's `errors`; or `max_box_acc`, which adds the accuracies of the ground-truth
+        class's map at every threshold (`pycam.ilsvrc.wsol`).
+    overlay : str
+        The colours of the map and the way to mix them with the base: a name in `pycam.drawing.overlays.OVERLAYS`.
+    caption : str
+        The text of an overlay: the `label` below the map, the label after an `ordinal`, or a sentence `on_image`.
+    strip : str
+        The layout of the image and its overlays: `captioned`, all at one height; or as in the `matlab_demo`.
+    top : int
+        The default number of classes.
+    section : str
+        The section of docs/release.md (a number) or docs/recipes.md (a title) that describes the row.
     """
 
     name: str
-    view: str = "center"
-    resizer: str = "opencv_bilinear"
+    view: Literal["center", "full", "ten"] = "center"
+    resizer: Literal[
+        "opencv_bilinear",
+        "opencv_cubic",
+        "pillow_bicubic",
+        "pillow_nearest",
+        "matlab_bicubic",
+        "matlab_bilinear",
+        "caffe_bilinear",
+    ] = "opencv_bilinear"
     input_scale: float = 1.0
-    mean: str = "value"
-    method: str = "cam"
-    target: str = "logit"
+    mean: Literal["value", "image", "vgg_value", "rounded_value", "none"] = "value"
+    method: Literal["cam", "gradcam", "gradcam_mean", "saliency"] = "cam"
+    target: Literal["logit", "probability"] = "logit"
     layer: str = ""
-    map_resizer: str = "opencv_bilinear"
-    merge: str = "single"
-    placement: str = "in_place"
-    base: str = "image"
-    box_rule: str = "paper"
-    submission: str = "pixels"
-    metric: str = "errors"
-    overlay: str = "half"
-    caption: str = "label"
-    strip: str = "captioned"
+    map_resizer: Literal["opencv_bilinear", "opencv_cubic", "matlab_bicubic", "tf_corner"] = "opencv_bilinear"
+    merge: Literal["single", "absolute_sum", "sum", "absolute_mean"] = "single"
+    placement: Literal["in_place", "stretched"] = "in_place"
+    base: Literal["image", "canvas", "input"] = "image"
+    box_rule: Literal["paper", "released", "released_30_90_150", "released_no_jpeg", "smoothed"] = "paper"
+    submission: Literal["pixels", "as_released"] = "pixels"
+    metric: Literal["errors", "max_box_acc"] = "errors"
+    overlay: Literal[
+        "half", "py_demo", "matlab_demo", "jet_50", "viridis_30", "viridis_40", "keras", "keras_clipped"
+    ] = "half"
+    caption: Literal["label", "ordinal", "on_image"] = "label"
+    strip: Literal["captioned", "matlab_demo"] = "captioned"
     top: int = 5
     section: str = ""
 
@@ -136,13 +117,15 @@ class Protocol:
         for choice, allowed in CHOICES.items():
             value = getattr(self, choice)
             if value not in allowed:
-                raise UsageError(f"protocol {self.name!r}: {choice} {value!r} is none of {', '.join(allowed)}")
+                raise UsageError(f"protocol {self.name!r}: {choice} is {value!r}; expected one of {', '.join(allowed)}")
         if not (math.isfinite(self.input_scale) and self.input_scale > 0):
-            raise UsageError(f"protocol {self.name!r}: input_scale {self.input_scale}: expected a number above 0")
+            raise UsageError(
+                f"protocol {self.name!r}: input_scale is {self.input_scale}; expected a finite number above 0"
+            )
         if (self.view == "ten") != (self.merge != "single"):
-            raise UsageError(f"protocol {self.name!r}: view {self.view!r} does not go with merge {self.merge!r}")
+            raise UsageError(f"protocol {self.name!r}: view {self.view!r} cannot have merge {self.merge!r}")
         if self.base == "input" and self.view != "full":
-            raise UsageError(f"protocol {self.name!r}: maps on the net's input need the view full, not {self.view!r}")
+            raise UsageError(f"protocol {self.name!r}: base 'input' needs view 'full', not {self.view!r}")
         for choice, (other, values) in NEEDS.items():
             if getattr(self, choice) != getattr(Protocol, choice) and getattr(self, other) not in values:
                 raise UsageError(
@@ -151,19 +134,19 @@ class Protocol:
                 )
 
     def choices(self) -> dict[str, str]:
-        """Every choice by name, without the row's name, number of classes, and section."""
+        """Return all choices by name: all fields but `name`, `top` and `section`."""
         return {f.name: str(getattr(self, f.name)) for f in fields(self) if f.name not in ("name", "top", "section")}
 
     def with_choices(self, **choices: str | None) -> Protocol:
-        """Return the row with other choices where they are not None.
+        """Return the row with those of `choices` that are not None.
 
-        A view brings its merge, saliency its box rule, and a box rule the submission that belongs to it; of the row's
-        other choices, those that have no effect with the new ones are left out.
+        A view sets its merge, saliency sets its box rule, and a box rule sets its submission, unless `choices` has
+        them. Choices of the row that have no effect with the new ones are reset to their defaults.
 
         Raises
         ------
         UsageError
-            The choices do not go together.
+            A value is invalid, or the choices cannot be combined.
         """
         given: dict[str, Any] = {name: value for name, value in choices.items() if value is not None}
         if "input_scale" in given:
@@ -180,13 +163,13 @@ class Protocol:
         return replace(self, **given)
 
     def with_methods(self, methods: Sequence[str], **choices: str | None) -> list[Protocol]:
-        """Give the row once per method; each of `choices` goes to the methods with which it has an effect.
+        """Return the row once per method; each of `choices` is used with the methods for which it has an effect.
 
         Parameters
         ----------
-        methods
+        methods : sequence of str
             One or more.
-        **choices
+        **choices : str, optional
             `layer` and `target`.
 
         Raises
@@ -198,12 +181,21 @@ class Protocol:
         return [self.with_choices(method=m, **{n: choices[n] for n in choices if m in takers[n]}) for m in methods]
 
 
+CHOICES: dict[str, tuple[str, ...]] = {
+    name: get_args(hint) for name, hint in get_type_hints(Protocol).items() if get_origin(hint) is Literal
+}
+"""The values of each choice that has a fixed list of them."""
+
+RELEASED_BOX_RULES = tuple(rule for rule in CHOICES["box_rule"] if rule.startswith("released"))
+"""The box rules of the released generator, which finds any number of boxes in a map."""
+
+
 def _number(text: str) -> float:
-    """Read a number, or a fraction as in 1/255."""
+    """Parse a number such as 0.017, or a fraction such as 1/255."""
     try:
         return float(Fraction(text))
     except (ValueError, ZeroDivisionError, OverflowError):
-        raise UsageError(f"input_scale {text!r}: expected a number or a fraction, as in 0.017 or 1/255") from None
+        raise UsageError(f"input_scale is {text!r}; expected a number or a fraction, as in 0.017 or 1/255") from None
 
 
 PROTOCOLS = {
@@ -293,17 +285,18 @@ PROTOCOLS = {
         ),
     )
 }
+"""The rows, by name."""
 
 
 def protocol(name: str) -> Protocol:
-    """Give a row by its name.
+    """Return the row of a name.
 
     Raises
     ------
     UsageError
-        No row has that name; the nearest is offered.
+        No row has that name; the message suggests the most similar one.
     """
     if name not in PROTOCOLS:
-        hint = suggest(name, PROTOCOLS, f"there are {', '.join(PROTOCOLS)}")
-        raise UsageError(f"no protocol is called {name!r}: {hint}")
+        hint = suggest(name, PROTOCOLS, f"expected one of {', '.join(PROTOCOLS)}")
+        raise UsageError(f"unknown protocol {name!r}: {hint}")
     return PROTOCOLS[name]

@@ -186,11 +186,11 @@ def test_a_bad_image_is_told(command, mini, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "code", "complaint"),
     [
-        (["--set", "mean=odd"], 2, "mean 'odd' is none of pixel, image"),
+        (["--set", "mean=odd"], 2, "mean is 'odd'; expected one of value, image"),
         (["--set", "colour=red"], 2, "--set colour: there are view, "),
         (["--set", "base=canvas"], 2, "--set base: an evaluation draws nothing"),
         (["--set", "target=probability"], 2, "target 'probability' has no effect with method 'cam'"),
-        (["--set", "mean"], 2, "mean '' is none of pixel, image"),
+        (["--set", "mean"], 2, "mean is ''; expected one of value, image"),
         (["--protocol", "papr"], 2, "did you mean 'paper'"),
         (["--engine", "onnx"], 2, "no engine is called 'onnx'"),
         (["--images", "nowhere"], 2, "nowhere: no such folder"),

@@ -1,4 +1,4 @@
-"""The pipeline behind the engine, driven by an engine whose values are known."""
+"""The pipeline after the engine, tested with an engine whose outputs are known."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ IMAGE = RNG.integers(0, 256, (50, 70, 3), np.uint8)
 
 
 class Known(Engine):
-    """Gives features and scores that depend on the input's first value alone."""
+    """Returns the same features and scores for every input."""
 
     name = "known"
 
@@ -89,7 +89,6 @@ def test_prediction_by_its_definition(cam):
         canvas[112:144, 112:144] = cv2.resize(item.feature_maps[0], (32, 32))
         np.testing.assert_array_equal(item.map, cv2.resize(canvas, (70, 50)))
         assert item.box == paper_box(item.map)
-    assert prediction.boxes() == [item.box for item in prediction.top]
     assert prediction.overlay(0).shape == IMAGE.shape
     assert prediction.strip().shape[0] == 280
 
@@ -144,7 +143,7 @@ def test_save_writes_whole_files(cam, tmp_path):
 
 def test_no_classes_give_an_empty_prediction(cam, tmp_path):
     prediction = cam(IMAGE, classes=[])
-    assert (prediction.top, prediction.boxes(), prediction.feature_maps.shape) == ((), [], (1, 0, 7, 7))
+    assert (prediction.top, prediction.feature_maps.shape) == ((), (1, 0, 7, 7))
     assert prediction.strip().shape[0] == 280
     assert json.loads(prediction.save(tmp_path)[-1].read_text())["top"] == []
 
@@ -174,7 +173,7 @@ def test_load_finds_the_head_of_a_net_without_a_card(files):
         np.testing.assert_allclose(np.subtract(means, means[0]), logits[order] - logits[order[0]], atol=1e-4)
 
 
-def test_load_refuses_what_does_not_fit(files, tmp_path):
+def test_load_refuses_files_that_do_not_belong_together(files, tmp_path):
     net, weights = files
     labels = tmp_path / "labels.txt"
     labels.write_text("one\ntwo\n")

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +12,10 @@ from pycam.images.views import view_of
 from pycam.maps.placement import Placement
 from pycam.protocols import CHOICES, PROTOCOLS, Protocol, protocol
 
+DOCS = Path(__file__).parents[1] / "docs"
 
-def test_rows_say_what_the_release_does():
+
+def test_rows_have_the_choices_of_the_release():
     assert protocol("default").choices() == {
         "view": "center", "resizer": "opencv_bilinear", "input_scale": "1.0", "mean": "value",
         "method": "cam", "target": "logit", "layer": "", "map_resizer": "opencv_bilinear",
@@ -25,15 +29,18 @@ def test_rows_say_what_the_release_does():
     assert [name for name, row in PROTOCOLS.items() if row.strip == "matlab_demo"] == ["matlab_demo"]
 
 
-def test_every_row_cites_its_section_and_is_called_by_its_name():
+def test_every_row_has_its_name_and_its_section():
+    pages = {name: (DOCS / name).read_text("utf-8") for name in ("release.md", "recipes.md")}
+    headings = re.findall(r"^## (.+)$", "\n".join(pages.values()), re.MULTILINE)
+    numbers = {heading.split(".")[0] for heading in headings if heading[0].isdigit()}
     for name, row in PROTOCOLS.items():
         assert row.name == name
-        assert row.section
+        assert row.section in headings or set(row.section.split(", ")) <= numbers
 
 
-def test_every_choice_is_taken_from_its_list():
+def test_unknown_values_of_choices_are_refused():
     for choice in CHOICES:
-        with pytest.raises(UsageError, match=f"{choice} 'odd' is none of"):
+        with pytest.raises(UsageError, match=f"{choice} is 'odd'; expected one of"):
             dataclasses.replace(protocol("default"), **{choice: "odd"})
 
 
@@ -41,11 +48,11 @@ def test_view_brings_its_merge():
     assert protocol("default").with_choices(view="ten").merge == "absolute_sum"
     assert protocol("matlab_demo").with_choices(view="full").merge == "single"
     assert protocol("default").with_choices(view="full").name == "default"
-    with pytest.raises(UsageError, match="does not go with"):
+    with pytest.raises(UsageError, match="view 'ten' cannot have merge 'single'"):
         Protocol(name="x", view="ten")
 
 
-def test_choices_in_place_of_a_rows():
+def test_choices_replace_those_of_a_row():
     row = protocol("matlab_demo").with_choices(view="full", method="gradcam", layer="conv5_3", target=None)
     assert (row.view, row.merge, row.method, row.layer, row.target) == ("full", "single", "gradcam", "conv5_3", "logit")
     assert row.with_choices(view="ten").layer == "conv5_3"
@@ -72,7 +79,7 @@ def test_a_choice_without_effect_is_refused(choices, complaint):
         protocol("default").with_choices(**choices)
 
 
-def test_choices_that_a_rows_new_choices_leave_without_effect_are_left_out():
+def test_choices_without_effect_are_reset_with_new_choices():
     assert protocol("py_demo").with_choices(view="full").placement == "in_place"
     cam = protocol("keras_gradcam").with_choices(method="cam")
     assert (cam.layer, cam.target) == ("", "logit")
@@ -80,7 +87,7 @@ def test_choices_that_a_rows_new_choices_leave_without_effect_are_left_out():
     assert (saliency.layer, saliency.target) == ("", "probability")
 
 
-def test_choices_go_to_the_methods_that_they_concern():
+def test_choices_are_used_with_the_methods_that_need_them():
     rows = protocol("default").with_methods(["cam", "gradcam", "saliency"], layer="conv5_3", target="probability")
     assert [(row.layer, row.target) for row in rows] == [
         ("", "logit"), ("conv5_3", "probability"), ("", "probability")
@@ -91,7 +98,7 @@ def test_choices_go_to_the_methods_that_they_concern():
 
 
 def test_ten_crops_reach_the_image_by_the_map_resizer():
-    # Their maps reach the canvas by MATLAB's resize alone: what the choice decides is the way from there.
+    # MATLAB's resize alone brings the maps to the canvas; the choice affects the resize from the canvas to the image.
     maps = np.random.default_rng(0).normal(size=(10, 7, 7)).astype(np.float32)
     placements = [
         Placement(view_of("ten", 224), name, "absolute_sum", "in_place")
@@ -111,6 +118,17 @@ def test_a_box_rule_brings_its_submission():
     assert protocol("paper").with_choices(box_rule="released", submission="pixels").submission == "pixels"
 
 
-def test_unknown_row_offers_the_nearest():
+@pytest.mark.parametrize(("text", "value"), [("0.017", 0.017), ("1/255", 1 / 255), ("2", 2.0)])
+def test_the_input_scale_is_a_number_or_a_fraction(text, value):
+    assert protocol("default").with_choices(input_scale=text).input_scale == value
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "-1/255", "1e-999", "x", "", "1/0", "1e999", "nan", "inf", "1/2/3"])
+def test_other_input_scales_are_refused(text):
+    with pytest.raises(UsageError, match=r"input_scale is .*; expected a (finite )?number"):
+        protocol("default").with_choices(input_scale=text)
+
+
+def test_an_unknown_row_suggests_the_most_similar_one():
     with pytest.raises(UsageError, match="did you mean 'matlab_demo'"):
         protocol("matlab-demo")

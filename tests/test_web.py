@@ -249,7 +249,7 @@ def test_command_needs_models_it_knows(monkeypatch, tmp_path, capsys):
     for arguments, said in (
         (["--model", "no-such-model"], "no model is called 'no-such-model'"),
         (["--model", "googlenet-cam"], "is not on this machine"),
-        (["--protocol", "x"], "no protocol is called 'x'"),
+        (["--protocol", "x"], "unknown protocol 'x'"),
     ):
         assert main(["serve", *arguments]) in (2, 5)
         (line,) = capsys.readouterr().err.splitlines()

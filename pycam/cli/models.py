@@ -15,7 +15,7 @@ import typer
 from pycam import zoo
 from pycam.cli import options
 from pycam.errors import ModelError, PycamError, UsageError
-from pycam.protocols import CHOICES, PROTOCOLS
+from pycam.protocols import PROTOCOLS
 from pycam.tables import Table
 
 app = typer.Typer(help="Show the models, and get their weights.", no_args_is_help=True)
@@ -68,7 +68,7 @@ def list_protocols(as_json: options.Json = False) -> None:
     if as_json:
         _print_json([dataclasses.asdict(row) for row in PROTOCOLS.values()])
         return
-    facts = (*CHOICES, "layer", "top", "section")
+    facts = (*PROTOCOLS["default"].choices(), "top", "section")
     rows = [(fact, *(str(getattr(row, fact) or "-") for row in PROTOCOLS.values())) for fact in facts]
     _print_table(("protocol", *PROTOCOLS), rows)
 
