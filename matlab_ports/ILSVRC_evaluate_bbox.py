@@ -32,51 +32,51 @@ def ILSVRC_evaluate_bbox(
     Parameters
     ----------
     heatmapFolder : path
-        What `ILSVRC_generate_heatmap` wrote, for all images of the ground truth; they count in the order of
-        their names.
+        The output of `ILSVRC_generate_heatmap` for all images of the ground truth. Images are numbered in the order
+        of their names.
     resultFolder : path
-        Gets `bbox1.txt`, `bbox2.txt` and `bboxCombine.txt`, in ILSVRC's form.
+        The folder for `bbox1.txt`, `bbox2.txt` and `bboxCombine.txt`, in ILSVRC's form.
     ground_truth, ground_truth_labelfile, blacklist_file : path
-        As for `simpleEvaluation`.
+        The same as for `simpleEvaluation`.
 
     Returns
     -------
     dict of (5, 3) double
-        By submission: rows k, classification error, localisation error. docs/release.md, section 5.
+        For each submission the columns k, classification error, localisation error. docs/release.md, section 5.
     """
     names = sorted(path.stem for path in Path(heatmapFolder).glob("*.txt"))
     if not names:
-        raise UsageError(f"{heatmapFolder}: no .txt in it, expected what ILSVRC_generate_heatmap writes")
+        raise UsageError(f"{heatmapFolder}: no .txt files; expected the output of ILSVRC_generate_heatmap")
     found = [_classes_and_boxes(Path(heatmapFolder), name) for name in names]
     folder = Path(resultFolder)
     folder.mkdir(parents=True, exist_ok=True)
     errors = {}
     for kind in SUBMISSIONS:
-        made = [submission(kind, classes, boxes) for classes, boxes in found]
-        guesses = Predictions(
-            np.array([one.classes for one in made], np.int64),
-            half_open(np.array([one.boxes for one in made], np.float64)),
+        submissions = [submission(kind, classes, boxes) for classes, boxes in found]
+        predictions = Predictions(
+            np.array([one.classes for one in submissions], np.int64),
+            half_open(np.array([one.boxes for one in submissions], np.float64)),
         )
-        write_predictions(folder / f"{kind}.txt", guesses)
+        write_predictions(folder / f"{kind}.txt", predictions)
         errors[kind] = simpleEvaluation(folder / f"{kind}.txt", ground_truth, ground_truth_labelfile, blacklist_file)
-        fallbacks, missing = sum(one.fallbacks for one in made), sum(one.missing for one in made)
-        print(f"{kind}: {fallbacks} guesses fell back to the first box, {missing} have none")
+        fallbacks, missing = sum(one.fallbacks for one in submissions), sum(one.missing for one in submissions)
+        print(f"{kind}: {fallbacks} predictions use the first box instead of the second, {missing} have no box")
     return errors
 
 
 class Submission(NamedTuple):
-    """Five guesses for an image, best first.
+    """The five predictions for an image, best first.
 
     Attributes
     ----------
     classes : five ints
         Network indices.
     boxes : (5, 4) int
-        x, y, x + width, y + height, from 0, as the release submits them; four zeros where a class has no box.
+        x, y, x + width, y + height, 0-based, as the release submits them; four zeros if a class has no box.
     fallbacks : int
-        How many guesses wanted a second box and got the first, for there was one only.
+        The number of predictions that use the first box because there is no second.
     missing : int
-        How many guesses have no box.
+        The number of predictions without a box.
     """
 
     classes: list[int]
@@ -86,7 +86,7 @@ class Submission(NamedTuple):
 
 
 def submission(name: str, classes: Sequence[int], boxes: Sequence[NDArray[np.intp]]) -> Submission:
-    """Fill the five guesses of one of `SUBMISSIONS` from the boxes of an image's top five classes.
+    """Return the five predictions of one of `SUBMISSIONS` from the boxes of an image's top five classes.
 
     Parameters
     ----------
@@ -95,23 +95,23 @@ def submission(name: str, classes: Sequence[int], boxes: Sequence[NDArray[np.int
     classes : five ints
         The classes, best first.
     boxes : five (n, 4) arrays
-        What `dt_box` finds for each class.
+        The boxes of each class from `dt_box`.
 
     Returns
     -------
     Submission
-        The release stopped at a class with fewer boxes than it wanted; here the first one stands in.
+        The release stops at a class that has fewer boxes than needed; here the first box replaces a missing second.
     """
-    guesses = SUBMISSIONS[name]
-    found = np.zeros((len(guesses), 4), np.intp)
+    predictions = SUBMISSIONS[name]
+    found = np.zeros((len(predictions), 4), np.intp)
     fallbacks = missing = 0
-    for guess, (rank, wanted) in enumerate(guesses):
+    for index, (rank, wanted) in enumerate(predictions):
         count = len(boxes[rank])
         if count:
-            found[guess] = corners(boxes[rank])[wanted if wanted < count else 0]
+            found[index] = corners(boxes[rank])[wanted if wanted < count else 0]
         fallbacks += 0 < count <= wanted
         missing += count == 0
-    return Submission([classes[rank] for rank, _ in guesses], found, fallbacks, missing)
+    return Submission([classes[rank] for rank, _ in predictions], found, fallbacks, missing)
 
 
 def _classes_and_boxes(folder: Path, name: str) -> tuple[list[int], list[NDArray[np.intp]]]:
@@ -121,18 +121,18 @@ def _classes_and_boxes(folder: Path, name: str) -> tuple[list[int], list[NDArray
     except (ValueError, IndexError):
         classes = []
     if len(classes) != len(RANKS) or not 0 <= min(classes) <= max(classes) < CLASSES:
-        raise FormatError(f"{file}: expected five lines, a class from 1 to {CLASSES} and its score")
+        raise FormatError(f"{file}: expected five lines, each with a class from 1 to {CLASSES} and its score")
     return classes, [dt_box(folder / f"{name}_{rank}.jpg") for rank in RANKS]
 
 
 def _script(
-    heatmaps: Annotated[Path, typer.Argument(help="Folder of ILSVRC_generate_heatmap.")],
+    heatmaps: Annotated[Path, typer.Argument(help="Output folder of ILSVRC_generate_heatmap.")],
     ground_truth: Annotated[Path, typer.Argument(help="Devkit cache (.mat), or folder of XML.")],
     out: Annotated[Path, typer.Option(help="Folder for the submissions.")],
-    labels: Annotated[Path | None, typer.Option(help="The images' labels.")] = None,
-    blacklist: Annotated[Path | None, typer.Option(help="Images that localisation leaves out.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="Labels of the images.")] = None,
+    blacklist: Annotated[Path | None, typer.Option(help="Images that are excluded from localisation.")] = None,
 ) -> None:
-    """Find boxes in heat maps as the release does, and print the errors of its three submissions."""
+    """Find boxes in heat maps as the release does, and print the errors of the three submissions."""
     for kind, table in ILSVRC_evaluate_bbox(heatmaps, out, ground_truth, labels, blacklist).items():
         for k, cls_error, loc_error in table:
             print(f"{kind} {k:.0f} {cls_error:.4f} {loc_error:.4f}")

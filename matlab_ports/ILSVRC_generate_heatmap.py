@@ -24,12 +24,12 @@ def ILSVRC_generate_heatmap(cam: Cam, imageFiles: Iterable[str | Path], resultFo
     Parameters
     ----------
     cam : Cam
-        A model, from `pycam.load(…, protocol="released")`.
+        The result of `pycam.load(…, protocol="released")`.
     imageFiles : paths
-        The images; their names without extension must differ.
+        The images; their names without suffix must differ.
     resultFolder : path
-        Gets `<name>_1.jpg` to `<name>_5.jpg`, best class first, and `<name>.txt` with a line for each: the
-        class, from 1, and its score. docs/release.md, section 4.
+        The folder for `<name>_1.jpg` to `<name>_5.jpg`, best class first, and `<name>.txt` with one line per class:
+        the class, from 1, and its score. docs/release.md, section 4.
     """
     folder = Path(resultFolder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -54,8 +54,7 @@ def _script(
     mean: options.MeanFile = None,
 ) -> None:
     """Write the heat maps of the top five classes of images as the release does."""
-    made = load(model, engine=engine, protocol="released", prototxt=prototxt, weights=weights, mean=mean)
-    with made as cam:
+    with load(model, engine=engine, protocol="released", prototxt=prototxt, weights=weights, mean=mean) as cam:
         ILSVRC_generate_heatmap(cam, images, out)
 
 

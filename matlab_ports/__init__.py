@@ -1,4 +1,4 @@
-"""The release's MATLAB scripts and functions under their own names, with MATLAB's array layout.
+"""The MATLAB scripts and functions of the release under their own names, with MATLAB's array layout.
 
-A module a file of the release, a function of the same name in it. README.md lists them.
+There is one module per file of the release, with a function of the same name. README.md lists them.
 """

@@ -33,22 +33,22 @@ MATLAB_QUALITY = 75
 
 @dataclass(frozen=True, eq=False)
 class Workspace:
-    """The variables that the script leaves behind.
+    """The variables of the script after its run.
 
     Attributes
     ----------
     IDX_category : (5,) int
-        The classes with the highest mean scores, best first, from 1.
+        The classes with the highest mean scores, best first, 1-based.
     value_category : (5,) single
         Their mean scores.
     categories : tuple of str
-        Their words.
+        Their labels.
     curCAMmapAll : (W, H, 5, 10) single
-        Their maps, a crop each.
+        Their maps, one per crop.
     curCAMLarge : (256, 256, 5) single
-        Their merged maps, H×W. The script keeps the last one only.
+        Their merged maps, H×W. The script keeps only the last one.
     curResult : (256, 256 + 5·264, 3) double, RGB
-        The image, then for each class 8 white columns and its overlay.
+        The image, and for each class 8 white columns and its overlay.
     """
 
     IDX_category: NDArray[np.intp]
@@ -61,23 +61,23 @@ class Workspace:
     @property
     def curPrediction(self) -> str:
         """The line that the script prints."""
-        return "".join(f" --top{rank}:{words}" for rank, words in enumerate(self.categories, start=1))
+        return "".join(f" --top{rank}:{label}" for rank, label in enumerate(self.categories, start=1))
 
 
 def demo(imgID: int | str | Path = 1, online: int = 0, *, data: str | Path = ".", cam: Cam | None = None) -> Workspace:
-    """Make the maps of the top five classes from ten crops of an image.
+    """Compute the maps of the top five classes from ten crops of an image.
 
     Parameters
     ----------
     imgID : int or path
         1 or 2, the images of the release, `img1.jpg` and `img2.jpg` in `data`; or, online, any image.
     online : {0, 1}
-        0 takes the published features of the image and the published class weights, `data_img1.mat` (or 2)
-        and `data_net.mat`; 1 runs a net.
+        0 uses the published features of the image, `data_img1.mat` (or 2), and the published class weights,
+        `data_net.mat`; 1 runs a net.
     data : path
-        Folder of the release's files.
-    cam : Cam
-        For `online` = 1, a model from `pycam.load(…, protocol="matlab_demo")`.
+        The folder of the release's files.
+    cam : Cam, optional
+        For `online` = 1, the result of `pycam.load(…, protocol="matlab_demo")`.
 
     Returns
     -------
@@ -110,7 +110,7 @@ def demo(imgID: int | str | Path = 1, online: int = 0, *, data: str | Path = "."
 
 
 class _Extracted(NamedTuple):
-    """What the script has of a net: arrays in MATLAB's layout."""
+    """The outputs and weights of a net, in MATLAB's layout."""
 
     scores: NDArray[np.float32]  # (C, 10)
     activation_lastconv: NDArray[np.float32]  # (W, H, K, 10)
@@ -141,13 +141,13 @@ def _read_published(data: Path, imgID: int | str | Path) -> _Extracted:
     _expect(categories.size == classes, net, "categories", categories, f"({classes}, 1)")
     fits = activation_lastconv.ndim == 4 and activation_lastconv.shape[2:] == (K, CROPS)
     _expect(fits, image, "activation_lastconv", activation_lastconv, f"(W, H, {K}, {CROPS})")
-    # The release has them as (1, 1, classes, 10) for img1, as (classes, 10) for img2.
+    # In the release, the shape is (1, 1, classes, 10) for img1 and (classes, 10) for img2.
     _expect(scores.size == classes * CROPS, image, "scores", scores, f"({classes}, {CROPS})")
     return _Extracted(
         scores.reshape(classes, CROPS),
         activation_lastconv,
         weights_LR,
-        [str(np.squeeze(words)) for words in categories.flat],
+        [str(np.squeeze(label)) for label in categories.flat],
         PUBLISHED_CROPPED_DIM,
     )
 
@@ -156,33 +156,32 @@ def _read(path: Path, *variables: str) -> list[NDArray[Any]]:
     found = read_mat(path, variables)
     for name in variables:
         if name not in found:
-            raise FormatError(f"{path}: no variable {name!r} in it")
+            raise FormatError(f"{path}: no variable {name!r}")
     return [found[name] for name in variables]
 
 
 def _expect(fits: bool, path: Path, name: str, array: NDArray[Any], shape: str) -> None:
     if not fits or (array.dtype.kind not in "fiu" and name != "categories"):
-        raise FormatError(f"{path}: {name} of shape {array.shape}, {array.dtype} came, expected {shape}")
+        raise FormatError(f"{path}: {name} has shape {array.shape} and dtype {array.dtype}; expected {shape}")
 
 
 def _script(
-    image: Annotated[Path | None, typer.Argument(help="Image of your own, with --online 1.")] = None,
+    image: Annotated[Path | None, typer.Argument(help="Any image; needs --online 1.")] = None,
     imgID: Annotated[int, typer.Option("--imgID", min=1, max=2, help="Image of the release.")] = 1,
     online: Annotated[int, typer.Option(min=0, max=1, help="0: the published features; 1: run a net.")] = 0,
     data: Annotated[Path, typer.Option(help="Folder of the release's .mat and .jpg files.")] = Path(),
-    out: Annotated[Path, typer.Option(help="The strip.")] = Path("result.jpg"),
+    out: Annotated[Path, typer.Option(help="File for the strip.")] = Path("result.jpg"),
     model: options.Model = "googlenet-cam",
     engine: options.EngineName = options.DEFAULT,
     prototxt: options.Prototxt = None,
     weights: options.Weights = None,
     mean: options.MeanFile = None,
 ) -> None:
-    """Show the top five classes of an image and where the net saw them, as the MATLAB demo does."""
+    """Print the top five classes of an image and write their maps, as the MATLAB demo does."""
     if image is not None and not online:
-        raise UsageError(f"{image}: there are published features of img1 and img2 alone: add --online 1")
+        raise UsageError(f"{image}: published features exist only for img1 and img2: add --online 1")
     if online:
-        made = load(model, engine=engine, protocol="matlab_demo", prototxt=prototxt, weights=weights, mean=mean)
-        with made as cam:
+        with load(model, engine=engine, protocol="matlab_demo", prototxt=prototxt, weights=weights, mean=mean) as cam:
             workspace = demo(image or imgID, 1, data=data, cam=cam)
     else:
         workspace = demo(imgID, 0, data=data)

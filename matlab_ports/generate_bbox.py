@@ -31,16 +31,17 @@ def generate_bbox(
     Parameters
     ----------
     curHeatMapFile : path
-        An 8-bit grey image, as `ILSVRC_generate_heatmap` writes it.
+        An 8-bit grey image from `ILSVRC_generate_heatmap`.
     curBBoxFile : path, optional
-        Where to write the boxes as `dt_box` does: x, y, width and height of each, on one line.
+        The file for the boxes in the form of `dt_box`: x, y, width and height of each, on one line.
     bbox_threshold : three ints
-        If they do not rise between 0 and 255, `dt_box` silently takes 30, 90, 150; so does this, and warns.
+        Increasing numbers between 0 and 255. Otherwise 30, 90, 150 are used; `dt_box` does this silently, this function
+        warns.
 
     Returns
     -------
     (n, 4) int
-        x, y, x + width, y + height, from 0: `boxData_formulate` in the release.
+        x, y, x + width, y + height, 0-based: `boxData_formulate` in the release.
         docs/release.md, section 5.
     """
     boxes = dt_box(curHeatMapFile, bbox_threshold)
@@ -50,11 +51,11 @@ def generate_bbox(
 
 
 def dt_box(curHeatMapFile: str | Path, bbox_threshold: Sequence[int] = RELEASED_THRESHOLDS) -> NDArray[np.intp]:
-    """Give the boxes as `dt_box` prints them: (n, 4) int, x, y, width, height; else as `generate_bbox`."""
+    """Return the boxes that `dt_box` prints: (n, 4) int, x, y, width, height; parameters as for `generate_bbox`."""
     if len(bbox_threshold) != 3 or not 0 < bbox_threshold[0] < bbox_threshold[1] < bbox_threshold[2] < 255:
         warnings.warn(
-            f"thresholds {', '.join(map(str, bbox_threshold))} do not rise between 0 and 255: "
-            f"{', '.join(map(str, FALLBACK_THRESHOLDS))} are used in their place, as dt_box does",
+            f"thresholds {', '.join(map(str, bbox_threshold))} do not increase between 0 and 255: "
+            f"{', '.join(map(str, FALLBACK_THRESHOLDS))} are used instead, as in dt_box",
             stacklevel=2,
         )
         bbox_threshold = FALLBACK_THRESHOLDS
@@ -67,9 +68,9 @@ def _script(
     boxes: Annotated[
         Path | None, typer.Option(help="File for the boxes: x y width height of each, on one line.")
     ] = None,
-    image: Annotated[Path | None, typer.Option(help="Image to draw the first three boxes on.")] = None,
-    result: Annotated[Path, typer.Option(help="File for that drawing.")] = Path("result_bbox.jpg"),
-    thresholds: Annotated[tuple[int, int, int], typer.Option(help="Three that rise.")] = RELEASED_THRESHOLDS,
+    image: Annotated[Path | None, typer.Option(help="Image for a drawing of the first three boxes.")] = None,
+    result: Annotated[Path, typer.Option(help="File for the drawing.")] = Path("result_bbox.jpg"),
+    thresholds: Annotated[tuple[int, int, int], typer.Option(help="Three increasing numbers.")] = RELEASED_THRESHOLDS,
 ) -> None:
     """Find boxes in a heat map as the release does, and print their corners."""
     found = generate_bbox(heatmap, boxes, thresholds).tolist()

@@ -18,11 +18,11 @@ def map2jpg(imgmap: NDArray[Any], range: Sequence[float] | None = None, colorMap
     Parameters
     ----------
     imgmap : (H, W)
-        Any values.
+        Values in any range.
     range : [low, high], optional
-        What becomes the first and the last colour; minimum and maximum when it is None or empty, `[]`.
+        The values of the first and the last colour; minimum and maximum if it is None or `[]`.
     colorMap : str
-        "jet". The release evaluates any name as MATLAB code; there is no other here.
+        "jet" only. The release evaluates any name as MATLAB code.
 
     Returns
     -------
@@ -30,8 +30,8 @@ def map2jpg(imgmap: NDArray[Any], range: Sequence[float] | None = None, colorMap
         docs/release.md, section 3, step 6.
     """
     if colorMap != "jet":
-        raise UsageError(f"map2jpg: colour map {colorMap!r} came, there is 'jet' alone")
+        raise UsageError(f"map2jpg: got colour map {colorMap!r}; expected 'jet'")
     if range is not None and len(range) not in (0, 2):
-        raise UsageError(f"map2jpg: range {list(range)} came, expected [low, high] or []")
+        raise UsageError(f"map2jpg: got range {list(range)}; expected [low, high] or []")
     limits = (float(range[0]), float(range[1])) if range is not None and len(range) else None
     return ind2rgb(gray2ind(mat2gray(imgmap, limits), 256), jet(256))

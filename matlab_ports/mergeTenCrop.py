@@ -17,7 +17,7 @@ def mergeTenCrop(CAMmap_crops: NDArray[Any]) -> NDArray[np.float32]:
     Parameters
     ----------
     CAMmap_crops : (W, H, 10)
-        One class's map of each crop, resized to the crop's side, in the order of `prepare_image`.
+        The map of a class in each crop, resized to the side of the crop, in the order of `prepare_image`.
 
     Returns
     -------
@@ -25,5 +25,5 @@ def mergeTenCrop(CAMmap_crops: NDArray[Any]) -> NDArray[np.float32]:
         Rows before columns: H×W. docs/release.md, section 3, step 5.
     """
     if CAMmap_crops.ndim != 3:
-        raise UsageError(f"mergeTenCrop: maps of shape {CAMmap_crops.shape} came, expected (W, H, 10)")
+        raise UsageError(f"mergeTenCrop: got maps of shape {CAMmap_crops.shape}; expected (W, H, 10)")
     return merge_ten_crop(CAMmap_crops.transpose(2, 1, 0))

@@ -17,16 +17,16 @@ from pycam.images.views import CANVAS, cut_crops, view_of
 def prepare_image(
     im: NDArray[np.uint8], mean_data: NDArray[Any] | None = None, CROPPED_DIM: int = 224
 ) -> NDArray[np.float32]:
-    """Make a net's input of an image: ten crops, less the mean image.
+    """Compute the input of a net from an image: ten crops minus the mean image.
 
     Parameters
     ----------
     im : (H, W, 3) uint8, RGB
-        The image, of any size; a grey one, (H, W), is repeated into three channels.
+        The image, of any size. A grey image, (H, W), is repeated into three channels.
     mean_data : (256, 256, 3), W×H×3, BGR, optional
-        The mean image, as in `ilsvrc_2012_mean.mat`; BVLC's when it is left out.
+        The mean image, as in `ilsvrc_2012_mean.mat`; the default is BVLC's.
     CROPPED_DIM : int
-        Side of the crops. In the release a constant of the file: 227 for AlexNet, 224 for the other nets.
+        The side of the crops: 227 for AlexNet, 224 for the other nets. In the release, it is a constant in the file.
 
     Returns
     -------
@@ -34,7 +34,7 @@ def prepare_image(
         docs/release.md, section 3, step 2.
     """
     if im.ndim not in (2, 3) or (im.ndim == 3 and im.shape[2] != 3) or im.dtype != np.uint8:
-        raise UsageError(f"prepare_image: a {im.dtype} array of shape {im.shape} came, expected (H, W, 3) uint8")
+        raise UsageError(f"prepare_image: got a {im.dtype} array of shape {im.shape}; expected (H, W, 3) uint8")
     if mean_data is None:
         mean = read_mean(zoo.mean_path(zoo.bvlc_mean()))
     else:

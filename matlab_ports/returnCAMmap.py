@@ -12,12 +12,12 @@ from pycam.maps.cam import class_activation_maps
 
 
 def returnCAMmap(activation: NDArray[Any], weights_LR: NDArray[Any]) -> NDArray[np.float32]:
-    """Give the class activation maps of a batch.
+    """Return the class activation maps of a batch.
 
     Parameters
     ----------
     activation : (W, H, K, N)
-        The feature blob; (W, H, K) for one image, as MATLAB drops a last dimension of 1.
+        The feature blob; (W, H, K) for one image, because MATLAB drops a last dimension of 1.
     weights_LR : (K, T)
         The class weights of the T classes.
 
@@ -28,7 +28,7 @@ def returnCAMmap(activation: NDArray[Any], weights_LR: NDArray[Any]) -> NDArray[
     """
     if activation.ndim not in (3, 4) or weights_LR.ndim != 2 or weights_LR.shape[0] != activation.shape[2]:
         raise UsageError(
-            f"returnCAMmap: activation {activation.shape} and weights {weights_LR.shape} came, "
+            f"returnCAMmap: got activation {activation.shape} and weights {weights_LR.shape}; "
             "expected (W, H, K, N) and (K, T)"
         )
     batch = activation.reshape(*activation.shape[:3], -1)

@@ -1,7 +1,6 @@
-"""pycam brings the Caffe models of the CAM paper back to life, without Caffe.
+"""pycam runs the Caffe models of the CAM paper without Caffe.
 
-The names below are the public ones; each is loaded when it is first used, so that `import pycam` costs nothing
-and needs no engine.
+The public names are imported when they are first used, so `import pycam` is fast and needs no engine.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`python -m pycam` is the command `pycam`."""
+"""Run the command `pycam` with `python -m pycam`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Channel grids: what every channel of a layer makes of an image, side by side."""
+"""Channel grids: the activations of all channels of a layer, side by side."""
 
 from __future__ import annotations
 
@@ -24,16 +24,22 @@ from pycam.protocols import Protocol, protocol
 
 @dataclass(frozen=True, eq=False)
 class Activations:
-    """A net made ready to show its channels: call it with an image.
+    """A net that is ready to draw the channels of its blobs: call it with an image.
 
     Attributes
     ----------
-    net, engine
-        The net, and what runs it for the blobs.
-    blobs
-        What is shown, in this order.
-    protocol, view, mean
-        What lies between an image and the net's input; of a view with several crops the first is shown.
+    net : Net
+        The net.
+    engine : Engine
+        The engine that computes the blobs.
+    blobs : tuple of str
+        The blobs, in their order.
+    protocol : Protocol
+        The choices for the steps from an image to the input of the net.
+    view : View
+        The view; of several crops, only the first is used.
+    mean : (3,) or (3, H, W) float32
+        The mean that is subtracted, BGR.
     """
 
     net: Net
@@ -44,7 +50,7 @@ class Activations:
     mean: NDArray[np.float32]
 
     def __call__(self, image: Image) -> dict[str, NDArray[np.uint8]]:
-        """Give a grid a blob: (H, W, 3) uint8 BGR."""
+        """Return one grid per blob: (H, W, 3) uint8 BGR."""
         (images,) = self.net.inputs
         row = self.protocol
         crops = net_input(image.pixels, self.view, self.mean, row.resizer, input_scale=row.input_scale)
@@ -63,25 +69,25 @@ def load_activations(
     mean: str | os.PathLike[str] | None = None,
     options: Options = Options(),
 ) -> Activations:
-    """Make a model ready to show its channels; any net will do, with class activation maps or without.
+    """Load a model and prepare it to draw channels. The net does not need class activation maps.
 
     Parameters
     ----------
-    layers
-        Blobs, as Caffe has them once the net has run, or layers, right behind which values are taken.
+    layers : sequence of str
+        Blobs, with their values after the whole net has run in Caffe, or layers, with the values that they output.
     model, engine, protocol, prototxt, weights, mean, options
-        As for `pycam.load`.
+        The same as for `pycam.load`.
 
     Raises
     ------
     NetError
-        There is no such layer, or its blob has no rows and columns.
+        A layer does not exist, or its blob has no rows and columns.
     """
     loaded = load_model(model, prototxt=prototxt, weights=weights, mean=mean)
     view = view_of(protocol.view, loaded.input_size)
     blobs = _blobs_of(loaded.net, layers)
-    made = engines.make(engine, loaded.net, blobs, options)
-    return Activations(loaded.net, made, blobs, protocol, view, loaded.preprocessing.mean_values(protocol.mean))
+    runner = engines.make(engine, loaded.net, blobs, options)
+    return Activations(loaded.net, runner, blobs, protocol, view, loaded.preprocessing.mean_values(protocol.mean))
 
 
 def _blobs_of(net: Net, names: Sequence[str]) -> tuple[str, ...]:
@@ -90,8 +96,8 @@ def _blobs_of(net: Net, names: Sequence[str]) -> tuple[str, ...]:
         blob = name if name in net.value_shapes or name not in net.by_name else net.by_name[name].outputs[0]
         shape = net.value_shapes.get(blob)
         if shape is None:
-            raise NetError(f"the net has no layer {name!r} to show channels of; there are {', '.join(net.by_name)}")
+            raise NetError(f"the net has no layer {name!r}; expected one of {', '.join(net.by_name)}")
         if len(shape) != 4:
-            raise NetError(f"layer {name!r} gives {dims(shape)}: channels are shown where there are rows and columns")
+            raise NetError(f"the output of layer {name!r} is {dims(shape)}; channels need rows and columns, N×K×h×w")
         blobs.append(blob)
     return tuple(blobs)

@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -143,19 +143,19 @@ class Cam:
             return sources, self.prepare(sources)
 
         def predict(
-            batch: tuple[list[Source], list[Prepared | PycamError]],
+            group: tuple[list[Source], list[Prepared | PycamError]],
         ) -> list[tuple[Source, Prediction | PycamError]]:
-            sources, prepared = batch
+            sources, prepared = group
             return list(zip(sources, self.predict(prepared, [choose] * len(prepared)), strict=True))
 
         iterator = iter(images)
         batches = iter(lambda: list(itertools.islice(iterator, batch)), [])
         streams = self.engine.options.streams
         with ThreadPoolExecutor(1, "pycam-read") as reader, ThreadPoolExecutor(streams, "pycam-forward") as runner:
-            prepared = prefetch(partial(reader.submit, read), batches, ahead + 1)
+            prepared = prefetch(lambda sources: reader.submit(read, sources), batches, ahead + 1)
             # A single stream runs in the calling thread.
             found = (
-                prefetch(partial(runner.submit, predict), prepared, min(ahead, streams) + 1)
+                prefetch(lambda group: runner.submit(predict, group), prepared, min(ahead, streams) + 1)
                 if streams > 1
                 else map(predict, prepared)
             )
@@ -168,7 +168,7 @@ class Cam:
         return Placement(view_of(row.view, self.model.input_size), row.map_resizer, row.merge, row.placement)
 
     def prepare(self, images: Sequence[Source]) -> list[Prepared | PycamError]:
-        """Read images and compute the inputs of the net, (crops, 3, size, size); return errors for unreadable images."""
+        """Read images and compute net inputs, (crops, 3, size, size); return the error of an unreadable image."""
         row, view = self.protocol, self.placement.view
         prepared: list[Prepared | PycamError] = []
         for source in images:

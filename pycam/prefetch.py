@@ -1,4 +1,4 @@
-"""Work that is done ahead of whoever takes its results, within a bound."""
+"""Prefetching: compute a bounded number of results before they are needed."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ def prefetch(
     Parameters
     ----------
     submit : callable
-        Starts the work on an item, and returns its future.
+        A function that starts the work on an item and returns its future.
     items : iterable
-        Taken one by one, as there is room for them.
+        The items; each is taken only when it can be submitted.
     at_once : int
-        How many items are submitted whose results are not taken yet.
+        The largest number of submitted items whose results have not been yielded.
     ordered : bool
-        Whether results come in the order of the items, or as they are completed.
+        Whether to yield results in the order of the items, or in the order of completion.
 
     Yields
     ------
-    The result of an item. The first exception ends the work: what has not begun is cancelled, as it is when no more
-    results are wanted.
+    The results of the items. After the first exception, or when the generator is closed, futures that have not started
+    are cancelled.
     """
     items = iter(items)
     waiting: list[Future[_R]] = []

@@ -1,13 +1,14 @@
-"""Tables: a pandas DataFrame with a title, and every form that a table is written in."""
+"""Tables: a pandas DataFrame with a title, and the forms in which tables are written."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from pycam.errors import UsageError
 from pycam.formats.files import atomic_write
@@ -16,9 +17,10 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 PERCENT = "{:.2f}%".format
+"""The usual format of a percentage."""
 
-# Wide enough for any table, so that a row stays on one line when the output is piped.
 UNBOUNDED = 100_000
+"""A width for any table: a row stays on one line if the output is not a terminal."""
 
 _LATEX = str.maketrans(
     {character: f"\\{character}" for character in "&%$#_{}"}
@@ -28,7 +30,7 @@ _LATEX = str.maketrans(
 
 
 def percent(share: float) -> float:
-    """Return a fraction in percent, without the noise of the multiplication."""
+    """Convert a fraction to percent, without the rounding error of the multiplication."""
     return round(100.0 * share, 8)
 
 
@@ -37,28 +39,22 @@ def csv_text(frame: DataFrame, header: bool = True) -> str:
     return str(frame.to_csv(index=False, header=header, lineterminator="\n"))
 
 
-class _Column(NamedTuple):
-    heading: str
-    cells: list[str]
-    is_number: bool
-
-
 @dataclass(frozen=True, eq=False)
 class Table:
-    """A table: values for programs, and how people read them.
+    """A table, for programs and for readers.
 
-    Where people read it, the three columns `x`, `x low` and `x high` are one, with its 95 % interval.
+    Readers see the three columns `x`, `x low` and `x high` as one column, a value with its 95 % interval.
 
     Attributes
     ----------
     title : str
-        Stands above the table.
+        The title above the table.
     frame : DataFrame
-        The values, with a column of text or numbers for each fact; missing values are shown as nothing.
+        The values; each column has text or numbers. Readers see missing values as empty cells.
     note : str
-        Paragraphs, one on each line, that stand below the table.
+        Paragraphs below the table, one per line.
     formats : mapping
-        Column -> function that gives a value's text; `str` for columns that are not in it.
+        Column -> function that converts a value to text; `str` is the default.
     """
 
     title: str
@@ -67,7 +63,7 @@ class Table:
     formats: Mapping[str, Callable[[Any], str]] = field(default_factory=dict)
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return the values by column, as JSON can hold them: None for what is missing or not finite."""
+        """Return one dictionary per row, ready for JSON: None for missing values and values that are not finite."""
         from pandas import isna
 
         def plain(value: Any) -> Any:
@@ -79,17 +75,17 @@ class Table:
         ]
 
     def section(self) -> dict[str, Any]:
-        """Return the table as the HTML report takes it: title, columns, rows of text, and note."""
+        """Return the table for the HTML report: title, columns, rows of text, and note."""
         columns = self._columns()
         return {
             "title": self.title,
-            "columns": [column.heading for column in columns],
-            "rows": [list(row) for row in zip(*(column.cells for column in columns), strict=True)],
+            "columns": [f"{column} (95 %)".lstrip() if f"{column} low" in self.frame else column for column in columns],
+            "rows": [list(row) for row in zip(*map(self._cells, columns), strict=True)],
             "note": self.note,
         }
 
     def markdown(self) -> str:
-        """Return the table as a section of Markdown."""
+        """Return the table as a Markdown section."""
 
         def line(cells: Sequence[str]) -> str:
             return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |\n"
@@ -100,13 +96,13 @@ class Table:
         return f"## {self.title}\n\n{line(columns)}{line(['---'] * len(columns))}{''.join(map(line, rows))}{note}"
 
     def latex(self) -> str:
-        """Return the table as a float of LaTeX, which needs no package; special characters are escaped."""
+        """Return the table as a LaTeX float. It needs no package; special characters are escaped."""
 
         def line(cells: Sequence[str]) -> str:
             return f"{' & '.join(cell.translate(_LATEX) for cell in cells)} \\\\\n"
 
         section = self.section()
-        aligned = "".join("r" if column.is_number else "l" for column in self._columns())
+        aligned = "".join("r" if number else "l" for number in self._are_numbers())
         note = "".join(f"\n{paragraph.translate(_LATEX)}\n" for paragraph in self.note.splitlines())
         return (
             f"\\begin{{table}}\n\\caption{{{self.title.translate(_LATEX)}}}\n\\begin{{tabular}}{{{aligned}}}\n\\hline\n"
@@ -120,7 +116,7 @@ class Table:
         Parameters
         ----------
         emphasis : sequence of bool
-            For each row, whether it stands out.
+            For each row, whether to highlight it.
         """
         from rich import box
         from rich.console import Console
@@ -132,55 +128,45 @@ class Table:
             console.width = UNBOUNDED
         if self.title:
             console.print(Text(self.title, "bold"), soft_wrap=True)
-        columns = self._columns()
+        section = self.section()
         grid = Grid(box=box.SIMPLE_HEAD if console.is_terminal else None, pad_edge=False, show_edge=False)
-        for number, column in enumerate(columns):
+        for index, (heading, number) in enumerate(zip(section["columns"], self._are_numbers(), strict=True)):
             grid.add_column(
-                Text(column.heading),
-                justify="right" if column.is_number else "left",
-                overflow="fold",
-                no_wrap=number == 0 or column.is_number,
+                Text(heading), justify="right" if number else "left", overflow="fold", no_wrap=index == 0 or number
             )
-        for number, row in enumerate(zip(*(column.cells for column in columns), strict=True)):
-            grid.add_row(*map(Text, row), style="bold red" if number < len(emphasis) and emphasis[number] else None)
+        for row, emphasized in itertools.zip_longest(section["rows"], emphasis[: len(section["rows"])]):
+            grid.add_row(*map(Text, row), style="bold red" if emphasized else None)
         console.print(grid)
         if self.note:
             console.print(Text(self.note), soft_wrap=True)
 
-    def _columns(self) -> list[_Column]:
+    def _columns(self) -> list[str]:
+        """Return the columns that readers see: all but the bounds of intervals."""
+        bounds = {f"{column} {end}" for column in self.frame for end in ("low", "high")}
+        return [column for column in self.frame.columns if column not in bounds]
+
+    def _are_numbers(self) -> list[bool]:
         from pandas.api.types import is_numeric_dtype
 
-        bounds = {f"{column} {end}" for column in self.frame for end in ("low", "high")}
-        found = []
-        for column in self.frame.columns:
-            if column in bounds:
-                continue
-            heading, cells = column, self._cells(column, column)
-            if f"{column} low" in self.frame:
-                heading = f"{column} (95 %)".lstrip()
-                intervals = zip(
-                    self._cells(f"{column} low", column), self._cells(f"{column} high", column), strict=True
-                )
-                cells = [
-                    f"{cell} ({low} to {high})" if low else cell
-                    for cell, (low, high) in zip(cells, intervals, strict=True)
-                ]
-            found.append(_Column(heading, cells, is_numeric_dtype(self.frame[column])))
-        return found
+        return [is_numeric_dtype(self.frame[column]) for column in self._columns()]
 
-    def _cells(self, column: str, formatted_as: str) -> list[str]:
+    def _cells(self, column: str) -> list[str]:
+        """Return the text of a column, with its intervals."""
         from pandas import isna
 
-        text = self.formats.get(formatted_as, str)
-        return ["" if isna(value) else text(value) for value in self.frame[column]]
+        text = self.formats.get(column, str)
+        parts = [part for part in (column, f"{column} low", f"{column} high") if part in self.frame]
+        rows = zip(*(self.frame[part] for part in parts), strict=True)
+        texts = [["" if isna(value) else text(value) for value in row] for row in rows]
+        return [f"{cell} ({' to '.join(interval)})" if any(interval) else cell for cell, *interval in texts]
 
 
 def _csv(tables: Sequence[Table]) -> str:
-    """Write one row for each row of each table, the table's title first."""
+    """Return the rows of all tables as CSV; the first column is the title of the table."""
     from pandas import DataFrame
 
     rows = [{"table": table.title, **row} for table in tables for row in table.rows()]
-    # As objects, whole numbers stay whole beside missing ones.
+    # As objects, integers stay integers in a column with missing values.
     return csv_text(DataFrame(rows, dtype=object))
 
 
@@ -195,6 +181,7 @@ FORMS: Mapping[str, Callable[[Sequence[Table]], str]] = {
     ".tex": lambda tables: "\n".join(table.latex() for table in tables),
     ".json": _json,
 }
+"""The forms of tables, by the suffix of the file: each converts tables to text."""
 
 
 def text(tables: Sequence[Table], form: str) -> str:
@@ -203,32 +190,32 @@ def text(tables: Sequence[Table], form: str) -> str:
     Parameters
     ----------
     tables : sequence of Table
-        In the order in which they are written.
+        The tables, in their order.
     form : str
-        One of `FORMS`: Markdown, CSV, LaTeX or JSON.
+        A name in `FORMS`: Markdown, CSV, LaTeX or JSON.
     """
     return FORMS[form](tables)
 
 
 def check_form(out: Path) -> Path:
-    """Return the file's name if it says in which form tables are written.
+    """Return the path if its suffix is the name of a form.
 
     Raises
     ------
     UsageError
-        It ends in none of `FORMS`.
+        The suffix is not in `FORMS`.
     """
     if out.suffix not in FORMS:
-        raise UsageError(f"{out}: tables are written as {', '.join(FORMS)}: choose a name with one of these endings")
+        raise UsageError(f"{out}: expected a file name that ends in one of {', '.join(FORMS)}")
     return out
 
 
 def write(tables: Sequence[Table], out: Path) -> None:
-    """Write tables to one file, in the form that its name's ending says.
+    """Write tables to one file; the suffix of its name is the form.
 
     Raises
     ------
     UsageError
-        The name ends in none of `FORMS`.
+        The suffix is not in `FORMS`.
     """
     atomic_write(out, text(tables, check_form(out).suffix))

@@ -102,7 +102,7 @@ def fill_somehow(net):
 
 @pytest.mark.slow
 def test_on_vgg16_against_its_definition():
-    """Forward, the softmax's and conv5_3's gradient as PyTorch's own layers give them, with no pycam in between."""
+    """Compare with the forward pass and the gradient at conv5_3 by PyTorch's own layers."""
     import torch.nn.functional as F
 
     net = net_from_message(architectures.build("deploy_vgg16"))

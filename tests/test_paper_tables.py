@@ -167,4 +167,4 @@ def test_a_report_that_is_none(tmp_path, capsys):
     assert "not the folder of a finished run (report.json: it is no JSON object)" in capsys.readouterr().err
     (tmp_path / "report.json").write_text(json.dumps(made_report("googlenet-cam")))
     assert main(["report", "tables", str(tmp_path), "--out", str(tmp_path / "a.txt")]) == 2
-    assert "tables are written as .md, .csv, .tex, .json" in capsys.readouterr().err
+    assert "expected a file name that ends in one of .md, .csv, .tex, .json" in capsys.readouterr().err

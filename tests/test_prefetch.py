@@ -10,7 +10,7 @@ from pycam.prefetch import prefetch
 
 
 class Work:
-    """Futures that are completed by hand."""
+    """Futures that the test completes."""
 
     def __init__(self):
         self.futures: list[Future[int]] = []
@@ -22,7 +22,7 @@ class Work:
 
 @pytest.mark.parametrize("ordered", [True, False])
 @pytest.mark.parametrize("at_once", [1, 3, 100])
-def test_every_item_gives_its_result(at_once, ordered):
+def test_every_item_has_its_result(at_once, ordered):
     with ThreadPoolExecutor(4) as pool:
         results = list(prefetch(lambda item: pool.submit(pow, item, 2), range(40), at_once, ordered=ordered))
     assert (results if ordered else sorted(results)) == [item**2 for item in range(40)]
@@ -49,7 +49,7 @@ def test_results_come_in_order_or_as_they_are_completed():
 
 
 @pytest.mark.parametrize("ordered", [True, False])
-def test_no_more_items_are_taken_than_there_is_room_for(ordered):
+def test_the_number_of_submitted_items_is_bounded(ordered):
     taken = itertools.count()
     with ThreadPoolExecutor(1) as pool:
         results = prefetch(lambda item: pool.submit(abs, item), taken, 3, ordered=ordered)
@@ -60,7 +60,7 @@ def test_no_more_items_are_taken_than_there_is_room_for(ordered):
 
 
 @pytest.mark.parametrize("ordered", [True, False])
-def test_an_exception_ends_the_work_and_cancels_what_has_not_begun(ordered):
+def test_an_exception_cancels_what_has_not_started(ordered):
     work = Work()
     results = prefetch(work.submit, range(9), 3, ordered=ordered)
     threading.Timer(0.05, lambda: work.futures[0].set_exception(ValueError("broken"))).start()
@@ -69,7 +69,7 @@ def test_an_exception_ends_the_work_and_cancels_what_has_not_begun(ordered):
     assert [future.cancelled() for future in work.futures] == [False, True, True]
 
 
-def test_what_is_not_wanted_any_more_is_cancelled():
+def test_closing_cancels_what_has_not_started():
     work = Work()
     results = prefetch(work.submit, range(9), 3)
     threading.Timer(0.05, lambda: work.futures[0].set_result(0)).start()

@@ -26,7 +26,7 @@ FRAME = DataFrame(
 TABLE = Table("Errors, %", FRAME, "One.\nTwo: 50 %.", {"error": PERCENT, "images": "{:,}".format})
 
 
-def test_people_read_an_interval_as_one_column():
+def test_an_interval_is_part_of_its_column():
     section = TABLE.section()
     assert section["columns"] == ["network", "error (95 %)", "images"]
     assert section["rows"] == [
@@ -107,7 +107,7 @@ def test_tables_of_different_columns_share_a_csv():
     assert read["images"].tolist() == ["300", "4", "50000", "", ""]
 
 
-def test_what_is_not_finite_is_null():
+def test_values_that_are_not_finite_are_null():
     (value,) = json.loads(text([Table("", DataFrame({"x": [np.inf, -np.inf, np.nan, 1.0]}))], ".json"))
     assert [row["x"] for row in value["rows"]] == [None, None, None, 1.0]
 
@@ -130,15 +130,17 @@ def test_piped_rows_stay_on_one_line(capsys):
     assert lines[4] == "[i]note"
 
 
-def test_the_name_says_the_form(tmp_path):
+def test_the_suffix_selects_the_form(tmp_path):
     for form in FORMS:
         write([TABLE], tmp_path / f"a{form}")
         assert (tmp_path / f"a{form}").read_text("utf-8") == text([TABLE], form)
-    with pytest.raises(UsageError, match=r"a\.xls: tables are written as \.md, \.csv, \.tex, \.json: choose a name"):
+    with pytest.raises(
+        UsageError, match=r"a\.xls: expected a file name that ends in one of \.md, \.csv, \.tex, \.json"
+    ):
         write([TABLE], tmp_path / "a.xls")
 
 
-def test_percent_has_no_noise():
+def test_percent_has_no_rounding_error():
     assert percent(0.29) == 29
     with pytest.raises(TypeError, match="can't multiply"):
         percent("0.29")

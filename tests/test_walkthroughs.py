@@ -1,4 +1,4 @@
-"""Five published walk-throughs, each done with pycam and held to its own graph, computed plainly here."""
+"""Five published walkthroughs, done with pycam and compared with plain reimplementations of the originals."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from PIL import Image
 import pycam
 from pycam import architectures
 from pycam.cli import main
-from pycam.drawing import channel_grid
+from pycam.drawing import channel_grid, overlay
 from pycam.formats import caffemodel, prototxt
 from pycam.net import net_from_message, read_net
 
@@ -46,7 +46,7 @@ def shown_in(colours, pixels, opacity):
     return (1 - opacity) * pixels.astype(np.float64) + opacity * colours
 
 
-# 1. The pycaffe driver. Its images are held to the original's in test_predict.py and test_cam.py.
+# 1. The pycaffe driver. test_predict.py and test_cam.py compare its images with those of the original.
 
 
 def test_the_driver_prints_blobs_and_parameters(tmp_path, capsys):
@@ -89,7 +89,7 @@ def tf_resize_bilinear(x, side):
 
 
 def tf_features(image, tensors):
-    """The graph of the walk-through up to CAM_conv, which is not rectified."""
+    """The graph of the walkthrough up to CAM_conv, which is not rectified."""
     x = np.asarray(Image.open(image).convert("RGB").resize((224, 224), Image.Resampling.BICUBIC), np.float32)
     x = x[..., ::-1] - np.array([103.939, 116.779, 123.68], np.float32)
     for stage, count in enumerate((2, 2, 3, 3, 3), start=1):
@@ -142,7 +142,7 @@ def test_vgg16_cam_in_tensorflow(image, tmp_path, capsys):
         levels = ((cam - cam.min()) / (cam.max() - cam.min()) * 255).astype(np.uint8)
         expected = shown_in(matplotlib_jet(levels), shown, 0.5)
         difference = np.abs(prediction.overlay(rank).astype(float) - expected).max(axis=2)
-        # A last bit of the map may move a colour by one of its steps.
+        # The last bit of the map may change a colour by one level.
         assert np.mean(difference > 1) < 0.01
         assert difference.max() < 8
 
@@ -192,7 +192,7 @@ def test_the_loss_of_fine_tuning_in_tensorflow(tmp_path):
 
 
 def cells_graph(torch, pixels, params, corner):
-    """The walk-through's net in PyTorch's own words; gives its last features and its scores."""
+    """Build the net of the walkthrough in PyTorch; return its last features and its scores."""
     f = torch.nn.functional
     x = torch.from_numpy(cv2.resize(pixels, (128, 128), interpolation=cv2.INTER_CUBIC).transpose(2, 0, 1)[None] / 255)
     x = x.float()
@@ -220,7 +220,7 @@ def test_cells_with_both_poolings(corner, image, tmp_path):
     with torch.inference_mode():
         features, scores = cells_graph(torch, pixels, net.params, corner)
 
-    prediction = pycam.load(str(tmp_path / "card.yaml"), protocol="cells")(path, classes=[1])  # the true label
+    prediction = pycam.load(str(tmp_path / "card.yaml"), protocol="cells")(path, classes=[1])  # the ground-truth class
     expected = np.exp(scores - scores.max()) / np.exp(scores - scores.max()).sum()
     np.testing.assert_allclose(prediction.scores, expected, atol=1e-5)
     fc = net.params["fc"][0]  # the printed 2×2 weights
@@ -232,7 +232,7 @@ def test_cells_with_both_poolings(corner, image, tmp_path):
     assert np.abs(prediction.overlay() - shown_in(colours, shown, 0.3)).max() <= 2
 
 
-def test_the_cells_examples_are_in_step():
+def test_the_cells_example_files_are_up_to_date():
     folder = ROOT / "examples/cells"
     assert prototxt.read(folder / "train_val.prototxt").message == train_val_cells()
     assert prototxt.read(folder / "deploy.prototxt").message == cells()
@@ -253,7 +253,7 @@ def cell(rng, spot):
 
 @pytest.mark.torch
 @pytest.mark.slow
-def test_cells_are_told_apart(tmp_path, capsys):
+def test_cells_are_classified(tmp_path, capsys):
     rng = np.random.default_rng(0)
     for name, count in (("train", 96), ("val", 50)):
         lines = []
@@ -332,12 +332,12 @@ def test_grad_cam_in_keras(image, tmp_path):
 def test_colours_that_wrap_around_and_colours_that_are_clipped():
     pixels = np.full((1, 5, 3), 100, np.uint8)
     values = np.array([[-1.5, -0.01, 0.5, 1.01, 2.7]])
-    for overlay, levels in (("keras", [130, 254, 127, 1, 176]), ("keras_clipped", [0, 0, 127, 255, 255])):
+    for style, levels in (("keras", [130, 254, 127, 1, 176]), ("keras_clipped", [0, 0, 127, 255, 255])):
         colours = cv2.applyColorMap(np.array([levels], np.uint8), cv2.COLORMAP_JET)
-        np.testing.assert_array_equal(overlay(pixels, values, overlay), (100 + 0.4 * colours).astype(np.uint8))
+        np.testing.assert_array_equal(overlay(pixels, values, style), (100 + 0.4 * colours).astype(np.uint8))
 
 
-def test_channel_grids_of_a_image_of_150_by_150(image, tmp_path, capsys):
+def test_channel_grids_of_an_image_of_150_by_150(image, tmp_path, capsys):
     path, pixels = image
     text = """
     layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 150 dim: 150 } } }
@@ -380,7 +380,7 @@ def test_channel_grids_of_a_image_of_150_by_150(image, tmp_path, capsys):
     assert (shown[150:300, 4 * 150 :] == darkest).all()
 
 
-def test_a_grid_is_as_tall_as_it_must_be():
+def test_the_height_of_a_grid():
     assert channel_grid(np.zeros((1, 3, 5), np.float32)).shape == (3, 80, 3)
     assert channel_grid(np.zeros((32, 3, 5), np.float32)).shape == (6, 80, 3)
 
@@ -389,9 +389,9 @@ def test_channels_that_cannot_be_shown(image, tmp_path, capsys):
     deploy, weights = save_net(tmp_path, seeded_net(prototxt.parse(SMALL_VGG).message))
     arguments = ["activations", str(image[0]), "--prototxt", str(deploy), "--weights", str(weights), "--view", "full"]
     assert main([*arguments, "--layers", "conv9"]) == 4
-    assert "no layer 'conv9' to show channels of; there are data, conv5_3" in capsys.readouterr().err
+    assert "no layer 'conv9'; expected one of data, conv5_3" in capsys.readouterr().err
     assert main([*arguments, "--layers", "fc8"]) == 4
-    assert "layer 'fc8' gives 1×120" in capsys.readouterr().err
+    assert "the output of layer 'fc8' is 1×120" in capsys.readouterr().err
 
 
 # 5. Fine-tuning to action classes in Caffe

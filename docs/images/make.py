@@ -1,4 +1,6 @@
-"""Make the images of README.md and docs/concepts.md: `python docs/images/make.py [FOLDER]`, by default beside itself.
+"""Draw the images of README.md and docs/concepts.md: `python docs/images/make.py [FOLDER]`.
+
+The default folder is that of this script.
 
 The photograph is scikit-image's `coffee` (Pikolo Espresso Bar, by Rachel Michetti, CC0).
 """
@@ -29,8 +31,8 @@ def strip(pixels: np.ndarray) -> np.ndarray:
     return resize(drawn, round(len(drawn) * WIDTH / drawn.shape[1]), WIDTH, "opencv_area")
 
 
-def shown(pixels: np.ndarray, view: View) -> np.ndarray:
-    """Draw what a view sees: its crops framed on the resized image, what no crop sees darkened."""
+def draw_view(pixels: np.ndarray, view: View) -> np.ndarray:
+    """Draw a view: the resized image with a frame around each crop; parts outside all crops are dark."""
     canvas = resize(pixels, view.canvas, view.canvas)
     drawn = canvas // 3
     for crop in view.crops:
@@ -46,7 +48,7 @@ def shown(pixels: np.ndarray, view: View) -> np.ndarray:
 def main(folder: Path) -> None:
     """Write the images."""
     pixels = np.ascontiguousarray(data.coffee()[..., ::-1])
-    views = np.hstack([shown(pixels, view_of(name, 224)) for name in ("center", "full", "ten")])
+    views = np.hstack([draw_view(pixels, view_of(name, 224)) for name in ("center", "full", "ten")])
     for name, drawn in (("coffee.jpg", strip(pixels)), ("views.jpg", views)):
         atomic_write(folder / name, encode_jpeg(drawn, 85))
         print(folder / name)

@@ -8,8 +8,8 @@ from pycam.maps.boxes import half_open, iou
 
 
 def compute_overlap(bb: Sequence[float], bbgt: Sequence[float]) -> float:
-    """Give the intersection over union of two boxes [xmin, ymin, xmax, ymax], -1 when they do not meet.
+    """Return the IoU of two boxes [xmin, ymin, xmax, ymax], or -1 if they do not intersect.
 
-    Corners are pixels of the box, so that a side is xmax - xmin + 1. docs/release.md, section 7.
+    Both corners belong to the box, so a side is xmax - xmin + 1. docs/release.md, section 7.
     """
     return float(iou(half_open(bb), half_open(bbgt))) or -1.0

@@ -18,22 +18,22 @@ def eval_clsloc(
     blacklist_file: str | Path | None,
     optional_cache_file: str | Path | None = None,
 ) -> tuple[float, float]:
-    """Give the classification and the localisation error of a submission file.
+    """Return the classification error and the localisation error of a submission file.
 
     Parameters
     ----------
     predict_file : path
-        A line an image: up to five times `label xmin ymin xmax ymax`, labels being ILSVRC2014 IDs.
+        One line per image: up to five times `label xmin ymin xmax ymax`; labels are ILSVRC2014 IDs.
     gtruth_dir : path
-        Folder of VOC-style XML; not read when there is a cache.
+        The folder of VOC-style XML; not read if there is a cache.
     meta_file : path, optional
-        `meta_clsloc.mat`, which is checked against the joins of IDs that pycam knows.
+        `meta_clsloc.mat`; its IDs are compared with those of pycam.
     max_num_pred_per_image : int
-        How many of the guesses count, 1 to 5.
+        The number of predictions that count, 1 to 5.
     gtruth_file, blacklist_file : path, optional
-        The images' true labels, and the numbers of those that localisation leaves out.
+        The ground-truth labels of the images, and the numbers of the images that are excluded from localisation.
     optional_cache_file : path, optional
-        The devkit's cache of the boxes. Where it is missing the original writes it; this reads the XML.
+        The devkit's cache of the boxes. If it does not exist, the original writes it, and this function reads the XML.
 
     Returns
     -------
@@ -41,7 +41,9 @@ def eval_clsloc(
         Fractions. docs/release.md, section 7.
     """
     if not 1 <= max_num_pred_per_image <= PREDICTIONS:
-        raise UsageError(f"eval_clsloc: {max_num_pred_per_image} guesses came, expected 1 to {PREDICTIONS}")
+        raise UsageError(
+            f"eval_clsloc: max_num_pred_per_image is {max_num_pred_per_image}; expected 1 to {PREDICTIONS}"
+        )
     boxes = gtruth_dir
     if optional_cache_file is not None and Path(optional_cache_file).is_file():
         boxes = optional_cache_file

@@ -22,21 +22,22 @@ def simpleEvaluation(
     blacklist_file: str | Path | None = None,
     meta_file: str | Path | None = None,
 ) -> NDArray[np.float64]:
-    """Give the errors of a submission file for the first one to five guesses.
+    """Return the errors of a submission file for the first one to five predictions.
 
     Parameters
     ----------
     predict_file : path
-        A line an image: up to five times `label xmin ymin xmax ymax`, labels being ILSVRC2014 IDs.
+        One line per image: up to five times `label xmin ymin xmax ymax`; labels are ILSVRC2014 IDs.
     ground_truth : path
         The devkit's cache of the boxes (`.mat`), or a folder of VOC-style XML.
     ground_truth_labelfile, blacklist_file, meta_file : path, optional
-        The images' true labels; the numbers of those that localisation leaves out; `meta_clsloc.mat`.
+        The ground-truth labels of the images; the numbers of the images that are excluded from localisation;
+        `meta_clsloc.mat`.
 
     Returns
     -------
     (5, 3) double
-        A row for k = 1…5: k, classification error, localisation error. docs/release.md, section 7.
+        One row for each k = 1…5: k, classification error, localisation error. docs/release.md, section 7.
     """
     truth = read_ground_truth(
         Path(ground_truth),
@@ -46,7 +47,7 @@ def simpleEvaluation(
     )
     scores = score_predictions(read_predictions(Path(predict_file)), truth)
     if scores.localization_error is None:
-        raise GroundTruthError(f"{ground_truth}: no boxes in it, expected a devkit cache or a folder of XML")
+        raise GroundTruthError(f"{ground_truth}: no boxes; expected a devkit cache or a folder of XML")
     return np.column_stack([np.arange(1, PREDICTIONS + 1), scores.classification_error, scores.localization_error])
 
 
@@ -57,10 +58,10 @@ def _path(given: str | Path | None) -> Path | None:
 def _script(
     predictions: Annotated[Path, typer.Argument(help="Submission file.")],
     ground_truth: Annotated[Path, typer.Argument(help="Devkit cache (.mat), or folder of XML.")],
-    labels: Annotated[Path | None, typer.Option(help="The images' labels.")] = None,
-    blacklist: Annotated[Path | None, typer.Option(help="Images that localisation leaves out.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="Labels of the images.")] = None,
+    blacklist: Annotated[Path | None, typer.Option(help="Images that are excluded from localisation.")] = None,
 ) -> None:
-    """Print k, classification error and localisation error for k = 1…5."""
+    """Print k, the classification error and the localisation error for k = 1…5."""
     for k, cls_error, loc_error in simpleEvaluation(predictions, ground_truth, labels, blacklist):
         print(f"{k:.0f} {cls_error:.10f} {loc_error:.10f}")
 

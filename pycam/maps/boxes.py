@@ -239,7 +239,7 @@ def _contour_boxes(mask: Mask) -> Boxes:
 
 
 def _suppressed(boxes: Boxes) -> Boxes:
-    """Return the boxes that do not overlap a larger one too much (step 4).
+    """Drop boxes whose intersection with a larger one is too large (step 4).
 
     As in the release, the box after a dropped one is not compared.
     """

@@ -139,7 +139,7 @@ def saliency(values: Tensor, gradients: Tensor) -> Tensor:
 
 METHODS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "gradcam": lambda values, gradients: grad_cam(values, gradients).relu(),
-    # As in the Keras walk-through; docs/recipes.md.
+    # As in the Keras walkthrough; docs/recipes.md.
     "gradcam_mean": lambda values, gradients: grad_cam(values, gradients) / values.shape[1],
     "saliency": saliency,
 }
