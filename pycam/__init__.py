@@ -34,15 +34,9 @@ if TYPE_CHECKING:
     from pycam.images.matlab import imresize as imresize
     from pycam.maps.boxes import paper_box as paper_box
     from pycam.maps.boxes import released_boxes as released_boxes
-    from pycam.maps.cam import (
-        class_activation_maps as class_activation_maps,
-    )
-    from pycam.maps.cam import (
-        merge_ten_crop as merge_ten_crop,
-    )
-    from pycam.maps.cam import (
-        py_returnCAMmap as py_returnCAMmap,
-    )
+    from pycam.maps.cam import class_activation_maps as class_activation_maps
+    from pycam.maps.cam import merge_ten_crop as merge_ten_crop
+    from pycam.maps.cam import py_returnCAMmap as py_returnCAMmap
     from pycam.net import Net as Net
     from pycam.net import read_net as read_net
     from pycam.predict import Cam as Cam

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 Source = Image | str | os.PathLike[str] | bytes | NDArray[np.uint8]
 Prepared = tuple[Image, NDArray[np.float32]]
 """An image, and the input that the net gets: (crops, 3, size, size)."""
+Batch = tuple[list[Source], list[Prepared | PycamError]]
+"""Images, and each of them prepared, or its error."""
 Choose = Callable[[NDArray[np.float32]], NDArray[np.intp]]
 """A function that selects classes: (C,) scores -> (T,) indices."""
 
@@ -139,13 +141,11 @@ class Cam:
         def choose(scores: NDArray[np.float32]) -> NDArray[np.intp]:
             return best(scores, top) if wanted is None else wanted
 
-        def read(sources: list[Source]) -> tuple[list[Source], list[Prepared | PycamError]]:
+        def read(sources: list[Source]) -> Batch:
             return sources, self.prepare(sources)
 
-        def predict(
-            group: tuple[list[Source], list[Prepared | PycamError]],
-        ) -> list[tuple[Source, Prediction | PycamError]]:
-            sources, prepared = group
+        def predict(batch: Batch) -> list[tuple[Source, Prediction | PycamError]]:
+            sources, prepared = batch
             return list(zip(sources, self.predict(prepared, [choose] * len(prepared)), strict=True))
 
         iterator = iter(images)
@@ -155,7 +155,7 @@ class Cam:
             prepared = prefetch(lambda sources: reader.submit(read, sources), batches, ahead + 1)
             # A single stream runs in the calling thread.
             found = (
-                prefetch(lambda group: runner.submit(predict, group), prepared, min(ahead, streams) + 1)
+                prefetch(lambda each: runner.submit(predict, each), prepared, min(ahead, streams) + 1)
                 if streams > 1
                 else map(predict, prepared)
             )
@@ -338,7 +338,14 @@ def make_cam(
     else:
         # Gradient maps are computed from the input, not from features.
         head = CamHead(model.image_input, None, model.score_blob)
-        gradients = _gradient_maps(model, protocol, options)
+        try:
+            from pycam.maps.gradients import GradientMaps
+        except ImportError as error:
+            raise EngineError(
+                f"method {protocol.method!r} needs PyTorch: pip install 'caffe-cam[torch]' ({error})"
+            ) from None
+        choices = protocol.method, protocol.target, protocol.layer
+        gradients = GradientMaps(model.net, model.score_blob, *choices, options)
         options = replace(options, streams=1)  # PyTorch's settings apply to the whole process
     model.check_labels()
     outputs = [blob for blob in (head.feature_blob, head.score_blob) if blob not in model.net.inputs]
@@ -346,11 +353,3 @@ def make_cam(
     cam = Cam(model, head, engines.make(engine, model.net, outputs, options), protocol, mean, gradients)
     _ = cam.placement  # refuses a view that does not fit the net's input here, not at the first image
     return cam
-
-
-def _gradient_maps(model: Model, row: Protocol, options: Options) -> GradientMaps:
-    try:
-        from pycam.maps.gradients import GradientMaps
-    except ImportError as error:
-        raise EngineError(f"method {row.method!r} needs PyTorch: pip install 'caffe-cam[torch]' ({error})") from None
-    return GradientMaps(model.net, model.score_blob, row.method, row.target, row.layer, options)

@@ -39,13 +39,10 @@ def prefetch(
             waiting += [submit(item) for item in islice(items, at_once - len(waiting))]
             if not waiting:
                 return
-            if ordered:
-                done = waiting[:1]
-            else:
-                wait(waiting, return_when=FIRST_COMPLETED)
-                done = [future for future in waiting if future.done()]
+            done, _ = wait(waiting[:1] if ordered else waiting, return_when=FIRST_COMPLETED)
+            finished = [future for future in waiting if future in done]
             waiting = [future for future in waiting if future not in done]
-            for future in done:
+            for future in finished:
                 yield future.result()
     finally:
         for future in waiting:

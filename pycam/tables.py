@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 PERCENT = "{:.2f}%".format
 """The usual format of a percentage."""
 
-UNBOUNDED = 100_000
-"""A width for any table: a row stays on one line if the output is not a terminal."""
-
 _LATEX = str.maketrans(
     {character: f"\\{character}" for character in "&%$#_{}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
@@ -66,11 +63,8 @@ class Table:
         """Return one dictionary per row, ready for JSON: None for missing values and values that are not finite."""
         from pandas import isna
 
-        def plain(value: Any) -> Any:
-            return None if isna(value) or (isinstance(value, float) and math.isinf(value)) else value
-
         return [
-            {column: plain(value) for column, value in row.items()}
+            {column: None if isna(value) or value in (math.inf, -math.inf) else value for column, value in row.items()}
             for row in self.frame.astype(object).to_dict("records")
         ]
 
@@ -125,7 +119,7 @@ class Table:
 
         console = Console(highlight=False)
         if not console.is_terminal:
-            console.width = UNBOUNDED
+            console.width = 100_000  # keeps each row on one line
         if self.title:
             console.print(Text(self.title, "bold"), soft_wrap=True)
         section = self.section()

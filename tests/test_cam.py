@@ -90,7 +90,7 @@ def test_shapes_that_do_not_match_are_refused():
             class_activation_maps(features, np.zeros(shape, np.float32))
     with pytest.raises(UsageError, match="expected one image"):
         py_returnCAMmap(features, np.zeros((5, 6)))
-    with pytest.raises(UsageError, match=r"weights of shape \(5, 7\); expected \(T, 6\)"):
+    with pytest.raises(UsageError, match=r"weights \(5, 7\); expected .* weights \(T, K\)"):
         py_returnCAMmap(features[:1], np.zeros((5, 7)))
 
 

@@ -373,7 +373,7 @@ def test_demo_with_a_net_is_the_protocol(shared, squeezenet):
 @pytest.mark.parametrize("count", [3, pytest.param(300, marks=pytest.mark.slow)])
 def test_ILSVRC_scripts_give_the_released_figures(shared, squeezenet, tmp_path, count):
     released = json.loads((shared / "data/golden/released-mini.json").read_text())
-    golden = dict(sorted(released["images"].items())[:count])
+    golden = dict(sorted(released["pictures"].items())[:count])
     mini = shared / "data/ilsvrc-mini"
     with squeezenet("released") as cam:
         files = [mini / "ILSVRC2012_img_val" / f"{name}.JPEG" for name in golden]
@@ -397,7 +397,7 @@ def test_ILSVRC_scripts_give_the_released_figures(shared, squeezenet, tmp_path, 
     for kind, table in tables.items():
         again = simpleEvaluation(tmp_path / "submissions" / f"{kind}.txt", tmp_path / "truth")
         np.testing.assert_array_equal(table, again)
-        if count == len(released["images"]):
+        if count == len(released["pictures"]):
             errors = released["errors"][kind]
             assert np.abs(table[[0, 4], 1] - errors["classification"]).max() < 1 / count
             assert np.abs(table[[0, 4], 2] - errors["localization"]).max() < 1 / count

@@ -213,7 +213,7 @@ rule finds one box. The released generator finds any number, and none in an empt
 
 def _core(heatmap: NDArray[np.uint8], threshold: int) -> Mask:
     """Return a mask, 0 and 255, of the foreground pixels that are far enough from the background (step 1)."""
-    foreground = _mask(heatmap > threshold)
+    foreground = np.where(heatmap > threshold, np.uint8(255), np.uint8(0))
     x, y, w, h = cv2.boundingRect(foreground)
     if w == 0 or foreground.all():
         return foreground
@@ -221,13 +221,8 @@ def _core(heatmap: NDArray[np.uint8], threshold: int) -> Mask:
     around = np.s_[max(y - 1, 0) : y + h + 1, max(x - 1, 0) : x + w + 1]
     depth = cv2.distanceTransform(foreground[around], cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     # The release scales distances to 0…255, rounds halves up and keeps values above 10.
-    foreground[around] = _mask(depth * (255 / float(depth.max())) >= 10.5)
+    foreground[around] = np.where(depth * (255 / float(depth.max())) >= 10.5, 255, 0)
     return foreground
-
-
-def _mask(chosen: NDArray[np.bool_]) -> Mask:
-    mask: Mask = chosen.view(np.uint8) * np.uint8(255)
-    return mask
 
 
 def _contour_boxes(mask: Mask) -> Boxes:

@@ -77,11 +77,12 @@ def py_returnCAMmap(activation: NDArray[Any], weights_LR: NDArray[Any]) -> NDArr
     """
     activation = np.asarray(activation, np.float32)
     weights = np.asarray(weights_LR, np.float32)
-    if activation.ndim != 4 or len(activation) != 1:
-        raise UsageError(f"py_returnCAMmap: got activation {activation.shape}; expected one image (1, K, H, W)")
+    if activation.ndim != 4 or len(activation) != 1 or weights.ndim != 2 or weights.shape[1] != activation.shape[1]:
+        raise UsageError(
+            f"py_returnCAMmap: got activation {activation.shape} and weights {weights.shape}; "
+            "expected one image (1, K, H, W) and weights (T, K)"
+        )
     _, k, height, width = activation.shape
-    if weights.ndim != 2 or weights.shape[1] != k:
-        raise UsageError(f"py_returnCAMmap: got weights of shape {weights.shape}; expected (T, {k})")
     maps = np.empty((height, width, len(weights)))
     # One product per class, as in the release: a single matrix product would round differently.
     for index, row in enumerate(weights):

@@ -60,8 +60,7 @@ class Placement:
 
     def on_input(self, maps: NDArray[np.floating]) -> Map:
         """Resize the map of a view's only crop, (1, h, w), to the net's input: (size, size) float32."""
-        (map_,) = maps
-        return self._resized(map_, self.view.size, self.view.size)
+        return self._resized(maps[0], self.view.size, self.view.size)
 
     def on_image(self, maps: NDArray[np.floating], height: int, width: int) -> Map:
         """Place the maps of a class, (n, h, w), on an image: (height, width) float32."""
