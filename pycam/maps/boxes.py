@@ -213,7 +213,7 @@ rule finds one box. The released generator finds any number, and none in an empt
 
 def _core(heatmap: NDArray[np.uint8], threshold: int) -> Mask:
     """Return a mask, 0 and 255, of the foreground pixels that are far enough from the background (step 1)."""
-    foreground = np.where(heatmap > threshold, np.uint8(255), np.uint8(0))
+    foreground: Mask = np.where(heatmap > threshold, np.uint8(255), np.uint8(0))
     x, y, w, h = cv2.boundingRect(foreground)
     if w == 0 or foreground.all():
         return foreground
