@@ -35,7 +35,7 @@ from pycam.formats import caffemodel, prototxt, schema
 from pycam.formats.mean import read_mean
 from pycam.formats.npy import read_tensors
 from pycam.ilsvrc.annotations import read_annotation
-from pycam.ilsvrc.devkit import check_meta, read_blacklist, read_cache, read_true_classes
+from pycam.ilsvrc.devkit import check_meta, read_blacklist, read_cache, read_class_list
 from pycam.ilsvrc.predictions import read_predictions
 from pycam.ilsvrc.score_maps import read_map
 from pycam.ilsvrc.synsets import synsets
@@ -456,8 +456,8 @@ def _annotation(path: Path) -> None:
         assert 0 <= y0 <= y1
 
 
-def _true_classes(path: Path) -> None:
-    found = read_true_classes(path)
+def _class_list(path: Path) -> None:
+    found = read_class_list(path)
     assert len(found.classes)
     assert ((found.classes >= 0) & (found.classes < 1000)).all()
     assert found.names is None or len(set(found.names)) == len(found.classes)
@@ -472,8 +472,8 @@ def _blacklist(path: Path) -> None:
 def _cache(path: Path) -> None:
     cached = read_cache(path)
     assert (cached.boxes[:, :2] <= cached.boxes[:, 2:]).all()
-    assert ((cached.classes >= 0) & (cached.classes < 1000)).all()
-    assert (np.diff(cached.images) >= 0).all()
+    assert ((cached.box_classes >= 0) & (cached.box_classes < 1000)).all()
+    assert (np.diff(cached.box_images) >= 0).all()
 
 
 def _predictions(path: Path) -> None:
@@ -486,7 +486,7 @@ def _predictions(path: Path) -> None:
 def _metadata(path: Path) -> None:
     found = read_metadata(path.parent)
     assert len(found.names) == len(found.classes) == len(found.sizes)
-    assert (found.boxes[:, 2:] <= found.sizes[found.images]).all()
+    assert (found.boxes[:, 2:] <= found.sizes[found.box_images]).all()
 
 
 def _map(path: Path) -> None:
@@ -613,7 +613,7 @@ READERS = [
     Reader("weights of NumPy", "weights.npy", _tensors, [_saved(np.save, TENSORS, allow_pickle=True)], slow=True),
     Reader("images", "image.jpg", _image, _images(), noisy=True),
     Reader("annotations", "a.xml", _annotation, (XML,), XML_PIECES),
-    Reader("lists of classes", "list.txt", _true_classes, (b"449\n1\n1000\n", b"a.JPEG 0\nb c.JPEG 999\n")),
+    Reader("lists of classes", "list.txt", _class_list, (b"449\n1\n1000\n", b"a.JPEG 0\nb c.JPEG 999\n")),
     Reader("blacklists", "list.txt", _blacklist, (b"1\n100\n7\n",)),
     Reader("ground truth of the devkit", "cache.mat", _cache, _mat(rec=CACHE), slow=True),
     Reader("classes of the devkit", "meta.mat", check_meta, _mat(synsets=META), slow=True),

@@ -21,7 +21,7 @@ def images(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def submission(tmp_path: Path) -> Path:
-    """Right; the box wrong, then right; the class wrong, then right."""
+    """Write a correct line; a wrong and a correct box; a wrong and a correct class."""
     tench, goldfish = id_of(TENCH), id_of(GOLDFISH)
     path = tmp_path / "predictions.txt"
     path.write_text(
@@ -55,20 +55,20 @@ def test_errors_of_a_submission(capsys, images, submission):
     assert result["whole_image_gt_known_error"] == pytest.approx(1 / 3)
     low, high = result["intervals"]["localization_error"]["top1"]
     assert 0 <= low < 2 / 3 < high <= 1
-    assert result["notes"] == ["no blacklist was given: localization counts every image"]
+    assert result["notes"] == ["no blacklist is given: localization counts every image"]
 
 
-def test_blacklist_and_labels_apart(capsys, images, submission, tmp_path):
+def test_blacklist_and_labels_in_files_of_their_own(capsys, images, submission, tmp_path):
     (tmp_path / "labels.txt").write_text("a 0\nb 1\nc 0\n")
     (tmp_path / "blacklist.txt").write_text("2\n2\n")
     files = ("--labels", tmp_path / "labels.txt", "--blacklist", tmp_path / "blacklist.txt")
     result = json.loads(run(capsys, "--predictions", submission, "--ground-truth", images, *files, "--json"))
     assert result["blacklisted"] == 1
     assert result["localization_error"]["top1"] == 0.5
-    assert result["notes"] == ["blacklist.txt leaves 1 of 3 images out of localization; 1 of its lines repeat another"]
+    assert result["notes"] == ["blacklist.txt excludes 1 of 3 images from localization; 1 of its lines are duplicates"]
 
 
-def test_labels_alone_give_classification_alone(capsys, submission, tmp_path):
+def test_a_list_of_labels_gives_only_classification_errors(capsys, submission, tmp_path):
     (tmp_path / "val.txt").write_text("a 0\nb 1\nc 0\n")
     arguments = ("--predictions", submission, "--ground-truth", tmp_path / "val.txt")
     result = json.loads(run(capsys, *arguments, "--json"))
@@ -86,10 +86,10 @@ def test_the_table_is_for_people(capsys, images, submission):
     assert ["class", "known,", "whole", "image", "33.33%"] in lines
 
 
-def test_boxes_made_for_other_images_are_doubted(capsys, images, submission):
+def test_boxes_made_for_other_images_give_a_warning(capsys, images, submission):
     submission.write_text(submission.read_text().replace("40 30", "400 300"))
     out = run(capsys, "--predictions", submission, "--ground-truth", images)
-    assert "note: 1 of 5 boxes reach outside of their image" in out
+    assert "note: 1 of 5 boxes extend outside of their image" in out
 
 
 def test_accuracies_of_maps(capsys, images, tmp_path):
@@ -101,7 +101,7 @@ def test_accuracies_of_maps(capsys, images, tmp_path):
     arguments = ("--maps", tmp_path / "maps", "--ground-truth", images)
     result = json.loads(run(capsys, *arguments, "--json"))
     assert result["max_box_acc"] == pytest.approx(100)
-    # The overlaps are 0.89, 0.68 and 0.64.
+    # The IoUs are 0.89, 0.68 and 0.64.
     assert result["max_box_acc_v2"] == pytest.approx((100 + 100 + 100 / 3) / 3)
     assert result["whole_image"]["max_box_acc"] == pytest.approx(200 / 3)
     assert set(result["center_gaussian"]) == {"max_box_acc", "max_box_acc_v2"}

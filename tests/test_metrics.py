@@ -14,8 +14,8 @@ from pycam.errors import GroundTruthError
 from pycam.ilsvrc.bootstrap import interval, resampled_means
 from pycam.ilsvrc.ground_truth import GroundTruth, read_ground_truth
 from pycam.ilsvrc.metrics import (
+    box_warnings,
     by_k,
-    doubts,
     error,
     error_interval,
     known_class_hits,
@@ -46,29 +46,29 @@ def make_truth(classes, boxes, *, box_classes=None, blacklisted=None, sizes=None
     )
 
 
-def guess(*lines: list[tuple[int, tuple[int, int, int, int]]]) -> Predictions:
+def predict(*lines: list[tuple[int, tuple[int, int, int, int]]]) -> Predictions:
     """Make predictions of lines of classes and boxes in ILSVRC's form."""
     classes = np.full((len(lines), 5), -1)
     boxes = np.zeros((len(lines), 5, 4))
-    for row, guesses in enumerate(lines):
-        for column, (index, box) in enumerate(guesses):
+    for row, predictions in enumerate(lines):
+        for column, (index, box) in enumerate(predictions):
             classes[row, column], boxes[row, column] = index, box
     return Predictions(classes, half_open(boxes))
 
 
-def localized(truth: GroundTruth, *guesses: tuple[int, tuple[int, int, int, int]]) -> list[bool]:
-    scores = score_predictions(guess(list(guesses)), truth)
+def localized(truth: GroundTruth, *predictions: tuple[int, tuple[int, int, int, int]]) -> list[bool]:
+    scores = score_predictions(predict(list(predictions)), truth)
     assert scores.localized is not None
     return scores.localized[0].tolist()
 
 
-def test_overlap_of_a_half_is_right_and_less_is_wrong():
+def test_an_iou_of_half_is_correct_and_a_smaller_one_is_wrong():
     truth = make_truth([7], [[(1, 1, 1000, 1000)]])
     assert localized(truth, (7, (1, 1, 1000, 500)))[0]
     assert not localized(truth, (7, (1, 1, 999, 500)))[0]
 
 
-def test_a_guess_needs_the_class_and_a_box_of_that_class():
+def test_a_prediction_needs_the_class_and_a_box_of_that_class():
     truth = make_truth([7], [[(1, 1, 10, 10), (50, 50, 60, 60), (80, 80, 90, 90)]], box_classes=[7, 7, 8])
     assert localized(truth, (7, (50, 50, 60, 60)))[0]
     assert not localized(truth, (8, (1, 1, 10, 10)))[0]
@@ -76,20 +76,20 @@ def test_a_guess_needs_the_class_and_a_box_of_that_class():
     assert not localized(truth, (7, (80, 80, 90, 90)))[0]
 
 
-def test_the_first_right_guess_counts_from_there_on():
+def test_a_correct_prediction_counts_at_every_later_k():
     truth = make_truth([7], [[(1, 1, 10, 10)]])
     away, there = (50, 50, 60, 60), (1, 1, 10, 10)
-    predictions = guess([(3, there), (7, away), (7, there), (9, away)])
+    predictions = predict([(3, there), (7, away), (7, there), (9, away)])
     scores = score_predictions(predictions, truth)
     assert scores.classified.tolist() == [[False, True, True, True, True]]
     assert scores.localized is not None
     assert scores.localized.tolist() == [[False, False, True, True, True]]
 
 
-def test_blacklisted_images_count_for_the_class_alone():
+def test_blacklisted_images_count_only_for_classification():
     there, away = (1, 1, 10, 10), (50, 50, 60, 60)
     truth = make_truth([1, 2, 3], [[there]] * 3, blacklisted=[True, False, False])
-    scores = score_predictions(guess([(9, away)], [(2, away)], [(3, there)]), truth)
+    scores = score_predictions(predict([(9, away)], [(2, away)], [(3, there)]), truth)
     assert scores.classification_error[0] == 1 / 3
     assert scores.localization_error is not None
     assert scores.localization_error[0] == 1 / 2
@@ -98,7 +98,7 @@ def test_blacklisted_images_count_for_the_class_alone():
 
 def test_without_boxes_localization_is_not_scored():
     truth = make_truth([1, 2], [[], []])
-    scores = score_predictions(guess([(1, (1, 1, 2, 2))], []), truth)
+    scores = score_predictions(predict([(1, (1, 1, 2, 2))], []), truth)
     assert scores.localization_error is None
     assert by_k(scores.classification_error) == {f"top{k}": 0.5 for k in range(1, 6)}
 
@@ -106,7 +106,7 @@ def test_without_boxes_localization_is_not_scored():
 def test_predictions_of_another_count_are_refused():
     truth = make_truth([1, 2], [[(1, 1, 2, 2)]] * 2)
     with pytest.raises(GroundTruthError, match="1 lines of predictions for 2 images"):
-        score_predictions(guess([]), truth)
+        score_predictions(predict([]), truth)
 
 
 def test_the_box_of_the_whole_image():
@@ -114,12 +114,12 @@ def test_the_box_of_the_whole_image():
     assert whole_images(truth).tolist() == [[0, 0, 30, 20]]
 
 
-def test_doubts_are_said():
+def test_suspicious_boxes_give_warnings():
     truth = make_truth([1], [[(1, 1, 2, 2)]])
-    assert doubts(guess([(1, (0, 1, 100, 100))]), truth) == []
-    backward, outside = doubts(guess([(1, (5, 1, 4, 4)), (1, (1, 1, 101, 2)), (1, (1, -1, 2, 2))]), truth)
+    assert box_warnings(predict([(1, (0, 1, 100, 100))]), truth) == []
+    backward, outside = box_warnings(predict([(1, (5, 1, 4, 4)), (1, (1, 1, 101, 2)), (1, (1, -1, 2, 2))]), truth)
     assert backward.startswith("1 of 3 boxes have xmin > xmax")
-    assert outside.startswith("2 of 3 boxes reach outside")
+    assert outside.startswith("2 of 3 boxes extend outside")
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
@@ -130,8 +130,8 @@ def test_doubts_are_said():
         max_size=6,
     )
 )
-def test_predictions_come_back_as_written(tmp_path, lines):
-    written = guess(*lines)
+def test_predictions_are_read_as_written(tmp_path, lines):
+    written = predict(*lines)
     write_predictions(tmp_path / "predictions.txt", written)
     read = read_predictions(tmp_path / "predictions.txt")
     assert (read.classes == written.classes).all()
@@ -148,7 +148,7 @@ def test_fractions_of_pixels_are_kept(tmp_path):
 
 
 def test_submission_labels_are_ilsvrc2014_ids(tmp_path):
-    write_predictions(tmp_path / "p.txt", guess([(0, (1, 2, 3, 4)), (999, (5, 6, 7, 8))]))
+    write_predictions(tmp_path / "p.txt", predict([(0, (1, 2, 3, 4)), (999, (5, 6, 7, 8))]))
     assert (tmp_path / "p.txt").read_text() == f"449 1 2 3 4 {synsets().ids[999]} 5 6 7 8\n"
 
 
@@ -192,7 +192,7 @@ def test_bootstrap_interval_is_that_of_a_proportion():
 
 
 def annotations_of_cache(path: Path, folder: Path) -> None:
-    """Write what a devkit cache says as an XML file an image."""
+    """Write the boxes of a devkit cache as one XML file per image."""
     folder.mkdir()
     for number, record in enumerate(scipy.io.loadmat(path)["rec"][0]):
         objects = ""
@@ -243,9 +243,9 @@ def test_released_submissions(shared, name):
     }[name]
     lines = []
     for image in truth.names:
-        found = golden["images"][image]
+        found = golden["pictures"][image]
         lines.append([(found["index"][rank], corners(found["boxes"][rank][: which + 1][-1])) for rank, which in chosen])
-    scores = score_predictions(guess(*lines), truth)
+    scores = score_predictions(predict(*lines), truth)
     assert scores.localization_error is not None
     expected = golden["errors"][name]
     assert scores.classification_error[[0, 4]].round(4).tolist() == expected["classification"]

@@ -19,7 +19,6 @@ from pycam.ilsvrc.wsol import (
     box_hits,
     candidates,
     center_gaussian,
-    packed,
     scaled,
     score_maps,
     whole_image,
@@ -35,7 +34,7 @@ def hills(seed: int, height: int, width: int, noise: float = 0.0) -> np.ndarray:
     return (values - values.min()) / (values.max() - values.min())
 
 
-def plain_overlap(a, b) -> float:
+def plain_iou(a, b) -> float:
     width = min(a[2], b[2]) - max(a[0], b[0]) + 1
     height = min(a[3], b[3]) - max(a[1], b[1]) + 1
     if width <= 0 or height <= 0:
@@ -46,7 +45,7 @@ def plain_overlap(a, b) -> float:
 
 
 def plain_hits(score_map: np.ndarray, truth: list[tuple[int, ...]]) -> np.ndarray:
-    """The definition, step by step: each of the thresholds cuts the map anew."""
+    """Follow the definition step by step: cut the map at each threshold."""
     grey = (score_map * 255).astype(np.uint8)
     height, width = grey.shape
     hits = np.zeros((4, len(THRESHOLDS)), dtype=bool)
@@ -61,8 +60,8 @@ def plain_hits(score_map: np.ndarray, truth: list[tuple[int, ...]]) -> np.ndarra
                 corners = (x, y, min(x + w, width - 1), min(y + h, height - 1))
                 found.append((cv2.contourArea(contour), corners))
         _, largest = max(found, key=lambda one: one[0])
-        hits[0, column] = max(plain_overlap(largest, box) for box in truth) >= 0.5
-        best = max(plain_overlap(corners, box) for _, corners in found for box in truth)
+        hits[0, column] = max(plain_iou(largest, box) for box in truth) >= 0.5
+        best = max(plain_iou(corners, box) for _, corners in found for box in truth)
         hits[1:, column] = best >= 0.3, best >= 0.5, best >= 0.7
     return hits
 
@@ -89,7 +88,7 @@ def test_hits_are_those_of_the_definition(score_map):
     assert (box_hits(candidates(score_map), boxes) == plain_hits(score_map, truth)).all()
 
 
-def test_true_boxes_are_scaled_and_truncated():
+def test_ground_truth_boxes_are_scaled_and_truncated():
     boxes = half_open([[1, 2, 499, 374], [0, 0, 500, 375]])
     assert scaled(boxes, (500, 375), (224, 112)).tolist() == [[0, 0, 224, 112], [0, 0, 225, 113]]
 
@@ -115,16 +114,16 @@ def test_accuracies_of_a_set():
 
 
 def test_interval_takes_the_best_threshold_of_every_draw():
-    """Two thresholds, each right for half of the images: in any draw the better one is above a half."""
+    """Two thresholds are each right for half of the images: in every sample the better one is above a half."""
     hits = np.zeros((1000, 4, len(THRESHOLDS)), dtype=bool)
     hits[:500, :, :500] = True
     hits[500:, :, 500:] = True
-    low, high = BoxAccuracy(packed(hits)).intervals()[0]
+    low, high = BoxAccuracy(np.packbits(hits, axis=-1)).intervals()[0]
     assert 50 <= low < high < 55
 
 
 def test_center_gaussian_is_a_square_in_the_center():
-    """A square box of any even width, among others the one of 112 pixels that this truth asks for."""
+    """The Gaussian gives square boxes of every even width, also the one of 112 pixels in this ground truth."""
     inner = make_truth([0], [[(56, 56, 167, 167)]], sizes=[(SIDE, SIDE)])
     assert (center_gaussian(inner).max_box_acc, center_gaussian(inner).max_box_acc_v2) == (100, 100)
     corner = make_truth([0], [[(0, 0, 60, 60)]], sizes=[(SIDE, SIDE)])
@@ -213,7 +212,7 @@ def test_faulty_maps(tmp_path, content, message):
 
 @pytest.mark.shared
 def test_baselines_on_real_boxes(shared):
-    """The images are 227×227 here, so that every one of them is judged under the same scale."""
+    """The images have 227×227 pixels here, so that all of them have the same scale."""
     truth = read_ground_truth(shared / "data" / "ilsvrc-mini" / "ILSVRC2012_bbox_val")
     center, whole = center_gaussian(truth), whole_image(truth)
     assert center.max_box_acc == pytest.approx(64.33, abs=1)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from matlab_ports.evaluation.simpleEvaluation import simpleEvaluation
 from pycam.errors import UsageError
-from pycam.ilsvrc.predictions import PREDICTIONS
+from pycam.ilsvrc.predictions import PREDICTIONS_PER_IMAGE
 
 
 def eval_clsloc(
@@ -40,9 +40,9 @@ def eval_clsloc(
     (cls_error, loc_error)
         Fractions. docs/release.md, section 7.
     """
-    if not 1 <= max_num_pred_per_image <= PREDICTIONS:
+    if not 1 <= max_num_pred_per_image <= PREDICTIONS_PER_IMAGE:
         raise UsageError(
-            f"eval_clsloc: max_num_pred_per_image is {max_num_pred_per_image}; expected 1 to {PREDICTIONS}"
+            f"eval_clsloc: max_num_pred_per_image is {max_num_pred_per_image}; expected 1 to {PREDICTIONS_PER_IMAGE}"
         )
     boxes = gtruth_dir
     if optional_cache_file is not None and Path(optional_cache_file).is_file():

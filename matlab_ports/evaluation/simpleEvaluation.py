@@ -1,4 +1,4 @@
-"""`simpleEvaluation.m`: `python -m matlab_ports.evaluation.simpleEvaluation PREDICTIONS GROUND_TRUTH`."""
+"""`simpleEvaluation.m`: `python -m matlab_ports.evaluation.simpleEvaluation PREDICTIONS_PER_IMAGE GROUND_TRUTH`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pycam.errors import GroundTruthError
 from pycam.ilsvrc.ground_truth import read_ground_truth
 from pycam.ilsvrc.metrics import score_predictions
-from pycam.ilsvrc.predictions import PREDICTIONS, read_predictions
+from pycam.ilsvrc.predictions import PREDICTIONS_PER_IMAGE, read_predictions
 
 
 def simpleEvaluation(
@@ -48,7 +48,9 @@ def simpleEvaluation(
     scores = score_predictions(read_predictions(Path(predict_file)), truth)
     if scores.localization_error is None:
         raise GroundTruthError(f"{ground_truth}: no boxes; expected a devkit cache or a folder of XML")
-    return np.column_stack([np.arange(1, PREDICTIONS + 1), scores.classification_error, scores.localization_error])
+    return np.column_stack(
+        [np.arange(1, PREDICTIONS_PER_IMAGE + 1), scores.classification_error, scores.localization_error]
+    )
 
 
 def _path(given: str | Path | None) -> Path | None:

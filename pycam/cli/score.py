@@ -15,7 +15,7 @@ from pycam.evaluation.figures import errors_table
 from pycam.ilsvrc import wsol
 from pycam.ilsvrc.baselines import Baselines, accuracies, known_class_errors
 from pycam.ilsvrc.ground_truth import GroundTruth, read_ground_truth
-from pycam.ilsvrc.metrics import by_k, doubts, error, error_interval, score_predictions
+from pycam.ilsvrc.metrics import box_warnings, by_k, error, error_interval, score_predictions
 from pycam.ilsvrc.predictions import Predictions, read_predictions
 from pycam.ilsvrc.score_maps import find_map, read_map
 
@@ -60,7 +60,7 @@ def score(
     if predictions is not None:
         guesses = read_predictions(predictions)
         result |= {"predictions": str(predictions)} | _errors(guesses, truth)
-        result["notes"] += doubts(guesses, truth)
+        result["notes"] += box_warnings(guesses, truth)
     elif maps is not None:
         files = [find_map(maps, name) for name in truth.counted_names]
         result |= {"maps": str(maps)} | _accuracies(wsol.score_maps(map(read_map, files), truth), truth)

@@ -1,4 +1,4 @@
-"""The VOC-style XML file of one image, as ImageNet publishes its boxes."""
+"""VOC-style XML files, one per image, as ImageNet publishes its boxes."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ from pathlib import Path
 
 import defusedxml
 import defusedxml.sax
+import numpy as np
 
 from pycam.errors import GroundTruthError
+from pycam.formats.files import is_folder
 from pycam.formats.opening import read_file
 from pycam.ilsvrc.lines import whole_number
+from pycam.ilsvrc.source import Source
+from pycam.ilsvrc.synsets import synsets
 
 LARGEST = 1 << 20
-"""More bytes than any annotation has: over some of more, expat would take minutes, and much memory."""
+"""The largest number of bytes of an annotation. Larger files could make expat use minutes and much memory."""
 
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 _WANTED = {
@@ -32,7 +36,17 @@ _WANTED = {
 
 @dataclass(frozen=True)
 class AnnotatedBox:
-    """A box: WordNet ID, (xmin, ymin, xmax, ymax) in 1-based inclusive pixels, the line where it ends."""
+    """A box of an annotation.
+
+    Attributes
+    ----------
+    wnid : str
+        WordNet ID.
+    box : tuple of int
+        xmin, ymin, xmax, ymax in 1-based inclusive pixels.
+    line : int
+        The line of the file on which the box ends.
+    """
 
     wnid: str
     box: tuple[int, int, int, int]
@@ -41,23 +55,66 @@ class AnnotatedBox:
 
 @dataclass(frozen=True)
 class Annotation:
-    """What an XML file says of its image; `size` is (width, height), or None where the file gives none."""
+    """The content of an XML file.
+
+    Attributes
+    ----------
+    size : tuple of int or None
+        Width and height of the image; None if the file has no size.
+    boxes : tuple of AnnotatedBox
+        In the order of the file.
+    """
 
     size: tuple[int, int] | None
     boxes: tuple[AnnotatedBox, ...]
 
 
-def read_annotation(path: Path) -> Annotation:
-    """Read and check a VOC-style XML file.
-
-    Entities, and whatever it refers to outside of itself, are refused. Coordinates run from 0 (ImageNet's
-    files hold it, 1-based as they are) to the image's width or height.
+def read_annotations(folder: Path) -> Source:
+    """Read all annotations of a folder, or of its subfolder `val/`, in the order of their names.
 
     Raises
     ------
     GroundTruthError
-        With file and line: XML that is damaged or no annotation, another image's file name, a coordinate
-        that is no whole number, xmin > xmax, a box outside of the image.
+        The folder has no annotations or no boxes, a box has an unknown class, or as `read_annotation`.
+    """
+    if not any(folder.glob("*.xml")) and is_folder(folder / "val"):
+        folder = folder / "val"
+    files = sorted(folder.glob("*.xml"), key=lambda file: file.stem)
+    if not files:
+        raise GroundTruthError(f"{folder}: neither XML annotations nor a WSOL set (image_ids.txt, …) in it")
+    sizes: list[tuple[int, int]] = []
+    boxes: list[tuple[int, int, int, int]] = []
+    classes: list[int] = []
+    images: list[int] = []
+    for image, file in enumerate(files):
+        annotation = read_annotation(file)
+        sizes.append(annotation.size or (0, 0))
+        for annotated in annotation.boxes:
+            index = synsets().index_of_wnid.get(annotated.wnid)
+            if index is None:
+                unknown = f"{annotated.wnid[:40]!r} is not the WordNet ID of a class of ILSVRC"
+                raise GroundTruthError(f"{file}:{annotated.line}: {unknown}")
+            classes.append(index)
+            boxes.append(annotated.box)
+            images.append(image)
+    if not boxes:
+        raise GroundTruthError(f"{folder}: no box in {len(files)} annotations")
+    names = tuple(file.stem for file in files)
+    arrays = (np.array(values) for values in (sizes, boxes, classes, images))
+    return Source(folder, len(files), names, None, *arrays)
+
+
+def read_annotation(path: Path) -> Annotation:
+    """Read and check a VOC-style XML file.
+
+    Entities and external references are refused. Coordinates range from 0 (some of ImageNet's files contain 0,
+    although they count from 1) to the image's width or height.
+
+    Raises
+    ------
+    GroundTruthError
+        With file and line: the XML is damaged or is not an annotation, the file name is that of another image,
+        a coordinate is not a whole number, xmin > xmax, or a box lies outside of the image.
     """
     content = read_file(path, "the annotation of an image", LARGEST, GroundTruthError)
     collector = _Collector()
@@ -68,14 +125,15 @@ def read_annotation(path: Path) -> Annotation:
             f"{path}:{collector.line}: refused ({type(error).__name__}): an annotation defines no entities"
         ) from None
     except (xml.sax.SAXException, ValueError, LookupError) as error:
+        reason = error.getMessage() if isinstance(error, xml.sax.SAXException) else error
         raise GroundTruthError(
-            f"{path}:{collector.line}: not well-formed XML ({_reason(error)}); is the file whole?"
+            f"{path}:{collector.line}: not well-formed XML ({reason}): is the file complete?"
         ) from None
     return _annotation(path, collector.fields)
 
 
 class _Collector(xml.sax.handler.ContentHandler):
-    """Notes the few elements that matter as (path of names, text, line), each when it ends."""
+    """Collects the few elements that matter as (path of names, text, line), each when it ends."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -99,53 +157,45 @@ class _Collector(xml.sax.handler.ContentHandler):
         self._text.append(content)
 
     def endElement(self, name: str) -> None:
-        if len(self._names) <= 4:
-            path = "/".join(self._names)
-            if path in _WANTED:
-                self.fields.append((path, "".join(self._text).strip(), self.line))
+        # Joining the names of a deeply nested file at every level would take quadratic time.
+        if len(self._names) <= 4 and (path := "/".join(self._names)) in _WANTED:
+            self.fields.append((path, "".join(self._text).strip(), self.line))
         self._names.pop()
 
 
 def _annotation(path: Path, fields: list[tuple[str, str, int]]) -> Annotation:
     if not fields or fields[-1][0] != "annotation":
         raise GroundTruthError(f"{path}:1: no <annotation>; a VOC-style annotation was expected")
-    size: dict[str, int] = {}
-    sides: dict[str, int] = {}
+    numbers: dict[str, int] = {}
     wnid = ""
     boxes: list[AnnotatedBox] = []
     for name, text, line in fields:
         where = f"{path}:{line}"
         tag = name.rpartition("/")[2]
         if tag == "filename" and Path(text).stem != path.stem:
-            raise GroundTruthError(f"{where}: says that it annotates {text[:80]!r}, not {path.stem!r}")
-        if tag in ("width", "height"):
-            size[tag] = whole_number(text, f"{where}: <{tag}>")
-            if size[tag] < 1:
-                raise GroundTruthError(f"{where}: <{tag}> is {size[tag]}; at least 1 pixel was expected")
-        elif tag in _SIDES:
-            sides[tag] = whole_number(text, f"{where}: <{tag}>")
+            raise GroundTruthError(f"{where}: the file annotates {text[:80]!r}, not {path.stem!r}")
+        if tag in ("width", "height", *_SIDES):
+            numbers[tag] = whole_number(text, f"{where}: <{tag}>")
+            if tag not in _SIDES and numbers[tag] < 1:
+                raise GroundTruthError(f"{where}: <{tag}> is {numbers[tag]}; at least 1 pixel was expected")
         elif tag == "name":
             wnid = text
         elif tag == "object":
-            if missing := [side for side in _SIDES if side not in sides]:
-                raise GroundTruthError(f"{where}: an object without <{missing[0]}>")
-            box = (sides["xmin"], sides["ymin"], sides["xmax"], sides["ymax"])
-            boxes.append(AnnotatedBox(wnid, box, line))
-            sides, wnid = {}, ""
-    found = (size["width"], size["height"]) if len(size) == 2 else None
+            if missing := [side for side in _SIDES if side not in numbers]:
+                raise GroundTruthError(f"{where}: an object has no <{missing[0]}>")
+            x0, y0, x1, y1 = (numbers.pop(side) for side in _SIDES)
+            boxes.append(AnnotatedBox(wnid, (x0, y0, x1, y1), line))
+            wnid = ""
+    size = (numbers["width"], numbers["height"]) if {"width", "height"} <= numbers.keys() else None
     for annotated in boxes:
-        _check_inside(annotated, found, f"{path}:{annotated.line}")
-    return Annotation(found, tuple(boxes))
+        _check_inside(annotated, size, f"{path}:{annotated.line}")
+    return Annotation(size, tuple(boxes))
 
 
 def _check_inside(annotated: AnnotatedBox, size: tuple[int, int] | None, where: str) -> None:
     x0, y0, x1, y1 = annotated.box
     if x0 > x1 or y0 > y1:
-        raise GroundTruthError(f"{where}: box {x0} {y0} {x1} {y1}: xmin ymin xmax ymax were expected, min up to max")
+        raise GroundTruthError(f"{where}: box {x0} {y0} {x1} {y1}: xmin ≤ xmax and ymin ≤ ymax were expected")
     if min(x0, y0) < 0 or (size is not None and (x1 > size[0] or y1 > size[1])):
-        extent = f"of {size[0]}×{size[1]}" if size else "(no coordinate is below 0)"
+        extent = f"of {size[0]}×{size[1]}" if size else "(a coordinate is below 0)"
         raise GroundTruthError(f"{where}: box {x0} {y0} {x1} {y1} lies outside of the image {extent}")
-
-
-def _reason(error: Exception) -> str:
-    return error.getMessage() if isinstance(error, xml.sax.SAXException) else str(error)

@@ -1,4 +1,4 @@
-"""What needs no net, and stands beside every result: the whole image, and a Gaussian in its middle."""
+"""The two baselines without a net: the whole image, and a Gaussian at its center. Every result is shown with them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pycam.ilsvrc.metrics import error, known_class_hits, whole_images
 
 @dataclass(frozen=True)
 class Baselines:
-    """The baselines on the images of a ground truth that are not blacklisted.
+    """The baselines, evaluated on the images of a ground truth that are not blacklisted.
 
     Attributes
     ----------
-    whole_image_error
-        Of the box of the whole image, the class known: a fraction.
-    whole_image, center_gaussian
-        As score maps.
+    whole_image_error : float
+        GT-known localization error of the box of the whole image, a fraction.
+    whole_image, center_gaussian : wsol.BoxAccuracy
+        Accuracies of the baselines as score maps.
     """
 
     whole_image_error: float
@@ -28,7 +28,7 @@ class Baselines:
 
     @classmethod
     def of(cls, truth: GroundTruth) -> Baselines | None:
-        """Judge the baselines; None for a ground truth without boxes or sizes to judge them by."""
+        """Evaluate the baselines; return None for a ground truth without boxes, sizes or counted images."""
         if not (truth.has_boxes and truth.has_sizes and len(truth.counted)):
             return None
         whole = known_class_hits(whole_images(truth), truth)
@@ -36,7 +36,7 @@ class Baselines:
 
 
 def known_class_errors(baselines: Baselines | None) -> dict[str, float | None]:
-    """Give the errors of the baselines, the class known, as reports name them."""
+    """Return the GT-known errors of the baselines under their names in reports."""
     if baselines is None:
         return {"whole_image_gt_known_error": None, "center_gaussian_gt_known_error": None}
     return {
@@ -46,7 +46,7 @@ def known_class_errors(baselines: Baselines | None) -> dict[str, float | None]:
 
 
 def accuracies(accuracy: wsol.BoxAccuracy, baselines: Baselines) -> dict[str, Any]:
-    """Give the accuracies of maps and of the baselines, best thresholds and curves, as reports name them."""
+    """Return accuracies, best thresholds and curves of maps, and the baselines' accuracies, as in reports."""
     return {
         **_both(accuracy),
         "center_gaussian": _both(baselines.center_gaussian),

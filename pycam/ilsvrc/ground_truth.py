@@ -1,10 +1,10 @@
-"""What is true of a set of images: classes and boxes, from whichever files hold them, joined, checked."""
+"""Ground truth of a set of images: classes and boxes, read from any supported files, joined and checked."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from pycam.errors import GroundTruthError, UsageError
 from pycam.formats.files import is_file, is_folder
-from pycam.ilsvrc.annotations import read_annotation
-from pycam.ilsvrc.devkit import TrueClasses, check_meta, read_blacklist, read_cache, read_true_classes
+from pycam.ilsvrc.annotations import read_annotations
+from pycam.ilsvrc.devkit import check_meta, read_blacklist, read_cache, read_class_list
+from pycam.ilsvrc.source import Source
 from pycam.ilsvrc.synsets import synsets
 from pycam.ilsvrc.wsol_metadata import is_metadata, read_metadata
 from pycam.maps.boxes import half_open
@@ -22,24 +23,24 @@ from pycam.maps.boxes import half_open
 
 @dataclass(frozen=True)
 class GroundTruth:
-    """The true classes and boxes of n images, in the order of the predictions. The arrays are read-only.
+    """The ground-truth classes and boxes of n images, in the order of the predictions. The arrays are read-only.
 
     Attributes
     ----------
     names : tuple of str
-        Of the images, without extension; a WSOL set's IDs as they are; "1", "2", … where there are none.
+        Image names without extension; the IDs of a WSOL set unchanged; "1", "2", … if the source has no names.
     classes : (n,) int64
-        True class, a network index.
+        Ground-truth class of each image, a network index.
     boxes : (m, 4) int64
         All boxes, half-open.
     box_classes, box_images : (m,) int64
-        Class of each box, and the image it lies in; images ascend from 0.
+        Class of each box, and position of its image, 0-based, ascending.
     sizes : (n, 2) int64
-        Width and height; zeros where the source gives none.
+        Width and height; zeros where the source has none.
     blacklisted : (n,) bool
-        Images that localization leaves out.
+        Images that localization excludes.
     notes : tuple of str
-        What somebody who reads the result should know.
+        Remarks that a reader of the results needs.
     """
 
     names: tuple[str, ...]
@@ -64,12 +65,12 @@ class GroundTruth:
 
     @property
     def has_boxes(self) -> bool:
-        """Whether the source holds boxes; a list of labels does not."""
+        """True if there are boxes; a list of labels has none."""
         return len(self.boxes) > 0
 
     @property
     def has_sizes(self) -> bool:
-        """Whether the size of every image is known."""
+        """True if the size of every image is known."""
         return bool((self.sizes > 0).all())
 
     @property
@@ -84,43 +85,42 @@ class GroundTruth:
 
     @cached_property
     def targets(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The boxes that carry their image's true class, (t, 4), and the images they lie in, (t,)."""
-        true = self.box_classes == self.classes[self.box_images]
-        return self.boxes[true], self.box_images[true]
+        """The boxes of the ground-truth class of their image, (t, 4), and the positions of these images, (t,)."""
+        target = self.box_classes == self.classes[self.box_images]
+        return self.boxes[target], self.box_images[target]
 
     def boxes_of(self, image: int) -> NDArray[np.int64]:
-        """Boxes of an image, by its position, that carry its true class: (b, 4)."""
+        """Return the boxes of the ground-truth class of the image at a position: (b, 4), half-open."""
         boxes, images = self.targets
         start, stop = np.searchsorted(images, [image, image + 1])
         return boxes[start:stop]
 
     def digest(self) -> str:
-        """SHA-256 of everything here that decides a result."""
+        """Return the SHA-256 of everything here that affects a result."""
         state = hashlib.sha256("\n".join(self.names).encode())
         for array in self._arrays:
             state.update(f"{array.shape}".encode() + array.astype("<i8").tobytes())
         return state.hexdigest()
 
     def select(self, names: Sequence[str]) -> GroundTruth:
-        """Give the ground truth of these images alone, in this order.
+        """Return the ground truth of the named images only, in the order of the names.
 
         Raises
         ------
         GroundTruthError
-            Naming the first image that is not in the set.
+            With the first image that is not in the set.
         """
         position = {name: row for row, name in enumerate(self.names)}
-        rows = np.array([position.get(name, -1) for name in names], dtype=np.int64)
-        if (rows < 0).any():
-            missing = names[int(np.argmin(rows))]
+        if missing := next((name for name in names if name not in position), None):
             raise GroundTruthError(f"image {missing!r} is not among the {len(self)} of the ground truth")
+        rows = np.array([position[name] for name in names], dtype=np.int64)
         starts, stops = np.searchsorted(self.box_images, [rows, rows + 1])
-        kept = np.concatenate([np.arange(*ends) for ends in zip(starts, stops, strict=True)])
+        chosen = np.concatenate([np.arange(*ends) for ends in zip(starts, stops, strict=True)])
         return GroundTruth(
             tuple(names),
             self.classes[rows],
-            self.boxes[kept],
-            self.box_classes[kept],
+            self.boxes[chosen],
+            self.box_classes[chosen],
             np.repeat(np.arange(len(rows)), stops - starts),
             self.sizes[rows],
             self.blacklisted[rows],
@@ -131,195 +131,121 @@ class GroundTruth:
 def read_ground_truth(
     path: Path, *, labels: Path | None = None, blacklist: Path | None = None, meta: Path | None = None
 ) -> GroundTruth:
-    """Read ground truth, join its files, and refuse a set that contradicts itself.
+    """Read ground truth, join its files, and check that they agree.
 
     Parameters
     ----------
     path : Path
-        A folder of VOC-style XML (or one with them in its `val/`): the images in the order of their names.
-        A devkit's `cache_groundtruth.mat`: the images in its order. A WSOL metadata folder. Or a list of
-        labels, which gives no boxes.
+        A folder of VOC-style XML files (or a folder with them in its `val/`): images in the order of their names.
+        A devkit's `cache_groundtruth.mat`: images in its order. A WSOL metadata folder. Or a list of labels,
+        which has no boxes.
     labels : Path, optional
-        True classes: a devkit list in the order of the images, or a `val.txt`, joined by name where `path`
-        gives names. Without it an image's class is that of its boxes.
+        Ground-truth classes: a devkit list in the order of the images, or a `val.txt`, joined by name if `path`
+        has names. Without it, the class of an image is that of its boxes.
     blacklist : Path, optional
-        Numbers, from 1, of the images that localization leaves out.
+        Numbers, 1-based, of the images that localization excludes.
     meta : Path, optional
-        `meta_clsloc.mat`, to be checked against pycam's own table of classes.
+        `meta_clsloc.mat`, which is compared with pycam's own table of classes.
 
     Raises
     ------
     UsageError
-        Labels, or a blacklist, for a kind of ground truth that has no use for them.
+        Labels or a blacklist have no effect with this kind of ground truth.
     GroundTruthError
-        One line, naming the first image, file and line at fault.
+        A file is damaged, or the files disagree; one line, with the first image, file and line at fault.
     """
     if meta is not None:
         check_meta(meta)
     is_list = is_file(path) and path.suffix != ".mat"
     if labels is not None and (is_list or is_metadata(path)):
-        raise UsageError(f"{labels} has no effect: {path} holds labels of its own; leave one of the two out")
+        raise UsageError(f"{labels} has no effect: {path} has labels of its own; give only one of the two")
     if blacklist is not None and is_list:
-        raise UsageError(f"{blacklist} has no effect: {path} holds no boxes, and only localization leaves images out")
-    listed = None if labels is None else read_true_classes(labels)
-    if is_metadata(path):
-        truth = _read_wsol(path)
-    elif is_folder(path):
-        truth = _read_annotations(path, listed)
-    elif path.suffix == ".mat":
-        truth = _read_cache(path, listed)
+        raise UsageError(f"{blacklist} has no effect: {path} has no boxes, and a blacklist affects only localization")
+    listed = None if labels is None else read_class_list(labels)
+    source = _read_source(path)
+    names = source.names or (listed and listed.names) or tuple(str(number) for number in range(1, source.count + 1))
+    if source.classes is not None:
+        classes = source.classes
+    elif listed is not None:
+        classes = _listed_classes(listed, source)
     else:
-        truth = _from_labels(read_true_classes(path))
-    blacklisted, note = read_blacklist(blacklist, len(truth))
+        classes = _classes_of_boxes(source, names)
+    blacklisted, note = read_blacklist(blacklist, source.count)
     if blacklisted.all():
-        raise GroundTruthError(f"{blacklist}: leaves out every image of {path}")
-    truth = replace(truth, blacklisted=blacklisted, notes=(*truth.notes, note))
+        raise GroundTruthError(f"{blacklist}: excludes every image of {path}")
+    notes = [note]
+    if not len(source.boxes):
+        notes.insert(0, f"{path.name} has no boxes: localization is not scored")
+    elif source.names is None:
+        notes.insert(0, f"{path.name} has no image names: all files are joined by order")
+    truth = GroundTruth(
+        names,
+        classes,
+        half_open(source.boxes),
+        source.box_classes,
+        source.box_images,
+        np.zeros((source.count, 2), np.int64) if source.sizes is None else source.sizes,
+        blacklisted,
+        tuple(notes),
+    )
     if truth.has_boxes:
         _check_boxes(truth, path, listed)
     return truth
 
 
-def _read_annotations(folder: Path, labels: TrueClasses | None) -> GroundTruth:
-    if not any(folder.glob("*.xml")) and is_folder(folder / "val"):
-        folder = folder / "val"
-    names = tuple(sorted(file.stem for file in folder.glob("*.xml")))
-    if not names:
-        raise GroundTruthError(f"{folder}: neither XML annotations nor a WSOL set (image_ids.txt, …) in it")
-    listed = None if labels is None else _listed_classes(labels, names, folder)
-    sizes: list[tuple[int, int]] = []
-    boxes: list[tuple[int, int, int, int]] = []
-    classes: list[int] = []
-    counts: list[int] = []
-    for name in names:
-        file = folder / f"{name}.xml"
-        annotation = read_annotation(file)
-        sizes.append(annotation.size or (0, 0))
-        counts.append(len(annotation.boxes))
-        for annotated in annotation.boxes:
-            index = synsets().index_of_wnid.get(annotated.wnid)
-            if index is None:
-                unknown = f"{annotated.wnid[:40]!r} is not the WordNet ID of a class of ILSVRC"
-                raise GroundTruthError(f"{file}:{annotated.line}: {unknown}")
-            classes.append(index)
-            boxes.append(annotated.box)
-    if not boxes:
-        raise GroundTruthError(f"{folder}: not one box in {len(names)} annotations")
-    box_classes, box_images = np.array(classes), np.repeat(np.arange(len(names)), counts)
-    return GroundTruth(
-        names,
-        _classes_of_boxes(names, box_classes, box_images, folder) if listed is None else listed,
-        half_open(boxes),
-        box_classes,
-        box_images,
-        np.array(sizes),
-        np.zeros(len(names), dtype=bool),
-    )
+def _read_source(path: Path) -> Source:
+    if is_metadata(path):
+        return read_metadata(path)
+    if is_folder(path):
+        return read_annotations(path)
+    return read_cache(path) if path.suffix == ".mat" else read_class_list(path)
 
 
-def _read_cache(path: Path, labels: TrueClasses | None) -> GroundTruth:
-    cached = read_cache(path)
-    names = labels.names if labels is not None else None
-    if names is None:
-        names = tuple(str(number) for number in range(1, cached.count + 1))
-    if labels is None:
-        classes = _classes_of_boxes(names, cached.classes, cached.images, path)
-    elif len(labels.classes) == cached.count:
-        classes = labels.classes
-    else:
-        raise _wrong_count(labels, cached.count, path)
-    return GroundTruth(
-        names,
-        classes,
-        half_open(cached.boxes),
-        cached.classes,
-        cached.images,
-        np.zeros((cached.count, 2), dtype=np.int64),
-        np.zeros(cached.count, dtype=bool),
-        (f"{path.name} names no images: everything is joined by order",),
-    )
+def _listed_classes(listed: Source, source: Source) -> NDArray[np.int64]:
+    """Return the classes of a list for the images of a source: by name if both have names, else by order."""
+    assert listed.classes is not None
+    if listed.names is None or source.names is None:
+        if listed.count != source.count:
+            line = min(listed.count, source.count) + 1
+            counts = f"{listed.count} labels for {source.count} images of {source.path}"
+            raise GroundTruthError(f"{listed.path}:{line}: {counts}")
+        return listed.classes
+    row_of = {name: row for row, name in enumerate(listed.names)}
+    known = set(source.names)
+    if extra := next((name for name in row_of if name not in known), None):
+        line = row_of[extra] + 1
+        raise GroundTruthError(f"{source.path / extra}.xml: no such file; {listed.path}:{line} names it")
+    if missing := next((name for name in source.names if name not in row_of), None):
+        raise GroundTruthError(f"{listed.path}: image {missing!r} of {source.path} is missing")
+    return listed.classes[[row_of[name] for name in source.names]]
 
 
-def _from_labels(labels: TrueClasses) -> GroundTruth:
-    count = len(labels.classes)
-    none = np.zeros(0, dtype=np.int64)
-    return GroundTruth(
-        labels.names or tuple(str(number) for number in range(1, count + 1)),
-        labels.classes,
-        none.reshape(0, 4),
-        none,
-        none,
-        np.zeros((count, 2), dtype=np.int64),
-        np.zeros(count, dtype=bool),
-        (f"{labels.path.name} holds no boxes: localization is not scored",),
-    )
-
-
-def _read_wsol(folder: Path) -> GroundTruth:
-    found = read_metadata(folder)
-    return GroundTruth(
-        found.names,
-        found.classes,
-        half_open(found.boxes),
-        found.classes[found.images],
-        found.images,
-        found.sizes,
-        np.zeros(len(found.names), dtype=bool),
-    )
-
-
-def _listed_classes(labels: TrueClasses, names: tuple[str, ...], folder: Path) -> NDArray[np.int64]:
-    """Classes of the images of a folder: by name where the list gives names, else by order."""
-    if labels.names is None:
-        if len(labels.classes) != len(names):
-            raise _wrong_count(labels, len(names), folder)
-        return labels.classes
-    row_of = {name: row for row, name in enumerate(labels.names)}
-    annotated = set(names)
-    for name, row in row_of.items():
-        if name not in annotated:
-            raise GroundTruthError(f"{folder / name}.xml: no such file; {labels.path}:{row + 1} names it")
-    for name in names:
-        if name not in row_of:
-            raise GroundTruthError(f"{labels.path}: image {name!r} is missing, which {folder} annotates")
-    return labels.classes[[row_of[name] for name in names]]
-
-
-def _wrong_count(labels: TrueClasses, count: int, path: Path) -> GroundTruthError:
-    came = len(labels.classes)
-    line = min(came, count) + 1
-    return GroundTruthError(f"{labels.path}:{line}: {came} labels for {count} images of {path}")
-
-
-def _classes_of_boxes(
-    names: tuple[str, ...], box_classes: NDArray[np.int64], box_images: NDArray[np.int64], path: Path
-) -> NDArray[np.int64]:
-    """Class of each image where no list says it: that of its boxes, which must be one."""
-    classes = np.full(len(names), -1)
-    classes[box_images] = box_classes
+def _classes_of_boxes(source: Source, names: tuple[str, ...]) -> NDArray[np.int64]:
+    """Return the class of each image, taken from its boxes, which must all have the same class."""
+    classes = np.full(source.count, -1)
+    classes[source.box_images] = source.box_classes
     for wrong, complaint in (
-        (box_images[classes[box_images] != box_classes], "holds boxes of several classes"),
-        (np.flatnonzero(classes < 0), "holds no box"),
+        (source.box_images[classes[source.box_images] != source.box_classes], "has boxes of several classes"),
+        (np.flatnonzero(classes < 0), "has no box"),
     ):
         if len(wrong):
             name = names[wrong[0]]
-            raise GroundTruthError(f"{path}: image {name!r} {complaint}: a list of labels must say its class")
+            raise GroundTruthError(f"{source.path}: image {name!r} {complaint}: give its class in a list of labels")
     return classes
 
 
-def _check_boxes(truth: GroundTruth, path: Path, labels: TrueClasses | None) -> None:
-    """Refuse images whose boxes are all of another class than the list says, and those without any."""
-    known = np.zeros(len(truth), dtype=bool)
-    known[truth.targets[1]] = True
-    annotated = np.zeros(len(truth), dtype=bool)
-    annotated[truth.box_images] = True
-    wrong = np.flatnonzero(~known & (annotated | ~truth.blacklisted))
-    if len(wrong):
-        image = int(wrong[0])
-        wnids = synsets().wnids
-        others = sorted({wnids[index] for index in truth.box_classes[truth.box_images == image]})
-        found = f"its boxes are of {', '.join(others)}" if others else "it has no box"
-        name, said = truth.names[image], ""
-        if labels is not None:
-            row = labels.names.index(name) if labels.names else image
-            said = f"{labels.path}:{row + 1} says {wnids[labels.classes[row]]}, but "
-        raise GroundTruthError(f"{path}: image {name!r}: {said}{found}")
+def _check_boxes(truth: GroundTruth, path: Path, listed: Source | None) -> None:
+    """Refuse images whose boxes all have another class than the list gives, and images without boxes."""
+    images = np.arange(len(truth))
+    wrong = ~np.isin(images, truth.targets[1]) & (np.isin(images, truth.box_images) | ~truth.blacklisted)
+    if not wrong.any():
+        return
+    image = int(np.argmax(wrong))
+    name, wnids = truth.names[image], synsets().wnids
+    others = sorted({wnids[index] for index in truth.box_classes[truth.box_images == image]})
+    found = f"its boxes have class {', '.join(others)}" if others else "it has no box"
+    expected = ""
+    if listed is not None:
+        row = listed.names.index(name) if listed.names else image
+        expected = f"{listed.path}:{row + 1} gives class {wnids[truth.classes[image]]}, but "
+    raise GroundTruthError(f"{path}: image {name!r}: {expected}{found}")

@@ -1,4 +1,4 @@
-"""Text files of one item a line: read lazily, so that every complaint can name its line."""
+"""Text files with one item per line. They are read lazily, so that each error message can name its line."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from pycam.formats.files import exists, is_file
 
 LONGEST = 10_000
 MOST = 2_000_000
-"""Longer lines, and more of them, than any list has: ILSVRC's largest names 1.3 million images."""
+"""Limits on the length and number of lines; the largest list of ILSVRC names 1.3 million images."""
 
 _WHOLE = re.compile(r"(-?[0-9]{1,9})(\.0+)?")
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield each line of a UTF-8 text file with its number, from 1, without the white space around it.
+    """Yield the number, 1-based, and the text of each line of a UTF-8 file, without surrounding white space.
 
     Raises
     ------
     GroundTruthError
-        If the file is missing, not a regular file, not UTF-8 text, or larger than any list.
+        The file is missing, not a regular file, not UTF-8 text, or larger than any list.
     """
     if not is_file(path):
         found = "not a file" if exists(path) else "no such file"
@@ -33,8 +33,10 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
             while line := file.readline(LONGEST):
                 number += 1
                 if len(line) == LONGEST or number > MOST:
-                    what = f"a line of {LONGEST:,} characters" if len(line) == LONGEST else f"more than {MOST:,} lines"
-                    raise GroundTruthError(f"{path}:{number}: {what}; no list has as much: is it another file?")
+                    length = (
+                        f"a line of {LONGEST:,} characters" if len(line) == LONGEST else f"more than {MOST:,} lines"
+                    )
+                    raise GroundTruthError(f"{path}:{number}: {length}; no list is that long: is it another file?")
                 yield number, line.strip()
     except UnicodeDecodeError:
         raise GroundTruthError(f"{path}:{number + 1}: not UTF-8 text; a plain text file was expected") from None
@@ -43,8 +45,21 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def whole_number(text: str, where: str) -> int:
-    """Read a whole number of at most nine digits ("83", also "83.0"); `where` opens the error's message."""
+    """Convert text to a whole number of at most nine digits.
+
+    Parameters
+    ----------
+    text : str
+        "83" or "83.0".
+    where : str
+        Start of the error message: file and line.
+
+    Raises
+    ------
+    GroundTruthError
+        The text is not a whole number.
+    """
     match = _WHOLE.fullmatch(text.strip())
     if match is None:
-        raise GroundTruthError(f"{where}: {text.strip()[:40]!r} came where a whole number was expected")
+        raise GroundTruthError(f"{where}: {text.strip()[:40]!r}; a whole number was expected")
     return int(match[1])

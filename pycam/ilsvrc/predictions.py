@@ -1,4 +1,4 @@
-"""ILSVRC submission files: a line an image, up to five times `label xmin ymin xmax ymax`, best first."""
+"""ILSVRC submission files: one line per image, up to five times `label xmin ymin xmax ymax`, best first."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pycam.ilsvrc.lines import numbered_lines
 from pycam.ilsvrc.synsets import CLASSES, synsets
 from pycam.maps.boxes import half_open, inclusive
 
-PREDICTIONS = 5
+PREDICTIONS_PER_IMAGE = 5
 MOST = 500_000
 _FIELDS = 5
 _LARGEST = 1e9
@@ -26,19 +26,19 @@ SUBMISSIONS = {
     "bbox2": ((0, 1), (1, 1), (2, 1), (3, 1), (4, 1)),
     "bboxCombine": ((0, 0), (0, 1), (1, 0), (1, 1), (2, 0)),
 }
-"""The release's three ways to fill five guesses: pairs of a class's rank and its box's rank, from 0."""
+"""The release's three submissions: the class rank and box number, 0-based, of each of the five predictions."""
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Up to five guesses for each of n images, best first.
+    """Up to five predictions for each of n images, best first.
 
     Attributes
     ----------
     classes : (n, 5) int64
-        Network indices; -1 where an image has fewer guesses.
+        Network indices; -1 where an image has fewer predictions.
     boxes : (n, 5, 4) float64
-        Half-open; a submission file may give fractions of pixels.
+        Half-open; a submission file may contain fractions of pixels.
     """
 
     classes: NDArray[np.int64]
@@ -51,52 +51,52 @@ class Predictions:
 def read_predictions(path: Path) -> Predictions:
     """Read a submission file; its labels are ILSVRC2014 IDs.
 
-    An empty line is an image without a guess. A box with xmin > xmax is kept: the evaluation finds it wrong.
+    An empty line is an image without predictions. A box with xmin > xmax is read, too; it is never correct.
 
     Raises
     ------
     GroundTruthError
-        With file and line: an empty file, a line that is not of up to five times five numbers, a label
-        outside of 1…1000, a coordinate that is not finite.
+        With file and line: the file is empty, a line is not up to five times five numbers, a label is outside of
+        1…1000, or a coordinate is not finite.
     """
     values = array("d")
     counts: list[int] = []
     for number, line in numbered_lines(path):
         fields = line.split()
         count, rest = divmod(len(fields), _FIELDS)
-        if rest or count > PREDICTIONS:
-            form = f"up to {PREDICTIONS} times `label xmin ymin xmax ymax`"
+        if rest or count > PREDICTIONS_PER_IMAGE:
+            form = f"up to {PREDICTIONS_PER_IMAGE} times `label xmin ymin xmax ymax`"
             raise GroundTruthError(f"{path}:{number}: {len(fields)} numbers; {form} was expected")
         values.extend(_numbers(fields, f"{path}:{number}"))
-        values.extend([0.0] * _FIELDS * (PREDICTIONS - count))
+        values.extend([0.0] * _FIELDS * (PREDICTIONS_PER_IMAGE - count))
         counts.append(count)
         if number > MOST:
             raise GroundTruthError(f"{path}:{number}: more than {MOST:,} images; ILSVRC has 100,000 at most")
     if not counts:
-        raise GroundTruthError(f"{path}:1: an empty file; a line of guesses an image was expected")
-    guesses = np.frombuffer(values).reshape(-1, PREDICTIONS, _FIELDS)
-    labels, boxes = guesses[:, :, 0], guesses[:, :, 1:]
-    made = np.arange(PREDICTIONS) < np.array(counts)[:, None]
+        raise GroundTruthError(f"{path}:1: an empty file; one line of predictions per image was expected")
+    numbers = np.frombuffer(values).reshape(-1, PREDICTIONS_PER_IMAGE, _FIELDS)
+    labels, boxes = numbers[:, :, 0], numbers[:, :, 1:]
+    made = np.arange(PREDICTIONS_PER_IMAGE) < np.array(counts)[:, None]
     wrong = made & ~((labels >= 1) & (labels <= CLASSES) & (labels == np.rint(labels)))
     if wrong.any():
         row, column = np.argwhere(wrong)[0]
-        came = f"label {labels[row, column]:g}"
-        raise GroundTruthError(f"{path}:{row + 1}: {came}; an ILSVRC2014 ID, 1…{CLASSES}, was expected")
+        label = f"label {labels[row, column]:g}"
+        raise GroundTruthError(f"{path}:{row + 1}: {label}; an ILSVRC2014 ID, 1…{CLASSES}, was expected")
     ids = np.where(made, labels, 0).astype(np.int64)
     return Predictions(synsets().index_of_id[ids], half_open(boxes))
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
-    """Write a submission file, in one piece or not at all: labels are ILSVRC2014 IDs."""
+    """Write a submission file atomically; its labels are ILSVRC2014 IDs."""
     ids = synsets().ids[predictions.classes].tolist()
     classes, boxes = predictions.classes.tolist(), inclusive(predictions.boxes).tolist()
     lines = (
         " ".join(
             f"{label} {' '.join(f'{side:.10g}' for side in box)}"
-            for index, label, box in zip(*guesses, strict=True)
+            for index, label, box in zip(*image, strict=True)
             if index >= 0
         )
-        for guesses in zip(classes, ids, boxes, strict=True)
+        for image in zip(classes, ids, boxes, strict=True)
     )
     atomic_write(path, "".join(f"{line}\n" for line in lines))
 

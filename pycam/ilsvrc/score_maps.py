@@ -1,4 +1,4 @@
-"""Score maps made elsewhere: a `.npy` an image in a folder, as other tools save them."""
+"""Score maps of other tools: a folder with one `.npy` file per image."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pycam.formats.npy import map_numbers
 
 
 def find_map(folder: Path, name: str) -> Path:
-    """Find the map of an image: `<name>.npy`, with or without the image's extension and its folders.
+    """Return the file of an image's map: `<name>.npy`, with or without the image's extension and folders.
 
     Raises
     ------
     GroundTruthError
-        If there is none.
+        The folder has no map of this image.
     """
     stem = Path(name).with_suffix("")
     for candidate in (
@@ -29,21 +29,22 @@ def find_map(folder: Path, name: str) -> Path:
     ):
         if (folder / candidate).is_file():
             return folder / candidate
-    raise GroundTruthError(f"{folder / name}.npy: no such file; every image needs its map")
+    raise GroundTruthError(f"{folder / name}.npy: no such file; every image needs a map")
 
 
 def read_map(path: Path) -> NDArray[np.floating]:
-    """Read a map, (H, W) or (1, H, W), floating point, in [0, 1].
+    """Read a map from a `.npy` file: (H, W) or (1, H, W), floating point, in [0, 1].
 
     Returns
     -------
-    (H, W) of the file's own type
+    (H, W) floating point
+        Of the type in the file.
 
     Raises
     ------
     GroundTruthError
-        If the file is no `.npy`, holds pickled objects (which are never loaded) or less than its header says,
-        or if the array is of another shape or type, or has values that are NaN or outside of [0, 1].
+        The file is not a `.npy`, is cut short, or holds pickled objects (which are never loaded); or the array has
+        another shape or type, or values that are NaN or outside of [0, 1].
     """
     try:
         content = map_numbers(path)
@@ -53,7 +54,7 @@ def read_map(path: Path) -> NDArray[np.floating]:
     if score_map.ndim != 2 or score_map.size == 0 or score_map.dtype.kind != "f":
         shape = "×".join(map(str, content.shape))
         raise GroundTruthError(f"{path}: {shape} of {content.dtype}; H×W of floating point was expected")
-    # Written so that NaN fails it too.
+    # In this form, NaN fails the check, too.
     if not (score_map.min() >= 0 and score_map.max() <= 1):
         raise GroundTruthError(
             f"{path}: values from {score_map.min():g} to {score_map.max():g}; a map in [0, 1] was expected"

@@ -1,8 +1,8 @@
-"""The three ways to name one of ILSVRC's 1000 classes, and the one table that joins them.
+"""The three numberings of ILSVRC's 1000 classes, and the one table that joins them.
 
-- Network index: 0…999, the place of the WordNet ID among all of them sorted; what the nets put out.
-- WordNet ID: `n01440764`; what annotations hold.
-- ILSVRC2014 ID: 1…1000, in an order of its own; what the devkit's files and submission files hold.
+- Network index: 0…999, the position of the WordNet ID in sorted order. Networks output it.
+- WordNet ID: for example `n01440764`. Annotations contain it.
+- ILSVRC2014 ID: 1…1000, in another order. The devkit's files and submission files contain it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ CLASSES = 1000
 
 @dataclass(frozen=True)
 class Synsets:
-    """The table, one row a class, in the order of the network's outputs.
+    """The table, one row per class, in the order of the network's outputs.
 
     Attributes
     ----------
@@ -31,7 +31,7 @@ class Synsets:
     index_of_wnid : dict
         Network index of each WordNet ID.
     index_of_id : (1001,) int64
-        Network index of each ILSVRC2014 ID; -1 for 0, which is no ID.
+        Network index of each ILSVRC2014 ID; -1 for 0, which is not an ID.
     """
 
     wnids: tuple[str, ...]
@@ -42,7 +42,7 @@ class Synsets:
 
 @cache
 def synsets() -> Synsets:
-    """Give the project's own table, `models/labels/ilsvrc.tsv`."""
+    """Return the project's own table, `models/labels/ilsvrc.tsv`."""
     table = (models_folder() / "labels" / "ilsvrc.tsv").read_text(encoding="utf-8")
     rows = [line.split("\t") for line in table.splitlines()[1:]]
     wnids = tuple(wnid for _, _, wnid, _ in rows)

@@ -1,8 +1,8 @@
-"""The metadata folder of a set of the WSOL benchmark: four comma-separated files that name images by ID."""
+"""The metadata folder of a WSOL benchmark set: four comma-separated files that identify images by ID."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Container
 from pathlib import Path
 
 import numpy as np
@@ -11,77 +11,52 @@ from numpy.typing import NDArray
 from pycam.errors import GroundTruthError
 from pycam.formats.files import is_file
 from pycam.ilsvrc.lines import numbered_lines, whole_number
+from pycam.ilsvrc.source import Source
 
 MOST = 500_000
-"""The most lines of a file; the largest set has 50,000 images."""
+"""The largest number of lines of a file; the largest set has 50,000 images."""
 
 _Row = tuple[str, list[int], str]
-
-
-@dataclass(frozen=True)
-class Metadata:
-    """A set of n images with m boxes.
-
-    Attributes
-    ----------
-    names : tuple of str
-        IDs, such as `val/ILSVRC2012_val_00000001.JPEG`.
-    classes : (n,) int64
-        From 0; in ILSVRC's sets the network index.
-    sizes : (n, 2) int64
-        Width and height.
-    images : (m,) int64
-        The image of each box, from 0, ascending.
-    boxes : (m, 4) int64
-        x0, y0, x1, y1 in the image's own pixels, as the file gives them: 1-based, inclusive.
-    """
-
-    names: tuple[str, ...]
-    classes: NDArray[np.int64]
-    sizes: NDArray[np.int64]
-    images: NDArray[np.int64]
-    boxes: NDArray[np.int64]
+"""ID, numbers, and place (file and line)."""
 
 
 def is_metadata(folder: Path) -> bool:
-    """Whether a folder looks like a set of the WSOL benchmark."""
+    """Return True if a folder is a set of the WSOL benchmark."""
     return is_file(folder / "image_ids.txt")
 
 
-def read_metadata(folder: Path) -> Metadata:
+def read_metadata(folder: Path) -> Source:
     """Read `image_ids.txt`, `class_labels.txt`, `image_sizes.txt` and `localization.txt`, joined by ID.
 
     Raises
     ------
     GroundTruthError
-        With file and line: a line of another form, an ID that is unknown, missing or comes twice, a box with
-        x0 > x1, a box outside of its image.
+        With file and line: a line has another form, an ID is unknown, missing or occurs twice, a box has x0 > x1,
+        or a box lies outside of its image.
     """
-    place: dict[str, int] = {}
-    for name, _, where in _read_rows(folder / "image_ids.txt", 0):
-        if name in place:
-            raise GroundTruthError(f"{where}: image {name!r} comes twice")
-        place[name] = len(place)
-    classes = _one_each(folder / "class_labels.txt", 1, place)[:, 0]
-    sizes = _one_each(folder / "image_sizes.txt", 2, place)
-    rows = _read_rows(folder / "localization.txt", 4)
-    images = np.array([_place_of(row, place) for row in rows])
+    names = tuple(name for name, _, _ in _read_rows(folder / "image_ids.txt", 0))
+    place = {name: row for row, name in enumerate(names)}
+    classes = _read_columns(folder / "class_labels.txt", 1, place)[:, 0]
+    sizes = _read_columns(folder / "image_sizes.txt", 2, place)
+    rows = _read_rows(folder / "localization.txt", 4, place, unique=False)
+    images = np.array([place[name] for name, _, _ in rows])
     boxes = np.array([numbers for _, numbers, _ in rows])
-    order_wrong = (boxes[:, :2] > boxes[:, 2:]).any(axis=1)
     for wrong, complaint in (
-        (order_wrong, "x0, y0, x1, y1 were expected, x0 up to x1 and y0 up to y1"),
+        ((boxes[:, :2] > boxes[:, 2:]).any(axis=1), "x0 ≤ x1 and y0 ≤ y1 were expected"),
         ((boxes[:, 2:] > sizes[images]).any(axis=1), "the box lies outside of its image"),
     ):
         if wrong.any():
             name, numbers, where = rows[int(np.argmax(wrong))]
             raise GroundTruthError(f"{where}: {name!r}, box {numbers}: {complaint}")
     order = np.argsort(images, kind="stable")
-    return Metadata(tuple(place), classes, sizes, images[order], boxes[order])
+    images = images[order]
+    return Source(folder, len(names), names, classes, sizes, boxes[order], classes[images], images)
 
 
-def _read_rows(path: Path, columns: int) -> list[_Row]:
-    """Give lines of an ID and so many whole numbers from 0 up, each with the place where it stands."""
+def _read_rows(path: Path, columns: int, known: Container[str] | None = None, *, unique: bool = True) -> list[_Row]:
+    """Read lines of an ID and `columns` whole numbers from 0 up."""
     rows: list[_Row] = []
+    found: set[str] = set()
     for number, line in numbered_lines(path):
         where = f"{path}:{number}"
         name, *cells = line.rsplit(",", columns)
@@ -90,30 +65,22 @@ def _read_rows(path: Path, columns: int) -> list[_Row]:
         numbers = [whole_number(cell, where) for cell in cells]
         if min(numbers, default=0) < 0:
             raise GroundTruthError(f"{where}: {line[:80]!r}; numbers from 0 up were expected")
-        rows.append((name, numbers, where))
+        if known is not None and name not in known:
+            raise GroundTruthError(f"{where}: image {name!r} is not in image_ids.txt")
+        if unique and name in found:
+            raise GroundTruthError(f"{where}: image {name!r} occurs twice")
         if number > MOST:
             raise GroundTruthError(f"{where}: more than {MOST:,} lines; no set has as many")
+        found.add(name)
+        rows.append((name, numbers, where))
     if not rows:
-        raise GroundTruthError(f"{path}:1: an empty list; an image a line was expected")
+        raise GroundTruthError(f"{path}:1: an empty list; one image per line was expected")
     return rows
 
 
-def _place_of(row: _Row, place: dict[str, int]) -> int:
-    name, _, where = row
-    if name not in place:
-        raise GroundTruthError(f"{where}: image {name!r} is not in image_ids.txt")
-    return place[name]
-
-
-def _one_each(path: Path, columns: int, place: dict[str, int]) -> NDArray[np.int64]:
-    """Read a file of one line an image: (n, columns), in the order of `place`."""
-    found = np.full((len(place), columns), -1)
-    for row in _read_rows(path, columns):
-        name, numbers, where = row
-        if found[_place_of(row, place), 0] >= 0:
-            raise GroundTruthError(f"{where}: image {name!r} comes twice")
-        found[place[name]] = numbers
-    missing = np.flatnonzero(found[:, 0] < 0)
-    if len(missing):
-        raise GroundTruthError(f"{path}: image {list(place)[missing[0]]!r} of image_ids.txt is missing")
-    return found
+def _read_columns(path: Path, columns: int, place: dict[str, int]) -> NDArray[np.int64]:
+    """Read a file with one line per image: (n, columns), in the order of `place`."""
+    found = {name: numbers for name, numbers, _ in _read_rows(path, columns, place)}
+    if missing := next((name for name in place if name not in found), None):
+        raise GroundTruthError(f"{path}: image {missing!r} of image_ids.txt is missing")
+    return np.array([found[name] for name in place])
