@@ -1,4 +1,4 @@
-"""Runs to evaluate in no time: a net of ILSVRC's 1000 classes, small images, and what is true of them."""
+"""Runs that take little time: a net with ILSVRC's 1000 classes, small images, and their ground truth."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ BATCH = 2
 
 FILES = ("predictions.txt", "predictions.csv", "report.json", "report.md")
 LOG = "PYCAM_TEST_LOG"
-"""Names a file in which processes that are to be watched note what they have computed."""
+"""The environment variable with the path of the file in which processes log what they have computed."""
 
 Model = tuple[Path, Path]
 """Prototxt and weights."""
@@ -72,7 +72,7 @@ def make_truth(names: list[str], seed: int = 0) -> GroundTruth:
 
 
 def make_plan(model: Model, images: Path, row: str | Protocol = "paper", batch: int = BATCH, **choices) -> Plan:
-    """Plan a run of which no file tells the truth."""
+    """Plan a run whose ground truth is not in a file."""
     names = sorted(path.stem for path in images.iterdir())
     return Plan(make_recipe(model, row, **choices), make_truth(names), find_images(images, names), batch)
 
@@ -84,7 +84,7 @@ def make_recipe(model: Model, row: str | Protocol, **choices) -> Recipe:
 
 
 def write_sources(folder: Path, images: Path, right: dict[str, tuple[int, tuple[int, int, int, int]]]) -> Sources:
-    """Write annotations: for each image's name its class, a network index, and a box."""
+    """Write annotations from each image's name, class (a network index) and box."""
     for name, (index, (x0, y0, x1, y1)) in right.items():
         (folder / f"{name}.xml").write_text(
             f"<annotation><filename>{name}</filename>"
@@ -113,7 +113,7 @@ def logged_batch(recipe: Recipe, expected: Identity, batch: Batch) -> list[Resul
 
 
 def starved_batch(recipe: Recipe, expected: Identity, batch: Batch) -> list[Result]:
-    """Evaluate a batch in a worker; of all that come to the fifth, the first has no memory left for it."""
+    """Evaluate a batch in a worker; the first worker that reaches the fifth batch has no memory left for it."""
     starved = Path(os.environ[LOG]).with_name("starved")
     if batch[0].position >= 4 * BATCH and not starved.exists():
         starved.touch()
@@ -123,7 +123,7 @@ def starved_batch(recipe: Recipe, expected: Identity, batch: Batch) -> list[Resu
 
 
 def use_up_memory(hoard: list[bytearray]) -> None:
-    """Leave this process no memory until it lets go of the hoard."""
+    """Use all memory that this process may use, until the hoard is cleared."""
     held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (held, held))
     with suppress(MemoryError):
@@ -132,7 +132,7 @@ def use_up_memory(hoard: list[bytearray]) -> None:
 
 
 def dead_batch(recipe: Recipe, expected: Identity, batch: Batch) -> list[Result]:
-    """Be a worker that dies of any batch."""
+    """Die at any batch."""
     os._exit(1)
 
 

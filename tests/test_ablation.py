@@ -1,4 +1,4 @@
-"""The ablation: each row is what an ordinary run of the changed protocol gives, and the net runs once an input."""
+"""The ablation: each row has the results of an ordinary run of the changed protocol; the net runs once per input."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MEAN = "104,117,123"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """A released run whose first guesses are mostly right, by a truth made of them."""
+    """A released run whose first predictions are often correct, because its ground truth is made of them."""
     place = tmp_path_factory.mktemp("ablation")
     model = write_model(place)
     images, truth = place / "images", place / "truth"
@@ -58,17 +58,17 @@ def errors_of(ablation) -> dict[str, float]:
     return {row["error of"]: row["released"] for row in ablation[0].rows()}
 
 
-def guesses(folder: Path) -> bytes:
+def predictions_of(folder: Path) -> bytes:
     return (folder / "predictions.txt").read_bytes()
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.name)
-def test_a_row_is_what_a_run_of_the_changed_protocol_gives(folder, ablation, tmp_path, change):
+def test_a_row_has_the_results_of_a_run_of_the_changed_protocol(folder, ablation, tmp_path, change):
     plan = Plan.restore(folder)
     row = protocol("released").with_choices(**change.choices)
     assert row != protocol("released")
     report = evaluate(replace(plan, recipe=replace(plan.recipe, protocol=row)), tmp_path)
-    assert guesses(tmp_path) == guesses(folder / "ablation" / change.name)
+    assert predictions_of(tmp_path) == predictions_of(folder / "ablation" / change.name)
     (found,) = [row for row in ablation[1].rows() if row["change"] == change.name]
     errors = report.get("submissions", {"bbox1": report})["bbox1"]
     expected = [errors[f"{kind}_error"][k] for kind in ("classification", "localization") for k in ("top1", "top5")]
@@ -94,27 +94,27 @@ def test_effects_are_differences_of_the_same_images(folder, ablation):
 
 
 def test_the_net_runs_once_for_each_input(folder, tmp_path, monkeypatch):
-    seen = []
-    look = evaluator.Evaluator.look
+    computed = []
+    forward = evaluator.forward
 
-    def counted(self, batch, prepared):
-        seen.extend(task.position for task in batch)
-        return look(self, batch, prepared)
+    def counted(cam, batch, prepared):
+        computed.extend(task.position for task in batch)
+        return forward(cam, batch, prepared)
 
-    monkeypatch.setattr(evaluator.Evaluator, "look", counted)
+    monkeypatch.setattr(evaluator, "forward", counted)
     plan = Plan.restore(folder)
     evaluate(plan, tmp_path)
     first = text(make_ablation(tmp_path), ".json")
     # The released input, the mean value, and two other views.
-    assert sorted(seen) == sorted(list(range(COUNT)) * 4)
-    seen.clear()
+    assert sorted(computed) == sorted(list(range(COUNT)) * 4)
+    computed.clear()
     assert text(make_ablation(tmp_path), ".json") == first
-    assert seen == []
+    assert computed == []
     assert (tmp_path / "ablation.json").read_text() == first
     assert f"{COUNT} images" in json.loads(first)[0]["title"]
 
 
-def test_images_that_were_left_out_are_in_no_row_whoever_works(folder, tmp_path, monkeypatch):
+def test_skipped_images_are_in_no_row_with_any_number_of_workers(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(ablation_module, "CHANGES", [change for change in CHANGES if change.name == "jpeg"])
     plan = Plan.restore(folder)
     images = tmp_path / "images"
@@ -127,8 +127,10 @@ def test_images_that_were_left_out_are_in_no_row_whoever_works(folder, tmp_path,
     evaluate(Plan.read(plan.recipe, sources, batch=3), tmp_path / "run", skip=True)
     ablation = make_ablation(tmp_path / "run", workers=2)
     assert f"{COUNT - 1} images" in ablation[0].title
-    lines = guesses(folder / "ablation/jpeg").splitlines()
-    assert guesses(tmp_path / "run/ablation/jpeg").splitlines() == [line for row, line in enumerate(lines) if row != 2]
+    lines = predictions_of(folder / "ablation/jpeg").splitlines()
+    assert predictions_of(tmp_path / "run/ablation/jpeg").splitlines() == [
+        line for row, line in enumerate(lines) if row != 2
+    ]
 
 
 def test_only_released_runs_have_an_ablation(folder, tmp_path):

@@ -308,7 +308,7 @@ def test_what_a_plan_names_must_be_there(name, tmp_path: Path):
     ):
         plan = {"recipe": {"protocol": {"name": "paper"}, "options": {}}, "sources": sources, "batch": 1}
         (tmp_path / "plan.json").write_text(json.dumps(plan))
-        with pytest.raises(kind, match=r"plan\.json names what is not as it was: (x|\\x00)+: no such f"):
+        with pytest.raises(kind, match=r"plan\.json: an input of the run has changed: (x|\\x00)+: no such f"):
             Plan.restore(tmp_path)
 
 

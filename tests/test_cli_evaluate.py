@@ -34,7 +34,7 @@ def command(shared: Path, mini: Path, monkeypatch) -> list[str]:
 
 
 def fails(capsys, *arguments: object) -> tuple[int, str]:
-    """Run pycam, which must fail with one line; give its exit code and the line."""
+    """Run pycam, which must fail with one line; return its exit code and the line."""
     code = main([str(argument) for argument in arguments])
     (line,) = capsys.readouterr().err.splitlines()
     assert code not in (0, 70)
@@ -77,7 +77,7 @@ def first_two_boxes(path: Path) -> dict[str, dict[tuple[int, int], list[int]]]:
 
 
 def assert_like_the_original(golden: dict, folder: Path, count: int) -> None:
-    """Classes as they were, first boxes equal on 98 % of the maps and within two pixels on 99.5 %."""
+    """Check that classes are equal, first boxes equal for 98 % of the maps and within two pixels for 99.5 %."""
     found = first_two_boxes(folder / "predictions.csv")
     classes: dict[str, list[int]] = defaultdict(list)
     for row in csv.DictReader((folder / "predictions.csv").read_text().splitlines()):
@@ -86,8 +86,8 @@ def assert_like_the_original(golden: dict, folder: Path, count: int) -> None:
     assert len(found) == count
     distances = []
     for name, boxes in found.items():
-        assert classes[name] == golden["images"][name]["index"]
-        for rank, ((x, y, w, h), *_) in enumerate(golden["images"][name]["boxes"]):
+        assert classes[name] == golden["pictures"][name]["index"]
+        for rank, ((x, y, w, h), *_) in enumerate(golden["pictures"][name]["boxes"]):
             pairs = zip(boxes[rank, 0], (x, y, x + w, y + h), strict=True)
             distances.append(max(abs(ours - theirs) for ours, theirs in pairs))
     assert len(distances) == 5 * count
@@ -142,13 +142,13 @@ def test_what_is_printed(command, tmp_path, capsys):
     assert main([*arguments, "--json"]) == 0
     output = capsys.readouterr()
     assert json.loads(output.out) == report
-    assert output.err.startswith("going on: 12 of 12 images are done\n")
+    assert "12 of 12 images are done\n" in output.err
     assert main([*arguments, "--quiet"]) == 0
     assert capsys.readouterr().err == ""
 
 
 @pytest.mark.shared
-def test_other_choices_are_told_and_make_another_run(command, tmp_path, capsys):
+def test_other_choices_are_reported_and_make_another_run(command, tmp_path, capsys):
     arguments = [*command, "--limit", "4", "--out", str(tmp_path)]
     assert main([*arguments, "--view", "full", "--set", "resizer=pillow_bicubic"]) == 0
     report = json.loads((tmp_path / "report.json").read_text())
@@ -163,7 +163,7 @@ def test_other_choices_are_told_and_make_another_run(command, tmp_path, capsys):
 
 
 @pytest.mark.shared
-def test_a_bad_image_is_told(command, mini, tmp_path, capsys):
+def test_a_bad_image_is_reported(command, mini, tmp_path, capsys):
     folder = tmp_path / "images"
     folder.mkdir()
     for path in (mini / "ILSVRC2012_img_val").iterdir():

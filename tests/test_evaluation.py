@@ -1,4 +1,4 @@
-"""Long runs: what they compute, and what they refuse."""
+"""Long runs: their results, and what they refuse."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ from pycam.protocols import protocol
 # What a run computes
 
 
-def test_guesses_are_those_of_the_road(model, images, whole):
+def test_predictions_are_those_of_the_pipeline(model, images, whole):
     recipe = make_plan(model, images).recipe
-    guesses = read_predictions(whole / "predictions.txt")
+    predictions = read_predictions(whole / "predictions.txt")
     with recipe.make(recipe.load()) as cam:
         for row, path in enumerate(sorted(images.iterdir())):
             prediction = cam(path)
-            assert guesses.classes[row].tolist() == [item.index for item in prediction.top]
-            for box, item in zip(guesses.boxes[row].tolist(), prediction.top, strict=True):
+            assert predictions.classes[row].tolist() == [item.index for item in prediction.top]
+            for box, item in zip(predictions.boxes[row].tolist(), prediction.top, strict=True):
                 assert box == list(item.box)
 
 
-def test_report_gives_the_errors_of_the_guesses(model, images, whole):
+def test_report_has_the_errors_of_the_predictions(model, images, whole):
     truth = make_plan(model, images).truth
     report = json.loads((whole / "report.json").read_text())
     scores = score_predictions(read_predictions(whole / "predictions.txt"), truth)
@@ -61,7 +61,7 @@ def test_report_gives_the_errors_of_the_guesses(model, images, whole):
 
 
 def test_class_known_error_by_its_definition(model, images, whole):
-    """The box of the true class's map, for every image that counts."""
+    """It is that of the box of the ground-truth class, for every image that counts."""
     planned = make_plan(model, images)
     wrong = []
     with planned.recipe.make(planned.recipe.load()) as cam:
@@ -76,12 +76,12 @@ def test_class_known_error_by_its_definition(model, images, whole):
     assert report["gt_known_error"] == pytest.approx(np.mean(wrong))
 
 
-def test_table_has_a_row_a_box(whole):
+def test_table_has_one_row_per_box(whole):
     rows = list(csv.DictReader((whole / "predictions.csv").read_text().splitlines()))
     assert len(rows) == COUNT * 6
     assert [row["rank"] for row in rows[:6]] == ["1", "2", "3", "4", "5", "true"]
     assert all(row["wnid"] == row["true_wnid"] for row in rows if row["rank"] == "true")
-    assert all(-1 <= float(row["overlap"]) <= 1 for row in rows)
+    assert all(-1 <= float(row["iou"]) <= 1 for row in rows)
 
 
 def test_released_protocol_fills_three_submissions(model, images, tmp_path):
@@ -96,9 +96,9 @@ def test_released_protocol_fills_three_submissions(model, images, tmp_path):
             found = [released_boxes(grey_heatmap(item.image_map)) for item in top]
             for name in SUBMISSIONS:
                 expected = submission(name, [item.index for item in top], found)
-                guesses = read_predictions(tmp_path / files[name])
-                assert guesses.classes[row].tolist() == expected.classes
-                assert guesses.boxes[row].tolist() == half_open(expected.boxes).tolist()
+                predictions = read_predictions(tmp_path / files[name])
+                assert predictions.classes[row].tolist() == expected.classes
+                assert predictions.boxes[row].tolist() == half_open(expected.boxes).tolist()
                 fallbacks[name] += expected.fallbacks
     assert report["submissions"]["bbox2"]["fallbacks"] >= fallbacks["bbox2"]
     assert report["submissions"]["bbox1"]["fallbacks"] == 0
@@ -109,13 +109,13 @@ def test_boxes_of_the_generator_may_be_submitted_as_pixels(model, images, tmp_pa
     planned = make_plan(model, images, row, mean="104,117,123")
     report = evaluate(planned, tmp_path)
     assert report["overrides"] == {"submission": "pixels"}
-    guesses = read_predictions(tmp_path / "predictions.txt")
+    predictions = read_predictions(tmp_path / "predictions.txt")
     with planned.recipe.make(planned.recipe.load()) as cam:
-        for found, path in zip(guesses.boxes[:6].tolist(), planned.images, strict=False):
+        for found, path in zip(predictions.boxes[:6].tolist(), planned.images, strict=False):
             assert found == [list(item.box or (0, 0, 0, 0)) for item in cam(path).top]
 
 
-def test_sweep_judges_the_true_class_at_every_threshold(model, images, tmp_path):
+def test_sweep_scores_the_ground_truth_class_at_every_threshold(model, images, tmp_path):
     planned = make_plan(model, images, "sweep")
     report = evaluate(planned, tmp_path)
     maps = []
@@ -133,8 +133,8 @@ def test_sweep_judges_the_true_class_at_every_threshold(model, images, tmp_path)
     assert report["center_gaussian"]["max_box_acc"] == wsol.center_gaussian(planned.truth).max_box_acc
 
 
-def test_sweep_finds_nothing_where_the_true_class_has_no_box(model, images, tmp_path):
-    """With the boxes of either half of the images, it finds what it finds there with all of them."""
+def test_sweep_has_no_hits_without_a_box_of_the_ground_truth_class(model, images, tmp_path):
+    """With the boxes of half of the images, it has the same hits in this half as with all boxes."""
     planned = make_plan(model, images, "sweep")
     truth = planned.truth
     curves = []
@@ -152,7 +152,7 @@ def test_sweep_finds_nothing_where_the_true_class_has_no_box(model, images, tmp_
     assert np.allclose(curves[0], curves[1] + curves[2])
 
 
-def test_truth_without_boxes_gives_classification_alone(model, images, tmp_path):
+def test_ground_truth_without_boxes_gives_only_classification_errors(model, images, tmp_path):
     planned = make_plan(model, images)
     none = np.zeros(0, np.int64)
     truth = replace(planned.truth, boxes=none.reshape(0, 4), box_classes=none, box_images=none)
@@ -163,7 +163,7 @@ def test_truth_without_boxes_gives_classification_alone(model, images, tmp_path)
     assert 0 <= report["classification_error"]["top5"] <= report["classification_error"]["top1"] <= 1
 
 
-# What does not change it
+# What does not change the results
 
 
 @pytest.mark.parametrize("batch", [1, 7, 64])
@@ -173,7 +173,7 @@ def test_batches_do_not_change_a_byte(model, images, whole, tmp_path, batch):
 
 
 def test_a_finished_run_is_not_computed_again(model, images, whole, monkeypatch):
-    monkeypatch.setattr(evaluator.Evaluator, "look", None)
+    monkeypatch.setattr(evaluator, "forward", None)
     before = {name: (whole / name).read_bytes() for name in FILES}
     (whole / "report.json").unlink()
     done = []
@@ -183,7 +183,7 @@ def test_a_finished_run_is_not_computed_again(model, images, whole, monkeypatch)
 
 
 @pytest.mark.torch
-def test_an_unsteady_engine_keeps_to_its_batches(model, images, tmp_path):
+def test_an_engine_that_is_not_batch_invariant_keeps_its_batches(model, images, tmp_path):
     evaluate(make_plan(model, images, engine="torch"), tmp_path)
     with pytest.raises(RunError, match=r"differs in batch \(2, now 3\): name another --out"):
         evaluate(make_plan(model, images, engine="torch", batch=3), tmp_path)
@@ -263,11 +263,11 @@ def test_a_net_of_other_classes_is_refused(model, images, tmp_path):
     params = {"conv": (np.zeros((8, 3, 5, 5), np.float32), np.zeros(8, np.float32))}
     params["fc"] = (np.zeros((6, 8), np.float32), np.zeros(6, np.float32))
     caffemodel.write(weights, prototxt.parse(net.read_text()).message, params)
-    with pytest.raises(UsageError, match="tells 6 classes apart: ILSVRC's errors need its 1000"):
+    with pytest.raises(UsageError, match="has 6 classes: ILSVRC's errors need a net of 1000"):
         evaluate(make_plan((net, weights), images), tmp_path / "run")
 
 
-# Images that are not as they should be
+# Faulty images
 
 
 @pytest.fixture
@@ -279,7 +279,7 @@ def own_images(images, tmp_path) -> Path:
     return folder
 
 
-def test_a_bad_image_fails_the_run_or_is_left_out_and_tried_again_when_it_changes(
+def test_a_bad_image_fails_the_run_or_is_skipped_and_tried_again_when_it_changes(
     model, images, own_images, whole, tmp_path
 ):
     planned = make_plan(model, own_images)
@@ -302,15 +302,15 @@ def test_a_bad_image_fails_the_run_or_is_left_out_and_tried_again_when_it_change
     assert_same(folder, whole)
 
 
-def test_skipped_images_are_not_tried_again_while_they_stay_as_they_are(model, own_images, tmp_path, monkeypatch):
+def test_skipped_images_are_not_tried_again_while_they_do_not_change(model, own_images, tmp_path, monkeypatch):
     (own_images / "004.png").write_bytes(b"")
     first = evaluate(make_plan(model, own_images), tmp_path / "run", skip=True)
-    monkeypatch.setattr(evaluator.Evaluator, "look", None)
+    monkeypatch.setattr(evaluator, "forward", None)
     assert evaluate(make_plan(model, own_images), tmp_path / "run", skip=True) == first
 
 
 @pytest.mark.parametrize("change", [lambda content: content + b"more", lambda content: content[:-1] + b"!"])
-def test_a_image_that_changes_under_the_run_is_refused(model, own_images, tmp_path, change):
+def test_an_image_that_changes_after_its_evaluation_is_refused(model, own_images, tmp_path, change):
     planned = make_plan(model, own_images)
     evaluate(planned, tmp_path / "run")
     image = own_images / "002.png"
@@ -319,19 +319,19 @@ def test_a_image_that_changes_under_the_run_is_refused(model, own_images, tmp_pa
         evaluate(planned, tmp_path / "run")
 
 
-def test_images_may_be_written_anew_as_they_were(model, own_images, tmp_path, monkeypatch):
+def test_images_may_be_written_again_with_the_same_content(model, own_images, tmp_path, monkeypatch):
     planned = make_plan(model, own_images)
     first = evaluate(planned, tmp_path / "run")
     for path in own_images.iterdir():
         path.write_bytes(path.read_bytes())
-    monkeypatch.setattr(evaluator.Evaluator, "look", None)
+    monkeypatch.setattr(evaluator, "forward", None)
     assert evaluate(planned, tmp_path / "run") == first
 
 
-def test_a_image_of_another_size_than_the_truth_says(model, own_images, tmp_path):
+def test_an_image_of_another_size_than_in_the_ground_truth_is_refused(model, own_images, tmp_path):
     planned = make_plan(model, own_images)
     cv2.imwrite(str(own_images / "003.png"), np.zeros((25, 30, 3), np.uint8))
-    with pytest.raises(ImageError, match=r"003\.png: 30×25 pixels, but the ground truth is of an image of 60×50"):
+    with pytest.raises(ImageError, match=r"003\.png: 30×25 pixels, but the ground truth is for an image of 60×50"):
         evaluate(planned, tmp_path / "run")
 
 
@@ -341,16 +341,16 @@ def test_maps_from_gradients_are_evaluated_too(model, images, tmp_path):
     report = evaluate(planned, tmp_path)
     assert report["overrides"] == {"method": "saliency", "box_rule": "smoothed"}
     assert report["identity"]["threads"] == "1"
-    guesses = read_predictions(tmp_path / "predictions.txt")
+    predictions = read_predictions(tmp_path / "predictions.txt")
     with planned.recipe.make(planned.recipe.load()) as cam:
-        assert guesses.boxes[0, 0].tolist() == list(cam(planned.images[0]).top[0].box)
+        assert predictions.boxes[0, 0].tolist() == list(cam(planned.images[0]).top[0].box)
 
 
-def test_not_one_good_image(model, own_images, tmp_path):
+def test_a_run_without_any_good_image_is_refused(model, own_images, tmp_path):
     planned = make_plan(model, own_images)
     for path in own_images.iterdir():
         path.write_bytes(b"")
-    with pytest.raises(RunError, match="not one of the 30 images could be evaluated"):
+    with pytest.raises(RunError, match="none of the 30 images could be evaluated"):
         evaluate(planned, tmp_path / "run", skip=True)
 
 
@@ -364,7 +364,7 @@ def test_images_are_joined_by_name(images, tmp_path):
         find_images(images, [*names, "new"])
     with pytest.raises(GroundTruthError, match=r"000\.png: the ground truth does not name this image"):
         find_images(images, names[1:])
-    with pytest.raises(GroundTruthError, match="30 images in it, the ground truth is of 31"):
+    with pytest.raises(GroundTruthError, match="30 images in it, but 31 in the ground truth"):
         find_images(images, [*by_order, "31"])
     with pytest.raises(UsageError, match="no such folder"):
         find_images(tmp_path / "none", names)
@@ -383,7 +383,7 @@ IDENTITY = (("engine", "one"), ("weights", "two"))
 FILE = FileState(10, 2, 3)
 
 
-def test_store_gives_back_what_was_kept(tmp_path):
+def test_store_returns_what_was_stored(tmp_path):
     good = Result(3, FILE, "", b"record", b"maps", b"hits")
     with Store(tmp_path / "deep/run.sqlite", IDENTITY) as store:
         store.add([good, Result(1, NO_FILE, "no such image")])
@@ -395,7 +395,7 @@ def test_store_gives_back_what_was_kept(tmp_path):
         assert store.files() == {1: NO_FILE, 3: FILE}
 
 
-def test_store_keeps_all_of_a_batch_or_nothing(tmp_path):
+def test_store_writes_all_of_a_batch_or_nothing(tmp_path):
     with Store(tmp_path / "run.sqlite", IDENTITY) as store:
         with pytest.raises(RunError, match="damaged"):
             store.add([Result(1, FILE), Result(2, FILE, None)])

@@ -37,7 +37,7 @@ def test_published_figures_are_those_of_the_paper(shared):
     assert row["top-5"] == facts["localization_error_ilsvrc_test_top5"][row["network"]]
 
 
-def test_a_run_stands_in_its_rows_with_its_figures():
+def test_a_run_has_its_figures_in_its_rows():
     first, second, third = paper_tables([made_report("googlenet-cam"), made_report("googlenet-cam", submissions=True)])
     for table, width in ((first, 1), (second, 2)):
         plain, released = rows_of(table, "GoogLeNet-GAP")
@@ -54,13 +54,13 @@ def test_a_run_stands_in_its_rows_with_its_figures():
     assert heuristics["protocol"] == "released, bboxCombine"
 
 
-def test_gradients_stand_apart_from_maps():
+def test_gradients_have_rows_of_their_own():
     _, second, _ = paper_tables([made_report("bvlc-googlenet", "saliency")])
     assert [row["top-1"] for row in rows_of(second, "Backprop on GoogLeNet")] == [50]
     assert [row["top-1"] for row in rows_of(second, "GoogLeNet")] == [None]
 
 
-def test_another_model_gets_a_line_of_its_own():
+def test_another_model_gets_a_row_of_its_own():
     report = made_report("squeezenet-v1.0", overrides={"view": "full", "mean": "image"})
     for table in paper_tables([report])[:2]:
         row = table.rows()[-1]
@@ -68,7 +68,7 @@ def test_another_model_gets_a_line_of_its_own():
         assert row["protocol"] == "paper, view full, mean image"
 
 
-def test_rows_without_a_run_say_where_their_weights_are(monkeypatch, tmp_path):
+def test_rows_without_a_run_tell_where_their_weights_are(monkeypatch, tmp_path):
     tables = paper_tables([])
     said = {row["network"]: row["note"] for row in tables[0].rows()}
     assert said["VGGnet-GAP"] == "weights not here"
@@ -84,7 +84,7 @@ def test_rows_without_a_run_say_where_their_weights_are(monkeypatch, tmp_path):
     assert "vgg16-cam: pycam evaluate --model vgg16-cam" in tables[-1].note.splitlines()
 
 
-def test_truth_without_boxes_leaves_localization_empty():
+def test_ground_truth_without_boxes_leaves_localization_empty():
     report = made_report("vgg16-cam", localization_error=None, gt_known_error=None)
     first, second, _ = paper_tables([report])
     assert rows_of(first, "VGGnet-GAP")[0]["top-1"] == 50
@@ -155,16 +155,16 @@ def test_the_command(tmp_path, capsys):
         (["html", "a.jpg", "--out", "a.html", "--worst", "3"], 2, "--worst has no effect on a page of images"),
     ],
 )
-def test_what_is_no_run(tmp_path, monkeypatch, capsys, arguments, code, complaint):
+def test_folders_and_options_that_are_refused(tmp_path, monkeypatch, capsys, arguments, code, complaint):
     monkeypatch.chdir(tmp_path)
     assert main(["report", *arguments]) == code
     assert complaint in capsys.readouterr().err
 
 
-def test_a_report_that_is_none(tmp_path, capsys):
+def test_a_file_that_is_not_a_report_is_refused(tmp_path, capsys):
     (tmp_path / "report.json").write_text("[]")
     assert main(["report", "tables", str(tmp_path)]) == RunError.exit_code
-    assert "not the folder of a finished run (report.json: it is no JSON object)" in capsys.readouterr().err
+    assert "not the folder of a finished run (report.json: it is not a JSON object)" in capsys.readouterr().err
     (tmp_path / "report.json").write_text(json.dumps(made_report("googlenet-cam")))
     assert main(["report", "tables", str(tmp_path), "--out", str(tmp_path / "a.txt")]) == 2
     assert "expected a file name that ends in one of .md, .csv, .tex, .json" in capsys.readouterr().err

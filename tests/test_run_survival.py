@@ -1,6 +1,6 @@
-"""What happens to a run: it is killed, stopped, short of something, torn, done by others; its results stay the same.
+"""Runs that are killed, stopped, without resources, damaged, or done by several workers: the results stay the same.
 
-`PYCAM_KILLS` says how often runs are killed in each of the tests that kill them; 30 if it says nothing.
+`PYCAM_KILLS` is the number of kills in each test that kills runs; 30 by default.
 """
 
 from __future__ import annotations
@@ -43,21 +43,21 @@ from pycam.evaluation.plan import Plan
 from pycam.evaluation.run import STORE, carry_out, evaluate
 
 KILLS = int(os.environ.get("PYCAM_KILLS", "30"))
-GO_ON = "the same command"
+RESUMES = "the same command resumes the run"
 
-# Forked from a process that has imported everything, a victim lives only for what is tested.
+# Forked from a process that has imported everything, a process starts quickly.
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["pycam.evaluation.run", "pycam.engines.onnxruntime"])
 
 
 def give_up_privileges() -> None:
-    """Have permissions checked for root too: no process may have fewer capabilities than none."""
+    """Drop all capabilities, so that permissions are checked for root, too."""
     header, none = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
     assert ctypes.CDLL(None).capset(header, none) == 0
 
 
 def leave_file_handles(spare: int) -> int:
-    """Let this process open only so many files more; give the limit as it was."""
+    """Let this process open only `spare` more files; return the former limit."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     highest = max(int(path.name) for path in Path("/dev/fd").iterdir())
     while os.dup(2) < highest:
@@ -67,7 +67,7 @@ def leave_file_handles(spare: int) -> int:
 
 
 def live(planned: Plan, folder: Path, notes: Path, options: dict) -> None:
-    """Evaluate in a process that something will happen to; note each batch when it is computed, and the error."""
+    """Evaluate in a process that a test disturbs; log each computed batch and the error."""
     os.environ[LOG] = str(notes / "log.txt")
     os.dup2(os.open(notes / "stderr.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
     os.setpgrp()
@@ -82,14 +82,14 @@ def live(planned: Plan, folder: Path, notes: Path, options: dict) -> None:
     workers = options.get("workers", 1)
     scheduler = f"local:{options['dask']}" if "dask" in options else None
     run.evaluate_batch = options.get("work", logged_batch)
-    find = evaluator.Evaluator.find
+    find_boxes = evaluator.find_boxes
 
-    def logged_find(self, batch, samples):
-        found = find(self, batch, samples)
+    def logged_find_boxes(batch, predictions):
+        found = find_boxes(batch, predictions)
         log(batch)
         return found
 
-    evaluator.Evaluator.find = logged_find
+    evaluator.find_boxes = logged_find_boxes
     kills = list(options.get("kill_workers_at", ()))
     hoard = []
 
@@ -122,7 +122,7 @@ def begin(planned: Plan, folder: Path, notes: Path | None = None, **options: obj
 
 
 def computed(folder: Path) -> Counter[str]:
-    """How often each image was computed, by its position."""
+    """Count how often each image was computed, by position."""
     return Counter((folder.parent / "log.txt").read_text().split())
 
 
@@ -144,7 +144,7 @@ def wait_until(met) -> None:
 
 @pytest.mark.slow
 def test_killed_at_random_moments(model, images, whole, tmp_path):
-    """Nothing is lost or changed, and a kill costs at most a batch."""
+    """Nothing is lost or changed, and a kill costs at most one batch."""
     planned = make_plan(model, images)
     moments = random.Random(0)
     kills = 0
@@ -155,7 +155,7 @@ def test_killed_at_random_moments(model, images, whole, tmp_path):
         while True:
             lives += 1
             process = begin(planned, place / "run", pause=20)
-            process.join(moments.uniform(0.02, 0.4) * (1 + lives / 10))  # a busy machine gets on, too
+            process.join(moments.uniform(0.02, 0.4) * (1 + lives / 10))  # so that a busy machine makes progress, too
             if not process.is_alive():
                 break
             process.kill()
@@ -168,7 +168,7 @@ def test_killed_at_random_moments(model, images, whole, tmp_path):
 
 @pytest.mark.slow
 def test_killed_with_workers(model, images, whole, tmp_path):
-    """Workers whose parent is killed end too, and leave nothing locked; a kill costs at most a batch of each."""
+    """Workers whose parent is killed end, too, and leave no lock; a kill costs at most one batch per worker."""
     workers = 2
     moments = random.Random(0)
     kills = 0
@@ -194,21 +194,23 @@ def test_killed_with_workers(model, images, whole, tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("options", [{}, {"workers": 2}, pytest.param({"dask": 2}, marks=pytest.mark.cluster)])
-def test_a_signal_lets_the_batch_finish_and_says_how_to_go_on(model, images, whole, tmp_path, number, options, require):
-    """Ctrl-C reaches a whole group of processes; SIGTERM the one that it is sent to."""
+def test_a_signal_lets_the_batch_finish_and_tells_how_to_resume(
+    model, images, whole, tmp_path, number, options, require
+):
+    """Ctrl-C reaches a whole group of processes; SIGTERM reaches only one process."""
     folder = tmp_path / "run"
     process = begin(make_plan(model, images), folder, pause=100, **options)
     wait_until((tmp_path / "log.txt").exists)
     (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
     process.join()
     assert process.exitcode == 128 + number
-    told = (tmp_path / "error.txt").read_text()
-    assert f"stopped by {number.name} with " in told
-    assert told.endswith(" of 30 images done: the same command goes on from here")
+    message = (tmp_path / "error.txt").read_text()
+    assert f"stopped by {number.name} with " in message
+    assert message.endswith(" of 30 images done: the same command resumes the run")
     assert (tmp_path / "stderr.txt").read_text() == ""
     done = []
     evaluate(make_plan(model, images), folder, progress=done.append)
-    assert f"with {done[0]} of 30" in told
+    assert f"with {done[0]} of 30" in message
     assert 0 < done[0] < COUNT
     assert computed(folder).total() == done[0]
     assert_same(folder, whole)
@@ -217,7 +219,7 @@ def test_a_signal_lets_the_batch_finish_and_says_how_to_go_on(model, images, who
 @pytest.mark.parametrize("options", [{"workers": 2}, pytest.param({"dask": 2}, marks=pytest.mark.cluster)])
 @pytest.mark.parametrize("moment", [0, 0.3, 0.6, 1.2])
 def test_ctrl_c_while_workers_begin(model, images, whole, tmp_path, options, moment):
-    """They do not complain on the terminal."""
+    """They print no errors."""
     folder = tmp_path / "run"
     begun = SERVER.Event()
     process = begin(make_plan(model, images), folder, pause=300, begun=begun, **options)
@@ -242,7 +244,7 @@ def test_a_second_run_in_the_folder_is_refused(model, images, whole, tmp_path):
     assert_same(folder, whole)
 
 
-# Short of something
+# Without resources
 
 
 @pytest.mark.parametrize("file_size", [1_000, 30_000, 60_000])
@@ -251,14 +253,14 @@ def test_a_full_disk_stops_the_run_until_there_is_room(model, images, whole, tmp
     process = begin(make_plan(model, images), folder, file_size=file_size)
     process.join()
     assert process.exitcode == RunError.exit_code
-    assert GO_ON in (tmp_path / "error.txt").read_text()
+    assert RESUMES in (tmp_path / "error.txt").read_text()
     evaluate(make_plan(model, images), folder)
     assert_same(folder, whole)
 
 
 @pytest.mark.parametrize("options", [{}, {"workers": 2}])
-def test_without_file_handles_it_stops_and_no_image_is_taken_for_a_bad_one(model, images, whole, tmp_path, options):
-    """From none to spare to enough of them."""
+def test_without_file_handles_it_stops_and_no_image_counts_as_bad(model, images, whole, tmp_path, options):
+    """From no spare handles to enough of them."""
     stopped = 0
     for spare in chain(range(8) if not options else (0, 6, 12), count(24, 8)):
         place = tmp_path / str(spare)
@@ -281,7 +283,7 @@ def test_without_memory_it_stops(model, images, whole, tmp_path):
     process.join()
     assert process.exitcode != 0
     if process.exitcode == RunError.exit_code:
-        assert GO_ON in (tmp_path / "error.txt").read_text()
+        assert RESUMES in (tmp_path / "error.txt").read_text()
     done = []
     evaluate(make_plan(model, images), folder, skip=True, progress=done.append)
     assert done[0] >= 8
@@ -319,16 +321,16 @@ def test_a_folder_that_cannot_be_written(model, images, whole, tmp_path, folder,
     assert_same(tmp_path / folder, whole)
 
 
-# Torn
+# Damaged
 
 
 class CutOffError(Exception):
-    """Stands for the end of the process, in the process."""
+    """Simulates the end of the process, in the process."""
 
 
 @pytest.fixture(scope="module")
 def cut_off(model, images, tmp_path_factory) -> Path:
-    """A run's folder as a kill leaves it: a part in the database, a part in its write-ahead log."""
+    """A run's folder after a kill: a part is in the database, and a part in its write-ahead log."""
     folder, image = tmp_path_factory.mktemp("run"), tmp_path_factory.mktemp("image") / "run"
 
     def stop(done: int) -> None:
@@ -362,7 +364,7 @@ def tear(path: Path, way: str, source: random.Random) -> None:
 
 @pytest.mark.parametrize("way", ["cut", "zeros", "noise"])
 @pytest.mark.parametrize("name", [STORE, f"{STORE}-wal"])
-def test_a_torn_store_is_refused_or_recovered(model, images, whole, cut_off, tmp_path, name, way):
+def test_a_damaged_store_is_refused_or_recovered(model, images, whole, cut_off, tmp_path, name, way):
     ends = Counter()
     for seed in range(15):
         folder = tmp_path / str(seed)
@@ -372,18 +374,18 @@ def test_a_torn_store_is_refused_or_recovered(model, images, whole, cut_off, tmp
             evaluate(make_plan(model, images), folder)
         except RunError as error:
             (line,) = str(error).splitlines()
-            # Noise in the text of the identity leaves a sound database of another run.
+            # Noise in the text of the identity leaves an intact database of another run.
             assert f"{folder / STORE}: damaged (" in line or f"{folder}: holds another run" in line
             assert "name another --out" in line
             ends["refused"] += 1
         else:
             assert_same(folder, whole)
             ends["recovered"] += 1
-    # SQLite's log knows how far it is sound.
+    # SQLite's log has checksums: its intact part is used.
     assert set(ends) == {"recovered"} if name.endswith("-wal") else "refused" in ends
 
 
-def test_what_a_lost_log_held_is_computed_again(model, images, whole, cut_off, tmp_path):
+def test_the_content_of_a_lost_log_is_computed_again(model, images, whole, cut_off, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(cut_off, folder)
     (folder / f"{STORE}-wal").unlink()
@@ -393,7 +395,7 @@ def test_what_a_lost_log_held_is_computed_again(model, images, whole, cut_off, t
     assert_same(folder, whole)
 
 
-# Done by others
+# Other workers
 
 
 @pytest.mark.parametrize(
@@ -418,7 +420,7 @@ def test_workers_that_always_die_end_the_run(model, images, tmp_path, monkeypatc
         evaluate(make_plan(model, images), tmp_path, workers=2)
 
 
-def test_what_is_done_twice_is_kept_once(model, images, whole, tmp_path):
+def test_a_result_that_arrives_twice_is_stored_once(model, images, whole, tmp_path):
     planned = make_plan(model, images)
     with planned.recipe.make(planned.recipe.load()) as cam:
         expected = planned.recipe.identity(cam)
@@ -434,7 +436,7 @@ def test_what_is_done_twice_is_kept_once(model, images, whole, tmp_path):
 
 
 @pytest.mark.cluster
-def test_cluster_that_is_none(model, images, tmp_path):
+def test_faulty_scheduler_addresses(model, images, tmp_path):
     for scheduler, complaint in (("local:none", "local:N was expected"), ("host:8786", "tcp://host:port was expected")):
         with pytest.raises(UsageError, match=complaint):
             evaluate(make_plan(model, images), tmp_path, scheduler=scheduler)
@@ -450,7 +452,7 @@ def test_a_cluster_tells_why_a_worker_refuses(model, images, tmp_path):
 
 @contextmanager
 def cluster() -> Iterator[tuple[str, subprocess.Popen]]:
-    """Start a scheduler and a worker, as on machines of their own; give the scheduler's address and process."""
+    """Start a scheduler and a worker like those on other machines; yield the scheduler's address and process."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -458,11 +460,11 @@ def cluster() -> Iterator[tuple[str, subprocess.Popen]]:
     environment = {**os.environ, "PYTHONPATH": str(Path(pycam.__file__).parents[1])}
     scheduler, worker = (
         subprocess.Popen(
-            [sys.executable, "-m", f"distributed.cli.dask_{role}", *words, "--no-dashboard"],
+            [sys.executable, "-m", f"distributed.cli.dask_{role}", *arguments, "--no-dashboard"],
             env=environment,
             stderr=subprocess.DEVNULL,
         )
-        for role, words in (
+        for role, arguments in (
             ("scheduler", ["--host", "127.0.0.1", "--port", port]),
             ("worker", [address, "--nthreads", "1", "--no-nanny", "--death-timeout", "60"]),
         )
@@ -487,7 +489,9 @@ def test_a_lost_scheduler_stops_the_run(model, images, whole, tmp_path):
                 scheduler.kill()
                 scheduler.wait()
 
-        with pytest.raises(RunError, match=rf"{address}: no scheduler answers there .*The same command goes on"):
+        with pytest.raises(
+            RunError, match=rf"{address}: no scheduler answers there .*The same command resumes the run"
+        ):
             evaluate(make_plan(model, images), tmp_path, scheduler=address, progress=progress)
     done = []
     evaluate(make_plan(model, images), tmp_path, progress=done.append)

@@ -15,8 +15,8 @@ from pycam.evaluation.figures import errors_table
 from pycam.ilsvrc import wsol
 from pycam.ilsvrc.baselines import Baselines, accuracies, known_class_errors
 from pycam.ilsvrc.ground_truth import GroundTruth, read_ground_truth
-from pycam.ilsvrc.metrics import box_warnings, by_k, error, error_interval, score_predictions
-from pycam.ilsvrc.predictions import Predictions, read_predictions
+from pycam.ilsvrc.metrics import box_warnings, score_predictions
+from pycam.ilsvrc.predictions import read_predictions
 from pycam.ilsvrc.score_maps import find_map, read_map
 
 
@@ -59,7 +59,8 @@ def score(
     }
     if predictions is not None:
         guesses = read_predictions(predictions)
-        result |= {"predictions": str(predictions)} | _errors(guesses, truth)
+        result |= {"predictions": str(predictions)} | score_predictions(guesses, truth).figures()
+        result |= known_class_errors(Baselines.of(truth))
         result["notes"] += box_warnings(guesses, truth)
     elif maps is not None:
         files = [find_map(maps, name) for name in truth.counted_names]
@@ -75,20 +76,6 @@ def score(
     errors_table({"": result}, every_k=True).show()
     for note in result["notes"]:
         print(f"note: {note}")
-
-
-def _errors(predictions: Predictions, truth: GroundTruth) -> dict[str, Any]:
-    scores = score_predictions(predictions, truth)
-    localized = scores.localized
-    return {
-        "classification_error": by_k(scores.classification_error),
-        "localization_error": None if localized is None else by_k(error(localized)),
-        "intervals": {
-            "classification_error": by_k(error_interval(scores.classified)),
-            "localization_error": None if localized is None else by_k(error_interval(localized)),
-        },
-        **known_class_errors(Baselines.of(truth)),
-    }
 
 
 def _accuracies(accuracy: wsol.BoxAccuracy, truth: GroundTruth) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""The ablation: what each deviation of the released protocol is worth, one changed at a time.
+"""The ablation: the effect of each deviation of the released protocol, with one change at a time.
 
-Every change is a run of its own, kept in the folder `ablation/` of the released run: where the net would see the same
-input, boxes are found anew in the maps that the released run has kept; else the net runs once for the change. So an
-ablation that is interrupted resumes like any run, and the run behind each of its rows can be inspected.
+Each change is a run of its own, stored in the folder `ablation/` of the released run. If a change does not affect the
+net's input, boxes are found again in the maps that the released run has stored; otherwise the net runs once for the
+change. An interrupted ablation can be resumed like any run, and the run of each row can be inspected.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycam.errors import UsageError
-from pycam.evaluation.evaluator import find_again
+from pycam.evaluation.evaluator import find_boxes_again
 from pycam.evaluation.plan import Identity, Plan
 from pycam.evaluation.record import Batch
 from pycam.evaluation.results import Results, read_results
@@ -39,21 +39,21 @@ COLUMNS = (
     "localization, top-5",
     "class known",
 )
-"""The errors that a row gives, of the first box of each class (`bbox1`)."""
+"""The errors in a row, for the first box of each class (`bbox1`)."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """Something that the release does, and what is done in its place.
+    """A choice of the release, and its replacement.
 
     Attributes
     ----------
-    name
-        Names the row, and its folder.
-    released, instead
-        In words.
-    choices
-        What to choose otherwise in the protocol.
+    name : str
+        Name of the row, and of its folder.
+    released, instead : str
+        Descriptions of the release's choice and of its replacement.
+    choices : mapping
+        Choices that replace those of the protocol.
     """
 
     name: str
@@ -62,20 +62,20 @@ class Change:
     choices: Mapping[str, str]
 
     @property
-    def seen_by_net(self) -> bool:
-        """Whether the net sees another input."""
+    def affects_input(self) -> bool:
+        """True if the net's input changes."""
         return bool(self.choices.keys() & {"view", "mean"})
 
 
 CHANGES = (
     Change("thresholds", "20, 100, 110", "30, 90, 150, the generator's own", {"box_rule": "released_30_90_150"}),
-    Change("coverage", "crops are summed", "a pixel gets the mean of the crops on it", {"merge": "absolute_mean"}),
-    Change("absolute-values", "absolute values are merged", "the values themselves", {"merge": "sum"}),
-    Change("jpeg", "the heat map goes through a JPEG file", "it does not", {"box_rule": "released_no_jpeg"}),
+    Change("coverage", "crops are summed", "mean of the crops at each pixel", {"merge": "absolute_mean"}),
+    Change("absolute-values", "absolute values are merged", "signed values are merged", {"merge": "sum"}),
+    Change("jpeg", "the heat map is saved as a JPEG file", "it is not", {"box_rule": "released_no_jpeg"}),
     Change("box-rule", "the released box generator", "the paper's rule", {"box_rule": "paper"}),
     Change("mean", "the mean image is subtracted", "the mean value", {"mean": "value"}),
-    Change("view-center", "ten crops", "the crop in the middle", {"view": "center"}),
-    Change("view-full", "ten crops", "the whole image, squeezed", {"view": "full"}),
+    Change("view-center", "ten crops", "the center crop", {"view": "center"}),
+    Change("view-full", "ten crops", "the whole image, resized to a square", {"view": "full"}),
 )
 
 
@@ -87,27 +87,27 @@ def make_ablation(
     Parameters
     ----------
     folder : Path
-        Of a run of a protocol with ten crops, merged as released, and the boxes of the released generator, submitted as
-        released; an unfinished one is finished.
+        Folder of a run whose protocol has ten crops, merged as released, and the boxes of the released generator,
+        submitted as released. An unfinished run is resumed first.
     workers : int
         Number of processes.
     progress : callable
-        Takes a run's name, and returns what to call with the progress of this run.
+        Takes the name of a run, and returns a function for the progress of this run.
 
     Returns
     -------
     errors : Table
         One row for each of `COLUMNS` that the ground truth allows: the error of the released run, in percent.
     effects : Table
-        One row for each of `CHANGES`: how many points it adds to each error, with the 95 % bootstrap interval over
-        images drawn alike for both runs. Both tables are also written to the folder, as `ablation.json`.
+        One row for each of `CHANGES`: the points that it adds to each error, with the 95 % bootstrap interval over
+        images; both runs use the same samples. Both tables are also written to `ablation.json` in the folder.
 
     Raises
     ------
     UsageError
-        The run is none of such a protocol.
+        The run has another protocol.
     RunError
-        The run is not as it was, or had to stop.
+        An input of the run has changed, or the run had to stop.
     """
     plan = Plan.restore(folder)
     row = plan.recipe.protocol
@@ -119,29 +119,33 @@ def make_ablation(
     with Store(folder / STORE, identity) as store:
         base = read_results(plan, store)
         # Without the images that could not be evaluated.
-        same = plan.only(base.positions.tolist())
+        positions = base.positions.tolist()
+        same = plan.only(positions)
+        errors = _correct(base)
         rows = []
         for change in CHANGES:
             changed = replace(same, recipe=replace(plan.recipe, protocol=row.with_choices(**change.choices)))
             place = folder / ABLATION / change.name
-            tell = progress(change.name)
-            if change.seen_by_net:
-                report_there = evaluate(changed, place, workers=workers, model=model, progress=tell)
+            shown = progress(change.name)
+            if change.affects_input:
+                other = evaluate(changed, place, workers=workers, model=model, progress=shown)
             else:
-                kept = partial(_with_kept, store=store, positions=base.positions.tolist())
-                report_there = _find_again(changed, identity, place, kept, workers, tell)
-            with Store(place / STORE, tuple(report_there["identity"].items())) as there:
-                effects = _effects(base, read_results(changed, there))
+                stored = partial(_with_stored, store=store, positions=positions)
+                other = _find_boxes_again(changed, identity, place, stored, workers, shown)
+            with Store(place / STORE, tuple(other["identity"].items())) as changed_store:
+                effects = _effects(errors, _correct(read_results(changed, changed_store)))
             rows.append({"change": change.name, "released": change.released, "instead": change.instead} | effects)
-    ablation = _tables(f"{report['model']}, {len(same)} images", base, rows)
+    ablation = _tables(f"{report['model']}, {len(same)} images", errors, rows)
     write(ablation, folder / f"{ABLATION}.json")
     return ablation
 
 
-def _tables(run: str, base: Results, effects: Sequence[Mapping[str, Any]]) -> tuple[Table, Table]:
+def _tables(
+    run: str, correct: Mapping[str, NDArray[np.bool_]], effects: Sequence[Mapping[str, Any]]
+) -> tuple[Table, Table]:
     from pandas import DataFrame
 
-    errors = {name: percent(float(np.mean(~right))) for name, right in _right(base).items()}
+    errors = {name: percent(float(np.mean(~values))) for name, values in correct.items()}
     return (
         Table(
             f"Errors of the released protocol: {run}",
@@ -149,7 +153,7 @@ def _tables(run: str, base: Results, effects: Sequence[Mapping[str, Any]]) -> tu
             formats={"released": PERCENT},
         ),
         Table(
-            f"What each deviation of the released protocol is worth: {run}",
+            f"Effect of each deviation of the released protocol: {run}",
             DataFrame(effects),
             "Errors of the first box of each class (bbox1): the points that a change adds, and their 95 % interval.",
             dict.fromkeys(errors, "{:+.2f}".format),
@@ -157,50 +161,51 @@ def _tables(run: str, base: Results, effects: Sequence[Mapping[str, Any]]) -> tu
     )
 
 
-def _find_again(
+def _find_boxes_again(
     plan: Plan,
     base: Identity,
     folder: Path,
-    with_kept: Callable[[Iterator[Batch]], Iterator[Batch]],
+    with_stored: Callable[[Iterator[Batch]], Iterator[Batch]],
     workers: int,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Carry out a change that the net does not see."""
+    """Carry out a change that does not affect the net's input."""
     row = plan.recipe.protocol
-    was = dict(base)
-    choices = {name: value for name, value in row.choices().items() if name in was}
-    identity = {**was, **choices, **dict(plan.identity(())), "maps": "those of the released run"}
-    placement = Placement(view_of(row.view, int(was["input"])), row.map_resizer, row.merge, row.placement)
-    work = partial(find_again, placement, row)
+    identity = dict(base)
+    identity |= {name: value for name, value in row.choices().items() if name in identity}
+    identity |= {**dict(plan.identity(())), "maps": "those of the released run"}
+    placement = Placement(view_of(row.view, int(identity["input"])), row.map_resizer, row.merge, row.placement)
+    work = partial(find_boxes_again, placement, row)
 
     def executor(batches: Iterator[Batch]) -> Done:
         if workers > 1:
-            return in_processes(work, with_kept(batches), workers)
-        return (work(batch) for batch in with_kept(batches))
+            return in_processes(work, with_stored(batches), workers)
+        return (work(batch) for batch in with_stored(batches))
 
     return carry_out(plan, tuple(identity.items()), folder, executor, progress=progress)
 
 
-def _with_kept(batches: Iterator[Batch], store: Store, positions: Sequence[int]) -> Iterator[Batch]:
-    """Give each task what is kept of its image; `positions` tells where that stands in the released run."""
+def _with_stored(batches: Iterator[Batch], store: Store, positions: Sequence[int]) -> Iterator[Batch]:
+    """Add the stored result of its image to each task; `positions` are the images' positions in the released run."""
     for batch in batches:
-        kept = store.results(positions[batch[0].position], positions[batch[-1].position] + 1)
-        yield tuple(replace(task, kept=each) for task, each in zip(batch, kept, strict=True))
+        stored = store.results(positions[batch[0].position], positions[batch[-1].position] + 1)
+        yield tuple(replace(task, stored=each) for task, each in zip(batch, stored, strict=True))
 
 
-def _right(results: Results) -> dict[str, NDArray[np.bool_]]:
-    """Give what is right of each image, for each of `COLUMNS` that the ground truth allows."""
+def _correct(results: Results) -> dict[str, NDArray[np.bool_]]:
+    """Return which images are correct, for each of `COLUMNS` that the ground truth allows."""
     scores = score_predictions(results.predictions("bbox1"), results.truth)
-    right = [scores.classified[:, 0], scores.classified[:, 4]]
+    correct = [scores.classified[:, 0], scores.classified[:, 4]]
     if scores.localized is not None and len(scores.localized):
-        right += [scores.localized[:, 0], scores.localized[:, 4], results.known_class_hits[:, 0]]
-    return dict(zip(COLUMNS, right, strict=False))
+        correct += [scores.localized[:, 0], scores.localized[:, 4], results.known_class_hits[:, 0]]
+    return dict(zip(COLUMNS, correct, strict=False))
 
 
-def _effects(base: Results, changed: Results) -> dict[str, float]:
-    """Give the points that a change adds to each error, with their interval, by column."""
+def _effects(base: Mapping[str, NDArray[np.bool_]], changed: Mapping[str, NDArray[np.bool_]]) -> dict[str, float]:
+    """Return the points that a change adds to each error, with their interval, by column."""
     effects: dict[str, float] = {}
-    for (name, before), after in zip(_right(base).items(), _right(changed).values(), strict=True):
+    for name, before in base.items():
+        after = changed[name]
         means = resampled_means(np.stack([before, after], axis=1))
         low, high = interval(means[:, 0] - means[:, 1]).tolist()
         effects |= {name: float(np.mean(~after)) - float(np.mean(~before)), f"{name} low": low, f"{name} high": high}

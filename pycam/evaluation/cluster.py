@@ -1,4 +1,4 @@
-"""Workers on other machines: the same batches, handed out by a Dask scheduler."""
+"""Workers on other machines: a Dask scheduler distributes the batches."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import partial
 
 from pycam.errors import RunError, UsageError
 from pycam.evaluation.record import Batch
-from pycam.evaluation.workers import Done, Work, deaf_to_ctrl_c
+from pycam.evaluation.workers import Done, Work, ctrl_c_blocked
 from pycam.prefetch import prefetch
 
 try:
@@ -22,21 +22,23 @@ LOCAL = "local:"
 
 
 def on_cluster(work: Work, batches: Iterable[Batch], scheduler: str) -> Done:
-    """Work on batches on a Dask cluster, which replaces workers that die and does their batches again.
+    """Work on batches on a Dask cluster, which replaces workers that die and repeats their batches.
 
     Parameters
     ----------
-    work, batches
-        As for processes. Images and weights must lie at the same paths on every machine.
-    scheduler
-        Its address, as in `tcp://host:8786`; or `local:N`, to start one here with N workers.
+    work : callable
+        As for `in_processes`.
+    batches : iterable of Batch
+        As for `in_processes`. Images and weights must have the same paths on every machine.
+    scheduler : str
+        An address such as `tcp://host:8786`; or `local:N`, which starts a scheduler and N workers on this machine.
 
     Raises
     ------
     UsageError
-        The address is none.
+        The address has another form.
     RunError
-        The scheduler cannot be reached or is lost, or a worker is not fit for the run.
+        The scheduler cannot be reached or is lost, or a worker does not match the run.
     """
     try:
         with _quiet(), _client(scheduler) as client:
@@ -45,13 +47,13 @@ def on_cluster(work: Work, batches: Iterable[Batch], scheduler: str) -> Done:
             yield from prefetch(submit, batches, max(workers, 1), ordered=False)
     except distributed.KilledWorker:
         raise RunError(
-            f"{scheduler}: workers died again and again on one batch: out of memory? Try a smaller --batch; "
-            "the same command goes on from here"
+            f"{scheduler}: workers died several times on one batch: out of memory? Try a smaller --batch; "
+            "the same command resumes the run"
         ) from None
     except (CancelledError, OSError) as error:
         raise RunError(
             f"{scheduler}: no scheduler answers there ({type(error).__name__}): is it running? "
-            "The same command goes on from here"
+            "The same command resumes the run"
         ) from None
 
 
@@ -65,8 +67,8 @@ def _client(scheduler: str) -> Iterator[distributed.Client]:
         return
     number = scheduler.removeprefix(LOCAL)
     if not number.isdecimal() or int(number) < 1:
-        raise UsageError(f"scheduler {scheduler!r}: local:N was expected, N workers")
-    with deaf_to_ctrl_c():
+        raise UsageError(f"scheduler {scheduler!r}: local:N was expected, for N workers")
+    with ctrl_c_blocked():
         cluster = distributed.LocalCluster(
             n_workers=int(number), threads_per_worker=1, memory_limit=None, dashboard_address=None
         )
@@ -76,13 +78,12 @@ def _client(scheduler: str) -> Iterator[distributed.Client]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Dask's log to itself: what goes wrong comes as an exception, which is told in one line."""
-    loggers = [logging.getLogger(name) for name in ("distributed", "distributed.client")]
-    levels = [logger.level for logger in loggers]
+    """Silence Dask's log: errors arrive as exceptions, and their messages have one line."""
+    levels = {logger: logger.level for logger in map(logging.getLogger, ("distributed", "distributed.client"))}
     try:
-        for logger in loggers:
+        for logger in levels:
             logger.setLevel(logging.CRITICAL + 1)
         yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
+        for logger, level in levels.items():
             logger.setLevel(level)

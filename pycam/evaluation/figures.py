@@ -1,4 +1,4 @@
-"""The figures that a report gives: errors with their intervals, baselines, and accuracies."""
+"""The figures in a report: errors with their intervals, baselines, and accuracies."""
 
 from __future__ import annotations
 
@@ -14,7 +14,17 @@ MAX_BOX_ACCURACIES = {"max_box_acc": "MaxBoxAcc", "max_box_acc_v2": "MaxBoxAccV2
 
 
 class Figure(NamedTuple):
-    """An error or accuracy in percent, with its 95 % interval where it has one."""
+    """An error or accuracy in percent.
+
+    Attributes
+    ----------
+    name : str
+        Its name in tables.
+    value : float
+        In percent.
+    low, high : float
+        Bounds of the 95 % interval, in percent; NaN if there is none.
+    """
 
     name: str
     value: float
@@ -23,7 +33,7 @@ class Figure(NamedTuple):
 
 
 def figures(report: Mapping[str, Any]) -> Iterator[Figure]:
-    """Yield what is there of errors, baselines and accuracies in a `report.json`, or in what `pycam score` gives."""
+    """Yield the errors, baselines and accuracies in a `report.json`, or in the result of `pycam score`."""
     for submission, errors in report.get("submissions", {"": report}).items():
         suffix = f", {submission}" if submission else ""
         for kind in ("classification", "localization"):
@@ -44,14 +54,14 @@ def figures(report: Mapping[str, Any]) -> Iterator[Figure]:
 
 
 def errors_table(reports: Mapping[str, Mapping[str, Any]], every_k: bool = False) -> Table:
-    """Put the figures of reports side by side.
+    """Return a table with the figures of reports side by side.
 
     Parameters
     ----------
     reports : mapping
         Name of each run, `""` for a single one -> its report.
     every_k : bool
-        Give the errors of k = 1…5, not of 1 and 5 only.
+        Include the errors at k = 1…5, instead of only 1 and 5.
     """
     from pandas import DataFrame
 
@@ -67,5 +77,4 @@ def errors_table(reports: Mapping[str, Mapping[str, Any]], every_k: bool = False
 
 
 def _error(name: str, share: float, interval: Sequence[float]) -> Figure:
-    low, high = interval
-    return Figure(name, percent(share), percent(low), percent(high))
+    return Figure(name, percent(share), *map(percent, interval))

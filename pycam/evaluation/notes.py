@@ -1,9 +1,10 @@
-"""What a run notes of itself as JSON, read with nothing taken for granted."""
+"""JSON files in a run's folder, read with all checks."""
 
 from __future__ import annotations
 
 import json
 import math
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -12,19 +13,19 @@ from pycam.formats.files import is_file
 _T = TypeVar("_T")
 
 LARGEST = 8 << 20
-"""Bytes that a note may have; the report of a run that left 20,000 images out is about as long."""
+"""The largest number of bytes of such a file: about the report of a run with 20,000 skipped images."""
 
 
 def read_note(path: Path) -> dict[str, Any]:
-    """Read a JSON object, of finite numbers.
+    """Read a JSON object that contains only finite numbers.
 
     Raises
     ------
     ValueError
-        It is not there, or is none; the message says which.
+        The file does not exist, cannot be read, or is not such an object.
     """
     if not is_file(path):
-        raise ValueError("there is none")
+        raise ValueError("no such file")
     try:
         if path.stat().st_size > LARGEST:
             raise ValueError(f"it is larger than {LARGEST >> 20} MB")
@@ -34,19 +35,19 @@ def read_note(path: Path) -> dict[str, Any]:
     except RecursionError:
         raise ValueError("its brackets are nested too deep") from None
     if not isinstance(found, dict):
-        raise ValueError("it is no JSON object")
+        raise ValueError("it is not a JSON object")
     return found
 
 
 def _finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise ValueError(f"{text} in it is no number")
+        raise ValueError(f"it contains {text}; finite numbers were expected")
     return value
 
 
 def from_note(kind: type[_T], values: Any) -> _T:
-    """Make a dataclass of the values of its fields, by name.
+    """Make a dataclass, and the dataclasses in its fields, from JSON objects with the fields' names.
 
     Raises
     ------
@@ -54,12 +55,15 @@ def from_note(kind: type[_T], values: Any) -> _T:
         A field is missing, unknown, or of another type.
     """
     if not isinstance(values, dict):
-        raise ValueError(f"no values of a {kind.__name__}")
+        raise ValueError(f"{values!r:.60} is not a JSON object with the values of a {kind.__name__}")
     types = get_type_hints(kind)
+    made = {}
     for name, value in values.items():
-        if name not in types or not isinstance(value, types[name]):
-            raise ValueError(f"a {kind.__name__} has no {name} {value!r:.60}")
+        wanted = types.get(name, ())
+        made[name] = from_note(wanted, value) if isinstance(wanted, type) and is_dataclass(wanted) else value
+        if not isinstance(made[name], wanted):
+            raise ValueError(f"{name} {value!r:.60} is not a value of a {kind.__name__}")
     try:
-        return kind(**values)
+        return kind(**made)
     except TypeError as error:
         raise ValueError(str(error)) from None

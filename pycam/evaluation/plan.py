@@ -1,4 +1,4 @@
-"""What a run computes: its images, the recipe for each, and all that decides the result."""
+"""The plan of a run: its images, the recipe for each image, and everything that affects the result."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ PLAN = "plan.json"
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm"}
 
 Identity = tuple[tuple[str, str], ...]
-"""Names of what decides a result, each with its value: versions, hashes, choices."""
+"""Everything that affects a result, as pairs of name and value: versions, hashes, choices."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How an image is evaluated, as names and paths: small enough to be sent to a worker on another machine.
+    """How an image is evaluated, as names and paths, which are small enough to be sent to other machines.
 
     Attributes
     ----------
-    protocol
+    protocol : Protocol
         A row of the table, with its overrides.
     model, engine, prototxt, weights, mean, options
         As for `pycam.load`.
@@ -61,7 +61,7 @@ class Recipe:
 
     @property
     def batch_invariant(self) -> bool:
-        """Whether an image's results have the same bits in any batch and with any number of threads."""
+        """True if an image's results have the same bits in any batch and with any number of threads."""
         return engine_class(self.engine).batch_invariant and self.protocol.method == "cam"
 
     def load(self) -> Model:
@@ -69,8 +69,10 @@ class Recipe:
 
         Raises
         ------
+        UsageError
+            The net does not have ILSVRC's 1000 classes.
         PycamError
-            As `load_model`; and if the net does not tell ILSVRC's 1000 classes apart.
+            As `load_model`.
         """
         model = load_model(
             self.model,
@@ -80,19 +82,17 @@ class Recipe:
             needs_maps=self.protocol.method == "cam",
         )
         if model.class_count != CLASSES:
-            raise UsageError(
-                f"{model.name} tells {model.class_count} classes apart: ILSVRC's errors need its {CLASSES}"
-            )
+            raise UsageError(f"{model.name} has {model.class_count} classes: ILSVRC's errors need a net of {CLASSES}")
         return model
 
     def make(self, model: Model, streams: int = 1) -> Cam:
-        """Make the loaded model ready, to be used by so many threads at the same time (`pycam.engines.Options`)."""
+        """Make a `Cam` of the loaded model, for so many threads at the same time (`pycam.engines.Options`)."""
         options = replace(self.options, streams=streams)
         return make_cam(model, engine=self.engine, protocol=self.protocol, options=options)
 
     def identity(self, cam: Cam) -> Identity:
-        """Give all that decides what the recipe makes of an image, on this machine; `cam` is its model."""
-        # A mean that is given by the user takes the place of the protocol's.
+        """Return everything that affects the result of an image on this machine; `cam` comes from `make`."""
+        # The user's mean replaces the mean of the protocol.
         without_effect = DRAWING if self.mean is None else (*DRAWING, "mean")
         choices = {name: value for name, value in self.protocol.choices().items() if name not in without_effect}
         return (
@@ -113,16 +113,16 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Sources:
-    """Where the images of a run are, and what is true of them: as for `pycam evaluate`.
+    """The files of a run: its images and their ground truth, as for `pycam evaluate`.
 
     Attributes
     ----------
-    images
+    images : str
         Folder of the images.
-    ground_truth, labels, blacklist, meta
+    ground_truth, labels, blacklist, meta : str, optional
         As for `pycam.ilsvrc.ground_truth.read_ground_truth`.
-    limit
-        How many images to evaluate, the first; None for all.
+    limit : int, optional
+        Evaluate only so many images, the first; None for all.
     """
 
     images: str
@@ -135,21 +135,21 @@ class Sources:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """A run.
+    """The plan of a run.
 
     Attributes
     ----------
-    recipe
+    recipe : Recipe
         How each image is evaluated.
-    truth
-        What is true of the images, in their order.
-    images
+    truth : GroundTruth
+        Ground truth of the images, in their order.
+    images : tuple of Path
         Their files.
-    batch
-        How many go through the net together. An image's batch follows from its position, so that results do not
-        depend on where a run was interrupted.
-    sources
-        Where truth and images were read from, if they were.
+    batch : int
+        The number of images in a forward pass. The batch of an image depends only on its position, so that
+        interruptions do not change results.
+    sources : Sources, optional
+        Files from which ground truth and images were read.
     """
 
     recipe: Recipe
@@ -163,22 +163,27 @@ class Plan:
 
     @classmethod
     def read(cls, recipe: Recipe, sources: Sources, batch: int) -> Plan:
-        """Make a plan of the files that it is about.
+        """Read the ground truth and list the images of a run.
 
         Raises
         ------
         GroundTruthError, UsageError
-            The ground truth contradicts itself, or the images are not those that it names.
+            The files of the ground truth disagree, or the images are not those in the ground truth.
         """
-        others = {name: getattr(sources, name) for name in ("labels", "blacklist", "meta")}
-        paths = {name: None if path is None else Path(path) for name, path in others.items()}
+        optional = {"labels": sources.labels, "blacklist": sources.blacklist, "meta": sources.meta}
+        paths = {name: Path(path) for name, path in optional.items() if path is not None}
         truth = read_ground_truth(Path(sources.ground_truth), **paths)
-        images = find_images(Path(sources.images), truth.names)
-        whole = cls(recipe, truth, images, batch, sources)
+        whole = cls(recipe, truth, find_images(Path(sources.images), truth.names), batch, sources)
         return whole if sources.limit is None else whole.only(range(min(sources.limit, len(truth))))
 
     def save(self, folder: Path) -> None:
-        """Note in a run's folder how the run was made, for `restore`; a plan that was not read from files cannot be."""
+        """Write the plan to a run's folder, for `restore`. A plan without `sources` is not written.
+
+        Raises
+        ------
+        RunError
+            The file cannot be written.
+        """
         if self.sources is not None:
             made = {"recipe": asdict(self.recipe), "sources": asdict(self.sources), "batch": self.batch}
             try:
@@ -188,42 +193,37 @@ class Plan:
 
     @classmethod
     def restore(cls, folder: Path) -> Plan:
-        """Make the plan of a run anew.
+        """Read the plan of a run from its folder.
 
         Raises
         ------
         RunError
             The folder is not that of a run.
         GroundTruthError, UsageError
-            As `read`, for what the run was made of.
+            As `read`.
         """
         path = folder / PLAN
         try:
             made = read_note(path)
-            parts = {"protocol": Protocol, "options": Options}
-            of_recipe = {
-                **made["recipe"],
-                **{name: from_note(kind, made["recipe"][name]) for name, kind in parts.items()},
-            }
-            recipe, sources = from_note(Recipe, of_recipe), from_note(Sources, made["sources"])
+            recipe, sources = from_note(Recipe, made["recipe"]), from_note(Sources, made["sources"])
             batch = made["batch"]
             if not (isinstance(batch, int) and min(batch, 1 if sources.limit is None else sources.limit) > 0):
-                raise ValueError("a batch, or a limit, of no images")
+                raise ValueError("batch and limit must be 1 or more")
         except (ValueError, TypeError, LookupError, UsageError) as error:
-            raise RunError(f"{folder}: not the folder of a run ({PLAN}: {error}): start it again") from None
+            raise RunError(f"{folder}: not the folder of a run ({PLAN}: {error}): start the run again") from None
         try:
             return cls.read(recipe, sources, batch)
         except (GroundTruthError, UsageError) as error:
-            raise type(error)(f"{path} names what is not as it was: {error}") from None
+            raise type(error)(f"{path}: an input of the run has changed: {error}") from None
 
     def only(self, positions: Sequence[int]) -> Plan:
-        """Give the same plan for the images at these positions alone."""
+        """Return the same plan for only the images at these positions."""
         names = [self.truth.names[position] for position in positions]
         images = tuple(self.images[position] for position in positions)
         return replace(self, truth=self.truth.select(names), images=images)
 
     def identity(self, of_recipe: Identity) -> Identity:
-        """Give all that decides the result of the run; `of_recipe` is the recipe's."""
+        """Return everything that affects the result of the run; `of_recipe` is the identity of the recipe."""
         names = hashlib.sha256("\n".join(self.truth.names).encode()).hexdigest()
         return (
             ("protocol", self.recipe.protocol.name),
@@ -234,53 +234,48 @@ class Plan:
         )
 
     def batches(self) -> Iterator[Batch]:
-        """Cut the list of images into batches."""
+        """Yield the images in batches."""
         for start in range(0, len(self), self.batch):
             yield tuple(self._task(position) for position in range(start, min(start + self.batch, len(self))))
 
     def _task(self, position: int) -> Task:
         width, height = self.truth.sizes[position].tolist()
-        return Task(
-            position,
-            str(self.images[position]),
-            int(self.truth.classes[position]),
-            self.truth.boxes_of(position),
-            (width, height),
-        )
+        label, boxes = int(self.truth.classes[position]), self.truth.boxes_of(position)
+        return Task(position, str(self.images[position]), label, boxes, (width, height))
 
 
 def find_images(folder: Path, names: Sequence[str]) -> tuple[Path, ...]:
-    """Find the files of the images that the ground truth names.
+    """Find the files of the images in the ground truth.
 
     Parameters
     ----------
-    folder
-        With all these images and no other. Files that are no images, by their names, are not looked at.
-    names
-        `GroundTruth.names`: file names with or without extension, or "1", "2", …, for all files in the order of
+    folder : Path
+        A folder with all these images and no others. Files without an image's suffix are ignored.
+    names : sequence of str
+        `GroundTruth.names`: file names with or without extension; or "1", "2", … for all files in the order of
         their names.
 
     Raises
     ------
     GroundTruthError
-        Naming the first image without ground truth, or the reverse.
+        With the first image that has no ground truth, or the reverse.
     UsageError
-        The folder is none, or has no images.
+        The folder does not exist, or has no images.
     """
     if not is_folder(folder):
-        raise UsageError(f"{folder}: {'not a folder' if exists(folder) else 'no such folder'}: name that of the images")
+        raise UsageError(f"{folder}: {'not a folder' if exists(folder) else 'no such folder'}: give that of the images")
     paths = sorted(path.absolute() for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
     if not paths:
         raise UsageError(f"{folder}: no images in it")
     by_stem: dict[str, Path] = {}
     for path in paths:
         if (other := by_stem.setdefault(path.stem, path)) is not path:
-            raise GroundTruthError(f"{path}: there is {other} as well: which of the two is image {path.stem!r}?")
+            raise GroundTruthError(f"{path}: {other} exists, too: which of the two is image {path.stem!r}?")
     stems = [_stem(name) for name in names]
     missing = next((name for name, stem in zip(names, stems, strict=True) if stem not in by_stem), None)
     if missing == "1" and names[-1] == str(len(names)):
         if len(paths) != len(names):
-            raise GroundTruthError(f"{folder}: {len(paths)} images in it, the ground truth is of {len(names)}")
+            raise GroundTruthError(f"{folder}: {len(paths)} images in it, but {len(names)} in the ground truth")
         return tuple(paths)
     if missing is not None:
         raise GroundTruthError(f"{folder}: no image {missing!r} in it, which the ground truth names")

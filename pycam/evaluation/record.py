@@ -1,4 +1,4 @@
-"""An image on its way through a run: the task, and what is kept of its prediction."""
+"""The data of one image in a run: the task, and the stored result."""
 
 from __future__ import annotations
 
@@ -30,24 +30,25 @@ RECORD = np.dtype(
         ("maps", "<i4", 4),
     ]
 )
-"""What is kept of an image: width and height; the five best classes and the true one, with their scores; how many
-boxes each has, two at most, and these boxes, half-open; the shape of the maps, (crops, 6, h, w)."""
+"""The stored prediction of an image: width and height; the five best classes and the ground-truth class, with their
+scores; the number of boxes of each class, at most two, and these boxes, half-open; the shape of the maps,
+(crops, 6, h, w)."""
 
 TRUE = TOP
-"""Where the true class stands in a record, after the best."""
+"""The position of the ground-truth class in a record: after the best classes."""
 
 
 class FileState(NamedTuple):
-    """What a file was like.
+    """The state of a file at some time.
 
     Attributes
     ----------
-    size
-        In bytes; -1 where there is no file.
-    modified
-        When, in nanoseconds.
-    crc
-        CRC-32 of its content.
+    size : int
+        In bytes; -1 if the file does not exist.
+    modified : int
+        Time of modification in nanoseconds.
+    crc : int
+        CRC-32 of the content.
     """
 
     size: int
@@ -55,7 +56,7 @@ class FileState(NamedTuple):
     crc: int
 
     def is_of(self, path: Path | str) -> bool:
-        """Whether a file still has this content; it is read only if it was written since."""
+        """Return True if a file still has this content. The file is read only if its size or time has changed."""
         try:
             found = Path(path).stat()
         except OSError:
@@ -70,7 +71,7 @@ NO_FILE = FileState(-1, 0, 0)
 
 
 def file_state(path: Path | str) -> FileState:
-    """Say what a file is like now: `NO_FILE` where there is none, or none that can be read."""
+    """Return the state of a file; `NO_FILE` if it does not exist or cannot be read."""
     try:
         found = Path(path).stat()
         if stat.S_ISREG(found.st_mode):
@@ -82,22 +83,22 @@ def file_state(path: Path | str) -> FileState:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of an image.
+    """The stored result of an image.
 
     Attributes
     ----------
-    position
-        In the run's list, from 0.
-    file
-        What the image's file was like.
-    error
-        Why the image could not be evaluated; empty for one that could.
-    record
+    position : int
+        Position in the run's list of images, 0-based.
+    file : FileState
+        The image's file when it was evaluated.
+    error : str
+        Why the image could not be evaluated; empty if it was evaluated.
+    record : bytes
         A `RECORD`.
-    maps
-        float32, C order: the class maps of each crop as they left the net; empty where nobody will ask for them.
-    hits
-        `pycam.ilsvrc.wsol.box_hits` of the true class, packed to bits, if the protocol judges it; else empty.
+    maps : bytes
+        float32, C order: the class maps of each crop before any resizing; empty if no later step needs them.
+    hits : bytes
+        `pycam.ilsvrc.wsol.box_hits` of the ground-truth class, packed to bits, if the protocol's metric needs them.
     """
 
     position: int
@@ -109,7 +110,7 @@ class Result:
 
     @property
     def checksum(self) -> int:
-        """CRC-32 of what is kept."""
+        """CRC-32 of all fields."""
         state = zlib.crc32(f"{self.position} {tuple(self.file)} {self.error}".encode())
         for part in (self.record, self.maps, self.hits):
             state = zlib.crc32(part, state)
@@ -118,65 +119,71 @@ class Result:
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """An image to be evaluated.
+    """An image that has to be evaluated.
 
     Attributes
     ----------
-    position
-        In the run's list, from 0.
-    path
+    position : int
+        Position in the run's list of images, 0-based.
+    path : str
         The image's file.
-    true_class
-        A network index.
-    true_boxes
-        (b, 4) int64, of the true class, as in `GroundTruth`.
-    size
-        Width and height that the ground truth says; zeros where it says none.
-    kept
-        What came of it before, when boxes are only to be found anew.
+    label : int
+        Ground-truth class, a network index.
+    boxes : (b, 4) int64
+        Boxes of the ground-truth class, half-open.
+    size : (int, int)
+        Width and height in the ground truth; zeros if it has none.
+    stored : Result, optional
+        An earlier result, in whose maps only boxes are found again.
     """
 
     position: int
     path: str
-    true_class: int
-    true_boxes: NDArray[np.int64]
+    label: int
+    boxes: NDArray[np.int64]
     size: tuple[int, int]
-    kept: Result | None = None
+    stored: Result | None = None
 
 
 Batch = tuple[Task, ...]
 
 
 def pack(prediction: Prediction) -> bytes:
-    """Pack a prediction of the five best classes and the true one into a `RECORD`, without its maps."""
+    """Pack a prediction of the five best classes and the ground-truth class into a `RECORD`, without its maps."""
     record = np.zeros((), RECORD)
     record["size"] = prediction.size
     record["classes"] = prediction.classes
     record["scores"] = prediction.scores[prediction.classes]
     record["maps"] = prediction.feature_maps.shape
-    # The true class is mostly among the best, and its boxes the same.
+    # The ground-truth class is often among the best, with the same boxes.
     found: dict[int, Boxes] = {}
     for item in prediction.top:
-        boxes = found.setdefault(item.index, item.boxes[:BOXES]) if item.index not in found else found[item.index]
+        if item.index not in found:
+            found[item.index] = item.boxes[:BOXES]
+        boxes = found[item.index]
         record["found"][item.rank] = len(boxes)
         record["boxes"][item.rank, : len(boxes)] = boxes
     return record.tobytes()
 
 
-def unpack(kept: Result, placement: Placement, protocol: Protocol, **made_with: Any) -> Prediction:
-    """Make the prediction again from what was kept of it; its maps must be among that.
+def unpack(stored: Result, placement: Placement, protocol: Protocol, **made_with: Any) -> Prediction:
+    """Restore a prediction from its stored result, which must contain the maps.
 
     Parameters
     ----------
-    kept
-        What was kept.
-    placement, protocol, made_with
-        What is not: attributes of `Prediction`.
+    stored : Result
+        The stored result.
+    placement : Placement
+        How maps are placed on the image.
+    protocol : Protocol
+        The protocol of the prediction.
+    **made_with
+        Other attributes of `Prediction` that are not stored.
     """
-    record = np.frombuffer(kept.record, RECORD)[0]
+    record = np.frombuffer(stored.record, RECORD)[0]
     classes = record["classes"].astype(np.intp)
     scores = np.full(CLASSES, np.nan, np.float32)
     scores[classes] = record["scores"]
-    maps = np.frombuffer(kept.maps, "<f4").reshape(record["maps"])
+    maps = np.frombuffer(stored.maps, "<f4").reshape(record["maps"])
     width, height = record["size"].tolist()
     return Prediction(classes, scores, maps, (width, height), placement, protocol, **made_with)

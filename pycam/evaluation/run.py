@@ -1,4 +1,4 @@
-"""A run from its beginning, or from where it stopped, to its report."""
+"""A run, from its start or from where it stopped, to its report."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pycam.model import Model
 STORE = "run.sqlite"
 
 Progress = Callable[[int], None]
-"""Called with the number of images that are done, first with that of an earlier run."""
+"""Takes the number of images that are done; the first call has the number of an earlier run."""
 
 
 def evaluate(
@@ -37,34 +37,34 @@ def evaluate(
     skip: bool = False,
     progress: Progress = lambda done: None,
 ) -> dict[str, Any]:
-    """Evaluate what is not evaluated yet, and write the results.
+    """Evaluate all images that are not evaluated yet, and write the results.
 
     Parameters
     ----------
-    plan
+    plan : Plan
         What to evaluate.
-    folder
-        Where results are kept; made if need be. One that holds a part of the same run is gone on with.
-    workers
-        Processes; one works in this process.
-    scheduler
-        A Dask scheduler to hand the work to instead, as `pycam.evaluation.cluster.on_cluster` takes it.
-    model
-        The recipe's model, where it is loaded already.
-    skip
-        Leave out images that cannot be read, instead of stopping at the first.
-    progress
+    folder : Path
+        Folder of the run; it is created if it does not exist. A run that stopped there is resumed.
+    workers : int
+        Number of processes; 1 uses only this process.
+    scheduler : str, optional
+        A Dask scheduler that does the work instead, as for `pycam.evaluation.cluster.on_cluster`.
+    model : Model, optional
+        The recipe's model, if it is already loaded.
+    skip : bool
+        Skip images that cannot be read, instead of stopping at the first.
+    progress : callable
         See `Progress`.
 
     Returns
     -------
     dict
-        What `report.json` says.
+        The content of `report.json`.
 
     Raises
     ------
     RunError
-        The folder holds another run, or is in use; the run had to stop. What is done is kept.
+        The folder holds another run or is in use, or the run had to stop. Stored results are not lost.
     ImageError
         An image cannot be read.
     """
@@ -75,7 +75,7 @@ def evaluate(
         cam = stack.enter_context(recipe.make(model or recipe.load(), streams))
         of_recipe = recipe.identity(cam)
         if not alone:
-            stack.close()  # the workers have models of their own
+            stack.close()  # the workers load models of their own
         work = partial(evaluate_batch, recipe, of_recipe)
 
         def executor(batches: Iterator[Batch]) -> Done:
@@ -97,25 +97,30 @@ def carry_out(
     skip: bool = False,
     progress: Progress = lambda done: None,
 ) -> dict[str, Any]:
-    """Have done what is not done yet, keep it, and write the results.
+    """Run an executor on all images that are not done, store its results, and write the report.
 
     Parameters
     ----------
     plan, folder, skip, progress
         As for `evaluate`.
-    identity
-        All that decides the result.
-    executor
-        Takes batches and gives what came of them, in any order.
+    identity : Identity
+        Everything that affects the result.
+    executor : callable
+        Takes batches and yields their results, in any order.
+
+    Returns
+    -------
+    dict
+        The content of `report.json`.
     """
     with Store(folder / STORE, identity) as store:
         plan.save(folder)
         done = _done(plan, store, skip)
-        with _told_to_stop() as told:
+        with _stop_signals() as signals:
             progress(len(done))
             todo = (batch for batch in plan.batches() if not done.issuperset(task.position for task in batch))
-            # To stop is to have no more batches: what has begun is finished.
-            with closing(executor(takewhile(lambda _: not told, todo))) as results, _shortages():
+            # After a signal no more batches start; those that have started are finished.
+            with closing(executor(takewhile(lambda _: not signals, todo))) as results, _shortages():
                 for found in results:
                     failure = next((each.error for each in found if each.error), None)
                     if failure is not None and not skip:
@@ -124,14 +129,19 @@ def carry_out(
                     done.update(each.position for each in found)
                     progress(len(done))
         if len(done) < len(plan):
-            raise _stopped(told[0], len(done), len(plan))
+            name = signal.Signals(signals[0]).name
+            error = RunError(
+                f"stopped by {name} with {len(done)} of {len(plan)} images done: the same command resumes the run"
+            )
+            error.exit_code = 128 + signals[0]
+            raise error
         return write_results(plan, identity, store, folder)
 
 
 def _done(plan: Plan, store: Store, skip: bool) -> set[int]:
-    """Give the positions of the images that need not be evaluated any more.
+    """Return the positions of the images that are done.
 
-    An image that failed is tried again if its file has changed, or if failures are not to be skipped.
+    A failed image is tried again if its file has changed, or if failures are not to be skipped.
 
     Raises
     ------
@@ -151,15 +161,15 @@ def _done(plan: Plan, store: Store, skip: bool) -> set[int]:
 
 
 @contextmanager
-def _told_to_stop() -> Iterator[list[int]]:
-    """Note Ctrl-C and SIGTERM instead of being ended by them; a second one ends the process as ever."""
-    told: list[int] = []
+def _stop_signals() -> Iterator[list[int]]:
+    """Collect Ctrl-C and SIGTERM instead of ending the process; a second signal ends it as usual."""
+    signals: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield told
+        yield signals
         return
 
     def note(number: int, frame: FrameType | None) -> None:
-        told.append(number)
+        signals.append(number)
         restore()
 
     def restore() -> None:
@@ -168,31 +178,18 @@ def _told_to_stop() -> Iterator[list[int]]:
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield told
+        yield signals
     finally:
         restore()
 
 
 @contextmanager
 def _shortages() -> Iterator[None]:
-    """Turn what the machine is short of into what the user can do about it."""
+    """Turn errors about missing memory or other resources into errors that tell what to do."""
     try:
         yield
-    except MemoryError:
-        raise RunError(
-            "out of memory: try a smaller --batch; what is done is kept, the same command goes on from here"
-        ) from None
-    except OSError as error:
-        raise RunError(
-            f"this machine has no more to give ({error.strerror or error}): what is done is kept, "
-            "the same command goes on from here"
-        ) from None
-
-
-def _stopped(number: int, done: int, total: int) -> RunError:
-    error = RunError(
-        f"stopped by {signal.Signals(number).name} with {done} of {total} images done: "
-        "the same command goes on from here"
-    )
-    error.exit_code = 128 + number
-    return error
+    except (MemoryError, OSError) as error:
+        shortage = "out of memory: try a smaller --batch"
+        if isinstance(error, OSError):
+            shortage = f"a resource of this machine is exhausted ({error.strerror or error})"
+        raise RunError(f"{shortage}; finished images are stored, and the same command resumes the run") from None

@@ -1,4 +1,4 @@
-"""Who evaluates batches: threads of this process, or processes of this machine."""
+"""Executors of batches: threads of this process, or processes of this machine."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from itertools import chain
 from multiprocessing.connection import wait as wait_for
 
+from pycam.engines.threads import beside_an_engine
 from pycam.errors import PycamError, RunError
-from pycam.evaluation.evaluator import Evaluator
+from pycam.evaluation import evaluator
 from pycam.evaluation.record import Batch, Result
 from pycam.predict import Cam
 from pycam.prediction import Prediction
@@ -25,44 +26,41 @@ Work = Callable[[Batch], list[Result]]
 Done = Generator[list[Result]]
 
 DEATHS = 3
-"""How often in a row workers may die, without one batch done, before the run gives up."""
+"""After so many deaths of workers without a finished batch, the run stops."""
 
 
 def in_threads(cam: Cam, batches: Iterable[Batch]) -> Done:
-    """Evaluate batches in this process: while the net runs on some, the next is read, and boxes of the last are found.
+    """Evaluate batches in this process: read the next batch and find boxes in the last one while the net runs.
 
-    Boxes are found when they are asked for: of what is finished, never more than one batch has yet to be kept.
+    Boxes are found on request, so that at most one finished batch is not stored yet.
     """
-    with (
-        closing(Evaluator(cam)) as evaluator,
-        ThreadPoolExecutor(1, "read") as reader,
-        ThreadPoolExecutor(evaluator.streams, "net") as net,
-    ):
+    streams = cam.engine.options.streams
+    with beside_an_engine(), ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(streams, "net") as net:
 
         def submit(batch: Batch) -> Future[tuple[Batch, list[Prediction | PycamError]]]:
-            prepared = reader.submit(evaluator.prepare, batch)
-            return net.submit(lambda: (batch, evaluator.look(batch, prepared.result())))
+            prepared = reader.submit(evaluator.prepare, cam, batch)
+            return net.submit(lambda: (batch, evaluator.forward(cam, batch, prepared.result())))
 
-        for batch, predictions in prefetch(submit, batches, evaluator.streams + 2, ordered=False):
-            yield evaluator.find(batch, predictions)
+        for batch, predictions in prefetch(submit, batches, streams + 2, ordered=False):
+            yield evaluator.find_boxes(batch, predictions)
 
 
 def in_processes(work: Work, batches: Iterable[Batch], workers: int) -> Done:
-    """Work on batches in processes of their own; those that die are replaced, and their batches done again.
+    """Work on batches in separate processes. A process that dies is replaced, and its batch is done again.
 
     Parameters
     ----------
-    work
-        What is done with a batch: something that can be pickled.
-    batches
-        What it is done with.
-    workers
-        How many processes.
+    work : callable
+        Takes a batch and returns its results; it must be picklable.
+    batches : iterable of Batch
+        The batches.
+    workers : int
+        Number of processes.
 
     Raises
     ------
     RunError
-        Workers die again and again.
+        Workers die `DEATHS` times in a row.
     """
     out: dict[int, Batch] = {}
     fresh = iter(batches)
@@ -76,7 +74,7 @@ def in_processes(work: Work, batches: Iterable[Batch], workers: int) -> Done:
     while True:
         try:
             with _pool(work, workers) as submit:
-                # No more than one batch a worker, or a kill would cost more than that.
+                # One batch per worker at a time, so that a kill costs no more than that.
                 for results in prefetch(submit, handed_out(list(out.values())), workers, ordered=False):
                     del out[results[0].position]
                     deaths = 0
@@ -88,30 +86,31 @@ def in_processes(work: Work, batches: Iterable[Batch], workers: int) -> Done:
                 near = next(iter(out.values()))[0].path
                 raise RunError(
                     f"workers died {DEATHS} times in a row, near {near}: out of memory? Try fewer --workers or a "
-                    "smaller --batch; the same command goes on from here"
+                    "smaller --batch; the same command resumes the run"
                 ) from None
 
 
 @contextmanager
 def _pool(work: Work, workers: int) -> Iterator[Callable[[Batch], Future[list[Result]]]]:
-    # Forked, a process would inherit the locks of an engine's threads without the threads.
+    # A forked process would inherit the locks of an engine's threads without the threads.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, _begin_worker) as pool:
 
         def submit(batch: Batch) -> Future[list[Result]]:
-            with deaf_to_ctrl_c():
+            with ctrl_c_blocked():
                 return pool.submit(work, batch)
 
         yield submit
 
 
 @contextmanager
-def deaf_to_ctrl_c() -> Iterator[None]:
-    """Have the processes and threads that begin in this block pay no heed to Ctrl-C.
+def ctrl_c_blocked() -> Iterator[None]:
+    """Make processes and threads that start in this block ignore Ctrl-C.
 
-    It reaches the whole terminal, but the parent alone decides what follows from it, and hears of it after the block.
+    The terminal sends Ctrl-C to all processes, but only the parent reacts to it. It receives the signal after the
+    block.
     """
-    if sys.platform == "win32":  # it has no masks: there a Ctrl-C ends workers, which are replaced
+    if sys.platform == "win32":  # Windows has no signal masks: Ctrl-C ends workers there, and they are replaced.
         yield
         return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -128,6 +127,6 @@ def _begin_worker() -> None:
 
 
 def _end_with(parent: int) -> None:
-    # A pool's workers do not notice that their parent was killed; they would wait for work for ever.
+    # The workers of a pool do not notice that their parent was killed; they would wait forever.
     wait_for([parent])
     os._exit(1)

@@ -44,6 +44,16 @@ class Scores:
         """The fraction of the images that are not blacklisted, at k = 1…5: (5,)."""
         return None if self.localized is None else error(self.localized)
 
+    def figures(self) -> dict[str, Any]:
+        """Return both errors and their 95 % bootstrap intervals, under their names in reports; None if unknown."""
+        found: dict[str, Any] = {"intervals": {}}
+        for name, correct in (("classification_error", self.classified), ("localization_error", self.localized)):
+            if correct is None or not len(correct):
+                found[name] = found["intervals"][name] = None
+            else:
+                found[name], found["intervals"][name] = by_k(error(correct)), by_k(error_interval(correct))
+        return found
+
 
 def score_predictions(predictions: Predictions, truth: GroundTruth) -> Scores:
     """Compare predictions with the ground truth.

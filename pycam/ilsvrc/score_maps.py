@@ -20,15 +20,9 @@ def find_map(folder: Path, name: str) -> Path:
         The folder has no map of this image.
     """
     stem = Path(name).with_suffix("")
-    for candidate in (
-        f"{name}.npy",
-        f"{name}.JPEG.npy",
-        f"{stem}.npy",
-        f"{Path(name).name}.npy",
-        f"{stem.name}.npy",
-    ):
-        if (folder / candidate).is_file():
-            return folder / candidate
+    for candidate in (name, f"{name}.JPEG", stem, Path(name).name, stem.name):
+        if (path := folder / f"{candidate}.npy").is_file():
+            return path
     raise GroundTruthError(f"{folder / name}.npy: no such file; every image needs a map")
 
 

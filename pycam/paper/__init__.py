@@ -1,5 +1,5 @@
-"""The paper's tables and figures: its published values, and those of our runs beside them.
+"""The paper's tables and figures: its published values beside those of our runs.
 
-What only makes sense next to the paper belongs here. Computing errors belongs to `pycam.evaluation` and
-`pycam.ilsvrc`, and the forms that tables are written in to `pycam.tables`.
+Modules here have a meaning only in comparison with the paper. Computing errors belongs to `pycam.evaluation` and
+`pycam.ilsvrc`, and the formats of tables to `pycam.tables`.
 """

@@ -1,12 +1,12 @@
-"""The paper's tables: each published figure beside those of runs of ours."""
+"""The paper's tables: each published figure beside those of our runs."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from pycam import zoo
 from pycam.evaluation.figures import figures
@@ -20,27 +20,19 @@ _OWN_ERRORS = tuple(f"{error}{bound}" for error in ERRORS for bound in ("", " lo
 _FORMATS = dict.fromkeys(_PUBLISHED_ERRORS, "{:.2f}".format) | dict.fromkeys(ERRORS, PERCENT)
 
 
-class _Run(NamedTuple):
-    """A run in a table: what decides where it stands, and its values by column."""
-
-    model: str
-    method: str
-    values: dict[str, Any]
-
-
 def paper_tables(reports: Sequence[Mapping[str, Any]]) -> list[Table]:
-    """Put runs into the paper's tables.
+    """Return the paper's tables with our runs in them.
 
     Parameters
     ----------
     reports : sequence of mapping
-        The `report.json` of each run. A run of a model that the paper does not have gets a row of its own.
+        The `report.json` of each run. A run of a model that is not in the paper gets a row of its own.
 
     Returns
     -------
     list of Table
-        Tables 1 and 2, and the row of Table 3 that the release can give; errors in percent. The last one's note says
-        what to know when figures are compared with the paper's, and how to get those that are missing.
+        Tables 1 and 2, and the row of Table 3 that the release can compute; errors in percent. The note of the last
+        table tells how figures compare with the paper's, and how to compute the missing ones.
     """
     from pandas import DataFrame
 
@@ -48,19 +40,23 @@ def paper_tables(reports: Sequence[Mapping[str, Any]]) -> list[Table]:
     tables: list[Table] = []
     remedies: dict[str, None] = {}
     for table in paper["tables"]:
-        runs = [run for report in reports for run in _runs(report, table)]
+        runs = [run for report in reports if (run := _run(report, table)) is not None]
         rows: list[dict[str, Any]] = []
         for row in table["rows"]:
             published = {f"published {error}": row.get(error) for error in ERRORS}
             about = {"network": row["network"], **published}
-            own = [run for run in runs if _is_of(run, row)]
-            rows += [about | run.values for run in own]
+            own = [
+                run
+                for run in runs
+                if run["model"] == row.get("model") and row.get("method", run["method"]) == run["method"]
+            ]
+            rows += [about | run for run in own]
             if not own:
                 about["note"], remedy = _missing(row.get("model"))
                 rows.append(about)
                 remedies[remedy] = None
             runs = [run for run in runs if run not in own]
-        rows += [{"network": run.model} | run.values for run in runs]
+        rows += [{"network": run["model"]} | run for run in runs]
         columns = ["network", *_PUBLISHED_ERRORS, *_OWN_ERRORS, "images", "protocol", "weights", "note"]
         kinds = dict.fromkeys([*_PUBLISHED_ERRORS, *_OWN_ERRORS], "float64") | {"images": "Int64"}
         frame = DataFrame(rows, columns=columns).astype(kinds)
@@ -70,7 +66,7 @@ def paper_tables(reports: Sequence[Mapping[str, Any]]) -> list[Table]:
 
 
 def ranking(table: Table) -> Table:
-    """Rank the networks of one of the paper's tables, as published and as run here, by their errors."""
+    """Sort the networks of one of the paper's tables, published and run here, by their errors."""
     from pandas import concat
 
     frame, errors = table.frame, list(ERRORS)
@@ -82,14 +78,16 @@ def ranking(table: Table) -> Table:
     return Table(table.title, both.loc[order], formats=dict.fromkeys(errors, PERCENT))
 
 
-def _runs(report: Mapping[str, Any], table: Mapping[str, Any]) -> Iterator[_Run]:
-    """Yield what a run has for a table: nothing, or its errors and what they are of."""
+def _run(report: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return a run's values by column of a table, with its model and method; None if the run has no such errors."""
     submissions = report.get("submissions")
     wanted = table.get("submission", "bbox1" if submissions else None)
     if wanted is not None and not submissions:
-        return
+        return None
     overrides = [f"{name} {value}" for name, value in report["overrides"].items()]
     values = {
+        "model": report["model"],
+        "method": report["identity"].get("method", "cam"),
         "images": report["images"],
         "protocol": ", ".join([report["protocol"], *overrides, *([wanted] if wanted else [])]),
         "weights": report["identity"]["weights"],
@@ -98,15 +96,11 @@ def _runs(report: Mapping[str, Any], table: Mapping[str, Any]) -> Iterator[_Run]
     for name, *figure in figures(report):
         if error := columns.get(name):
             values |= zip((error, f"{error} low", f"{error} high"), figure, strict=True)
-    yield _Run(report["model"], report["identity"].get("method", "cam"), values)
-
-
-def _is_of(run: _Run, row: Mapping[str, Any]) -> bool:
-    return run.model == row.get("model") and row.get("method", run.method) == run.method
+    return values
 
 
 def _missing(model: str | None) -> tuple[str, str]:
-    """Say why a row has no run, and what to do about it."""
+    """Return why a row has no run, and how to get one."""
     if model is None:
         return "weights never published", ""
     card = zoo.card(model)
