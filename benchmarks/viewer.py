@@ -22,7 +22,7 @@ from pycam.prediction import Prediction
 from pycam.protocols import protocol
 from pycam.report.html import Entry, Heading, write_html
 from pycam.report.outcomes import judge
-from pycam.report.record import Truth
+from pycam.report.viewer_data import Truth
 from pycam.zoo.labels import Labels
 
 IMAGES = 2000

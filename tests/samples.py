@@ -1,4 +1,4 @@
-"""Something to look at: a small net that finds blobs of colour, and images with some."""
+"""Samples for the viewer: a small net that finds blobs of colour, and images with blobs."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ LABELS = Labels((MARKUP, *(f"blob {i}, synonym {i}" for i in range(1, 8))))
 
 
 def cam(protocol: str = "default", view: str | None = None, method: str = "cam", seed: int = 0) -> Cam:
-    """Make the small net ready; another seed is another net. The method is a name: maps are always CAM's."""
+    """Make the small net ready. The seed selects the weights. The method is only a name: maps are always CAM's."""
     row = get_protocol(protocol).with_choices(view=view, method=method)
     rng = np.random.default_rng(seed)
-    # A filter for each end of each colour, so that features are where a colour is strong or weak.
+    # One filter for each end of each colour axis: features are where a colour is strong or weak.
     colours = np.vstack([np.eye(3), -np.eye(3)]) + rng.normal(0, 0.2, (6, 3))
     filters = np.broadcast_to(colours[:, :, None, None] / (19 * 19), (6, 3, 19, 19)).astype(np.float32)
     weights = {
@@ -55,12 +55,12 @@ def cam(protocol: str = "default", view: str | None = None, method: str = "cam",
 
 
 def cams() -> list[Cam]:
-    """Make the net ready as a server does, with one method."""
+    """Make the net ready for a server, with one method."""
     return [cam()]
 
 
 def image(seed: int, height: int = 120, width: int = 160, path: str = "") -> Image:
-    """Paint a few soft blobs of colour on a soft ground."""
+    """Paint a few soft blobs of colour on a soft background."""
     rng = np.random.default_rng(seed)
     ground = cv2.resize(rng.integers(60, 160, (4, 4, 3), np.uint8), (width, height), interpolation=cv2.INTER_CUBIC)
     for _ in range(4):
@@ -71,27 +71,27 @@ def image(seed: int, height: int = 120, width: int = 160, path: str = "") -> Ima
 
 
 def jpeg(seed: int, height: int = 120, width: int = 160) -> bytes:
-    """Give the file of an image."""
+    """Return the bytes of an image file."""
     return cv2.imencode(".jpg", image(seed, height, width).pixels)[1].tobytes()
 
 
 @contextmanager
 def served(models: Mapping[str, Callable[[], list[Cam]]], **limits: float) -> Iterator[str]:
-    """Run the application of `pycam serve` at a port of its own; give its address."""
+    """Run the application of `pycam serve` on a free port; yield its address."""
     import uvicorn
 
     from pycam.report.server import Limits, application
 
     app = application(models, Limits(**limits))
     server = uvicorn.Server(uvicorn.Config(app, log_level="critical", access_log=False))
-    with socket.socket() as door:
-        door.bind(("127.0.0.1", 0))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [door]})
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
             while not server.started:
                 time.sleep(0.01)
-            yield f"http://127.0.0.1:{door.getsockname()[1]}"
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
             server.should_exit = True
             thread.join()

@@ -142,7 +142,7 @@ def test_what_is_printed(command, tmp_path, capsys):
     assert main([*arguments, "--json"]) == 0
     output = capsys.readouterr()
     assert json.loads(output.out) == report
-    assert "12 of 12 images are done\n" in output.err
+    assert output.err.startswith("resuming: 12 of 12 images are done\n")
     assert main([*arguments, "--quiet"]) == 0
     assert capsys.readouterr().err == ""
 
@@ -179,7 +179,7 @@ def test_a_bad_image_is_reported(command, mini, tmp_path, capsys):
     assert main([str(word) for word in [*arguments, "--on-error", "skip"]]) == 0
     output = capsys.readouterr().out
     assert output.startswith("2 images, ")
-    assert f"left out: {first.stem}: {first}: " in output
+    assert f"skipped: {first.stem}: {first}: " in output
 
 
 @pytest.mark.shared

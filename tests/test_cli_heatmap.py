@@ -322,8 +322,8 @@ def test_a_model_without_maps_is_refused_before_its_weights_are_asked_for(capsys
     ("arguments", "code", "told"),
     [
         (["heatmap", "fox.jpg"], 2, "give a model (squeezenet-cam-caltech101 comes with pycam, `pycam models list`"),
-        (["heatmap"], 2, "heatmap --help` tells more"),
-        (["models", "path"], 2, "models path --help` tells more"),
+        (["heatmap"], 2, "(see `pycam heatmap --help`)"),
+        (["models", "path"], 2, "(see `pycam models path --help`)"),
         (["nonsense"], 2, "No such command 'nonsense'"),
     ],
 )

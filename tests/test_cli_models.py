@@ -48,9 +48,9 @@ def put(machine, name, content=b"weights"):
 def test_the_list_tells_what_is_here(machine):
     path = put(machine, "squeezenet_v1.1.caffemodel")
     rows = [line.split("\t") for line in run("list").splitlines()]
-    assert rows.pop(0) == ["model", "what it is", "class maps", "weights"]
+    assert rows.pop(0) == ["model", "description", "class maps", "weights"]
     assert [row[0] for row in rows] == [card.name for card in zoo.all_cards()]
-    assert {row[0]: row[3] for row in rows if row[3] != "not here"} == {
+    assert {row[0]: row[3] for row in rows if row[3] != "missing"} == {
         "squeezenet-v1.1": str(path),
         "squeezenet-cam-caltech101": str(zoo.models_folder() / "squeezenet-cam-caltech101.caffemodel"),
     }
@@ -70,8 +70,8 @@ def test_a_terminal_gets_a_table(machine, monkeypatch):
     models.list_models()
     models.show("googlenet-cam")
     text = models.sys.stdout.getvalue()
-    assert "what it is" in text and "googlenet-cam-places205" in text and "\t" not in text
-    assert "CAM_fc" in text and "not here: `pycam models download googlenet-cam`" in text
+    assert "description" in text and "googlenet-cam-places205" in text and "\t" not in text
+    assert "CAM_fc" in text and "missing: run `pycam models download googlenet-cam`" in text
 
 
 def test_show_tells_the_card_and_whether_the_file_is_the_published_one(machine):
@@ -80,10 +80,10 @@ def test_show_tells_the_card_and_whether_the_file_is_the_published_one(machine):
     assert rows["name"] == "squeezenet-v1.1" and rows["feature_blob"] == "conv10" and "class_layer" not in rows
     assert rows["weights git_blob"] == "9d2fc33abf653a6e8b2ee6cc63ede0e72ec67f44"
     assert rows["mean value"] == "104.00698793, 116.66876762, 122.67891434"
-    assert rows["found which are"] == "not the published file"
+    assert rows["found state"] == "not the published file"
     facts = json.loads(run("show", "vgg16", "--json"))
     assert facts["mean"] == {"value": [103.939, 116.779, 123.68], "image": None}
-    assert facts["found"] == {"weights": None, "which are": "not here: `pycam models download vgg16`"}
+    assert facts["found"] == {"weights": None, "state": "missing: run `pycam models download vgg16`"}
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_download_checks_what_is_there_and_goes_on_after_a_failure(machine, caps
 
 
 def test_download_of_nothing_is_a_usage_error():
-    with pytest.raises(UsageError, match="nothing to download: name models"):
+    with pytest.raises(UsageError, match="nothing to download: give names"):
         run("download")
 
 

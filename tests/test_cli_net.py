@@ -53,7 +53,7 @@ def test_show_prints_layers_shapes_and_sums(small):
     assert rows["input"] == ["input", "data", "1×3×8×8"]
     assert rows["output"] == ["output", "prob", "1×5"]
     assert rows["parameters"] == ["parameters", "137"]
-    assert rows["multiply-adds"] == ["multiply-adds", "3,908", "a", "image"]
+    assert rows["multiply-adds"] == ["multiply-adds", "3,908", "per", "image"]
     assert "class maps    feature blob 'conv', weights of 'fc'" in result.output
 
 
@@ -113,7 +113,7 @@ def test_show_lists_weights_that_the_net_does_not_use(small, tmp_path):
     message.layer.add(name="aux", type="InnerProduct", inner_product_param={"num_output": 1})
     weights = tmp_path / "more.caffemodel"
     caffemodel.write(weights, message, {**PARAMETERS, "aux": [np.ones((1, 4), np.float32)]})
-    assert "the net does not have: aux" in run("show", small, weights).output
+    assert "not in the net: aux" in run("show", small, weights).output
     assert json.loads(run("show", small, weights, "--json").output)["ignored_weights"] == ["aux"]
 
 
@@ -143,7 +143,7 @@ def test_write_all_nets(tmp_path):
 @pytest.mark.parametrize("arguments", [["write"], ["write", "deploy_vgg16", "--all"]])
 def test_write_wants_names_or_all(arguments, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match="or give --all; there is deploy_alexnetplusCAM_imagenet"):
+    with pytest.raises(UsageError, match="or --all; the nets are deploy_alexnetplusCAM_imagenet"):
         run(*arguments)
     assert list(tmp_path.iterdir()) == []
 

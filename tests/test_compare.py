@@ -110,7 +110,7 @@ def test_command_compares_an_engine_with_a_file(files, tmp_path, capsys):
     blobs["pool"] = blobs["pool"] + np.float32(0.01) * np.abs(blobs["pool"]).max()
     compare.save_blobs(kept, blobs)
     assert main(["compare", "onnxruntime", kept, *net]) == 11
-    assert "first departure layer pool (blob pool)" in capsys.readouterr().out
+    assert "the first deviation is at layer pool (blob pool)" in capsys.readouterr().out
     assert main(["compare", "onnxruntime", kept, *net, "--json"]) == 11
     rows = {row["layer"]: row for row in json.loads(capsys.readouterr().out)}
     assert rows["pool"]["max_rel"] == pytest.approx(0.01, rel=0.02)

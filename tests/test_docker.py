@@ -171,7 +171,7 @@ def test_reproduction_goes_on_where_it_was_stopped(shared, tmp_path):
     first, again = reproduce(2), reproduce(2)
     assert first.returncode == 0, first.stderr
     assert again.returncode == 0, again.stderr
-    assert "going on: 2 of 2" in again.stderr
+    assert "resuming: 2 of 2" in again.stderr
     report = json.loads((tmp_path / "squeezenet-v1.0-paper" / "report.json").read_text())
     assert report["images"] == 2
     assert "verified" in (tmp_path / "certificates" / "squeezenet-v1.0.md").read_text()

@@ -1,4 +1,4 @@
-"""The report's pages without a browser: what they hold, what became of each image, and what stands above them."""
+"""The report's pages without a browser: their data, the outcomes of images, and the heading."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from pycam.errors import UsageError
 from pycam.maps.boxes import iou
 from pycam.protocols import CHOICES
 from pycam.report.html import Entry, Heading, write_html
-from pycam.report.outcomes import CHANGES, OUTCOMES, Outcome, change, judge
-from pycam.report.record import LARGEST_SIDE, METHODS, Truth, predict_by_methods, shown
+from pycam.report.outcomes import CHANGES, OUTCOMES, Outcome, group_of, judge
 from pycam.report.summary import calibration, errors_by_class, threshold_curve
+from pycam.report.viewer_data import LARGEST_SIDE, METHODS, Truth, predict_by_methods, shown
 
 sides = st.integers(0, 60)
 boxes = st.tuples(sides, sides, st.integers(1, 40), st.integers(1, 40)).map(
@@ -42,7 +42,7 @@ TRUTH = (10, 10, 40, 40)
         (1, TRUTH, [TRUTH], False, "right"),
         (1, TRUTH, [(0, 0, 5, 5), TRUTH], False, "right"),
         (1, TRUTH, [TRUTH], True, "right, like the centre"),
-        (1, (10, 10, 40, 25), [TRUTH], False, "right"),  # an overlap of exactly a half
+        (1, (10, 10, 40, 25), [TRUTH], False, "right"),  # an IoU of exactly 0.5
         (1, (10, 10, 40, 24), [TRUTH], False, "too small"),
         (1, (0, 0, 60, 60), [TRUTH], False, "too large"),
         (1, (25, 10, 55, 40), [TRUTH], False, "shifted"),
@@ -63,7 +63,7 @@ def test_outcomes(index, box, truths, centre, expected):
 
 @given(boxes, boxes)
 def test_wrong_box_is_wrong_in_one_way(box, truth):
-    """No box that overlaps by less than a half both lies mostly in the true box and mostly covers it."""
+    """No box with an IoU below 0.5 both lies mostly in the ground-truth box and mostly covers it."""
     shared = len(pixels_of(box) & pixels_of(truth))
     inside, covers = shared >= 2 / 3 * len(pixels_of(box)), shared >= 2 / 3 * len(pixels_of(truth))
     outcome = judge(1, 0.5, box, 1, [truth])
@@ -83,18 +83,23 @@ def test_worst_come_first():
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "said"),
+    ("first", "second", "expected"),
     [
-        ("right", "right, like the centre", "as before"),
-        ("too small", "right", "mended"),
-        ("right, like the centre", "wrong class", "broken"),
+        ("right", "right, like the centre", "unchanged"),
+        ("too small", "right", "fixed"),
+        ("right, like the centre", "wrong class", "regressed"),
         ("too small", "too large", "wrong in another way"),
-        ("wrong class", "wrong class", "as before"),
+        ("wrong class", "wrong class", "unchanged"),
     ],
 )
-def test_changes(first, second, said):
-    assert change(Outcome(first, 0.5, 0.5), Outcome(second, 0.5, 0.5)) == said
-    assert said in CHANGES
+def test_two_runs_are_grouped_by_their_change(first, second, expected):
+    assert group_of([Outcome(first, 0.5, 0.75), Outcome(second, 0.5, 0.5)]) == (expected, 0.25)
+    assert expected in CHANGES
+
+
+def test_one_run_is_grouped_by_its_outcome():
+    assert group_of([Outcome("too small", 0.25, 0.75)]) == ("too small", 0.75)
+    assert group_of([]) == ("", 0)
 
 
 def test_calibration_by_its_definition():
@@ -113,8 +118,8 @@ def test_curve_and_classes_by_their_definitions():
     assert curve["series"][0]["points"] == [[0.1, 0.5], [0.2, 0.75], [0.3, 0.6]]
     assert curve["series"][0]["summary"] == "A: best 75.0% at a threshold of 20%"
     named, placed = np.array([True, True, False, True]), np.array([True, False, False, False])
-    words = ["", "", "", "cat", "", "", "", "fox, red", "", "cup"]
-    section = errors_by_class(np.array([7, 7, 3, 9]), words, named, placed).section()
+    labels = ["", "", "", "cat", "", "", "", "fox, red", "", "cup"]
+    section = errors_by_class(np.array([7, 7, 3, 9]), labels, named, placed).section()
     assert section["rows"] == [
         ["cat", "1", "100%", "100%"],
         ["cup", "1", "0%", "100%"],
@@ -123,7 +128,7 @@ def test_curve_and_classes_by_their_definitions():
 
 
 class Blocks(HTMLParser):
-    """Takes the JSON blocks, and every address, out of a page."""
+    """The JSON blocks, and every address, of a page."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -167,8 +172,8 @@ def test_file_holds_all_and_asks_nobody(entry, tmp_path):
         assert image["name"] == card["name"] == entry.name
         assert image["src"].startswith("data:image/jpeg;base64,")
         (run,) = image["runs"]
-        assert [item["score"] for item in run["top"]] == [guess.score for guess in entry.runs[""][0].top]
-        assert [tuple(item["box"]) for item in run["top"]] == [guess.box for guess in entry.runs[""][0].top]
+        assert [item["score"] for item in run["top"]] == [item.score for item in entry.runs[""][0].top]
+        assert [tuple(item["box"]) for item in run["top"]] == [item.box for item in entry.runs[""][0].top]
     assert len(page.json) == 4  # the report, two images, the colours
 
 
@@ -186,7 +191,7 @@ def test_folder_holds_images_and_data_apart(entry, tmp_path):
     (record,) = json.loads(data.removeprefix("arrive(1, ").removesuffix(");\n"))
     assert record["src"] == "images/000051.jpg"
     assert (place / record["src"]).read_bytes() == shown(entry.image.pixels)
-    with pytest.raises(UsageError, match="there is something already"):
+    with pytest.raises(UsageError, match="exists and is not an empty folder"):
         write_html(place, [entry], Heading("Again", {"": []}))
 
 
@@ -228,10 +233,10 @@ def test_command_shows_what_heatmap_writes(shared, tmp_path, capsys):
         assert run["top"] == prediction["top"]
         assert run["view"] == prediction["view"]
     (note,) = json.loads(page.json["report"])["notes"]
-    assert note.startswith(f"left out: {broken}: not an image")
+    assert note.startswith(f"skipped: {broken}: not an image")
 
     assert main(["report", "html", str(broken), "--out", str(tmp_path / "none.html"), *weights]) == 6
-    assert "not one image could be read" in capsys.readouterr().err
+    assert "no image could be read" in capsys.readouterr().err
     assert not (tmp_path / "none.html").exists()
 
 

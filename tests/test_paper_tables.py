@@ -151,8 +151,8 @@ def test_the_command(tmp_path, capsys):
         (["tables", "nothing"], 10, "nothing: not the folder of a finished run"),
         (["ablation", "nothing"], 10, "nothing: not the folder of a run"),
         (["ablation", "a", "b"], 2, "(b)"),
-        (["html", ".", "--out", "a.html", "--engine", "torch"], 2, "--engine has no effect on a page of runs"),
-        (["html", "a.jpg", "--out", "a.html", "--worst", "3"], 2, "--worst has no effect on a page of images"),
+        (["html", ".", "--out", "a.html", "--engine", "torch"], 2, "--engine has no effect here: a page of runs"),
+        (["html", "a.jpg", "--out", "a.html", "--worst", "3"], 2, "--worst has no effect here: a page of images"),
     ],
 )
 def test_folders_and_options_that_are_refused(tmp_path, monkeypatch, capsys, arguments, code, complaint):

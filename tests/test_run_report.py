@@ -1,4 +1,4 @@
-"""Pages of finished runs: they say what the run's own report says, and show the maps that its boxes came from."""
+"""Pages of finished runs: their values are those of the run's report, and their maps are those of its boxes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ IMAGES = 8
 
 @pytest.fixture(scope="module")
 def runs(shared, tmp_path_factory) -> dict[str, Path]:
-    """Runs of a few images by name of their protocol, and one of other images."""
+    """Runs of a few images, by the name of their protocol."""
     mini = shared / "data" / "ilsvrc-mini"
     weights = str(shared / "data/weights/squeezenet_v1.0.caffemodel")
     mean = str(shared / "data/mean/ilsvrc_2012_mean.npy")
@@ -109,12 +109,12 @@ def test_worst_are_shown_first(runs):
         shown = list(entries)
         severity = sorted((outcome.severity for outcome in run.outcomes), reverse=True)
     assert [entry.outcomes[0].severity for entry in shown] == severity[:3]
-    assert heading.notes[-1] == "Of 8 images 3 are shown: the worst."
-    # Of the worst alone, a curve would mislead.
+    assert heading.notes[-1] == "Only the worst 3 of 8 images are shown."
+    # A curve of only the worst images would mislead.
     assert [section["title"] for section in heading.sections][:3] == ["Errors", "Calibration", "Errors by class"]
 
 
-def test_two_runs_are_laid_side_by_side(runs, tmp_path):
+def test_two_runs_are_shown_side_by_side(runs, tmp_path):
     with ExitStack() as stack:
         both = [stack.enter_context(Run.open(runs[name], name)) for name in ("paper", "full")]
         heading, entries = run_page(both)
@@ -124,7 +124,7 @@ def test_two_runs_are_laid_side_by_side(runs, tmp_path):
     assert heading.sections[0]["columns"] == ["", "paper (95 %)", "full (95 %)"]
     write_html(tmp_path / "two.html", shown, heading)
     text = (tmp_path / "two.html").read_text()
-    assert '"group":"as before"' in text
+    assert '"group":"unchanged"' in text
 
 
 def test_true_boxes_are_half_open_pixels(runs):
@@ -155,11 +155,11 @@ def test_what_is_no_finished_run_is_refused(runs, tmp_path):
     with closing(sqlite3.connect(robbed / "run.sqlite")) as store, store:
         store.execute("DELETE FROM images WHERE position = 3")
     with (
-        pytest.raises(RunError, match=f"{IMAGES - 1} images are kept, its report is of {IMAGES}"),
+        pytest.raises(RunError, match=f"{IMAGES - 1} images are stored, but the report is of {IMAGES}"),
         Run.open(robbed),
     ):
         pass
     with Run.open(runs["paper"], "a") as run, pytest.raises(UsageError, match="no image in common"):
-        other = Run("b", run.plan, run.results, run.report, run.kept)
+        other = Run("b", run.plan, run.results, run.report, run.store)
         other.__dict__["rows"] = {"another image": 0}
         run_page([run, other])

@@ -1,4 +1,4 @@
-"""The viewer as a person meets it: in a real Chromium, on the report's pages and on that of `pycam serve`."""
+"""The viewer in a real Chromium, on the report's pages and on the page of `pycam serve`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from pycam.report import summary
 from pycam.report.html import Entry, Heading, write_html
 from pycam.report.outcomes import judge
 from pycam.report.page import colour_tables
-from pycam.report.record import METHODS, Truth, placement_record, predict_by_methods
+from pycam.report.viewer_data import METHODS, Truth, placement_record, predict_by_methods
 from pycam.tables import Table
 
 pytestmark = pytest.mark.browser
@@ -56,7 +56,7 @@ def browser() -> Iterator:
 
 @pytest.fixture
 def page(browser) -> Iterator:
-    """A page that must not complain, and must not ask any other host for anything."""
+    """A page that must print no error, and must send no request to another host."""
     context = browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
     page = context.new_page()
     problems: list[str] = []
@@ -78,7 +78,7 @@ def page(browser) -> Iterator:
 
 @pytest.fixture(scope="module")
 def entries() -> list[Entry]:
-    """Three images with what is true of them: the first one's box is right, the second's class is wrong."""
+    """Three images with ground truth: the first one's box is right, the second one's class is wrong."""
     made = []
     with samples.cam() as cam:
         for seed, name in enumerate(["right.jpg", "wrong <img src=x onerror=alert(1)>.jpg", "far.jpg"]):
@@ -100,7 +100,7 @@ def report(entries, tmp_path_factory) -> str:
 
 
 def sections(*labels: str) -> list[summary.Section]:
-    """What stands above the images of runs: a table, and charts."""
+    """A table and charts, as in the heading of runs."""
     scores = np.linspace(0, 1, 40)
     return [
         Table("Errors", DataFrame({"": ["top-1"]} | {label or "value": ["27.0%"] for label in labels})).section(),
@@ -185,12 +185,12 @@ def test_maps_lie_where_python_places_them(page, name):
         assert boxes == [list(paper_box(expected, threshold)) for threshold in (0.2, 0.4)]
 
 
-def test_overlap_and_colours_are_pythons(page):
+def test_iou_and_colours_are_pythons(page):
     page.add_script_tag(path=VIEWER / "maps.js")
     boxes = np.random.default_rng(3).integers(0, 40, (200, 2, 2, 2))
     pairs = [[[*pair[0].min(0), *(pair[0].max(0) + 1)], [*pair[1].min(0), *(pair[1].max(0) + 1)]] for pair in boxes]
     pairs = [[[int(side) for side in box] for box in pair] for pair in pairs]
-    found = page.evaluate("(pairs) => pairs.map(([a, b]) => overlap(a, b))", pairs)
+    found = page.evaluate("(pairs) => pairs.map(([a, b]) => iou(a, b))", pairs)
     assert found == pytest.approx(iou(*np.moveaxis(pairs, 1, 0)), abs=1e-12)
 
     levels = np.linspace(0, 2, 256, dtype=np.float32)[None]
@@ -208,7 +208,7 @@ def test_overlap_and_colours_are_pythons(page):
         number = {"JET": cv2.COLORMAP_JET, "viridis": cv2.COLORMAP_VIRIDIS}[name]
         expected = cv2.applyColorMap(np.arange(255, dtype=np.uint8)[:, None], number)[:, 0, ::-1]
         assert np.array_equal(painted[:-1, :3], expected)
-        assert painted[-1].tolist() == [0, 0, 0, 255]  # outside of what the net saw
+        assert painted[-1].tolist() == [0, 0, 0, 255]  # outside of the input of the net
 
 
 def figures(page) -> dict[str, str]:
@@ -227,13 +227,13 @@ def test_box_follows_the_threshold(page, report, entries):
     page.click(".card button")
     shown = next(entry for entry in entries if entry.name == page.inner_text("dialog h2"))
     run = shown.runs[""]
-    for rank, guess in enumerate(run[0].top):
+    for rank, item in enumerate(run[0].top):
         page.click(f'[role="tab"] >> nth={rank}')
-        assert f"{guess.score:.4f}" == page.inner_text('[aria-selected="true"] .score')
+        assert f"{item.score:.4f}" == page.inner_text('[aria-selected="true"] .score')
         height, width = shown.image.pixels.shape[:2]
-        map = run[0].placement.on_image(guess.feature_maps, height, width)
+        map = run[0].placement.on_image(item.feature_maps, height, width)
         page.fill('[name="threshold"]', "20")
-        assert box_of(page) == guess.box == paper_box(map)
+        assert box_of(page) == item.box == paper_box(map)
         for percent in (0, 7, 35, 60, 93, 100):
             page.fill('[name="threshold"]', str(percent))
             assert box_of(page) == paper_box(map, percent / 100)
@@ -245,7 +245,7 @@ def test_box_follows_the_threshold(page, report, entries):
             assert (x, y, x + w, y + h) == box_of(page)
     truth = shown.truth.boxes[0]
     assert figures(page)["IoU"] == f"{iou(box_of(page), truth):.2f}"
-    # Where both boxes are the same, dashes of the true one lie on the line of the other.
+    # If both boxes are equal, the dashes of the ground-truth box lie on the line of the other box.
     parts = page.eval_on_selector_all(".stage rect", "(boxes) => boxes.map((box) => box.className.baseVal)")
     assert parts == ["found edge", "truth edge", "found line", "truth line"]
 
@@ -326,7 +326,7 @@ GRADIENTS = ("cam", "gradcam", "saliency")
 
 
 def switches_methods(page, image: bytes) -> None:
-    """The page shows each class under each method as Python does, map and box."""
+    """Check that the page shows the map and the box of each class and method as Python does."""
     paintings = {}
     for method in GRADIENTS:
         page.check(f'input[value="{METHODS[method]}"]', force=True)
@@ -345,7 +345,7 @@ def switches_methods(page, image: bytes) -> None:
 def test_report_switches_the_methods_of_a_real_net(page, tmp_path):
     image = tmp_path / "blobs.jpg"
     image.write_bytes(samples.jpeg(7))
-    methods = [word for method in GRADIENTS for word in ("--method", method)]
+    methods = [argument for method in GRADIENTS for argument in ("--method", method)]
     place = tmp_path / "methods.html"
     assert main(["report", "html", str(image), "--model", MODEL, *methods, "--out", str(place)]) == 0
     page.goto(place.as_uri())
@@ -392,7 +392,7 @@ def test_markup_in_names_and_labels_is_text(page, tmp_path):
     assert page.locator("img:not([src^='data:'])").count() == page.locator("[onclick]").count() == 0
 
 
-def test_report_in_a_folder_loads_what_is_looked_at(page, entries, tmp_path):
+def test_report_in_a_folder_loads_what_is_visible(page, entries, tmp_path):
     many = [entries[number % 3] for number in range(120)]
     write_html(tmp_path / "folder", many, Heading("Many", {"": ["blobs"]}))
     asked: list[str] = []
@@ -411,7 +411,7 @@ def test_report_in_a_folder_loads_what_is_looked_at(page, entries, tmp_path):
 
 @pytest.fixture(scope="module")
 def compared() -> list[Entry]:
-    """Six images as two runs saw them, of which the second is always right."""
+    """Six images with the predictions of two runs; the second run is always right."""
     entries = []
     with samples.cam() as center, samples.cam(view="full") as full:
         for seed in range(6):
@@ -459,7 +459,7 @@ def drop(page, name: str, kind: str, data: bytes) -> None:
 
 
 @pytest.mark.web
-def test_dropped_image_is_looked_at(page):
+def test_dropped_image_is_predicted(page):
     page.expected = ["415", "422"]
     data = samples.jpeg(7)
 

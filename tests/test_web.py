@@ -1,4 +1,4 @@
-"""The server behind `pycam serve`: what it answers, and what it refuses, in one line and without a trace."""
+"""The server of `pycam serve`: its answers, and its refusals in one line."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_answer_is_the_prediction(address):
 
 
 def bomb() -> bytes:
-    """Make a PNG of a few bytes that says it has 30,000 × 30,000 pixels."""
+    """Return a PNG of a few bytes that claims to have 30,000 × 30,000 pixels."""
 
     def part(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -95,7 +95,7 @@ def test_what_is_no_image_is_refused_in_one_line(address, name):
 
 def test_other_faults_are_refused_in_one_line(address):
     assert post(address, GOOD, model="../models/x.yaml").status_code == 404
-    assert post(address, GOOD, model="x").json() == {"error": "no such model here; there are blobs, broken"}
+    assert post(address, GOOD, model="x").json() == {"error": "unknown model; the models are blobs, broken"}
     unnamed = requests.post(f"{address}/predict", GOOD, headers={"Content-Type": "image/jpeg"}, timeout=9)
     assert (unnamed.status_code, unnamed.json()) == (422, {"error": "name a model, as in /predict?model=NAME"})
     assert requests.get(f"{address}/no/such/page", timeout=9).json() == {"error": "Not Found"}
@@ -106,7 +106,7 @@ def test_other_faults_are_refused_in_one_line(address):
 def test_fault_of_the_model_tells_nothing_of_the_machine(address):
     answer = post(address, GOOD, model="broken")
     assert answer.status_code == 500
-    assert answer.json() == {"error": "the image could not be looked at; the server's terminal says why"}
+    assert answer.json() == {"error": "the prediction failed; the server's terminal shows the reason"}
     assert requests.get(f"{address}/healthz", timeout=9).json() == {"status": "ok"}
 
 
@@ -149,14 +149,14 @@ def test_endless_upload_is_cut_off(address, tmp_path, monkeypatch):
             assert piece, answer
             answer += piece
     assert answer.startswith(b"HTTP/1.1 413 ")
-    assert answer.endswith(b'{"error":"more than 20 MB: send a smaller image"}')
+    assert answer.endswith(b'{"error":"more than 20 MB; send a smaller image"}')
     assert 20 <= sent < 500
     assert list(tmp_path.iterdir()) == []
 
 
-def test_who_listens_late_is_answered_too(address):
+def test_a_client_that_reads_late_gets_its_answer(address):
     answer = post(address, (bytes(1_000_000) for _ in range(300)))
-    assert (answer.status_code, answer.json()) == (413, {"error": "more than 20 MB: send a smaller image"})
+    assert (answer.status_code, answer.json()) == (413, {"error": "more than 20 MB; send a smaller image"})
 
 
 def test_slow_upload_is_given_up():
@@ -192,7 +192,7 @@ def test_hundred_uploads_eight_at_a_time(address):
     assert [status for status, _ in answers] == [200] * 100
 
 
-def test_crowd_is_turned_away_and_none_is_lost():
+def test_too_many_requests_are_refused_and_none_is_lost():
     go = threading.Event()
 
     def held():
@@ -201,7 +201,7 @@ def test_crowd_is_turned_away_and_none_is_lost():
 
     with samples.served({"blobs": held}, waiting=3) as address, ThreadPoolExecutor(20) as pool:
         coming = [pool.submit(post, address, GOOD) for _ in range(20)]
-        # The model is held back until all are there: one is looked at, three wait.
+        # The model is blocked until all requests have arrived: one is being predicted, three wait.
         while sum(each.done() for each in coming) < 16:
             time.sleep(0.01)
         go.set()
@@ -212,7 +212,7 @@ def test_crowd_is_turned_away_and_none_is_lost():
             assert len(answer.json()["runs"][0]["top"]) == 5
         else:
             assert answer.headers["Retry-After"] == "1"
-            assert answer.json() == {"error": "too many images at a time: try again in a second"}
+            assert answer.json() == {"error": "too many images at the same time; try again in a second"}
 
 
 @pytest.mark.shared
@@ -223,7 +223,7 @@ def test_command_serves_until_it_is_told_to_stop(shared):
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as server:
         line = server.stdout.readline()
-        address = line.split("/ has ")[0]
+        address = line.split("/ serves ")[0]
         assert address.startswith("http://127.0.0.1:")
         assert "squeezenet-v1.0" in line
         for _ in range(100):
@@ -237,7 +237,7 @@ def test_command_serves_until_it_is_told_to_stop(shared):
         port = address.rpartition(":")[2]
         taken = subprocess.run([*command[:-1], port], env=environment, capture_output=True, text=True, timeout=60)
         assert taken.returncode == 2
-        assert taken.stderr.startswith(f"pycam: port {port} cannot be had")
+        assert taken.stderr.startswith(f"pycam: port {port} is not available")
         server.send_signal(signal.SIGINT)
         rest = server.communicate(timeout=30)
     assert (server.returncode, rest) == (0, ("", ""))

@@ -1,7 +1,7 @@
-"""The command `pycam`: a module per command. Commands parse, call the library, and present.
+"""The command `pycam`, with one module per command.
 
-A command's module is imported when the command is called; the list of commands needs none of them. What computes or
-draws does not belong here.
+Commands parse options, call the library and present results. Computing and drawing do not belong here. The module of a
+command is imported when the command is called; the list of commands imports none of them.
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ from typer.core import TyperGroup
 import pycam
 from pycam.errors import PycamError
 
-SIGPIPE = 13  # Windows has no such name
-OPENCV_NO_MEMORY = -4  # the `code` of OpenCV's own error for it
+SIGPIPE = 13  # not defined on Windows
+OPENCV_NO_MEMORY = -4  # `code` of OpenCV's error
 OUT_OF_MEMORY = "out of memory: try a smaller batch (--batch; for a net to train, its batch_size), or smaller images"
 
 COMMANDS = {
-    "heatmap": "Write the top-5 class activation maps of images: overlays, a strip, and a JSON each.",
-    "activations": "Write what every channel of a net's layers makes of images, one grid per layer.",
-    "evaluate": "Compute ILSVRC's errors. A run that is stopped, in whatever way, goes on by the same command.",
+    "heatmap": "Write the top-5 class activation maps of images: overlays, a strip, and one JSON file per image.",
+    "activations": "Write the channels of a net's layers for images, as one grid per layer.",
+    "evaluate": "Compute ILSVRC's errors. The same command resumes an interrupted run.",
     "score": "Score a submission file (ILSVRC's errors) or maps (MaxBoxAcc) against ground truth.",
-    "report": "Report on finished runs and on images.",
-    "serve": "Open the viewer on a page at 127.0.0.1, where images are dropped, pasted or chosen.",
-    "compare": "Compare every blob of two engines, or of files; a row a layer. B is the reference.",
-    "verify": "Check a model's files, its net, and every engine against real Caffe where it is there; one verdict.",
+    "report": "Make reports of finished runs and of images.",
+    "serve": "Serve the viewer as a web page at 127.0.0.1; images are dropped, pasted or chosen.",
+    "compare": "Compare every blob of two engines or files, with one row per layer. B is the reference.",
+    "verify": "Check a model's files, its net, and every engine against real Caffe if it is available.",
     "train": "Train a net from Caffe's own files, without Caffe.",
-    "demo": "Show four photographs to the bundled model: heat maps, boxes, and a small evaluation.",
-    "doctor": "Check versions, engines (each runs a small net), files, models and extras; tell cures.",
-    "net": "Look at nets, write the released ones, make new ones.",
-    "models": "Show the models, and get their weights.",
+    "demo": "Run the bundled model on four photographs: heat maps, boxes, and a small evaluation.",
+    "doctor": "Check versions, engines (each runs a small net), files, models and extras, and suggest fixes.",
+    "net": "Show, write, convert and modify nets.",
+    "models": "List and show models, and download their weights.",
 }
-"""Each command with the first line of its help. It is the function, or the group `app`, in the module of its name."""
+"""The first line of each command's help. A command is a function, or the group `app`, in the module of its name."""
 
 
 def load_command(name: str) -> Any:
-    """Import the module of a command, and return the command as Click knows it."""
+    """Import the module of a command, and return the command for Click."""
     module = importlib.import_module(f"pycam.cli.{name}")
     alone = typer.Typer()
     if hasattr(module, "app"):
@@ -52,15 +52,15 @@ def load_command(name: str) -> Any:
 
 
 class LazyGroup(TyperGroup):
-    """Commands of which only name and help line are there until one is called."""
+    """A group that imports a command when it is called, and lists commands without their modules."""
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Return a command: for the group's own help and completion its line alone, for all else the whole."""
+        """Return the whole command, or only its help line for the help and the completion of the group."""
         listed = super().get_command(ctx, cmd_name)
         return listed if listed is None or ctx.command is self else load_command(cmd_name)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Import the command that is called, or whose options a shell completes."""
+        """Import the command that is called or completed."""
         name, listed, rest = super().resolve_command(ctx, args)
         return name, listed and load_command(listed.name or ""), rest
 
@@ -93,14 +93,14 @@ def _root(
 
 
 def main(arguments: list[str] | None = None, application: typer.Typer = app) -> int:
-    """Run a command line; give its exit code. Every failure is one line on stderr.
+    """Run a command line and return its exit code; print every failure as one line on stderr.
 
     Parameters
     ----------
-    arguments
-        Without the program's name; None for the process's own.
-    application
-        `pycam`, or another program that ends in the same ways.
+    arguments : list of str, optional
+        Arguments without the program's name. Default: those of the process.
+    application : typer.Typer
+        The program.
     """
     try:
         code = application(arguments, standalone_mode=False)
@@ -109,7 +109,7 @@ def main(arguments: list[str] | None = None, application: typer.Typer = app) -> 
     except PycamError as error:
         return _fail(str(error), error.exit_code)
     except BrokenPipeError:
-        # Whoever read our output has seen enough; keep Python from complaining when it flushes at exit.
+        # Nobody reads the output any more; without this, Python's flush at exit fails too.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + SIGPIPE
     except KeyboardInterrupt:
@@ -119,17 +119,19 @@ def main(arguments: list[str] | None = None, application: typer.Typer = app) -> 
     except OSError as error:
         return _fail(str(error), 1)
     except Exception as error:
-        # Errors of the command line itself: typer has moved their classes between packages.
+        # Typer's errors are recognised by a method: their classes have moved between packages.
         if hasattr(error, "format_message"):
             context = getattr(error, "ctx", None)
             program = context.command_path if context else "pycam"
-            message = f"{error.format_message()} (`{program} --help` tells more)"
+            message = f"{error.format_message()} (see `{program} --help`)"
             return _fail(message, getattr(error, "exit_code", 2))
         if getattr(error, "code", None) == OPENCV_NO_MEMORY:
             return _fail(OUT_OF_MEMORY, 1)
         if os.environ.get("PYCAM_DEBUG"):
             raise
-        return _fail(f"a fault in pycam, not in your files: {error!r}; PYCAM_DEBUG=1 shows where, please report it", 70)
+        return _fail(
+            f"a bug in pycam, not in your files: {error!r}; please report it with the output of PYCAM_DEBUG=1", 70
+        )
 
 
 def _fail(message: str, code: int) -> int:

@@ -1,4 +1,4 @@
-"""`pycam activations`: what the channels of layers make of images."""
+"""`pycam activations`: the channels of layers, as grids."""
 
 from __future__ import annotations
 
@@ -11,47 +11,30 @@ from pycam.activations import load_activations
 from pycam.cli import options
 from pycam.cli.heatmap import folders
 from pycam.drawing import caption, encode_png
-from pycam.engines import Options
 from pycam.formats.files import atomic_write
 from pycam.images.read import read_image
 from pycam.model import FIXED_MEANS
-from pycam.protocols import protocol as get_protocol
 
 
+@options.grouped
 def activations(
     context: typer.Context,
     images: Annotated[list[Path], typer.Argument(help="Images.", show_default=False)],
     layers: Annotated[str, typer.Option(help="Layers or blobs to show, as in conv1,pool1.", show_default=False)],
-    model: options.Model = None,
-    prototxt: options.Prototxt = None,
-    weights: options.Weights = None,
-    mean: options.MeanFile = None,
-    protocol: options.ProtocolName = "default",
-    view: options.View = None,
-    out: Annotated[Path, typer.Option(help="Folder for the grids, with a folder for each image.")] = Path(
-        "activations"
-    ),
-    engine: options.EngineName = options.DEFAULT,
-    device: options.Device = None,
-    threads: options.Threads = None,
-    precision: options.Precision = None,
+    source: options.MeanOptions,
+    protocol: options.ProtocolOptions,
+    engine: options.EngineOptions,
+    out: Annotated[Path, typer.Option(help="Output folder. Each image gets a folder in it.")] = Path("activations"),
 ) -> None:
-    """Write what every channel of a net's layers makes of images, one grid per layer.
+    """Write the channels of a net's layers for images, as one grid per layer.
 
-    Any net will do, with class activation maps or without. Of a view with several crops the first is shown.
+    Any net can be shown, with or without class activation maps. If a view has several crops, the first one is shown.
     """
-    row = get_protocol(protocol).with_choices(view=view)
-    if prototxt and weights and (mean or row.mean in FIXED_MEANS):
+    row = protocol.row
+    if source.from_files and (source.mean or row.mean in FIXED_MEANS):
         options.refuse(context, "the net, its weights and the mean are given", "model")
     shown = load_activations(
-        layers.split(","),
-        model,
-        engine=engine,
-        protocol=row,
-        prototxt=prototxt,
-        weights=weights,
-        mean=mean,
-        options=Options(device, threads, precision=precision),
+        layers.split(","), **vars(source), engine=engine.engine, protocol=row, options=engine.options
     )
     with shown.engine:
         for path, folder in zip(images, folders(images, out), strict=True):

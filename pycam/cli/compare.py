@@ -1,22 +1,20 @@
-"""`pycam compare`: engines held against each other, layer by layer."""
+"""`pycam compare`: the blobs of two engines, layer by layer."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
-from numpy.typing import NDArray
 
 from pycam.cli import options
-from pycam.engines import Options
 from pycam.errors import UsageError
 from pycam.images.read import read_image
-from pycam.images.views import net_input, view_of
-from pycam.model import Model, load_model
+from pycam.images.views import CANVAS, net_input, view_of
+from pycam.model import Model
 from pycam.tables import Table
 from pycam.verification import compare as library
 from pycam.verification.certificate import noise
@@ -24,55 +22,47 @@ from pycam.verification.certificate import noise
 FORMATS = {"max_abs": "{:.2e}".format, "max_rel": "{:.2e}".format, "cosine": "{:.9f}".format}
 
 
+@options.grouped
 def compare(
     context: typer.Context,
     a: Annotated[str, typer.Argument(help="An engine, or a file that --save wrote.", show_default=False)],
+    source: options.NetOptions,
+    engine: options.RunOptions,
     b: Annotated[str | None, typer.Argument(help="The reference: an engine or a file.", show_default=False)] = None,
-    model: options.Model = None,
-    prototxt: options.Prototxt = None,
-    weights: options.Weights = None,
     image: Annotated[
         Path | None,
-        typer.Option(help="Run this image (view center, or full if the input is too large), not noise."),
+        typer.Option(help="Input in place of noise (view center, or full if the input of the net is too large)."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
-    save: Annotated[Path | None, typer.Option(help="Write the blobs of A, input included, to this .npz file.")] = None,
+    save: Annotated[Path | None, typer.Option(help="Output file (.npz) for the blobs of A and its input.")] = None,
     tolerance: options.Tolerance = library.TOLERANCE,
-    device: options.Device = None,
-    threads: options.Threads = None,
-    precision: options.Precision = None,
     allow_nonfinite: options.AllowNonfinite = False,
     as_json: options.Json = False,
 ) -> None:
-    """Compare every blob of two engines, or of files; a row a layer. B is the reference.
+    """Compare every blob of two engines or files, with one row per layer. B is the reference.
 
-    Exit code 0 when all lie within the tolerance, 11 when one departs.
+    Exit code 0 if all blobs agree within the tolerance, 11 if one deviates.
     """
     if b is None and save is None:
-        raise UsageError(
-            "nothing to compare with: name a second engine or file, or --save FILE to keep the first's blobs"
-        )
+        raise UsageError("nothing to compare with: give a second engine or file, or --save FILE to keep the blobs of A")
     if b is None:
         options.refuse(context, "there is no second side to compare with", "tolerance", "as_json")
     sides = [side for side in (a, b) if side is not None]
     paths = [side for side in sides if side.endswith(".npz")]
     if paths:
-        options.refuse(context, f"the input is that of {paths[0]}", "image", "seed")
+        options.refuse(context, f"the input comes from {paths[0]}", "image", "seed")
     if paths == sides:
-        options.refuse(context, "files are compared, and no engine runs", "device", "threads", "precision")
+        options.refuse(context, "only files are compared, and no engine runs", options.RunOptions)
     if image is not None:
         options.refuse(context, "the input is an image, not noise", "seed")
-    elif prototxt is not None and weights is not None:
+    elif source.from_files:
         options.refuse(context, "the net and its weights are given", "model")
-    loaded = load_model(model, prototxt=prototxt, weights=weights, allow_nonfinite=allow_nonfinite)
-    net = loaded.net
+    loaded = source.load(allow_nonfinite=allow_nonfinite)
     files = {path: library.load_blobs(path) for path in paths}
     inputs = _inputs(loaded, image, seed, files)
 
-    def blobs(side: str) -> dict[str, NDArray[np.float32]]:
-        if side in files:
-            return files[side]
-        return library.run(net, side, inputs, Options(device, threads, precision=precision))
+    def blobs(side: str) -> library.Blobs:
+        return files[side] if side in files else library.run(loaded.net, side, inputs, engine.options)
 
     found = blobs(a)
     if save is not None:
@@ -81,47 +71,44 @@ def compare(
         return
     from pandas import DataFrame
 
-    rows = library.compare(net, found, blobs(b))
+    rows = library.compare(loaded.net, found, blobs(b))
     if not rows:
         raise UsageError(f"{a} and {b} have no blob of this net in common")
     table = Table(f"{a} against {b}", DataFrame(map(asdict, rows)), formats=FORMATS)
-    departures = [row for row in rows if row.departs(tolerance)]
+    deviations = [row for row in rows if row.departs(tolerance)]
     if as_json:
         print(json.dumps(table.rows(), indent=2))
     else:
-        table.show(emphasis=[row.departs(tolerance) for row in rows])
-        _print_verdict(rows, tolerance)
-    if departures:
+        table.show(emphasis=[row in deviations for row in rows])
+        print(_result(rows, deviations, tolerance))
+    if deviations:
         raise typer.Exit(options.NOT_CONFIRMED)
 
 
-def _inputs(
-    model: Model,
-    image: Path | None,
-    seed: int,
-    files: dict[str, dict[str, NDArray[np.float32]]],
-) -> dict[str, NDArray[np.float32]]:
-    """Take the input from a file of blobs when there is one, else from the image, else noise."""
+def _inputs(model: Model, image: Path | None, seed: int, files: Mapping[str, library.Blobs]) -> library.Blobs:
+    """Return the net's input: from the first file of blobs if there is one, else from the image, else noise."""
     net = model.net
     for path, blobs in files.items():
-        missing = [name for name in net.inputs if name not in blobs]
-        if missing:
-            raise UsageError(f"{path} has no input {missing[0]!r}: it holds the blobs of another net")
+        if missing := [name for name in net.inputs if name not in blobs]:
+            raise UsageError(f"{path} has no input {missing[0]!r}: the file has the blobs of another net")
         return {name: blobs[name] for name in net.inputs}
     if image is None:
         return noise(net, seed)
     size = net.shapes[net.inputs[0]][-1]
     mean = model.preprocessing.mean_values()
-    view = view_of("center" if size <= 256 else "full", size)
+    view = view_of("center" if size <= CANVAS else "full", size)
     return {net.inputs[0]: net_input(read_image(image).pixels, view, mean)}
 
 
-def _print_verdict(rows: list[library.Row], tolerance: float) -> None:
-    first = next((row for row in rows if row.departs(tolerance)), None)
-    if first is None:
+def _result(rows: Sequence[library.Row], deviations: Sequence[library.Row], tolerance: float) -> str:
+    if not deviations:
         worst = max(rows, key=lambda row: row.max_rel)
-        print(f"{len(rows)} blobs agree within {tolerance:g}; furthest apart at {worst.layer}: {worst.max_rel:.2e}")
-    else:
-        print(
-            f"departs first at layer {first.layer} (blob {first.blob}): {first.max_rel:.2e}, {tolerance:g} is allowed"
+        return (
+            f"{len(rows)} blobs agree within {tolerance:g}; the largest difference is {worst.max_rel:.2e}, "
+            f"at layer {worst.layer}"
         )
+    first = deviations[0]
+    return (
+        f"the first deviation is at layer {first.layer} (blob {first.blob}): {first.max_rel:.2e}; "
+        f"{tolerance:g} is allowed"
+    )

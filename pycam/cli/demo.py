@@ -15,7 +15,7 @@ from pycam.predict import Cam, load
 from pycam.prediction import Prediction
 from pycam.report.html import Entry, Heading, write_html
 from pycam.report.outcomes import judge
-from pycam.report.record import Truth
+from pycam.report.viewer_data import Truth
 from pycam.tables import Table
 
 MODEL = "squeezenet-cam-caltech101"

@@ -1,4 +1,4 @@
-"""`pycam evaluate`: ILSVRC's errors of a model, by a run that survives being stopped."""
+"""`pycam evaluate`: ILSVRC's errors of a model, computed by a run that can be interrupted and resumed."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from rich.progress import MofNCompleteColumn, ProgressColumn, Task
 from rich.text import Text
 
 from pycam.cli import options
-from pycam.engines import Options, cores
+from pycam.cli.score import print_errors
+from pycam.engines import cores
 from pycam.errors import UsageError
-from pycam.evaluation.figures import errors_table
 from pycam.evaluation.plan import Plan, Recipe, Sources
 from pycam.evaluation.run import evaluate as run
 from pycam.model import FIXED_MEANS
@@ -27,80 +27,57 @@ from pycam.protocols import protocol as get_protocol
 
 
 class OnError(str, Enum):
-    """What an image that cannot be read does."""
+    """What to do about an image that cannot be read."""
 
     FAIL = "fail"
     SKIP = "skip"
 
 
+@options.grouped
 def evaluate(
     context: typer.Context,
     images: Annotated[Path, typer.Option(help="Folder of the images.", show_default=False)],
-    ground_truth: Annotated[
-        Path,
-        typer.Option(
-            help="XML folder, devkit cache (.mat), WSOL metadata folder, or list of labels.", show_default=False
-        ),
-    ],
+    truth: options.TruthOptions,
     out: Annotated[
-        Path, typer.Option(help="Folder of the run; one that was stopped is gone on with.", show_default=False)
+        Path, typer.Option(help="Folder of the run. An interrupted run in it is resumed.", show_default=False)
     ],
-    model: options.Model = None,
-    prototxt: options.Prototxt = None,
-    weights: options.Weights = None,
-    mean: options.MeanFile = None,
-    labels: options.TrueLabels = None,
-    blacklist: options.Blacklist = None,
-    meta: options.Meta = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Evaluate only so many images, the first.")] = None,
-    protocol: options.ProtocolName = "paper",
-    view: options.View = None,
+    source: options.MeanOptions,
+    engine: options.EngineOptions,
+    protocol: options.ProtocolOptions = options.ProtocolOptions("paper"),
     choices: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="CHOICE=VALUE", help="Another choice in place of the protocol's: mean=image."),
+        typer.Option("--set", metavar="CHOICE=VALUE", help="Replace a choice of the protocol, as in mean=image."),
     ] = None,
-    engine: options.EngineName = options.DEFAULT,
-    device: options.Device = None,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads of each worker's engine; its share of the cores if not given.")
-    ] = None,
-    precision: options.Precision = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that work at the same time.")] = 1,
-    batch: Annotated[int, typer.Option(min=1, help="Images that go through the net together.")] = 8,
+    limit: Annotated[int | None, typer.Option(min=1, help="Evaluate only the first images, this many.")] = None,
+    workers: options.Workers = 1,
+    batch: options.Batch = 8,
     scheduler: Annotated[
-        str | None, typer.Option(help="Dask scheduler whose workers do the work: tcp://host:8786, or local:N.")
+        str | None, typer.Option(help="Dask scheduler whose workers run the evaluation: tcp://host:8786, or local:N.")
     ] = None,
     on_error: Annotated[
-        OnError, typer.Option(help="What an image that cannot be read does: fail the run, or be skipped and listed.")
+        OnError, typer.Option(help="If an image cannot be read: fail, or skip the image and list it.")
     ] = OnError.FAIL,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Compute ILSVRC's errors. A run that is stopped, in whatever way, goes on by the same command.
+    """Compute ILSVRC's errors. The same command resumes an interrupted run.
 
-    OUT gets predictions.txt (ILSVRC's form), predictions.csv (every box), report.json and report.md.
+    Writes predictions.txt (ILSVRC's format), predictions.csv (every box), report.json and report.md to OUT.
     """
     if scheduler is not None:
-        options.refuse(context, "the scheduler has workers of its own", "workers")
-    sources = Sources(
-        images=str(images.absolute()),
-        ground_truth=str(ground_truth.absolute()),
-        labels=_absolute(labels),
-        blacklist=_absolute(blacklist),
-        meta=_absolute(meta),
-        limit=limit,
-    )
-    recipe = Recipe(
-        protocol=_protocol(protocol, view, choices or [], mean),
-        model=_absolute(model) if model and model.endswith((".yaml", ".yml")) else model,
-        engine=engine,
-        prototxt=_absolute(prototxt),
-        weights=_absolute(weights),
-        mean=str(mean) if mean is not None and "," in str(mean) else _absolute(mean),
-        options=Options(device, threads, precision=precision),
-    )
-    if threads is None:
-        share = _share_of_cores(recipe, workers, scheduler)
+        options.refuse(context, "the scheduler has its own workers", "workers")
+    sources = Sources(_absolute(images), **{name: _absolute(path) for name, path in vars(truth).items()}, limit=limit)
+    files = {name: _absolute(file) for name, file in vars(source).items()}
+    # Workers may have another working directory; a model's name and three mean values are not paths.
+    if source.model is not None and not source.model.endswith((".yaml", ".yml")):
+        files["model"] = source.model
+    if "," in str(source.mean):
+        files["mean"] = str(source.mean)
+    row = _protocol(protocol, choices or [], source.mean)
+    recipe = Recipe(row, engine=engine.engine, options=engine.options, **files)
+    if engine.threads is None:
+        # Any number of threads gives the same result only with a batch-invariant engine.
+        share = max(1, cores() // workers) if scheduler is None and recipe.batch_invariant else 1
         recipe = replace(recipe, options=replace(recipe.options, threads=share))
     plan = Plan.read(recipe, sources, batch)
     console = Console(stderr=True, quiet=quiet)
@@ -113,35 +90,37 @@ def evaluate(
                 earlier.append(done)
                 shown.reset(bar, completed=done)
                 if done:
-                    console.print(f"going on: {done} of {len(plan)} images are done", highlight=False)
+                    console.print(f"resuming: {done} of {len(plan)} images are done", highlight=False)
             shown.update(bar, completed=done)
 
         report = run(plan, out, workers=workers, scheduler=scheduler, skip=on_error is OnError.SKIP, progress=show)
     if as_json:
         print(json.dumps(report, indent=2, ensure_ascii=False))
     else:
-        _tell(report)
+        print_errors(report)
     console.print(f"wrote predictions and report to {out}{os.sep}", highlight=False, markup=False, soft_wrap=True)
 
 
 class _Rate(ProgressColumn):
-    """Images a second."""
+    """Images per second."""
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
         return Text("" if speed is None else f"{speed:.1f}/s")
 
 
-def _protocol(name: str, view: str | None, choices: list[str], mean: Path | None) -> Protocol:
-    row = get_protocol(name)
-    given: dict[str, str | None] = {} if view is None else {"view": view}
+def _protocol(named: options.ProtocolOptions, choices: list[str], mean: Path | None) -> Protocol:
+    row = get_protocol(named.protocol)
+    given: dict[str, str | None] = {} if named.view is None else {"view": named.view}
     for choice, _, value in (each.partition("=") for each in choices):
         if choice not in row.choices():
-            raise UsageError(f"--set {choice}: there are {', '.join(row.choices())}, each as in mean=image")
+            raise UsageError(
+                f"--set {choice}: no such choice; the choices are {', '.join(row.choices())}, as in mean=image"
+            )
         if choice in DRAWING:
-            raise UsageError(f"--set {choice}: an evaluation draws nothing: leave it out")
+            raise UsageError(f"--set {choice}: an evaluation draws nothing; leave it out")
         if choice in given:
-            raise UsageError(f"--set {choice}={value}: the {choice} is chosen already, as {given[choice]}")
+            raise UsageError(f"--set {choice}={value}: the {choice} is already chosen: {given[choice]}")
         given[choice] = value
     if mean is not None and (("," in str(mean) and "mean" in given) or given.get("mean") in FIXED_MEANS):
         raise UsageError(
@@ -150,21 +129,5 @@ def _protocol(name: str, view: str | None, choices: list[str], mean: Path | None
     return row.with_choices(**given)
 
 
-def _share_of_cores(recipe: Recipe, workers: int, scheduler: str | None) -> int:
-    """How many threads a worker's engine may have without changing the result."""
-    if scheduler is not None or not recipe.batch_invariant:
-        return 1
-    return max(1, cores() // workers)
-
-
-def _absolute(path: Path | str | None) -> str | None:
+def _absolute(path: Path | str | None) -> Any:
     return None if path is None else str(Path(path).absolute())
-
-
-def _tell(report: dict[str, Any]) -> None:
-    print(f"{report['images']} images, {report['blacklisted']} of them on the blacklist")
-    errors_table({"": report}).show()
-    for each in report["skipped"]:
-        print(f"left out: {each['image']}: {each['reason']}")
-    for note in report["notes"]:
-        print(f"note: {note}")

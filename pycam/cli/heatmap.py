@@ -15,79 +15,57 @@ import typer
 from rich.console import Console
 
 from pycam.cli import options
-from pycam.engines import Options
 from pycam.engines.threads import beside_an_engine
-from pycam.errors import ImageError, PycamError
+from pycam.errors import ImageError, PycamError, UsageError
 from pycam.formats.files import atomic_write
-from pycam.predict import load
+from pycam.predict import make_cam
 from pycam.prediction import Prediction
 from pycam.prefetch import prefetch
 from pycam.progress import progress
-from pycam.protocols import CHOICES
 from pycam.tables import csv_text
 
 
+@options.grouped
 def heatmap(
     images: Annotated[list[Path], typer.Argument(help="Images.", show_default=False)],
-    model: options.Model = None,
-    prototxt: options.Prototxt = None,
-    weights: options.Weights = None,
-    labels: options.LabelsFile = None,
-    mean: options.MeanFile = None,
-    protocol: options.ProtocolName = "default",
-    view: options.View = None,
-    method: Annotated[
-        str | None, typer.Option(help=f"How maps are made: {', '.join(CHOICES['method'])}; gradients need PyTorch.")
-    ] = None,
-    layer: options.Layer = None,
-    target: options.Target = None,
+    source: options.ModelOptions,
+    maps: options.MapOptions,
+    engine: options.EngineOptions,
     top: Annotated[
-        int | None, typer.Option(help="How many classes, best first; 5 unless the protocol says otherwise.")
+        int | None, typer.Option(help="Number of classes, best first. Default: the protocol's, 5 in most.")
     ] = None,
     classes: Annotated[
         list[str] | None,
-        typer.Option("--class", help='This class in place of the best: index, WordNet ID or words ("red fox").'),
+        typer.Option(
+            "--class", help='Class to show in place of the best ones: index, WordNet ID or label ("red fox").'
+        ),
     ] = None,
-    boxes: Annotated[bool, typer.Option("--boxes", help="Find boxes; draw and write them.")] = False,
-    out: Annotated[Path, typer.Option(help="Folder for the heat maps, a folder in it for each image.")] = Path(
-        "heatmaps"
-    ),
-    engine: options.EngineName = options.DEFAULT,
-    device: options.Device = None,
-    threads: options.Threads = None,
-    precision: options.Precision = None,
-    allow_nonfinite: options.AllowNonfinite = False,
+    boxes: Annotated[bool, typer.Option("--boxes", help="Compute, draw and write boxes.")] = False,
+    out: Annotated[Path, typer.Option(help="Output folder. Each image gets a folder in it.")] = Path("heatmaps"),
     batch: options.Batch = 1,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Write the top-5 class activation maps of images: overlays, a strip, and a JSON each."""
-    engine_options = Options(device, threads, precision=precision)
-    cam = load(
-        model,
-        engine=engine,
-        protocol=protocol,
-        view=view,
-        method=method,
-        layer=layer,
-        target=target,
-        prototxt=prototxt,
-        weights=weights,
-        labels=labels,
-        mean=mean,
-        options=replace(engine_options, streams=min(len(images), engine_options.most_streams)),
-        allow_nonfinite=allow_nonfinite,
+    """Write the top-5 class activation maps of images: overlays, a strip, and one JSON file per image."""
+    row, *others = maps.rows
+    if others:
+        raise UsageError(f"{len(others) + 1} methods: a heat map is made by one method; leave out the other --method")
+    cam = make_cam(
+        source.load(needs_maps=row.method == "cam"),
+        engine=engine.engine,
+        protocol=row,
+        options=replace(engine.options, streams=min(len(images), engine.options.most_streams)),
     )
-    console = Console(stderr=True, quiet=quiet)
-    if model is None and cam.gradients is None:
-        console.print(f"found in the net: {cam.head}", markup=False, highlight=False, soft_wrap=True)
+    console = Console(stderr=True, quiet=quiet, markup=False, highlight=False, soft_wrap=True)
+    if source.model is None and cam.gradients is None:
+        console.print(f"found in the net: {cam.head}")
     failures: list[PycamError] = []
     done: list[dict[str, Any]] = []
     with cam, beside_an_engine(), ThreadPoolExecutor(1, "pycam-write") as writer, progress(console) as shown:
         bar = shown.add_task("heat maps", total=len(images))
         found = (prediction for _, prediction in cam.stream(images, top=top, classes=classes, batch=batch))
         given = zip(found, folders(images, out), strict=True)
-        # Drawn and written beside the net's next run.
+        # Maps are drawn and written while the net runs on the next images.
         for prediction in prefetch(lambda each: writer.submit(_saved, *each, boxes), given, 5):
             shown.advance(bar)
             if isinstance(prediction, PycamError):
@@ -95,63 +73,55 @@ def heatmap(
                 continue
             done.append(prediction.as_dict(boxes=boxes))
             if not as_json:
-                _tell(prediction, boxes, shown.console)
+                console.print(_summary(done[-1]))
     if as_json:
         print(json.dumps(done, indent=2, ensure_ascii=False))
     if done and boxes:
         atomic_write(out / "boxes.csv", _boxes_csv(done))
     if done:
-        console.print(f"wrote the heat maps of {_count(len(done))} to {out}{os.sep}", highlight=False, soft_wrap=True)
+        console.print(f"wrote the heat maps of {_count(len(done))} to {out}{os.sep}")
     if len(failures) == 1 == len(images):
         raise failures[0]
     if failures:
         for failure in failures:
-            print(f"pycam: {' '.join(str(failure).split())}", file=sys.stderr)
-        raise ImageError(f"{_count(len(failures))} of {len(images)} could not be read, listed above")
+            print(f"pycam: {failure}", file=sys.stderr)
+        raise ImageError(f"{_count(len(failures))} of {len(images)} could not be read; they are listed above")
 
 
 def folders(images: Sequence[Path], out: Path) -> list[Path]:
-    """Give each image a folder of its own, called by its stem; equal stems are numbered in the order given."""
-    taken: set[str] = set()
-    given = []
+    """Return one folder in `out` per image, with the image's name; equal names get numbers in the given order."""
+    given: dict[str, Path] = {}
     for image in images:
         stem = image.stem or "image"
         name, number = stem, 1
-        while name.casefold() in taken:
+        # Some file systems ignore the case of names.
+        while name.casefold() in given:
             number += 1
             name = f"{stem}-{number}"
-        taken.add(name.casefold())
-        given.append(out / name)
-    return given
+        given[name.casefold()] = out / name
+    return list(given.values())
 
 
 def _saved(prediction: Prediction | PycamError, place: Path, boxes: bool) -> Prediction | PycamError:
-    """Draw and write what was found; an error passes through."""
+    """Draw and write a prediction; return it, or the error that stands in its place."""
     if isinstance(prediction, Prediction):
         prediction.save(place, boxes=boxes)
     return prediction
 
 
-def _tell(prediction: Prediction, boxes: bool, console: Console) -> None:
-    note = ""
-    image = prediction.image
-    assert image is not None
-    if image.exif_orientation != 1:
-        note = f"  (EXIF orientation {image.exif_orientation} not applied)"
-    console.print(f"{image.path}{note}", markup=False, highlight=False, soft_wrap=True)
-    for item in prediction.top:
-        where = f"  box {item.box}" if boxes and item.box else ""
-        words = f"{item.wnid} {item.label}".strip()
-        console.print(
-            f"  {item.score:.4f}  {item.index:4d}  {words}{where}",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
+def _summary(prediction: Mapping[str, Any]) -> str:
+    lines = [prediction["image"]]
+    if orientation := prediction.get("exif_orientation_not_applied"):
+        lines[0] += f"  (EXIF orientation {orientation} not applied)"
+    for item in prediction["top"]:
+        box = f"  box {item['box']}" if item.get("box") else ""
+        label = f"{item['wnid']} {item['label']}".strip()
+        lines.append(f"  {item['score']:.4f}  {item['index']:4d}  {label}{box}")
+    return "\n".join(lines)
 
 
 def _boxes_csv(done: Sequence[Mapping[str, Any]]) -> str:
-    """List every box, a line each: image pixels, 0-based, half-open; the sides are empty where there is no box."""
+    """Write one row per box: image pixels, 0-based, half-open. The sides are empty for a class without a box."""
     from pandas import DataFrame
 
     columns = ["image", "rank", "index", "wnid", "label", "score", "x0", "y0", "x1", "y1"]

@@ -1,12 +1,12 @@
-"""`pycam models`: which models there are, where their files lie, and getting them."""
+"""`pycam models`: the models, the places of their files, and downloads."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from enum import Enum
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Annotated, Any, Optional
 
 import msgspec
@@ -17,54 +17,60 @@ from pycam.cli import options
 from pycam.errors import ModelError, PycamError, UsageError
 from pycam.protocols import PROTOCOLS
 from pycam.tables import Table
+from pycam.zoo.cards import Card
 
-app = typer.Typer(help="Show the models, and get their weights.", no_args_is_help=True)
+app = typer.Typer(help="List and show models, and download their weights.", no_args_is_help=True)
 
 Name = Annotated[
     str,
-    typer.Argument(help="Model by name or alias, or a card of your own (my-card.yaml).", autocompletion=options.models),
+    typer.Argument(
+        help="Name or alias of a model, or your own model card (my-card.yaml).", autocompletion=options.models
+    ),
 ]
 
 
-class ModelFile(str, Enum):
-    """A file that belongs to a model."""
+def _mean_path(card: Card, download: bool = False) -> Path:
+    return zoo.mean_path(card.mean or zoo.bvlc_mean(), download=download)
 
-    WEIGHTS = "weights"
-    PROTOTXT = "prototxt"
-    LABELS = "labels"
-    MEAN = "mean"
-    CARD = "card"
+
+FILES: dict[str, Callable[[Card], Path | None]] = {
+    "weights": zoo.weights_path,
+    "prototxt": zoo.prototxt_path,
+    "labels": zoo.labels_path,
+    "mean": _mean_path,
+    "card": lambda card: card.path,
+}
 
 
 @app.command("list")
 def list_models(as_json: options.Json = False) -> None:
-    """List the models, and where their weights are on this machine."""
+    """List the models, and the places of their weights on this machine."""
     found = [(card, zoo.find_weights(card)) for card in zoo.all_cards()]
     if as_json:
         keys = ("name", "title", "aliases", "cam", "licence")
         rows = [{key: getattr(card, key) for key in keys} | {"weights": path} for card, path in found]
         _print_json(rows)
         return
-    cells = [(card.name, card.title, "yes" if card.cam else "no", str(path or "not here")) for card, path in found]
-    _print_table(("model", "what it is", "class maps", "weights"), cells)
+    cells = [(card.name, card.title, "yes" if card.cam else "no", str(path or "missing")) for card, path in found]
+    _print_table(("model", "description", "class maps", "weights"), cells)
 
 
 @app.command("show")
 def show(name: Name, as_json: options.Json = False) -> None:
-    """Show a model's card, and whether its weights on this machine are the published ones."""
+    """Show the card of a model, and whether its weights on this machine are the published ones."""
     card = zoo.card(name)
     path = zoo.find_weights(card)
-    state = zoo.identify(card, path) if path else f"not here: `pycam models download {name}`"
-    facts = _without_folder(msgspec.to_builtins(card, enc_hook=str)) | {"found": {"weights": path, "which are": state}}
+    state = zoo.identify(card, path) if path else f"missing: run `pycam models download {name}`"
+    facts = _without_folder(msgspec.to_builtins(card, enc_hook=str)) | {"found": {"weights": path, "state": state}}
     if as_json:
         _print_json(facts)
         return
-    _print_table(("field", "value"), _flat(facts))
+    _print_table(("field", "value"), list(_flat(facts)))
 
 
 @app.command("protocols")
 def list_protocols(as_json: options.Json = False) -> None:
-    """List the protocols: each row names what happens between an image and its maps and boxes."""
+    """List the protocols: how an image becomes maps and boxes, with one column per protocol."""
     if as_json:
         _print_json([dataclasses.asdict(row) for row in PROTOCOLS.values()])
         return
@@ -76,22 +82,16 @@ def list_protocols(as_json: options.Json = False) -> None:
 @app.command("path")
 def path(
     name: Name,
-    of: Annotated[ModelFile, typer.Option(help="Which of the model's files.")] = ModelFile.WEIGHTS,
+    of: Annotated[str, options.one_of(FILES, "File of the model")] = "weights",
 ) -> None:
-    """Print where a file of a model lies; fail when it is not there."""
+    """Print the path of a file of a model; fail if the file is missing."""
+    if of not in FILES:
+        raise UsageError(f"no file of a model is called {of!r}: the files are {', '.join(FILES)}")
     card = zoo.card(name)
-    if of is ModelFile.WEIGHTS:
-        print(zoo.weights_path(card))
-    elif of is ModelFile.PROTOTXT:
-        print(zoo.prototxt_path(card))
-    elif of is ModelFile.MEAN:
-        print(zoo.mean_path(card.mean or zoo.bvlc_mean()))
-    elif of is ModelFile.CARD:
-        print(card.path)
-    elif labels := zoo.labels_path(card):
-        print(labels)
-    else:
-        raise ModelError(f"{card.path}: the card names no labels")
+    found = FILES[of](card)
+    if found is None:
+        raise ModelError(f"{card.path}: the card names no {of}")
+    print(found)
 
 
 @app.command("download")
@@ -99,23 +99,25 @@ def download(
     names: Annotated[
         Optional[list[str]],  # noqa: UP045
         typer.Argument(
-            help="Models by name or alias, or cards of your own.", show_default=False, autocompletion=options.models
+            help="Names or aliases of models, or your own model cards.",
+            show_default=False,
+            autocompletion=options.models,
         ),
     ] = None,
     mean: Annotated[
-        bool, typer.Option("--mean", help="Get the models' mean images too; without a model, BVLC's.")
+        bool, typer.Option("--mean", help="Download the models' mean images too; without a model, BVLC's mean image.")
     ] = False,
 ) -> None:
-    """Download weights, check them, and print where they are; what is there already is only checked."""
+    """Download weights, check them, and print their paths. Existing files are only checked."""
     if not names and not mean:
-        raise UsageError("nothing to download: name models (`pycam models list` shows them), or give --mean")
+        raise UsageError("nothing to download: give names of models (`pycam models list` shows them), or --mean")
     failures: list[PycamError] = []
     for card in [zoo.card(name) for name in names or []]:
         try:
             weights = zoo.weights_path(card, download=True)
             print(card.name, weights, zoo.identify(card, weights), sep="\t")
             if mean:
-                print(card.name, zoo.mean_path(card.mean or zoo.bvlc_mean(), download=True), "mean", sep="\t")
+                print(card.name, _mean_path(card, download=True), "mean", sep="\t")
         except PycamError as error:
             failures.append(error)
     if not names:
@@ -125,13 +127,13 @@ def download(
 
 
 def _without_folder(facts: dict[str, Any]) -> dict[str, Any]:
-    """Leave out where a card lies, which each of its files would repeat."""
+    """Return the facts without the card's folder, which each of its files would repeat."""
     items = ((key, value) for key, value in facts.items() if key != "folder")
     return {key: _without_folder(value) if isinstance(value, dict) else value for key, value in items}
 
 
 def _flat(facts: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Yield what a nested dictionary says, key by key, leaving out what it does not say."""
+    """Yield the keys and values of a nested dictionary as text, without empty values."""
     for key, value in facts.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{key} ")
@@ -141,15 +143,15 @@ def _flat(facts: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
             yield prefix + key, str(value)
 
 
-def _print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table for people on a terminal, and with tabs between its columns elsewhere."""
-    if not sys.stdout.isatty():
+def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table: with rules on a terminal, and with tabs between its columns elsewhere."""
+    if sys.stdout.isatty():
+        from pandas import DataFrame
+
+        Table("", DataFrame(rows, columns=list(columns))).show()
+    else:
         for row in (columns, *rows):
             print(*row, sep="\t")
-        return
-    from pandas import DataFrame
-
-    Table("", DataFrame(list(rows), columns=list(columns))).show()
 
 
 def _print_json(facts: Any) -> None:

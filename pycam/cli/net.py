@@ -1,4 +1,4 @@
-"""`pycam net`: look at nets, write the released ones, make nets of other nets and of other files."""
+"""`pycam net`: show nets, write the released nets, and convert nets and weights."""
 
 from __future__ import annotations
 
@@ -18,101 +18,107 @@ from pycam.formats import caffemodel
 from pycam.formats import prototxt as prototxt_format
 from pycam.formats.files import atomic_write
 from pycam.formats.npy import read_tensors
-from pycam.model import load_model
 from pycam.net import Net, read_net
-from pycam.net.layers import Layer, Shape, dims
+from pycam.net.layers import Shape, dims
 from pycam.net.surgery import cam_net
 from pycam.net.tensorflow import with_tf_weights
 from pycam.tables import Table
 
-app = typer.Typer(help="Look at nets, write the released ones, make new ones.", no_args_is_help=True)
+app = typer.Typer(help="Show, write, convert and modify nets.", no_args_is_help=True)
 
 
 @app.command()
 def show(
     context: typer.Context,
-    prototxt: Annotated[Path, typer.Argument(help="The net, in any dialect of Caffe's.")],
-    weights: Annotated[Path | None, typer.Argument(help="Its caffemodel, to be held to the net.")] = None,
+    prototxt: Annotated[Path, typer.Argument(help="The net, in any of Caffe's prototxt versions.")],
+    weights: Annotated[Path | None, typer.Argument(help="Its caffemodel, which is checked with the net.")] = None,
     allow_nonfinite: options.AllowNonfinite = False,
     as_json: options.Json = False,
 ) -> None:
-    """Print a net's layers, shapes, parameters and multiply-adds, and where its class maps come from.
+    """Print the layers, shapes, parameters and multiply-adds of a net, and the source of its class maps.
 
-    Shapes are those of one image. Multiply-adds count the multiplications with a weight.
+    Shapes are for one image. Multiply-adds count the multiplications with a weight.
     """
     if weights is None:
         options.refuse(context, "no weights are read", "allow_nonfinite")
     net = read_net(prototxt, weights, allow_nonfinite=allow_nonfinite)
     if as_json:
-        typer.echo(json.dumps(_as_dict(net), indent=2))
+        print(json.dumps(_as_dict(net), indent=2))
     else:
         _print_net(net)
 
 
 @app.command()
+@options.grouped
 def export(
     context: typer.Context,
     onnx: Annotated[Path, typer.Option(help="The ONNX file to write.")],
-    model: Annotated[str | None, typer.Argument(help="Model by name, or a card of your own.")] = None,
-    prototxt: options.Prototxt = None,
-    weights: options.Weights = None,
+    source: options.NetArguments,
     maps: Annotated[
-        bool, typer.Option("--maps", help="Give scores, the best classes and their maps, not the net's outputs.")
+        bool, typer.Option("--maps", help="Output scores, the best classes and their maps, not the net's own outputs.")
     ] = False,
-    top: Annotated[int, typer.Option(help="How many classes get a map.")] = 5,
+    top: Annotated[int, typer.Option(help="Number of classes with a map.")] = 5,
 ) -> None:
-    """Write a net and its weights as one ONNX file for any batch, to be run without pycam.
+    """Write a net and its weights as one ONNX file for any batch size, which runs without pycam.
 
-    With --maps its outputs are `scores`, `classes` and `maps`: the class activation maps of the best classes, at the
-    size of the features. Its input is an image as Caffe wants it: BGR, 0…255, less the mean.
+    With --maps the outputs are `scores`, `classes` and `maps`: the class activation maps of the best classes, at the
+    size of the features. The input is an image as Caffe expects it: BGR, 0…255, minus the mean.
     """
     if not maps:
         options.refuse(context, "no maps are written without --maps", "top")
-        if prototxt is not None and weights is not None:
+        if source.from_files:
             options.refuse(context, "the net and its weights are given", "model")
-    # Writing ONNX is the only command here that needs the package.
+    # Only this command needs the package onnx.
     from pycam.engines.onnx_graph import onnx_cam_model, onnx_model
 
-    loaded = load_model(model, prototxt=prototxt, weights=weights)
+    loaded = source.load()
     written = onnx_cam_model(loaded.net, loaded.head, top) if maps else onnx_model(loaded.net, loaded.net.outputs)
     atomic_write(onnx, written.SerializeToString())
     outputs = ", ".join(output.name for output in written.graph.output)
-    typer.echo(f"{onnx}: {outputs}{f' ({loaded.head})' if maps else ''}")
+    print(f"{onnx}: {outputs}{f' ({loaded.head})' if maps else ''}")
 
 
 @app.command()
 def write(
-    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Such as deploy_vgg16CAM.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME", help="Names of nets, as in deploy_vgg16CAM.")
+    ] = None,
     every: Annotated[bool, typer.Option("--all", help="Write every released net.")] = False,
-    out: Annotated[Path, typer.Option(help="The folder to write into.")] = Path(),
+    out: Annotated[Path, typer.Option(help="Output folder.")] = Path(),
 ) -> None:
-    """Write released nets as prototxt files, in Caffe's current dialect."""
+    """Write released nets as prototxt files, in the current version of Caffe's format."""
     if bool(names) == every:
-        raise UsageError(f"name the nets to write, or give --all; there is {', '.join(architectures.FILES)}")
+        raise UsageError(f"give the names of nets, or --all; the nets are {', '.join(architectures.FILES)}")
     for path in architectures.write(architectures.FILES if every else names or (), out):
-        typer.echo(path)
+        print(path)
 
 
 @app.command()
 def cam(
     context: typer.Context,
-    prototxt: Annotated[Path, typer.Argument(help="A classification net, in any dialect of Caffe's.")],
-    weights: Annotated[Path | None, typer.Argument(help="Its caffemodel; what remains of it is kept.")] = None,
+    prototxt: Annotated[Path, typer.Argument(help="A classification net, in any of Caffe's prototxt versions.")],
+    weights: Annotated[
+        Path | None, typer.Argument(help="Its caffemodel. The weights of the remaining layers are kept.")
+    ] = None,
     *,
-    after: Annotated[str, typer.Option(help="The blob behind which the net is cut.")],
-    classes: Annotated[int, typer.Option(help="How many classes the new net tells apart.")],
-    out: Annotated[Path, typer.Option(help="Deploy net to write; its weights go beside it, as .caffemodel.")],
-    channels: Annotated[int, typer.Option(help="Outputs of the new 3×3 convolution CAM_conv; 0 for none.")] = 1024,
-    rectify: Annotated[bool, typer.Option(help="Put a ReLU behind CAM_conv.")] = True,
-    class_name: Annotated[str, typer.Option(help="Name of the new class-weight layer, such as CAM_fc_14.")] = "CAM_fc",
-    train_val: Annotated[Path | None, typer.Option(help="Training net to write, for `pycam train`.")] = None,
+    after: Annotated[str, typer.Option(help="Blob after which the net is cut.")],
+    classes: Annotated[int, typer.Option(help="Number of classes of the new net.")],
+    out: Annotated[
+        Path, typer.Option(help="Output: the deploy net. Its weights are written next to it, as .caffemodel.")
+    ],
+    channels: Annotated[
+        int, typer.Option(help="Output channels of the new 3×3 convolution CAM_conv; 0 adds no convolution.")
+    ] = 1024,
+    rectify: Annotated[bool, typer.Option(help="Add a ReLU after CAM_conv.")] = True,
+    class_name: Annotated[str, typer.Option(help="Name of the new class-weight layer, as in CAM_fc_14.")] = "CAM_fc",
+    train_val: Annotated[Path | None, typer.Option(help="Output: a training net for `pycam train`.")] = None,
 ) -> None:
-    """Make a CAM net: cut a net, and put a convolution, a global average and class weights on what remains.
+    """Make a CAM net: cut a net, and add a convolution, a global average pooling and class weights.
 
-    The new layers have no weights yet: train them with `pycam train --weights`.
+    The new layers have no weights: train them with `pycam train --weights`.
     """
     if channels == 0:
-        options.refuse(context, "without CAM_conv nothing is rectified", "rectify")
+        options.refuse(context, "there is no CAM_conv", "rectify")
     cut = cam_net(
         read_net(prototxt, weights), after, classes, channels=channels, rectify=rectify, class_name=class_name
     )
@@ -124,41 +130,37 @@ def cam(
     if train_val is not None:
         written.append(train_val)
         prototxt_format.write(train_val, train_val_of(cut.net.message))
-    typer.echo("\n".join(map(str, written)))
+    print("\n".join(map(str, written)))
 
 
 @app.command("import")
 def import_weights(
-    npy: Annotated[Path, typer.Argument(help="A .npy with a dictionary of TensorFlow's weights.")],
-    out: Annotated[Path, typer.Option(help="The caffemodel to write.")],
+    npy: Annotated[Path, typer.Argument(help="A .npy file with a dictionary of TensorFlow weights.")],
+    out: Annotated[Path, typer.Option(help="Output: the caffemodel.")],
     prototxt: Annotated[
-        Path | None, typer.Option(help="The net that they are of; VGG16-CAM as converted to TensorFlow if not given.")
+        Path | None, typer.Option(help="Net of the weights. Default: VGG16-CAM as converted to TensorFlow.")
     ] = None,
 ) -> None:
-    """Write a caffemodel of the weights in vgg16CAM.npy, or in a file made like it.
+    """Convert the weights in vgg16CAM.npy, or in a similar file, to a caffemodel.
 
-    Nothing in the file is run: it may hold arrays and numbers only.
+    Code in the file is not run: only arrays and numbers are accepted.
     """
     net = read_net(prototxt or zoo.prototxt_folder() / "deploy_vgg16CAM_tf.prototxt")
     tensors = read_tensors(npy)
     caffemodel.write(out, net.message, with_tf_weights(net, tensors, str(npy)).params)
     unused = [name for name in tensors if name not in net.by_name]
-    typer.echo(f"{out}" + (f" (not in the net: {', '.join(unused)})" if unused else ""))
+    print(f"{out}" + (f" (not in the net: {', '.join(unused)})" if unused else ""))
 
 
 def _as_dict(net: Net) -> dict[str, Any]:
     head = net.cam_head
+    properties = ("name", "type", "bottoms", "tops", "output_shapes", "param_shapes")
     return {
         "name": net.name,
         "layers": [
-            {
-                "name": layer.name,
-                "type": layer.type,
-                "bottoms": layer.bottoms,
-                "tops": layer.tops,
-                "output_shapes": layer.output_shapes,
-                "param_shapes": layer.param_shapes,
-                "parameters": _param_count(layer),
+            {name: getattr(layer, name) for name in properties}
+            | {
+                "parameters": sum(math.prod(shape) for shape in layer.param_shapes),
                 "multiply_adds": layer.multiply_adds,
             }
             for layer in net.layers
@@ -181,14 +183,10 @@ def _print_net(net: Net) -> None:
     print(f"\ninput         {_join(f'{blob} {dims(net.shapes[blob])}' for blob in net.inputs)}")
     print(f"output        {_join(f'{blob} {dims(net.shapes[blob])}' for blob in net.outputs)}")
     print(f"parameters    {net.param_count:,}")
-    print(f"multiply-adds {net.multiply_adds:,} an image")
+    print(f"multiply-adds {net.multiply_adds:,} per image")
     print(f"class maps    {net.cam_head or 'none: no global average pooling before the scores'}")
     if net.ignored_weights:
-        print(f"ignored       weights of layers that the net does not have: {_join(net.ignored_weights)}")
-
-
-def _param_count(layer: Layer) -> int:
-    return sum(math.prod(shape) for shape in layer.param_shapes)
+        print(f"ignored       weights of layers that are not in the net: {_join(net.ignored_weights)}")
 
 
 def _number(count: int) -> str:
@@ -199,15 +197,12 @@ def _shapes(shapes: Iterable[Shape]) -> str:
     return _join(map(dims, shapes))
 
 
-def _join(words: Iterable[str]) -> str:
-    return ", ".join(words) or "-"
+def _join(items: Iterable[str]) -> str:
+    return ", ".join(items) or "-"
 
 
 FORMATS: dict[str, Callable[[Any], str]] = {
-    "bottoms": _join,
-    "tops": _join,
-    "output_shapes": _shapes,
-    "param_shapes": _shapes,
-    "parameters": _number,
-    "multiply_adds": _number,
+    **dict.fromkeys(["bottoms", "tops"], _join),
+    **dict.fromkeys(["output_shapes", "param_shapes"], _shapes),
+    **dict.fromkeys(["parameters", "multiply_adds"], _number),
 }

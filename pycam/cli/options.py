@@ -1,112 +1,240 @@
-"""Options that several commands share, each written once."""
+"""Options that several commands share.
+
+An option that stands alone is an annotation. Options that belong together are a group: a dataclass, each field of which
+is an option. A command that is decorated with `grouped` takes the group as one parameter.
+"""
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields, is_dataclass
+from inspect import Parameter
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from pycam.engines import DEFAULT_ENGINE, ENGINES
+from pycam.engines import DEFAULT_ENGINE, ENGINES, Options
 from pycam.errors import UsageError
-from pycam.protocols import CHOICES, PROTOCOLS
+from pycam.model import Model, load_model
+from pycam.protocols import CHOICES, PROTOCOLS, Protocol
+from pycam.protocols import protocol as get_protocol
+
+NOT_CONFIRMED = 11
+"""Exit code of `compare` and `verify` when they do not find that results agree."""
 
 
 def models(incomplete: str) -> list[str]:
-    """Complete a model's name, for shells."""
+    """Complete the name of a model, for shells."""
     from pycam import zoo
 
     return [card.name for card in zoo.all_cards() if card.name.startswith(incomplete)]
 
 
-def _among(names: Iterable[str]) -> Callable[[str], list[str]]:
-    """Complete one of some names, for shells."""
-    return lambda incomplete: [name for name in names if name.startswith(incomplete)]
+def one_of(names: Iterable[str], about: str) -> Any:
+    """Make a Typer option that accepts one of some names; its help lists them, and shells complete them."""
+    return typer.Option(
+        help=f"{about}: {', '.join(names)}.",
+        autocompletion=lambda incomplete: [name for name in names if name.startswith(incomplete)],
+    )
 
 
-Model = Annotated[
-    str | None,
-    typer.Option(
-        "--model",
-        "-m",
-        help="Model by name (`pycam models list`), or a card of your own (my-card.yaml).",
-        autocompletion=models,
-    ),
-]
-Prototxt = Annotated[Path | None, typer.Option(help="Net to use in place of the model's.")]
-Weights = Annotated[Path | None, typer.Option(help="Caffemodel to use in place of the model's.")]
-LabelsFile = Annotated[
-    Path | None,
-    typer.Option("--labels", help="Class names: a text file, a line each, or a blank-separated CSV (index name)."),
-]
-MeanFile = Annotated[
-    Path | None,
-    typer.Option("--mean", help="Mean image (.binaryproto, .npy, .mat) in place of the model's."),
-]
-TrueLabels = Annotated[
-    Path | None,
-    typer.Option("--labels", help="True classes: a devkit list, or a val.txt with network indices."),
-]
-Blacklist = Annotated[Path | None, typer.Option(help="Numbers, from 1, of the images that localization leaves out.")]
-Meta = Annotated[Path | None, typer.Option(help="meta_clsloc.mat, to check the class IDs by.")]
-EngineName = Annotated[
-    str,
-    typer.Option("--engine", help=f"What runs the net: {', '.join(ENGINES)}.", autocompletion=_among(ENGINES)),
-]
-DEFAULT = DEFAULT_ENGINE
-Device = Annotated[str | None, typer.Option(envvar="PYCAM_DEVICE", help="cpu, cuda, or what else the engine knows.")]
-Threads = Annotated[int | None, typer.Option(help="Threads of the engine; all cores if not given.")]
-Precision = Annotated[str | None, typer.Option(help="fp32, or bf16 where the engine has it.")]
-ProtocolName = Annotated[
-    str,
-    typer.Option(
-        "--protocol", help=f"Row of the protocol table: {', '.join(PROTOCOLS)}.", autocompletion=_among(PROTOCOLS)
-    ),
-]
-View = Annotated[
-    str | None,
-    typer.Option(
-        help=f"What the net sees, in place of the protocol's: {', '.join(CHOICES['view'])}.",
-        autocompletion=_among(CHOICES["view"]),
-    ),
-]
-Methods = Annotated[
-    list[str],
-    typer.Option("--method", help=f"How maps are made, several to switch between: {', '.join(CHOICES['method'])}."),
-]
-Layer = Annotated[
-    str | None, typer.Option(help="Blob that Grad-CAM is made at; the deepest with rows and columns if not given.")
-]
-Target = Annotated[str | None, typer.Option(help=f"What gradients are of: {', '.join(CHOICES['target'])}.")]
 AllowNonfinite = Annotated[
-    bool, typer.Option("--allow-nonfinite", help="Take weights that are infinite or not a number.")
+    bool, typer.Option("--allow-nonfinite", help="Accept weights that are infinite or not a number.")
 ]
-Batch = Annotated[int, typer.Option(help="Images that go through the net together.")]
-Tolerance = Annotated[float, typer.Option(help="Allowed difference, as a part of a blob's largest value.")]
+Batch = Annotated[int, typer.Option(min=1, help="Number of images in one run of the net.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
-NOT_CONFIRMED = 11
-"""Exit code of `compare` and `verify` when they do not find that results agree."""
+Tolerance = Annotated[float, typer.Option(help="Allowed difference, as a fraction of the largest value of a blob.")]
+Workers = Annotated[int, typer.Option(min=1, help="Number of processes.")]
 
 
-def refuse(context: typer.Context, reason: str, *names: str) -> None:
-    """Refuse options that stand on the command line but would have no effect there.
+@dataclass(frozen=True)
+class NetOptions:
+    """A net with its weights: from a model, or from files that replace the model's."""
+
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="Name of a model (`pycam models list`), or your own model card (my-card.yaml).",
+            autocompletion=models,
+        ),
+    ] = None
+    prototxt: Annotated[Path | None, typer.Option(help="Net that replaces the model's.")] = None
+    weights: Annotated[Path | None, typer.Option(help="Caffemodel that replaces the model's.")] = None
+
+    @property
+    def from_files(self) -> bool:
+        """Whether both files are given, so that nothing of the model's net is used."""
+        return self.prototxt is not None and self.weights is not None
+
+    def load(self, **more: Any) -> Model:
+        """Load the model; `more` are further arguments of `pycam.model.load_model`."""
+        return load_model(**vars(self), **more)
+
+
+@dataclass(frozen=True)
+class NetArguments(NetOptions):
+    """The same, with the model as an argument of the command."""
+
+    model: Annotated[str | None, typer.Argument(help="Name of a model, or your own card.", autocompletion=models)] = (
+        None
+    )
+
+
+@dataclass(frozen=True)
+class MeanOptions(NetOptions):
+    """A net, its weights and the mean of its input."""
+
+    mean: Annotated[
+        Path | None,
+        typer.Option(help="Mean that replaces the model's: .binaryproto, .npy, .mat, or BGR values (104,117,123)."),
+    ] = None
+
+
+@dataclass(frozen=True)
+class ModelOptions(MeanOptions):
+    """A net, its weights, the mean of its input and the labels of its classes."""
+
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="Class labels: a text file with one per line, or a CSV with blanks (index name)."),
+    ] = None
+    allow_nonfinite: AllowNonfinite = False
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How an engine runs a net."""
+
+    device: Annotated[
+        str | None, typer.Option(envvar="PYCAM_DEVICE", help="cpu, cuda, or another of the engine's.")
+    ] = None
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads. Default: all cores, shared by the workers.")] = (
+        None
+    )
+    precision: Annotated[str | None, typer.Option(help="fp32, or bf16 if the engine has it.")] = None
+
+    @property
+    def options(self) -> Options:
+        """The same for `pycam.engines`."""
+        return Options(self.device, self.threads, precision=self.precision)
+
+
+@dataclass(frozen=True)
+class EngineOptions(RunOptions):
+    """An engine, and how it runs a net."""
+
+    engine: Annotated[str, one_of(ENGINES, "Engine that runs the net")] = DEFAULT_ENGINE
+
+
+@dataclass(frozen=True)
+class ProtocolOptions:
+    """A row of the protocol table, and its view."""
+
+    protocol: Annotated[str, one_of(PROTOCOLS, "Row of the protocol table")] = "default"
+    view: Annotated[str | None, one_of(CHOICES["view"], "View that replaces the protocol's")] = None
+
+    @property
+    def row(self) -> Protocol:
+        """The row with the view."""
+        return get_protocol(self.protocol).with_choices(view=self.view)
+
+
+@dataclass(frozen=True)
+class MapOptions(ProtocolOptions):
+    """A row of the protocol table, and how maps are made."""
+
+    method: Annotated[
+        list[str] | None, one_of(CHOICES["method"], "Method that replaces the protocol's; pages can show several")
+    ] = None
+    layer: Annotated[
+        str | None, typer.Option(help="Blob for Grad-CAM. Default: the deepest with rows and columns.")
+    ] = None
+    target: Annotated[str | None, one_of(CHOICES["target"], "Value that gradients are taken of")] = None
+
+    @property
+    def rows(self) -> list[Protocol]:
+        """The row with the view, once per method."""
+        return self.row.with_methods(self.method or [self.row.method], layer=self.layer, target=self.target)
+
+
+@dataclass(frozen=True)
+class TruthOptions:
+    """Ground truth."""
+
+    ground_truth: Annotated[
+        Path, typer.Option(help="XML folder, devkit cache (.mat), WSOL metadata folder, or list.", show_default=False)
+    ]
+    labels: Annotated[
+        Path | None, typer.Option(help="Ground-truth classes: a devkit list, or a val.txt with network indices.")
+    ] = None
+    blacklist: Annotated[Path | None, typer.Option(help="Numbers, from 1, of images that localization excludes.")] = (
+        None
+    )
+    meta: Annotated[Path | None, typer.Option(help="meta_clsloc.mat, which the class IDs are checked with.")] = None
+
+
+def grouped(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command take groups of options.
+
+    Parameters
+    ----------
+    command : callable
+        A command for Typer. A parameter that is annotated with a group becomes the options of that group; a default of
+        the parameter gives the defaults of the options.
+
+    Returns
+    -------
+    callable
+        The command with one parameter per option, for Typer. It passes each group on as one value.
+    """
+    hints = get_type_hints(command, include_extras=True)
+    groups: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
+    options: list[Parameter] = []
+    for name, parameter in inspect.signature(command).parameters.items():
+        if name not in groups:
+            options.append(parameter.replace(kind=Parameter.KEYWORD_ONLY, annotation=hints[name]))
+            continue
+        group = groups[name]
+        default = group if parameter.default is Parameter.empty else parameter.default
+        for option, hint in get_type_hints(group, include_extras=True).items():
+            value = getattr(default, option, Parameter.empty)
+            options.append(Parameter(option, Parameter.KEYWORD_ONLY, default=value, annotation=hint))
+
+    @functools.wraps(command)
+    def call(**given: Any) -> None:
+        for name, group in groups.items():
+            given[name] = group(**{field.name: given.pop(field.name) for field in fields(group)})
+        command(**given)
+
+    call.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
+    call.__annotations__ = {option.name: option.annotation for option in options}
+    return call
+
+
+def refuse(context: typer.Context, reason: str, *refused: str | type[Any]) -> None:
+    """Refuse options that stand on the command line but have no effect there.
 
     Parameters
     ----------
     context : typer.Context
-        That of the command. What the environment sets, for every command, is not refused.
+        Context of the command. Values from environment variables are not refused: they are meant for every command.
     reason : str
-        Why they would have none.
-    *names : str
-        Parameters of the command's function.
+        Why the options have no effect.
+    *refused : str or group
+        Parameters of the command, or groups of them.
 
     Raises
     ------
     UsageError
-        Naming the first of them that is given.
+        Names the first of them that is given.
     """
+    names = {name for each in refused for name in ([each] if isinstance(each, str) else [f.name for f in fields(each)])}
     for parameter in context.command.params:
         source = context.get_parameter_source(parameter.name or "")
         if parameter.name in names and source is not None and source.name == "COMMANDLINE":

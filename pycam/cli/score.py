@@ -1,9 +1,9 @@
-"""`pycam score`: the errors of guesses or maps that were made elsewhere, with the baselines beside them."""
+"""`pycam score`: the errors of predictions or maps from any program, next to those of the baselines."""
 
 from __future__ import annotations
 
 import json
-from enum import Enum
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,67 +19,66 @@ from pycam.ilsvrc.metrics import box_warnings, score_predictions
 from pycam.ilsvrc.predictions import read_predictions
 from pycam.ilsvrc.score_maps import find_map, read_map
 
-
-class Baseline(str, Enum):
-    """What needs no maps."""
-
-    CENTER = "center"
-    WHOLE = "whole"
+BASELINES = {"center": ("center Gaussian", wsol.center_gaussian), "whole": ("whole image", wsol.whole_image)}
+"""Score maps that are the same for every image: names in results, and functions that score them."""
 
 
+@options.grouped
 def score(
-    ground_truth: Annotated[
-        Path,
-        typer.Option(help="XML folder, devkit cache (.mat), WSOL metadata folder, or list of labels."),
-    ],
+    source: options.TruthOptions,
     predictions: Annotated[
-        Path | None, typer.Option(help="Submission file: up to 5 times `label xmin ymin xmax ymax` a line.")
+        Path | None, typer.Option(help="Submission file: up to 5 times `label xmin ymin xmax ymax` per line.")
     ] = None,
     maps: Annotated[
-        Path | None, typer.Option(help="Folder of a .npy an image: the map of its true class, in [0, 1].")
+        Path | None,
+        typer.Option(help="Folder with one .npy per image: the map of its ground-truth class, in [0, 1]."),
     ] = None,
     baseline: Annotated[
-        Baseline | None,
-        typer.Option(help="Score a Gaussian in the center, or the whole image, as the maps."),
+        str | None, options.one_of(BASELINES, "Score a Gaussian in the center, or the whole image, in place of maps")
     ] = None,
-    labels: options.TrueLabels = None,
-    blacklist: options.Blacklist = None,
-    meta: options.Meta = None,
     as_json: options.Json = False,
 ) -> None:
     """Score a submission file (ILSVRC's errors) or maps (MaxBoxAcc) against ground truth."""
     if sum(given is not None for given in (predictions, maps, baseline)) != 1:
-        raise UsageError("give one of --predictions FILE, --maps DIR and --baseline NAME")
-    truth = read_ground_truth(ground_truth, labels=labels, blacklist=blacklist, meta=meta)
+        raise UsageError("give exactly one of --predictions FILE, --maps DIR and --baseline NAME")
+    if baseline not in (None, *BASELINES):
+        raise UsageError(f"no baseline is called {baseline!r}: the baselines are {', '.join(BASELINES)}")
+    truth = read_ground_truth(source.ground_truth, labels=source.labels, blacklist=source.blacklist, meta=source.meta)
     result: dict[str, Any] = {
-        "ground_truth": str(ground_truth),
+        "ground_truth": str(source.ground_truth),
         "images": len(truth),
         "blacklisted": int(truth.blacklisted.sum()),
         "notes": list(truth.notes),
     }
     if predictions is not None:
-        guesses = read_predictions(predictions)
-        result |= {"predictions": str(predictions)} | score_predictions(guesses, truth).figures()
+        submitted = read_predictions(predictions)
+        result |= {"predictions": str(predictions)} | score_predictions(submitted, truth).figures()
         result |= known_class_errors(Baselines.of(truth))
-        result["notes"] += box_warnings(guesses, truth)
+        result["notes"] += box_warnings(submitted, truth)
     elif maps is not None:
         files = [find_map(maps, name) for name in truth.counted_names]
         result |= {"maps": str(maps)} | _accuracies(wsol.score_maps(map(read_map, files), truth), truth)
-    elif baseline is Baseline.CENTER:
-        result |= {"maps": "center Gaussian"} | _accuracies(wsol.center_gaussian(truth), truth)
     else:
-        result |= {"maps": "whole image"} | _accuracies(wsol.whole_image(truth), truth)
+        name, scored = BASELINES[baseline or ""]
+        result |= {"maps": name} | _accuracies(scored(truth), truth)
     if as_json:
         print(json.dumps(result, indent=2))
         return
-    print(f"{result['images']} images, {result['blacklisted']} of them on the blacklist")
-    errors_table({"": result}, every_k=True).show()
-    for note in result["notes"]:
+    print_errors(result, every_k=True)
+
+
+def print_errors(report: Mapping[str, Any], every_k: bool = False) -> None:
+    """Print the errors of a report of `pycam score` or `pycam evaluate`, and its notes."""
+    print(f"{report['images']} images, {report['blacklisted']} of them on the blacklist")
+    errors_table({"": report}, every_k=every_k).show()
+    for each in report.get("skipped", ()):
+        print(f"skipped: {each['image']}: {each['reason']}")
+    for note in report["notes"]:
         print(f"note: {note}")
 
 
 def _accuracies(accuracy: wsol.BoxAccuracy, truth: GroundTruth) -> dict[str, Any]:
     baselines = Baselines.of(truth)
-    assert baselines is not None, "maps were judged by this truth"
+    assert baselines is not None, "maps were scored against this ground truth"
     first, second = accuracy.intervals().tolist()
     return accuracies(accuracy, baselines) | {"intervals": {"max_box_acc": first, "max_box_acc_v2": second}}

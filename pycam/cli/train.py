@@ -10,33 +10,31 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, TextColumn
 
 from pycam.cli import options
-from pycam.engines import Options
 from pycam.errors import EngineError
 from pycam.progress import progress
 
 if TYPE_CHECKING:
     from pycam.training.log import Row
 
-LISTED = "a list (a path and a label a line), or a folder with a folder a class"
+LISTED = "a list (one path and label per line), or a folder with one folder per class"
 
 
+@options.grouped
 def train(
-    solver: Annotated[Path, typer.Option(help="Caffe's solver prototxt; it names the net.")],
+    solver: Annotated[Path, typer.Option(help="Caffe's solver prototxt, which names the net.")],
+    engine: options.RunOptions,
     weights: Annotated[
         list[Path] | None,
-        typer.Option(help="Caffemodel to begin with; layers that it lacks begin with their fillers."),
+        typer.Option(help="Caffemodel to start from. Fillers initialise the layers that it lacks."),
     ] = None,
-    resume: Annotated[Path | None, typer.Option(help="Solverstate to go on from.")] = None,
-    data: Annotated[Path | None, typer.Option(help=f"Images in place of the training net's: {LISTED}.")] = None,
-    test_data: Annotated[Path | None, typer.Option(help="The same for the test net.")] = None,
-    device: options.Device = None,
-    threads: options.Threads = None,
-    precision: Annotated[str, typer.Option(help="fp32, or bf16, faster where the processor has it.")] = "fp32",
+    resume: Annotated[Path | None, typer.Option(help="Solverstate to resume from.")] = None,
+    data: Annotated[Path | None, typer.Option(help=f"Images that replace the training net's: {LISTED}.")] = None,
+    test_data: Annotated[Path | None, typer.Option(help="Images that replace the test net's.")] = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Train a net from Caffe's own files, without Caffe.
 
-    Writes caffemodels and solverstates as Caffe does, a log (CSV) and the learning curves beside them.
+    Writes caffemodels and solverstates like Caffe, and next to them a log (CSV) and the learning curves.
     """
     try:
         from pycam.training.loop import train as train_net
@@ -49,7 +47,7 @@ def train(
     with progress(console, MofNCompleteColumn(), TextColumn("{task.fields[loss]}")) as shown:
         bar = shown.add_task("training", total=plan.max_iter, loss="")
 
-        def tell(row: Row) -> None:
+        def report(row: Row) -> None:
             loss = "" if row.loss is None else f"loss {row.loss:.3f}"
             shown.update(bar, completed=row.iteration + 1, loss=loss)
             if row.tests or plan.tells_at(row.iteration):
@@ -61,8 +59,8 @@ def train(
             resume=resume,
             data=data,
             test_data=test_data,
-            options=Options(device, threads, precision=precision),
-            tell=tell,
+            options=engine.options,
+            tell=report,
         )
     if last is not None:
         console.print(f"wrote {last}", markup=False, highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""`pycam verify`: a model's files, its net and every engine, with one verdict."""
+"""`pycam verify`: a certificate of a model's files, its net and every engine."""
 
 from __future__ import annotations
 
@@ -13,35 +13,33 @@ from pycam.cli import options
 from pycam.engines import ENGINES
 from pycam.errors import UsageError
 from pycam.formats.files import atomic_write
-from pycam.model import load_model
 from pycam.verification.certificate import certify
 from pycam.verification.compare import TOLERANCE
 
 
+@options.grouped
 def verify(
     context: typer.Context,
-    model: Annotated[str | None, typer.Argument(help="Model by name, or a card of your own.")] = None,
-    prototxt: options.Prototxt = None,
-    weights: options.Weights = None,
+    source: options.NetArguments,
     engines: Annotated[
         list[str] | None,
-        typer.Option("--engine", help=f"Engines to ask; all if not given: {', '.join(ENGINES)}."),
+        typer.Option("--engine", help=f"Engine to check. Default: all of {', '.join(ENGINES)}."),
     ] = None,
     tolerance: options.Tolerance = TOLERANCE,
-    out: Annotated[
-        Path | None, typer.Option(help="Write the certificate here, as .json or .md; printed if not given.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="File for the certificate, .json or .md. Default: print it.")] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Check a model's files, its net, and every engine against real Caffe where it is there; one verdict.
+    """Check a model's files, its net, and every engine against real Caffe if it is available.
 
-    Exit code 0 when all agree, 11 when one departs or nothing could be compared.
+    Exit code 0 if all engines agree, 11 if one deviates or nothing could be compared.
     """
     if out is not None:
-        options.refuse(context, "the suffix of --out says what is written", "as_json")
+        options.refuse(context, "the suffix of --out decides the format", "as_json")
         if out.suffix not in (".json", ".md"):
-            raise UsageError(f"{out}: a certificate is written as .json or .md")
-    loaded = load_model(model, prototxt=prototxt, weights=weights)
+            raise UsageError(
+                f"{out}: a certificate is written as .json or .md; choose a name with one of these endings"
+            )
+    loaded = source.load()
     net, card = loaded.net, loaded.card
     assert net.sources is not None and net.sources.caffemodel is not None
     path = Path(net.sources.caffemodel)

@@ -1,4 +1,5 @@
-"""What people look at: the HTML report, its viewer, and the local server.
+"""Presentation: the HTML report, its viewer, and the local server.
 
-What belongs here presents predictions and runs. What computes results does not, nor do tables (`pycam.tables`).
+Code that presents predictions and runs belongs here. Code that computes results does not, nor do tables
+(`pycam.tables`).
 """

@@ -1,4 +1,4 @@
-"""The report as a page that needs no server: one file that holds all of it, or a folder for thousands of images."""
+"""The report as a page without a server: one file, or a folder for thousands of images."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 from pycam.errors import UsageError
 from pycam.formats.files import atomic_open, atomic_write
 from pycam.images.read import Image
-from pycam.report.outcomes import CHANGES, OUTCOMES, Outcome, change, difference
+from pycam.report.outcomes import CHANGES, OUTCOMES, Outcome, group_of
 from pycam.report.page import json_block, json_text, page
-from pycam.report.record import Methods, Truth, image_record, shown
+from pycam.report.viewer_data import Methods, Truth, image_record, shown
 
 CHUNK = 50
-"""Images a file in the folder's `data/`: what the page loads at once."""
+"""Number of images per file in `data/`, which the page loads at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,16 +25,16 @@ class Entry:
 
     Attributes
     ----------
-    name
-        What it is called.
-    image
-        As read.
-    runs
-        What each run is called, or `""` where there is only one -> its predictions.
-    truth
-        What is true, where it is known.
-    outcomes
-        What became of it in each run, where that is known.
+    name : str
+        Name of the image.
+    image : Image
+        The image.
+    runs : mapping
+        Label of each run, `""` for a single one -> its predictions.
+    truth : Truth, optional
+        Its ground truth.
+    outcomes : sequence of Outcome
+        Its outcome in each run; empty without ground truth.
     """
 
     name: str
@@ -46,18 +46,18 @@ class Entry:
 
 @dataclass(frozen=True, eq=False)
 class Heading:
-    """What stands above the images.
+    """The part of a report above the images.
 
     Attributes
     ----------
-    title
-        Of the page.
-    runs
-        What each run is called -> facts about it, a few words each.
-    notes
-        Lines that somebody who reads the report should know.
-    sections
-        Tables and charts, from `pycam.report.summary`; read when the last image is written.
+    title : str
+        Title of the page.
+    runs : mapping
+        Label of each run, `""` for a single one -> short facts about it.
+    notes : sequence of str
+        Lines for the reader, such as skipped images.
+    sections : sequence of mapping
+        Tables and charts, from `pycam.report.summary`. They are read after the last image is written.
     """
 
     title: str
@@ -71,25 +71,27 @@ def write_html(place: Path, entries: Iterable[Entry], heading: Heading) -> None:
 
     Parameters
     ----------
-    place
-        A file that ends in `.html` gets all of it. Anything else is a folder, new or empty: its `index.html` loads
-        images and maps from beside itself when they come into sight.
-    entries
-        The images, read one after the other; of one run, or of the same two runs each.
-    heading
-        What stands above them.
+    place : Path
+        A file name with the ending `.html` gets the whole report. Anything else is a folder, new or empty; the page in
+        its `index.html` loads images and maps from the folder when they become visible.
+    entries : iterable of Entry
+        The images, which are read one after the other. All have the same runs, one or two.
+    heading : Heading
+        The part above the images.
 
     Raises
     ------
     UsageError
-        The folder holds something already.
+        The folder is not empty.
     """
     if place.suffix.lower() in (".html", ".htm"):
         place.parent.mkdir(parents=True, exist_ok=True)
         _write_file(place, entries, heading)
     else:
         if place.exists() and (not place.is_dir() or any(place.iterdir())):
-            raise UsageError(f"{place}: there is something already: name a new folder, or a file that ends in .html")
+            raise UsageError(
+                f"{place}: exists and is not an empty folder; give a new folder, or a file that ends in .html"
+            )
         _write_folder(place, entries, heading)
 
 
@@ -119,7 +121,7 @@ def _write_folder(place: Path, entries: Iterable[Entry], heading: Heading) -> No
         if not records:
             break
         atomic_write(place / f"data/{chunk}.js", f"arrive({chunk}, {json_text(records)});\n")
-    # Only scripts that the page's own script asks for, and images from beside the page, wherever it lies.
+    # The page may load the scripts that its own script adds, and images from its folder, wherever the folder is.
     begin, end = page(heading.title, "report.js", scripts="'strict-dynamic'", images="'self' file: data:")
     atomic_write(place / "index.html", begin + json_block("report", _contents(heading, cards, chunk=CHUNK)) + end)
 
@@ -129,8 +131,8 @@ def _record(entry: Entry, src: str | None = None) -> dict[str, Any]:
 
 
 def _card(entry: Entry) -> dict[str, Any]:
-    """Give what the page needs of an image that is not open."""
-    group, severity = _group(entry.outcomes)
+    """Return the data of an image in the list of images."""
+    group, severity = group_of(entry.outcomes)
     return {
         "name": entry.name,
         "size": entry.image.size,
@@ -142,18 +144,11 @@ def _card(entry: Entry) -> dict[str, Any]:
                 "label": run[0].top[0].label,
                 "score": run[0].top[0].score,
                 "outcome": outcome and outcome.name,
-                "iou": outcome and outcome.overlap,
+                "iou": outcome and outcome.iou,
             }
             for run, outcome in itertools.zip_longest(entry.runs.values(), entry.outcomes)
         ],
     }
-
-
-def _group(outcomes: Sequence[Outcome]) -> tuple[str, float]:
-    """Give the group that an image is shown in, and how early; of two runs, by how much they differ."""
-    if len(outcomes) == 2:
-        return change(*outcomes), difference(*outcomes)
-    return (outcomes[0].name, outcomes[0].severity) if outcomes else ("", 0.0)
 
 
 def _contents(heading: Heading, cards: Sequence[Mapping[str, Any]], chunk: int) -> dict[str, Any]:
@@ -162,13 +157,13 @@ def _contents(heading: Heading, cards: Sequence[Mapping[str, Any]], chunk: int) 
         "runs": [{"label": label, "facts": list(facts)} for label, facts in heading.runs.items()],
         "notes": list(heading.notes),
         "sections": list(heading.sections),
-        "outcomes": _told(OUTCOMES),
-        "groups": _told(OUTCOMES if len(heading.runs) == 1 else CHANGES),
+        "outcomes": _meanings(OUTCOMES),
+        "groups": _meanings(OUTCOMES if len(heading.runs) == 1 else CHANGES),
         "judged": any(card["group"] for card in cards),
         "images": list(cards),
         "chunk": chunk,
     }
 
 
-def _told(names: Mapping[str, tuple[str, str]]) -> list[dict[str, str]]:
+def _meanings(names: Mapping[str, tuple[str, str]]) -> list[dict[str, str]]:
     return [{"name": name, "tone": tone, "text": text} for name, (tone, text) in names.items()]

@@ -1,4 +1,4 @@
-"""Images of which nothing is known, as a page."""
+"""The page of images without ground truth."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pycam.errors import ImageError
 from pycam.images.read import read_image
 from pycam.predict import Cam
 from pycam.report.html import Entry, Heading
-from pycam.report.record import predict_by_methods
+from pycam.report.viewer_data import predict_by_methods
 
 
 def image_page(cams: Sequence[Cam], paths: Sequence[Path]) -> tuple[Heading, Iterator[Entry]]:
@@ -18,15 +18,15 @@ def image_page(cams: Sequence[Cam], paths: Sequence[Path]) -> tuple[Heading, Ite
 
     Parameters
     ----------
-    cams
-        A model, once for each of its methods.
-    paths
-        The images. One that cannot be read is left out, and the page says why; if none can, that is an error.
+    cams : sequence of Cam
+        A model, once per method.
+    paths : sequence of Path
+        The images. The page skips an image that cannot be read, and gives the reason.
 
     Returns
     -------
     (Heading, iterator of Entry)
-        For `pycam.report.html.write_html`.
+        For `pycam.report.html.write_html`. The iterator raises ImageError if no image can be read.
     """
     cam = cams[0]
     notes: list[str] = []
@@ -41,8 +41,8 @@ def _entries(cams: Sequence[Cam], paths: Sequence[Path], notes: list[str]) -> It
         try:
             image = read_image(path)
         except ImageError as error:
-            notes.append(f"left out: {error}")
+            notes.append(f"skipped: {error}")
             continue
         yield Entry(path.name if names[path.name] == 1 else str(path), image, {"": predict_by_methods(cams, image)})
     if len(notes) == len(paths):
-        raise ImageError(f"not one image could be read, {notes[0]}")
+        raise ImageError(f"no image could be read; {notes[0]}")

@@ -1,4 +1,4 @@
-"""What became of an image: right, or wrong in which way."""
+"""The outcome of an image: right, or wrong in which way; and how it differs between two runs."""
 
 from __future__ import annotations
 
@@ -8,69 +8,69 @@ from dataclasses import dataclass
 from pycam.maps.boxes import RIGHT_IOU, Box, iou, shared_area
 
 MOSTLY = 2 / 3
-"""A box whose overlap is below a half cannot lie mostly in the true box and mostly cover it too: for an overlap i,
-with the shares c of the true box and p of the found one that they share, 1/i = 1/c + 1/p - 1."""
+"""Fraction of a box that counts as most of it. With an IoU i below 1/2, a box cannot both lie mostly in the
+ground-truth box and mostly cover it: 1/i = 1/c + 1/p - 1, where c and p are the fractions of the ground-truth box and
+of the found box that both share."""
 
 OUTCOMES = {
-    "right": ("good", "The class is right, and the box overlaps a true one by half or more."),
-    "right, like the centre": (
-        "easy",
-        "As right; but a box in the middle of the image, the same for all images, is right as well.",
-    ),
-    "too small": ("near", "The class is right; two thirds of the box or more lie in the nearest true box."),
-    "too large": ("near", "The class is right; the box holds two thirds or more of the nearest true box."),
-    "shifted": ("far", "The class is right; the box lies beside the nearest true box, or nowhere near."),
-    "merged": ("far", "The class is right; the one box holds most of two or more true boxes, and fits none."),
-    "wrong class": ("bad", "The first class is not the true one."),
+    "right": ("good", "The class is right, and the IoU of the box with a ground-truth box is 0.5 or more."),
+    "right, like the centre": ("easy", "Right; but a box in the middle, the same for all images, is right as well."),
+    "too small": ("near", "The class is right; at least two thirds of the box lie in the nearest ground-truth box."),
+    "too large": ("near", "The class is right; the box covers at least two thirds of the nearest ground-truth box."),
+    "shifted": ("far", "The class is right; the box lies next to the nearest ground-truth box, or far from it."),
+    "merged": ("far", "The class is right; one box covers most of two or more ground-truth boxes, and matches none."),
+    "wrong class": ("bad", "The best class is not the ground-truth class."),
 }
-"""Outcome -> tone in the page, and what it means."""
+"""Outcome -> its tone on the page, and its meaning."""
 
 CHANGES = {
-    "mended": ("good", "Wrong in the first run, right in the second."),
-    "broken": ("bad", "Right in the first run, wrong in the second."),
-    "wrong in another way": ("near", "Wrong in both runs, not in the same way."),
-    "as before": ("same", "The same outcome in both runs."),
+    "fixed": ("good", "Wrong in the first run, right in the second."),
+    "regressed": ("bad", "Right in the first run, wrong in the second."),
+    "wrong in another way": ("near", "Wrong in both runs, but not in the same way."),
+    "unchanged": ("same", "The same outcome in both runs."),
 }
-"""What changed between two runs -> tone in the page, and what it means."""
+"""Change between two runs -> its tone on the page, and its meaning."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of an image in one run.
+    """The outcome of an image in one run.
 
     Attributes
     ----------
-    name
+    name : str
         A key of `OUTCOMES`.
-    overlap
-        Intersection over union with the nearest true box; None where there are none.
-    severity
-        By which the worst come first: a wrong class by its score, above 1; a box by what it lacks, up to 1.
+    iou : float, optional
+        Intersection over union with the nearest ground-truth box; None without such a box.
+    severity : float
+        Order of "worst first": above 1 for a wrong class, 1 + its score; for a box 1 - IoU.
     """
 
     name: str
-    overlap: float | None
+    iou: float | None
     severity: float
 
     @property
     def right(self) -> bool:
-        """Whether class and box are right."""
+        """Whether the class and the box are right."""
         return self.name.startswith("right")
 
 
 def judge(
     index: int, score: float, box: Box | None, true_index: int, truths: Sequence[Box], centre: bool = False
 ) -> Outcome:
-    """Say what became of an image.
+    """Return the outcome of an image.
 
     Parameters
     ----------
-    index, score, box
-        The first class, its score and its box.
-    true_index, truths
-        The true class and its boxes; without any, the class decides.
-    centre
-        Whether a box in the middle is right for this image.
+    index, score, box : int, float, Box or None
+        The best class, its score and its box.
+    true_index : int
+        The ground-truth class.
+    truths : sequence of Box
+        The ground-truth boxes. Without boxes, only the class counts.
+    centre : bool
+        Whether a box in the middle of the image is right as well.
     """
     ious = iou(box, truths).tolist() if box is not None and truths else []
     best = max(ious, default=None)
@@ -95,13 +95,24 @@ def judge(
     return Outcome(name, best, 1 - best)
 
 
-def change(first: Outcome, second: Outcome) -> str:
-    """Say what changed from one run to the other: a key of `CHANGES`."""
+def group_of(outcomes: Sequence[Outcome]) -> tuple[str, float]:
+    """Return the group and the severity of an image from its outcomes in one or two runs.
+
+    Parameters
+    ----------
+    outcomes : sequence of Outcome
+        Those of one run or two; empty without ground truth.
+
+    Returns
+    -------
+    (str, float)
+        For one run, its outcome's name and severity. For two, a key of `CHANGES`, and the difference of the severities.
+    """
+    if len(outcomes) < 2:
+        return next(((outcome.name, outcome.severity) for outcome in outcomes), ("", 0.0))
+    first, second = outcomes
     if first.right != second.right:
-        return "mended" if second.right else "broken"
-    return "as before" if first.right or first.name == second.name else "wrong in another way"
-
-
-def difference(first: Outcome, second: Outcome) -> float:
-    """Say how much changed from one run to the other."""
-    return abs(first.severity - second.severity)
+        name = "fixed" if second.right else "regressed"
+    else:
+        name = "unchanged" if first.right or first.name == second.name else "wrong in another way"
+    return name, abs(first.severity - second.severity)

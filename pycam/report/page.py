@@ -1,6 +1,6 @@
-"""Pages that need nothing but themselves: styles, scripts and colours inside, and a policy that forbids any request.
+"""Self-contained pages: they contain their styles, scripts and colours, and their policy forbids requests.
 
-The browser runs the scripts that are listed here and no other, whatever a file name or a label holds.
+The browser runs only the scripts that are listed here, whatever a file name or a label contains.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ COLOURS = ("JET", "viridis")
 def page(
     title: str, script: str, *, scripts: str = "", images: str = "data:", answers: str = "'none'"
 ) -> tuple[str, str]:
-    """Give the beginning and the end of a page; what it shows lies between them as `json_block`s.
+    """Return the beginning and the end of a page. The data lies between them, as `json_block`s.
 
     Parameters
     ----------
-    title
-        Of the page.
-    script
+    title : str
+        Title of the page.
+    script : str
         The file in `viewer/` that makes the page, `report.js` or `serve.js`.
-    scripts, images, answers
-        Where else scripts, and where images and answers, may come from: sources of a Content-Security-Policy.
+    scripts, images, answers : str
+        Further sources of scripts, of images and of answers to requests, for the Content-Security-Policy.
 
     Returns
     -------
     (str, str)
-        HTML, from the doctype to the open body, and from there to the end.
+        HTML: up to the beginning of the body, and from the end of the body.
     """
     style, code = _files(script)
     policy = (
@@ -50,18 +50,18 @@ def page(
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{html.escape(title)}</title>\n<style>{style}</style>\n</head>\n<body>\n"
-        "<noscript>This page draws its maps in the browser: allow it to run its own scripts.</noscript>\n"
+        "<noscript>This page draws its maps in the browser: allow its scripts.</noscript>\n"
     )
     return begin, f"{json_block('colours', colour_tables())}<script>{code}</script>\n</body>\n</html>\n"
 
 
 def json_block(name: str, value: Any) -> str:
-    """Put a value into a page, to be read by its scripts: nothing in it can end the block or run."""
+    """Return a value as a block of JSON for the page's scripts. Nothing in it can end the block or run."""
     return f'<script type="application/json" id="{name}">{json_text(value)}</script>\n'
 
 
 def json_text(value: Any) -> str:
-    """Write JSON in ASCII that is safe inside HTML."""
+    """Return JSON in ASCII that is safe inside HTML."""
     return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 
 
@@ -79,7 +79,7 @@ def _hash(text: str) -> str:
 
 @cache
 def colour_tables() -> dict[str, str]:
-    """Give each colour map as base64 of 256 RGB triples."""
+    """Return each colour map as base64 of 256 RGB triples."""
     levels = np.arange(256, dtype=np.uint8)[:, None]
     even = np.asarray(cv2.applyColorMap(levels, cv2.COLORMAP_VIRIDIS), np.uint8)
     tables = zip(COLOURS, (opencv_jet(levels), even), strict=True)

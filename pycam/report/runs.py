@@ -1,8 +1,8 @@
-"""Finished runs as a page: what stands above, and the images with their maps."""
+"""The page of finished runs: the heading, and the images with their maps."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,7 +16,7 @@ from pycam import zoo
 from pycam.errors import ImageError, RunError, UsageError
 from pycam.evaluation.figures import errors_table
 from pycam.evaluation.plan import Plan
-from pycam.evaluation.record import TOP, TRUE, Result, unpack
+from pycam.evaluation.record import TOP, TRUE, unpack
 from pycam.evaluation.results import Results, read_report, read_results
 from pycam.evaluation.run import STORE
 from pycam.evaluation.store import Store
@@ -28,8 +28,8 @@ from pycam.predict import Cam
 from pycam.prediction import Prediction
 from pycam.report import summary
 from pycam.report.html import Entry, Heading
-from pycam.report.outcomes import Outcome, difference, judge
-from pycam.report.record import Truth
+from pycam.report.outcomes import Outcome, group_of, judge
+from pycam.report.viewer_data import Truth
 from pycam.zoo.labels import Labels, read_labels
 
 THRESHOLDS = np.arange(5, 100, 5) / 100
@@ -42,58 +42,58 @@ class Run:
 
     Attributes
     ----------
-    label
-        What the page calls it; `""` for the only one.
-    plan, results
-        What was evaluated, and what came of it.
-    report
-        What its `report.json` says.
-    kept
-        Position in the plan -> what is kept of the image.
+    label : str
+        Its name on the page; `""` for the only run.
+    plan : Plan
+        What was evaluated.
+    results : Results
+        The kept results, without the maps.
+    report : mapping
+        Content of its `report.json`.
+    store : Store
+        The kept results with the maps.
     """
 
     label: str
     plan: Plan
     results: Results
     report: Mapping[str, Any]
-    kept: Callable[[int], Result]
+    store: Store
 
     @classmethod
     @contextmanager
     def open(cls, folder: Path, label: str = "") -> Iterator[Run]:
-        """Open the folder of a finished run; while it is open, nobody else can work on it.
+        """Open the folder of a finished run, and lock it for other processes.
 
         Raises
         ------
         RunError
-            It is no run, or one that is not finished or is damaged.
+            The folder is not that of a finished run, or the run is damaged.
         """
         plan = Plan.restore(folder)
         report = read_report(folder)
         identity = report["identity"]
         if changed := [name for name, value in plan.identity(()) if identity.get(name) != value]:
-            raise RunError(f"{folder}: {' and '.join(changed)} changed since the run: start it anew, in a new --out")
+            raise RunError(
+                f"{folder}: {' and '.join(changed)} changed since the run: start a new run with another --out"
+            )
         with Store(folder / STORE, tuple(identity.items())) as store:
             results = read_results(plan, store)
             if len(results.records) != report["images"]:
                 raise RunError(
-                    f"{folder}: {len(results.records)} images are kept, its report is of {report['images']}: "
-                    "start the run again, what is missing is done"
+                    f"{folder}: {len(results.records)} images are stored, but the report is of {report['images']}: "
+                    "start the run again, which evaluates the missing images"
                 )
-
-            def kept(position: int) -> Result:
-                return next(store.results(position, position + 1))
-
-            yield cls(label, plan, results, report, kept)
+            yield cls(label, plan, results, report, store)
 
     @cached_property
     def rows(self) -> dict[str, int]:
-        """Name of each image that could be evaluated -> its row in `results`."""
+        """Name of each evaluated image -> its row in `results`."""
         return {name: row for row, name in enumerate(self.results.truth.names)}
 
     @cached_property
     def outcomes(self) -> list[Outcome]:
-        """What became of each image, by the boxes that count in the run's errors."""
+        """The outcome of each image, from the boxes that count in the run's errors."""
         truth, records = self.results.truth, self.results.records
         boxes = self.results.boxes[:, 0, 0].tolist()
         return [
@@ -109,8 +109,14 @@ class Run:
         ]
 
     @cached_property
+    def class_right(self) -> NDArray[np.bool_]:
+        """Whether the best class of each image is right: (n,) bool."""
+        right: NDArray[np.bool_] = self.results.records["classes"][:, 0] == self.results.truth.classes
+        return right
+
+    @cached_property
     def _center(self) -> NDArray[np.bool_]:
-        """Whether the box of a Gaussian in the middle, cut where it suits the set best, is right: (n,)."""
+        """Whether the box of a Gaussian in the middle, at the best threshold of the whole set, is right: (n,) bool."""
         truth = self.results.truth
         right = np.zeros(len(truth), bool)
         if len(truth.counted) and truth.has_boxes:
@@ -119,7 +125,7 @@ class Run:
         return right
 
     def true_boxes(self, row: int) -> list[Box]:
-        """Return an image's true boxes; none if localization leaves it out."""
+        """Return the ground-truth boxes of an image; an empty list if localization excludes it."""
         truth = self.results.truth
         if truth.blacklisted[row]:
             return []
@@ -131,26 +137,27 @@ class Run:
         Raises
         ------
         ImageError
-            It cannot be read, or is another one by now.
+            It cannot be read, or its size has changed since the run.
         """
         row = self.rows[name]
         image = read_image(self.plan.images[int(self.results.positions[row])])
         width, height = self.results.records["size"][row].tolist()
         if image.size != (width, height):
-            raise ImageError(f"{image.path}: {width}×{height} pixels were evaluated, now it has other ones")
+            raise ImageError(f"{image.path}: changed since the run: it had {width}×{height} pixels")
         return image
 
     def prediction(self, name: str, image: Image, cam: Cam) -> Prediction:
-        """Give the run's prediction of an image; maps that it did not keep are made once more."""
+        """Return the run's prediction of an image; maps that it did not keep are computed again."""
         row = self.rows[name]
-        record, kept = self.results.records[row], self.kept(int(self.results.positions[row]))
+        record, position = self.results.records[row], int(self.results.positions[row])
+        kept = next(self.store.results(position, position + 1))
         if not kept.maps:
             maps = cam(image, classes=record["classes"].tolist()).feature_maps
             kept = replace(kept, maps=maps.astype("<f4").tobytes())
         boxes = [found[:count] for found, count in zip(record["boxes"], record["found"], strict=True)]
         made_with = {"model": cam.model.name, "engine": cam.engine.name, "labels": cam.model.labels}
         prediction = unpack(kept, cam.placement, cam.protocol, image=image, kept_boxes=boxes, **made_with)
-        # The true class stands last, and mostly among the best too.
+        # The ground-truth class is kept last; in most images it is among the best classes too.
         shown = TOP if prediction.classes[TRUE] in prediction.classes[:TOP] else TOP + 1
         return replace(prediction, classes=prediction.classes[:shown])
 
@@ -160,10 +167,10 @@ def run_page(runs: Sequence[Run], worst: int | None = None) -> tuple[Heading, It
 
     Parameters
     ----------
-    runs
-        One, or two.
-    worst
-        Show only so many images: the worst, or those that changed most.
+    runs : sequence of Run
+        One or two.
+    worst : int, optional
+        Show only the worst images, this many; for two runs, those with the largest change.
 
     Returns
     -------
@@ -177,25 +184,26 @@ def run_page(runs: Sequence[Run], worst: int | None = None) -> tuple[Heading, It
     """
     names = [name for name in runs[0].rows if all(name in run.rows for run in runs)]
     if not names:
-        raise UsageError("the runs have no image in common: side by side they must be of the same images")
-    total = len(names)
-    if worst is not None and worst < total:
-        names = sorted(names, key=lambda name: -_severity(_outcomes(runs, name)))[:worst]
+        raise UsageError("the runs have no image in common: only runs of the same images can be shown side by side")
+    notes = list(_notes(runs))
+    shows_all = worst is None or worst >= len(names)
+    if not shows_all:
+        notes.append(f"Only the worst {worst} of {len(names)} images are shown.")
+        names = sorted(names, key=lambda name: -group_of(_outcomes(runs, name))[1])[:worst]
     labels = read_labels(zoo.models_folder() / "labels" / "ilsvrc.tsv")
     sections = list(_sections(runs, labels))
-    curve = None if any(run.results.hits is not None for run in runs) or len(names) < total else _Curve(runs)
-    heading = Heading(
-        " and ".join(run.label for run in runs) if len(runs) > 1 else f"{runs[0].report['model']} on ILSVRC",
-        {run.label: _facts(run) for run in runs},
-        [*_notes(runs), *([f"Of {total} images {len(names)} are shown: the worst."] if len(names) < total else [])],
-        sections,
-    )
-    return heading, _entries(runs, names, labels, curve, sections)
+    # A curve of the worst images would mislead, and a sweep has its own.
+    has_curve = shows_all and all(run.results.hits is None for run in runs)
+    title = " and ".join(run.label for run in runs) if len(runs) > 1 else f"{runs[0].report['model']} on ILSVRC"
+    heading = Heading(title, {run.label: _facts(run) for run in runs}, notes, sections)
+    return heading, _entries(runs, names, labels, sections, has_curve)
 
 
 def _entries(
-    runs: Sequence[Run], names: Sequence[str], labels: Labels, curve: _Curve | None, sections: list[Any]
+    runs: Sequence[Run], names: Sequence[str], labels: Labels, sections: list[Any], has_curve: bool
 ) -> Iterator[Entry]:
+    images = 0
+    right = {run.label: np.zeros(len(THRESHOLDS)) for run in runs}
     with ExitStack() as stack:
         cams = [stack.enter_context(run.plan.recipe.make(run.plan.recipe.load())) for run in runs]
         for name in names:
@@ -204,90 +212,66 @@ def _entries(
             index = int(runs[0].results.truth.classes[row])
             truth = Truth(index, labels.label(index), runs[0].true_boxes(row))
             found = {run.label: run.prediction(name, image, cam) for run, cam in zip(runs, cams, strict=True)}
-            if curve is not None:
-                curve.add(found, truth)
+            if has_curve and truth.boxes:
+                images += 1
+                for label, prediction in found.items():
+                    right[label] += _right_boxes(prediction, truth)
             yield Entry(name, image, {label: [each] for label, each in found.items()}, truth, _outcomes(runs, name))
-    if curve is not None and curve.images:
-        sections.insert(1, curve.section())
+    if images:
+        curves = {label: (THRESHOLDS, count / images) for label, count in right.items()}
+        note = f"The paper's box of the ground-truth class, {images} images. Dotted: the paper's threshold."
+        sections.insert(1, summary.threshold_curve(curves, note, mark=0.2))
+
+
+def _right_boxes(prediction: Prediction, truth: Truth) -> Any:
+    """Return whether the paper's box of the ground-truth class is right at each of `THRESHOLDS`: (t,) bool."""
+    map_ = next(item.image_map for item in prediction.top if item.index == truth.index)
+    boxes = np.array([paper_box(map_, float(threshold)) for threshold in THRESHOLDS])
+    return (iou(boxes[:, None], truth.boxes) >= RIGHT_IOU).any(axis=1)
 
 
 def _outcomes(runs: Sequence[Run], name: str) -> list[Outcome]:
     return [run.outcomes[run.rows[name]] for run in runs]
 
 
-def _severity(outcomes: Sequence[Outcome]) -> float:
-    return difference(*outcomes) if len(outcomes) == 2 else outcomes[0].severity
-
-
-class _Curve:
-    """Counts at which thresholds the paper's box of the true class is right, image by image."""
-
-    def __init__(self, runs: Sequence[Run]) -> None:
-        self.images = 0
-        self._right = {run.label: np.zeros(len(THRESHOLDS)) for run in runs}
-
-    def add(self, predictions: Mapping[str, Prediction], truth: Truth) -> None:
-        if not truth.boxes:
-            return
-        self.images += 1
-        for label, prediction in predictions.items():
-            map_ = next(item.image_map for item in prediction.top if item.index == truth.index)
-            boxes = [paper_box(map_, float(threshold)) for threshold in THRESHOLDS]
-            self._right[label] += (iou(np.array(boxes)[:, None], truth.boxes) >= RIGHT_IOU).any(axis=1)
-
-    def section(self) -> summary.Section:
-        curves = {label: (THRESHOLDS, right / self.images) for label, right in self._right.items()}
-        note = f"The paper's box of the true class, {self.images} images; dotted: the paper's threshold."
-        return summary.threshold_curve(curves, note, mark=0.2)
-
-
 def _sections(runs: Sequence[Run], labels: Labels) -> Iterator[summary.Section]:
     yield errors_table({run.label: run.report for run in runs}).section()
-    sweeps = {run.label: run.results.box_accuracy for run in runs}
     curves = {
-        label: (wsol.THRESHOLDS[::10], accuracy.curves[0, ::10] / 100)
-        for label, accuracy in sweeps.items()
-        if accuracy is not None
+        run.label: (wsol.THRESHOLDS[::10], run.results.box_accuracy.curves[0, ::10] / 100)
+        for run in runs
+        if run.results.box_accuracy is not None
     }
     if curves:
-        yield summary.threshold_curve(curves, "The largest contour in the map of the true class (MaxBoxAcc).")
-    firsts = {run.label: run.results.records for run in runs}
-    named = {run.label: run.results.records["classes"][:, 0] == run.results.truth.classes for run in runs}
-    yield summary.calibration({label: (firsts[label]["scores"][:, 0].astype(float), named[label]) for label in named})
+        yield summary.threshold_curve(curves, "The largest contour in the map of the ground-truth class (MaxBoxAcc).")
+    yield summary.calibration(
+        {run.label: (run.results.records["scores"][:, 0].astype(float), run.class_right) for run in runs}
+    )
     if len(runs) == 1:
         (run,) = runs
         right = np.array([outcome.right for outcome in run.outcomes])
-        yield summary.errors_by_class(run.results.truth.classes, labels.names, named[""], right).section()
+        yield summary.errors_by_class(run.results.truth.classes, labels.names, run.class_right, right).section()
     for table in paper_tables([run.report for run in runs]):
         if table.frame["top-5"].notna().any():
             yield ranking(table).section()
 
 
 def _facts(run: Run) -> list[str]:
-    identity = run.report["identity"]
-    report = run.report
-    weights = f"weights {identity['weights'][:12]}" if "weights" in identity else ""
+    report, identity = run.report, run.report["identity"]
     return [
-        str(fact)
-        for fact in (
-            report["model"],
-            f"protocol {report['protocol']}",
-            f"view {identity.get('view', '')}",
-            report["engine"],
-            f"{report['images']} images",
-            weights,
-        )
-        if fact
+        report["model"],
+        f"protocol {report['protocol']}",
+        f"view {identity['view']}",
+        report["engine"],
+        f"{report['images']} images",
+        f"weights {identity['weights'][:12]}",
     ]
 
 
 def _notes(runs: Sequence[Run]) -> Iterator[str]:
     for run in runs:
         prefix = f"{run.label}: " if run.label else ""
-        lines = [
-            *run.report["notes"],
-            *(f"left out: {each['image']}: {each['reason']}" for each in run.report["skipped"]),
-        ]
+        skipped = [f"skipped: {each['image']}: {each['reason']}" for each in run.report["skipped"]]
+        lines = [*run.report["notes"], *skipped]
         yield from (prefix + line for line in lines[:SHOWN_NOTES])
         if len(lines) > SHOWN_NOTES:
-            yield f"{prefix}{len(lines) - SHOWN_NOTES} more in report.json"
+            yield f"{prefix}{len(lines) - SHOWN_NOTES} more notes are in report.json"

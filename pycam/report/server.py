@@ -1,7 +1,7 @@
-"""The viewer on a page at 127.0.0.1: images are dropped on it, a model looks at them. Made for one person.
+"""The viewer as a web page at 127.0.0.1, for one person: a model predicts the images that are dropped on it.
 
-An image comes as the body of a request and is decoded in memory: there are no temporary files, and no path is ever
-made from a name. What is not fit to be looked at is refused in one line that tells nothing of the machine.
+An image is the body of a request and is decoded in memory: there are no temporary files, and no path is made from a
+name. A bad request is refused with a message of one line that reveals nothing about the machine.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ from pycam.errors import ImageError
 from pycam.images.read import read_image
 from pycam.predict import Cam
 from pycam.report.page import json_block, page
-from pycam.report.record import image_record, predict_by_methods
+from pycam.report.viewer_data import image_record, predict_by_methods
 
 T = TypeVar("T")
 
 HOSTS = ["127.0.0.1", "localhost"]
-"""What the page may be called by, so that no other site can pass for it by a name of its own."""
+"""Accepted names of the host, so that no other site can reach the server under its own name."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What is refused.
+    """Limits on requests.
 
     Attributes
     ----------
-    upload
-        Bytes of an image's file.
-    pixels
-        Of an image.
-    upload_seconds, answer_seconds
-        How long an image may take to come, and to be looked at.
-    waiting
-        How many images may wait while one is looked at.
+    upload : int
+        Size of an image file, in bytes.
+    pixels : int
+        Size of an image, in pixels.
+    upload_seconds, answer_seconds : float
+        Time for the upload of an image, and for its prediction.
+    waiting : int
+        Number of images that may wait while one is predicted.
     """
 
     upload: int = 20_000_000
@@ -62,23 +62,23 @@ def application(models: Mapping[str, Callable[[], Sequence[Cam]]], limits: Limit
 
     Parameters
     ----------
-    models
-        Name -> what makes the model ready, once for each method, called when it is first asked for. The first model is
-        the page's default.
-    limits
-        What is refused.
+    models : mapping
+        Name -> function that makes the model ready, once per method; called at the first request for the model. The
+        first model is the default of the page.
+    limits : Limits, optional
+        Limits on requests.
 
     Returns
     -------
     FastAPI
-        `GET /` is the page. `POST /predict?model=NAME`, with an image's bytes as its body and an image type, answers
-        with what `pycam.report.record.image_record` tells. `GET /healthz` answers while the server lives. Errors
-        are `{"error": "one line"}`.
+        `GET /` returns the page. `POST /predict?model=NAME`, with the bytes of an image as its body and an image type,
+        returns `pycam.report.viewer_data.image_record`. `GET /healthz` shows that the server runs. Errors are
+        `{"error": "one line"}`.
     """
     limits = limits or Limits()
     ready: dict[str, Sequence[Cam]] = {}
-    line = _Line(limits.waiting + 1)
-    # One thread: one image at a time, and no model is made twice.
+    places = asyncio.Semaphore(limits.waiting + 1)
+    # One thread predicts one image at a time, and makes no model twice.
     worker = ThreadPoolExecutor(1, "pycam-forward")
 
     @asynccontextmanager
@@ -105,17 +105,19 @@ def application(models: Mapping[str, Callable[[], Sequence[Cam]]], limits: Limit
     @app.post("/predict")
     async def predict(request: Request, model: str, name: str = "") -> dict[str, Any]:
         if model not in models:
-            raise Unread(404, f"no such model here; there are {', '.join(models)}")
+            raise Unread(404, f"unknown model; the models are {', '.join(models)}")
         kind = request.headers.get("content-type", "")
-        # Other sites' pages cannot send these types without asking first, and nobody answers them.
+        # The page of another site must ask before it may send these types, and the server never agrees.
         if not kind.startswith("image/") and kind != "application/octet-stream":
-            raise Unread(415, "not an image by its type: send the bytes of an image/…")
-        async with line.place():
-            coming = _body(request, limits.upload)
-            data = await _within(limits.upload_seconds, coming, Unread(408, "the image came too slowly"))
-            looking = asyncio.get_running_loop().run_in_executor(worker, answer, model, data, name)
-            too_long = HTTPException(503, "the model took too long: try a smaller image")
-            return await _within(limits.answer_seconds, looking, too_long)
+            raise Unread(415, "the type is not that of an image; send the bytes of an image/…")
+        if places.locked():
+            raise Unread(429, "too many images at the same time; try again in a second", {"Retry-After": "1"})
+        async with places:
+            upload = _body(request, limits.upload)
+            data = await _within(limits.upload_seconds, upload, Unread(408, "the upload took too long"))
+            prediction = asyncio.get_running_loop().run_in_executor(worker, answer, model, data, name)
+            too_long = HTTPException(503, "the prediction took too long; try a smaller image")
+            return await _within(limits.answer_seconds, prediction, too_long)
 
     def answer(model: str, data: bytes, name: str) -> dict[str, Any]:
         try:
@@ -128,11 +130,12 @@ def application(models: Mapping[str, Callable[[], Sequence[Cam]]], limits: Limit
 
     @app.exception_handler(AnyHTTPException)
     async def refuse(request: Request, error: AnyHTTPException) -> Response:
-        return JSONResponse({"error": error.detail}, error.status_code, error.headers)
-
-    @app.exception_handler(Unread)
-    async def refuse_unread(request: Request, error: Unread) -> Response:
-        return _EarlyResponse({"error": error.detail}, error.status_code, error.headers, patience=limits.upload_seconds)
+        answer = {"error": error.detail}, error.status_code, error.headers
+        return (
+            _EarlyResponse(*answer, patience=limits.upload_seconds)
+            if isinstance(error, Unread)
+            else JSONResponse(*answer)
+        )
 
     @app.exception_handler(RequestValidationError)
     async def refuse_form(request: Request, error: RequestValidationError) -> Response:
@@ -140,19 +143,20 @@ def application(models: Mapping[str, Callable[[], Sequence[Cam]]], limits: Limit
 
     @app.exception_handler(Exception)
     async def fail(request: Request, error: Exception) -> Response:
-        return JSONResponse({"error": "the image could not be looked at; the server's terminal says why"}, 500)
+        return JSONResponse({"error": "the prediction failed; the server's terminal shows the reason"}, 500)
 
     return app
 
 
 class Unread(HTTPException):
-    """A request that is refused while its image is still coming."""
+    """A request that is refused before its image is read."""
 
 
 class _EarlyResponse(JSONResponse):
-    """An answer to what is still being sent. It is given at once, then the rest is let run into nothing for a while.
+    """A response during an upload. It is sent at once; then the rest of the upload is discarded for a while.
 
-    Otherwise the system would reset the connection, and whoever sends before he listens would lose the answer.
+    Otherwise the system would reset the connection, and a client that reads only after it has sent would lose the
+    response.
     """
 
     def __init__(self, *arguments: Any, patience: float) -> None:
@@ -173,24 +177,6 @@ class _EarlyResponse(JSONResponse):
             pass
 
 
-class _Line:
-    """Who is being served or waits for it; who comes when all places are taken is turned away."""
-
-    def __init__(self, places: int) -> None:
-        self._places = places
-        self._taken = 0
-
-    @asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
-        if self._taken == self._places:
-            raise Unread(429, "too many images at a time: try again in a second", {"Retry-After": "1"})
-        self._taken += 1
-        try:
-            yield
-        finally:
-            self._taken -= 1
-
-
 async def _within(seconds: float, work: Awaitable[T], refusal: HTTPException) -> T:
     try:
         return await asyncio.wait_for(work, seconds)
@@ -199,8 +185,8 @@ async def _within(seconds: float, work: Awaitable[T], refusal: HTTPException) ->
 
 
 async def _body(request: Request, largest: int) -> bytes:
-    """Read what was sent, and no more of it than may be."""
-    too_large = Unread(413, f"more than {largest / 10**6:g} MB: send a smaller image")
+    """Read the body of a request, up to the allowed size."""
+    too_large = Unread(413, f"more than {largest / 10**6:g} MB; send a smaller image")
     if int(request.headers.get("content-length", 0)) > largest:
         raise too_large
     data = bytearray()
@@ -210,5 +196,5 @@ async def _body(request: Request, largest: int) -> bytes:
             if len(data) > largest:
                 raise too_large
     except ClientDisconnect:
-        raise HTTPException(400, "the image did not come whole") from None
+        raise HTTPException(400, "the upload ended too early") from None
     return bytes(data)

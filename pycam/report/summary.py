@@ -1,4 +1,4 @@
-"""What stands above the images of a report: tables, and charts whose both axes go from 0 to 1."""
+"""Tables and charts for the heading of a report. Both axes of a chart go from 0 to 1."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ BINS = 10
 
 
 def threshold_curve(runs: Mapping[str, tuple[Floats, Floats]], note: str = "", mark: float | None = None) -> Section:
-    """Draw how many boxes of the true class are right at each threshold.
+    """Return a chart of the fraction of right boxes at each threshold.
 
     Parameters
     ----------
-    runs
-        What each run is called -> thresholds and fractions, (t,) each.
-    note
-        What the curve is of.
-    mark
-        A threshold to be marked.
+    runs : mapping
+        Label of each run -> thresholds and fractions, (t,) float each.
+    note : str
+        Text below the chart.
+    mark : float, optional
+        A threshold to mark.
     """
     series = []
     for label, (thresholds, fractions) in runs.items():
         best = int(np.argmax(fractions))
-        told = f"best {fractions[best]:.1%} at a threshold of {thresholds[best]:.0%}"
-        series.append({"summary": _named(label, told), "points": _points(thresholds, fractions)})
+        result = f"best {fractions[best]:.1%} at a threshold of {thresholds[best]:.0%}"
+        series.append(_line(label, result, thresholds, fractions))
     return {
         "title": "Threshold",
-        "x": "threshold, of the map's maximum",
-        "y": "boxes that are right",
+        "x": "threshold, as a fraction of the map's maximum",
+        "y": "right boxes",
         "series": series,
         "marks": [] if mark is None else [mark],
         "note": note,
@@ -45,51 +45,48 @@ def threshold_curve(runs: Mapping[str, tuple[Floats, Floats]], note: str = "", m
 
 
 def calibration(runs: Mapping[str, tuple[Floats, Bools]]) -> Section:
-    """Draw how often the first class is right, by its score.
+    """Return a chart of how often the best class is right, by its score.
 
     Parameters
     ----------
-    runs
-        What each run is called -> the first class's score of each image, and whether the class is right: (n,) each.
+    runs : mapping
+        Label of each run -> score of the best class of each image, (n,) float, and whether it is right, (n,) bool.
 
     Notes
     -----
-    The expected calibration error is the mean distance between score and share, over images, in ten bins of score.
+    The expected calibration error is the mean distance between score and accuracy, over images, in ten bins of score.
     """
     series = []
     for label, (scores, right) in runs.items():
         bins = np.minimum((scores * BINS).astype(np.int64), BINS - 1)
         counts = np.bincount(bins, minlength=BINS)
-        there = counts > 0
-        means = np.bincount(bins, scores, BINS)[there] / counts[there]
-        shares = np.bincount(bins, right, BINS)[there] / counts[there]
-        error = float(np.abs(means - shares) @ counts[there] / len(scores))
-        dots = 1.5 + 7 * np.sqrt(counts[there] / counts.max())
-        told = f"expected calibration error {error:.1%}, {len(scores)} images"
-        series.append(
-            {"summary": _named(label, told), "points": _points(means, shares), "dots": dots.round(1).tolist()}
-        )
+        used = counts > 0
+        means, accuracies = (np.bincount(bins, values, BINS)[used] / counts[used] for values in (scores, right))
+        error = float(np.abs(means - accuracies) @ counts[used] / len(scores))
+        dots = 1.5 + 7 * np.sqrt(counts[used] / counts.max())
+        result = f"expected calibration error {error:.1%}, {len(scores)} images"
+        series.append(_line(label, result, means, accuracies) | {"dots": dots.round(1).tolist()})
     return {
         "title": "Calibration",
-        "x": "score of the first class",
-        "y": "how often it is right",
+        "x": "score of the best class",
+        "y": "accuracy",
         "series": series,
         "diagonal": True,
-        "note": "On the diagonal a score of 70 % is right 70 times in a hundred. Large dots: many images.",
+        "note": "On the diagonal, 70 % of the classes with a score of 70 % are right. Large dots: many images.",
     }
 
 
-def errors_by_class(classes: NDArray[np.int64], words: Sequence[str], named: Bools, placed: Bools) -> Table:
-    """Make a table of the errors of each true class, the worst first.
+def errors_by_class(classes: NDArray[np.int64], labels: Sequence[str], named: Bools, placed: Bools) -> Table:
+    """Return a table of the errors of each ground-truth class, the worst first.
 
     Parameters
     ----------
-    classes
-        (n,): the true class of each image.
-    words
-        What each class is called.
-    named, placed
-        (n,): whether the first class of each image is right, and whether its box is right too.
+    classes : (n,) int
+        The ground-truth class of each image.
+    labels : sequence of str
+        Label of each class.
+    named, placed : (n,) bool
+        Whether the best class of each image is right, and whether its box is right too.
     """
     from pandas import DataFrame
 
@@ -98,19 +95,16 @@ def errors_by_class(classes: NDArray[np.int64], words: Sequence[str], named: Boo
     order = np.lexsort([-counts, -misnamed, -misplaced])
     frame = DataFrame(
         {
-            "class": [words[index].split(", ")[0] for index in indices[order]],
+            "class": [labels[index].split(", ")[0] for index in indices[order]],
             "images": counts[order],
             "top-1": 100 * misnamed[order],
             "with box": 100 * misplaced[order],
         }
     )
-    note = "Errors of the first guess: of its class alone, and of class and box."
+    note = "Errors of the best class: of the class alone, and of class and box."
     return Table("Errors by class", frame, note, dict.fromkeys(["top-1", "with box"], "{:.0f}%".format))
 
 
-def _named(label: str, told: str) -> str:
-    return f"{label}: {told}" if label else told
-
-
-def _points(x: Floats, y: Floats) -> list[list[float]]:
-    return np.stack([x, y], axis=1).round(4).tolist()  # type: ignore[no-any-return]
+def _line(label: str, result: str, x: Floats, y: Floats) -> dict[str, Any]:
+    points = np.stack([x, y], axis=1).round(4).tolist()
+    return {"summary": f"{label}: {result}" if label else result, "points": points}

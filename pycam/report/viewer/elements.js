@@ -1,14 +1,14 @@
 "use strict";
 
 /**
- * Makes an element. Attributes by name; functions become listeners, true a bare attribute; false, null and undefined
- * leave one out. Children are elements or texts: a text is never read as HTML.
+ * Makes an element. A function becomes a listener, true an attribute without a value; false, null and undefined omit an
+ * attribute. Children are elements or texts; a text is never parsed as HTML.
  */
 function element(tag, attributes = {}, ...children) {
   return filled(document.createElement(tag), attributes, children);
 }
 
-/** The same for a drawing. */
+/** Makes an SVG element in the same way. */
 function drawn(tag, attributes = {}, ...children) {
   return filled(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
 }
@@ -22,7 +22,7 @@ function filled(made, attributes, children) {
   return made;
 }
 
-/** A line of choices, of which one holds. */
+/** Makes a group of options, one of which is selected. */
 function choice(legend, name, options, chosen, onchange) {
   return element(
     "fieldset",

@@ -1,9 +1,9 @@
 "use strict";
-// From the values that left the net to a map over the image, its box and its colours, by pycam's own arithmetic:
-// placement.py, images/resize.py, images/matlab.py, cam.py and boxes.py. A map is {height, width, values}, rows first; a box is
-// [x0, y0, x1, y1] in image pixels, 0-based, half-open.
+// Places the output of the net as a map on the image, and computes its box and colours, with the same arithmetic as
+// pycam's maps/placement.py, maps/cam.py, maps/boxes.py, images/resize.py and images/matlab.py. A map is
+// {height, width, values}, row-major; a box is [x0, y0, x1, y1] in image pixels, 0-based, half-open.
 
-/** Decodes maps as report/record.py writes them: base64 of little-endian float32, one map a crop. */
+/** Decodes maps from the format of report/viewer_data.py: base64 of little-endian float32, one map per crop. */
 function decodeMaps({ shape: [count, height, width], values }) {
   const bytes = Uint8Array.from(atob(values), (character) => character.charCodeAt(0));
   const floats = new Float32Array(bytes.buffer);
@@ -26,10 +26,10 @@ function placeOnCanvas(maps, placement, resize) {
   if (merge !== "single") return mergeTenCrops(maps, placement);
   if (placement.placement === "stretched") return resize(maps[0], canvas, canvas);
   const [[x, y]] = crops;
-  const seen = resize(maps[0], size, size);
+  const crop = resize(maps[0], size, size);
   const values = new Float32Array(canvas * canvas);
   for (let row = 0; row < size; row++) {
-    values.set(seen.values.subarray(row * size, (row + 1) * size), (y + row) * canvas + x);
+    values.set(crop.values.subarray(row * size, (row + 1) * size), (y + row) * canvas + x);
   }
   return { height: canvas, width: canvas, values };
 }
@@ -41,10 +41,10 @@ function mergeTenCrops(maps, { canvas, size, crops, merge }) {
   const sum = new Float64Array(canvas * canvas);
   const coverage = new Uint8Array(canvas * canvas);
   crops.forEach(([left, top, mirrored], crop) => {
-    const seen = resampled(maps[crop], size, size, matlabTaps).values;
+    const resized = resampled(maps[crop], size, size, matlabTaps).values;
     for (let y = 0; y < size; y++) {
       for (let x = 0; x < size; x++) {
-        const value = seen[y * size + (mirrored ? size - 1 - x : x)];
+        const value = resized[y * size + (mirrored ? size - 1 - x : x)];
         const place = (top + y) * canvas + left + x;
         sum[place] += isAbsolute ? Math.abs(value) : value;
         coverage[place]++;
@@ -55,7 +55,7 @@ function mergeTenCrops(maps, { canvas, size, crops, merge }) {
   return { height: canvas, width: canvas, values: Float32Array.from(sum, (value, place) => value * factor(place)) };
 }
 
-/** Enlarges or shrinks as OpenCV's INTER_LINEAR does on float32, rounding where it rounds. */
+/** Resizes like OpenCV's INTER_LINEAR on float32, with the same rounding. */
 function resizeOpenCv(map, height, width) {
   const across = neighbours(map.width, width);
   const down = neighbours(map.height, height);
@@ -80,7 +80,7 @@ function resizeOpenCv(map, height, width) {
   return { height, width, values };
 }
 
-/** For each position of a resized axis: the two old positions around it, and how far it lies towards the second. */
+/** Returns for each position of a resized axis the two old positions around it, and the weight of the second. */
 function neighbours(from, to) {
   const first = new Uint32Array(to);
   const second = new Uint32Array(to);
@@ -94,7 +94,7 @@ function neighbours(from, to) {
   return { first, second, fraction };
 }
 
-/** How maps are enlarged or shrunk, by the names that protocols call it: images/resize.py. */
+/** The resizers of maps, by their names in protocols: images/resize.py. */
 const RESIZERS = {
   opencv_bilinear: resizeOpenCv,
   opencv_cubic: resizerOf(openCvTaps),
@@ -102,7 +102,7 @@ const RESIZERS = {
   tf_corner: resizerOf(cornerTaps),
 };
 
-/** Makes a resizer: float32 in and out, float64 between. `tapsOf` says what each position of an axis is made of. */
+/** Makes a resizer: float32 in and out, float64 in between. `tapsOf` returns the taps of an axis. */
 function resizerOf(tapsOf) {
   return (map, height, width) => ({ height, width, values: Float32Array.from(resampled(map, height, width, tapsOf).values) });
 }
@@ -132,9 +132,9 @@ function transposed({ height, width, values }) {
   return { height: width, width: height, values: turned };
 }
 
-// Taps: for each position of a resized axis the old positions that it is made of, with their weights, which sum to 1.
+// Taps: for each position of a resized axis, the old positions that it is computed from, with weights that sum to 1.
 
-/** MATLAB's imresize, bicubic, with antialiasing; outside the axis is mirrored. */
+/** MATLAB's bicubic imresize with antialiasing; positions outside of the axis are mirrored. */
 function matlabTaps(from, to) {
   const scale = to / from;
   const stretch = Math.min(scale, 1);
@@ -155,7 +155,7 @@ function matlabTaps(from, to) {
   });
 }
 
-/** OpenCV's INTER_CUBIC, which samples; outside the last sample goes on. */
+/** OpenCV's INTER_CUBIC, without antialiasing; positions outside of the axis repeat its last sample. */
 function openCvTaps(from, to) {
   return Array.from({ length: to }, (_, i) => {
     const centre = (i + 0.5) * (from / to) - 0.5;
@@ -167,7 +167,7 @@ function openCvTaps(from, to) {
   });
 }
 
-/** TensorFlow 1's resize_bilinear: first samples meet in the corner. */
+/** TensorFlow 1's resize_bilinear, which aligns the first samples. */
 function cornerTaps(from, to) {
   return Array.from({ length: to }, (_, i) => {
     const position = Math.min(i * (from / to), from - 1);
@@ -176,7 +176,7 @@ function cornerTaps(from, to) {
   });
 }
 
-/** The cubic kernel at a distance t, with slope a at 1. */
+/** Returns the cubic kernel at a distance t, with slope a at 1. */
 function cubic(t, a) {
   if (t <= 1) return ((a + 2) * t - (a + 3)) * (t * t) + 1;
   return t < 2 ? ((a * t - 5 * a) * t + 8 * a) * t - 4 * a : 0;
@@ -189,14 +189,14 @@ function largest(values) {
 }
 
 /**
- * Boxes the largest region of a map that reaches a fraction of its maximum, as pycam.paper_box does: 8-connected,
- * of equal regions the first in raster order, the whole image where the maximum is not positive.
+ * Returns the box of the largest region of a map at or above a fraction of its maximum, like pycam.paper_box: regions are
+ * 8-connected, the first in raster order wins a tie, and the box is the whole image if the maximum is not positive.
  */
 function paperBox(map, threshold, peak = largest(map.values)) {
   const { height, width, values } = map;
   if (!(peak > 0)) return [0, 0, width, height];
   const level = Math.fround(Math.fround(threshold) * peak);
-  const regions = []; // A run of foreground in a row begins as a region of its own: a tree, its root the first run.
+  const regions = []; // Each run of foreground in a row begins as its own region, and joined regions are a tree whose root is the first run.
   const rootOf = (index) => {
     while (regions[index].parent !== index) {
       regions[index].parent = regions[regions[index].parent].parent;
@@ -241,16 +241,16 @@ function paperBox(map, threshold, peak = largest(map.values)) {
   return [best.x0, best.y0, best.x1, best.y1];
 }
 
-/** Intersection over union of two boxes. */
-function overlap(a, b) {
+/** Returns the intersection over union of two boxes. */
+function iou(a, b) {
   const area = ([x0, y0, x1, y1]) => Math.max(0, x1 - x0) * Math.max(0, y1 - y0);
   const shared = area([Math.max(a[0], b[0]), Math.max(a[1], b[1]), Math.min(a[2], b[2]), Math.min(a[3], b[3])]);
   return shared / (area(a) + area(b) - shared);
 }
 
 /**
- * Paints a map on a canvas element: the colour of each value, 0 and below lowest, the maximum highest; black outside of
- * `region`, about which the map says nothing. The canvas keeps its own size: the map is sampled.
+ * Paints a map on a canvas element: 0 and below get the first colour, the maximum the last. Pixels outside of `region`,
+ * where the map has no values, are black. The canvas keeps its size: the map is sampled.
  */
 function paint(canvas, map, colours, region, peak = largest(map.values)) {
   const { width, height } = canvas;
@@ -263,9 +263,9 @@ function paint(canvas, map, colours, region, peak = largest(map.values)) {
     const inside = row >= region[1] && row < region[3];
     for (let x = 0; x < width; x++) {
       const column = columns[x];
-      const seen = inside && column >= region[0] && column < region[2];
+      const covered = inside && column >= region[0] && column < region[2];
       const level = Math.max(0, Math.round(map.values[row * map.width + column] * scale));
-      pixels[y * width + x] = seen ? colours[level] : BLACK;
+      pixels[y * width + x] = covered ? colours[level] : BLACK;
     }
   }
   canvas.getContext("2d").putImageData(image, 0, 0);

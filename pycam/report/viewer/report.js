@@ -1,8 +1,8 @@
 "use strict";
-// The report: what the runs say in sum, then every image as a card; a card opens the viewer.
+// The report: a summary of the runs, then one card per image. A card opens the viewer.
 
 const report = JSON.parse(document.getElementById("report").textContent);
-const chunks = new Map(); // The promises of what was asked for, and what to call when it is there.
+const chunks = new Map(); // Promises of the requested chunks, and the functions that resolve them.
 const awaited = new Map();
 const SORTS = {
   [report.runs.length > 1 ? "most changed first" : "worst first"]: (a, b) => b.severity - a.severity,
@@ -12,7 +12,7 @@ const SORTS = {
   "by name": (a, b) => a.name.localeCompare(b.name, "en", { numeric: true }),
 };
 
-/** Gives what the viewer shows of an image: from this page, or from the folder beside it. */
+/** Returns the data of an image for the viewer, from this page or from its folder. */
 async function detail(number) {
   if (!report.chunk) return JSON.parse(document.getElementById(`image-${number}`).textContent);
   const chunk = Math.floor(number / report.chunk);
@@ -20,11 +20,11 @@ async function detail(number) {
   return (await chunks.get(chunk))[number % report.chunk];
 }
 
-// A page on a disk may not fetch, but it may load scripts: each calls `arrive`.
+// A page on a disk may not fetch data, but it may load scripts: each script calls `arrive`.
 function loaded(chunk) {
   return new Promise((resolve, reject) => {
     awaited.set(chunk, resolve);
-    const error = () => reject(new Error(`data/${chunk}.js is missing: keep the report's folder together`));
+    const error = () => reject(new Error(`data/${chunk}.js is missing; keep all files of the report's folder`));
     document.head.append(element("script", { src: `data/${chunk}.js`, error }));
   });
 }
@@ -36,7 +36,7 @@ function arrive(chunk, images) {
 class Gallery {
   #order = report.images.map((_, number) => number);
   #cards = report.images.map((image, number) => this.#card(image, number));
-  #wanted = { text: "", groups: new Set(), sort: null };
+  #filter = { text: "", groups: new Set(), sort: null };
   #list = element("ol", { class: "cards" });
   #count = element("p", { class: "count", role: "status" });
   #watcher = new IntersectionObserver((entries) => this.#fill(entries), { rootMargin: "800px" });
@@ -44,7 +44,7 @@ class Gallery {
   constructor(onopen) {
     this.onopen = onopen;
     const sorts = Object.keys(SORTS).filter((name) => report.judged || !/changed|worst|IoU/.test(name));
-    this.#wanted.sort = sorts[0];
+    this.#filter.sort = sorts[0];
     this.root = element(
       "section",
       { class: "gallery", "aria-labelledby": "images", "data-runs": report.runs.length },
@@ -53,10 +53,10 @@ class Gallery {
       element(
         "div",
         { class: "tools", role: "search" },
-        element("input", { type: "search", placeholder: "Name or class", "aria-label": "Name or class", input: (event) => this.#want({ text: event.target.value.toLowerCase() }) }),
+        element("input", { type: "search", placeholder: "Name or class", "aria-label": "Name or class", input: (event) => this.#update({ text: event.target.value.toLowerCase() }) }),
         element(
           "select",
-          { "aria-label": "Order", change: (event) => this.#want({ sort: event.target.value }) },
+          { "aria-label": "Order", change: (event) => this.#update({ sort: event.target.value }) },
           sorts.map((name) => element("option", {}, name)),
         ),
         this.#count,
@@ -64,10 +64,10 @@ class Gallery {
       this.#list,
     );
     for (const card of this.#cards) this.#watcher.observe(card);
-    this.#want({});
+    this.#update({});
   }
 
-  /** The image `step` places after this one, in the order shown; null behind the last. */
+  /** Returns the image `step` places after this one in the shown order; null after the last. */
   neighbour(number, step) {
     return this.#order[this.#order.indexOf(number) + step] ?? null;
   }
@@ -80,12 +80,12 @@ class Gallery {
     this.#cards[number].querySelector("button").focus();
   }
 
-  #want(changes) {
-    Object.assign(this.#wanted, changes);
-    const { text, groups, sort } = this.#wanted;
+  #update(changes) {
+    Object.assign(this.#filter, changes);
+    const { text, groups, sort } = this.#filter;
     const fits = ({ name, truth, runs, group }) =>
       (groups.size === 0 || groups.has(group)) &&
-      [name, truth ?? "", ...runs.map((run) => run.label)].some((words) => words.toLowerCase().includes(text));
+      [name, truth ?? "", ...runs.map((run) => run.label)].some((value) => value.toLowerCase().includes(text));
     const images = report.images;
     this.#order = [...images.keys()].filter((number) => fits(images[number])).sort((a, b) => SORTS[sort](images[a], images[b]) || a - b);
     this.#list.replaceChildren(...this.#order.map((number) => this.#cards[number]));
@@ -115,10 +115,10 @@ class Gallery {
   }
 
   #toggle(name, chip) {
-    const { groups } = this.#wanted;
+    const { groups } = this.#filter;
     if (!groups.delete(name)) groups.add(name);
     chip.setAttribute("aria-pressed", String(groups.has(name)));
-    this.#want({ groups });
+    this.#update({ groups });
   }
 
   #card(image, number) {
@@ -142,13 +142,13 @@ class Gallery {
         "button",
         { type: "button", click: () => this.onopen(number) },
         element("span", { class: "runs" }, runs),
-        isMissed ? element("span", { class: "missed" }, `true: ${image.truth.split(", ")[0]}`) : null,
+        isMissed ? element("span", { class: "missed" }, `ground truth: ${image.truth.split(", ")[0]}`) : null,
         element("small", {}, image.name),
       ),
     );
   }
 
-  /** Draws the cards that come near the window. */
+  /** Draws the cards near the window. */
   #fill(entries) {
     for (const { isIntersecting, target } of entries) {
       if (!isIntersecting) continue;
@@ -177,10 +177,10 @@ function outcomeLine({ outcome, iou }) {
   return element("span", { class: "outcome", "data-tone": tone, title: text }, outcome + found);
 }
 
-/** The viewer in a dialog, with the way to the next image. */
-class Look {
+/** The viewer in a dialog, with buttons for the previous and the next image. */
+class ImageDialog {
   #viewer = element("cam-viewer");
-  #title = element("h2", { id: "look-title" });
+  #title = element("h2", { id: "dialog-title" });
   #place = element("span", { class: "place" });
   #number = null;
 
@@ -190,7 +190,7 @@ class Look {
     this.next = element("button", { type: "button", click: () => this.#step(1) }, "Next");
     this.root = element(
       "dialog",
-      { class: "look", "aria-labelledby": "look-title", keydown: (event) => this.#press(event), close: () => this.#closed() },
+      { class: "image-dialog", "aria-labelledby": "dialog-title", keydown: (event) => this.#press(event), close: () => this.#closed() },
       element("header", {}, this.#title, this.#place, this.previous, this.next, element("button", { type: "button", click: () => this.root.close() }, "Close")),
       this.#viewer,
       element("p", { class: "keys" }, element("kbd", {}, "n"), " next ", element("kbd", {}, "p"), " previous ", element("kbd", {}, "Esc"), " close"),
@@ -248,14 +248,14 @@ function table({ title, columns, rows, note }) {
   );
 }
 
-/** A line chart of shares against shares: both axes go from 0 to 1. */
+/** Makes a line chart; both axes go from 0 to 1. */
 function chart({ title, x, y, series, diagonal, marks, note }) {
   const [width, height, left, bottom] = [360, 240, 40, 36];
   const across = (value) => left + value * (width - left - 12);
   const up = (value) => height - bottom - value * (height - bottom - 10);
   const path = (points) => points.map(([px, py], i) => `${i ? "L" : "M"}${across(px).toFixed(1)} ${up(py).toFixed(1)}`).join("");
   const ticks = [0, 0.25, 0.5, 0.75, 1];
-  const image = drawn(
+  const plot = drawn(
     "svg",
     { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${title}. ${series.map((line) => line.summary).join(" ")}` },
     ticks.map((value) => drawn("path", { class: "grid", d: path([[0, value], [1, value]]) })),
@@ -273,19 +273,19 @@ function chart({ title, x, y, series, diagonal, marks, note }) {
     "figure",
     { class: "chart" },
     element("figcaption", {}, element("b", {}, title), element("span", {}, y)),
-    image,
+    plot,
     element("ul", { class: "key" }, series.map((line, index) => element("li", { class: `series-${index}` }, line.summary))),
     note ? element("p", { class: "note" }, note) : null,
   );
 }
 
-const gallery = new Gallery((number) => look.open(number));
-const look = new Look(gallery);
+const gallery = new Gallery((number) => dialog.open(number));
+const dialog = new ImageDialog(gallery);
 const sections = report.sections.map((section) => (section.series ? chart(section) : table(section)));
 document.body.append(
   header(),
   element("main", {}, sections.length ? element("section", { class: "summary", "aria-label": "Summary" }, sections) : null, gallery.root),
-  look.root,
+  dialog.root,
 );
 const linked = Number(location.hash.slice(1));
-if (linked >= 1 && linked <= report.images.length) look.open(linked - 1);
+if (linked >= 1 && linked <= report.images.length) dialog.open(linked - 1);

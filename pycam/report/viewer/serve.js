@@ -1,10 +1,10 @@
 "use strict";
-// The page of `pycam serve`: images are dropped, pasted or chosen, one after the other is looked at.
+// The page of `pycam serve`: images are dropped, pasted or chosen, and predicted one after the other.
 
 const server = JSON.parse(document.getElementById("server").textContent);
-const PATIENCE = 60; // Seconds that an image is offered again while the server has its hands full.
+const PATIENCE = 60; // Seconds during which an image is sent again while the server is busy.
 
-class Desk {
+class Page {
   #viewer = element("cam-viewer", { hidden: true });
   #strip = element("ol", { class: "strip", "aria-label": "Images" });
   #status = element("p", { class: "status", role: "status" });
@@ -25,7 +25,7 @@ class Desk {
         { class: "drop" },
         this.#input,
         element("b", {}, "Choose images, drop them anywhere, or paste one"),
-        element("span", {}, `${limits}; they don't leave this machine`),
+        element("span", {}, `${limits}; images stay on this machine`),
       ),
       this.#status,
       this.#problems,
@@ -34,15 +34,15 @@ class Desk {
     );
   }
 
-  /** Looks at files, one after the other. */
+  /** Predicts files, one after the other. */
   take(files) {
     this.#problems.replaceChildren();
-    for (const file of files) this.#queue = this.#queue.then(() => this.#look(file));
+    for (const file of files) this.#queue = this.#queue.then(() => this.#predict(file));
     this.#input.value = "";
   }
 
-  async #look(file) {
-    this.#status.textContent = `Looking at ${file.name} …`;
+  async #predict(file) {
+    this.#status.textContent = `Predicting ${file.name} …`;
     try {
       const image = await predicted(file, this.#models.value);
       this.#put(file, image);
@@ -72,7 +72,7 @@ class Desk {
     this.#viewer.show(entry.image);
   }
 
-  /** Asks another model about the image that is shown. */
+  /** Predicts the shown image with another model. */
   #again() {
     if (this.#shown) this.take([this.#shown.file]);
   }
@@ -90,9 +90,9 @@ async function predicted(file, model) {
   }
 }
 
-const desk = new Desk();
-document.body.append(desk.root);
-document.addEventListener("paste", (event) => desk.take(event.clipboardData.files));
+const page = new Page();
+document.body.append(page.root);
+document.addEventListener("paste", (event) => page.take(event.clipboardData.files));
 document.addEventListener("dragover", (event) => {
   event.preventDefault();
   document.body.classList.add("over");
@@ -101,5 +101,5 @@ document.addEventListener("dragleave", (event) => event.relatedTarget ?? documen
 document.addEventListener("drop", (event) => {
   event.preventDefault();
   document.body.classList.remove("over");
-  desk.take(event.dataTransfer.files);
+  page.take(event.dataTransfer.files);
 });

@@ -1,12 +1,12 @@
 "use strict";
-// The viewer: an image, its classes as tabs, the chosen class's map drawn over it, and the box that follows the
-// threshold. `<cam-viewer>` has no state but its choices; show(image) takes what report/record.py writes.
+// The viewer: an image, its classes as tabs, the map of the selected class over the image, and the box at the
+// threshold. The only state of `<cam-viewer>` is its choices; show(image) takes the data of report/viewer_data.py.
 
 const LARGEST_CANVAS = 1024; // Maps are smooth: a canvas of more pixels looks the same.
 const THUMBNAIL = 96;
 let tables = null;
 
-/** Colour maps by name, each 256 pixels of a canvas; the page carries them, as OpenCV has them. */
+/** Returns the colour maps by name, each as 256 pixels of a canvas. The page contains OpenCV's tables. */
 function colourMaps() {
   const entries = () => Object.entries(JSON.parse(document.getElementById("colours").textContent));
   tables ??= Object.fromEntries(entries().map(([name, base64]) => [name, colourTable(base64)]));
@@ -22,7 +22,7 @@ class CamViewer extends HTMLElement {
     this.addEventListener("keydown", (event) => this.#press(event));
   }
 
-  /** Shows an image as one run saw it, or as several did, side by side. */
+  /** Shows the predictions of an image: of one run, or of several side by side. */
   show(image) {
     this.#panes = image.runs.map((run) => new Pane(image, run, this.choices));
     this.#controls = new Controls(image, this.choices, () => this.refresh());
@@ -49,13 +49,13 @@ class CamViewer extends HTMLElement {
   }
 }
 
-/** What one run says of an image. */
+/** The prediction of one run. */
 class Pane {
   #image;
   #run;
   #choices;
   #rank = 0;
-  #map = null; // The chosen class's map at the image's size, and what it was made for.
+  #map = null; // The map of the selected class at the image's size, with its class and method.
   #painted = "";
 
   constructor(image, run, choices) {
@@ -107,11 +107,11 @@ class Pane {
     const method = this.#method(item);
     const map = this.#placed(item, method);
     const table = colourMaps()[colours];
-    const look = `${this.#rank} ${method} ${colours}`;
-    if (this.#painted !== look) {
+    const drawing = `${this.#rank} ${method} ${colours}`;
+    if (this.#painted !== drawing) {
       paint(this.canvas, map, table, this.#run.placement.region, map.peak);
       this.tabs.forEach((tab, rank) => this.#paintThumbnail(tab, this.#run.top[rank], table));
-      this.#painted = look;
+      this.#painted = drawing;
     }
     this.root.style.setProperty("--opacity", opacity);
     this.canvas.setAttribute("aria-label", `${method} of ${item.label}, drawn over ${this.#image.name}`);
@@ -132,7 +132,7 @@ class Pane {
     this.figures.replaceChildren(...this.#figures(item, map, found, truths));
   }
 
-  /** The box of a run whose rule is not the paper's: no threshold moves it. */
+  /** Returns the box of a run with another box rule than the paper's. It has no threshold. */
   #ownBox(item) {
     return this.#run.own_rule && item.box;
   }
@@ -152,14 +152,17 @@ class Pane {
 
   #figures(item, map, box, truths) {
     const share = ((box[2] - box[0]) * (box[3] - box[1])) / (map.width * map.height);
-    const figures = [["Box", box.join(", "), "x0, y0, x1, y1 in pixels of the image, the end left out"], ["Its size", `${box[2] - box[0]} × ${box[3] - box[1]}, ${percent(share)} of the image`]];
-    if (this.#ownBox(item)) figures.push(["The run's box", item.box.join(", "), `by the rule “${this.#run.own_rule}”, which has no threshold`]);
+    const figures = [
+      ["Box", box.join(", "), "x0, y0, x1, y1 in pixels of the image, x1 and y1 exclusive"],
+      ["Box size", `${box[2] - box[0]} × ${box[3] - box[1]}, ${percent(share)} of the image`],
+    ];
+    if (this.#ownBox(item)) figures.push(["Box of the run", item.box.join(", "), `by the rule “${this.#run.own_rule}”, which has no threshold`]);
     if (truths.length) {
-      const best = Math.max(...truths.map((truth) => overlap(box, truth)));
-      const outcome = best >= 0.5 ? "it fits, from 0.50 on" : "it does not fit below 0.50";
-      figures.push(["IoU", best.toFixed(2), `with the ${truths.length > 1 ? "nearest of the true boxes" : "true box"}: ${outcome}`]);
+      const best = Math.max(...truths.map((truth) => iou(box, truth)));
+      const outcome = best >= 0.5 ? "right (0.50 or more)" : "wrong (below 0.50)";
+      figures.push(["IoU", best.toFixed(2), `with the ${truths.length > 1 ? "nearest ground-truth box" : "ground-truth box"}: ${outcome}`]);
     }
-    figures.push(["Maximum", map.peak.toPrecision(4), "of this map: the right end of the colours"]);
+    figures.push(["Maximum", map.peak.toPrecision(4), "of this map, at the right end of the colour bar"]);
     return figures.map(([name, value, title]) => element("div", { title }, element("dt", {}, name), element("dd", {}, value)));
   }
 
@@ -175,7 +178,7 @@ class Pane {
         "span",
         { class: "label" },
         element("b", {}, name || `class ${item.index}`),
-        isTrue ? element("span", { class: "badge" }, "true class") : null,
+        isTrue ? element("span", { class: "badge" }, "ground truth") : null,
         element("small", {}, synonyms.join(", ") || item.wnid),
       ),
       element("span", { class: "score" }, item.score.toFixed(4)),
@@ -197,9 +200,9 @@ class Pane {
 
   #move(event) {
     const last = this.tabs.length - 1;
-    const places = { ArrowDown: this.#rank + 1, ArrowRight: this.#rank + 1, ArrowUp: this.#rank - 1, ArrowLeft: this.#rank - 1, Home: 0, End: last };
-    if (!(event.key in places)) return;
-    this.#choose((places[event.key] + last + 1) % (last + 1));
+    const ranks = { ArrowDown: this.#rank + 1, ArrowRight: this.#rank + 1, ArrowUp: this.#rank - 1, ArrowLeft: this.#rank - 1, Home: 0, End: last };
+    if (!(event.key in ranks)) return;
+    this.#choose((ranks[event.key] + last + 1) % (last + 1));
     event.preventDefault();
   }
 
@@ -215,10 +218,10 @@ class Pane {
   }
 }
 
-/** An image with a map's canvas, and perhaps boxes, on top of it. */
+/** Makes an image with a canvas for the map, and optionally boxes, on top of it. */
 function frame(image, canvas, boxes, listeners = {}) {
-  const image = element("img", { src: image.src, alt: boxes ? image.name : "", decoding: "async", draggable: "false" });
-  const made = element("span", { class: "frame", ...listeners }, image, canvas, boxes);
+  const photo = element("img", { src: image.src, alt: boxes ? image.name : "", decoding: "async", draggable: "false" });
+  const made = element("span", { class: "frame", ...listeners }, photo, canvas, boxes);
   made.style.setProperty("--ratio", image.width / image.height);
   return made;
 }
@@ -229,11 +232,11 @@ function caption(image, run) {
     element("span", { class: "name" }, image.name),
     element("span", {}, facts.filter(Boolean).join(" · ")),
     element("span", { class: "readout", "aria-hidden": "true" }),
-    image.truth ? element("span", { class: "line" }, "True class: ", element("b", {}, image.truth.label)) : null,
+    image.truth ? element("span", { class: "line" }, "Ground truth: ", element("b", {}, image.truth.label)) : null,
   ];
 }
 
-/** Boxes, each with its kind, as lines with dark edges, to be seen on any colour; no edge covers another box's line. */
+/** Draws boxes with their kinds as lines with dark edges, visible on any colour. No edge covers the line of another box. */
 function outlined(boxes) {
   return ["edge", "line"].flatMap((part) =>
     boxes.map(([[x0, y0, x1, y1], kind]) => drawn("rect", { x: x0, y: y0, width: x1 - x0, height: y1 - y0, class: `${kind} ${part}` })),
@@ -245,7 +248,7 @@ function thumbnailSize({ width, height }, side = THUMBNAIL) {
   return { width: Math.max(1, Math.round(width * scale)), height: Math.max(1, Math.round(height * scale)) };
 }
 
-/** Paints encoded maps on a small canvas, placed at the canvas's size. */
+/** Paints encoded maps on a small canvas, at the size of the canvas. */
 function paintThumbnail(canvas, image, run, maps, table) {
   const map = placeOnImage(decodeMaps(maps), run.placement, canvas.height, canvas.width);
   const [across, down] = [canvas.width / image.width, canvas.height / image.height];
@@ -253,7 +256,7 @@ function paintThumbnail(canvas, image, run, maps, table) {
   paint(canvas, map, table, [x0 * across, y0 * down, x1 * across, y1 * down].map(Math.round));
 }
 
-/** The sliders and switches, and what the colours mean. */
+/** The sliders and switches, and the legend of the colours. */
 class Controls {
   #choices;
   #onchange;
@@ -267,14 +270,14 @@ class Controls {
     const isCut = image.runs.some((run) => run.placement.region.join() !== `0,0,${image.width},${image.height}`);
     this.root = element(
       "form",
-      { class: "controls", "aria-label": "How it is drawn", submit: (event) => event.preventDefault() },
+      { class: "controls", "aria-label": "Display options", submit: (event) => event.preventDefault() },
       element(
         "div",
         {},
-        this.#slider("threshold", "Threshold of the box", { class: "ramp" }),
-        element("p", { class: "legend" }, element("span", {}, "no evidence"), element("span", {}, "most evidence in this map")),
+        this.#slider("threshold", "Box threshold", { class: "ramp" }),
+        element("p", { class: "legend" }, element("span", {}, "no evidence"), element("span", {}, "maximum of this map")),
       ),
-      this.#slider("opacity", "Opacity of the map"),
+      this.#slider("opacity", "Map opacity"),
       element(
         "div",
         { class: "switches" },
@@ -287,20 +290,20 @@ class Controls {
           { class: "choice boxes" },
           element("legend", {}, "Boxes"),
           this.#switch("box", "found"),
-          this.hasTruth ? this.#switch("truth", "true") : null,
+          this.hasTruth ? this.#switch("truth", "ground truth") : null,
         ),
       ),
       element(
         "details",
         {},
-        element("summary", {}, "What one sees"),
+        element("summary", {}, "Explanation"),
         element(
           "p",
           {},
-          "Colours say how strongly each place speaks for the chosen class, from 0 or less to this map's own maximum: the same colour means another strength in another map. ",
-          "The white box is drawn round the largest connected region that reaches the threshold, a share of the maximum; the paper's is 20 %. ",
-          this.hasTruth ? "Dashed green boxes are true. " : "",
-          isCut ? "What is dark was outside of what the net saw." : "",
+          "A colour shows how strongly a place supports the selected class, from 0 or less to the maximum of this map. The same colour can mean different values in different maps. ",
+          "The white box surrounds the largest connected region above the threshold, which is a fraction of the maximum. The paper uses 20 %. ",
+          this.hasTruth ? "Dashed green boxes are the ground truth. " : "",
+          isCut ? "Dark areas were outside of the input of the net. " : "",
         ),
         element("p", { class: "keys" }, this.#keys().flatMap(([key, what]) => [element("kbd", {}, key), ` ${what} `])),
       ),
@@ -320,7 +323,7 @@ class Controls {
     }
   }
 
-  /** Carries out a key; tells whether it means something. */
+  /** Handles a key; returns whether the key has a function. */
   press(key) {
     const next = (names, name) => names[(names.indexOf(name) + 1) % names.length];
     const effects = {
@@ -335,7 +338,7 @@ class Controls {
 
   #keys() {
     const method = this.#methods.length > 1 ? [["m", "method"]] : [];
-    const truth = this.hasTruth ? [["t", "true boxes"]] : [];
+    const truth = this.hasTruth ? [["t", "ground truth"]] : [];
     return [["1 – 5", "class"], ["c", "colours"], ...method, ["b", "box"], ...truth];
   }
 
@@ -370,7 +373,7 @@ class Controls {
   }
 }
 
-/** A colour map as a CSS gradient. */
+/** Returns a colour map as a CSS gradient. */
 function ramp(table) {
   const stops = Array.from({ length: 18 }, (_, i) => table[15 * i]);
   const colours = stops.map((pixel) => `rgb(${pixel & 255} ${(pixel >> 8) & 255} ${(pixel >> 16) & 255})`);

@@ -1,4 +1,4 @@
-"""What the viewer is told of an image: plain JSON, small because maps stay at the size of the features."""
+"""The data of an image for the viewer, as values for JSON. They are small: maps keep the size of the features."""
 
 from __future__ import annotations
 
@@ -20,20 +20,28 @@ from pycam.prediction import Prediction
 from pycam.protocols import RELEASED_BOX_RULES
 
 LARGEST_SIDE = 1280
-"""Pixels of the longer side of an image that is shown; figures always count in the pixels of the image itself."""
-
+"""Pixels of the longer side of a shown image. Boxes always count in the pixels of the original image."""
 
 METHODS = {"cam": "CAM", "gradcam": "Grad-CAM", "gradcam_mean": "Grad-CAM of the mean", "saliency": "saliency"}
-"""What the page calls the methods of protocols."""
-
+"""Method of a protocol -> its name on the page."""
 
 Methods = Sequence[Prediction]
-"""Predictions of one image, one per method, of the same classes in one order."""
+"""Predictions of one image, one per method, with the same classes in the same order."""
 
 
 @dataclass(frozen=True)
 class Truth:
-    """What is true of an image: its class, and boxes in image pixels, 0-based half-open."""
+    """The ground truth of an image.
+
+    Attributes
+    ----------
+    index : int
+        The class: index among the net's outputs, 0-based.
+    label : str
+        Its label.
+    boxes : sequence of Box
+        Image pixels, 0-based half-open.
+    """
 
     index: int
     label: str
@@ -41,7 +49,7 @@ class Truth:
 
 
 def predict_by_methods(cams: Sequence[Cam], image: Image) -> Methods:
-    """Predict an image by each method of a model, of which the first one chooses the classes."""
+    """Predict an image with each method of a model. The first one chooses the classes."""
     first = cams[0](image)
     return [first, *(cam(image, classes=first.classes.tolist()) for cam in cams[1:])]
 
@@ -54,25 +62,25 @@ def image_record(
     truth: Truth | None = None,
     src: str | None = None,
 ) -> dict[str, Any]:
-    """Tell the viewer of one image.
+    """Return the data of one image for the viewer.
 
     Parameters
     ----------
-    image
-        As read.
-    runs
-        What each run is called, or `""` where there is only one -> its predictions.
-    name
-        What the image is called.
-    truth
-        What is true, where it is known.
-    src
-        Address of the image to show; None to put the image itself into the record.
+    image : Image
+        The image.
+    runs : mapping
+        Label of each run, `""` for a single one -> its predictions.
+    name : str
+        Name of the image.
+    truth : Truth, optional
+        Its ground truth.
+    src : str, optional
+        Address of the image to show. Default: the data contains the image.
 
     Returns
     -------
     dict
-        What `viewer/viewer.js` shows.
+        Argument of `show` in `viewer/viewer.js`.
     """
     turned = f"EXIF orientation {image.exif_orientation} not applied"
     return {
@@ -87,7 +95,7 @@ def image_record(
 
 
 def shown(pixels: NDArray[np.uint8]) -> bytes:
-    """Encode an image to be shown: a JPEG of at most `LARGEST_SIDE`, without the file's EXIF or anything else."""
+    """Encode (H, W, 3) uint8 BGR pixels for the page: a JPEG of at most `LARGEST_SIDE`, without metadata."""
     height, width = pixels.shape[:2]
     scale = LARGEST_SIDE / max(height, width)
     if scale < 1:
@@ -96,17 +104,15 @@ def shown(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def placement_record(placement: Placement, height: int, width: int) -> dict[str, Any]:
-    """Tell how maps come to lie on an image of that size, for `viewer/maps.js`."""
+    """Return how `viewer/maps.js` places maps on an image of (height, width) pixels."""
     view = placement.view
     return {
         "view": view.name,
         "canvas": view.canvas,
         "size": view.size,
         "crops": [[crop.x, crop.y, crop.mirrored] for crop in view.crops],
-        "map_resizer": placement.map_resizer,
-        "merge": placement.merge,
-        "placement": placement.placement,
         "region": placement.region(height, width),
+        **{name: getattr(placement, name) for name in ("map_resizer", "merge", "placement")},
     }
 
 
@@ -122,16 +128,8 @@ def _run_record(label: str, predictions: Methods, image: Image) -> dict[str, Any
         "own_rule": rule if rule in RELEASED_BOX_RULES else "",
         "placement": placement_record(first.placement, image.height, image.width),
         "top": [
-            {
-                "index": item.index,
-                "wnid": item.wnid,
-                "label": item.label,
-                "score": item.score,
-                "box": item.box,
-                "maps": {
-                    METHODS[each.protocol.method]: _encoded(each.feature_maps[:, item.rank]) for each in predictions
-                },
-            }
+            {name: getattr(item, name) for name in ("index", "wnid", "label", "score", "box")}
+            | {"maps": {METHODS[p.protocol.method]: _encoded(p.feature_maps[:, item.rank]) for p in predictions}}
             for item in first.top
         ],
     }
