@@ -1,4 +1,4 @@
-"""`pycam demo`, as a process that may not ask the network for anything."""
+"""`pycam demo`, as a process without network."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import sys
 
 def refuse(event, arguments):
     if event in ("socket.connect", "socket.getaddrinfo", "socket.sendto"):
-        sys.exit(f"the network was asked: {event}")
+        sys.exit(f"the network was used: {event}")
 
 sys.addaudithook(refuse)
 from pycam.cli import main
@@ -34,7 +34,7 @@ def out(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def lines(out) -> list[str]:
-    """What the demo prints, a line each, with single blanks."""
+    """The lines that the demo prints, with single blanks."""
     command = [sys.executable, "-c", OFFLINE, "demo", "--out", str(out)]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
@@ -42,7 +42,7 @@ def lines(out) -> list[str]:
 
 
 @pytest.mark.demo
-def test_guesses_and_errors_are_told(lines):
+def test_predictions_and_errors_are_printed(lines):
     for line in (
         "coffee cup cup 0.67 right right 0.57 right",
         "motorcycle_left Motorbikes Motorbikes 0.97 right right 0.42 wrong",
@@ -52,7 +52,7 @@ def test_guesses_and_errors_are_told(lines):
         "localization 67% (2 of 3) 33% (1 of 3)",
     ):
         assert line in lines
-    assert any("it cannot name it. What it says: cougar face 0.70, hedgehog 0.17" in line for line in lines)
+    assert any("classes of the model. Its best classes: cougar face 0.70, hedgehog 0.17" in line for line in lines)
 
 
 def mask(box, shape) -> np.ndarray:
@@ -64,25 +64,25 @@ def mask(box, shape) -> np.ndarray:
 
 @pytest.mark.demo
 @pytest.mark.parametrize("photograph", [each for each in PHOTOGRAPHS if each.box], ids=lambda each: each.shows)
-def test_overlap_is_that_of_the_pixels(lines, out, photograph):
+def test_iou_is_that_of_the_pixels(lines, out, photograph):
     top = json.loads((out / f"{photograph.name}.json").read_text())["top"]
     (found,) = (item for item in top if item["label"] == photograph.shows)
     shape = cv2.imread(str(out / f"{photograph.name}_1.jpg")).shape[:2]
     drawn, true = mask(found["box"], shape), mask(photograph.box, shape)
-    overlap = (drawn & true).sum() / (drawn | true).sum()
+    expected = (drawn & true).sum() / (drawn | true).sum()
     row = next(line for line in lines if line.startswith(photograph.name))
-    assert row.endswith(f"{overlap:.2f} {'right' if overlap >= 0.5 else 'wrong'}")
+    assert row.endswith(f"{expected:.2f} {'right' if expected >= 0.5 else 'wrong'}")
 
 
 @pytest.mark.demo
 def test_it_ends_with_the_images(lines, out):
-    places = [Path(line) for line in lines[lines.index("Look at") + 1 :]]
+    places = [Path(line) for line in lines[lines.index("Results:") + 1 :]]
     assert places == [*(out / f"{photograph.name}_strip.jpg" for photograph in PHOTOGRAPHS), out / "report.html"]
     for place in places[:-1]:
         height, width = cv2.imread(str(place)).shape[:2]
         assert width > 5 * height
     page = places[-1].read_text("utf-8")
-    assert page.count('"image-') == len(PHOTOGRAPHS)
+    assert page.count('id="image-') == len(PHOTOGRAPHS)
     assert "localization" in page
 
 
@@ -90,5 +90,5 @@ def test_without_scikit_image_a_line_says_what_to_install(monkeypatch, tmp_path,
     monkeypatch.setitem(sys.modules, "skimage", None)
     assert main(["demo", "--out", str(tmp_path / "out")]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line == "pycam: the demo's photographs come with scikit-image: pip install 'caffe-cam[demo]'"
+    assert line == "pycam: the demo needs the photographs of scikit-image: pip install 'caffe-cam[demo]'"
     assert not (tmp_path / "out").exists()

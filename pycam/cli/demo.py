@@ -1,9 +1,8 @@
-"""`pycam demo`: photographs that come with scikit-image, as the bundled model sees them, and how often it is right."""
+"""`pycam demo`: the bundled model on photographs from scikit-image, and a small evaluation."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -21,18 +20,17 @@ from pycam.tables import Table
 MODEL = "squeezenet-cam-caltech101"
 
 
-@dataclass(frozen=True)
-class Photograph:
-    """A photograph of which it is known what it shows.
+class Photograph(NamedTuple):
+    """A photograph with known content.
 
     Attributes
     ----------
-    name
-        Of the PNG file in scikit-image's folder `data`.
-    shows
-        A class of the model, or what else it is.
-    box
-        Drawn round it by hand: image pixels, 0-based half-open. None for what is no class of the model.
+    name : str
+        Name of the PNG file in scikit-image's folder `data`, without the ending.
+    shows : str
+        Its content: a class of the model, or something else.
+    box : Box, optional
+        The ground-truth box, drawn by hand: image pixels, 0-based half-open. None for content without a class.
     """
 
     name: str
@@ -40,7 +38,7 @@ class Photograph:
     box: Box | None = None
 
 
-# These files lie in every wheel of scikit-image since 0.20; its functions would download what is missing.
+# Every wheel of scikit-image since 0.20 contains these files; its functions would download a missing file.
 PHOTOGRAPHS = (
     Photograph("coffee", "cup", (174, 19, 407, 309)),
     Photograph("motorcycle_left", "Motorbikes", (91, 15, 685, 452)),
@@ -50,16 +48,18 @@ PHOTOGRAPHS = (
 
 
 class Judged(NamedTuple):
-    """A photograph with what the model says of it.
+    """A photograph with its prediction.
 
     Attributes
     ----------
-    photograph, prediction
-        The photograph, and its five best classes.
-    truth
-        Its class and box; None where the model has no such class.
-    iou
-        IoU of the true box with the one found for the true class.
+    photograph : Photograph
+        The photograph.
+    prediction : Prediction
+        Its five best classes.
+    truth : Truth, optional
+        Its ground truth; None if the model has no such class.
+    iou : float
+        IoU of the ground-truth box with the predicted box of the ground-truth class.
     """
 
     photograph: Photograph
@@ -68,19 +68,19 @@ class Judged(NamedTuple):
     iou: float = 0
 
     def right(self, k: int, with_box: bool = False) -> bool:
-        """Whether one of the first k classes is the true one, and its box fits too."""
+        """Return whether the ground-truth class is among the first k, and optionally its box is right."""
         known = self.truth is not None and self.truth.index in self.prediction.classes[:k]
         return known and (self.iou >= RIGHT_IOU or not with_box)
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for the images.")] = Path("demo-output"),
+    out: Annotated[Path, typer.Option(help="Output folder.")] = Path("demo-output"),
 ) -> None:
-    """Show four photographs to the bundled model: heat maps, boxes, and a small evaluation."""
+    """Run the bundled model on four photographs: heat maps, boxes, and a small evaluation."""
     try:
         import skimage
     except ImportError:
-        raise UsageError("the demo's photographs come with scikit-image: pip install 'caffe-cam[demo]'") from None
+        raise UsageError("the demo needs the photographs of scikit-image: pip install 'caffe-cam[demo]'") from None
     folder = Path(skimage.__file__).parent / "data"
     with load(MODEL, view="full") as cam:
         judged = [_judge(cam, photograph, folder) for photograph in PHOTOGRAPHS]
@@ -94,7 +94,7 @@ def demo(
     page = out / "report.html"
     heading = Heading("A demo of pycam", {"": [MODEL, "view full"]}, sections=[table.section() for table in tables])
     write_html(page, map(_entry, judged), heading)
-    print("Look at", *strips, page, sep="\n  ")
+    print("Results:", *strips, page, sep="\n  ")
 
 
 def _judge(cam: Cam, photograph: Photograph, folder: Path) -> Judged:
@@ -102,7 +102,7 @@ def _judge(cam: Cam, photograph: Photograph, folder: Path) -> Judged:
     if photograph.box is None or prediction.image is None:
         return Judged(photograph, prediction)
     (found,) = cam(prediction.image, classes=[photograph.shows]).top
-    assert found.box is not None  # the paper's rule always gives one
+    assert found.box is not None  # the paper's rule always finds one
     truth = Truth(found.index, photograph.shows, [photograph.box])
     return Judged(photograph, prediction, truth, float(iou(found.box, photograph.box)))
 
@@ -111,21 +111,21 @@ def _classes(judged: Sequence[Judged]) -> Table:
     from pandas import DataFrame
 
     rows, notes = [], []
-    for each in judged:
-        named = [f"{item.label} {item.score:.2f}" for item in each.prediction.top]
-        if each.truth:
-            box = f"{each.iou:.2f} {_said(each.iou >= RIGHT_IOU)}"
-            said = [_said(each.right(1)), _said(each.right(5)), box]
+    for (name, shows, _), prediction, truth, found_iou in judged:
+        best = [f"{item.label} {item.score:.2f}" for item in prediction.top]
+        row = {"photograph": name, "shows": shows, "best class": best[0]}
+        if truth:
+            row |= {f"top-{k}": _rated(truth.index in prediction.classes[:k]) for k in (1, 5)}
+            row["IoU"] = f"{found_iou:.2f} {_rated(found_iou >= RIGHT_IOU)}"
         else:
-            said = ["–"] * 3
+            row |= dict.fromkeys(["top-1", "top-5", "IoU"], "–")
             notes.append(
-                f"{each.photograph.name} shows a {each.photograph.shows}, which is none of the model's "
-                f"{len(each.prediction.scores)} classes: it cannot name it. What it says: {', '.join(named)}."
+                f"{name} shows a {shows}, which is not among the {len(prediction.scores)} classes of the model. "
+                f"Its best classes: {', '.join(best)}."
             )
-        rows.append([each.photograph.name, each.photograph.shows, named[0], *said])
-    title = f"Guesses, and the box of the true class, which is right from an IoU of {RIGHT_IOU} on"
-    frame = DataFrame(rows, columns=["photograph", "shows", "first guess", "top-1", "top-5", "IoU"])
-    return Table(title, frame, "\n".join(notes))
+        rows.append(row)
+    title = f"Best classes, and the box of the ground-truth class, which is right if the IoU is {RIGHT_IOU} or more"
+    return Table(title, DataFrame(rows), "\n".join(notes))
 
 
 def _errors(judged: Sequence[Judged]) -> Table:
@@ -136,11 +136,11 @@ def _errors(judged: Sequence[Judged]) -> Table:
     for name, with_box in (("classification", False), ("localization", True)):
         wrong = [sum(not each.right(k, with_box) for each in judged) for k in (1, 5)]
         rows.append([name, *(f"{count / total:.0%} ({count} of {total})" for count in wrong)])
-    note = f"Of {total} named photographs: they show how errors are counted, not how good a model is."
+    note = f"These {total} photographs show how errors are computed, not how accurate a model is."
     return Table("Errors", DataFrame(rows, columns=["", "top-1", "top-5"]), note)
 
 
-def _said(is_right: bool) -> str:
+def _rated(is_right: bool) -> str:
     return "right" if is_right else "wrong"
 
 

@@ -1,4 +1,4 @@
-"""`pycam doctor`: what works on this machine, and what would cure the rest."""
+"""`pycam doctor`: the parts of pycam that work on this machine, and fixes for the others."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ STYLES = {"ok": "green", "not here": "dim", "wrong": "bold red"}
 
 
 def doctor(as_json: options.Json = False) -> None:
-    """Check versions, engines (each runs a small net), files, models and extras; tell cures.
+    """Check versions, engines (each runs a small net), files, models and extras, and suggest fixes.
 
-    Exit code 0 when the core works: the default engine, the bundled model, and what they need. 1 when it does not.
+    Exit code 0 if the core works: the default engine, the bundled model, and their dependencies. 1 if it does not.
     """
     console, about, good = Console(highlight=False), "", True
     findings = []
