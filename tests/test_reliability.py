@@ -1,4 +1,4 @@
-"""What docs/reliability.md says, held to the program: exit codes, tests, readers."""
+"""The statements of docs/reliability.md about the program: exit codes, tests, readers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_every_exit_code_has_one_meaning():
     assert NOT_CONFIRMED not in {kind.exit_code for kind in kinds(errors.PycamError)}
 
 
-def test_every_row_names_tests_that_are_there():
+def test_every_row_names_existing_tests():
     tests = "\n".join(path.read_text("utf-8") for path in Path(__file__).parent.glob("test_*.py"))
     here = set(re.findall(r"^def (test_\w+)", tests, re.M))
     rows = [line for line in TEXT.splitlines() if re.search(r"\| 0 \| 0 \|", line)]
@@ -46,5 +46,5 @@ def test_every_row_names_tests_that_are_there():
 
 
 @pytest.mark.parametrize("figure", [f"{len(corpus.READERS)} readers", f"{len(corpus.DAMAGES)} ways to damage"])
-def test_the_corpus_is_as_large_as_told(figure):
+def test_the_corpus_is_as_large_as_stated(figure):
     assert figure in TEXT

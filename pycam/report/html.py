@@ -10,38 +10,13 @@ from typing import Any
 
 from pycam.errors import UsageError
 from pycam.formats.files import atomic_open, atomic_write
-from pycam.images.read import Image
-from pycam.report.outcomes import CHANGES, OUTCOMES, Outcome, group_of
+from pycam.report.outcomes import CHANGES, OUTCOMES, group_of
 from pycam.report.page import json_block, json_text, page
-from pycam.report.viewer_data import Methods, Truth, image_record, shown
+from pycam.report.viewer_data import Entry as Entry
+from pycam.report.viewer_data import image_record, shown
 
 CHUNK = 50
 """Number of images per file in `data/`, which the page loads at once."""
-
-
-@dataclass(frozen=True, eq=False)
-class Entry:
-    """An image of the report.
-
-    Attributes
-    ----------
-    name : str
-        Name of the image.
-    image : Image
-        The image.
-    runs : mapping
-        Label of each run, `""` for a single one -> its predictions.
-    truth : Truth, optional
-        Its ground truth.
-    outcomes : sequence of Outcome
-        Its outcome in each run; empty without ground truth.
-    """
-
-    name: str
-    image: Image
-    runs: Mapping[str, Methods]
-    truth: Truth | None = None
-    outcomes: Sequence[Outcome] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +76,7 @@ def _write_file(place: Path, entries: Iterable[Entry], heading: Heading) -> None
     with atomic_open(place) as file:
         file.write(begin.encode())
         for number, entry in enumerate(entries):
-            file.write(json_block(f"image-{number}", _record(entry)).encode())
+            file.write(json_block(f"image-{number}", image_record(entry)).encode())
             cards.append(_card(entry))
         file.write((json_block("report", _contents(heading, cards, chunk=0)) + end).encode())
 
@@ -116,7 +91,7 @@ def _write_folder(place: Path, entries: Iterable[Entry], heading: Heading) -> No
         for number, entry in itertools.islice(numbered, CHUNK):
             address = f"images/{number + 1:06}.jpg"
             atomic_write(place / address, shown(entry.image.pixels))
-            records.append(_record(entry, address))
+            records.append(image_record(entry, address))
             cards.append(_card(entry))
         if not records:
             break
@@ -124,10 +99,6 @@ def _write_folder(place: Path, entries: Iterable[Entry], heading: Heading) -> No
     # The page may load the scripts that its own script adds, and images from its folder, wherever the folder is.
     begin, end = page(heading.title, "report.js", scripts="'strict-dynamic'", images="'self' file: data:")
     atomic_write(place / "index.html", begin + json_block("report", _contents(heading, cards, chunk=CHUNK)) + end)
-
-
-def _record(entry: Entry, src: str | None = None) -> dict[str, Any]:
-    return image_record(entry.image, entry.runs, name=entry.name, truth=entry.truth, src=src)
 
 
 def _card(entry: Entry) -> dict[str, Any]:

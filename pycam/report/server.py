@@ -26,7 +26,7 @@ from pycam.errors import ImageError
 from pycam.images.read import read_image
 from pycam.predict import Cam
 from pycam.report.page import json_block, page
-from pycam.report.viewer_data import image_record, predict_by_methods
+from pycam.report.viewer_data import Entry, image_record, predict_by_methods
 
 T = TypeVar("T")
 
@@ -126,7 +126,7 @@ def application(models: Mapping[str, Callable[[], Sequence[Cam]]], limits: Limit
             raise HTTPException(422, " ".join(str(error).split())) from None
         if model not in ready:
             ready[model] = models[model]()
-        return image_record(image, {"": predict_by_methods(ready[model], image)}, name=name)
+        return image_record(Entry(name, image, {"": predict_by_methods(ready[model], image)}))
 
     @app.exception_handler(AnyHTTPException)
     async def refuse(request: Request, error: AnyHTTPException) -> Response:

@@ -18,6 +18,7 @@ from pycam.maps.placement import Placement
 from pycam.predict import Cam
 from pycam.prediction import Prediction
 from pycam.protocols import RELEASED_BOX_RULES
+from pycam.report.outcomes import Outcome
 
 LARGEST_SIDE = 1280
 """Pixels of the longer side of a shown image. Boxes always count in the pixels of the original image."""
@@ -48,49 +49,57 @@ class Truth:
     boxes: Sequence[Box] = ()
 
 
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """An image of the report.
+
+    Attributes
+    ----------
+    name : str
+        Name of the image.
+    image : Image
+        The image.
+    runs : mapping
+        Label of each run, `""` for a single one -> its predictions.
+    truth : Truth, optional
+        Its ground truth.
+    outcomes : sequence of Outcome
+        Its outcome in each run; empty without ground truth.
+    """
+
+    name: str
+    image: Image
+    runs: Mapping[str, Methods]
+    truth: Truth | None = None
+    outcomes: Sequence[Outcome] = ()
+
+
 def predict_by_methods(cams: Sequence[Cam], image: Image) -> Methods:
     """Predict an image with each method of a model. The first one chooses the classes."""
     first = cams[0](image)
     return [first, *(cam(image, classes=first.classes.tolist()) for cam in cams[1:])]
 
 
-def image_record(
-    image: Image,
-    runs: Mapping[str, Methods],
-    *,
-    name: str,
-    truth: Truth | None = None,
-    src: str | None = None,
-) -> dict[str, Any]:
-    """Return the data of one image for the viewer.
+def image_record(entry: Entry, src: str | None = None) -> dict[str, Any]:
+    """Return the data of one image for the viewer, the argument of `show` in `viewer/viewer.js`.
 
     Parameters
     ----------
-    image : Image
+    entry : Entry
         The image.
-    runs : mapping
-        Label of each run, `""` for a single one -> its predictions.
-    name : str
-        Name of the image.
-    truth : Truth, optional
-        Its ground truth.
     src : str, optional
         Address of the image to show. Default: the data contains the image.
-
-    Returns
-    -------
-    dict
-        Argument of `show` in `viewer/viewer.js`.
     """
-    turned = f"EXIF orientation {image.exif_orientation} not applied"
+    image, truth = entry.image, entry.truth
+    note = f"EXIF orientation {image.exif_orientation} not applied" if image.exif_orientation != 1 else ""
     return {
-        "name": name,
+        "name": entry.name,
         "src": src or f"data:image/jpeg;base64,{base64.b64encode(shown(image.pixels)).decode()}",
         "width": image.width,
         "height": image.height,
-        "note": turned if image.exif_orientation != 1 else "",
+        "note": note,
         "truth": truth and {"index": truth.index, "label": truth.label, "boxes": list(truth.boxes)},
-        "runs": [_run_record(label, run, image) for label, run in runs.items()],
+        "runs": [_run_record(label, run, image) for label, run in entry.runs.items()],
     }
 
 
