@@ -52,7 +52,7 @@ def show(
 @options.grouped
 def export(
     context: typer.Context,
-    onnx: Annotated[Path, typer.Option(help="The ONNX file to write.")],
+    onnx: Annotated[Path, typer.Option(help="Output: the ONNX file.")],
     source: options.NetArguments,
     maps: Annotated[
         bool, typer.Option("--maps", help="Output scores, the best classes and their maps, not the net's own outputs.")

@@ -150,7 +150,8 @@ class MapOptions(ProtocolOptions):
     """A row of the protocol table, and how maps are made."""
 
     method: Annotated[
-        list[str] | None, one_of(CHOICES["method"], "Method that replaces the protocol's; pages can show several")
+        list[str] | None,
+        one_of(CHOICES["method"], "Method that replaces the protocol's (`report html` and `serve`: one or more)"),
     ] = None
     layer: Annotated[
         str | None, typer.Option(help="Blob for Grad-CAM. Default: the deepest with rows and columns.")
