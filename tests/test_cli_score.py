@@ -136,7 +136,7 @@ def test_exactly_one_thing_is_scored(capsys, images, submission):
     assert fail(capsys, "--ground-truth", images)[0] == 2
     code, message = fail(capsys, "--ground-truth", images, "--predictions", submission, "--baseline", "center")
     assert code == 2
-    assert "give one of --predictions FILE, --maps DIR and --baseline NAME" in message
+    assert "give exactly one of --predictions FILE, --maps DIR and --baseline NAME" in message
 
 
 @pytest.mark.shared

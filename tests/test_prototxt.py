@@ -264,7 +264,7 @@ def test_bad_text_is_explained(tmp_path: Path, text: str, message: str):
         ),
     ],
 )
-def test_nets_that_caffe_guesses_at_are_refused(text: str, message: str):
+def test_ambiguous_nets_are_refused(text: str, message: str):
     with pytest.raises(FormatError, match=message):
         prototxt.parse(text)
 

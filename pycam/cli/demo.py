@@ -9,6 +9,7 @@ from typing import Annotated, NamedTuple
 import typer
 
 from pycam.errors import UsageError
+from pycam.images.read import read_image
 from pycam.maps.boxes import RIGHT_IOU, Box, iou
 from pycam.predict import Cam, load
 from pycam.prediction import Prediction
@@ -47,32 +48,6 @@ PHOTOGRAPHS = (
 )
 
 
-class Judged(NamedTuple):
-    """A photograph with its prediction.
-
-    Attributes
-    ----------
-    photograph : Photograph
-        The photograph.
-    prediction : Prediction
-        Its five best classes.
-    truth : Truth, optional
-        Its ground truth; None if the model has no such class.
-    iou : float
-        IoU of the ground-truth box with the predicted box of the ground-truth class.
-    """
-
-    photograph: Photograph
-    prediction: Prediction
-    truth: Truth | None = None
-    iou: float = 0
-
-    def right(self, k: int, with_box: bool = False) -> bool:
-        """Return whether the ground-truth class is among the first k, and optionally its box is right."""
-        known = self.truth is not None and self.truth.index in self.prediction.classes[:k]
-        return known and (self.iou >= RIGHT_IOU or not with_box)
-
-
 def demo(
     out: Annotated[Path, typer.Option(help="Output folder.")] = Path("demo-output"),
 ) -> None:
@@ -85,56 +60,68 @@ def demo(
     with load(MODEL, view="full") as cam:
         judged = [_judge(cam, photograph, folder) for photograph in PHOTOGRAPHS]
 
-    tables = [_classes(judged), _errors([each for each in judged if each.truth])]
+    tables = [_classes(judged), _errors([(entry, fit) for entry, fit in judged if entry.truth])]
     for table in tables:
         table.show()
         print()
 
-    strips = [each.prediction.save(out, boxes=True)[-2] for each in judged]
+    strips = [_prediction(entry).save(out, boxes=True)[-2] for entry, _ in judged]
     page = out / "report.html"
     heading = Heading("A demo of pycam", {"": [MODEL, "view full"]}, sections=[table.section() for table in tables])
-    write_html(page, map(_entry, judged), heading)
+    write_html(page, [entry for entry, _ in judged], heading)
     print("Results:", *strips, page, sep="\n  ")
 
 
-def _judge(cam: Cam, photograph: Photograph, folder: Path) -> Judged:
-    prediction = cam(folder / f"{photograph.name}.png")
-    if photograph.box is None or prediction.image is None:
-        return Judged(photograph, prediction)
-    (found,) = cam(prediction.image, classes=[photograph.shows]).top
+def _judge(cam: Cam, photograph: Photograph, folder: Path) -> tuple[Entry, float]:
+    """Return a photograph with its prediction, and the IoU of the predicted box of the ground-truth class."""
+    image = read_image(folder / f"{photograph.name}.png")
+    prediction = cam(image)
+    if photograph.box is None:
+        return Entry(photograph.name, image, {"": [prediction]}), 0
+    (found,) = cam(image, classes=[photograph.shows]).top
     assert found.box is not None  # the paper's rule always finds one
-    truth = Truth(found.index, photograph.shows, [photograph.box])
-    return Judged(photograph, prediction, truth, float(iou(found.box, photograph.box)))
+    best, truth = prediction.top[0], Truth(found.index, photograph.shows, [photograph.box])
+    outcome = judge(best.index, best.score, best.box, truth.index, truth.boxes)
+    return Entry(photograph.name, image, {"": [prediction]}, truth, [outcome]), float(iou(found.box, photograph.box))
 
 
-def _classes(judged: Sequence[Judged]) -> Table:
+def _prediction(entry: Entry) -> Prediction:
+    return entry.runs[""][0]
+
+
+def _right(entry: Entry, k: int) -> bool:
+    """Return whether the ground-truth class is among the first k."""
+    return entry.truth is not None and entry.truth.index in _prediction(entry).classes[:k]
+
+
+def _classes(judged: Sequence[tuple[Entry, float]]) -> Table:
     from pandas import DataFrame
 
     rows, notes = [], []
-    for (name, shows, _), prediction, truth, found_iou in judged:
-        best = [f"{item.label} {item.score:.2f}" for item in prediction.top]
-        row = {"photograph": name, "shows": shows, "best class": best[0]}
-        if truth:
-            row |= {f"top-{k}": _rated(truth.index in prediction.classes[:k]) for k in (1, 5)}
-            row["IoU"] = f"{found_iou:.2f} {_rated(found_iou >= RIGHT_IOU)}"
+    for (entry, fit), photograph in zip(judged, PHOTOGRAPHS, strict=True):
+        best = [f"{item.label} {item.score:.2f}" for item in _prediction(entry).top]
+        row = {"photograph": entry.name, "shows": photograph.shows, "best class": best[0]}
+        if entry.truth:
+            row |= {f"top-{k}": _rated(_right(entry, k)) for k in (1, 5)}
+            row["IoU"] = f"{fit:.2f} {_rated(fit >= RIGHT_IOU)}"
         else:
             row |= dict.fromkeys(["top-1", "top-5", "IoU"], "–")
             notes.append(
-                f"{name} shows a {shows}, which is not among the {len(prediction.scores)} classes of the model. "
-                f"Its best classes: {', '.join(best)}."
+                f"{entry.name} shows a {photograph.shows}, which is not among the {len(_prediction(entry).scores)} "
+                f"classes of the model. Its best classes: {', '.join(best)}."
             )
         rows.append(row)
     title = f"Best classes, and the box of the ground-truth class, which is right if the IoU is {RIGHT_IOU} or more"
     return Table(title, DataFrame(rows), "\n".join(notes))
 
 
-def _errors(judged: Sequence[Judged]) -> Table:
+def _errors(judged: Sequence[tuple[Entry, float]]) -> Table:
     from pandas import DataFrame
 
     total = len(judged)
     rows = []
-    for name, with_box in (("classification", False), ("localization", True)):
-        wrong = [sum(not each.right(k, with_box) for each in judged) for k in (1, 5)]
+    for name, least in (("classification", 0.0), ("localization", RIGHT_IOU)):
+        wrong = [sum(not (_right(entry, k) and fit >= least) for entry, fit in judged) for k in (1, 5)]
         rows.append([name, *(f"{count / total:.0%} ({count} of {total})" for count in wrong)])
     note = f"These {total} photographs show how errors are computed, not how accurate a model is."
     return Table("Errors", DataFrame(rows, columns=["", "top-1", "top-5"]), note)
@@ -142,10 +129,3 @@ def _errors(judged: Sequence[Judged]) -> Table:
 
 def _rated(is_right: bool) -> str:
     return "right" if is_right else "wrong"
-
-
-def _entry(judged: Judged) -> Entry:
-    first, truth = judged.prediction.top[0], judged.truth
-    outcomes = [judge(first.index, first.score, first.box, truth.index, truth.boxes)] if truth else []
-    assert judged.prediction.image is not None
-    return Entry(judged.photograph.name, judged.prediction.image, {"": [judged.prediction]}, truth, outcomes)

@@ -46,13 +46,10 @@ FILES: dict[str, Callable[[Card], Path | None]] = {
 def list_models(as_json: options.Json = False) -> None:
     """List the models, and the places of their weights on this machine."""
     found = [(card, zoo.find_weights(card)) for card in zoo.all_cards()]
-    if as_json:
-        keys = ("name", "title", "aliases", "cam", "licence")
-        rows = [{key: getattr(card, key) for key in keys} | {"weights": path} for card, path in found]
-        _print_json(rows)
-        return
+    keys = ("name", "title", "aliases", "cam", "licence")
+    facts = [{key: getattr(card, key) for key in keys} | {"weights": path} for card, path in found]
     cells = [(card.name, card.title, "yes" if card.cam else "no", str(path or "missing")) for card, path in found]
-    _print_table(("model", "description", "class maps", "weights"), cells)
+    _present(as_json, facts, ("model", "description", "class maps", "weights"), cells)
 
 
 @app.command("show")
@@ -62,21 +59,16 @@ def show(name: Name, as_json: options.Json = False) -> None:
     path = zoo.find_weights(card)
     state = zoo.identify(card, path) if path else f"missing: run `pycam models download {name}`"
     facts = _without_folder(msgspec.to_builtins(card, enc_hook=str)) | {"found": {"weights": path, "state": state}}
-    if as_json:
-        _print_json(facts)
-        return
-    _print_table(("field", "value"), list(_flat(facts)))
+    _present(as_json, facts, ("field", "value"), list(_flat(facts)))
 
 
 @app.command("protocols")
 def list_protocols(as_json: options.Json = False) -> None:
     """List the protocols: how an image becomes maps and boxes, with one column per protocol."""
-    if as_json:
-        _print_json([dataclasses.asdict(row) for row in PROTOCOLS.values()])
-        return
+    rows = [dataclasses.asdict(row) for row in PROTOCOLS.values()]
     facts = (*PROTOCOLS["default"].choices(), "top", "section")
-    rows = [(fact, *(str(getattr(row, fact) or "-") for row in PROTOCOLS.values())) for fact in facts]
-    _print_table(("protocol", *PROTOCOLS), rows)
+    cells = [(fact, *(str(row[fact] or "-") for row in rows)) for fact in facts]
+    _present(as_json, rows, ("protocol", *PROTOCOLS), cells)
 
 
 @app.command("path")
@@ -143,16 +135,14 @@ def _flat(facts: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
             yield prefix + key, str(value)
 
 
-def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table: with rules on a terminal, and with tabs between its columns elsewhere."""
-    if sys.stdout.isatty():
+def _present(as_json: bool, facts: Any, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print facts as JSON, or as a table: with rules on a terminal, and with tabs between its columns elsewhere."""
+    if as_json:
+        print(json.dumps(facts, indent=2, ensure_ascii=False, default=str))
+    elif sys.stdout.isatty():
         from pandas import DataFrame
 
         Table("", DataFrame(rows, columns=list(columns))).show()
     else:
         for row in (columns, *rows):
             print(*row, sep="\t")
-
-
-def _print_json(facts: Any) -> None:
-    print(json.dumps(facts, indent=2, ensure_ascii=False, default=str))

@@ -1,0 +1,59 @@
+"""Groups of options: how commands take them, and what they give."""
+
+from __future__ import annotations
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from pycam.cli import main, options
+from pycam.errors import UsageError
+
+
+def called(*arguments: str, default: options.RunOptions | None = None) -> options.RunOptions:
+    """Return the group that a command gets."""
+    taken = []
+
+    def command(engine: options.EngineOptions = default or options.EngineOptions()) -> None:
+        taken.append(engine)
+
+    app = typer.Typer()
+    app.command()(options.grouped(command))
+    result = CliRunner().invoke(app, arguments, env={"PYCAM_DEVICE": None}, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    (group,) = taken
+    return group
+
+
+def test_a_command_gets_its_options_as_one_value():
+    assert called() == options.EngineOptions()
+    given = called("--engine", "torch", "--threads", "2", "--device", "cuda")
+    assert given == options.EngineOptions("cuda", 2, engine="torch")
+    assert (given.options.device, given.options.threads, given.options.precision) == ("cuda", 2, None)
+
+
+def test_a_default_of_the_group_gives_the_defaults_of_its_options():
+    default = options.EngineOptions(precision="bf16", engine="torch")
+    assert called("--threads", "3", default=default) == options.EngineOptions(None, 3, "bf16", "torch")
+
+
+@pytest.mark.parametrize(
+    ("maps", "methods"),
+    [
+        (options.MapOptions(), ["cam"]),
+        (options.MapOptions("keras_gradcam"), ["gradcam_mean"]),
+        (options.MapOptions("keras_gradcam", method=["cam", "saliency"]), ["cam", "saliency"]),
+    ],
+)
+def test_the_protocol_decides_the_method_unless_one_is_given(maps, methods):
+    assert [row.method for row in maps.rows] == methods
+
+
+def test_layer_and_target_of_no_method_are_refused():
+    with pytest.raises(UsageError, match="layer 'conv' has no effect with method 'cam'"):
+        _ = options.MapOptions(layer="conv").rows
+
+
+def test_heatmap_makes_maps_by_one_method(capsys):
+    assert main(["heatmap", "a.jpg", "--model", "x", "--method", "cam", "--method", "saliency"]) == 2
+    assert "2 methods: a heat map is made by one method" in capsys.readouterr().err
