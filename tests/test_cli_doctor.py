@@ -12,6 +12,7 @@ import pytest
 from pycam import zoo
 from pycam.cli import main
 from pycam.engines import ENGINES
+from pycam.errors import ModelError
 from pycam.verification import doctor
 
 
@@ -174,7 +175,7 @@ def test_damaged_weights(monkeypatch, capsys, tmp_path):
 
 def test_a_damaged_bundled_model_is_a_fault(monkeypatch, capsys):
     def weights_path(card):
-        raise zoo.ModelError(f"{card.name}: not the published file")
+        raise ModelError(f"{card.name}: not the published file")
 
     monkeypatch.setattr(zoo, "weights_path", weights_path)
     found = examined(capsys, code=1)["models", "squeezenet-cam-caltech101"]
