@@ -9,11 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycam.drawing import colormaps
-from pycam.drawing.colormaps import mat2gray
-from pycam.drawing.colormaps import matlab_jet as jet
+from pycam.drawing.colormaps import mat2gray, matlab_jet as jet
 from pycam.errors import UsageError
-from pycam.images.matlab import Method
-from pycam.images.matlab import imresize as resize_image
+from pycam.images.matlab import Method, imresize as resize_image
 
 __all__ = ["gray2ind", "im2double", "im2uint8", "imresize", "ind2rgb", "jet", "mat2gray"]
 

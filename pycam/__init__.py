@@ -32,15 +32,14 @@ if TYPE_CHECKING:
     from pycam.drawing import py_map2jpg as py_map2jpg
     from pycam.errors import PycamError as PycamError
     from pycam.images.matlab import imresize as imresize
-    from pycam.maps.boxes import paper_box as paper_box
-    from pycam.maps.boxes import released_boxes as released_boxes
-    from pycam.maps.cam import class_activation_maps as class_activation_maps
-    from pycam.maps.cam import merge_ten_crop as merge_ten_crop
-    from pycam.maps.cam import py_returnCAMmap as py_returnCAMmap
-    from pycam.net import Net as Net
-    from pycam.net import read_net as read_net
-    from pycam.predict import Cam as Cam
-    from pycam.predict import load as load
+    from pycam.maps.boxes import paper_box as paper_box, released_boxes as released_boxes
+    from pycam.maps.cam import (
+        class_activation_maps as class_activation_maps,
+        merge_ten_crop as merge_ten_crop,
+        py_returnCAMmap as py_returnCAMmap,
+    )
+    from pycam.net import Net as Net, read_net as read_net
+    from pycam.predict import Cam as Cam, load as load
     from pycam.prediction import Prediction as Prediction
 
 

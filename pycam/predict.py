@@ -31,8 +31,7 @@ from pycam.model import Model, load_model
 from pycam.net import CamHead
 from pycam.prediction import Prediction
 from pycam.prefetch import prefetch
-from pycam.protocols import Protocol
-from pycam.protocols import protocol as get_protocol
+from pycam.protocols import Protocol, protocol as get_protocol
 
 if TYPE_CHECKING:
     from pycam.maps.gradients import GradientMaps

@@ -13,8 +13,7 @@ import pytest
 from runs import make_recipe, write_images, write_model, write_sources
 
 from pycam.errors import RunError, UsageError
-from pycam.evaluation import ablation as ablation_module
-from pycam.evaluation import evaluator
+from pycam.evaluation import ablation as ablation_module, evaluator
 from pycam.evaluation.ablation import CHANGES, COLUMNS, make_ablation
 from pycam.evaluation.plan import Plan
 from pycam.evaluation.run import evaluate

@@ -61,7 +61,7 @@ class Command:
     whole: bool
 
     def __str__(self):
-        return f"{name(self.document)}: {' '.join(self.label)}"
+        return f"{name(self.document)}: {' '.join(self.arguments)}"
 
 
 def commands(path: Path) -> Iterator[Command]:

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 from corpus import DAMAGES, READERS, Reader, attempt, damaged
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 BY_NAME = pytest.mark.parametrize(
     "reader",

@@ -10,8 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import samples
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 import pycam
 from pycam.cli import main

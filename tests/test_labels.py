@@ -4,8 +4,7 @@ from contextlib import suppress
 
 import pandas
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from pycam import zoo
 from pycam.errors import FormatError, UsageError

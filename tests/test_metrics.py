@@ -7,8 +7,7 @@ from xml.sax.saxutils import escape
 import numpy as np
 import pytest
 import scipy.io
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from pycam.errors import GroundTruthError
 from pycam.ilsvrc.bootstrap import interval, resampled_means

@@ -6,8 +6,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
+from hypothesis import assume, given, settings, strategies as st
 from nets import PITFALLS, conv, data, images, layer, message_of, pool, seeded_net
 
 from pycam.engines import onnx_graph

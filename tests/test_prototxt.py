@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 from google.protobuf import text_format
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from pycam.errors import FormatError, UnsupportedLayerError
 from pycam.formats import prototxt, schema

@@ -7,8 +7,7 @@ import subprocess
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from scipy.io import loadmat
 
 import pycam

@@ -5,8 +5,7 @@ import json
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from pycam.errors import UsageError
 from pycam.images.read import read_image

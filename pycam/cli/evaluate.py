@@ -22,8 +22,7 @@ from pycam.evaluation.plan import Plan, Recipe, Sources
 from pycam.evaluation.run import evaluate as run
 from pycam.model import FIXED_MEANS
 from pycam.progress import progress
-from pycam.protocols import DRAWING, Protocol
-from pycam.protocols import protocol as get_protocol
+from pycam.protocols import DRAWING, Protocol, protocol as get_protocol
 
 
 class OnError(str, Enum):

@@ -14,8 +14,7 @@ from pycam import architectures, zoo
 from pycam.architectures.train_val import train_val_of
 from pycam.cli import options
 from pycam.errors import UsageError
-from pycam.formats import caffemodel
-from pycam.formats import prototxt as prototxt_format
+from pycam.formats import caffemodel, prototxt as prototxt_format
 from pycam.formats.files import atomic_write
 from pycam.formats.npy import read_tensors
 from pycam.net import Net, read_net

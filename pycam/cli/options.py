@@ -19,8 +19,7 @@ import typer
 from pycam.engines import DEFAULT_ENGINE, ENGINES, Options
 from pycam.errors import UsageError
 from pycam.model import Model, load_model
-from pycam.protocols import CHOICES, PROTOCOLS, Protocol
-from pycam.protocols import protocol as get_protocol
+from pycam.protocols import CHOICES, PROTOCOLS, Protocol, protocol as get_protocol
 
 NOT_CONFIRMED = 11
 """Exit code of `compare` and `verify` when they do not find that results agree."""

@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from pycam.engines.options import Options as Options
-from pycam.engines.options import cores as cores
+from pycam.engines.options import Options as Options, cores as cores
 from pycam.errors import EngineError, NetError, UsageError, suggest
 
 if TYPE_CHECKING:

@@ -18,8 +18,7 @@ from numpy.typing import ArrayLike
 from onnx import TensorProto, helper, numpy_helper
 
 from pycam.errors import UnsupportedLayerError
-from pycam.net import CamHead, Net, Params
-from pycam.net import layers as L
+from pycam.net import CamHead, Net, Params, layers as L
 from pycam.net.layers import Shape
 
 # The oldest versions that have all operators below, so that old runtimes can read the files too.

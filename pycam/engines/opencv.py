@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 from pycam.engines.base import Engine, failure
 from pycam.errors import EngineError
 from pycam.formats import caffemodel, prototxt
-from pycam.net import Net
-from pycam.net import layers as L
+from pycam.net import Net, layers as L
 
 if not hasattr(cv2.dnn, "readNetFromCaffe"):
     raise ImportError(f"OpenCV {cv2.__version__} has no Caffe importer, version 4 has one")

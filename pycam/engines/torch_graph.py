@@ -14,8 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pycam.errors import EngineError
-from pycam.net import Net
-from pycam.net import layers as L
+from pycam.net import Net, layers as L
 
 
 class TorchNet(nn.Module):

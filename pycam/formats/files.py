@@ -7,9 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 # Path's own methods raise for a name that is too long or that may not be read; these return False.
-from os.path import exists as exists
-from os.path import isdir as is_folder
-from os.path import isfile as is_file
+from os.path import exists as exists, isdir as is_folder, isfile as is_file
 from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4

@@ -12,8 +12,7 @@ from pycam.errors import UsageError
 from pycam.formats.files import atomic_open, atomic_write
 from pycam.report.outcomes import CHANGES, OUTCOMES, group_of
 from pycam.report.page import json_block, json_text, page
-from pycam.report.viewer_data import Entry as Entry
-from pycam.report.viewer_data import image_record, shown
+from pycam.report.viewer_data import Entry as Entry, image_record, shown
 
 CHUNK = 50
 """Number of images per file in `data/`, which the page loads at once."""

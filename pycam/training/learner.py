@@ -14,8 +14,7 @@ from torch import Tensor
 
 from pycam.engines.torch_graph import TorchNet
 from pycam.errors import TrainingError
-from pycam.net import Net, Params
-from pycam.net import layers as L
+from pycam.net import Net, Params, layers as L
 from pycam.training.solver import Solver
 
 Floats = NDArray[np.float32]

@@ -25,8 +25,7 @@ from pathlib import Path
 from pycam.errors import ModelError, PycamError, suggest
 from pycam.formats.files import is_file
 from pycam.zoo.cards import Card, Mean, PublishedFile, read_card, read_mean_card
-from pycam.zoo.checksums import checksum, pin_file, pinned
-from pycam.zoo.checksums import pin as write_pin
+from pycam.zoo.checksums import checksum, pin as write_pin, pin_file, pinned
 from pycam.zoo.labels import Labels, read_labels
 
 PACKAGE = Path(__file__).parents[1]
