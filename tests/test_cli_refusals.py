@@ -67,7 +67,7 @@ def test_an_option_without_effect_is_refused(arguments, told, capsys):
 
 def test_classes_and_a_number_of_them(capsys):
     arguments = ["heatmap", "p.jpg", "--model", BUNDLED, "--class", "cup", "--top", "5"]
-    refused(capsys, arguments, "top 5 has no effect where classes are named")
+    refused(capsys, arguments, "top 5 has no effect with classes")
 
 
 @pytest.mark.parametrize("command", [["score", "--predictions", "p.txt"], EVALUATE])

@@ -144,3 +144,18 @@ def test_percent_has_no_rounding_error():
     assert percent(0.29) == 29
     with pytest.raises(TypeError, match="can't multiply"):
         percent("0.29")
+
+
+def test_a_narrow_terminal_cuts_nothing_off(monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "30")
+    table = Table(
+        "", DataFrame({"a network": ["a name of blanks"], "top-1 error": [1234567.25], "weights": ["f" * 12]})
+    )
+    table.show()
+    printed = capsys.readouterr().out
+    assert all(text in printed for text in ("a name of blanks", "1234567.25", "f" * 12))
+    monkeypatch.delenv("FORCE_COLOR")
+    table.show()
+    heading, row = capsys.readouterr().out.splitlines()
+    assert "top-1 error" in heading and "a name of blanks" in row
