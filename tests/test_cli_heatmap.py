@@ -259,7 +259,7 @@ def test_unknown_class_engine_view(weights, image, capsys):
     assert "red fox" in fails(capsys, "heatmap", image, *model, "--class", "red foxx")
     assert "onnxruntime" in fails(capsys, "heatmap", image, *model, "--engine", "onnxruntim")
     assert "center, full, ten" in fails(capsys, "heatmap", image, *model, "--view", "side")
-    assert "top 1001" in fails(capsys, "heatmap", image, *model, "--top", "1001")
+    assert "top is 1001" in fails(capsys, "heatmap", image, *model, "--top", "1001")
 
 
 def test_missing_weights_say_where_they_are(image, monkeypatch, tmp_path, capsys):

@@ -6,7 +6,7 @@ import json
 import math
 from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, Literal, TypeVar, get_origin, get_type_hints
 
 from pycam.formats.files import is_file
 
@@ -56,7 +56,7 @@ def from_note(kind: type[_T], values: Any) -> _T:
     """
     if not isinstance(values, dict):
         raise ValueError(f"{values!r:.60} is not a JSON object with the values of a {kind.__name__}")
-    types = get_type_hints(kind)
+    types = {name: str if get_origin(hint) is Literal else hint for name, hint in get_type_hints(kind).items()}
     made = {}
     for name, value in values.items():
         wanted = types.get(name, ())
