@@ -194,9 +194,7 @@ def test_killed_with_workers(model, images, whole, tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("options", [{}, {"workers": 2}, pytest.param({"dask": 2}, marks=pytest.mark.cluster)])
-def test_a_signal_lets_the_batch_finish_and_tells_how_to_resume(
-    model, images, whole, tmp_path, number, options, require
-):
+def test_a_signal_lets_the_batch_finish_and_tells_how_to_resume(model, images, whole, tmp_path, number, options):
     """Ctrl-C reaches a whole group of processes; SIGTERM reaches only one process."""
     folder = tmp_path / "run"
     process = begin(make_plan(model, images), folder, pause=100, **options)
@@ -469,7 +467,13 @@ def cluster() -> Iterator[tuple[str, subprocess.Popen]]:
             ("worker", [address, "--nthreads", "1", "--no-nanny", "--death-timeout", "60"]),
         )
     )
+
+    def answers() -> bool:
+        with socket.socket() as client:
+            return client.connect_ex(("127.0.0.1", int(port))) == 0
+
     try:
+        wait_until(answers)
         yield address, scheduler
     finally:
         for process in (scheduler, worker):

@@ -70,7 +70,12 @@ def _client(scheduler: str) -> Iterator[distributed.Client]:
         raise UsageError(f"scheduler {scheduler!r}: local:N was expected, for N workers")
     with ctrl_c_blocked():
         cluster = distributed.LocalCluster(
-            n_workers=int(number), threads_per_worker=1, memory_limit=None, dashboard_address=None
+            n_workers=int(number),
+            threads_per_worker=1,
+            memory_limit=None,
+            # Dask listens even without its dashboard, and would warn if its usual port were in use.
+            dashboard_address="127.0.0.1:0",
+            scheduler_kwargs={"dashboard": False},
         )
     with cluster, distributed.Client(cluster) as client:
         yield client
