@@ -187,7 +187,7 @@ def test_a_bad_image_is_reported(command, mini, tmp_path, capsys):
     ("options", "code", "complaint"),
     [
         (["--set", "mean=odd"], 2, "mean is 'odd'; expected one of value, image"),
-        (["--set", "colour=red"], 2, "--set colour: there are view, "),
+        (["--set", "colour=red"], 2, "--set colour: no such choice; the choices are view, "),
         (["--set", "base=canvas"], 2, "--set base: an evaluation draws nothing"),
         (["--set", "target=probability"], 2, "target 'probability' has no effect with method 'cam'"),
         (["--set", "mean"], 2, "mean is ''; expected one of value, image"),

@@ -77,7 +77,11 @@ def test_files_that_the_ground_truth_has_no_use_for(command, capsys):
     for name in ("val.txt", "val.lst"):
         truth = ["--ground-truth", name]
         refused(capsys, [*command, *truth, "--labels", "labels.txt"], f"{name} has labels of its own")
-        refused(capsys, [*command, *truth, "--blacklist", "blacklist.txt"], f"{name} holds no boxes, and only")
+        refused(
+            capsys,
+            [*command, *truth, "--blacklist", "blacklist.txt"],
+            f"{name} has no boxes, and a blacklist affects only",
+        )
 
 
 def test_the_device_of_the_environment_is_not_refused(capsys, monkeypatch):
