@@ -44,17 +44,15 @@ def ILSVRC_generate_heatmap(cam: Cam, imageFiles: Iterable[str | Path], resultFo
         atomic_write(folder / f"{name}.txt", classes)
 
 
+@options.grouped
 def _script(
     images: Annotated[list[Path], typer.Argument(help="Images.")],
     out: Annotated[Path, typer.Option(help="Folder for the heat maps.")],
-    model: options.Model = "googlenet-cam",
-    engine: options.EngineName = options.DEFAULT,
-    prototxt: options.Prototxt = None,
-    weights: options.Weights = None,
-    mean: options.MeanFile = None,
+    source: options.MeanOptions = options.MeanOptions(model="googlenet-cam"),
+    engine: options.EngineOptions = options.EngineOptions(),
 ) -> None:
     """Write the heat maps of the top five classes of images as the release does."""
-    with load(model, engine=engine, protocol="released", prototxt=prototxt, weights=weights, mean=mean) as cam:
+    with load(**vars(source), engine=engine.engine, protocol="released", options=engine.options) as cam:
         ILSVRC_generate_heatmap(cam, images, out)
 
 

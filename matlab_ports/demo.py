@@ -165,23 +165,21 @@ def _expect(fits: bool, path: Path, name: str, array: NDArray[Any], shape: str) 
         raise FormatError(f"{path}: {name} has shape {array.shape} and dtype {array.dtype}; expected {shape}")
 
 
+@options.grouped
 def _script(
     image: Annotated[Path | None, typer.Argument(help="Any image; needs --online 1.")] = None,
     imgID: Annotated[int, typer.Option("--imgID", min=1, max=2, help="Image of the release.")] = 1,
     online: Annotated[int, typer.Option(min=0, max=1, help="0: the published features; 1: run a net.")] = 0,
     data: Annotated[Path, typer.Option(help="Folder of the release's .mat and .jpg files.")] = Path(),
     out: Annotated[Path, typer.Option(help="File for the strip.")] = Path("result.jpg"),
-    model: options.Model = "googlenet-cam",
-    engine: options.EngineName = options.DEFAULT,
-    prototxt: options.Prototxt = None,
-    weights: options.Weights = None,
-    mean: options.MeanFile = None,
+    source: options.MeanOptions = options.MeanOptions(model="googlenet-cam"),
+    engine: options.EngineOptions = options.EngineOptions(),
 ) -> None:
     """Print the top five classes of an image and write their maps, as the MATLAB demo does."""
     if image is not None and not online:
         raise UsageError(f"{image}: published features exist only for img1 and img2: add --online 1")
     if online:
-        with load(model, engine=engine, protocol="matlab_demo", prototxt=prototxt, weights=weights, mean=mean) as cam:
+        with load(**vars(source), engine=engine.engine, protocol="matlab_demo", options=engine.options) as cam:
             workspace = demo(image or imgID, 1, data=data, cam=cam)
     else:
         workspace = demo(imgID, 0, data=data)
