@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import typer
 
@@ -21,7 +22,8 @@ from pycam.tables import Table
 MODEL = "squeezenet-cam-caltech101"
 
 
-class Photograph(NamedTuple):
+@dataclass(frozen=True)
+class Photograph:
     """A photograph with known content.
 
     Attributes
