@@ -241,13 +241,9 @@ class Cam:
             return features[:, :0]
         if self.gradients is not None:
             return self.gradients(features, classes)
-        if self._class_weights is None:
+        if self.head.class_layer is None:
             return features[:, classes]
-        return class_activation_maps(features, self._class_weights[classes])
-
-    @cached_property
-    def _class_weights(self) -> NDArray[np.float32] | None:
-        return None if self.head.class_layer is None else self.model.net.class_weights(self.head.class_layer)
+        return class_activation_maps(features, self.model.net.class_weights(self.head.class_layer)[classes])
 
     def close(self) -> None:
         """Close the engine."""

@@ -248,11 +248,8 @@ class ClassPrediction:
     def map(self) -> Map:
         """The map at the size of `Prediction.base`: (H, W) float32, not normalised."""
         placement = self.prediction.placement
-        if self.prediction.protocol.base == "canvas":
-            return placement.on_canvas(self.feature_maps)
-        if self.prediction.protocol.base == "input":
-            return placement.on_input(self.feature_maps)
-        return self.image_map
+        place = {"canvas": placement.on_canvas, "input": placement.on_input}.get(self.prediction.protocol.base)
+        return place(self.feature_maps) if place else self.image_map
 
     @cached_property
     def image_map(self) -> Map:

@@ -159,7 +159,7 @@ def test_submission_labels_are_ilsvrc2014_ids(tmp_path):
         ("1 2 3 4 5 " * 6, r"p\.txt:1: 30 numbers; up to 5 times"),
         ("1 2 3 4 5\n1 2 3 4 x\n", r"p\.txt:2: '1 2 3 4 x' is not a list of finite numbers"),
         ("1 2 3 4 nan", r"p\.txt:1: .*finite"),
-        ("\n" * 500_001, r"p\.txt:500001: more than 500,000 images"),
+        ("\n" * 500_001, r"p\.txt:500001: more than 500,000 lines"),
         ("1 " * 5000, r"p\.txt:1: a line of 10,000 characters"),
         ("1 2 3 inf 4", r"p\.txt:1: .*finite"),
         ("1 2 3 1e12 4", r"p\.txt:1: .*finite"),

@@ -106,18 +106,14 @@ def main(arguments: list[str] | None = None, application: typer.Typer = app) -> 
         code = application(arguments, standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
-    except PycamError as error:
-        return _fail(str(error), error.exit_code)
     except BrokenPipeError:
         # Nobody reads the output any more; without this, Python's flush at exit fails too.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + SIGPIPE
     except KeyboardInterrupt:
         return _fail("interrupted", 128 + signal.SIGINT)
-    except MemoryError:
-        return _fail(OUT_OF_MEMORY, 1)
-    except OSError as error:
-        return _fail(str(error), 1)
+    except (PycamError, OSError) as error:
+        return _fail(str(error), getattr(error, "exit_code", 1))
     except Exception as error:
         # Typer's errors are recognised by a method: their classes have moved between packages.
         if hasattr(error, "format_message"):
@@ -125,7 +121,7 @@ def main(arguments: list[str] | None = None, application: typer.Typer = app) -> 
             program = context.command_path if context else "pycam"
             message = f"{error.format_message()} (see `{program} --help`)"
             return _fail(message, getattr(error, "exit_code", 2))
-        if getattr(error, "code", None) == OPENCV_NO_MEMORY:
+        if isinstance(error, MemoryError) or getattr(error, "code", None) == OPENCV_NO_MEMORY:
             return _fail(OUT_OF_MEMORY, 1)
         if os.environ.get("PYCAM_DEBUG"):
             raise

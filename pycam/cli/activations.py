@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pycam.activations import load_activations
+from pycam.activations import activation_grids
 from pycam.cli import options
 from pycam.cli.heatmap import folders
 from pycam.drawing import caption, encode_png
@@ -33,13 +33,11 @@ def activations(
     row = protocol.row
     if source.from_files and (source.mean or row.mean in FIXED_MEANS):
         options.refuse(context, "the net, its weights and the mean are given", "model")
-    shown = load_activations(
-        layers.split(","), **vars(source), engine=engine.engine, protocol=row, options=engine.options
-    )
-    with shown.engine:
-        for path, folder in zip(images, folders(images, out), strict=True):
-            folder.mkdir(parents=True, exist_ok=True)
-            for blob, grid in shown(read_image(path)).items():
-                written = folder / f"{path.stem}_{blob.replace('/', '_')}.png"
-                atomic_write(written, encode_png(caption(grid, blob)))
-                print(written)
+    choices = {"engine": engine.engine, "protocol": row, "options": engine.options}
+    grids = activation_grids(source.load(), layers.split(","), map(read_image, images), **choices)
+    for path, folder, of_image in zip(images, folders(images, out), grids, strict=True):
+        folder.mkdir(parents=True, exist_ok=True)
+        for blob, grid in of_image.items():
+            written = folder / f"{path.stem}_{blob.replace('/', '_')}.png"
+            atomic_write(written, encode_png(caption(grid, blob)))
+            print(written)

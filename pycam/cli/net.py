@@ -18,7 +18,7 @@ from pycam.formats import caffemodel, prototxt as prototxt_format
 from pycam.formats.files import atomic_write
 from pycam.formats.npy import read_tensors
 from pycam.net import Net, read_net
-from pycam.net.layers import Shape, dims
+from pycam.net.layers import dims
 from pycam.net.surgery import cam_net
 from pycam.net.tensorflow import with_tf_weights
 from pycam.tables import Table
@@ -188,20 +188,12 @@ def _print_net(net: Net) -> None:
         print(f"ignored       weights of layers that are not in the net: {_join(net.ignored_weights)}")
 
 
-def _number(count: int) -> str:
-    return f"{count:,}" if count else "-"
-
-
-def _shapes(shapes: Iterable[Shape]) -> str:
-    return _join(map(dims, shapes))
-
-
 def _join(items: Iterable[str]) -> str:
     return ", ".join(items) or "-"
 
 
 FORMATS: dict[str, Callable[[Any], str]] = {
     **dict.fromkeys(["bottoms", "tops"], _join),
-    **dict.fromkeys(["output_shapes", "param_shapes"], _shapes),
-    **dict.fromkeys(["parameters", "multiply_adds"], _number),
+    **dict.fromkeys(["output_shapes", "param_shapes"], lambda shapes: _join(map(dims, shapes))),
+    **dict.fromkeys(["parameters", "multiply_adds"], lambda count: f"{count:,}" if count else "-"),
 }

@@ -56,11 +56,9 @@ def serve(
         model = load_model(name, needs_maps=any(row.method == "cam" for row in rows))
         return [make_cam(model, engine=engine.engine, protocol=row, options=engine.options) for row in rows]
 
-    makers = {}
     for name in names:
-        card = zoo.card(name)
-        zoo.weights_path(card)  # missing weights are an error now, not at the first image
-        makers[card.name] = functools.partial(cams, name)
+        zoo.weights_path(zoo.card(name))  # missing weights are an error now, not at the first image
+    makers = {zoo.card(name).name: functools.partial(cams, name) for name in names}
     limits = Limits(
         upload=round(upload * 10**6), pixels=round(pixels * 10**6), upload_seconds=seconds, answer_seconds=seconds
     )

@@ -102,10 +102,9 @@ def check_meta(path: Path) -> None:
     GroundTruthError
         With the first class that differs.
     """
+    structs = _read_structs(path, "synsets")
     try:
-        wnid_of = {
-            int(_flat(row["ILSVRC2014_ID"])[0]): str(_flat(row["WNID"])[0]) for row in _read_structs(path, "synsets")
-        }
+        wnid_of = {int(np.ravel(row["ILSVRC2014_ID"])[0]): str(np.ravel(row["WNID"])[0]) for row in structs}
     except (IndexError, TypeError, ValueError):
         raise GroundTruthError(f"{path}: synsets: fields ILSVRC2014_ID and WNID were expected") from None
     # Only the 1000 classes are compared: some devkits also list the inner nodes of the tree, with larger IDs.
@@ -135,8 +134,8 @@ def read_cache(path: Path) -> Source:
     corners: list[NDArray[Any]] = []
     for image, record in enumerate(records):
         try:
-            for thing in _flat(record["objects"]):
-                (label,), box = _flat(thing["label"]), _flat(thing["bbox"])
+            for thing in np.ravel(record["objects"]):
+                (label,), box = np.ravel(thing["label"]), np.ravel(thing["bbox"])
                 labels.append(float(label))
                 corners.append(box.astype(np.float64).reshape(4))
                 images.append(image)
@@ -169,8 +168,4 @@ def _read_structs(path: Path, name: str) -> NDArray[Any]:
         raise GroundTruthError(str(error)) from None
     if value.dtype.names is None:
         raise GroundTruthError(f"{path}: {name} is {value.dtype}; a struct array was expected")
-    return _flat(value)
-
-
-def _flat(value: Any) -> NDArray[Any]:
-    return np.asarray(value).reshape(-1)
+    return np.ravel(value)

@@ -10,14 +10,20 @@ from pycam.errors import GroundTruthError
 from pycam.formats.files import exists, is_file
 
 LONGEST = 10_000
-MOST = 2_000_000
-"""Limits on the length and number of lines; the largest list of ILSVRC names 1.3 million images."""
+"""The limit on the length of a line."""
 
 _WHOLE = re.compile(r"(-?[0-9]{1,9})(\.0+)?")
 
 
-def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
+def numbered_lines(path: Path, most: int = 2_000_000) -> Iterator[tuple[int, str]]:
     """Yield the number, 1-based, and the text of each line of a UTF-8 file, without surrounding white space.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    most : int
+        The limit on the number of lines. The largest list of ILSVRC names 1.3 million images.
 
     Raises
     ------
@@ -32,9 +38,9 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
         with path.open(encoding="utf-8-sig") as file:
             while line := file.readline(LONGEST):
                 number += 1
-                if len(line) == LONGEST or number > MOST:
+                if len(line) == LONGEST or number > most:
                     length = (
-                        f"a line of {LONGEST:,} characters" if len(line) == LONGEST else f"more than {MOST:,} lines"
+                        f"a line of {LONGEST:,} characters" if len(line) == LONGEST else f"more than {most:,} lines"
                     )
                     raise GroundTruthError(f"{path}:{number}: {length}; no list is that long: is it another file?")
                 yield number, line.strip()

@@ -61,7 +61,7 @@ def read_predictions(path: Path) -> Predictions:
     """
     values = array("d")
     counts: list[int] = []
-    for number, line in numbered_lines(path):
+    for number, line in numbered_lines(path, MOST):
         fields = line.split()
         count, rest = divmod(len(fields), _FIELDS)
         if rest or count > PREDICTIONS_PER_IMAGE:
@@ -70,8 +70,6 @@ def read_predictions(path: Path) -> Predictions:
         values.extend(_numbers(fields, f"{path}:{number}"))
         values.extend([0.0] * _FIELDS * (PREDICTIONS_PER_IMAGE - count))
         counts.append(count)
-        if number > MOST:
-            raise GroundTruthError(f"{path}:{number}: more than {MOST:,} images; ILSVRC has 100,000 at most")
     if not counts:
         raise GroundTruthError(f"{path}:1: an empty file; one line of predictions per image was expected")
     numbers = np.frombuffer(values).reshape(-1, PREDICTIONS_PER_IMAGE, _FIELDS)

@@ -18,8 +18,6 @@ import numpy as np
 
 from pycam.drawing.colormaps import opencv_jet
 
-COLOURS = ("JET", "viridis")
-
 
 def page(
     title: str, script: str, *, scripts: str = "", images: str = "data:", answers: str = "'none'"
@@ -81,6 +79,5 @@ def _hash(text: str) -> str:
 def colour_tables() -> dict[str, str]:
     """Return each colour map as base64 of 256 RGB triples."""
     levels = np.arange(256, dtype=np.uint8)[:, None]
-    even = np.asarray(cv2.applyColorMap(levels, cv2.COLORMAP_VIRIDIS), np.uint8)
-    tables = zip(COLOURS, (opencv_jet(levels), even), strict=True)
-    return {name: base64.b64encode(bgr[:, 0, ::-1].tobytes()).decode() for name, bgr in tables}
+    tables = {"JET": opencv_jet(levels), "viridis": cv2.applyColorMap(levels, cv2.COLORMAP_VIRIDIS)}
+    return {name: base64.b64encode(bgr[:, 0, ::-1].tobytes()).decode() for name, bgr in tables.items()}

@@ -57,7 +57,7 @@ class Limits:
     waiting: int = 16
 
 
-def application(models: Mapping[str, Callable[[], Sequence[Cam]]], limits: Limits | None = None) -> FastAPI:
+def application(models: Mapping[str, Callable[[], Sequence[Cam]]], limits: Limits = Limits()) -> FastAPI:
     """Make the application.
 
     Parameters
@@ -75,7 +75,6 @@ def application(models: Mapping[str, Callable[[], Sequence[Cam]]], limits: Limit
         returns `pycam.report.viewer_data.image_record`. `GET /healthz` shows that the server runs. Errors are
         `{"error": "one line"}`.
     """
-    limits = limits or Limits()
     ready: dict[str, Sequence[Cam]] = {}
     places = asyncio.Semaphore(limits.waiting + 1)
     # One thread predicts one image at a time, and makes no model twice.
@@ -131,11 +130,9 @@ def application(models: Mapping[str, Callable[[], Sequence[Cam]]], limits: Limit
     @app.exception_handler(AnyHTTPException)
     async def refuse(request: Request, error: AnyHTTPException) -> Response:
         answer = {"error": error.detail}, error.status_code, error.headers
-        return (
-            _EarlyResponse(*answer, patience=limits.upload_seconds)
-            if isinstance(error, Unread)
-            else JSONResponse(*answer)
-        )
+        if isinstance(error, Unread):
+            return _EarlyResponse(*answer, patience=limits.upload_seconds)
+        return JSONResponse(*answer)
 
     @app.exception_handler(RequestValidationError)
     async def refuse_form(request: Request, error: RequestValidationError) -> Response:
