@@ -33,8 +33,10 @@ def activations(
     row = protocol.row
     if source.from_files and (source.mean or row.mean in FIXED_MEANS):
         options.refuse(context, "the net, its weights and the mean are given", "model")
-    choices = {"engine": engine.engine, "protocol": row, "options": engine.options}
-    grids = activation_grids(source.load(), layers.split(","), map(read_image, images), **choices)
+    model, opened = source.load(), map(read_image, images)
+    grids = activation_grids(
+        model, layers.split(","), opened, engine=engine.engine, protocol=row, options=engine.options
+    )
     for path, folder, of_image in zip(images, folders(images, out), grids, strict=True):
         folder.mkdir(parents=True, exist_ok=True)
         for blob, grid in of_image.items():

@@ -38,10 +38,9 @@ def numbered_lines(path: Path, most: int = 2_000_000) -> Iterator[tuple[int, str
         with path.open(encoding="utf-8-sig") as file:
             while line := file.readline(LONGEST):
                 number += 1
-                if len(line) == LONGEST or number > most:
-                    length = (
-                        f"a line of {LONGEST:,} characters" if len(line) == LONGEST else f"more than {most:,} lines"
-                    )
+                too_long = len(line) == LONGEST
+                if too_long or number > most:
+                    length = f"a line of {LONGEST:,} characters" if too_long else f"more than {most:,} lines"
                     raise GroundTruthError(f"{path}:{number}: {length}; no list is that long: is it another file?")
                 yield number, line.strip()
     except UnicodeDecodeError:
