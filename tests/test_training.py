@@ -304,7 +304,7 @@ def test_a_full_disk_leaves_the_older_snapshot(place, monkeypatch):
         ("max_iter: 10", 'max_iter: 10 regularization_type: "L0"', "regularization_type 'L0'"),
         ("max_iter: 10", "", "has no max_iter"),
         ("base_lr: 0.05", "", "has no base_lr"),
-        ('"step"', '"steps"', "lr_policy 'steps': there are fixed, step"),
+        ('"step"', '"steps"', "lr_policy 'steps': pycam has fixed, step"),
         ("stepsize: 4", "", "lr_policy step needs a positive stepsize"),
         ("gamma: 0.5", "gamma: -1", "gamma -1 must not be negative"),
         ("test_iter: 2", "", "test_interval needs one test_iter, there are 0"),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import is_dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_origin, get_type_hints
+from typing import Any, TypeVar
+
+import msgspec
 
 from pycam.formats.files import is_file
 
@@ -54,16 +56,14 @@ def from_note(kind: type[_T], values: Any) -> _T:
     ValueError
         A field is missing, unknown, or of another type.
     """
-    if not isinstance(values, dict):
-        raise ValueError(f"{values!r:.60} is not a JSON object with the values of a {kind.__name__}")
-    types = {name: str if get_origin(hint) is Literal else hint for name, hint in get_type_hints(kind).items()}
-    made = {}
-    for name, value in values.items():
-        wanted = types.get(name, ())
-        made[name] = from_note(wanted, value) if isinstance(wanted, type) and is_dataclass(wanted) else value
-        if not isinstance(made[name], wanted):
-            raise ValueError(f"{name} {value!r:.60} is not a value of a {kind.__name__}")
-    try:
-        return kind(**made)
-    except TypeError as error:
-        raise ValueError(str(error)) from None
+    made = msgspec.convert(values, kind)
+    if not _has_fields(asdict(made), values):  # type: ignore[call-overload]
+        raise ValueError(f"it has fields that a {kind.__name__} does not have")
+    return made
+
+
+def _has_fields(made: dict[str, Any], values: dict[str, Any]) -> bool:
+    return all(
+        name in made and (not isinstance(value, dict) or _has_fields(made[name], value))
+        for name, value in values.items()
+    )

@@ -8,8 +8,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Annotated
 
 import cv2
+import msgspec
 import numpy as np
 import PIL
 import scipy
@@ -30,6 +32,7 @@ from pycam.protocols import DRAWING, Protocol
 PLAN = "plan.json"
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm"}
 
+Positive = Annotated[int, msgspec.Meta(ge=1)]
 Identity = tuple[tuple[str, str], ...]
 """Everything that affects a result, as pairs of name and value: versions, hashes, choices."""
 
@@ -130,7 +133,16 @@ class Sources:
     labels: str | None = None
     blacklist: str | None = None
     meta: str | None = None
-    limit: int | None = None
+    limit: Positive | None = None
+
+
+@dataclass(frozen=True)
+class _Note:
+    """The content of a run's `PLAN`."""
+
+    recipe: Recipe
+    sources: Sources
+    batch: Positive
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,7 +197,7 @@ class Plan:
             The file cannot be written.
         """
         if self.sources is not None:
-            made = {"recipe": asdict(self.recipe), "sources": asdict(self.sources), "batch": self.batch}
+            made = asdict(_Note(self.recipe, self.sources, self.batch))
             try:
                 atomic_write(folder / PLAN, json.dumps(made, indent=2) + "\n")
             except OSError as error:
@@ -204,15 +216,11 @@ class Plan:
         """
         path = folder / PLAN
         try:
-            made = read_note(path)
-            recipe, sources = from_note(Recipe, made["recipe"]), from_note(Sources, made["sources"])
-            batch = made["batch"]
-            if not (isinstance(batch, int) and min(batch, 1 if sources.limit is None else sources.limit) > 0):
-                raise ValueError("batch and limit must be 1 or more")
-        except (ValueError, TypeError, LookupError, UsageError) as error:
+            note = from_note(_Note, read_note(path))
+        except (ValueError, UsageError) as error:
             raise RunError(f"{folder}: not the folder of a run ({PLAN}: {error}): start the run again") from None
         try:
-            return cls.read(recipe, sources, batch)
+            return cls.read(note.recipe, note.sources, note.batch)
         except (GroundTruthError, UsageError) as error:
             raise type(error)(f"{path}: an input of the run has changed: {error}") from None
 

@@ -152,11 +152,11 @@ def _done(plan: Plan, store: Store, skip: bool) -> set[int]:
     done = set()
     for position, was in store.files().items():
         path = plan.images[position]
-        same = was.is_of(path)
-        if position not in failed and not same:
+        if was.is_of(path):
+            if skip or position not in failed:
+                done.add(position)
+        elif position not in failed:
             raise RunError(f"{path}: has changed since it was evaluated, it had {was.size} bytes: name another --out")
-        if same and (skip or position not in failed):
-            done.add(position)
     return done
 
 

@@ -33,7 +33,7 @@ __all__ = ["TEST", "TRAIN", "Blob", "Net", "io", "set_device", "set_mode_cpu", "
 
 TRAIN, TEST = 0, 1
 
-_mode: dict[str, str] = {"device": "cpu"}
+_mode = {"device": "cpu"}
 
 
 def set_mode_cpu() -> None:

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 
 from pycam.training.log import Row
 
-Points = list[tuple[float, float]]
-
 
 def draw_curves(rows: Sequence[Row], title: str) -> bytes:
     """Draw the curves of a log.
@@ -28,7 +26,9 @@ def draw_curves(rows: Sequence[Row], title: str) -> bytes:
     # Without pyplot, which would choose a backend for the whole process.
     from matplotlib.figure import Figure
 
-    curves: dict[str, Points] = {"training": [(row.iteration, row.loss) for row in rows if row.loss is not None]}
+    curves: dict[str, list[tuple[float, float]]] = {
+        "training": [(row.iteration, row.loss) for row in rows if row.loss is not None]
+    }
     for row in rows:
         for name, value in row.tests.items():
             curves.setdefault(f"test {name}", []).append((row.iteration, value))

@@ -106,7 +106,7 @@ def list_files(path: Path, root: str = "") -> ImageFiles:
     TrainingError
         The list is missing or empty, a line has another form, or an image does not exist.
     """
-    paths, labels, lines = [], [], []
+    found = []
     try:
         numbered = [(number, line) for number, line in numbered_lines(path) if line]
     except GroundTruthError as error:
@@ -115,17 +115,16 @@ def list_files(path: Path, root: str = "") -> ImageFiles:
         name, _, label = line.rpartition(" ")
         if not name or not re.fullmatch(r"-?[0-9]{1,9}", label):
             raise TrainingError(f"{path}:{number}: expected a path, a blank and a label, found {line[:80]!r}")
-        paths.append(str(Path(root, name)))
-        labels.append(int(label))
-        lines.append(number)
-    if not paths:
+        found.append((str(Path(root, name)), int(label), number))
+    if not found:
         raise TrainingError(f"{path}: a list without images")
+    paths, labels, lines = zip(*found, strict=True)
     if not is_file(paths[0]):
-        paths = [str(path.parent / name) for name in paths]
+        paths = tuple(str(path.parent / name) for name in paths)
     for name, number in zip(paths, lines, strict=True):
         if not is_file(name):
             raise TrainingError(f"{path}:{number}: no image {name[:400]}")
-    return ImageFiles(str(path), tuple(paths), tuple(labels), tuple(lines))
+    return ImageFiles(str(path), paths, labels, lines)
 
 
 def folder_files(path: Path) -> ImageFiles:
@@ -315,9 +314,7 @@ def _files(layer: Any, path: Path) -> ImageFiles:
 
 
 def _transform(param: Any, path: Path, training: bool) -> Transform:
-    mean = None
+    mean = np.array(param.mean_value, np.float32) if param.mean_value else None
     if param.mean_file:
         mean = read_mean(beside(param.mean_file, path))
-    elif param.mean_value:
-        mean = np.array(param.mean_value, np.float32)
     return Transform(int(param.crop_size), training, bool(param.mirror), mean, float(param.scale))

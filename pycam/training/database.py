@@ -71,9 +71,8 @@ def open_database(layer: Any, path: Path) -> DatabaseImages:
     if not exists(path):
         raise TrainingError(f"no database {path}: check `source`, {instead}")
     param = layer.transform_param
-    flags = cv2.IMREAD_UNCHANGED
-    if param.force_color or param.force_gray:
-        flags = cv2.IMREAD_COLOR if param.force_color else cv2.IMREAD_GRAYSCALE
+    forced = cv2.IMREAD_GRAYSCALE if param.force_gray else cv2.IMREAD_UNCHANGED
+    flags = cv2.IMREAD_COLOR if param.force_color else forced
     try:
         return DatabaseImages(Database(path), flags)
     except FormatError as error:

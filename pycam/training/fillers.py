@@ -42,10 +42,9 @@ def fill(net: Net, seed: int = 0) -> Params:
 def _fillers(layer: Layer) -> list[Any]:
     """Return one filler per parameter of a layer."""
     message = layer.message
-    if layer.type in ("Convolution", "Deconvolution"):
-        given = [message.convolution_param.weight_filler, message.convolution_param.bias_filler]
-    elif layer.type == "InnerProduct":
-        given = [message.inner_product_param.weight_filler, message.inner_product_param.bias_filler]
+    if layer.type in ("Convolution", "Deconvolution", "InnerProduct"):
+        param = message.inner_product_param if layer.type == "InnerProduct" else message.convolution_param
+        given = [param.weight_filler, param.bias_filler]
     elif layer.type == "Scale":
         param = message.scale_param
         given = [param.filler if param.HasField("filler") else _constant(1), param.bias_filler]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np
 import torch
@@ -107,7 +107,8 @@ class Learner:
         TrainingError
             The loss is not finite; nothing was updated.
         """
-        torch.manual_seed(_mixed(self._solver.random_seed, iteration))
+        seeds = np.random.SeedSequence([self._solver.random_seed, iteration])
+        torch.manual_seed(int(seeds.generate_state(1, np.uint64)[0]))
         loss = sum(self._backward(batch) for batch in batches) / self._solver.iter_size
         if not math.isfinite(loss):
             raise TrainingError(
@@ -130,7 +131,8 @@ class Learner:
     def _update(self, iteration: int) -> None:
         solver, rate = self._solver, self._solver.rate(iteration)
         moving = [each for each in self._learned if each.lr_mult]
-        gradients = [_gradient(each.values) for each in moving]
+        # A parameter that the loss does not depend on has no gradient; it still decays.
+        gradients = [torch.zeros_like(v) if v.grad is None else v.grad for v in (each.values for each in moving)]
         if solver.clip_gradients >= 0:
             norm = math.sqrt(sum(float(gradient.square().sum()) for gradient in gradients))
             if norm > solver.clip_gradients:
@@ -208,8 +210,7 @@ def _factors(layer: L.Layer) -> Iterator[tuple[float, float]]:
     frozen = isinstance(layer, L.BatchNorm)
     if frozen and not layer.message.batch_norm_param.use_global_stats:
         raise TrainingError(f"{where}: batch statistics cannot be trained: set use_global_stats: true")
-    for index in range(len(layer.param_shapes)):
-        given = layer.message.param[index] if index < len(layer.message.param) else None
+    for _, given in zip_longest(layer.param_shapes, layer.message.param[: len(layer.param_shapes)]):
         if frozen:
             yield 0.0, 0.0
         else:
@@ -226,20 +227,9 @@ def _on(device: torch.device, batch: Mapping[str, Floats]) -> dict[str, Tensor]:
     return {name: torch.from_numpy(values).to(device) for name, values in batch.items()}
 
 
-@contextmanager
-def _autocast(device: torch.device, precision: str) -> Iterator[None]:
-    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-        yield
-
-
-def _gradient(values: torch.nn.Parameter) -> Tensor:
-    # A parameter that the loss does not depend on has no gradient; it still decays.
-    return torch.zeros_like(values) if values.grad is None else values.grad
+def _autocast(device: torch.device, precision: str) -> torch.autocast:
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
 def _array(tensor: Tensor) -> Floats:
     return np.array(tensor.detach().cpu().numpy(), np.float32, order="C")
-
-
-def _mixed(*numbers: int) -> int:
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])

@@ -56,8 +56,8 @@ class Log:
     def __init__(self, path: Path, outputs: Sequence[str], resumed: int | None = None) -> None:
         self._path = path
         self._outputs = list(outputs)
-        kept = read_rows(path) if resumed is not None and path.is_file() else []
-        self.rows = [row for row in kept if resumed is not None and row.iteration < resumed]
+        kept = read_rows(path) if resumed and path.is_file() else []
+        self.rows = [row for row in kept if row.iteration < (resumed or 0)]
         path.parent.mkdir(parents=True, exist_ok=True)
         head = ["iteration", "lr", "loss", *(f"test {name}" for name in self._outputs)]
         atomic_write(path, _csv([head, *map(self._cells, self.rows)]))
@@ -85,11 +85,8 @@ def read_rows(path: Path) -> list[Row]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             for cells in csv.DictReader(file):
-                tests = {
-                    name.removeprefix("test "): float(value)
-                    for name, value in cells.items()
-                    if name.startswith("test ") and value
-                }
+                found = [(name.partition("test "), value) for name, value in cells.items() if value]
+                tests = {name: float(value) for (before, test, name), value in found if test and not before}
                 loss = float(cells["loss"]) if cells["loss"] else None
                 rows.append(Row(_iteration(cells["iteration"]), float(cells["lr"]), loss, tests))
     except (KeyError, ValueError, AttributeError, TypeError, csv.Error) as error:

@@ -87,11 +87,8 @@ def train(
     state = None if resume is None else read_state(Path(resume))
     start = state.iteration if state else 0
     net = _begin(feed.net, solver, [state.weights] if state else [caffemodel.read(path) for path in weights])
-    log = Log(
-        solver.prefix.with_name(f"{solver.prefix.name}_log.csv"),
-        scalar_outputs(test.net) if test else [],
-        start if state else None,
-    )
+    path = solver.prefix.with_name(f"{solver.prefix.name}_log.csv")
+    log = Log(path, scalar_outputs(test.net) if test else [], start if state else None)
     last = Path(state.weights.path) if state else None
 
     with at_work(on, options.threads), torch.random.fork_rng([on] if on.type == "cuda" else []):

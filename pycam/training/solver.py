@@ -17,9 +17,6 @@ from pycam.net.layers import single
 RENAMED = {"train_val_imagenet_googlenetCAM.prototxt": "train_val_googlenetCAM.prototxt"}
 """The released solver names its net by another name than the file has."""
 
-_TYPES = ("SGD", "Adam")
-_REGULARIZATIONS = ("L2", "L1")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Solver:
@@ -85,14 +82,11 @@ class Solver:
     def __post_init__(self) -> None:
         self._need(bool(self.net) != bool(self.train_net), "give `net`, or `train_net` and `test_net`")
         self._need(len(self.test_net) <= 1, "more than one test_net: pycam tests one")
-        self._need(self.lr_policy in _POLICIES, f"lr_policy {self.lr_policy!r}: there are {', '.join(_POLICIES)}")
+        for name, known in _CHOICES.items():
+            value = getattr(self, name)
+            self._need(value in known, f"{name} {value!r}: pycam has {', '.join(known)}")
         self._need(self.lr_policy != "step" or self.stepsize > 0, "lr_policy step needs a positive stepsize")
         self._need(self.gamma >= 0, f"gamma {self.gamma:g} must not be negative")
-        self._need(self.type in _TYPES, f"type {self.type!r}: pycam has {', '.join(_TYPES)}")
-        self._need(
-            self.regularization_type in _REGULARIZATIONS,
-            f"regularization_type {self.regularization_type!r}: there are {', '.join(_REGULARIZATIONS)}",
-        )
         for name in ("max_iter", "iter_size", "average_loss"):
             self._need(getattr(self, name) > 0, f"{name} must be positive")
         self._need(
@@ -128,9 +122,8 @@ class Solver:
 
     def snapshots_at(self, iteration: int) -> bool:
         """Return True if there is a snapshot after this many iterations."""
-        if self.snapshot > 0 and iteration % self.snapshot == 0:
-            return True
-        return self.snapshot_after_train and iteration == self.max_iter
+        due = self.snapshot > 0 and iteration % self.snapshot == 0
+        return due or (self.snapshot_after_train and iteration == self.max_iter)
 
     @property
     def prefix(self) -> Path:
@@ -148,6 +141,8 @@ _POLICIES: dict[str, Callable[[Solver, int], float]] = {
     "poly": lambda s, t: (1 - t / s.max_iter) ** s.power,
     "sigmoid": lambda s, t: 1 / (1 + math.exp(-s.gamma * (t - s.stepsize))),
 }
+
+_CHOICES = {"lr_policy": tuple(_POLICIES), "type": ("SGD", "Adam"), "regularization_type": ("L2", "L1")}
 
 
 def read_solver(path: str | os.PathLike[str]) -> Solver:
@@ -204,8 +199,8 @@ def net_path(solver: Solver, phase: str) -> Path:
     named = own or solver.net
     if not named:
         raise TrainingError(f"{solver.path}: test_interval asks for tests, but there is no test_net")
-    names = [named, str(Path(named).with_name(RENAMED[Path(named).name]))] if Path(named).name in RENAMED else [named]
-    for name in names:
+    released = Path(named).name
+    for name in (named, str(Path(named).with_name(RENAMED.get(released, released)))):
         # A solver from another machine has a path of that machine; its net lies beside it.
         for candidate in (beside(name, solver.path), solver.path.parent / Path(name).name):
             if is_file(candidate):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from operator import gt
 from pathlib import Path
 from typing import Any
 
@@ -209,24 +210,14 @@ def pitfalls(net: Net) -> list[str]:
             "after the last such layer (ReLU, say); readers that name outputs by layer return those before it"
         )
     pools = [layer for layer in net.layers if isinstance(layer, layers.Pooling) and not layer.is_global]
-    for text, found_in in (
-        (
-            "group convolutions",
-            [each for each in net.layers if isinstance(each, layers.Convolution) and each.group > 1],
-        ),
-        (
-            "pooling whose size rounds up",
-            [pool for pool in pools if any(n > p for n, p in zip(pool.overhang, pool.pad, strict=True))],
-        ),
-        (
-            "average pooling that counts padding",
-            [pool for pool in pools if pool.method == "AVE" and (len(set(pool.covers[0])) > 1 or any(pool.pad))],
-        ),
-        ("LRN divides alpha by its size", [layer for layer in net.layers if isinstance(layer, layers.LRN)]),
-    ):
-        if found_in:
-            found.append(f"{text}: {_some([layer.name for layer in found_in])}")
-    return found
+    averages = [pool for pool in pools if pool.method == "AVE"]
+    affected: dict[str, list[layers.Layer]] = {
+        "group convolutions": [x for x in net.layers if isinstance(x, layers.Convolution) and x.group > 1],
+        "pooling whose size rounds up": [x for x in pools if any(map(gt, x.overhang, x.pad))],
+        "average pooling that counts padding": [x for x in averages if len(set(x.covers[0])) > 1 or any(x.pad)],
+        "LRN divides alpha by its size": [x for x in net.layers if isinstance(x, layers.LRN)],
+    }
+    return found + [f"{text}: {_some([x.name for x in each])}" for text, each in affected.items() if each]
 
 
 def _some(names: Sequence[str]) -> str:

@@ -18,8 +18,6 @@ from pycam.net import Net
 
 Blobs = Mapping[str, NDArray[np.float32]]
 
-EXPECTED = "a file of blobs"
-
 TOLERANCE = 2e-5
 """The allowed difference, relative to the blob's largest value."""
 
@@ -104,7 +102,7 @@ def _row(layer: str, blob: str, a: NDArray[np.float32], b: NDArray[np.float32]) 
     if a.shape != b.shape:
         return Row(layer, blob, np.inf, np.inf, 0.0)
     one, two = a.astype(np.float64).ravel(), b.astype(np.float64).ravel()
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(invalid="ignore"):
         max_abs = float(np.abs(one - two).max(initial=0))
         largest = float(np.abs(two).max(initial=0))
         lengths = float(np.linalg.norm(one) * np.linalg.norm(two))
@@ -129,7 +127,7 @@ def load_blobs(path: str | os.PathLike[str]) -> dict[str, NDArray[np.float32]]:
         There is no such file, or it is not one of these.
     """
     try:
-        with open_file(path, EXPECTED) as opened, np.load(opened, allow_pickle=False) as file:
+        with open_file(path, "a file of blobs") as opened, np.load(opened, allow_pickle=False) as file:
             size = os.fstat(opened.fileno()).st_size
             # The file is written without compression: one that claims more bytes is damaged, or a decompression bomb.
             if sum(entry.file_size for entry in file.zip.infolist()) > size:

@@ -190,9 +190,7 @@ def _extras() -> Iterator[Finding]:
         extras = metadata.metadata(DISTRIBUTION).get_all("Provides-Extra") or []
     except metadata.PackageNotFoundError:
         extras = []
-    for extra in extras:
-        if extra in DEVELOPERS:
-            continue
+    for extra in (each for each in extras if each not in DEVELOPERS):
         checked = [(requirement.name, *_installed(requirement)) for requirement in _requirements(extra)]
         if all(good for *_, good in checked):
             yield Finding("extras", extra, "ok", ", ".join(f"{name} {version}" for name, version, _ in checked))
