@@ -194,7 +194,7 @@ def test_what_is_not_there_is_said():
         pycaffe.Net(NET, pycaffe.TEST).forward()
     with pytest.raises(UsageError, match=r"set_device\(1\): .* CUDA_VISIBLE_DEVICES=1"):
         pycaffe.set_device(1)
-    with pytest.raises(UsageError, match="'image' is no input of this Transformer; it was made for data"):
+    with pytest.raises(UsageError, match="'image' is not an input of this Transformer; its inputs are data"):
         pycaffe.io.Transformer({"data": (1, 3, 227, 227)}).set_mean("image", 0)
     with pytest.raises(UsageError, match="interp_order 3"):
         pycaffe.io.resize_image(np.zeros((4, 4, 3)), (2, 2), interp_order=3)
