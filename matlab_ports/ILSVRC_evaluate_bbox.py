@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import numpy as np
 import typer
@@ -64,7 +65,8 @@ def ILSVRC_evaluate_bbox(
     return errors
 
 
-class Submission(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Submission:
     """The five predictions for an image, best first.
 
     Attributes
