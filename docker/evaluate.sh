@@ -1,5 +1,5 @@
 #!/bin/sh
-# ILSVRC's errors of a model: a run a protocol. A run that was stopped goes on by the same command.
+# ILSVRC's errors of a model: one run per protocol. The same command resumes an interrupted run.
 #
 #     evaluate.sh MODEL DATA RUNS [OPTION...]
 #

@@ -1,12 +1,12 @@
 #!/bin/sh
 # The paper's tables, from the images: certificates against real Caffe, runs, Tables 1 and 2 and what each deviation
-# of the released evaluation is worth. What was stopped goes on by the same command.
+# of the released evaluation is worth. The same command resumes what was interrupted.
 #
 #     reproduce.sh DATA RUNS [OPTION...]           the paper's models on ILSVRC's 50,000 images
 #     reproduce.sh --mini DATA RUNS [OPTION...]    SqueezeNet on a small folder that is laid out alike
 #
 # DATA and the OPTIONs are those of evaluate.sh. Weights are downloaded, or found in the folders that PYCAM_MODELS
-# names; a model whose weights cannot be had is left out, and the tables say so.
+# names; a model whose weights are not available is left out, and the tables say so.
 set -eu
 PATH=$(dirname "$0"):$PATH
 
@@ -22,7 +22,7 @@ data=$1 runs=$2
 shift 2
 
 has_weights() {
-    pycam models download "$1" --mean >/dev/null || { echo "$1 is left out: its weights cannot be had here" >&2; false; }
+    pycam models download "$1" --mean >/dev/null || { echo "$1 is left out: its weights are not available here" >&2; false; }
 }
 
 mkdir -p "$runs"
