@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from pycam.net.layers.base import Layer, Shape, dims, finite, need, positive_axis
 
 
-@dataclass(frozen=True, kw_only=True)
 class ReLU(Layer):
     """max(x, 0), or `negative_slope`·x below 0."""
 
@@ -17,7 +15,6 @@ class ReLU(Layer):
     negative_slope: float
 
 
-@dataclass(frozen=True, kw_only=True)
 class PReLU(Layer):
     """ReLU with a learned slope below 0: one per channel, or one for all channels."""
 
@@ -30,7 +27,6 @@ class PReLU(Layer):
         return {"param_shapes": (() if message.prelu_param.channel_shared else (shapes[0][1],),)}
 
 
-@dataclass(frozen=True, kw_only=True)
 class ELU(Layer):
     """x above 0, `alpha`·(exp(x) − 1) below."""
 
@@ -39,7 +35,6 @@ class ELU(Layer):
     alpha: float
 
 
-@dataclass(frozen=True, kw_only=True)
 class Sigmoid(Layer):
     """1 / (1 + exp(−x))."""
 
@@ -47,7 +42,6 @@ class Sigmoid(Layer):
     works_in_place = True
 
 
-@dataclass(frozen=True, kw_only=True)
 class TanH(Layer):
     """Hyperbolic tangent."""
 
@@ -55,14 +49,12 @@ class TanH(Layer):
     works_in_place = True
 
 
-@dataclass(frozen=True, kw_only=True)
 class AbsVal(Layer):
     """Absolute value."""
 
     type = "AbsVal"
 
 
-@dataclass(frozen=True, kw_only=True)
 class Power(Layer):
     """(shift + scale·x)^power."""
 
@@ -73,7 +65,6 @@ class Power(Layer):
     shift: float
 
 
-@dataclass(frozen=True, kw_only=True)
 class Softmax(Layer):
     """exp(x) over its sum along `axis`."""
 
@@ -86,7 +77,6 @@ class Softmax(Layer):
         return {"axis": positive_axis(message.softmax_param.axis, shapes[0])}
 
 
-@dataclass(frozen=True, kw_only=True)
 class Dropout(Layer):
     """The identity at test time; in training, a fraction `ratio` of the values is dropped and the rest is scaled up."""
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
+from typing_extensions import dataclass_transform
 
 from pycam.errors import NetError
 
@@ -23,9 +24,10 @@ LAYER_TYPES: dict[str, type[Layer]] = {}
 """The layer classes by Caffe's type names."""
 
 
+@dataclass_transform(frozen_default=True, kw_only_default=True)
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """One step of a net.
+    """One step of a net. Every subclass becomes a frozen dataclass by itself.
 
     Attributes
     ----------
@@ -67,6 +69,7 @@ class Layer:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        dataclass(frozen=True, kw_only=True)(cls)
         if "type" in cls.__dict__:
             LAYER_TYPES[cls.type] = cls
 

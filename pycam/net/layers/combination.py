@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 from pycam.net.layers.base import Layer, Shape, dims, finite, need, positive_axis
 
 
-@dataclass(frozen=True, kw_only=True)
 class Split(Layer):
     """The same values under several names."""
 
@@ -21,7 +19,6 @@ class Split(Layer):
         return {"output_shapes": shapes * len(message.top)}
 
 
-@dataclass(frozen=True, kw_only=True)
 class Concat(Layer):
     """Blobs joined along `axis`."""
 
@@ -43,7 +40,6 @@ class Concat(Layer):
         return {"output_shapes": ((*first[:axis], total, *first[axis + 1 :]),), "axis": axis}
 
 
-@dataclass(frozen=True, kw_only=True)
 class Slice(Layer):
     """A blob cut along `axis` at `points`, one top per piece."""
 
@@ -72,7 +68,6 @@ class Slice(Layer):
         return {"output_shapes": outputs, "axis": axis, "points": points}
 
 
-@dataclass(frozen=True, kw_only=True)
 class Eltwise(Layer):
     """Blobs of one shape, combined value by value: `PROD`, `SUM` with `coefficients`, or `MAX`."""
 

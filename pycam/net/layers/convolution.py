@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from pycam.net.layers.base import Layer, Pair, Shape, count, dims, image_shape, need, window
 
 
-@dataclass(frozen=True, kw_only=True)
 class _Filter(Layer):
     """A convolution or its transpose.
 
@@ -78,7 +76,6 @@ class _Filter(Layer):
         return count(positions[0]) * count(self.param_shapes[0][1:])
 
 
-@dataclass(frozen=True, kw_only=True)
 class Convolution(_Filter):
     """Convolution over H and W; sizes round down. Weights: num_output × channels/group × kernel."""
 
@@ -86,7 +83,6 @@ class Convolution(_Filter):
     transposed = False
 
 
-@dataclass(frozen=True, kw_only=True)
 class Deconvolution(_Filter):
     """The transpose of a convolution. Weights: channels × num_output/group × kernel."""
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from pycam.net.layers.base import Layer, Pair, Shape, dims, need
 
 
-@dataclass(frozen=True, kw_only=True)
 class Input(Layer):
     """The layer through which images enter."""
 
@@ -31,7 +30,6 @@ class Input(Layer):
         return {"output_shapes": tuple((1, *shape[1:]) for shape in given)}
 
 
-@dataclass(frozen=True, kw_only=True)
 class _Source(Layer):
     """A layer through which images and their labels enter in training; `pycam.training.data` reads them.
 
@@ -55,7 +53,6 @@ class _Source(Layer):
         return {"output_shapes": shapes[: len(message.top)], "batch_size": int(param.batch_size)}
 
 
-@dataclass(frozen=True, kw_only=True)
 class Data(_Source):
     """A database of images with labels."""
 
@@ -66,7 +63,6 @@ class Data(_Source):
         return cls._outputs(message, message.data_param, (0, 0), message.transform_param.force_gray)
 
 
-@dataclass(frozen=True, kw_only=True)
 class ImageData(_Source):
     """A list of image files with labels."""
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from pycam.net.layers.base import Layer, Shape, count, need, positive_axis
 
 
-@dataclass(frozen=True, kw_only=True)
 class InnerProduct(Layer):
     """Fully connected layer. All axes from `axis` on form one vector.
 

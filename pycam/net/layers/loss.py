@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from pycam.net.layers.base import Layer, Shape, count, dims, need, positive_axis
 
 
-@dataclass(frozen=True, kw_only=True)
 class _Comparison(Layer):
     """A comparison of scores, its first bottom, with labels, its second: one label per position.
 
@@ -41,7 +39,6 @@ class _Comparison(Layer):
         return {"axis": axis, "ignore_label": ignored}
 
 
-@dataclass(frozen=True, kw_only=True)
 class SoftmaxWithLoss(_Comparison):
     """The mean of −log softmax at the labels; a second top is the softmax.
 
@@ -69,7 +66,6 @@ class SoftmaxWithLoss(_Comparison):
         }
 
 
-@dataclass(frozen=True, kw_only=True)
 class Accuracy(_Comparison):
     """The fraction of labels among the `top_k` classes with the highest scores."""
 

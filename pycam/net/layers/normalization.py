@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from pycam.net.layers.base import Layer, Shape, dims, image_shape, need, numbers, positive_axis
 
 
-@dataclass(frozen=True, kw_only=True)
 class LRN(Layer):
     """Local response normalization.
 
@@ -35,7 +33,6 @@ class LRN(Layer):
         }
 
 
-@dataclass(frozen=True, kw_only=True)
 class BatchNorm(Layer):
     """(x − mean) / sqrt(variance + eps) per channel, from stored statistics.
 
@@ -58,7 +55,6 @@ class BatchNorm(Layer):
         return {"param_shapes": ((channels,), (channels,), (1,)), **numbers(param, "eps")}
 
 
-@dataclass(frozen=True, kw_only=True)
 class Scale(Layer):
     """x times one factor per position along the axes from `axis` on, plus one bias per position with `bias`.
 

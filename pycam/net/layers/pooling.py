@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from pycam.net.layers.base import Layer, Pair, Shape, dims, image_shape, need, window
@@ -11,7 +10,6 @@ MAX_SIDE = 2**16
 """The most rows or columns of a pooled blob: a damaged number must not fill the memory."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class Pooling(Layer):
     """Maximum or mean over windows.
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from pycam.net.layers.base import Layer, Shape, count, dims, need, positive_axis
 
 
-@dataclass(frozen=True, kw_only=True)
 class _Reshaping(Layer):
     """The same values in another shape.
 
@@ -22,7 +20,6 @@ class _Reshaping(Layer):
     target: Shape
 
 
-@dataclass(frozen=True, kw_only=True)
 class Flatten(_Reshaping):
     """Several adjacent axes merged into one."""
 
@@ -37,7 +34,6 @@ class Flatten(_Reshaping):
         return {"output_shapes": ((*kept, merged, *rest),), "target": (0,) * len(kept) + (-1,) + rest}
 
 
-@dataclass(frozen=True, kw_only=True)
 class Reshape(_Reshaping):
     """A blob in a requested shape."""
 
@@ -74,7 +70,6 @@ class Reshape(_Reshaping):
         return {"output_shapes": (tuple(full),), "target": (0 if keeps_batch else -1, *full[1:])}
 
 
-@dataclass(frozen=True, kw_only=True)
 class Crop(Layer):
     """A part of the first bottom with the size of the second, from `offsets` on, along the axes from `axis` on."""
 
