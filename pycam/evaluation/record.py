@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -72,12 +73,10 @@ NO_FILE = FileState(-1, 0, 0)
 
 def file_state(path: Path | str) -> FileState:
     """Return the state of a file; `NO_FILE` if it does not exist or cannot be read."""
-    try:
+    with suppress(FileNotFoundError, PermissionError):
         found = Path(path).stat()
         if stat.S_ISREG(found.st_mode):
             return FileState(found.st_size, found.st_mtime_ns, zlib.crc32(Path(path).read_bytes()))
-    except (FileNotFoundError, PermissionError):
-        pass
     return NO_FILE
 
 

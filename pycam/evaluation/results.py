@@ -113,9 +113,7 @@ def read_results(plan: Plan, store: Store) -> Results:
     truth = plan.truth.select([plan.truth.names[position] for position in positions])
     if not truth.has_sizes:
         truth = replace(truth, sizes=records["size"].astype(np.int64))
-    bits = None
-    if all(hits):
-        bits = np.frombuffer(b"".join(hits), np.uint8).reshape(len(hits), len(wsol.RULES), -1)
+    bits = np.frombuffer(b"".join(hits), np.uint8).reshape(len(hits), len(wsol.RULES), -1) if all(hits) else None
     return Results(np.array(positions), records, boxes, bits, truth)
 
 

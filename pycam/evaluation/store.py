@@ -85,14 +85,13 @@ class Store(AbstractContextManager["Store"]):
         if not all(isinstance(text, str) for pair in stored.items() for text in pair):
             raise self._damaged("the identity of its run cannot be read")
         given = dict(identity)
-        differences = [
+        differences = ", ".join(
             f"{name} ({_short(stored.get(name))}, now {_short(given.get(name))})"
             for name in {**stored, **given}
             if stored.get(name) != given.get(name)
-        ]
+        )
         if differences:
-            said = ", ".join(differences)
-            raise RunError(f"{self.path.parent}: holds another run, which differs in {said}: name another --out")
+            raise RunError(f"{self.path.parent}: holds another run, which differs in {differences}: name another --out")
 
     def add(self, results: Iterable[Result]) -> None:
         """Store results, all or none of them, and wait until they are on the disk."""

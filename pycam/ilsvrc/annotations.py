@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import xml.sax
 import xml.sax.handler
 import xml.sax.xmlreader
 from dataclasses import dataclass
 from pathlib import Path
 
-import defusedxml
 import defusedxml.sax
 import numpy as np
 
@@ -135,19 +133,17 @@ def read_annotation(path: Path) -> Annotation:
 class _Collector(xml.sax.handler.ContentHandler):
     """Collects the few elements that matter as (path of names, text, line), each when it ends."""
 
+    _locator: xml.sax.xmlreader.Locator | None
+
     def __init__(self) -> None:
         super().__init__()
         self.fields: list[tuple[str, str, int]] = []
         self._names: list[str] = []
         self._text: list[str] = []
-        self._locator: xml.sax.xmlreader.Locator | None = None
 
     @property
     def line(self) -> int:
         return (self._locator.getLineNumber() if self._locator else None) or 1
-
-    def setDocumentLocator(self, locator: xml.sax.xmlreader.Locator) -> None:
-        self._locator = locator
 
     def startElement(self, name: str, attrs: xml.sax.xmlreader.AttributesImpl) -> None:
         self._names.append(name)

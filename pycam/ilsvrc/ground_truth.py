@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -116,15 +116,15 @@ class GroundTruth:
         rows = np.array([position[name] for name in names], dtype=np.int64)
         starts, stops = np.searchsorted(self.box_images, [rows, rows + 1])
         chosen = np.concatenate([np.arange(*ends) for ends in zip(starts, stops, strict=True)])
-        return GroundTruth(
-            tuple(names),
-            self.classes[rows],
-            self.boxes[chosen],
-            self.box_classes[chosen],
-            np.repeat(np.arange(len(rows)), stops - starts),
-            self.sizes[rows],
-            self.blacklisted[rows],
-            self.notes,
+        return replace(
+            self,
+            names=tuple(names),
+            classes=self.classes[rows],
+            boxes=self.boxes[chosen],
+            box_classes=self.box_classes[chosen],
+            box_images=np.repeat(np.arange(len(rows)), stops - starts),
+            sizes=self.sizes[rows],
+            blacklisted=self.blacklisted[rows],
         )
 
 
@@ -213,8 +213,7 @@ def _listed_classes(listed: Source, source: Source) -> NDArray[np.int64]:
     row_of = {name: row for row, name in enumerate(listed.names)}
     known = set(source.names)
     if extra := next((name for name in row_of if name not in known), None):
-        line = row_of[extra] + 1
-        raise GroundTruthError(f"{source.path / extra}.xml: no such file; {listed.path}:{line} names it")
+        raise GroundTruthError(f"{source.path / extra}.xml: no such file; {listed.path}:{row_of[extra] + 1} names it")
     if missing := next((name for name in source.names if name not in row_of), None):
         raise GroundTruthError(f"{listed.path}: image {missing!r} of {source.path} is missing")
     return listed.classes[[row_of[name] for name in source.names]]

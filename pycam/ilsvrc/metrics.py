@@ -139,8 +139,6 @@ def by_k(values: NDArray[np.float64]) -> dict[str, Any]:
 def _correct_boxes(boxes: NDArray[np.float64], truth: GroundTruth) -> NDArray[np.bool_]:
     """Compare (n, g, 4) boxes with the boxes of the ground-truth class: (n, g), True if one IoU is at least 0.5."""
     targets, images = truth.targets
-    near = iou(boxes[images], targets[:, None]) >= RIGHT_IOU
     correct = np.zeros(boxes.shape[:2], dtype=bool)
-    target, number = np.nonzero(near)
-    correct[images[target], number] = True
+    np.logical_or.at(correct, images, iou(boxes[images], targets[:, None]) >= RIGHT_IOU)
     return correct

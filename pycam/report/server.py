@@ -162,8 +162,7 @@ class _EarlyResponse(JSONResponse):
         self.headers["Connection"] = "close"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        start = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
-        await send(start)
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": self.body, "more_body": True})
         with suppress(TimeoutError, asyncio.TimeoutError):
             await asyncio.wait_for(self._discard(receive), self._patience)
