@@ -228,17 +228,16 @@ def _pooling(layer: L.Pooling, graph: _Graph) -> str:
 
 def _lrn(layer: L.LRN, graph: _Graph) -> str:
     squares = graph.add("Mul", layer.inputs * 2)
-    near = layer.local_size // 2
+    size, near = layer.local_size, layer.local_size // 2
     if layer.within_channel:
-        window: dict[str, Any] = {"kernel_shape": (layer.local_size,) * 2, "pads": (near,) * 4}
-        means = graph.add("AveragePool", [squares], count_include_pad=1, **window)
+        means = graph.add("AveragePool", [squares], count_include_pad=1, kernel_shape=(size,) * 2, pads=(near,) * 4)
         scaled = graph.add("Mul", [means, graph.constant(layer.alpha)])
         base = graph.add("Add", [scaled, graph.constant(1.0)])
     else:
         # The sum over neighbouring channels is a 1×1 convolution: faster than ONNX Runtime's own LRN.
         channels = np.arange(layer.input_shapes[0][1])
         band = np.abs(channels[:, None] - channels) <= near
-        kernel = band[:, :, None, None] * (layer.alpha / layer.local_size)
+        kernel = band[:, :, None, None] * (layer.alpha / size)
         base = graph.add("Conv", [squares, graph.constant(kernel), graph.constant(np.full(len(channels), layer.k))])
     if layer.beta == 0.75:
         # Two square roots are cheaper than a power.

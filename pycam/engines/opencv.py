@@ -35,8 +35,7 @@ class OpenCvEngine(Engine):
         if self.options.device not in (None, "cpu"):
             raise EngineError(f"engine 'opencv' has no device {self.options.device!r}: it runs on the CPU")
         for layer in net.layers:
-            reason = _inexact(layer)
-            if reason:
+            if reason := _inexact(layer):
                 raise EngineError(f"engine 'opencv' cannot be exact on layer {layer.name!r}: {reason}")
         self._layers = [_output_layer(net, output) for output in self.outputs]
         self._dnn = _read(net)

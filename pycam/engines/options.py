@@ -36,10 +36,9 @@ class Options:
     precision: str | None = None
 
     def __post_init__(self) -> None:
-        if self.threads is not None and self.threads < 1:
-            raise UsageError(f"{self.threads} threads: use at least one")
-        if self.streams < 1:
-            raise UsageError(f"{self.streams} streams: use at least one")
+        for number, what in ((self.threads, "threads"), (self.streams, "streams")):
+            if number is not None and number < 1:
+                raise UsageError(f"{number} {what}: use at least one")
 
     @property
     def threads_per_stream(self) -> int:

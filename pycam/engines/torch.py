@@ -24,15 +24,13 @@ class TorchEngine(Engine):
 
     def _load(self, net: Net) -> None:
         self._device = torch_device(self.options.device)
-        precision = self.precision
-        if precision == "tf32" and self._device.type != "cuda":
+        if self.precision == "tf32" and self._device.type != "cuda":
             raise EngineError("torch has tf32 only on CUDA: use fp32, or --device cuda")
-        self._type = torch.bfloat16 if precision == "bf16" else torch.float32
+        self._type = torch.bfloat16 if self.precision == "bf16" else torch.float32
         self._module = TorchNet(net).eval().requires_grad_(False).to(self._device, self._type)
 
     def _run(self, inputs: Mapping[str, NDArray[np.float32]]) -> list[NDArray[np.float32]]:
-        tf32 = self.precision == "tf32"
-        with torch.inference_mode(), at_work(self._device, self.options.threads, tf32=tf32):
+        with torch.inference_mode(), at_work(self._device, self.options.threads, tf32=self.precision == "tf32"):
             given = {
                 name: torch.from_numpy(np.ascontiguousarray(values)).to(self._device, self._type)
                 for name, values in inputs.items()
@@ -91,8 +89,7 @@ def at_work(device: torch.device, threads: int | None, tf32: bool = False) -> It
     try:
         if threads is not None:
             torch.set_num_threads(threads)
-        torch.backends.cuda.matmul.allow_tf32 = tf32
-        torch.backends.cudnn.allow_tf32 = tf32
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
         yield
     except RuntimeError as error:
         raise failure(f"torch failed on {device}", error) from None

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 import torch
@@ -75,11 +76,9 @@ class TorchNet(nn.Module):
         needed = set(outputs)
         steps: list[tuple[L.Layer, list[str]]] = []
         for layer in reversed(self.net.layers):
-            if not needed.intersection(layer.outputs) or given.issuperset(layer.outputs):
-                continue
-            finished = [name for name in {*layer.inputs, *layer.outputs} if name not in needed]
-            needed.update(layer.inputs)
-            steps.append((layer, finished))
+            if needed.intersection(layer.outputs) and not given.issuperset(layer.outputs):
+                steps.append((layer, [name for name in {*layer.inputs, *layer.outputs} if name not in needed]))
+                needed.update(layer.inputs)
         return steps[::-1]
 
 
@@ -115,9 +114,7 @@ def _lrn(layer: L.LRN, x: Tensor) -> Tensor:
     else:
         padded = F.pad(squares, (0, 0, 0, 0, half, half))
         # Adding shifted views is several times faster than pooling over channels.
-        total = padded[:, :channels]
-        for shift in range(1, size):
-            total = total + padded[:, shift : shift + channels]
+        total = reduce(torch.add, (padded[:, shift : shift + channels] for shift in range(size)))
         scale = layer.k + layer.alpha / size * total
     if layer.beta == 0.75:
         root = scale.rsqrt()
@@ -127,10 +124,6 @@ def _lrn(layer: L.LRN, x: Tensor) -> Tensor:
 
 def _inner_product(layer: L.InnerProduct, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return F.linear(x.flatten(layer.axis), weight.T if layer.transpose else weight, bias)
-
-
-def _relu(layer: L.ReLU, x: Tensor) -> Tensor:
-    return F.leaky_relu(x, layer.negative_slope) if layer.negative_slope else F.relu(x)
 
 
 def _power(layer: L.Power, x: Tensor) -> Tensor:
@@ -180,8 +173,7 @@ def _softmax_with_loss(layer: L.SoftmaxWithLoss, x: Tensor, labels: Tensor) -> S
         "BATCH_SIZE": x.shape[: layer.axis].numel(),
         "NONE": 1,
     }
-    tops = [total / divisors[layer.normalization], x.softmax(layer.axis)]
-    return tops[: len(layer.outputs)]
+    return [total / divisors[layer.normalization], x.softmax(layer.axis)][: len(layer.outputs)]
 
 
 def _accuracy(layer: L.Accuracy, x: Tensor, labels: Tensor) -> Tensor:
@@ -206,7 +198,7 @@ _FUNCTIONS: dict[type[L.Layer], Callable[..., Any]] = {
     L.Pooling: _pooling,
     L.LRN: _lrn,
     L.InnerProduct: _inner_product,
-    L.ReLU: _relu,
+    L.ReLU: lambda layer, x: F.leaky_relu(x, layer.negative_slope) if layer.negative_slope else F.relu(x),
     L.PReLU: lambda layer, x, slopes: F.prelu(x, slopes.reshape(-1)),
     L.ELU: lambda layer, x: F.elu(x, layer.alpha),
     L.Sigmoid: lambda layer, x: x.sigmoid(),

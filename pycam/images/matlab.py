@@ -102,8 +102,7 @@ def _cubic(t: Floats) -> Floats:
     t = np.abs(t)
     near = (1.5 * t - 2.5) * t**2 + 1
     far = ((-0.5 * t + 2.5) * t - 4) * t + 2
-    values: Floats = np.select([t <= 1, t <= 2], [near, far])
-    return values
+    return np.select([t <= 1, t <= 2], [near, far])
 
 
 def _triangle(t: Floats) -> Floats:

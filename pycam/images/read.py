@@ -14,7 +14,7 @@ import struct
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -284,15 +284,13 @@ def _orientation(exif: bytes) -> int:
     """Return the orientation (tag 0x0112) in an EXIF block's first directory; 1 if there is no valid one."""
     tiff = exif.removeprefix(b"Exif\0\0")
     order = "<" if tiff.startswith(b"II") else ">"
-    try:
+    with suppress(struct.error):
         (directory,) = struct.unpack_from(f"{order}I", tiff, 4)
         (entries,) = struct.unpack_from(f"{order}H", tiff, directory)
         for entry in range(entries):
             tag, _, _, value = struct.unpack_from(f"{order}HHIH", tiff, directory + 2 + 12 * entry)
             if tag == 0x0112:
                 return value if 1 <= value <= 8 else 1
-    except struct.error:
-        pass
     return 1
 
 

@@ -22,6 +22,7 @@ import msgspec
 import yaml
 from msgspec import Meta
 from msgspec.structs import replace
+from yaml.constructor import ConstructorError
 
 from pycam.errors import FormatError
 from pycam.formats.opening import read_file
@@ -201,11 +202,10 @@ def read_card(path: Path, means: Path) -> Card:
                 raise FormatError(f"{path}: mean: no mean is called {name!r}; use {known}, or value: [B, G, R]")
             content["mean"] = _read_yaml(bundled[name])
     card = _convert(content, Card, path)
-    weights = replace(card.weights, folder=path.parent)
     mean = card.mean
     if mean is not None and mean.image is not None:
         mean = replace(mean, image=replace(mean.image, folder=path.parent))
-    return replace(card, path=path, weights=weights, mean=mean)
+    return replace(card, path=path, weights=replace(card.weights, folder=path.parent), mean=mean)
 
 
 def read_mean_card(path: Path) -> Mean:
@@ -220,22 +220,20 @@ class _Loader(yaml.SafeLoader):
         mapping = super().construct_mapping(node, deep=deep)
         if len(mapping) != len(node.value):
             # YAML keeps the last one without a message.
-            raise yaml.constructor.ConstructorError(None, None, "duplicate key", node.start_mark)
+            raise ConstructorError(None, None, "duplicate key", node.start_mark)
         return mapping
 
     def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> str:
         text = super().construct_scalar(node)
         if not text.isprintable():
-            problem = "a control character or a line break in a text"
-            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+            raise ConstructorError(None, None, "a control character or a line break in a text", node.start_mark)
         return text
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         # A few lines of nested merges would take years.
         for key, _ in node.value:
             if key.tag == "tag:yaml.org,2002:merge":
-                problem = "<< is not supported, write its keys here"
-                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+                raise ConstructorError(None, None, "<< is not supported, write its keys here", key.start_mark)
 
 
 def _name_only(mapping: Any, key: str) -> None:

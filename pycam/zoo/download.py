@@ -71,7 +71,7 @@ def fetch(file: PublishedFile, target: Path, check: Callable[[Path], object]) ->
 
 
 def _receive(url: str, stream: BinaryIO, bar: Progress) -> None:
-    """Write the body of `url` to `stream`, and check that it is complete."""
+    """Write the body of `url` to `stream`; refuse it if it is incomplete, empty, a web page, or a Git LFS pointer."""
     with requests.get(
         url,
         stream=True,
@@ -98,7 +98,11 @@ def _receive(url: str, stream: BinaryIO, bar: Progress) -> None:
             raise ModelError(f"the connection ended after {received} of {total} bytes")
     stream.flush()
     os.fsync(stream.fileno())
-    _refuse_page(Path(stream.name))
+    with Path(stream.name).open("rb") as written:
+        head = written.read(HEAD)
+    found, _ = recognise(head) if head else ("nothing", "")
+    if found in ("nothing", WEB_PAGE, LFS_POINTER):
+        raise ModelError(f"the server sent {found} instead of the file")
 
 
 def _refuse_downgrade(answer: requests.Response, **_: Any) -> None:
@@ -107,14 +111,6 @@ def _refuse_downgrade(answer: requests.Response, **_: Any) -> None:
         if answer.url.startswith("https:") and not target.startswith("https:"):
             answer.close()
             raise ModelError("the server redirects from https to an address without encryption")
-
-
-def _refuse_page(path: Path) -> None:
-    with path.open("rb") as stream:
-        head = stream.read(HEAD)
-    found, _ = recognise(head) if head else ("nothing", "")
-    if found in ("nothing", WEB_PAGE, LFS_POINTER):
-        raise ModelError(f"the server sent {found} instead of the file")
 
 
 def _cause(error: Exception) -> str:
