@@ -39,7 +39,10 @@ class Database:
 
         self.name = str(path)
         self._error = lmdb.Error
-        _check(path)
+        # A damaged database is refused before it is mapped into this process.
+        file = path / "data.mdb" if path.is_dir() else path
+        seconds = SECONDS + SECONDS_PER_BYTE * (file.stat().st_size if is_file(file) else 0)
+        read_in_child(_check_all, path, expected="an LMDB", library="lmdb", seconds=seconds)
         self._lmdb = lmdb.open(str(path), readonly=True, lock=False, subdir=path.is_dir())
         with self._lmdb.begin() as reading:
             self.keys = [bytes(key) for key in reading.cursor().iternext(values=False)]
@@ -64,13 +67,6 @@ class Database:
                 return schema.Datum.FromString(reading.get(key, b"\xff"))
             except (DecodeError, self._error):
                 raise FormatError(f"{self.name}: the value of key {key!r} is not a Datum") from None
-
-
-def _check(path: Path) -> None:
-    """Refuse a damaged database before it is mapped into this process."""
-    file = path / "data.mdb" if path.is_dir() else path
-    seconds = SECONDS + SECONDS_PER_BYTE * (file.stat().st_size if is_file(file) else 0)
-    read_in_child(_check_all, path, expected="an LMDB", library="lmdb", seconds=seconds)
 
 
 def _check_all(path: str) -> None:

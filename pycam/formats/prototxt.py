@@ -59,8 +59,7 @@ def parse(text: str, name: str = "<text>") -> NetText:
     message, blocks = _parse(text, name, schema.NetParameter)
     if not blocks:
         raise FormatError(f"{name}: has no layers: expected a net")
-    lines = tuple(block.start[0] for block in blocks)
-    upgraded, lines = upgrade(message, lines, name)
+    upgraded, lines = upgrade(message, [block.start[0] for block in blocks], name)
     return NetText(upgraded, lines, name)
 
 

@@ -130,12 +130,8 @@ def layer_blocks(text: str, name: str) -> list[LayerBlock]:
             if outer.layer is not None:
                 outer.layer.end = place
         elif previous == ":":
-            if outer.layer is not None and outer.key in ("layer", "layers"):
-                value = token.strip("\"'")
-                if key == "name":
-                    outer.layer.name = outer.layer.name or value
-                elif key == "type":
-                    outer.layer.type = outer.layer.type or value
+            if outer.layer is not None and outer.key in ("layer", "layers") and key in ("name", "type"):
+                setattr(outer.layer, key, getattr(outer.layer, key) or token.strip("\"'"))
         elif token.isidentifier():
             key = token
         previous = token

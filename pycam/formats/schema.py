@@ -48,9 +48,7 @@ def _file_descriptor(table: dict[str, Any]) -> Message:
 
 
 def _add_enum(enums: Any, name: str, values: dict[str, int]) -> None:
-    enum = enums.add(name=name)
-    for value, number in values.items():
-        enum.value.add(name=value, number=number)
+    enums.add(name=name, value=[{"name": value, "number": number} for value, number in values.items()])
 
 
 _TABLE = json.loads(Path(__file__).with_name("messages.json").read_text("utf-8"))

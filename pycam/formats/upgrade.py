@@ -93,8 +93,7 @@ def upgrade(net: Message, lines: Sequence[int], path: str) -> tuple[Message, tup
     if net.layers:
         if net.layer:
             raise FormatError(f"{path}: mixes `layers` (old) and `layer` (current) blocks: use one of them")
-        places = [f"{path}:{line}" for line in lines]
-        old = list(zip(net.layers, lines, places, strict=True))
+        old = [(layer, line, f"{path}:{line}") for layer, line in zip(net.layers, lines, strict=True)]
         if any(layer.HasField("layer") for layer in net.layers):
             old = _merge_padding(old)
             for layer, _, place in old:
@@ -182,17 +181,15 @@ def _v1_to_current(old: Message, layer: Message) -> None:
 def _inputs_to_layer(net: Message, path: str) -> None:
     """Convert the net's `input` fields to a layer of type Input before all others."""
     if net.input_shape:
-        shapes = [list(shape.dim) for shape in net.input_shape]
+        shapes = [{"dim": shape.dim} for shape in net.input_shape]
     else:
-        shapes = [list(net.input_dim[start : start + 4]) for start in range(0, len(net.input_dim), 4)]
+        shapes = [{"dim": net.input_dim[start : start + 4]} for start in range(0, len(net.input_dim), 4)]
     if len(shapes) != len(net.input) or (not net.input_shape and len(net.input_dim) % 4):
         raise FormatError(
             f"{path}: {len(net.input)} `input`, {len(net.input_dim)} `input_dim`, {len(net.input_shape)} "
             "`input_shape`: each input needs four input_dim or one input_shape"
         )
-    entry = schema.LayerParameter(name="input", type="Input", top=net.input)
-    for dims in shapes:
-        entry.input_param.shape.add(dim=dims)
+    entry = schema.LayerParameter(name="input", type="Input", top=net.input, input_param={"shape": shapes})
     upgraded = schema.NetParameter(layer=[entry, *net.layer])
     for field in ("input", "input_dim", "input_shape", "layer"):
         net.ClearField(field)

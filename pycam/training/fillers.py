@@ -14,8 +14,6 @@ from pycam.formats import schema
 from pycam.net import Net, Params
 from pycam.net.layers import Layer, Shape
 
-Floats = NDArray[np.float32]
-
 
 def fill(net: Net, seed: int = 0) -> Params:
     """Return the initial parameters of a net, by the fillers in its prototxt; the same seed gives the same numbers.
@@ -32,7 +30,8 @@ def fill(net: Net, seed: int = 0) -> Params:
         rng = np.random.default_rng([seed, number])
         try:
             fillers = zip(_fillers(layer), layer.param_shapes, strict=True)
-            params[layer.name] = tuple(_FILLERS[filler.type](filler, shape, rng) for filler, shape in fillers)
+            values = (_FILLERS[filler.type](filler, shape, rng) for filler, shape in fillers)
+            params[layer.name] = tuple(blob.astype(np.float32) for blob in values)
         except KeyError as error:
             known = ", ".join(_FILLERS)
             raise TrainingError(f"layer {layer.name!r}: filler {error} is not supported: there are {known}") from None
@@ -68,27 +67,23 @@ def _fan(filler: Any, shape: Shape) -> float:
     return (fan_in, fan_out, (fan_in + fan_out) / 2)[filler.variance_norm]
 
 
-def _xavier(filler: Any, shape: Shape, rng: np.random.Generator) -> Floats:
+def _xavier(filler: Any, shape: Shape, rng: np.random.Generator) -> NDArray[np.float64]:
     limit = math.sqrt(3 / _fan(filler, shape))
-    return rng.uniform(-limit, limit, shape).astype(np.float32)
+    return rng.uniform(-limit, limit, shape)
 
 
-def _msra(filler: Any, shape: Shape, rng: np.random.Generator) -> Floats:
-    return rng.normal(0, math.sqrt(2 / _fan(filler, shape)), shape).astype(np.float32)
-
-
-def _gaussian(filler: Any, shape: Shape, rng: np.random.Generator) -> Floats:
+def _gaussian(filler: Any, shape: Shape, rng: np.random.Generator) -> NDArray[np.float64]:
     values = rng.normal(filler.mean, filler.std, shape)
     if filler.sparse >= 0:
         # On average, `sparse` weights per output are not zero.
         values *= rng.random(shape) < filler.sparse / shape[0]
-    return values.astype(np.float32)
+    return values
 
 
-_FILLERS: dict[str, Callable[[Any, Shape, np.random.Generator], Floats]] = {
-    "constant": lambda filler, shape, rng: np.full(shape, filler.value, np.float32),
-    "uniform": lambda filler, shape, rng: rng.uniform(filler.min, filler.max, shape).astype(np.float32),
+_FILLERS: dict[str, Callable[[Any, Shape, np.random.Generator], NDArray[np.float64]]] = {
+    "constant": lambda filler, shape, rng: np.full(shape, filler.value),
+    "uniform": lambda filler, shape, rng: rng.uniform(filler.min, filler.max, shape),
     "gaussian": _gaussian,
     "xavier": _xavier,
-    "msra": _msra,
+    "msra": lambda filler, shape, rng: rng.normal(0, math.sqrt(2 / _fan(filler, shape)), shape),
 }

@@ -69,8 +69,8 @@ class Log:
             file.write(_csv([self._cells(row)]))
 
     def _cells(self, row: Row) -> list[object]:
-        tests = [row.tests.get(name, "") for name in self._outputs]
-        return [row.iteration, f"{row.lr:.9g}", "" if row.loss is None else row.loss, *tests]
+        tests = [row.tests.get(name) for name in self._outputs]
+        return [row.iteration, f"{row.lr:.9g}", row.loss, *tests]
 
 
 def read_rows(path: Path) -> list[Row]:

@@ -195,8 +195,7 @@ def net_path(solver: Solver, phase: str) -> Path:
     TrainingError
         The file does not exist.
     """
-    own = solver.train_net if phase == "TRAIN" else "".join(solver.test_net)
-    named = own or solver.net
+    named = (solver.train_net if phase == "TRAIN" else "".join(solver.test_net)) or solver.net
     if not named:
         raise TrainingError(f"{solver.path}: test_interval asks for tests, but there is no test_net")
     released = Path(named).name
