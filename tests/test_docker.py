@@ -159,8 +159,9 @@ def test_models_without_weights_are_left_out_and_named(stubs, tmp_path):
 
 
 @pytest.mark.shared
+@pytest.mark.caffe
 @pytest.mark.slow
-def test_reproduction_goes_on_where_it_was_stopped(shared, tmp_path):
+def test_reproduction_resumes_where_it_was_stopped(shared, tmp_path):
     def reproduce(limit: int) -> subprocess.CompletedProcess[str]:
         data = shared / "data" / "ilsvrc-mini"
         return run(

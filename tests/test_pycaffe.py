@@ -203,8 +203,8 @@ def test_what_is_not_there_is_said():
 def test_the_mode_is_that_of_nets_made_later(monkeypatch):
     wanted = []
 
-    def make(*_, device):
-        wanted.append(device)
+    def make(name, net, outputs, options):
+        wanted.append(options.device)
         raise EngineError("no engine")
 
     monkeypatch.setattr(pycaffe.engines, "make", make)

@@ -350,7 +350,7 @@ def test_a_list_with_a_mistake(old, new, message, place):
         ),
         ('"SoftmaxWithLoss"', '"Accuracy"', "it has no loss: add a layer of type SoftmaxWithLoss"),
         ("include { phase: TRAIN }", "include { phase: TEST stage: 'x' }", "no data layer in phase TRAIN"),
-        ('name: "fc" type', 'name: "fc" param { name: "w" } type', "parameters that layers share"),
+        ('name: "fc" type', 'name: "fc" param { name: "w" } type', "shared parameters cannot be trained"),
     ],
 )
 def test_a_net_that_cannot_be_trained(old, new, message, place):
