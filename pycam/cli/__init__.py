@@ -103,7 +103,7 @@ def main(arguments: list[str] | None = None, application: typer.Typer = app) -> 
         The program.
     """
     try:
-        code = application(arguments, prog_name=application.info.name or None, standalone_mode=False)
+        code = application(arguments, prog_name="pycam" if application is app else None, standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except BrokenPipeError:
