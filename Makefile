@@ -49,7 +49,7 @@ demo: $(VENV)/.core ## Heat maps and a small evaluation of four photographs, fro
 	$(RUN)/pycam demo
 
 test: $(VENV)/.all ## Run the tests.
-	$(RUN)/python -m pytest -q -n auto --maxprocesses 8 --dist loadfile
+	$(RUN)/python -m pytest -q -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 ci: ## Run all that CI runs; nothing is skipped (needs root for real Caffe and Chromium).
 	.ci/run

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import importlib
 import os
+import shutil
 import sys
+from collections import Counter
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
@@ -83,6 +85,22 @@ def _no_gpu() -> str:
     return "" if Path("/dev/nvidia0").exists() else "there is no /dev/nvidia0"
 
 
+def _no_linux() -> str:
+    return "" if sys.platform == "linux" else "memory is bounded and measured on Linux only"
+
+
+def _no_posix() -> str:
+    return "" if os.name == "posix" else "permissions and SIGKILL are POSIX's"
+
+
+def _no_user() -> str:
+    return "root may read everything" if os.name == "posix" and os.geteuid() == 0 else ""
+
+
+def _no_sha256sum() -> str:
+    return "" if shutil.which("sha256sum") else "there is no program sha256sum"
+
+
 class Requirement(NamedTuple):
     needs: str
     missing: Callable[[], str]
@@ -105,6 +123,10 @@ REQUIREMENTS = {
         "nbclient, nbformat and ipykernel", partial(_no_packages, "nbclient", "nbformat", "ipykernel")
     ),
     "gpu": Requirement("an NVIDIA GPU", _no_gpu),
+    "linux": Requirement("Linux", _no_linux),
+    "posix": Requirement("a POSIX system", _no_posix),
+    "unprivileged": Requirement("a user other than root", _no_user),
+    "sha256sum": Requirement("the program sha256sum", _no_sha256sum),
 }
 
 _running = set(REQUIREMENTS)
@@ -125,6 +147,12 @@ def pytest_configure(config: pytest.Config) -> None:
             f"PYCAM_REQUIRE names {', '.join(sorted(unknown))}: the markers are {', '.join(REQUIREMENTS)}"
         )
     sys.addaudithook(_guard_shared)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # Workers take files in this order: with a long file at the end, one of them would run it alone.
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
 
 
 @pytest.hookimpl(tryfirst=True)

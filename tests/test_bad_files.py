@@ -230,7 +230,7 @@ CASES: dict[str, tuple[Made, list[str], int, str]] = {
 }
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="tells a process's memory on Linux only")
+@pytest.mark.linux
 @pytest.mark.parametrize(("make", "command", "code", "message"), CASES.values(), ids=CASES)
 def test_one_line_the_right_exit_code_and_little_memory(make: Made, command, code, message, tmp_path: Path):
     make(tmp_path)

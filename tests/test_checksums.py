@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import subprocess
 
 import pytest
@@ -36,7 +35,7 @@ def test_a_pin_is_read_back_and_changes_with_the_file(tmp_path):
     assert sorted(file.name for file in tmp_path.iterdir()) == ["weights", "weights.sha256"]
 
 
-@pytest.mark.skipif(not shutil.which("sha256sum"), reason="no sha256sum")
+@pytest.mark.sha256sum
 def test_sha256sum_reads_a_pin(tmp_path):
     path = tmp_path / "weights"
     path.write_bytes(b"first")

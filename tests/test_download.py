@@ -3,7 +3,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -144,7 +143,7 @@ def test_the_right_file_comes_to_its_place_and_nothing_else(server, tmp_path):
     assert list(target.parent.iterdir()) == [target]
 
 
-@pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
+@pytest.mark.posix
 def test_others_may_read_it_as_the_umask_says(server, tmp_path):
     get(tmp_path / "weights.bin", server.url("right"))
     (tmp_path / "plain").touch()
@@ -272,7 +271,7 @@ def test_an_interrupt_leaves_nothing(server, tmp_path):
     assert not any(tmp_path.iterdir())
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL")
+@pytest.mark.posix
 def test_a_kill_leaves_no_wrong_file_in_place(server, tmp_path):
     target = tmp_path / "weights.bin"
     code = (

@@ -261,7 +261,7 @@ except MemoryError as error:
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="tells a process's memory on Linux only")
+@pytest.mark.linux
 @pytest.mark.parametrize("name", ENGINES)
 def test_out_of_memory_is_pythons_own_error(name, small_net):
     paths = [str(Path(__file__).parent), *sys.path]

@@ -263,7 +263,7 @@ for path in sys.argv[1:]:
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="memory is bounded on Linux only")
+@pytest.mark.linux
 def test_a_small_file_of_many_structs_takes_little_memory(tmp_path: Path):
     """Each of 33 million structs takes 8 bytes before it is read."""
     things = np.empty((2, 3), [("name", object)])

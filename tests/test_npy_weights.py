@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import pickle
 import struct
-import sys
 
 import numpy as np
 import pytest
@@ -191,7 +190,7 @@ def test_a_pickle_that_computes_for_years_is_ended(tmp_path, monkeypatch):
         read_tensors(pickled(tmp_path / "w.npy", b"}" + key + b"Ns."))
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="memory is bounded on Linux only")
+@pytest.mark.linux
 def test_a_small_pickle_of_many_copies_does_not_fill_the_memory(tmp_path):
     """A thousand copies of a text of 4 MB, each as separate bytes."""
     copies = b"c_codecs\nencode\nq\0X" + struct.pack("<i", 1 << 22) + bytes(1 << 22) + b"q\1U\6latin1q\0020"
