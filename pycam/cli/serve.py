@@ -56,9 +56,10 @@ def serve(
         model = load_model(name, needs_maps=any(row.method == "cam" for row in rows))
         return [make_cam(model, engine=engine.engine, protocol=row, options=engine.options) for row in rows]
 
-    for name in names:
-        zoo.weights_path(zoo.card(name))  # missing weights are an error now, not at the first image
-    makers = {zoo.card(name).name: functools.partial(cams, name) for name in names}
+    makers = {}
+    for card in map(zoo.card, names):
+        zoo.weights_path(card)  # missing weights are an error now, not at the first image
+        makers[card.name] = functools.partial(cams, card.name)
     limits = Limits(
         upload=round(upload * 10**6), pixels=round(pixels * 10**6), upload_seconds=seconds, answer_seconds=seconds
     )
