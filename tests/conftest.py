@@ -75,6 +75,8 @@ def _no_browser() -> str:
 
 
 def _no_bf16() -> str:
+    if lacking := _no_packages("openvino"):
+        return lacking
     import openvino
 
     capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")

@@ -193,7 +193,8 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     callable
         The command with one parameter per option, for Typer. It passes each group on as one value.
     """
-    hints = get_type_hints(command, include_extras=True)
+    # Not get_type_hints: on Python 3.10 it wraps an annotation with the default None, and hides what Typer looks for.
+    hints = inspect.get_annotations(command, eval_str=True)
     groups: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
     options: list[Parameter] = []
     for name, parameter in inspect.signature(command).parameters.items():
