@@ -74,6 +74,13 @@ def _no_browser() -> str:
     return _no_packages("playwright.sync_api", "axe_playwright_python")
 
 
+def _no_opencv() -> str:
+    import cv2
+
+    here = hasattr(cv2.dnn, "readNetFromCaffe")
+    return "" if here else f"OpenCV {cv2.__version__} has no Caffe importer, version 4 has one; `make test` installs it"
+
+
 def _no_bf16() -> str:
     if lacking := _no_packages("openvino"):
         return lacking
@@ -114,6 +121,7 @@ REQUIREMENTS = {
     "caffe_root": Requirement("Caffe's own tools in the folder of `make caffe-root`", _no_caffe_root),
     "torch": Requirement("PyTorch", partial(_no_packages, "torch")),
     "openvino": Requirement("OpenVINO", partial(_no_packages, "openvino")),
+    "opencv": Requirement("OpenCV 4, whose DNN module reads Caffe's files", _no_opencv),
     "bf16": Requirement("OpenVINO and a processor that has bf16", _no_bf16),
     "cluster": Requirement("Dask", partial(_no_packages, "distributed")),
     "lmdb": Requirement("lmdb", partial(_no_packages, "lmdb")),
