@@ -17,7 +17,7 @@ from pipeline import NETS, random_weights
 
 from pycam import engines, zoo
 from pycam.errors import PycamError
-from pycam.net import Net, read_net
+from pycam.net import Net, find_head, read_net
 
 ROUNDS = 7
 
@@ -36,10 +36,8 @@ def measure(model: str, device: str, batches: list[int]) -> None:
     card = zoo.card(model)
     bare = read_net(zoo.prototxt_path(card))
     net: Net = bare.with_params(random_weights(bare))
-    head = net.cam_head
-    assert head is not None
-    logits = net.producer[head.score_blob].inputs[0]
-    outputs = [head.feature_blob, logits]
+    head = find_head(net)
+    outputs = [head.feature_blob, head.logits]
     rng = np.random.default_rng(0)
     shape = net.shapes[net.inputs[0]][1:]
 
@@ -48,7 +46,7 @@ def measure(model: str, device: str, batches: list[int]) -> None:
 
     few = inputs(8)
     with engines.make("onnxruntime", net, outputs) as reference:
-        expected = reference.forward(few)[logits]
+        expected = reference.forward(few)[head.logits]
     for name in ("torch", "onnxruntime"):
         try:
             precisions = engines.engine_class(name).precisions
@@ -58,7 +56,7 @@ def measure(model: str, device: str, batches: list[int]) -> None:
         for precision in precisions:
             try:
                 with engines.make(name, net, outputs, engines.Options(device, precision=precision)) as engine:
-                    away = np.abs(engine.forward(few)[logits] - expected).max() / np.abs(expected).max()
+                    away = np.abs(engine.forward(few)[head.logits] - expected).max() / np.abs(expected).max()
                     rates = [rate(engine, inputs(batch), batch) for batch in batches]
                     crops = rate(engine, inputs(10 * max(1, batches[-1] // 10)), max(1, batches[-1] // 10))
             except PycamError as error:

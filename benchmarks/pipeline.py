@@ -36,7 +36,7 @@ from pycam.engines.threads import beside_an_engine
 from pycam.errors import EngineError
 from pycam.formats import caffemodel
 from pycam.maps.cam import py_returnCAMmap
-from pycam.net import Net, read_net
+from pycam.net import Net, head_weights, read_net
 from pycam.predict import Cam, load
 from pycam.prediction import Prediction
 
@@ -147,7 +147,7 @@ def measure(model: str, names: list[str], folder: Path, images: list[Path], roun
             print(f"{NETS[model]}: {error}")
     some = next(iter(cams.values()))
     features = np.zeros(bare.shapes[some.head.feature_blob], np.float32)
-    five = some.net.class_weights(some.head.class_layer)[:5]
+    five = head_weights(some.net, some.head).matrix[:5]
     x = {bare.inputs[0]: np.random.default_rng(0).uniform(-120, 140, bare.shapes[bare.inputs[0]]).astype(np.float32)}
 
     times: dict[tuple[str, str], list[float]] = {}

@@ -124,10 +124,9 @@ def _run_net(img: NDArray[np.uint8], cam: Cam) -> _Extracted:
     batch = np.ascontiguousarray(crops.transpose(3, 2, 1, 0))
     values = cam.engine.forward({cam.model.net.inputs[0]: batch})
     scores = values[cam.head.score_blob].reshape(CROPS, -1).T
-    if cam.head.class_layer is None:
-        weights_LR = np.eye(len(scores), dtype=np.float32)  # the features are the class maps
-    else:
-        weights_LR = cam.model.net.class_weights(cam.head.class_layer).T
+    matrix = cam.head_weights.matrix
+    # Without weights, the features are the class maps.
+    weights_LR = np.eye(len(scores), dtype=np.float32) if matrix is None else matrix.T
     activation_lastconv = values[cam.head.feature_blob].transpose(3, 2, 1, 0)
     return _Extracted(scores, activation_lastconv, weights_LR, cam.model.labels.names, cam.model.input_size)
 

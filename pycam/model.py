@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 from pycam import zoo
 from pycam.errors import FormatError, NetError, UsageError
 from pycam.formats.mean import read_mean
-from pycam.net import CamHead, Net, read_net
+from pycam.net import CamHead, Net, check_scores, find_head, find_scores, named_head, read_net, score_positions
 from pycam.net.layers import dims
 from pycam.zoo.cards import Card, Mean
 from pycam.zoo.checksums import checksum
@@ -86,6 +88,8 @@ class Model:
         The labels of the user or of the card. Without either, they are "class 0", "class 1", ….
     card : Card, optional
         The model card; None for files without a card.
+    head_name : str, optional
+        The head that the user chose: the blob of its scores, or its class-weight layer.
     """
 
     name: str
@@ -93,28 +97,29 @@ class Model:
     preprocessing: Preprocessing
     labels: Labels
     card: Card | None = None
+    head_name: str | None = None
 
     @cached_property
     def head(self) -> CamHead:
         """The blobs and the layer that the class activation maps are computed from.
 
-        The card names them; without a card, they are found in the graph of the net.
+        The user or the card names them; otherwise they are found in the graph of the net.
 
         Raises
         ------
         NetError
-            The net does not take square images of three channels, has no class activation maps, or is not the net of
-            the card.
+            The net has no class activation maps, or is not the net of the card; the message has the reason.
+        UsageError
+            The net has several heads, and none is chosen.
         """
         _ = self.image_input
         refuse_without_maps(self.card)
-        if self.card is not None and self.card.feature_blob is not None:
-            return CamHead(self._blob_of_card(self.card.feature_blob), self.card.class_layer, self.score_blob)
-        if self.net.cam_head is None:
-            raise NetError(
-                f"{self._path}: no global average pooling before the scores, so the net has no class activation maps"
-            )
-        return self.net.cam_head
+        if self.head_name is None and self.card is not None:
+            card = self.card
+            with self._named(card.path):
+                return named_head(self.net, card.feature_blob, card.class_layer, card.score_blob)
+        with self._named(self._path):
+            return find_head(self.net, self.head_name)
 
     @cached_property
     def score_blob(self) -> str:
@@ -123,9 +128,22 @@ class Model:
         Raises
         ------
         NetError
-            The net does not have the blob that the card names.
+            The net does not have the blob that the card names, or no blob can hold class scores.
+        UsageError
+            Several blobs can hold class scores, and none is chosen.
         """
-        return self._blob_of_card((self.card.score_blob if self.card else None) or self.net.outputs[-1])
+        card = self.card
+        if self.head_name is None and card is not None and card.score_blob is not None:
+            with self._named(card.path):
+                check_scores(self.net, card.score_blob)
+            return card.score_blob
+        with self._named(self._path):
+            return find_scores(self.net, self.head_name)
+
+    @cached_property
+    def positions(self) -> tuple[int, int] | None:
+        """Rows and columns of the scores, if the score of a class is the mean over them, or None."""
+        return score_positions(self.net, self.score_blob)
 
     @cached_property
     def image_input(self) -> str:
@@ -154,7 +172,7 @@ class Model:
     @property
     def class_count(self) -> int:
         """The number of classes."""
-        return math.prod(self.net.shapes[self.score_blob][1:])
+        return math.prod(self.net.shapes[self.score_blob][1:]) // math.prod(self.positions or (1, 1))
 
     def check_labels(self) -> None:
         """Check that there is one label per class.
@@ -182,11 +200,13 @@ class Model:
     def _path(self) -> str:
         return self.net.sources.prototxt if self.net.sources else "the net"
 
-    def _blob_of_card(self, blob: str) -> str:
-        if blob not in self.net.shapes:
-            named = self.card.path if self.card else "its card"
-            raise NetError(f"{self._path}: no blob {blob!r}, but {named} names it: is this the net of the card?")
-        return blob
+    @contextmanager
+    def _named(self, path: AnyPath) -> Iterator[None]:
+        """Begin the messages of errors with a file."""
+        try:
+            yield
+        except (NetError, UsageError) as error:
+            raise type(error)(f"{os.fspath(path)}: {error}") from None
 
 
 def load_model(
@@ -196,6 +216,7 @@ def load_model(
     weights: AnyPath | None = None,
     labels: AnyPath | None = None,
     mean: AnyPath | None = None,
+    head: str | None = None,
     allow_nonfinite: bool = False,
     needs_maps: bool = False,
 ) -> Model:
@@ -209,6 +230,8 @@ def load_model(
         Files that replace those of the model.
     mean : path or str, optional
         A mean image that replaces the mean of the model, or three numbers, BGR, as in "104,117,123".
+    head : str, optional
+        The head of a net that has several: the blob of its scores, or its class-weight layer.
     allow_nonfinite : bool
         Whether to accept weights that are infinite or NaN.
     needs_maps : bool
@@ -238,13 +261,23 @@ def load_model(
     net = read_net(prototxt, weights, allow_nonfinite=allow_nonfinite)
     mean_values = None if mean is None else _read_mean(mean)
     named = read_labels(Path(labels)) if labels is not None else zoo.card_labels(card) if card else None
-    return Model(
+    loaded = Model(
         name=card.name if card else net.name or Path(prototxt).stem,
         net=net,
         preprocessing=Preprocessing((card.mean if card else None) or zoo.bvlc_mean(), mean_values),
-        labels=named or Labels(tuple(f"class {index}" for index in range(math.prod(net.shapes[net.outputs[-1]][1:])))),
+        labels=named or Labels(()),
         card=card,
+        head_name=head,
     )
+    return loaded if named else replace(loaded, labels=_numbered(loaded))
+
+
+def _numbered(model: Model) -> Labels:
+    """Return "class 0", "class 1", …; none if it is open which blob holds the scores."""
+    try:
+        return Labels(tuple(f"class {index}" for index in range(model.class_count)))
+    except (NetError, UsageError):
+        return Labels(())
 
 
 def refuse_without_maps(card: Card | None) -> None:

@@ -28,7 +28,7 @@ from pycam.images.views import net_input, view_of
 from pycam.maps.cam import class_activation_maps
 from pycam.maps.placement import Placement
 from pycam.model import Model, load_model
-from pycam.net import CamHead
+from pycam.net import CamHead, HeadWeights, head_weights
 from pycam.prediction import Prediction
 from pycam.prefetch import prefetch
 from pycam.protocols import Protocol, protocol as get_protocol
@@ -53,8 +53,8 @@ class Cam:
     ----------
     model : Model
         The net, its labels and its preprocessing.
-    head : CamHead
-        The blobs of the features and the scores.
+    head : CamHead or None
+        The blobs and the layers that the maps are computed from; None if they are computed from gradients.
     engine : Engine
         The engine that runs the net.
     protocol : Protocol
@@ -66,7 +66,7 @@ class Cam:
     """
 
     model: Model
-    head: CamHead
+    head: CamHead | None
     engine: Engine
     protocol: Protocol
     mean: NDArray[np.float32]
@@ -206,12 +206,13 @@ class Cam:
     def _run(self, inputs: NDArray[np.float32]) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
         """Yield the scores, (C,), and the features, (n, K, h, w), of each image; inputs are all crops, (N, 3, S, S)."""
         crops = len(self.placement.view.crops)
-        given = {self.model.image_input: inputs}
-        values = {**given, **self.engine.forward(given)}
+        values = self.engine.forward({self.model.image_input: inputs})
+        # Gradient maps are computed from the input, not from features.
+        features = inputs if self.head is None else values[self.head.feature_blob]
+        scores = values[self.model.score_blob].reshape(len(inputs), self.model.class_count, -1).mean(axis=2)
         for start in range(0, len(inputs), crops):
             own = slice(start, start + crops)
-            scores = values[self.head.score_blob][own].reshape(crops, -1).mean(axis=0)
-            yield scores, values[self.head.feature_blob][own]
+            yield scores[own].mean(axis=0), features[own]
 
     def _prediction(
         self, image: Image, scores: NDArray[np.float32], features: NDArray[np.float32], choose: Choose
@@ -241,9 +242,17 @@ class Cam:
             return features[:, :0]
         if self.gradients is not None:
             return self.gradients(features, classes)
-        if self.head.class_layer is None:
-            return features[:, classes]
-        return class_activation_maps(features, self.model.net.class_weights(self.head.class_layer)[classes])
+        weights = self.head_weights
+        chosen = (
+            features[:, classes] if weights.matrix is None else class_activation_maps(features, weights.matrix[classes])
+        )
+        return chosen if weights.coverage is None else chosen * weights.coverage
+
+    @cached_property
+    def head_weights(self) -> HeadWeights:
+        """The class weights of the head."""
+        assert self.head is not None
+        return head_weights(self.model.net, self.head)
 
     def close(self) -> None:
         """Close the engine."""
@@ -274,6 +283,7 @@ def load(
     weights: str | os.PathLike[str] | None = None,
     labels: str | os.PathLike[str] | None = None,
     mean: str | os.PathLike[str] | None = None,
+    head: str | None = None,
     options: Options = Options(),
     allow_nonfinite: bool = False,
 ) -> Cam:
@@ -292,6 +302,8 @@ def load(
         Choices that replace those of the protocol; see `pycam.protocols.Protocol`. Gradients need PyTorch.
     prototxt, weights, labels, mean : path, optional
         Files that replace those of the model.
+    head : str, optional
+        The head of a net that has several: the blob of its scores, or its class-weight layer.
     options : Options
         Options of the engine. With one stream per core, `Cam.stream` predicts the most images per second.
     allow_nonfinite : bool
@@ -318,6 +330,7 @@ def load(
         weights=weights,
         labels=labels,
         mean=mean,
+        head=head,
         allow_nonfinite=allow_nonfinite,
         needs_maps=row.method == "cam",
     )
@@ -328,11 +341,10 @@ def make_cam(
     model: Model, *, engine: str = engines.DEFAULT_ENGINE, protocol: Protocol, options: Options = Options()
 ) -> Cam:
     """Prepare a loaded model for images; parameters and errors are those of `load`."""
+    head, gradients = None, None
     if protocol.method == "cam":
-        head, gradients = model.head, None
+        head = model.head
     else:
-        # Gradient maps are computed from the input, not from features.
-        head = CamHead(model.image_input, None, model.score_blob)
         try:
             from pycam.maps.gradients import GradientMaps
         except ImportError as error:
@@ -343,7 +355,7 @@ def make_cam(
         gradients = GradientMaps(model.net, model.score_blob, *choices, options)
         options = replace(options, streams=1)  # PyTorch's settings apply to the whole process
     model.check_labels()
-    outputs = [blob for blob in (head.feature_blob, head.score_blob) if blob not in model.net.inputs]
+    outputs = [model.score_blob] if head is None else [head.feature_blob, head.score_blob]
     mean = model.preprocessing.mean_values(protocol.mean)
     cam = Cam(model, head, engines.make(engine, model.net, outputs, options), protocol, mean, gradients)
     _ = cam.placement  # refuses a view that does not fit the net's input here, not at the first image

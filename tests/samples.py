@@ -15,7 +15,7 @@ from pycam import engines
 from pycam.formats import prototxt
 from pycam.images.read import Image
 from pycam.model import Model, Preprocessing
-from pycam.net import net_from_message
+from pycam.net import find_head, net_from_message
 from pycam.predict import Cam
 from pycam.protocols import protocol as get_protocol
 from pycam.zoo.cards import Mean
@@ -47,8 +47,7 @@ def cam(protocol: str = "default", view: str | None = None, method: str = "cam",
         "fc": (rng.normal(0, 0.05, (8, 6)).astype(np.float32), np.zeros(8, np.float32)),
     }
     net = net_from_message(prototxt.parse(NET).message).with_params(weights)
-    head = net.cam_head
-    assert head is not None
+    head = find_head(net)
     model = Model("blobs", net, Preprocessing(Mean((110, 110, 110))), LABELS)
     engine = engines.make("onnxruntime", net, [head.feature_blob, head.score_blob], engines.Options(threads=1))
     return Cam(model, head, engine, row, np.full(3, 110, np.float32))

@@ -7,9 +7,9 @@ import pytest
 from example_nets import train_val_squeezenet_cam_caltech101
 
 from pycam import architectures
-from pycam.errors import UsageError
+from pycam.errors import NetError, UsageError
 from pycam.formats import prototxt
-from pycam.net import read_net
+from pycam.net import find_head, read_net
 
 FOLDER = Path(__file__).parents[1] / "prototxt"
 
@@ -188,13 +188,14 @@ def test_parameters_and_multiply_adds(name, parameters, multiply_adds):
 )
 def test_the_cam_head_is_found(name, feature_blob, class_layer, side):
     net = read_net(FOLDER / f"{name}.prototxt")
-    assert (net.cam_head.feature_blob, net.cam_head.class_layer) == (feature_blob, class_layer)
+    assert (find_head(net).feature_blob, find_head(net).class_layer) == (feature_blob, class_layer)
     assert net.shapes[feature_blob][2:] == (side, side)
 
 
 @pytest.mark.parametrize("name", ["deploy_vgg16", "deploy_bvlc_alexnet", "deploy_bvlc_caffenet"])
 def test_nets_without_global_average_have_no_cam_head(name):
-    assert read_net(FOLDER / f"{name}.prototxt").cam_head is None
+    with pytest.raises(NetError, match=r"no global pooling before the scores; .* gradcam.* or .*`pycam net cam`"):
+        find_head(read_net(FOLDER / f"{name}.prototxt"))
 
 
 def test_the_example_is_in_step():

@@ -23,7 +23,7 @@ from pycam.errors import EngineError, NetError, UsageError
 from pycam.formats import prototxt
 from pycam.images.read import read_image
 from pycam.images.views import net_input, view_of
-from pycam.net import Net, read_net
+from pycam.net import CamHead, Net, find_heads, read_net
 
 # Of a blob's largest value.
 TOLERANCE = 2e-5
@@ -32,7 +32,7 @@ ENGINES = [
     "onnxruntime",
     pytest.param("openvino", marks=pytest.mark.openvino),
     pytest.param("torch", marks=pytest.mark.torch),
-    "opencv",
+    pytest.param("opencv", marks=pytest.mark.opencv),
 ]
 
 REFUSED = {
@@ -111,8 +111,8 @@ def test_released_nets_have_caffes_values(name, net_name):
 
 
 def maps_and_scores(net: Net) -> list[str]:
-    head = net.cam_head
-    return [head.feature_blob, head.score_blob] if head else list(net.outputs)
+    heads = [head for head in find_heads(net).values() if isinstance(head, CamHead)]
+    return [heads[0].feature_blob, heads[0].score_blob] if heads else list(net.outputs)
 
 
 @pytest.mark.caffe
@@ -328,6 +328,7 @@ def test_cuda_out_of_reach_is_never_taken_for_cuda(small_net, monkeypatch):
         engines.make("onnxruntime", small_net, ["a"], engines.Options(device="cuda"))
 
 
+@pytest.mark.opencv
 def test_opencv_cannot_give_a_second_top():
     sliced = 'layer { name: "cut" type: "Slice" bottom: "data" top: "a" top: "b" slice_param { slice_point: 1 } }'
     net = seeded_net(prototxt.parse(data(1, 3, 2, 2) + sliced).message)

@@ -10,7 +10,7 @@ from nets import conv, data, layer, pool, seeded_net
 import pycam.architectures
 from pycam.errors import NetError, UnsupportedLayerError
 from pycam.formats import caffemodel, prototxt, schema
-from pycam.net import CamHead, Net, net_from_message, read_net
+from pycam.net import Net, net_from_message, read_net
 
 
 def net_of(text: str, **options) -> Net:
@@ -382,43 +382,6 @@ def test_large_finite_weights_whose_sum_overflows_are_accepted(files):
     net.params["second"][0][...] = np.finfo(np.float32).max
     caffemodel.write(weights, net.message, net.params)
     assert read_net(text, weights) == net
-
-
-# The layers of the class activation maps
-
-
-@pytest.mark.parametrize(
-    ("text", "head"),
-    [
-        (CLASSIFIER, CamHead("second", "fc", "prob")),
-        (CLASSIFIER.replace("global_pooling: true", "kernel_size: 8 stride: 8"), CamHead("second", "fc", "prob")),
-        (
-            CLASSIFIER.replace('"InnerProduct"', '"Convolution"').replace(
-                "inner_product_param { num_output: 5 }", "convolution_param { num_output: 5 kernel_size: 1 }"
-            ),
-            CamHead("second", "fc", "prob"),
-        ),
-        (
-            CLASSIFIER.replace(
-                'name: "fc" type: "InnerProduct" bottom: "mean"',
-                'name: "drop" type: "Dropout" bottom: "mean" top: "mean" } '
-                'layer { name: "flat" type: "Flatten" bottom: "mean" top: "flat" } '
-                'layer { name: "fc" type: "InnerProduct" bottom: "flat"',
-            ),
-            CamHead("second", "fc", "prob"),
-        ),
-        (
-            data(1, 3, 8, 8) + conv("maps", "data") + pool("mean", "maps", "pool: AVE global_pooling: true")
-            + layer("Softmax", "prob", "mean"),
-            CamHead("maps", None, "prob"),
-        ),
-        (CLASSIFIER.replace("pool: AVE", "pool: MAX"), None),
-        (CLASSIFIER.replace("global_pooling: true", "kernel_size: 2 stride: 2"), None),
-        (data(1, 3, 8, 8) + conv("conv", "data"), None),
-    ],
-)  # fmt: skip
-def test_the_cam_head_is_found_in_the_graph(text, head):
-    assert net_of(text).cam_head == head
 
 
 def test_class_weights_are_classes_by_channels(files):

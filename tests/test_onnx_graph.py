@@ -14,7 +14,7 @@ from pycam.engines.onnx_graph import onnx_cam_model, onnx_model
 from pycam.errors import NetError, UnsupportedLayerError
 from pycam.formats import prototxt
 from pycam.maps.cam import class_activation_maps
-from pycam.net import CamHead, Net, layers, net_from_message
+from pycam.net import Net, find_head, layers, net_from_message
 
 
 def net_of(text: str) -> Net:
@@ -150,7 +150,7 @@ MAPS_ARE_CHANNELS = CLASSIFIER + layer("Softmax", "prob", "mean")
 @pytest.mark.parametrize("top", [1, 5])
 def test_the_cam_model_gives_the_maps_of_the_first_classes(text, top):
     net = net_of(text)
-    head = net.cam_head
+    head = find_head(net)
     inputs = images(net, 3)
     features, truth = run(onnx_model(net, ["features", "prob"]), inputs)
     model = onnx_cam_model(net, head, top)
@@ -174,7 +174,7 @@ def test_the_cam_model_gives_the_same_in_openvino(text):
 
     net = net_of(text)
     inputs = images(net, 3)
-    model = onnx_cam_model(net, net.cam_head)
+    model = onnx_cam_model(net, find_head(net))
     compiled = openvino.Core().compile_model(
         openvino.Core().read_model(model.SerializeToString()), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
     )
@@ -185,13 +185,13 @@ def test_the_cam_model_gives_the_same_in_openvino(text):
 
 def test_the_cam_model_gives_all_classes_where_there_are_few():
     net = net_of(WEIGHED)
-    _, classes, maps = run(onnx_cam_model(net, net.cam_head, top=20), images(net, 2))
+    _, classes, maps = run(onnx_cam_model(net, find_head(net), top=20), images(net, 2))
     assert classes.shape == (2, 7)
     assert maps.shape == (2, 7, 4, 5)
 
 
 def test_names_that_blobs_have_are_given_an_underscore():
     net = net_of(WEIGHED.replace('"features"', '"maps"').replace('"prob"', '"scores"'))
-    model = onnx_cam_model(net, CamHead("maps", "fc", "scores"))
+    model = onnx_cam_model(net, find_head(net))
     assert [output.name for output in model.graph.output] == ["scores_", "classes", "maps_"]
     assert run(model, images(net, 2))[2].shape == (2, 5, 4, 5)

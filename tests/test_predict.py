@@ -15,7 +15,7 @@ from pycam.errors import EngineError, FormatError, ImageError, NetError, PycamEr
 from pycam.formats import caffemodel, prototxt
 from pycam.maps.boxes import paper_box
 from pycam.model import Model, Preprocessing
-from pycam.net import net_from_message
+from pycam.net import find_head, net_from_message
 from pycam.predict import Cam, best, load
 from pycam.protocols import protocol
 from pycam.zoo.cards import Mean
@@ -63,10 +63,9 @@ class Known(Engine):
 @pytest.fixture
 def cam() -> Cam:
     net = net_from_message(prototxt.parse(NET).message).with_params(WEIGHTS)
-    assert net.cam_head is not None
     names = Labels(tuple(f"name {i}, synonym {i}" for i in range(6)))
     model = Model("tiny", net, Preprocessing(Mean((0, 0, 0))), names)
-    return Cam(model, net.cam_head, Known(net, ["conv", "prob"]), protocol("default"), np.zeros(3, np.float32))
+    return Cam(model, find_head(net), Known(net, ["conv", "prob"]), protocol("default"), np.zeros(3, np.float32))
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pycam.cli import main
 from pycam.engines import Options
 from pycam.errors import NetError
 from pycam.formats import caffemodel, prototxt
-from pycam.net import net_from_message, read_net
+from pycam.net import find_head, net_from_message, read_net
 from pycam.net.surgery import cam_net
 
 RNG = np.random.default_rng(0)
@@ -37,7 +37,7 @@ def test_vgg16_becomes_vgg16_cam_except_for_groups():
     ]
     assert cut.shapes["CAM_conv"] == released.shapes["CAM_conv"] == (1, 1024, 14, 14)
     assert cut.by_name["CAM_fc"].param_shapes == released.by_name["CAM_fc"].param_shapes
-    assert (cut.cam_head.feature_blob, cut.cam_head.class_layer) == ("CAM_conv", "CAM_fc")
+    assert (find_head(cut).feature_blob, find_head(cut).class_layer) == ("CAM_conv", "CAM_fc")
 
 
 def test_googlenet_is_cut_across_its_branches():
@@ -83,7 +83,7 @@ def test_from_the_command_line(tmp_path, capsys):
     files = [str(tmp_path / "deploy_squeezenet_v1.0.prototxt"), str(tmp_path / "w.caffemodel")]
     assert main(["net", "cam", *files, *arguments, "--out", str(out), "--train-val", str(training)]) == 0
     assert capsys.readouterr().out.split() == [str(out), str(out.with_suffix(".caffemodel")), str(training)]
-    assert read_net(out).cam_head.class_layer == "CAM_fc_14"
+    assert find_head(read_net(out)).class_layer == "CAM_fc_14"
     assert "conv10" not in caffemodel.read(out.with_suffix(".caffemodel")).layers
     trained = prototxt.read(training).message
     assert [layer.type for layer in trained.layer[-3:]] == ["InnerProduct", "SoftmaxWithLoss", "Accuracy"]

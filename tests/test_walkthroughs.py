@@ -16,8 +16,9 @@ import pycam
 from pycam import architectures
 from pycam.cli import main
 from pycam.drawing import channel_grid, overlay
+from pycam.errors import NetError
 from pycam.formats import caffemodel, prototxt
-from pycam.net import net_from_message, read_net
+from pycam.net import find_head, net_from_message, read_net
 
 ROOT = Path(__file__).parents[1]
 RNG = np.random.default_rng(0)
@@ -237,8 +238,9 @@ def test_the_cells_example_files_are_up_to_date():
     assert prototxt.read(folder / "train_val.prototxt").message == train_val_cells()
     assert prototxt.read(folder / "deploy.prototxt").message == cells()
     assert prototxt.read(folder / "deploy_corner.prototxt").message == cells(corner=True)
-    assert read_net(folder / "deploy.prototxt").cam_head.class_layer == "fc"
-    assert read_net(folder / "deploy_corner.prototxt").cam_head is None
+    assert find_head(read_net(folder / "deploy.prototxt")).class_layer == "fc"
+    with pytest.raises(NetError, match=r"mixes the|no global pooling"):
+        find_head(read_net(folder / "deploy_corner.prototxt"))
 
 
 def cell(rng, spot):

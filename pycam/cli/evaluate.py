@@ -40,7 +40,7 @@ def evaluate(
     out: Annotated[
         Path, typer.Option(help="Folder of the run. An interrupted run in it is resumed.", show_default=False)
     ],
-    source: options.MeanOptions,
+    source: options.HeadOptions,
     engine: options.EngineOptions,
     protocol: options.ProtocolOptions = options.ProtocolOptions("paper"),
     choices: Annotated[
@@ -67,11 +67,12 @@ def evaluate(
         options.refuse(context, "the scheduler has its own workers", "workers")
     sources = Sources(_absolute(images), **{name: _absolute(path) for name, path in vars(truth).items()}, limit=limit)
     files = {name: _absolute(file) for name, file in vars(source).items()}
-    # Workers may have another working directory; a model's name and three mean values are not paths.
+    # Workers may have another working directory; a model's name, three mean values and a head are not paths.
     if source.model is not None and not source.model.endswith((".yaml", ".yml")):
         files["model"] = source.model
     if "," in str(source.mean):
         files["mean"] = str(source.mean)
+    files["head"] = source.head
     row = _protocol(protocol, choices or [], source.mean)
     recipe = Recipe(row, engine=engine.engine, options=engine.options, **files)
     if engine.threads is None:

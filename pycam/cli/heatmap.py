@@ -18,6 +18,7 @@ from pycam.cli import options
 from pycam.engines.threads import beside_an_engine
 from pycam.errors import ImageError, PycamError, UsageError
 from pycam.formats.files import atomic_write
+from pycam.net.layers import dims
 from pycam.predict import make_cam
 from pycam.prediction import Prediction
 from pycam.prefetch import prefetch
@@ -57,8 +58,10 @@ def heatmap(
         options=replace(engine.options, streams=min(len(images), engine.options.most_streams)),
     )
     console = Console(stderr=True, quiet=quiet, markup=False, highlight=False, soft_wrap=True)
-    if source.model is None and cam.gradients is None:
-        console.print(f"found in the net: {cam.head}")
+    if cam.head is not None and (source.model is None or cam.head.positions or cam.head.pooling == "max"):
+        console.print(f"class maps: {cam.head}")
+    elif cam.model.positions:
+        console.print(f"each score is the mean over {dims(cam.model.positions)} positions of {cam.model.score_blob!r}")
     failures: list[PycamError] = []
     done: list[dict[str, Any]] = []
     with cam, beside_an_engine(), ThreadPoolExecutor(1, "pycam-write") as writer, progress(console) as shown:

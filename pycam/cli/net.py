@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,11 +14,11 @@ import typer
 from pycam import architectures, zoo
 from pycam.architectures.train_val import train_val_of
 from pycam.cli import options
-from pycam.errors import UsageError
+from pycam.errors import NetError, UsageError
 from pycam.formats import caffemodel, prototxt as prototxt_format
 from pycam.formats.files import atomic_write
 from pycam.formats.npy import read_tensors
-from pycam.net import Net, read_net
+from pycam.net import CamHead, Net, find_head, find_heads, read_net
 from pycam.net.layers import dims
 from pycam.net.surgery import cam_net
 from pycam.net.tensorflow import with_tf_weights
@@ -57,6 +58,9 @@ def export(
         bool, typer.Option("--maps", help="Output scores, the best classes and their maps, not the net's own outputs.")
     ] = False,
     top: Annotated[int, typer.Option(help="Number of classes with a map.")] = 5,
+    head: Annotated[
+        str | None, typer.Option(help="Scores of a net that has several: their blob, or the class-weight layer.")
+    ] = None,
 ) -> None:
     """Write a net and its weights as one ONNX file for any batch size, which runs without pycam.
 
@@ -64,13 +68,13 @@ def export(
     size of the features. The input is an image as Caffe expects it: BGR, 0…255, minus the mean.
     """
     if not maps:
-        options.refuse(context, "no maps are written without --maps", "top")
+        options.refuse(context, "no maps are written without --maps", "top", "head")
         if source.from_files:
             options.refuse(context, "the net and its weights are given", "model")
     # Only this command needs the package onnx.
     from pycam.engines.onnx_graph import onnx_cam_model, onnx_model
 
-    loaded = source.load()
+    loaded = source.load(head=head)
     written = onnx_cam_model(loaded.net, loaded.head, top) if maps else onnx_model(loaded.net, loaded.net.outputs)
     atomic_write(onnx, written.SerializeToString())
     outputs = ", ".join(output.name for output in written.graph.output)
@@ -152,7 +156,7 @@ def import_weights(
 
 
 def _as_dict(net: Net) -> dict[str, Any]:
-    head = net.cam_head
+    head = _only_head(net)
     properties = ("name", "type", "bottoms", "tops", "output_shapes", "param_shapes")
     return {
         "name": net.name,
@@ -171,8 +175,18 @@ def _as_dict(net: Net) -> dict[str, Any]:
         "multiply_adds": net.multiply_adds,
         "feature_blob": head.feature_blob if head else None,
         "class_layer": head.class_layer if head else None,
+        "heads": {
+            blob: asdict(found) if isinstance(found, CamHead) else found for blob, found in find_heads(net).items()
+        },
         "ignored_weights": net.ignored_weights,
     }
+
+
+def _only_head(net: Net) -> CamHead | None:
+    try:
+        return find_head(net)
+    except (NetError, UsageError):
+        return None
 
 
 def _print_net(net: Net) -> None:
@@ -183,7 +197,8 @@ def _print_net(net: Net) -> None:
     print(f"output        {_join(f'{blob} {dims(net.shapes[blob])}' for blob in net.outputs)}")
     print(f"parameters    {net.param_count:,}")
     print(f"multiply-adds {net.multiply_adds:,} per image")
-    print(f"class maps    {net.cam_head or 'none: no global average pooling before the scores'}")
+    for blob, found in find_heads(net).items():
+        print(f"class maps    {found if isinstance(found, CamHead) else f'none from {blob!r}: {found}'}")
     if net.ignored_weights:
         print(f"ignored       weights of layers that are not in the net: {_join(net.ignored_weights)}")
 

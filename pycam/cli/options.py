@@ -96,8 +96,18 @@ class MeanOptions(NetOptions):
 
 
 @dataclass(frozen=True)
-class ModelOptions(MeanOptions):
-    """A net, its weights, the mean of its input and the labels of its classes."""
+class HeadOptions(MeanOptions):
+    """A net, its weights, the mean of its input and its head."""
+
+    head: Annotated[
+        str | None,
+        typer.Option(help="Scores of a net that has several: their blob, or the class-weight layer."),
+    ] = None
+
+
+@dataclass(frozen=True)
+class ModelOptions(HeadOptions):
+    """A net, its weights, the mean of its input, its head and the labels of its classes."""
 
     labels: Annotated[
         Path | None,

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from onnx import TensorProto, helper, numpy_helper
 
 from pycam.errors import UnsupportedLayerError
-from pycam.net import CamHead, Net, Params, layers as L
+from pycam.net import CamHead, Net, Params, head_weights, layers as L
 from pycam.net.layers import Shape
 
 # The oldest versions that have all operators below, so that old runtimes can read the files too.
@@ -90,20 +90,27 @@ def onnx_cam_model(net: Net, head: CamHead, top: int = 5) -> onnx.ModelProto:
     graph = _Graph(net.params)
     _translate(net, [head.score_blob, head.feature_blob], graph)
     scores, classes, maps = (_unused(name, net) for name in ("scores", "classes", "maps"))
-    class_count = int(np.prod(net.value_shapes[head.score_blob][1:]))
+    weights = head_weights(net, head)
+    class_count = len(weights.bias)
     top = min(top, class_count)
     _, channels, height, width = net.value_shapes[head.feature_blob]
 
-    graph.add("Flatten", [head.score_blob], scores)
+    if head.positions:
+        places = graph.add("Reshape", [head.score_blob, graph.constant([0, class_count, -1])])
+        graph.add("ReduceMean", [places], scores, axes=[2], keepdims=0)
+    else:
+        graph.add("Flatten", [head.score_blob], scores)
     graph.add("TopK", [scores, graph.constant([top])], graph.unused("TopK"), classes)
-    if head.class_layer is None:
+    features = head.feature_blob
+    if weights.coverage is not None:
+        features = graph.add("Mul", [features, graph.constant(weights.coverage)])
+    if weights.matrix is None:
         # (N, T, h, w) at (N, top, 1)
         chosen = graph.add("Unsqueeze", [classes, graph.constant([2])])
-        graph.add("GatherND", [head.feature_blob, chosen], maps, batch_dims=1)
+        graph.add("GatherND", [features, chosen], maps, batch_dims=1)
     else:
-        weights = graph.constant(net.class_weights(head.class_layer))
-        chosen = graph.add("Gather", [weights, classes])  # (N, top, K)
-        columns = graph.add("Reshape", [head.feature_blob, graph.constant([0, channels, height * width])])
+        chosen = graph.add("Gather", [graph.constant(weights.matrix), classes])  # (N, top, K)
+        columns = graph.add("Reshape", [features, graph.constant([0, channels, height * width])])
         rows = graph.add("MatMul", [chosen, columns])  # (N, top, h·w)
         graph.add("Reshape", [rows, graph.constant([0, top, height, width])], maps)
 

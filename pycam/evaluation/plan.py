@@ -45,7 +45,7 @@ class Recipe:
     ----------
     protocol : Protocol
         A row of the table, with its overrides.
-    model, engine, prototxt, weights, mean, options
+    model, engine, prototxt, weights, mean, head, options
         As for `pycam.load`.
     """
 
@@ -55,6 +55,7 @@ class Recipe:
     prototxt: str | None = None
     weights: str | None = None
     mean: str | None = None
+    head: str | None = None
     options: Options = field(default_factory=Options)
 
     @property
@@ -82,6 +83,7 @@ class Recipe:
             prototxt=self.prototxt,
             weights=self.weights,
             mean=self.mean,
+            head=self.head,
             needs_maps=self.protocol.method == "cam",
         )
         if model.class_count != CLASSES:
@@ -102,6 +104,8 @@ class Recipe:
             *cam.model.digests.items(),
             ("mean values", hashlib.sha256(cam.mean.astype("<f4").tobytes()).hexdigest()),
             ("input", str(cam.model.input_size)),
+            ("scores", cam.model.score_blob),
+            ("head", str(cam.head or "")),
             *choices.items(),
             ("engine", cam.engine.description),
             *(() if self.batch_invariant else (("threads", str(self.options.threads)),)),

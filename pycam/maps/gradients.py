@@ -13,8 +13,8 @@ from pycam.engines import Options
 from pycam.engines.torch import at_work, torch_device
 from pycam.engines.torch_graph import TorchNet
 from pycam.errors import NetError, UsageError
-from pycam.net import Net
-from pycam.net.layers import Softmax, dims
+from pycam.net import CamHead, Net, find_heads, find_scores, logits_of, positions_of
+from pycam.net.layers import dims
 
 Floats = NDArray[np.float32]
 
@@ -56,10 +56,10 @@ class GradientMaps:
         layer: str = "",
         options: Options = Options(),
     ) -> None:
-        self._input = net.inputs[0]
-        self._method = METHODS[method]
-        self.layer = self._input if method == "saliency" else layer or default_layer(net)
         self._target = target_value(net, scores, target)
+        self._input = next(blob for blob, value in net.input_values.items() if _reaches(net, value, self._target))
+        self._method = METHODS[method]
+        self.layer = self._input if method == "saliency" else layer or default_layer(net, scores)
         self._threads = options.threads
         self._device = torch_device(options.device)
         _check(net, self.layer, self._target)
@@ -114,7 +114,8 @@ def class_gradients(
         values = module(inputs, [layer])[layer]
     values = values.detach().requires_grad_()
     with torch.enable_grad():
-        scores = module({**inputs, layer: values}, [target])[target].flatten(1)
+        found = module({**inputs, layer: values}, [target])[target]
+        scores = found.flatten(2).mean(2) if positions_of(tuple(found.shape)) else found.flatten(1)  # (N, T)
         gradients = [torch.autograd.grad(scores[:, index].sum(), values, retain_graph=True)[0] for index in classes]
     return values.detach(), torch.stack(gradients, dim=1)
 
@@ -147,34 +148,47 @@ METHODS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def target_value(net: Net, scores: str, target: str) -> str:
-    """Return the name of the value that holds the target: the blob of the scores, or the input of their softmax.
+    """Return the name of the value that holds the target: the blob of the scores, or the input of its last activation.
 
     Raises
     ------
     UsageError
-        The target is `probability`, but the scores come from no softmax.
+        The target is `probability`, but the scores come from no activation.
     """
-    layer = net.producer[scores]
-    if isinstance(layer, Softmax):
-        return scores if target == "probability" else layer.inputs[0]
-    if target == "probability":
+    logits = logits_of(net, scores)
+    if target == "logit":
+        return logits
+    if logits == scores:
+        layer = net.producer[scores]
         raise UsageError(f"target probability: {scores!r} comes from {layer.name!r} ({layer.type}), not from a Softmax")
     return scores
 
 
-def default_layer(net: Net) -> str:
-    """Return the default blob for Grad-CAM: the feature blob of a CAM net, or the deepest with rows and columns.
+def default_layer(net: Net, scores: str | None = None) -> str:
+    """Return the default blob for Grad-CAM: the feature blob of a CAM head, or the deepest with rows and columns.
+
+    Parameters
+    ----------
+    net : Net
+        With or without parameters.
+    scores : str, optional
+        The blob of the scores; by default the net's only one.
 
     Raises
     ------
     NetError
         The net has no such blob.
     """
-    if net.cam_head is not None and net.cam_head.class_layer is not None:
-        return net.cam_head.feature_blob
-    for blob, shape in reversed(net.shapes.items()):
-        if len(shape) == 4 and min(shape[2:]) > 1 and blob not in net.inputs:
-            return blob
+    scores = scores or find_scores(net)
+    head = find_heads(net).get(scores)
+    if isinstance(head, CamHead) and head.class_layer is not None:
+        return head.feature_blob
+    logits = logits_of(net, scores)
+    for layer in reversed(net.layers_before([logits])):
+        for blob in layer.outputs:
+            shape = net.value_shapes[blob]
+            if len(shape) == 4 and min(shape[2:]) > 1 and blob in net.shapes and blob not in (*net.inputs, logits):
+                return blob
     raise NetError("no blob of the net has rows and columns, so there are no maps")
 
 
@@ -185,9 +199,10 @@ def _check(net: Net, layer: str, target: str) -> None:
     shape = net.value_shapes[layer]
     if len(shape) != 4:
         raise NetError(f"blob {layer!r} is {dims(shape)}: maps need rows and columns, N×K×h×w")
-    reached = {layer}
-    for step in net.layers:
-        if reached.intersection(step.inputs):
-            reached.update(step.outputs)
-    if target not in reached:
+    if not _reaches(net, layer, target):
         raise NetError(f"blob {layer!r} has no influence on the scores {target!r}")
+
+
+def _reaches(net: Net, value: str, target: str) -> bool:
+    """Return whether a value has an influence on another."""
+    return value != target and any(value in (*step.inputs, *step.outputs) for step in net.layers_before([target]))

@@ -1,10 +1,25 @@
 """Nets: Caffe's layers and graphs, made explicit once for every engine.
 
-The meaning of a net belongs here: layers (`layers`), linking and checking them (`net`), writing a new net in Python
-(`spec`), making a CAM net from another net (`surgery`), and weights of other frameworks (`tensorflow`). The syntax of
-Caffe's files belongs to `pycam.formats`; computing values belongs to `pycam.engines`.
+The meaning of a net belongs here: layers (`layers`), linking and checking them (`net`), the layers that class
+activation maps are computed from (`heads`), writing a new net in Python (`spec`), making a CAM net from another net
+(`surgery`), and weights of other frameworks (`tensorflow`). The syntax of Caffe's files belongs to `pycam.formats`;
+computing values belongs to `pycam.engines`.
 """
 
-from pycam.net.net import CamHead, Net, Params, Sources, net_from_message, read_net, takes_part
+from pycam.net.class_weights import HeadWeights, head_weights
+from pycam.net.heads import CamHead, check_scores, find_head, find_heads, find_scores, named_head, score_positions
+from pycam.net.linear_path import logits_of, positions_of
+from pycam.net.net import Net, Params, Sources, net_from_message, read_net, takes_part
 
-__all__ = ["CamHead", "Net", "Params", "Sources", "net_from_message", "read_net", "takes_part"]
+__all__ = ["CamHead", "HeadWeights", "Net", "Params", "Sources", "net_from_message", "read_net", "takes_part"]
+__all__ += [
+    "check_scores",
+    "find_head",
+    "find_heads",
+    "find_scores",
+    "head_weights",
+    "logits_of",
+    "named_head",
+    "positions_of",
+]
+__all__ += ["positions_of", "score_positions"]

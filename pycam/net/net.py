@@ -18,12 +18,9 @@ from numpy.typing import NDArray
 
 from pycam.errors import NetError, PycamError, UnsupportedLayerError, suggest
 from pycam.formats import caffemodel, prototxt
-from pycam.net.layers import LAYER_TYPES, MAX_BLOB_COUNT, Convolution, InnerProduct, Input, Layer, Pooling, Shape, dims
+from pycam.net.layers import LAYER_TYPES, MAX_BLOB_COUNT, Convolution, InnerProduct, Input, Layer, Shape, dims
 
 Params = dict[str, tuple[NDArray[np.float32], ...]]
-
-# These layers may stand between a global average and the class weights, or behind the scores: they change no meaning.
-_TRANSPARENT = ("Dropout", "Flatten", "Reshape", "Split")
 
 
 @dataclass(frozen=True)
@@ -40,29 +37,6 @@ class Sources:
 
     prototxt: str
     caffemodel: str | None = None
-
-
-@dataclass(frozen=True)
-class CamHead:
-    """The part of a net from which its class activation maps are computed.
-
-    Attributes
-    ----------
-    feature_blob : str
-        The blob whose channels are summed, or are the maps themselves.
-    class_layer : str or None
-        The layer whose weights (classes × channels) weight them; None if each channel is the map of one class.
-    score_blob : str
-        The blob of the class scores.
-    """
-
-    feature_blob: str
-    class_layer: str | None
-    score_blob: str
-
-    def __str__(self) -> str:
-        by = f"weights of {self.class_layer!r}" if self.class_layer else "one channel per class"
-        return f"feature blob {self.feature_blob!r}, {by}, scores {self.score_blob!r}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,32 +143,6 @@ class Net:
     def multiply_adds(self) -> int:
         """The number of multiplications with a weight for one image."""
         return sum(layer.multiply_adds for layer in self.layers)
-
-    @cached_property
-    def cam_head(self) -> CamHead | None:
-        """The blobs and the layer of the class activation maps, found in the graph; None if the net has none.
-
-        They belong to the global average pooling before the scores: the layer behind it (fully connected, or a 1×1
-        convolution) weights its channels, or its output is the scores.
-        """
-        if not self.outputs:
-            return None
-        score_blob = self.outputs[-1]
-        layer = self._behind(score_blob, ("Softmax", *_TRANSPARENT))
-        class_layer = None
-        if isinstance(layer, InnerProduct) or (isinstance(layer, Convolution) and layer.kernel == (1, 1)):
-            pooling = self._behind(layer.inputs[0], _TRANSPARENT)
-            if isinstance(pooling, Pooling):
-                class_layer, layer = layer.name, pooling
-        if not (isinstance(layer, Pooling) and layer.method == "AVE" and layer.is_global):
-            return None
-        return CamHead(layer.inputs[0], class_layer, score_blob)
-
-    def _behind(self, value: str, skipped: Sequence[str]) -> Layer:
-        layer = self.producer[value]
-        while layer.type in skipped:
-            layer = self.producer[layer.inputs[0]]
-        return layer
 
     def class_weights(self, layer_name: str) -> NDArray[np.float32]:
         """Return the weights of the class-weight layer.
