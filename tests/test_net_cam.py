@@ -145,6 +145,10 @@ def test_what_it_writes_trains_as_in_real_caffe(name, tmp_path, caffe, capsys):
             still = layer in frozen or (layer, number, name) == ("conv1", 1, "depthwise")
             if layer in kept:
                 assert np.array_equal(mine, kept[layer][number]) == np.array_equal(theirs, kept[layer][number]) == still
+    caffe.load((tmp_path / "train_val.prototxt").read_bytes(), "in its test phase")
+    caffe.set_params(tuned)
+    theirs = {blob: float(value) for blob, value in caffe.forward({}, ["accuracy", "loss"]).items()}
+    assert read_rows(tmp_path / "tuned_log.csv")[-1].tests == pytest.approx(theirs, rel=1e-4)
     assert read_net(tmp_path / "cam.prototxt", tmp_path / "tuned_iter_3.caffemodel").cam_head.class_layer == "CAM_fc"
 
 
