@@ -354,7 +354,7 @@ def test_files_are_not_written_over_one_another(tmp_path, capsys):
     ):
         assert cam(files, tmp_path, *options) == 2
         assert "is another file of this command already" in capsys.readouterr().err
-    for options in (["--out", str(tmp_path / "no/cam.prototxt")], ["--train-val", str(tmp_path)]):
+    for options in (["--out", str(tmp_path / "no/cam.prototxt")], ["--train-val", str(tmp_path)], ["--out", "."]):
         assert cam(files, tmp_path, *options) == 2
         assert "expected the name of a file in a folder that exists" in capsys.readouterr().err
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

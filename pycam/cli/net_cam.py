@@ -58,7 +58,7 @@ def cam(
         options.refuse(context, "there is no CAM_conv", "rectify")
     if train_val is None:
         options.refuse(context, "it is about the training net of --train-val", "freeze_batch_norm")
-    new_weights = None if weights is None else out.with_suffix(".caffemodel")
+    new_weights = None if weights is None else out.parent / f"{out.stem}.caffemodel"
     written = [path for path in (out, new_weights, train_val) if path is not None]
     _check_paths(written, [path for path in (prototxt, weights) if path is not None])
 
