@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from pycam.architectures.googlenet import googlenet_cam
+from pycam.errors import NetError
 from pycam.formats import schema
+from pycam.formats.prototxt import NetText
+from pycam.net import Net, net_from_message
+from pycam.net.layers import BatchNorm, Scale, dims
+from pycam.net.surgery import free_name
 
 Fields = Mapping[str, Any]
 
 MEAN = (104.0, 117.0, 123.0)
 """The mean values of ImageNet, BGR, 0…255."""
+
+GREY_MEAN = 117.0
+"""Their grey value: 0.114 · B + 0.587 · G + 0.299 · R."""
 
 # Caffe's xavier ignores std, but the released net has these values.
 _STD = {
@@ -74,36 +83,165 @@ def solver_imagenet_googlenet_cam() -> Any:
     )
 
 
-def train_val_of(deploy: Any) -> Any:
-    """Write a training net for a deploy net with a square input.
+def train_val_of(deploy: Any, *, freeze_batch_norm: bool = True, transform: Any = None) -> Any:
+    """Write a training net for a deploy net.
 
-    It reads batches of 32 images from train.txt, and of 50 from test.txt.
+    It reads batches of 32 images from train.txt, and of 50 from test.txt, at the height and width of the deploy net's
+    input, in grey if that has one channel.
+
+    Parameters
+    ----------
+    deploy : NetParameter
+        A net from an Input layer to a Softmax.
+    freeze_batch_norm : bool
+        Keep the statistics of the BatchNorm layers, and the factors and biases of the Scale layers behind them. If
+        False, BatchNorm uses the statistics of the batch in training and updates the stored ones, and Scale learns.
+    transform : TransformationParameter, optional
+        What the old net's data layer does. Its mean values and its scale are kept; a mean image does not fit other
+        sizes. The default is the mean of ImageNet.
+
+    Returns
+    -------
+    NetParameter
+
+    Raises
+    ------
+    NetError
+        The input is none that a list of images gives.
     """
-    side = deploy.layer[0].input_param.shape[0].dim[-1]
-    return train_val(
+    net = net_from_message(deploy)
+    channels, height, width = _image_shape(net)
+    fields = _input_values(transform, channels)
+    trained = train_val(
         deploy,
-        data=[whole_images("TRAIN", side, 32), whole_images("TEST", side, 50)],
+        data=[
+            whole_images(phase, height, size, width=width, grey=channels == 1, **fields)
+            for phase, size in (("TRAIN", 32), ("TEST", 50))
+        ],
         fillers=lambda name: ({"type": "xavier"}, {"type": "constant"}),
     )
+    sharers = Counter(spec.name for layer in trained.layer for spec in layer.param)
+    for layer in trained.layer:
+        for spec in layer.param:
+            if sharers[spec.name] == 1:
+                spec.ClearField("name")
+        kept = net.by_name.get(layer.name)
+        if isinstance(kept, BatchNorm):
+            layer.batch_norm_param.ClearField("use_global_stats")
+            if freeze_batch_norm:
+                layer.batch_norm_param.use_global_stats = True
+            # Caffe refuses other rates: a solver does not learn statistics.
+            _freeze(layer, len(kept.param_shapes))
+        elif isinstance(kept, Scale) and isinstance(net.producer[kept.inputs[0]], BatchNorm) and freeze_batch_norm:
+            _freeze(layer, len(kept.param_shapes))
+    return trained
 
 
-def whole_images(phase: str, side: int, batch_size: int) -> Fields:
-    """Return the fields of a data layer for a list of images, which are resized to squares without a crop.
+def _image_shape(net: Net) -> tuple[int, int, int]:
+    """Return channels, height and width of a net's only input, if a list of images can give it."""
+    given = ", ".join(f"{blob} {dims(net.shapes[blob])}" for blob in net.inputs)
+    instead = "leave out the training net (--train-val), and write one with data layers that give it"
+    if len(net.inputs) != 1:
+        raise NetError(f"the net has {len(net.inputs)} inputs ({given}), a list of images gives one: {instead}")
+    shape = net.shapes[net.inputs[0]]
+    if len(shape) != 4 or shape[1] not in (1, 3):
+        raise NetError(
+            f"the input is {given}; a list of images (ImageData) gives 1 or 3 channels, with rows and columns: "
+            f"{instead}; Data reads any number of channels from an LMDB, at the size in it"
+        )
+    return shape[1], shape[2], shape[3]
+
+
+def _input_values(transform: Any, channels: int) -> Fields:
+    """Return the fields of `transform_param` that decide the values of the input."""
+    default = MEAN if channels == 3 else (GREY_MEAN,)
+    if transform is None:
+        return {"mean_value": default}
+    return {
+        "mean_value": default if transform.mean_file else transform.mean_value,
+        "scale": transform.scale if transform.HasField("scale") else None,
+    }
+
+
+def _freeze(layer: Any, count: int) -> None:
+    """Let a layer's parameters neither learn nor decay."""
+    for _ in range(count - len(layer.param)):
+        layer.param.add()
+    for spec in layer.param:
+        spec.lr_mult = spec.decay_mult = 0
+
+
+def check_train_val(training: NetText, deploy: Net) -> None:
+    """Check that a training net can be built in both phases, and has the parameters of its deploy net.
+
+    Parameters
+    ----------
+    training : NetText
+        The training net.
+    deploy : Net
+        The deploy net.
+
+    Raises
+    ------
+    NetError
+        The message names the layer.
+    """
+    for phase in ("TRAIN", "TEST"):
+        layers = net_from_message(training.message, training.lines, training.path, phase).by_name
+        for layer in deploy.layers:
+            shapes = layers[layer.name].param_shapes if layer.param_shapes else ()
+            if shapes != layer.param_shapes:
+                found, expected = (" and ".join(map(dims, each)) for each in (shapes, layer.param_shapes))
+                raise NetError(
+                    f"{training.path}: layer {layer.name!r} has weights of {found} in phase {phase}, "
+                    f"of {expected} in the deploy net"
+                )
+
+
+def whole_images(
+    phase: str,
+    height: int,
+    batch_size: int,
+    *,
+    width: int | None = None,
+    grey: bool = False,
+    mean_value: Sequence[float] = MEAN,
+    scale: float | None = None,
+) -> Fields:
+    """Return the fields of a data layer for a list of images, which are resized without a crop.
 
     In training, the images are shuffled, and half of them are mirrored at random.
+
+    Parameters
+    ----------
+    phase : str
+        `TRAIN` or `TEST`.
+    height : int
+        The height that images are resized to.
+    batch_size : int
+        Images per batch.
+    width : int, optional
+        The width that they are resized to; by default `height`.
+    grey : bool
+        Read images in grey.
+    mean_value : sequence of float
+        BGR, one for all channels, or none.
+    scale : float, optional
+        Factor of the pixels minus the mean.
     """
     training = phase == "TRAIN"
     return {
         "type": "ImageData",
         "include": [{"phase": phase}],
-        "transform_param": {"mirror": training, "mean_value": MEAN},
+        "transform_param": {"mirror": training, "mean_value": mean_value, "scale": scale},
         "image_data_param": {
             "source": "train.txt" if training else "test.txt",
             "root_folder": "images/",
             "batch_size": batch_size,
-            "new_height": side,
-            "new_width": side,
+            "new_height": height,
+            "new_width": height if width is None else width,
             "shuffle": training,
+            "is_color": False if grey else None,
         },
     }
 
@@ -122,13 +260,14 @@ def train_val(
     Parameters
     ----------
     deploy : NetParameter
-        A net from an Input layer to a Softmax.
+        A net from one input to a Softmax, its last layer.
     data : sequence of mapping
-        Fields of the data layers. Their name is `data`, their tops are `data` and `label`.
+        Fields of the data layers. Their tops are the input and `label`.
     fillers : callable
         Layer name -> the filler of its weights and the filler of its biases, for layers without fillers.
     lr_mult : callable
         Layer name -> the multiplier of the learning rate of its weights. Biases learn twice as fast, without decay.
+        The multipliers that a layer has already are kept.
     loss : str
         Name of the loss layer.
     accuracies : mapping
@@ -140,28 +279,43 @@ def train_val(
         A net in the current format.
     """
     net = schema.NetParameter(name=deploy.name)
+    (image,) = (top for layer in deploy.layer if layer.type == "Input" for top in layer.top)
+    layers = [layer for layer in deploy.layer[:-1] if layer.type != "Input"]
+    names = {layer.name for layer in layers}
+    taken = {image, *names, *(top for layer in layers for top in layer.top)}
+    label = free_name("label", taken)
     for fields in data:
-        net.layer.add(name="data", top=["data", "label"], **fields)
-    for layer in deploy.layer[1:-1]:
+        net.layer.add(name=free_name("data", names), top=[image, label], **fields)
+    for layer in layers:
         added = net.layer.add()
         added.CopyFrom(layer)
-        param = {"Convolution": added.convolution_param, "InnerProduct": added.inner_product_param}.get(layer.type)
+        filled = {
+            "Convolution": added.convolution_param,
+            "Deconvolution": added.convolution_param,
+            "InnerProduct": added.inner_product_param,
+        }
+        param = filled.get(layer.type)
         if param is not None:
             weight, bias = fillers(layer.name)
             if not param.HasField("weight_filler"):
                 param.weight_filler.MergeFrom(schema.FillerParameter(**weight))
-            added.param.add(lr_mult=lr_mult(layer.name), decay_mult=1)
+            specs = [{"lr_mult": lr_mult(layer.name), "decay_mult": 1}]
             if param.bias_term:
-                param.bias_filler.MergeFrom(schema.FillerParameter(**bias))
-                added.param.add(lr_mult=2 * lr_mult(layer.name), decay_mult=0)
-    compared = [deploy.layer[-1].bottom[0], "label"]
+                if not param.HasField("bias_filler"):
+                    param.bias_filler.MergeFrom(schema.FillerParameter(**bias))
+                specs.append({"lr_mult": 2 * lr_mult(layer.name), "decay_mult": 0})
+            for spec in specs[len(added.param) :]:
+                added.param.add(**spec)
+    compared = [deploy.layer[-1].bottom[0], label]
+    loss = free_name(loss, taken)
     net.layer.add(name=loss, type="SoftmaxWithLoss", bottom=compared, top=[loss], loss_weight=[1])
     for name, top_k in accuracies.items():
+        free = free_name(name, taken)
         net.layer.add(
-            name=name,
+            name=free,
             type="Accuracy",
             bottom=compared,
-            top=[name],
+            top=[free],
             accuracy_param={"top_k": top_k},
             include=[{"phase": "TEST"}],
         )

@@ -12,15 +12,14 @@ from typing import Annotated, Any
 import typer
 
 from pycam import architectures, zoo
-from pycam.architectures.train_val import train_val_of
 from pycam.cli import options
+from pycam.cli.net_cam import cam
 from pycam.errors import NetError, UsageError
-from pycam.formats import caffemodel, prototxt as prototxt_format
+from pycam.formats import caffemodel
 from pycam.formats.files import atomic_write
 from pycam.formats.npy import read_tensors
 from pycam.net import CamHead, Net, find_head, find_heads, read_net
 from pycam.net.layers import dims
-from pycam.net.surgery import cam_net
 from pycam.net.tensorflow import with_tf_weights
 from pycam.tables import Table
 
@@ -96,44 +95,7 @@ def write(
         print(path)
 
 
-@app.command()
-def cam(
-    context: typer.Context,
-    prototxt: Annotated[Path, typer.Argument(help="A classification net, in any of Caffe's prototxt versions.")],
-    weights: Annotated[
-        Path | None, typer.Argument(help="Its caffemodel. The weights of the remaining layers are kept.")
-    ] = None,
-    *,
-    after: Annotated[str, typer.Option(help="Blob after which the net is cut.")],
-    classes: Annotated[int, typer.Option(help="Number of classes of the new net.")],
-    out: Annotated[
-        Path, typer.Option(help="Output: the deploy net. Its weights are written next to it, as .caffemodel.")
-    ],
-    channels: Annotated[
-        int, typer.Option(help="Output channels of the new 3×3 convolution CAM_conv; 0 adds no convolution.")
-    ] = 1024,
-    rectify: Annotated[bool, typer.Option(help="Add a ReLU after CAM_conv.")] = True,
-    class_name: Annotated[str, typer.Option(help="Name of the new class-weight layer, as in CAM_fc_14.")] = "CAM_fc",
-    train_val: Annotated[Path | None, typer.Option(help="Output: a training net for `pycam train`.")] = None,
-) -> None:
-    """Make a CAM net: cut a net, and add a convolution, a global average pooling and class weights.
-
-    The new layers have no weights: train them with `pycam train --weights`.
-    """
-    if channels == 0:
-        options.refuse(context, "there is no CAM_conv", "rectify")
-    cut = cam_net(
-        read_net(prototxt, weights), after, classes, channels=channels, rectify=rectify, class_name=class_name
-    )
-    prototxt_format.write(out, cut.net.message)
-    written = [out]
-    if weights is not None:
-        written.append(out.with_suffix(".caffemodel"))
-        caffemodel.write(written[-1], cut.net.message, cut.params)
-    if train_val is not None:
-        written.append(train_val)
-        prototxt_format.write(train_val, train_val_of(cut.net.message))
-    print("\n".join(map(str, written)))
+app.command()(cam)
 
 
 @app.command("import")

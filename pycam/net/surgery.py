@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
+from itertools import chain, count
+from typing import Any
 
 from pycam.errors import NetError
+from pycam.formats import schema
 from pycam.net import Net, Params, net_from_message
-from pycam.net.layers import dims
+from pycam.net.layers import Data, ImageData, Layer, dims
 from pycam.net.spec import NetSpec
 
 
@@ -20,10 +24,13 @@ class Cut:
         Without parameters: its new layers have none yet.
     params : dict
         The parameters of the layers that remain, if the old net had them.
+    transform : TransformationParameter or None
+        What the old net's data layer does to its images; None for a net without a data layer.
     """
 
     net: Net
     params: Params
+    transform: Any = None
 
 
 def cam_net(
@@ -33,21 +40,22 @@ def cam_net(
     *,
     channels: int = 1024,
     rectify: bool = True,
-    conv_name: str = "CAM_conv",
+    conv_name: str | None = None,
     class_name: str = "CAM_fc",
 ) -> Cut:
     """Cut a net after a blob and add a CAM head.
 
     The head is a 3×3 convolution, a global average, and one fully connected layer, as in the paper for AlexNet, VGG and
     GoogLeNet (Zhou et al., CVPR 2016, section 3.1; docs/release.md, section 1). Its layers have fillers: the net can be
-    fine-tuned without changes.
+    fine-tuned without changes. Only what `blob` depends on remains of the old net, in every phase; a data layer becomes
+    an input.
 
     Parameters
     ----------
     net : Net
-        Any net, with or without weights.
+        Any net, with or without weights: a deploy net, or a training net.
     blob : str
-        The last blob that is kept, with rows and columns. Layers that it does not depend on are removed.
+        The last blob that is kept, with rows and columns. Layers and inputs that it does not depend on are removed.
     classes : int
         The number of classes of the new net.
     channels : int
@@ -55,7 +63,8 @@ def cam_net(
     rectify : bool
         True if a ReLU follows the convolution.
     conv_name, class_name : str
-        Names of the new layers. Weights are matched by name: a layer with a new name starts from its filler.
+        Names of the new layers with weights, which are matched by name: a layer with a new name starts from its filler.
+        The default of `conv_name` is `CAM_conv`, or `CAM_conv_2` and so on if the net has that layer already.
 
     Returns
     -------
@@ -76,18 +85,45 @@ def cam_net(
         raise NetError(f"a head of {channels} channels and {classes} classes: give 0 or more and 1 or more")
 
     kept = net.layers_before([blob])
+    read = {value for layer in kept for value in layer.inputs} | {blob}
     spec = NetSpec(f"{net.name}-CAM" if net.name else "CAM")
     for layer in kept:
-        spec.message.layer.add().CopyFrom(layer.message)
+        spec.message.layer.add().CopyFrom(_kept(layer, read))
+    taken = {name for layer in spec.message.layer for name in (layer.name, *layer.top)}
+    for given in (conv_name, class_name):
+        if given in taken:
+            raise NetError(f"the net has a layer or a blob {given!r} before {blob!r}: give the new layer another name")
     x = blob
     if channels:
         filler = {"type": "gaussian", "std": 0.01}
-        x = spec.convolution(conv_name, x, num_output=channels, kernel_size=3, pad=1, weight_filler=filler)
+        name = conv_name or free_name("CAM_conv", taken)
+        x = spec.convolution(name, x, num_output=channels, kernel_size=3, pad=1, weight_filler=filler)
         if rectify:
-            x = spec.relu("CAM_relu", x)
-    x = spec.average_pooling("CAM_pool", x, global_pooling=True)
+            x = spec.relu(free_name("CAM_relu", taken), x)
+    x = spec.average_pooling(free_name("CAM_pool", taken), x, global_pooling=True)
     x = spec.inner_product(class_name, x, num_output=classes, weight_filler={"type": "xavier"})
-    spec.softmax("prob", x)
+    spec.softmax(free_name("prob", taken), x)
 
     cut = net_from_message(spec.message, path="the new net")
-    return Cut(cut, {layer.name: net.params[layer.name] for layer in kept if layer.name in net.params})
+    params = {layer.name: net.params[layer.name] for layer in kept if layer.name in net.params}
+    transforms = [layer.message.transform_param for layer in kept if isinstance(layer, Data | ImageData)]
+    return Cut(cut, params, transforms[0] if transforms else None)
+
+
+def free_name(name: str, taken: Set[str]) -> str:
+    """Return a name, or the first of `name_2`, `name_3`, … if it is taken."""
+    return next(each for each in chain([name], (f"{name}_{number}" for number in count(2))) if each not in taken)
+
+
+def _kept(layer: Layer, read: set[str]) -> Any:
+    """Return a layer's message for the new net: in every phase, and with the inputs that are read alone."""
+    if not layer.bottoms and (layer.type != "Input" or not read.issuperset(layer.outputs)):
+        inputs = [each for each in zip(layer.tops, layer.outputs, layer.output_shapes, strict=True) if each[1] in read]
+        shapes = [{"dim": shape} for _, _, shape in inputs]
+        tops = [top for top, _, _ in inputs]
+        return schema.LayerParameter(name=layer.name, type="Input", top=tops, input_param={"shape": shapes})
+    message = schema.LayerParameter()
+    message.CopyFrom(layer.message)
+    for rule in ("include", "exclude", "phase"):
+        message.ClearField(rule)
+    return message

@@ -18,11 +18,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pycam.errors import GroundTruthError, PycamError, TrainingError
+from pycam.errors import GroundTruthError, ImageError, PycamError, TrainingError
 from pycam.formats.files import is_file, is_folder
 from pycam.formats.mean import read_mean
+from pycam.formats.opening import open_file
 from pycam.ilsvrc.lines import numbered_lines
-from pycam.images.read import FORMATS, read_image
+from pycam.images.read import FORMATS, decode, read_image
 from pycam.images.resize import resize
 from pycam.images.views import CANVAS
 from pycam.prefetch import prefetch
@@ -76,9 +77,7 @@ class ImageFiles:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> tuple[Pixels, int]:
-        pixels: Pixels = read_image(self.paths[index]).pixels
-        if self.grey:
-            pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)
+        pixels: Pixels = _read_grey(self.paths[index]) if self.grey else read_image(self.paths[index]).pixels
         if self.size is not None:
             pixels = resize(pixels, *self.size)
         return np.atleast_3d(pixels), self.labels[index]
@@ -89,6 +88,12 @@ class ImageFiles:
             if not 0 <= label < classes:
                 where = f"{self.name}:{line}" if line else self.name
                 raise TrainingError(f"{where}: label {label}, but the net has {classes} classes, 0 to {classes - 1}")
+
+
+def _read_grey(path: str) -> Pixels:
+    """Read an image as Caffe reads grey: a decoder's own grey is not that of its colours."""
+    with open_file(path, "an image", ImageError) as file:
+        return decode(file.read(), path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION)
 
 
 def list_files(path: Path, root: str = "") -> ImageFiles:
@@ -154,7 +159,7 @@ class Transform:
         Crop at a random place, as in training; else in the center.
     mirror : bool
         Mirror half of the images, at random.
-    mean : (C,) or (C, H, W) float32, optional
+    mean : (C,), (1,) or (C, H, W) float32, optional
         Subtracted before cropping.
     scale : float
         The factor, applied last.
@@ -180,6 +185,11 @@ class Transform:
         if self.mean is not None:
             if self.mean.ndim == 3 and self.mean.shape != (channels, height, width):
                 raise TrainingError(f"a mean image of {self.mean.shape} for an image of {(channels, height, width)}")
+            if self.mean.ndim == 1 and len(self.mean) not in (1, channels):
+                raise TrainingError(
+                    f"{len(self.mean)} mean_value for an image with {channels} channel{'s' * (channels > 1)}: "
+                    "give one, or one per channel"
+                )
             cut -= self.mean[part] if self.mean.ndim == 3 else self.mean[:, None, None]
         if self.mirror and rng.integers(2):
             cut = cut[:, :, ::-1]
@@ -290,7 +300,7 @@ def open_batches(layer: Any, path: Path, phase: str, seed: int = 0, given: Path 
 
             source = open_database(layer, beside(param.source, path))
         seeds = (seed, int(training))
-        return Batches(
+        batches = Batches(
             tops=tuple(layer.top),
             source=source,
             transform=_transform(layer.transform_param, path, training),
@@ -299,6 +309,9 @@ def open_batches(layer: Any, path: Path, phase: str, seed: int = 0, given: Path 
             skip=int(np.random.default_rng(seeds).integers(param.rand_skip)) if param.rand_skip else 0,
             seed=seeds,
         )
+        # An image that the transformation cannot take is an error of the layer, too.
+        _ = batches.shapes
+        return batches
     except PycamError as error:
         raise TrainingError(f"{path}: layer {layer.name!r} ({phase}): {error}") from None
 
@@ -309,7 +322,8 @@ def _files(layer: Any, path: Path) -> ImageFiles:
     size = (int(param.new_height), int(param.new_width))
     if size == (0, 0) and layer.type == "Data":
         size = (CANVAS, CANVAS)
-    grey = layer.transform_param.force_gray or (layer.type == "ImageData" and not param.is_color)
+    # Caffe's ImageData ignores force_gray.
+    grey = not param.is_color if layer.type == "ImageData" else layer.transform_param.force_gray
     return replace(files, size=size if all(size) else None, grey=grey)
 
 
