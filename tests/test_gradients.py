@@ -131,6 +131,54 @@ def test_on_vgg16_against_its_definition():
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
 
 
+HEADED = """
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 8 dim: 8 } } }
+layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
+  convolution_param { num_output: 4 kernel_size: 3 pad: 1 weight_filler { type: "gaussian" std: 0.5 } } }
+layer { name: "pool" type: "Pooling" bottom: "conv" top: "pool" pooling_param { pool: AVE global_pooling: true } }
+layer { name: "fc" type: "InnerProduct" bottom: "pool" top: "fc"
+  inner_product_param { num_output: 3 weight_filler { type: "gaussian" std: 50 } } }
+"""
+LAST = {
+    "Softmax": 'layer { name: "prob" type: "Softmax" bottom: "fc" top: "prob" }',
+    "Sigmoid": 'layer { name: "prob" type: "Sigmoid" bottom: "fc" top: "prob" }',
+    "TanH in place": 'layer { name: "tanh" type: "TanH" bottom: "fc" top: "fc" }',
+    "Softmax, flattened": 'layer { name: "soft" type: "Softmax" bottom: "fc" top: "soft" } '
+    'layer { name: "prob" type: "Flatten" bottom: "soft" top: "prob" }',
+}
+
+
+@pytest.mark.parametrize("last", LAST)
+def test_a_sure_class_has_a_gradient(last):
+    """The score before the last activation of a class that is as sure as float32 can say."""
+    net = net_from_message(prototxt.parse(HEADED + LAST[last]).message)
+    net = net.with_params(fill(net, 1))
+    images = RNG.normal(0, 100, (1, 3, 8, 8)).astype(np.float32)
+    blob = net.outputs[-1]
+    scores = TorchNet(net)({"data": torch.from_numpy(images)}, [blob])[blob].detach().numpy()
+    index = int(scores.argmax())
+    assert scores[0, index] > 0.9999
+    maps = GradientMaps(net, blob, "gradcam_mean", layer="conv")(images, np.array([index]))
+    features = TorchNet(net)({"data": torch.from_numpy(images)}, ["conv"])["conv"][0].detach().numpy()
+    expected = np.tensordot(net.params["fc"][0][index], features, 1) / (8 * 8 * 4)
+    np.testing.assert_allclose(maps[0, 0], expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+def test_scores_with_positions_are_averaged():
+    windows = HEADED.replace("global_pooling: true", "kernel_size: 4 stride: 4")
+    text = windows.replace("InnerProduct", "Convolution").replace(
+        "inner_product_param { num_output: 3", "convolution_param { num_output: 3 kernel_size: 1"
+    )
+    net = net_from_message(prototxt.parse(text + LAST["Softmax"]).message)
+    net = net.with_params(fill(net, 1))
+    images = RNG.normal(0, 10, (2, 3, 8, 8)).astype(np.float32)
+    maps = GradientMaps(net, "prob", "gradcam_mean")(images, np.array([2, 0]))
+    features = TorchNet(net)({"data": torch.from_numpy(images)}, ["conv"])["conv"].detach().numpy()
+    for t, index in enumerate((2, 0)):
+        weights = net.params["fc"][0][index, :, 0, 0]
+        np.testing.assert_allclose(maps[:, t], np.einsum("k,nkhw->nhw", weights, features) / 256, rtol=1e-4, atol=1e-5)
+
+
 def test_where_maps_are_made_by_default():
     assert default_layer(net_from_message(architectures.build("deploy_vgg16"))) == "pool5"
     assert default_layer(net_from_message(architectures.build("deploy_googlenetCAM"))) == "CAM_conv"
