@@ -19,6 +19,7 @@ from pycam.formats.files import atomic_write
 from pycam.formats.npy import read_tensors
 from pycam.net import Net, read_net
 from pycam.net.layers import dims
+from pycam.net.stated import stated_input
 from pycam.net.surgery import cam_net
 from pycam.net.tensorflow import with_tf_weights
 from pycam.tables import Table
@@ -184,6 +185,8 @@ def _print_net(net: Net) -> None:
     print(f"parameters    {net.param_count:,}")
     print(f"multiply-adds {net.multiply_adds:,} per image")
     print(f"class maps    {net.cam_head or 'none: no global average pooling before the scores'}")
+    if stated := stated_input(net):
+        print(f"preprocessing {stated.advice()}")
     if net.ignored_weights:
         print(f"ignored       weights of layers that are not in the net: {_join(net.ignored_weights)}")
 
