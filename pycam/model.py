@@ -33,6 +33,10 @@ FIXED_MEANS = {
 """The means of protocols that do not depend on the model, BGR; `none` is for any number of channels."""
 
 
+LARGEST = float(np.finfo(np.float32).max)
+"""The largest number of single precision."""
+
+
 @dataclass(frozen=True, eq=False)
 class Preprocessing:
     """What is subtracted from the input of a net, and what the difference is multiplied with.
@@ -68,9 +72,19 @@ class Preprocessing:
         Returns
         -------
         (C,) float32
+
+        Raises
+        ------
+        UsageError
+            A factor is too large or too small for single precision.
         """
         factor = self.input_scale if input_scale is None else input_scale
-        return np.broadcast_to(factor / np.array(self.std), self.channels).astype(np.float32)
+        factors = [factor / deviation for deviation in self.std]
+        if not all(1 / LARGEST <= each <= LARGEST for each in factors):
+            raise UsageError(
+                f"input_scale / std is {factors[0]:g}; expected a number from {1 / LARGEST:g} to {LARGEST:g}"
+            )
+        return np.broadcast_to(np.array(factors, np.float32), self.channels)
 
     def mean_values(self, kind: str = "value") -> NDArray[np.float32]:
         """Return the mean for a protocol's choice `mean`.
@@ -365,7 +379,7 @@ def _values(name: str, text: str, values: tuple[float, ...] | None, net: Net, ch
     if values is None:
         file = "a file, or " if name == "mean" else ""
         raise UsageError(f"{name} is {text}; expected {file}one number per channel, as in 104,117,123 (BGR)")
-    if not np.isfinite(np.array(values, np.float32)).all():
+    if not all(abs(value) <= LARGEST for value in values):  # False for NaN
         raise UsageError(f"{name} is {text}; expected finite numbers")
     if len(values) not in (1, channels):
         raise UsageError(f"{name} is {text}: {len(values)} values, {_expected(net, channels)}")

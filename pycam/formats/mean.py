@@ -18,6 +18,8 @@ EXPECTED = "a mean file"
 LARGEST = 4096**2
 """The most pixels of a mean image, the same as of an image."""
 
+FINITE = float(np.finfo(np.float32).max)
+
 MATLAB_NAMES = ("mean_data", "image_mean")
 
 
@@ -74,9 +76,10 @@ def _checked(values: NDArray[Any], name: str, channels: int | None) -> NDArray[n
         raise FormatError(f"{name}: expected a mean of shape {count}×H×W or {count} values, found {found}")
     if values[0].size > LARGEST:
         raise FormatError(f"{name}: expected a mean image, found one of more than {LARGEST:,} pixels")
-    low, high = values.min(), values.max()
+    low, high = float(values.min()), float(values.max())
     of_pixels = len(values) in (1, 3, 4)
-    if not (np.isfinite([low, high]).all() and (0 <= low <= high <= 255 or not of_pixels)):
+    least, most = (0, 255) if of_pixels else (-FINITE, FINITE)
+    if not least <= low <= high <= most:  # False for NaN
         expected = "pixels from 0 to 255" if of_pixels else "finite numbers"
         raise FormatError(f"{name}: expected a mean of {expected}, found {low:g} to {high:g}: give another mean file")
     mean = np.array(values, np.float32, order="C")

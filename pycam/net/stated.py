@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from pycam.formats.files import exists
 from pycam.net.net import Net, takes_part
 
@@ -64,11 +66,16 @@ def stated_input(net: Net) -> StatedInput | None:
         return None
     _, layer = min(found, key=lambda each: each[0])
     param = layer.transform_param
-    scale = "" if param.scale == 1 else f"{param.scale:.9g}"
+    scale = "" if param.scale == 1 else _decimal(param.scale)
     if param.mean_value or not param.mean_file:
-        return StatedInput(layer.name, ",".join(f"{value:.9g}" for value in param.mean_value), scale, True)
+        return StatedInput(layer.name, ",".join(map(_decimal, param.mean_value)), scale, True)
     folder = Path(net.sources.prototxt).parent if net.sources else Path()
     # As Caffe: from the current folder; else beside the net.
     places = [Path(param.mean_file), folder / param.mean_file]
     here = next((str(place) for place in places if exists(place)), "")
     return StatedInput(layer.name, here or param.mean_file, scale, bool(here))
+
+
+def _decimal(value: float) -> str:
+    """Write a number as in the prototxt, where it has single precision."""
+    return np.format_float_positional(np.float32(value), trim="-")

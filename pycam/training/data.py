@@ -14,7 +14,6 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -76,12 +75,10 @@ class ImageFiles:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> tuple[Pixels, int]:
-        pixels: Pixels = read_image(self.paths[index]).pixels
-        if self.grey:
-            pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)
+        pixels: Pixels = read_image(self.paths[index], channels=1 if self.grey else 3).values
         if self.size is not None:
             pixels = resize(pixels, *self.size)
-        return np.atleast_3d(pixels), self.labels[index]
+        return pixels, self.labels[index]
 
     def check_labels(self, classes: int) -> None:
         """Raise a `TrainingError` for a label outside 0 to `classes` - 1."""
@@ -316,5 +313,5 @@ def _files(layer: Any, path: Path) -> ImageFiles:
 def _transform(param: Any, path: Path, training: bool) -> Transform:
     mean = np.array(param.mean_value, np.float32) if param.mean_value else None
     if param.mean_file:
-        mean = read_mean(beside(param.mean_file, path))
+        mean = read_mean(beside(param.mean_file, path), None)
     return Transform(int(param.crop_size), training, bool(param.mirror), mean, float(param.scale))
