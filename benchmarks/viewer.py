@@ -45,7 +45,7 @@ SCROLL = """async () => {
 
 def entries() -> Iterator[Entry]:
     random = np.random.default_rng(0)
-    placement = Placement(view_of("center", 224), "opencv_bilinear", "single", "in_place")
+    placement = Placement(view_of("center", (224, 224)), "opencv_bilinear", "single", "in_place")
     grounds = [
         cv2.resize(random.integers(0, 256, (9, 12, 3), np.uint8), (500, 375), interpolation=cv2.INTER_CUBIC)
         for _ in range(20)

@@ -120,15 +120,20 @@ class _Extracted(NamedTuple):
 
 
 def _run_net(img: NDArray[np.uint8], cam: Cam) -> _Extracted:
-    crops = prepare_image(img, cam.mean.transpose(2, 1, 0), cam.model.input_size)
-    batch = np.ascontiguousarray(crops.transpose(3, 2, 1, 0))
+    height, width = cam.model.input_size
+    if height != width or cam.model.channels != 3:
+        found = f"{cam.model.channels}×{height}×{width}"
+        raise UsageError(f"{cam.model.name}: its input is {found}; the demo needs 3 channels and a square")
+    mean = cam.mean if cam.mean.ndim == 3 else np.broadcast_to(cam.mean[:, None, None], (3, CANVAS, CANVAS))
+    crops = prepare_image(img, mean.transpose(2, 1, 0), width)
+    batch = np.ascontiguousarray(crops.transpose(3, 2, 1, 0)) * cam.scale.reshape(-1, 1, 1)
     values = cam.engine.forward({cam.model.net.inputs[0]: batch})
     scores = values[cam.head.score_blob].reshape(CROPS, -1).T
     matrix = cam.head_weights.matrix
     # Without weights, the features are the class maps.
     weights_LR = np.eye(len(scores), dtype=np.float32) if matrix is None else matrix.T
     activation_lastconv = values[cam.head.feature_blob].transpose(3, 2, 1, 0)
-    return _Extracted(scores, activation_lastconv, weights_LR, cam.model.labels.names, cam.model.input_size)
+    return _Extracted(scores, activation_lastconv, weights_LR, cam.model.labels.names, width)
 
 
 def _read_published(data: Path, imgID: int | str | Path) -> _Extracted:

@@ -41,5 +41,7 @@ def prepare_image(
         mean = mean_data.transpose(2, 1, 0)
     bgr = np.broadcast_to(np.atleast_3d(im), (*im.shape[:2], 3))[:, :, ::-1].astype(np.float32)
     canvas = imresize(bgr, (CANVAS, CANVAS), "bilinear")
-    crops: NDArray[np.float32] = cut_crops(canvas, view_of("ten", CROPPED_DIM), mean)  # (10, 3, H, W)
+    crops: NDArray[np.float32] = cut_crops(
+        canvas, view_of("ten", (CROPPED_DIM,) * 2, (CANVAS,) * 2), mean
+    )  # (10, 3, H, W)
     return crops.transpose(3, 2, 1, 0)

@@ -31,7 +31,7 @@ def activation_grids(
     layers : sequence of str
         Blobs, with their values after the whole net has run in Caffe, or layers, with the values that they output.
     images : iterable of Image
-        The images. If the view of the protocol has several crops, only the first one is used.
+        The images, read with the channels of the model. If the view has several crops, only the first one is used.
     engine, protocol, options
         The same as for `pycam.load`.
 
@@ -49,8 +49,9 @@ def activation_grids(
     blobs = _blobs_of(model.net, layers)
     with engines.make(engine, model.net, blobs, options) as runner:
         mean = model.preprocessing.mean_values(protocol.mean)
+        scale = model.preprocessing.scale(protocol.input_scale)
         for image in images:
-            crops = net_input(image.pixels, view, mean, protocol.resizer, input_scale=protocol.input_scale)
+            crops = net_input(image.values, view, mean, protocol.resizer, scale)
             values = runner.forward({model.image_input: crops[:1]})
             yield {blob: channel_grid(values[blob][0]) for blob in blobs}
 

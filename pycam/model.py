@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 
@@ -15,8 +16,20 @@ from numpy.typing import NDArray
 
 from pycam import zoo
 from pycam.errors import FormatError, NetError, UsageError
+from pycam.formats.files import exists
 from pycam.formats.mean import read_mean
-from pycam.net import CamHead, Net, check_scores, find_head, find_scores, named_head, read_net, score_positions
+from pycam.images.views import Size
+from pycam.net import (
+    CamHead,
+    Net,
+    check_scores,
+    find_head,
+    find_scores,
+    named_head,
+    read_net,
+    score_inputs,
+    score_positions,
+)
 from pycam.net.layers import dims
 from pycam.zoo.cards import Card, Mean
 from pycam.zoo.checksums import checksum
@@ -29,23 +42,61 @@ FIXED_MEANS = {
     "rounded_value": (104.0, 117.0, 123.0),
     "none": (0.0, 0.0, 0.0),
 }
-"""The means of protocols that do not depend on the model, BGR."""
+"""The means of protocols that do not depend on the model, BGR; `none` is for any number of channels."""
+
+
+LARGEST = float(np.finfo(np.float32).max)
+"""The largest number of single precision."""
 
 
 @dataclass(frozen=True, eq=False)
 class Preprocessing:
-    """The mean that is subtracted from the input of a net.
+    """What is subtracted from the input of a net, and what the difference is multiplied with.
 
     Attributes
     ----------
-    mean : Mean
-        The mean of the card; BVLC's mean if the card has none.
-    override : (3,) or (3, H, W) float32, optional
-        A mean from the user, BGR. It replaces the mean of the card and of the protocol.
+    mean : Mean, optional
+        The mean of the card. A card without one has BVLC's mean if its net takes three channels, else none: 0.
+    override : (C,) or (C, H, W) float32, optional
+        A mean from the user. It replaces the mean of the card and of the protocol.
+    channels : int
+        Number of channels of the input, C.
+    input_scale : float
+        The factor of the card.
+    std : tuple of float
+        What pixels minus the mean are divided by: one number, or one per channel.
     """
 
-    mean: Mean
+    mean: Mean | None
     override: NDArray[np.float32] | None = None
+    channels: int = 3
+    input_scale: float = 1.0
+    std: tuple[float, ...] = (1.0,)
+
+    def scale(self, input_scale: float | None = None) -> NDArray[np.float32]:
+        """Return the factors for pixels minus the mean: `input_scale` / `std`.
+
+        Parameters
+        ----------
+        input_scale : float, optional
+            The factor of a protocol, which replaces the one of the card.
+
+        Returns
+        -------
+        (C,) float32
+
+        Raises
+        ------
+        UsageError
+            A factor is too large or too small for single precision.
+        """
+        factor = self.input_scale if input_scale is None else input_scale
+        factors = [factor / deviation for deviation in self.std]
+        if not all(1 / LARGEST <= each <= LARGEST for each in factors):
+            raise UsageError(
+                f"input_scale / std is {factors[0]:g}; expected a number from {1 / LARGEST:g} to {LARGEST:g}"
+            )
+        return np.broadcast_to(np.array(factors, np.float32), self.channels)
 
     def mean_values(self, kind: str = "value") -> NDArray[np.float32]:
         """Return the mean for a protocol's choice `mean`.
@@ -57,18 +108,32 @@ class Preprocessing:
 
         Returns
         -------
-        (3,) or (3, H, W) float32
-            BGR, 0…255; a mean image only for the kind `image`.
+        (C,) or (C, H, W) float32
+            0…255, for three channels BGR; a mean image only for the kind `image`.
 
         Raises
         ------
+        UsageError
+            The mean of the protocol is for three channels, and the net has another number.
         ModelError, FormatError
             The file of the mean image is not available, or is damaged.
         """
-        fixed = self.mean.value if kind == "value" else FIXED_MEANS.get(kind)
-        if self.override is None and fixed is not None:
-            return np.array(fixed, np.float32)
-        values = self.override if self.override is not None else read_mean(zoo.mean_path(self.mean))
+        if self.override is not None:
+            values = self.override
+        elif kind == "none" or (self.mean is None and kind not in FIXED_MEANS):
+            return np.zeros(self.channels, np.float32)
+        elif kind in FIXED_MEANS:
+            if self.channels != 3:
+                raise UsageError(
+                    f"mean {kind!r} of the protocol is a colour, BGR, but the net takes {_count(self.channels)}: "
+                    "give --mean"
+                )
+            values = np.array(FIXED_MEANS[kind], np.float32)
+        elif kind == "value" and self.mean is not None and self.mean.value is not None:
+            values = np.broadcast_to(np.array(self.mean.value, np.float32), self.channels)
+        else:
+            assert self.mean is not None
+            values = read_mean(zoo.mean_path(self.mean), self.channels)
         return values if kind == "image" or values.ndim == 1 else values.mean(axis=(1, 2))
 
 
@@ -83,7 +148,7 @@ class Model:
     net : Net
         The net with its weights; `net.sources` has the paths of the files.
     preprocessing : Preprocessing
-        The mean that is subtracted from the input.
+        The mean and the scale of the input.
     labels : Labels
         The labels of the user or of the card. Without either, they are "class 0", "class 1", ….
     card : Card, optional
@@ -108,7 +173,8 @@ class Model:
         Raises
         ------
         NetError
-            The net has no class activation maps, or is not the net of the card; the message has the reason.
+            The net does not take images, has no class activation maps, or is not the net of the card; the message has
+            the reason.
         UsageError
             The net has several heads, and none is chosen.
         """
@@ -147,27 +213,33 @@ class Model:
 
     @cached_property
     def image_input(self) -> str:
-        """The blob of the net's only input.
+        """The input of the net that its scores depend on. Other inputs, such as labels, are not needed.
 
         Raises
         ------
         NetError
-            The net does not have exactly one input, or its input is not for square images of three channels.
+            The scores do not depend on exactly one input, or it is not for images.
         """
-        inputs = self.net.inputs
+        inputs = score_inputs(self.net)
         if len(inputs) != 1:
             raise NetError(
                 f"{self._path}: {len(inputs)} inputs ({', '.join(inputs) or 'none'}); expected one, for images"
             )
         shape = self.net.shapes[inputs[0]]
-        if len(shape) != 4 or shape[1] != 3 or shape[2] != shape[3]:
-            raise NetError(f"{self._path}: its input is {dims(shape)}; images need 3 channels and a square, N×3×S×S")
+        if len(shape) != 4:
+            raise NetError(f"{self._path}: its input is {dims(shape)}; images need channels, rows and columns, N×C×H×W")
         return inputs[0]
 
     @property
-    def input_size(self) -> int:
-        """The side of the net's square input."""
-        return self.net.shapes[self.image_input][-1]
+    def input_size(self) -> Size:
+        """Height and width of the net's input."""
+        height, width = self.net.shapes[self.image_input][2:]
+        return height, width
+
+    @property
+    def channels(self) -> int:
+        """Number of channels of the net's input."""
+        return self.net.shapes[self.image_input][1]
 
     @property
     def class_count(self) -> int:
@@ -216,6 +288,7 @@ def load_model(
     weights: AnyPath | None = None,
     labels: AnyPath | None = None,
     mean: AnyPath | None = None,
+    std: str | None = None,
     head: str | None = None,
     allow_nonfinite: bool = False,
     needs_maps: bool = False,
@@ -229,7 +302,10 @@ def load_model(
     prototxt, weights, labels : path, optional
         Files that replace those of the model.
     mean : path or str, optional
-        A mean image that replaces the mean of the model, or three numbers, BGR, as in "104,117,123".
+        A mean image that replaces the mean of the model, or one number per channel (or one for all), BGR, as in
+        "104,117,123".
+    std : str, optional
+        What pixels minus the mean are divided by, in place of the model's: one number per channel, or one for all.
     head : str, optional
         The head of a net that has several: the blob of its scores, or its class-weight layer.
     allow_nonfinite : bool
@@ -240,13 +316,14 @@ def load_model(
     Raises
     ------
     UsageError
-        Neither a model nor both files are given, or the mean is invalid.
+        Neither a model nor both files are given, or the mean or the std is invalid.
     ModelError, FormatError, NetError
         A file is not available or is damaged, or the files do not belong together.
     """
     card = None if model is None else zoo.card(os.fspath(model))
     if needs_maps:
         refuse_without_maps(card)
+    from_card = prototxt is None
     if prototxt is None:
         if card is None:
             raise UsageError(
@@ -259,12 +336,13 @@ def load_model(
             raise UsageError(f"{prototxt}: no weights for this net: give its caffemodel too")
         weights = zoo.weights_path(card)
     net = read_net(prototxt, weights, allow_nonfinite=allow_nonfinite)
-    mean_values = None if mean is None else _read_mean(mean)
+    if card is not None and from_card:
+        _check_input_size(card, net)
     named = read_labels(Path(labels)) if labels is not None else zoo.card_labels(card) if card else None
     loaded = Model(
         name=card.name if card else net.name or Path(prototxt).stem,
         net=net,
-        preprocessing=Preprocessing((card.mean if card else None) or zoo.bvlc_mean(), mean_values),
+        preprocessing=_preprocessing(net, card, mean, std),
         labels=named or Labels(()),
         card=card,
         head_name=head,
@@ -295,11 +373,70 @@ def refuse_without_maps(card: Card | None) -> None:
         )
 
 
-def _read_mean(given: AnyPath) -> NDArray[np.float32]:
-    numbers = os.fspath(given).split(",")
-    if len(numbers) != 3:
-        return read_mean(given)
+def _check_input_size(card: Card, net: Net) -> None:
+    inputs = score_inputs(net)
+    found = net.shapes[inputs[0]][2:] if inputs else ()
+    if card.input_size is not None and card.input_size != found:
+        raise FormatError(
+            f"{card.path}: input_size is {dims(card.input_size)}, but the input of its net is {dims(found) or 'none'}: "
+            "correct it, or leave it out"
+        )
+
+
+def numbers(text: str) -> tuple[float, ...] | None:
+    """Return the numbers of a list such as "104,117,123" or "1/255"; None for anything else."""
     try:
-        return np.array([float(number) for number in numbers], np.float32)
-    except ValueError:
-        raise UsageError(f"mean is {given}; expected a file, or three numbers as in 104,117,123 (BGR)") from None
+        return tuple(float(Fraction(each)) if "/" in each else float(each) for each in text.split(","))
+    except (ValueError, ZeroDivisionError, OverflowError):
+        return None
+
+
+def _preprocessing(net: Net, card: Card | None, mean: AnyPath | None, std: str | None) -> Preprocessing:
+    inputs = score_inputs(net)
+    shape = net.shapes[inputs[0]] if inputs else ()
+    # A net that does not take images is refused where its input is used.
+    channels = shape[1] if len(shape) == 4 else 3
+    of_card = card.mean if card else None
+    if of_card is None and channels == 3:
+        of_card = zoo.bvlc_mean()
+    deviations = card.std if card and card.std else (1.0,)
+    if card is not None:
+        of_file = of_card.value if of_card else None
+        for key, values in {"mean": of_file, "std": card.std}.items():
+            if values is not None and len(values) not in (1, channels):
+                raise FormatError(f"{card.path}: {key} has {len(values)} values, {_expected(net, channels)}")
+    if std is not None:
+        deviations = _values("std", std, numbers(std), net, channels)
+        if min(deviations) <= 0:
+            raise UsageError(f"std is {std}; expected numbers above 0")
+    override = None if mean is None else _read_mean(mean, net, channels)
+    return Preprocessing(of_card, override, channels, card.input_scale if card else 1.0, deviations)
+
+
+def _read_mean(given: AnyPath, net: Net, channels: int) -> NDArray[np.float32]:
+    text = os.fspath(given)
+    values = numbers(text)
+    if values is None and not ("," in text and not exists(Path(text))):
+        return read_mean(text, channels)
+    return np.broadcast_to(np.array(_values("mean", text, values, net, channels), np.float32), channels)
+
+
+def _values(name: str, text: str, values: tuple[float, ...] | None, net: Net, channels: int) -> tuple[float, ...]:
+    """Check numbers that a user gives for the channels of a net."""
+    if values is None:
+        file = "a file, or " if name == "mean" else ""
+        raise UsageError(f"{name} is {text}; expected {file}one number per channel, as in 104,117,123 (BGR)")
+    if not all(abs(value) <= LARGEST for value in values):  # False for NaN
+        raise UsageError(f"{name} is {text}; expected finite numbers")
+    if len(values) not in (1, channels):
+        raise UsageError(f"{name} is {text}: {len(values)} values, {_expected(net, channels)}")
+    return values
+
+
+def _expected(net: Net, channels: int) -> str:
+    path = net.sources.prototxt if net.sources else "the net"
+    return f"but {path} takes {_count(channels)}: give one value{f', or {channels}' if channels > 1 else ''}"
+
+
+def _count(channels: int) -> str:
+    return f"{channels} channel{'s' if channels > 1 else ''}"

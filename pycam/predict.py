@@ -12,9 +12,9 @@ import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pycam import engines
 from pycam.engines import Options
 from pycam.engines.base import Engine
-from pycam.errors import EngineError, PycamError, UsageError
+from pycam.errors import EngineError, ImageError, PycamError, UsageError
 from pycam.images.read import Image, read_image
 from pycam.images.views import net_input, view_of
 from pycam.maps.cam import class_activation_maps
@@ -36,9 +36,9 @@ from pycam.protocols import Protocol, protocol as get_protocol
 if TYPE_CHECKING:
     from pycam.maps.gradients import GradientMaps
 
-Source = Image | str | os.PathLike[str] | bytes | NDArray[np.uint8]
+Source = Image | str | os.PathLike[str] | bytes | NDArray[Any]
 Prepared = tuple[Image, NDArray[np.float32]]
-"""An image, and the input that the net gets: (crops, 3, size, size)."""
+"""An image, and the input that the net gets: (crops, C, height, width)."""
 Batch = tuple[list[Source], list[Prepared | PycamError]]
 """Images, and each of them prepared, or its error."""
 Choose = Callable[[NDArray[np.float32]], NDArray[np.intp]]
@@ -59,10 +59,12 @@ class Cam:
         The engine that runs the net.
     protocol : Protocol
         The choices for the steps from an image to its maps and boxes.
-    mean : (3,) or (3, H, W) float32
-        The mean that is subtracted, BGR.
+    mean : (C,) or (C, H, W) float32
+        The mean that is subtracted; for three channels BGR.
     gradients : GradientMaps, optional
         Computes the maps if the method of the protocol uses gradients.
+    scale : (C,) or (1,) float32
+        The factors for pixels minus the mean.
     """
 
     model: Model
@@ -71,6 +73,7 @@ class Cam:
     protocol: Protocol
     mean: NDArray[np.float32]
     gradients: GradientMaps | None = None
+    scale: NDArray[np.float32] = field(default_factory=lambda: np.ones(1, np.float32))
 
     def __call__(self, image: Source, top: int | None = None, classes: Sequence[int | str] | None = None) -> Prediction:
         """Predict one image.
@@ -78,7 +81,8 @@ class Cam:
         Parameters
         ----------
         image : path, bytes, array or Image
-            A path, the bytes of an image file, or (H, W, 3) uint8 BGR pixels.
+            A path, the bytes of an image file, or (H, W, 3) uint8 BGR pixels; `pycam.images.read.read_image` says what
+            nets of another number of channels take.
         top : int, optional
             The number of classes, best first. The default is that of the protocol, usually 5.
         classes : sequence of int or str, optional
@@ -167,13 +171,18 @@ class Cam:
         return Placement(view_of(row.view, self.model.input_size), row.map_resizer, row.merge, row.placement)
 
     def prepare(self, images: Sequence[Source]) -> list[Prepared | PycamError]:
-        """Read images and compute net inputs, (crops, 3, size, size); return the error of an unreadable image."""
-        row, view = self.protocol, self.placement.view
+        """Read images and compute net inputs, (crops, C, height, width); return the error of an unreadable image."""
+        view, channels = self.placement.view, self.model.channels
         prepared: list[Prepared | PycamError] = []
         for source in images:
             try:
-                image = source if isinstance(source, Image) else read_image(source)
-                crops = net_input(image.pixels, view, self.mean, row.resizer, input_scale=row.input_scale)
+                image = source if isinstance(source, Image) else read_image(source, channels=channels)
+                if image.channels != channels:
+                    raise ImageError(
+                        f"{image.path or 'the image'}: read with {image.channels} channels, but the net takes "
+                        f"{channels}: read it with channels={channels}"
+                    )
+                crops = net_input(image.values, view, self.mean, self.protocol.resizer, self.scale)
                 prepared.append((image, crops))
             except PycamError as error:
                 prepared.append(error)
@@ -283,6 +292,8 @@ def load(
     weights: str | os.PathLike[str] | None = None,
     labels: str | os.PathLike[str] | None = None,
     mean: str | os.PathLike[str] | None = None,
+    std: str | None = None,
+    input_scale: str | None = None,
     head: str | None = None,
     options: Options = Options(),
     allow_nonfinite: bool = False,
@@ -301,7 +312,11 @@ def load(
     view, method, layer, target : str, optional
         Choices that replace those of the protocol; see `pycam.protocols.Protocol`. Gradients need PyTorch.
     prototxt, weights, labels, mean : path, optional
-        Files that replace those of the model.
+        Files that replace those of the model. The mean may be numbers, one per channel: "104,117,123".
+    std : str, optional
+        What pixels minus the mean are divided by, in place of the model's: numbers, one per channel.
+    input_scale : str, optional
+        The factor for pixels minus the mean, in place of the protocol's or the model's: "0.017" or "1/255".
     head : str, optional
         The head of a net that has several: the blob of its scores, or its class-weight layer.
     options : Options
@@ -323,13 +338,14 @@ def load(
         The engine is not available, or it cannot run the net exactly.
     """
     row = get_protocol(protocol) if isinstance(protocol, str) else protocol
-    row = row.with_choices(view=view, method=method, layer=layer, target=target)
+    row = row.with_choices(view=view, method=method, layer=layer, target=target, input_scale=input_scale)
     loaded = load_model(
         model,
         prototxt=prototxt,
         weights=weights,
         labels=labels,
         mean=mean,
+        std=std,
         head=head,
         allow_nonfinite=allow_nonfinite,
         needs_maps=row.method == "cam",
@@ -357,6 +373,5 @@ def make_cam(
     model.check_labels()
     outputs = [model.score_blob] if head is None else [head.feature_blob, head.score_blob]
     mean = model.preprocessing.mean_values(protocol.mean)
-    cam = Cam(model, head, engines.make(engine, model.net, outputs, options), protocol, mean, gradients)
-    _ = cam.placement  # refuses a view that does not fit the net's input here, not at the first image
-    return cam
+    scale = model.preprocessing.scale(protocol.input_scale)
+    return Cam(model, head, engines.make(engine, model.net, outputs, options), protocol, mean, gradients, scale)

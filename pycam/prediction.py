@@ -20,7 +20,6 @@ from pycam.drawing.layout import write_on
 from pycam.formats.files import atomic_write
 from pycam.images.read import Image
 from pycam.images.resize import resize
-from pycam.images.views import CANVAS
 from pycam.maps.boxes import BOX_RULES, Box, Boxes
 from pycam.maps.placement import Map, Placement
 from pycam.protocols import Protocol
@@ -76,11 +75,11 @@ class Prediction:
 
     @cached_property
     def base(self) -> NDArray[np.uint8]:
-        """The pixels below the maps, (H, W, 3) uint8 BGR: the image, the 256×256 canvas, or the input of the net."""
+        """The pixels below the maps, (H, W, 3) uint8 BGR: the image, the canvas, or the input of the net."""
         if self.protocol.base == "image":
             return self._image.pixels
-        side = CANVAS if self.protocol.base == "canvas" else self.placement.view.size
-        resized = resize(self._image.pixels, side, side, self.protocol.resizer)
+        size = self.placement.canvas if self.protocol.base == "canvas" else self.placement.view.size
+        resized = resize(self._image.pixels, *size, self.protocol.resizer)
         return np.asarray(np.rint(resized), np.uint8)
 
     @property
@@ -156,13 +155,25 @@ class Prediction:
         return label, f"{item.score:.3f}"
 
     def as_dict(self, *, boxes: bool = False) -> dict[str, Any]:
-        """Return the values that `save` writes as JSON; boxes are in image pixels, 0-based, half-open."""
+        """Return the values that `save` writes as JSON; boxes are in image pixels, 0-based, half-open.
+
+        `input` says what the net got: its channels, height and width, those of the canvas, and the part of the image
+        that each crop covers.
+        """
+        view = self.placement.view
+        width, height = self.size
         found: dict[str, Any] = {
             "image": self._image.path,
             "model": self.model,
             "engine": self.engine,
             "protocol": self.protocol.name,
             "view": self.protocol.view,
+            "input": {
+                "channels": self._image.channels,
+                "size": view.size,
+                "canvas": view.canvas,
+                "crops": [{"box": view.region(crop, height, width), "mirrored": crop.mirrored} for crop in view.crops],
+            },
             "top": [
                 {"index": item.index, "wnid": item.wnid, "label": item.label, "score": item.score}
                 | ({"box": item.box} if boxes else {})

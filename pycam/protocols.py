@@ -37,9 +37,9 @@ class Protocol:
         The part of the image that is the input of the net: the `center` crop, the `full` image, or `ten` crops.
     resizer : str
         The resizer from the image to the canvas of the view: a name in `pycam.images.resize.RESIZERS`.
-    input_scale : float
-        The factor for pixel values, 0…255, before the mean is subtracted; a finite number above 0. Options also take
-        a fraction: `0.017` or `1/255`.
+    input_scale : float, optional
+        The factor for pixels minus the mean, as `scale` in Caffe's transform_param; a finite number above 0. Options
+        also take a fraction: `0.017` or `1/255`. Without it, the factor is the model's.
     mean : str
         The mean that is subtracted: the model's mean `value` or mean `image`; `vgg_value`, (103.939, 116.779, 123.68);
         `rounded_value`, (104, 117, 123); or `none`. All are BGR.
@@ -93,7 +93,7 @@ class Protocol:
         "matlab_bilinear",
         "caffe_bilinear",
     ] = "opencv_bilinear"
-    input_scale: float = 1.0
+    input_scale: float | None = None
     mean: Literal["value", "image", "vgg_value", "rounded_value", "none"] = "value"
     method: Literal["cam", "gradcam", "gradcam_mean", "saliency"] = "cam"
     target: Literal["logit", "probability"] = "logit"
@@ -118,7 +118,7 @@ class Protocol:
             value = getattr(self, choice)
             if value not in allowed:
                 raise UsageError(f"protocol {self.name!r}: {choice} is {value!r}; expected one of {', '.join(allowed)}")
-        if not (math.isfinite(self.input_scale) and self.input_scale > 0):
+        if self.input_scale is not None and not 0 < self.input_scale < math.inf:
             raise UsageError(
                 f"protocol {self.name!r}: input_scale is {self.input_scale}; expected a finite number above 0"
             )
@@ -134,8 +134,9 @@ class Protocol:
                 )
 
     def choices(self) -> dict[str, str]:
-        """Return all choices by name: all fields but `name`, `top` and `section`."""
-        return {f.name: str(getattr(self, f.name)) for f in fields(self) if f.name not in ("name", "top", "section")}
+        """Return all choices by name: all fields but `name`, `top` and `section`; "" for a choice left to the model."""
+        found = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("name", "top", "section")}
+        return {name: "" if value is None else str(value) for name, value in found.items()}
 
     def with_choices(self, **choices: str | None) -> Protocol:
         """Return the row with those of `choices` that are not None.

@@ -145,7 +145,7 @@ def test_column_maps_are_enlarged_and_merged(options):
 
 
 def test_maps_that_are_not_of_ten_crops_are_refused():
-    for shape in [(9, 224, 224), (10, 224, 223), (10, 257, 257), (10, 224)]:
+    for shape in [(9, 224, 224), (10, 224, 257), (10, 257, 224), (10, 224)]:
         with pytest.raises(UsageError, match="merge_ten_crop: got maps of shape"):
             merge_ten_crop(np.zeros(shape))
     for shape, size in [((9, 5, 14, 14), 224), ((10, 14, 14), 224), ((10, 5, 14, 14), 257)]:

@@ -62,6 +62,15 @@ def test_a_mean_image_may_be_its_file_name(read, tmp_path):
     assert (image.file, image.folder) == ("mine.npy", tmp_path)
 
 
+def test_scale_and_std_are_numbers_lists_or_fractions(read):
+    card = read(f"{SMALLEST}mean: {{value: 127.5}}\ninput_scale: 1/255\nstd: [57.4, 57.1, 58.4]\ninput_size: [32, 48]")
+    assert (card.mean, card.input_scale, card.std) == (Mean((127.5,)), 1 / 255, (57.4, 57.1, 58.4))
+    assert card.input_size == (32, 48)
+    assert read(f"{SMALLEST}std: 2\ninput_scale: 0.017").std == (2.0,)
+    assert (read(SMALLEST).input_scale, read(SMALLEST).std) == (1.0, None)
+    assert read(f"{SMALLEST}input_size: 224").input_size == (224, 224)
+
+
 def test_a_mean_by_name_is_the_bundled_one(read):
     assert read(f"{SMALLEST}mean: ilsvrc-2012").mean.value == zoo.bvlc_mean().value
 
@@ -93,9 +102,10 @@ def test_a_mean_by_name_is_the_bundled_one(read):
         (SMALLEST.replace("mine\n", "'a b'\n", 1), "name: Expected `str` matching regex"),
         (f'{SMALLEST}title: "a\\nb"\n', "my-card.yaml:4: .* a control character or a line break in a text"),
         (f"{SMALLEST}cam: 1\n", "cam: Expected `bool`, got `int`"),
-        (f"{SMALLEST}input_size: true\n", r"input_size: Expected `int \| null`, got `bool`"),
-        (f"{SMALLEST}input_size: 0\n", "input_size: Expected `int` >= 1"),
-        (f"{SMALLEST}input_size: {'9' * 4000}\n", "input_size: Expected `int` <= 4096"),
+        (f"{SMALLEST}input_size: true\n", r"input_size: Expected `array \| null`, got `bool`"),
+        (f"{SMALLEST}input_size: [32]\n", "input_size: Expected `array` of length 2, got 1"),
+        (f"{SMALLEST}input_size: 0\n", r"input_size\[0\]: Expected `int` >= 1"),
+        (f"{SMALLEST}input_size: {'9' * 4000}\n", r"input_size\[0\]: Expected `int` <= 4096"),
         (f"{SMALLEST}input_size: 0x{'f' * 9000}\n", "my-card.yaml: "),
         (f"{SMALLEST}title: 0x{'f' * 9000}\n", "title: Expected `str`, got `int`"),
         (f"{SMALLEST}aliases: one\n", "aliases: Expected `array`, got `str`"),
@@ -104,7 +114,13 @@ def test_a_mean_by_name_is_the_bundled_one(read):
         (f"{SMALLEST}mean: bvlc\n", r"mean: no mean is called 'bvlc'; use ilsvrc-2012, or value: \[B, G, R\]"),
         (f"{SMALLEST}mean: ../labels\n", "mean: no mean is called '../labels'"),
         (f"{SMALLEST}mean: {{}}\n", "mean: needs value, image, or both"),
-        (f"{SMALLEST}mean: {{value: [1, 2]}}\n", "mean.value: Expected `array` of length 3, got 2"),
+        (f"{SMALLEST}mean: {{value: []}}\n", "mean.value: Expected `array` of length >= 1"),
+        (f"{SMALLEST}mean: {{value: [1, two]}}\n", r"mean.value\[1\]: Expected `float`, got `str`"),
+        (f"{SMALLEST}input_scale: 0\n", "input_scale is 0.0; expected a finite number above 0"),
+        (f"{SMALLEST}input_scale: .inf\n", "input_scale is inf; expected a finite number above 0"),
+        (f"{SMALLEST}input_scale: 1/0\n", "input_scale: Expected `float`, got `str`"),
+        (f"{SMALLEST}std: [57, 0, 58]\n", "std .* is not finite and above 0"),
+        (f"{SMALLEST}std: .nan\n", "std .* is not finite and above 0"),
         (f"{SMALLEST}mean: {{value: [1, 2, .nan]}}\n", "mean: value .* is not finite"),
         (f"{SMALLEST}mean: {{value: [1, 2, {'9' * 400}]}}\n", r"mean\.value\[2\]: Number out of range"),
         (f"{SMALLEST}mean: {{image: {{}}}}\n", "mean.image: Object missing required field `file`"),

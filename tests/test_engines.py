@@ -344,7 +344,7 @@ def mini_set_in_caffe(shared: Path) -> tuple[Net, np.ndarray, np.ndarray]:
         shared / "data/weights/squeezenet_v1.0.caffemodel",
     )
     folder = shared / "data/ilsvrc-mini/ILSVRC2012_img_val"
-    view, mean = view_of("center", 227), np.array([104.00698793, 116.66876762, 122.67891434])
+    view, mean = view_of("center", (227, 227)), np.array([104.00698793, 116.66876762, 122.67891434])
     inputs = np.concatenate([net_input(read_image(path).pixels, view, mean) for path in sorted(folder.iterdir())])
     with engines.make("caffe", net, ["prob"]) as caffe:
         return net, inputs, scores_of(caffe, inputs)

@@ -225,6 +225,117 @@ def test_other_arrays_are_refused(array):
         read_image(array)
 
 
+# ---- other numbers of channels than three
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_grey_is_opencvs_grey_decoding(kind):
+    image = read_image(KINDS[kind], channels=1)
+    expected = cv2.imdecode(np.frombuffer(KINDS[kind], np.uint8), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION)
+    assert np.array_equal(image.values[:, :, 0], expected)
+    assert (image.channels, image.values.dtype, image.pixels.shape) == (1, np.uint8, (*expected.shape, 3))
+    assert np.array_equal(image.pixels, read_image(KINDS[kind]).pixels)
+
+
+def test_grey_of_a_jpeg_is_not_the_colour_image_converted():
+    image = read_image(KINDS["colour JPEG"], channels=1)
+    assert not np.array_equal(image.values[:, :, 0], cv2.cvtColor(image.pixels, cv2.COLOR_BGR2GRAY))
+
+
+@pytest.mark.parametrize(
+    "kind", ["RGBA PNG", "LA PNG", "palette PNG with alpha", "WebP with alpha", "16-bit PNG with alpha"]
+)
+def test_alpha_is_the_fourth_channel(kind):
+    data = KINDS.get(kind) or encode(with_alpha("RGBA"), "WEBP", lossless=True, exact=True)
+    expected = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    expected = (expected >> 8).astype(np.uint8) if expected.dtype == np.uint16 else expected
+    image = read_image(data, channels=4)
+    assert np.array_equal(image.values, expected)
+    assert np.array_equal(image.pixels, read_image(data).pixels)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "colour JPEG", "palette PNG", "grey PNG", "BMP", "TIFF"])
+def test_a_file_without_alpha_is_refused_for_four_channels(kind):
+    with pytest.raises(ImageError, match="an image without alpha, but the net takes 4 channels: give one with alpha"):
+        read_image(KINDS[kind], channels=4)
+
+
+def npy(array: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("wrap", [lambda array: array, npy], ids=["array", "npy"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize("channels", [1, 2, 4, 5, 20])
+def test_arrays_of_any_number_of_channels(channels, dtype, wrap):
+    array = RANDOM.integers(0, 256, (9, 7, channels)).astype(dtype)
+    for given in (array, np.asfortranarray(array), array.astype(array.dtype.newbyteorder(">"))):
+        image = read_image(wrap(given), channels=channels)
+        assert np.array_equal(image.values, array)
+        assert image.values.dtype == dtype
+        assert image.values.flags.c_contiguous
+        assert image.pixels.shape == (9, 7, 3)
+        assert image.pixels.dtype == np.uint8
+    if channels == 1:
+        assert np.array_equal(read_image(wrap(array[:, :, 0]), channels=1).values, array)
+
+
+def test_what_is_drawn_of_arrays():
+    flow = RANDOM.normal(0, 9, (9, 7, 20)).astype(np.float32)
+    drawn = read_image(flow, channels=20).pixels
+    assert (drawn.min(), drawn.max()) == (0, 255)
+    assert np.array_equal(drawn[:, :, 0], np.rint(255 * (flow[..., 0] - flow[..., 0].min()) / np.ptp(flow[..., 0])))
+    bytes_ = RANDOM.integers(0, 256, (9, 7, 5), dtype=np.uint8)
+    assert np.array_equal(read_image(bytes_, channels=5).pixels, np.dstack([bytes_[:, :, 0]] * 3))
+    assert np.array_equal(read_image(bytes_[..., :4], channels=4).pixels, bytes_[..., :3])
+
+
+def test_a_colour_array_for_one_channel_is_converted_by_opencv():
+    image = read_image(NOISE, channels=1)
+    assert np.array_equal(image.values[:, :, 0], cv2.cvtColor(NOISE, cv2.COLOR_BGR2GRAY))
+    assert np.array_equal(image.pixels, NOISE)
+
+
+@pytest.mark.parametrize(
+    ("source", "channels", "reason"),
+    [
+        (
+            KINDS["PNG"],
+            20,
+            r"an image file, but the net takes 20 channels: give a \.npy with an array \(height, width, 20\)",
+        ),
+        (NOISE, 4, r"shape \(40, 50, 3\) and type uint8 is not an image for 4 channels: give .* \(height, width, 4\)"),
+        (npy(NOISE), 2, r"not an image for 2 channels"),
+        (np.zeros((4, 4, 2)), 2, "type float64 is not an image for 2 channels: give uint8 or float32"),
+        (np.zeros((4, 4, 3), np.float32), 1, "for one channel"),
+        (np.zeros((0, 4, 2), np.uint8), 2, "is not an image"),
+        (np.full((4, 4, 2), np.nan, np.float32), 2, "values that are not finite"),
+        (npy(np.full((4, 4), np.inf, np.float32)), 1, "values that are not finite"),
+        (npy(np.array([{}])), 2, r"not a readable \.npy of numbers"),
+        (npy(NOISE)[:-1], 3, r"not a readable \.npy of numbers"),
+        (npy(NOISE)[:40], 3, r"not a readable \.npy of numbers"),
+        (npy(NOISE).replace(b"(40, 50, 3)", b"(40, -5, 3)"), 3, r"not a readable \.npy of numbers"),
+        (
+            npy(NOISE).replace(b"(40, 50, 3), }        ", b"(9999999999, 50, 3), }"),
+            3,
+            r"not a readable \.npy of numbers",
+        ),
+    ],
+)
+def test_what_does_not_fit_the_channels_is_refused_in_one_line(source, channels, reason):
+    with pytest.raises(ImageError, match=reason) as caught:
+        read_image(source, channels=channels)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_large_npy_is_refused():
+    with pytest.raises(ImageError, match=r"an array of more than 0\.006 MB; make it smaller"):
+        read_image(npy(np.zeros((41, 50, 3), np.uint8)), 2000)
+    assert read_image(npy(NOISE), 2000).size == (50, 40)
+
+
 # ---- what is refused
 
 

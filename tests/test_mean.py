@@ -82,9 +82,11 @@ def test_a_mat_is_read_from_width_by_height_by_channels(tmp_path: Path, name: st
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (MEAN[:2], "expected a mean of shape 3×H×W, found 2×4×5"),
-        (MEAN.transpose(1, 2, 0), "expected a mean of shape 3×H×W, found 4×5×3"),
-        (np.zeros(3), "found 3$"),
+        (MEAN[:2], "expected a mean of shape 3×H×W or 3 values, found 2×4×5"),
+        (MEAN.transpose(1, 2, 0), "expected a mean of shape 3×H×W or 3 values, found 4×5×3"),
+        (MEAN[0], "expected a mean of shape 3×H×W or 3 values, found 4×5"),
+        (np.zeros(2), "found 2$"),
+        (np.float64([np.nan, 1, 1]), "expected a mean of pixels from 0 to 255, found nan"),
         (np.float32(1), "found a number"),
         (np.zeros((3, 0, 5)), "found 3×0×5"),
         (np.array([["a"]]), "expected a mean of numbers, found <U1"),
@@ -97,6 +99,35 @@ def test_a_mat_is_read_from_width_by_height_by_channels(tmp_path: Path, name: st
 def test_arrays_that_are_no_mean_are_refused(tmp_path: Path, array: np.ndarray, message: str):
     with pytest.raises(FormatError, match=message):
         read_mean(as_npy(tmp_path, array))
+
+
+def test_mean_values_are_read_from_an_npy(tmp_path: Path):
+    for values in (np.float64([104, 117, 123]), np.uint8([[[104]], [[117]], [[123]]])):
+        np.testing.assert_array_equal(read_mean(as_npy(tmp_path, values)), np.float32([104, 117, 123]), strict=True)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4, 20])
+def test_a_mean_has_the_channels_of_the_net(tmp_path: Path, channels: int):
+    mean = np.random.default_rng(1).uniform(0, 255, (channels, 4, 5)).astype(np.float32)
+    np.testing.assert_array_equal(read_mean(as_npy(tmp_path, mean), channels), mean, strict=True)
+    np.testing.assert_array_equal(read_mean(as_npy(tmp_path, mean), None), mean, strict=True)
+    blob = schema.BlobProto(num=1, channels=channels, height=4, width=5, data=mean.ravel())
+    np.testing.assert_array_equal(read_mean(saved(tmp_path, blob), channels), mean, strict=True)
+    with pytest.raises(FormatError, match=f"expected a mean of shape 3×H×W or 3 values, found {channels}×4×5"):
+        read_mean(as_npy(tmp_path, mean))
+
+
+def test_a_grey_mean_may_have_two_dimensions(tmp_path: Path):
+    np.testing.assert_array_equal(read_mean(as_npy(tmp_path, MEAN[0]), 1), MEAN[:1], strict=True)
+    np.testing.assert_array_equal(read_mean(as_mat(tmp_path, mean_data=MEAN[0].T), 1), MEAN[:1], strict=True)
+
+
+def test_the_mean_of_other_things_than_pixels_may_be_any_finite_number(tmp_path: Path):
+    flow = np.random.default_rng(1).normal(0, 300, (10, 4, 5)).astype(np.float32)
+    np.testing.assert_array_equal(read_mean(as_npy(tmp_path, flow), 10), flow)
+    flow[3, 1, 1] = np.inf
+    with pytest.raises(FormatError, match=r"finite numbers, found .* to inf: give another mean file"):
+        read_mean(as_npy(tmp_path, flow), 10)
 
 
 class Evil:

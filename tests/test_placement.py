@@ -14,7 +14,7 @@ RNG = np.random.default_rng(0)
 
 
 def place(view: str, size: int, placement: str = "in_place") -> Placement:
-    return Placement(view_of(view, size), "opencv_bilinear", "single", placement)
+    return Placement(view_of(view, (size, size), (256, 256)), "opencv_bilinear", "single", placement)
 
 
 @pytest.mark.parametrize(("size", "start"), [(224, 16), (227, 14)])
@@ -43,7 +43,7 @@ def test_stretched_map_covers_the_canvas_as_the_python_driver_does():
 
 def test_ten_maps_are_enlarged_and_merged():
     maps = RNG.normal(size=(10, 14, 14)).astype(np.float32)
-    placement = Placement(view_of("ten", 224), "matlab_bicubic", "absolute_sum", "in_place")
+    placement = Placement(view_of("ten", (224, 224)), "matlab_bicubic", "absolute_sum", "in_place")
     merged = merge_ten_crop(np.stack([imresize(map_, (224, 224)) for map_ in maps]))
     np.testing.assert_allclose(placement.on_canvas(maps), merged, atol=1e-5 * merged.max())
     np.testing.assert_allclose(

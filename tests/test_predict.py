@@ -84,8 +84,8 @@ def test_prediction_by_its_definition(cam):
         weights = WEIGHTS["fc"][0][item.index]
         raw = sum(weights[k] * cam.engine.features[k] for k in range(4))
         np.testing.assert_allclose(item.feature_maps, raw[None], rtol=1e-5, atol=1e-6)
-        canvas = np.zeros((256, 256), np.float32)
-        canvas[112:144, 112:144] = cv2.resize(item.feature_maps[0], (32, 32))
+        canvas = np.zeros((37, 37), np.float32)
+        canvas[2:34, 2:34] = cv2.resize(item.feature_maps[0], (32, 32))
         np.testing.assert_array_equal(item.map, cv2.resize(canvas, (70, 50)))
         assert item.box == paper_box(item.map)
     assert prediction.overlay(0).shape == IMAGE.shape
@@ -121,10 +121,10 @@ def test_stream_keeps_order_over_batches_faults_and_streams(cam, batch, ahead, s
 
 def test_py_demo_draws_on_the_canvas(cam):
     prediction = replace(cam, protocol=protocol("py_demo"))(IMAGE)
-    np.testing.assert_array_equal(prediction.base, cv2.resize(IMAGE, (256, 256)))
+    np.testing.assert_array_equal(prediction.base, cv2.resize(IMAGE, (37, 37)))
     item = prediction.top[0]
-    np.testing.assert_array_equal(item.map, cv2.resize(item.feature_maps[0], (256, 256)))
-    assert prediction.overlay(box=True).shape == (256, 256, 3)
+    np.testing.assert_array_equal(item.map, cv2.resize(item.feature_maps[0], (37, 37)))
+    assert prediction.overlay(box=True).shape == (37, 37, 3)
 
 
 def test_save_writes_whole_files(cam, tmp_path):
@@ -180,16 +180,16 @@ def test_load_refuses_files_that_do_not_belong_together(files, tmp_path):
         load(prototxt=net, weights=weights, labels=labels)
     with pytest.raises(UsageError, match="no weights for this net"):
         load(prototxt=net)
-    with pytest.raises(UsageError, match="expected a file, or three numbers"):
+    with pytest.raises(UsageError, match="expected a file, or one number per channel"):
         load(prototxt=net, weights=weights, mean="1,b,3")
     flat = tmp_path / "flat.prototxt"
     flat.write_text(NET.replace("global_pooling: true", "kernel_size: 3 stride: 2"))
     with pytest.raises(NetError, match=r"no global average pooling|no weights|has weights"):
         load(prototxt=flat, weights=weights)
-    wide = tmp_path / "wide.prototxt"
-    wide.write_text(NET.replace("dim: 3 dim: 32 dim: 32", "dim: 3 dim: 32 dim: 64"))
-    with pytest.raises(NetError, match="3 channels and a square"):
-        load(prototxt=wide, weights=weights)
+    grey = tmp_path / "grey.prototxt"
+    grey.write_text(NET.replace("dim: 3 dim: 32 dim: 32", "dim: 1 dim: 32 dim: 32"))
+    with pytest.raises(NetError, match="conv"):
+        load(prototxt=grey, weights=weights)
 
 
 def test_missing_image(cam, tmp_path):

@@ -17,7 +17,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 def test_rows_have_the_choices_of_the_release():
     assert protocol("default").choices() == {
-        "view": "center", "resizer": "opencv_bilinear", "input_scale": "1.0", "mean": "value",
+        "view": "center", "resizer": "opencv_bilinear", "input_scale": "", "mean": "value",
         "method": "cam", "target": "logit", "layer": "", "map_resizer": "opencv_bilinear",
         "merge": "single", "placement": "in_place", "base": "image", "box_rule": "paper",
         "submission": "pixels", "metric": "errors", "overlay": "half", "caption": "label", "strip": "captioned",
@@ -101,7 +101,7 @@ def test_ten_crops_reach_the_image_by_the_map_resizer():
     # MATLAB's resize alone brings the maps to the canvas; the choice affects the resize from the canvas to the image.
     maps = np.random.default_rng(0).normal(size=(10, 7, 7)).astype(np.float32)
     placements = [
-        Placement(view_of("ten", 224), name, "absolute_sum", "in_place")
+        Placement(view_of("ten", (224, 224)), name, "absolute_sum", "in_place")
         for name in ("matlab_bicubic", "opencv_bilinear")
     ]
     canvases = [placement.on_canvas(maps) for placement in placements]

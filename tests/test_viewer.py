@@ -157,11 +157,12 @@ ROWS = {
 }
 
 
+@pytest.mark.parametrize("size", [(227, 227), (32, 48), (300, 260)])
 @pytest.mark.parametrize("name", ROWS)
-def test_maps_lie_where_python_places_them(page, name):
+def test_maps_lie_where_python_places_them(page, name, size):
     page.add_script_tag(path=VIEWER / "maps.js")
     row = ROWS[name]
-    placement = Placement(view_of(row.view, 227), row.map_resizer, row.merge, row.placement)
+    placement = Placement(view_of(row.view, size), row.map_resizer, row.merge, row.placement)
     rng = np.random.default_rng(2)
     for height, width in [(120, 160), (270, 140), (37, 300), (1, 9)]:
         maps = rng.normal(0.3, 1, (len(placement.view.crops), 13, 14)).astype(np.float32)

@@ -125,7 +125,7 @@ def test_a_card_says_what_people_need(card):
 @pytest.mark.parametrize("card", CARDS, ids=by_name)
 def test_a_card_agrees_with_its_net_and_its_labels(card):
     net = read_net(zoo.prototxt_path(card))
-    assert net.shapes[net.inputs[0]][2:] == (card.input_size, card.input_size)
+    assert net.shapes[net.inputs[0]][2:] == card.input_size
     assert card.score_blob in net.outputs
     assert np.prod(net.shapes[card.score_blob][1:]) == len(zoo.card_labels(card))
     channels = net.shapes[card.feature_blob][1]

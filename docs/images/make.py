@@ -33,22 +33,24 @@ def strip(pixels: np.ndarray) -> np.ndarray:
 
 def draw_view(pixels: np.ndarray, view: View) -> np.ndarray:
     """Draw a view: the resized image with a frame around each crop; parts outside all crops are dark."""
-    canvas = resize(pixels, view.canvas, view.canvas)
+    canvas = resize(pixels, *view.canvas)
+    height, width = view.size
     drawn = canvas // 3
     for crop in view.crops:
-        part = np.s_[crop.y : crop.y + view.size, crop.x : crop.x + view.size]
+        part = np.s_[crop.y : crop.y + height, crop.x : crop.x + width]
         drawn[part] = canvas[part]
     for crop in view.crops:
-        cv2.rectangle(drawn, (crop.x, crop.y), (crop.x + view.size - 1, crop.y + view.size - 1), RED, 1)
-    drawn = cv2.copyMakeBorder(drawn, 0, 28 + CANVAS - view.canvas, 0, 24 + CANVAS - view.canvas, 0, value=(255,) * 3)
+        cv2.rectangle(drawn, (crop.x, crop.y), (crop.x + width - 1, crop.y + height - 1), RED, 1)
+    below, right = (CANVAS - side for side in view.canvas)
+    drawn = cv2.copyMakeBorder(drawn, 0, 28 + below, 0, 24 + right, 0, value=(255,) * 3)
     at = (0, len(drawn) - 8)
-    return cv2.putText(drawn, f"{view.name}: {len(view.crops)} x {view.size}", at, 0, 0.5, GREY, 1, cv2.LINE_AA)
+    return cv2.putText(drawn, f"{view.name}: {len(view.crops)} x {width}", at, 0, 0.5, GREY, 1, cv2.LINE_AA)
 
 
 def main(folder: Path) -> None:
     """Write the images."""
     pixels = np.ascontiguousarray(data.coffee()[..., ::-1])
-    views = np.hstack([draw_view(pixels, view_of(name, 224)) for name in ("center", "full", "ten")])
+    views = np.hstack([draw_view(pixels, view_of(name, (224, 224))) for name in ("center", "full", "ten")])
     for name, drawn in (("coffee.jpg", strip(pixels)), ("views.jpg", views)):
         atomic_write(folder / name, encode_jpeg(drawn, 85))
         print(folder / name)

@@ -33,7 +33,8 @@ def activations(
     row = protocol.row
     if source.from_files and (source.mean or row.mean in FIXED_MEANS):
         options.refuse(context, "the net, its weights and the mean are given", "model")
-    model, opened = source.load(), map(read_image, images)
+    model = source.load()
+    opened = (read_image(path, channels=model.channels) for path in images)
     grids = activation_grids(
         model, layers.split(","), opened, engine=engine.engine, protocol=row, options=engine.options
     )

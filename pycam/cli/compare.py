@@ -13,7 +13,7 @@ import typer
 from pycam.cli import options
 from pycam.errors import UsageError
 from pycam.images.read import read_image
-from pycam.images.views import CANVAS, net_input, view_of
+from pycam.images.views import net_input, view_of
 from pycam.model import Model
 from pycam.tables import Table
 from pycam.verification import compare as library
@@ -31,7 +31,7 @@ def compare(
     b: Annotated[str | None, typer.Argument(help="The reference: an engine or a file.", show_default=False)] = None,
     image: Annotated[
         Path | None,
-        typer.Option(help="Input in place of noise (view center, or full if the input of the net is too large)."),
+        typer.Option(help="Input in place of noise (view center)."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
     save: Annotated[Path | None, typer.Option(help="Output file (.npz) for the blobs of A and its input.")] = None,
@@ -87,17 +87,16 @@ def compare(
 
 def _inputs(model: Model, image: Path | None, seed: int, files: Mapping[str, library.Blobs]) -> library.Blobs:
     """Return the net's input: from the first file of blobs if there is one, else from the image, else noise."""
-    net = model.net
+    net, preprocessing = model.net, model.preprocessing
     for path, blobs in files.items():
         if missing := [name for name in net.inputs if name not in blobs]:
             raise UsageError(f"{path} has no input {missing[0]!r}: the file has the blobs of another net")
         return {name: blobs[name] for name in net.inputs}
     if image is None:
-        return noise(net, seed)
-    size = net.shapes[net.inputs[0]][-1]
-    mean = model.preprocessing.mean_values()
-    view = view_of("center" if size <= CANVAS else "full", size)
-    return {net.inputs[0]: net_input(read_image(image).pixels, view, mean)}
+        return noise(net, seed, preprocessing.scale())
+    values, view = read_image(image, channels=model.channels).values, view_of("center", model.input_size)
+    mean, scale = preprocessing.mean_values(), preprocessing.scale()
+    return {model.image_input: net_input(values, view, mean, scale=scale)}
 
 
 def _result(rows: Sequence[library.Row], deviations: Sequence[library.Row], tolerance: float) -> str:

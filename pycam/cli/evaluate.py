@@ -20,7 +20,7 @@ from pycam.engines import cores
 from pycam.errors import UsageError
 from pycam.evaluation.plan import Plan, Recipe, Sources
 from pycam.evaluation.run import evaluate as run
-from pycam.model import FIXED_MEANS
+from pycam.model import FIXED_MEANS, numbers
 from pycam.progress import progress
 from pycam.protocols import DRAWING, Protocol, protocol as get_protocol
 
@@ -66,15 +66,14 @@ def evaluate(
     if scheduler is not None:
         options.refuse(context, "the scheduler has its own workers", "workers")
     sources = Sources(_absolute(images), **{name: _absolute(path) for name, path in vars(truth).items()}, limit=limit)
-    files = {name: _absolute(file) for name, file in vars(source).items()}
-    # Workers may have another working directory; a model's name, three mean values and a head are not paths.
+    files = {name: _absolute(file) for name, file in vars(source).items() if name not in ("std", "head")}
+    # Workers may have another working directory; a model's name and mean values are not paths.
     if source.model is not None and not source.model.endswith((".yaml", ".yml")):
         files["model"] = source.model
-    if "," in str(source.mean):
+    if numbers(str(source.mean)) is not None:
         files["mean"] = str(source.mean)
-    files["head"] = source.head
     row = _protocol(protocol, choices or [], source.mean)
-    recipe = Recipe(row, engine=engine.engine, options=engine.options, **files)
+    recipe = Recipe(row, engine=engine.engine, options=engine.options, std=source.std, head=source.head, **files)
     if engine.threads is None:
         # Any number of threads gives the same result only with a batch-invariant engine.
         share = max(1, cores() // workers) if scheduler is None and recipe.batch_invariant else 1
@@ -111,7 +110,7 @@ class _Rate(ProgressColumn):
 
 def _protocol(named: options.ProtocolOptions, choices: list[str], mean: Path | None) -> Protocol:
     row = get_protocol(named.protocol)
-    given: dict[str, str | None] = {} if named.view is None else {"view": named.view}
+    given = {name: value for name, value in vars(named).items() if name != "protocol" and value is not None}
     for choice, _, value in (each.partition("=") for each in choices):
         if choice not in row.choices():
             raise UsageError(
@@ -122,7 +121,7 @@ def _protocol(named: options.ProtocolOptions, choices: list[str], mean: Path | N
         if choice in given:
             raise UsageError(f"--set {choice}={value}: the {choice} is already chosen: {given[choice]}")
         given[choice] = value
-    if mean is not None and (("," in str(mean) and "mean" in given) or given.get("mean") in FIXED_MEANS):
+    if mean is not None and ((numbers(str(mean)) is not None and "mean" in given) or given.get("mean") in FIXED_MEANS):
         raise UsageError(
             f"--set mean={given['mean']} has no effect here: --mean gives the mean; leave one of the two out"
         )

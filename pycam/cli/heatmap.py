@@ -11,15 +11,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
+from numpy.typing import NDArray
 from rich.console import Console
 
 from pycam.cli import options
 from pycam.engines.threads import beside_an_engine
 from pycam.errors import ImageError, PycamError, UsageError
 from pycam.formats.files import atomic_write
+from pycam.model import FIXED_MEANS
 from pycam.net.layers import dims
-from pycam.predict import make_cam
+from pycam.net.stated import stated_input
+from pycam.predict import Cam, make_cam
 from pycam.prediction import Prediction
 from pycam.prefetch import prefetch
 from pycam.progress import progress
@@ -62,6 +66,9 @@ def heatmap(
         console.print(f"class maps: {cam.head}")
     elif cam.model.positions:
         console.print(f"each score is the mean over {dims(cam.model.positions)} positions of {cam.model.score_blob!r}")
+    console.print(_input(cam))
+    if advice := _advice(cam, source):
+        console.print(advice)
     failures: list[PycamError] = []
     done: list[dict[str, Any]] = []
     with cam, beside_an_engine(), ThreadPoolExecutor(1, "pycam-write") as writer, progress(console) as shown:
@@ -89,6 +96,42 @@ def heatmap(
         for failure in failures:
             print(f"pycam: {failure}", file=sys.stderr)
         raise ImageError(f"{_count(len(failures))} of {len(images)} could not be read; they are listed above")
+
+
+def _input(cam: Cam) -> str:
+    """Return what the net gets of each image, in one line."""
+    view, channels, preprocessing = cam.placement.view, cam.model.channels, cam.model.preprocessing
+    of_image = {1: ", read as grey", 3: "", 4: ", with alpha (BGRA)"}.get(channels, f", {channels} channels")
+    tall, wide = (f"{side / room:.0%}".replace("%", " %") for side, room in zip(view.size, view.canvas, strict=True))
+    share = f"{tall} of its height and width" if tall == wide else f"{tall} of its height and {wide} of its width"
+    part = {"full": "the whole image, resized", "center": f"the middle of the image, {share}"}.get(
+        view.name, f"{len(view.crops)} crops of the image, {share} each"
+    )
+    less = "less the mean image" if cam.mean.ndim == 3 else f"less the mean {_short(cam.mean)}"
+    if not cam.mean.any():
+        less = "no mean is subtracted"
+    if preprocessing.mean is None and preprocessing.override is None:
+        less += f" (none is known for {channels} channel{'s' if channels > 1 else ''}: --mean gives one)"
+    scaled = "" if (cam.scale == 1).all() else f", times {_short(cam.scale)}"
+    return f"input: {dims(view.size)}{of_image}: {part}; {less}{scaled}"
+
+
+def _short(values: NDArray[np.float32]) -> str:
+    """Return the values of channels, or the value that all have."""
+    distinct = values[:1] if (values == values[0]).all() else values
+    shown = ", ".join(f"{value:.6g}" for value in distinct[:4].tolist())
+    return shown + (", …" if len(distinct) > 4 else "")
+
+
+def _advice(cam: Cam, source: options.ModelOptions) -> str:
+    """Return what the net's own data layer says about its input, as far as nobody has given it."""
+    stated = stated_input(cam.model.net)
+    if stated is None or source.model is not None:
+        return ""
+    row = cam.protocol
+    return stated.advice(
+        mean=source.mean is None and row.mean not in FIXED_MEANS, scale=row.input_scale is None and source.std is None
+    )
 
 
 def folders(images: Sequence[Path], out: Path) -> list[Path]:

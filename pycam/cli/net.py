@@ -20,6 +20,7 @@ from pycam.formats.files import atomic_write
 from pycam.formats.npy import read_tensors
 from pycam.net import CamHead, Net, find_head, find_heads, read_net
 from pycam.net.layers import dims
+from pycam.net.stated import stated_input
 from pycam.net.tensorflow import with_tf_weights
 from pycam.tables import Table
 
@@ -161,6 +162,8 @@ def _print_net(net: Net) -> None:
     print(f"multiply-adds {net.multiply_adds:,} per image")
     for blob, found in find_heads(net).items():
         print(f"class maps    {found if isinstance(found, CamHead) else f'none from {blob!r}: {found}'}")
+    if stated := stated_input(net):
+        print(f"preprocessing {stated.advice()}")
     if net.ignored_weights:
         print(f"ignored       weights of layers that are not in the net: {_join(net.ignored_weights)}")
 

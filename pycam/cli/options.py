@@ -87,12 +87,15 @@ class NetArguments(NetOptions):
 
 @dataclass(frozen=True)
 class MeanOptions(NetOptions):
-    """A net, its weights and the mean of its input."""
+    """A net, its weights, and the mean and the deviation of its input."""
 
     mean: Annotated[
         Path | None,
         typer.Option(help="Mean that replaces the model's: .binaryproto, .npy, .mat, or BGR values (104,117,123)."),
     ] = None
+    std: Annotated[str | None, typer.Option(help="Divisor of pixels minus the mean, per channel, as in 57,57,58.")] = (
+        None
+    )
 
 
 @dataclass(frozen=True)
@@ -143,15 +146,18 @@ class EngineOptions(RunOptions):
 
 @dataclass(frozen=True)
 class ProtocolOptions:
-    """A row of the protocol table, and its view."""
+    """A row of the protocol table, its view, and the scale of the input."""
 
     protocol: Annotated[str, one_of(PROTOCOLS, "Row of the protocol table")] = "default"
     view: Annotated[str | None, one_of(CHOICES["view"], "View that replaces the protocol's")] = None
+    input_scale: Annotated[
+        str | None, typer.Option(help="Factor for pixels minus the mean that replaces the model's: 0.017, 1/255.")
+    ] = None
 
     @property
     def row(self) -> Protocol:
-        """The row with the view."""
-        return get_protocol(self.protocol).with_choices(view=self.view)
+        """The row with the view and the scale."""
+        return get_protocol(self.protocol).with_choices(view=self.view, input_scale=self.input_scale)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pycam.cli import options
 from pycam.engines import ENGINES
 from pycam.errors import UsageError
 from pycam.formats.files import atomic_write
-from pycam.verification.certificate import certify
+from pycam.verification.certificate import certify, noise
 from pycam.verification.compare import TOLERANCE
 
 
@@ -48,6 +48,7 @@ def verify(
         net,
         published=zoo.identify(card, path) if card else "a net of the user's own",
         names=tuple(engines) if engines else tuple(ENGINES),
+        inputs=noise(net, scale=loaded.preprocessing.scale()),
         tolerance=tolerance,
     )
     text = json.dumps(certificate.as_dict(), indent=2) + "\n"

@@ -26,7 +26,7 @@ from pycam.evaluation.store import Store
 from pycam.evaluation.workers import Done, in_processes
 from pycam.ilsvrc.bootstrap import interval, resampled_means
 from pycam.ilsvrc.metrics import score_predictions
-from pycam.images.views import view_of
+from pycam.images.views import Size, view_of
 from pycam.maps.placement import Placement
 from pycam.tables import PERCENT, Table, percent, write
 
@@ -131,7 +131,7 @@ def make_ablation(
                 other = evaluate(changed, place, workers=workers, model=model, progress=shown)
             else:
                 stored = partial(_with_stored, store=store, positions=positions)
-                other = _find_boxes_again(changed, identity, place, stored, workers, shown)
+                other = _find_boxes_again(changed, model.input_size, identity, place, stored, workers, shown)
             with Store(place / STORE, tuple(other["identity"].items())) as changed_store:
                 effects = _effects(errors, _correct(read_results(changed, changed_store)))
             rows.append({"change": change.name, "released": change.released, "instead": change.instead} | effects)
@@ -163,18 +163,19 @@ def _tables(
 
 def _find_boxes_again(
     plan: Plan,
+    size: Size,
     base: Identity,
     folder: Path,
     with_stored: Callable[[Iterator[Batch]], Iterator[Batch]],
     workers: int,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Carry out a change that does not affect the net's input."""
+    """Carry out a change that does not affect the net's input, of so many rows and columns."""
     row = plan.recipe.protocol
     identity = dict(base)
     identity |= {name: value for name, value in row.choices().items() if name in identity}
     identity |= {**dict(plan.identity(())), "maps": "those of the released run"}
-    placement = Placement(view_of(row.view, int(identity["input"])), row.map_resizer, row.merge, row.placement)
+    placement = Placement(view_of(row.view, size), row.map_resizer, row.merge, row.placement)
     work = partial(find_boxes_again, placement, row)
 
     def executor(batches: Iterator[Batch]) -> Done:

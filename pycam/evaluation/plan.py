@@ -26,6 +26,7 @@ from pycam.formats.files import atomic_write, exists, is_folder
 from pycam.ilsvrc.ground_truth import GroundTruth, read_ground_truth
 from pycam.ilsvrc.synsets import CLASSES
 from pycam.model import Model, load_model
+from pycam.net.layers import dims
 from pycam.predict import Cam, make_cam
 from pycam.protocols import DRAWING, Protocol
 
@@ -45,7 +46,7 @@ class Recipe:
     ----------
     protocol : Protocol
         A row of the table, with its overrides.
-    model, engine, prototxt, weights, mean, head, options
+    model, engine, prototxt, weights, mean, std, head, options
         As for `pycam.load`.
     """
 
@@ -55,6 +56,7 @@ class Recipe:
     prototxt: str | None = None
     weights: str | None = None
     mean: str | None = None
+    std: str | None = None
     head: str | None = None
     options: Options = field(default_factory=Options)
 
@@ -83,6 +85,7 @@ class Recipe:
             prototxt=self.prototxt,
             weights=self.weights,
             mean=self.mean,
+            std=self.std,
             head=self.head,
             needs_maps=self.protocol.method == "cam",
         )
@@ -103,7 +106,8 @@ class Recipe:
         return (
             *cam.model.digests.items(),
             ("mean values", hashlib.sha256(cam.mean.astype("<f4").tobytes()).hexdigest()),
-            ("input", str(cam.model.input_size)),
+            ("scale", ", ".join(f"{factor:.9g}" for factor in cam.scale.tolist())),
+            ("input", dims(cam.model.input_size)),
             ("scores", cam.model.score_blob),
             ("head", str(cam.head or "")),
             *choices.items(),

@@ -7,6 +7,7 @@ child process with limits.
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import warnings
@@ -18,9 +19,12 @@ import numpy as np
 from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
-from pycam.errors import FormatError
+from pycam.errors import FormatError, PycamError
 from pycam.formats.opening import open_file
 from pycam.formats.sandbox import read_in_child
+
+NPY = npy_format.MAGIC_PREFIX
+"""The first bytes of a `.npy` file."""
 
 EXPECTED = "a .npy with weights"
 MEMORY = 150 << 20
@@ -112,6 +116,41 @@ def map_numbers(path: str | os.PathLike[str], expected: str = "a .npy of numbers
         raise FormatError(f"{path}: not a readable .npy of numbers: {reason}") from None
 
 
+def numbers_in(data: bytes, name: str, error: type[PycamError] = FormatError) -> NDArray[Any]:
+    """Return the array of numbers in the content of a `.npy` file.
+
+    Parameters
+    ----------
+    data : bytes
+        The content of the file.
+    name : str
+        Name of the file in messages.
+    error : type of PycamError
+        The class of the error to raise.
+
+    Returns
+    -------
+    array
+        Read-only, of the shape and type in the file.
+
+    Raises
+    ------
+    PycamError
+        The file is damaged, truncated, or has other values than numbers.
+    """
+    file = io.BytesIO(data)
+    try:
+        with _quietly():
+            shape, by_columns, dtype = _header(file)
+            if dtype.kind not in "fiub":
+                raise ValueError(f"it has {dtype}")
+            values: NDArray[Any] = np.ndarray(shape, dtype, data, file.tell(), order="F" if by_columns else "C")
+            return values
+    # The header is a Python literal, and a damaged one can raise any exception.
+    except Exception as problem:
+        raise error(f"{name}: not a readable .npy of numbers: {_reason(problem)}") from None
+
+
 @contextmanager
 def _quietly() -> Iterator[None]:
     """Suppress Python's warnings about a damaged literal: it is valid, or it is refused."""
@@ -124,11 +163,17 @@ def _reason(error: Exception) -> str:
     return " ".join(str(error).split())[:120] or type(error).__name__
 
 
+def _header(file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Read the shape, whether the first index changes fastest, and the type."""
+    version = npy_format.read_magic(file)
+    read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
+    shape, by_columns, dtype = read(file)
+    return shape, by_columns, dtype
+
+
 def _skip_header(file: BinaryIO) -> None:
     try:
-        version = npy_format.read_magic(file)
-        read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
-        shape, _, dtype = read(file)
+        shape, _, dtype = _header(file)
     # The header is a Python literal, and a damaged one can raise any exception.
     except Exception as error:
         raise FormatError(f"expected {EXPECTED}: {_reason(error)}") from None

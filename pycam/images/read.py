@@ -1,5 +1,8 @@
 """Reading images: 8-bit BGR pixels as OpenCV's `imread` returns them, and a clear error for everything else.
 
+A net of one channel gets OpenCV's grey decoding of the file, as in Caffe; one of four gets BGRA; one of any other
+number gets the planes of an array.
+
 OpenCV decodes JPEGs, because the published figures were made with it. Pillow decodes all other formats: it returns the
 same pixels as `imread` and detects damage. Files that are not regular, truncated, or too large are refused before they
 are decoded.
@@ -25,7 +28,9 @@ from numpy.typing import NDArray
 from PIL import UnidentifiedImageError
 
 from pycam.errors import ImageError
+from pycam.formats.npy import NPY, numbers_in
 from pycam.formats.opening import open_file
+from pycam.images.scaling import min_max_scale
 
 LARGEST = 100_000_000
 """Maximal number of pixels of an image (300 MB decoded); a larger one counts as a decompression bomb."""
@@ -43,6 +48,7 @@ _STANDALONE = frozenset(range(0xD0, 0xD9)) | {0x01}
 _SCAN, _END, _APP1 = 0xDA, 0xD9, 0xE1
 
 _AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+_GREY = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION
 
 # The filter for Pillow's warnings is state of the whole process: only one image at a time.
 _PILLOW = threading.Lock()
@@ -55,16 +61,29 @@ class Image:
     Attributes
     ----------
     pixels : uint8 (H, W, 3)
-        BGR, 0…255, C-contiguous, as stored in the file: the EXIF orientation is not applied.
+        BGR, 0…255, C-contiguous, as stored in the file: the EXIF orientation is not applied. Maps are drawn over these.
     path : str
         Path of the file; empty for bytes and arrays.
     exif_orientation : int
         Orientation in the file, 1…8; 1 if the file has none.
+    planes : uint8 or float32 (H, W, C), optional
+        The values for a net of another number of channels than three.
     """
 
     pixels: NDArray[np.uint8] = field(repr=False)
     path: str = ""
     exif_orientation: int = 1
+    planes: NDArray[Any] | None = field(default=None, repr=False)
+
+    @property
+    def values(self) -> NDArray[Any]:
+        """The values for the net, (H, W, C): `planes`, or else `pixels`."""
+        return self.pixels if self.planes is None else self.planes
+
+    @property
+    def channels(self) -> int:
+        """Number of channels of `values`."""
+        return int(self.values.shape[2])
 
     @property
     def height(self) -> int:
@@ -82,8 +101,10 @@ class Image:
         return self.width, self.height
 
 
-def read_image(source: str | os.PathLike[str] | bytes | NDArray[np.uint8], largest: int = LARGEST) -> Image:
-    """Read an image from a file, from a file's bytes, or from pixels.
+def read_image(
+    source: str | os.PathLike[str] | bytes | NDArray[Any], largest: int = LARGEST, channels: int = 3
+) -> Image:
+    """Read an image from a file, from a file's bytes, or from an array.
 
     The pixels are those of `cv2.imread(path, IMREAD_COLOR | IMREAD_IGNORE_ORIENTATION)`, as Caffe's users had them:
 
@@ -94,6 +115,13 @@ def read_image(source: str | os.PathLike[str] | bytes | NDArray[np.uint8], large
     - the content of a file decides its format, not its name;
     - a TIFF's own orientation is applied, as `imread` does; an EXIF orientation is only reported.
 
+    A net of another number of channels than three gets `Image.planes`:
+
+    - one channel: the grey image that `imread` returns with `IMREAD_GRAYSCALE`, which is not always the same as the
+      colour image converted to grey; or a grey array as it is, or a BGR array converted by OpenCV;
+    - four channels: BGRA; a file without alpha is refused;
+    - any other number: an array, or a `.npy` file with one.
+
     A JPEG must have its end marker, and data for the whole image, because libjpeg would fill the rest with grey. Other
     damage in its compressed data cannot be detected, because a JPEG has no checksum: libjpeg continues to decode and
     may write a line to stderr.
@@ -101,9 +129,12 @@ def read_image(source: str | os.PathLike[str] | bytes | NDArray[np.uint8], large
     Parameters
     ----------
     source : path, bytes, or array
-        A file, the content of a file, or uint8 pixels: (H, W, 3) BGR or (H, W) grey.
+        A file, the content of a file, or an array: (H, W, 3) uint8 BGR or (H, W) uint8 grey. For another number of
+        channels than three, also (H, W, channels), and float32; (H, W) is one channel.
     largest : int
-        Maximal number of pixels of a file's image.
+        Maximal number of pixels of a file's image. A `.npy` may have three bytes for each.
+    channels : int
+        Number of channels of the net.
 
     Returns
     -------
@@ -112,11 +143,11 @@ def read_image(source: str | os.PathLike[str] | bytes | NDArray[np.uint8], large
     Raises
     ------
     ImageError
-        The file is missing, unreadable, not a regular file, not an image, damaged, truncated, or has more than
-        `largest` pixels; or the array has another shape or dtype.
+        The file is missing, unreadable, not a regular file, not an image, damaged, truncated, too large, or has not
+        the channels of the net; or the array has another shape or dtype, or values that are not finite.
     """
     if isinstance(source, np.ndarray):
-        return Image(_bgr_of_array(source))
+        return _image_of_array(source, channels)
     if isinstance(source, (bytes, bytearray, memoryview)):
         path, data = "", bytes(source)
     else:
@@ -124,11 +155,31 @@ def read_image(source: str | os.PathLike[str] | bytes | NDArray[np.uint8], large
         with open_file(path, "an image", ImageError) as file:
             data = file.read()
     name = path or f"image of {len(data)} bytes"
-    is_jpeg = data.startswith(_SOI)
-    pixels, orientation = (
-        _decode_jpeg(data, name, largest) if is_jpeg else _decode_with_pillow(data, name, FORMATS, largest)
-    )
-    return Image(pixels, path, orientation)
+    if data.startswith(NPY):
+        array = numbers_in(data, name, ImageError)
+        if array.nbytes > 3 * largest:
+            raise ImageError(f"{name}: an array of more than {3 * largest / 10**6:g} MB; make it smaller")
+        return _image_of_array(array, channels, path)
+    if channels not in (1, 3, 4):
+        raise ImageError(
+            f"{name}: an image file, but the net takes {channels} channels: give a .npy with an array "
+            f"(height, width, {channels}), uint8 or float32"
+        )
+    if data.startswith(_SOI):
+        pixels, orientation = _decode_jpeg(data, name, largest)
+        alpha = None
+    else:
+        pixels, orientation, alpha = _decode_with_pillow(data, name, FORMATS, largest, wants_alpha=channels == 4)
+    if channels == 3:
+        return Image(pixels, path, orientation)
+    if channels == 1:
+        return Image(pixels, path, orientation, _imdecode(data, name, _GREY, "an image")[:, :, np.newaxis])
+    if alpha is None:
+        raise ImageError(
+            f"{name}: an image without alpha, but the net takes 4 channels: give one with alpha (PNG, WebP, TIFF), "
+            "or a .npy with an array (height, width, 4)"
+        )
+    return Image(pixels, path, orientation, np.dstack([pixels, alpha]))
 
 
 def decode(data: bytes, name: str, flags: int) -> NDArray[Any]:
@@ -160,16 +211,39 @@ def decode(data: bytes, name: str, flags: int) -> NDArray[Any]:
     return _imdecode(data, name, flags, "an image")
 
 
-def _bgr_of_array(array: NDArray[Any]) -> NDArray[np.uint8]:
-    if array.dtype == np.uint8 and array.size:
-        if array.ndim == 2:
-            return _grey_to_bgr(array)
-        if array.ndim == 3 and array.shape[2] == 3:
-            return np.ascontiguousarray(array)
-    raise ImageError(
-        f"an array of shape {array.shape} and type {array.dtype} is not an image: "
-        "give uint8 pixels, (height, width, 3) in BGR order or (height, width) grey"
+def _image_of_array(array: NDArray[Any], channels: int, path: str = "") -> Image:
+    planes = array.shape[2:]
+    if channels == 3:
+        fits = array.ndim == 2 or planes == (3,)
+        wanted = "uint8 pixels, (height, width, 3) in BGR order or (height, width) grey"
+    elif channels == 1:
+        fits = array.ndim == 2 or planes == (1,) or (planes == (3,) and array.dtype == np.uint8)
+        wanted = "uint8 or float32 values, (height, width), or uint8 pixels, (height, width, 3) in BGR order"
+    else:
+        fits = planes == (channels,)
+        wanted = f"uint8 or float32 values, (height, width, {channels})"
+    is_float = channels != 3 and array.dtype.kind == "f" and array.dtype.itemsize == 4
+    where = f"{path}: " if path else ""
+    if not (fits and array.size and (array.dtype == np.uint8 or is_float)):
+        purpose = "" if channels == 3 else f" for {channels} channels" if channels > 1 else " for one channel"
+        raise ImageError(
+            f"{where}an array of shape {array.shape} and type {array.dtype} is not an image{purpose}: give {wanted}"
+        )
+    if is_float and not np.isfinite(array).all():
+        raise ImageError(f"{where}the array has values that are not finite: give finite ones")
+    values: NDArray[Any] = np.ascontiguousarray(array, np.float32 if is_float else np.uint8).reshape(
+        *array.shape[:2], -1
     )
+    if values.shape[2] == 3 and channels in (1, 3):
+        grey = cv2.cvtColor(values, cv2.COLOR_BGR2GRAY)[:, :, np.newaxis] if channels == 1 else None
+        return Image(values, path, planes=grey)
+    if channels == 3:
+        return Image(_grey_to_bgr(values[:, :, 0]), path)
+    if channels == 4 and not is_float:
+        return Image(np.ascontiguousarray(values[:, :, :3]), path, planes=values)
+    first = values[:, :, 0]
+    shown = np.rint(255 * min_max_scale(first)).astype(np.uint8) if is_float else first
+    return Image(_grey_to_bgr(shown), path, planes=values)
 
 
 def _decode_jpeg(data: bytes, name: str, largest: int, flags: int = _AS_STORED) -> tuple[NDArray[np.uint8], int]:
@@ -223,18 +297,21 @@ def _stops_early(data: bytes, scan: int, name: str) -> bool:
     # The first byte is 0 so that an 0xff before it stays data.
     longer = data[:end] + bytes(range(64)) + data[end:]
     # Pillow's libjpeg prints no message about extra data.
-    as_is, _ = _decode_with_pillow(data, name, ("JPEG",), LARGEST)
-    with_more, _ = _decode_with_pillow(longer, name, ("JPEG",), LARGEST)
+    as_is, *_ = _decode_with_pillow(data, name, ("JPEG",), LARGEST)
+    with_more, *_ = _decode_with_pillow(longer, name, ("JPEG",), LARGEST)
     return not np.array_equal(as_is, with_more)
 
 
 def _decode_with_pillow(
-    data: bytes, name: str, formats: tuple[str, ...], largest: int
-) -> tuple[NDArray[np.uint8], int]:
+    data: bytes, name: str, formats: tuple[str, ...], largest: int, wants_alpha: bool = False
+) -> tuple[NDArray[np.uint8], int, NDArray[np.uint8] | None]:
+    """Return the BGR pixels, the EXIF orientation, and the alpha, (H, W), if it is wanted and the image has one."""
     with _pillows_errors(data, name, largest):
         _verify(data, name, formats, largest)
         with PIL.Image.open(io.BytesIO(data), formats=formats) as pil:
-            return _bgr_of_pil(pil), _orientation(pil.info.get("exif", b""))
+            has_alpha = wants_alpha and pil.has_transparency_data
+            alpha = np.asarray(pil.convert("RGBA").getchannel("A")) if has_alpha else None
+            return _bgr_of_pil(pil), _orientation(pil.info.get("exif", b"")), alpha
 
 
 def _verify(data: bytes, name: str, formats: tuple[str, ...], largest: int) -> None:

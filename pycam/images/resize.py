@@ -23,7 +23,7 @@ def resize(array: Array, height: int, width: int, resizer: str = "opencv_bilinea
     Parameters
     ----------
     array : (H, W) or (H, W, C)
-        An image, uint8 in any channel order, or a map, float32.
+        An image, uint8 or float32 in any channel order, or a map, float32.
     height, width : int
         The new size.
     resizer : str
@@ -48,11 +48,26 @@ def resize(array: Array, height: int, width: int, resizer: str = "opencv_bilinea
 
 
 def _opencv(interpolation: int) -> Resizer:
-    return lambda array, height, width: np.asarray(cv2.resize(array, (width, height), interpolation=interpolation))
+    def resized(array: Array, height: int, width: int) -> Array:
+        if array.ndim == 3 and array.shape[2] > 4:  # INTER_AREA takes four channels, the others 512
+            return _by_channels(resized, array, height, width)
+        return np.asarray(cv2.resize(array, (width, height), interpolation=interpolation))
+
+    return resized
 
 
 def _pillow(resampling: Image.Resampling) -> Resizer:
-    return lambda array, height, width: np.asarray(Image.fromarray(array).resize((width, height), resampling))
+    def resized(array: Array, height: int, width: int) -> Array:
+        if array.ndim == 3 and array.shape[2] != 3:  # Pillow would weight the colours of BGRA with their alpha
+            return _by_channels(resized, array, height, width)
+        return np.asarray(Image.fromarray(array).resize((width, height), resampling))
+
+    return resized
+
+
+def _by_channels(resized: Resizer, array: Array, height: int, width: int) -> Array:
+    channels = (np.ascontiguousarray(channel) for channel in np.moveaxis(array, 2, 0))
+    return np.stack([resized(channel, height, width) for channel in channels], axis=2)
 
 
 def _caffe_bilinear(array: Array, height: int, width: int) -> Array:

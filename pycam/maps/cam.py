@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pycam.errors import UsageError
 from pycam.images.matlab import resize_matrix
-from pycam.images.views import CANVAS, view_of
+from pycam.images.views import CANVAS, Size, view_of
 
 Floats = NDArray[np.float32]
 
@@ -90,61 +90,73 @@ def py_returnCAMmap(activation: NDArray[Any], weights_LR: NDArray[Any]) -> NDArr
     return maps
 
 
-def merge_ten_crop(maps: NDArray[Any], *, absolute: bool = True, mean: bool = False) -> Floats:
+def merge_ten_crop(
+    maps: NDArray[Any], *, absolute: bool = True, mean: bool = False, canvas: Size = (CANVAS, CANVAS)
+) -> Floats:
     """Merge the maps of ten crops into one map of the whole image, as the release's `mergeTenCrop` does.
 
     Parameters
     ----------
-    maps : (10, s, s) or (10, T, s, s)
+    maps : (10, h, w) or (10, T, h, w)
         The crops in the order of the view `ten`, rows before columns. Maps of mirrored crops are mirrored.
     absolute : bool
         Whether to sum absolute values, as the release does, or the values themselves.
     mean : bool
         Whether to divide each pixel by the number of crops that cover it. The release does not: two crops cover
         a corner and ten cover the center, so its maps favour the center.
+    canvas : (int, int)
+        Height and width of the canvas that the crops were cut from; the default is the release's.
 
     Returns
     -------
-    (256, 256) or (T, 256, 256) float32
+    canvas or (T, canvas) float32
         The sum over ten crops and three equal colour channels. docs/release.md, section 3, step 5.
 
     Raises
     ------
     UsageError
-        The maps are not those of ten square crops.
+        The maps are not those of ten crops of the canvas.
     """
     maps = np.asarray(maps)
-    if maps.ndim not in (3, 4) or len(maps) != 10 or maps.shape[-1] != maps.shape[-2] or maps.shape[-1] > CANVAS:
+    if maps.ndim not in (3, 4) or len(maps) != 10 or maps.shape[-2] > canvas[0] or maps.shape[-1] > canvas[1]:
         raise UsageError(
-            f"merge_ten_crop: got maps of shape {maps.shape}; expected (10, s, s) or (10, T, s, s), s up to {CANVAS}"
+            f"merge_ten_crop: got maps of shape {maps.shape}; expected (10, h, w) or (10, T, h, w), "
+            f"up to the canvas of {canvas[0]}×{canvas[1]}"
         )
-    size = maps.shape[-1]
-    merged = np.zeros((*maps.shape[1:-2], CANVAS, CANVAS))
-    coverage = np.zeros((CANVAS, CANVAS))
-    for crop, map_ in zip(view_of("ten", size).crops, maps, strict=True):
+    height, width = maps.shape[-2:]
+    merged = np.zeros((*maps.shape[1:-2], *canvas))
+    coverage = np.zeros(canvas)
+    for crop, map_ in zip(view_of("ten", (height, width), canvas).crops, maps, strict=True):
         upright = map_[..., ::-1] if crop.mirrored else map_
-        covered = np.s_[..., crop.y : crop.y + size, crop.x : crop.x + size]
+        covered = np.s_[..., crop.y : crop.y + height, crop.x : crop.x + width]
         merged[covered] += np.abs(upright) if absolute else upright
         coverage[covered] += 1
     merged *= 1 / np.maximum(coverage, 1) if mean else CHANNELS
     return merged.astype(np.float32)
 
 
-def merge_column_maps(column_maps: NDArray[Any], size: int, *, absolute: bool = True, mean: bool = False) -> Floats:
+def merge_column_maps(
+    column_maps: NDArray[Any],
+    size: int | Size,
+    *,
+    absolute: bool = True,
+    mean: bool = False,
+    canvas: Size = (CANVAS, CANVAS),
+) -> Floats:
     """Enlarge the maps of ten crops to the crops' size with MATLAB's bicubic resize, and merge them.
 
     Parameters
     ----------
     column_maps : (10, T, h, w)
         The class maps of each crop at the size of the features.
-    size : int
-        Side of the crops: the input size of the net.
-    absolute, mean : bool
+    size : int or (int, int)
+        Side of the crops, or their height and width: the input size of the net.
+    absolute, mean, canvas
         The same as for `merge_ten_crop`.
 
     Returns
     -------
-    (T, 256, 256) float32
+    (T, canvas) float32
         docs/release.md, section 3, step 5.
 
     Raises
@@ -153,11 +165,15 @@ def merge_column_maps(column_maps: NDArray[Any], size: int, *, absolute: bool = 
         The maps are not those of ten crops, or a crop cannot have that size.
     """
     column_maps = np.asarray(column_maps)
-    if column_maps.ndim != 4 or len(column_maps) != 10 or not 1 <= size <= CANVAS:
+    sides = (size, size) if isinstance(size, int) else size
+    fits = all(1 <= side <= room for side, room in zip(sides, canvas, strict=True))
+    if column_maps.ndim != 4 or len(column_maps) != 10 or not fits:
         raise UsageError(
             f"merge_column_maps: got maps of shape {column_maps.shape} for crops of size {size}; "
-            f"expected (10, T, h, w) and a size from 1 to {CANVAS}"
+            f"expected (10, T, h, w) and a size up to the canvas of {canvas[0]}×{canvas[1]}"
         )
-    rows, columns = (resize_matrix(length, size).toarray() for length in column_maps.shape[2:])
-    # (size, h) @ (10, T, h, w) @ (w, size) -> (10, T, size, size)
-    return merge_ten_crop(rows @ column_maps @ columns.T, absolute=absolute, mean=mean)
+    rows, columns = (
+        resize_matrix(length, side).toarray() for length, side in zip(column_maps.shape[2:], sides, strict=True)
+    )
+    # (height, h) @ (10, T, h, w) @ (w, width) -> (10, T, height, width)
+    return merge_ten_crop(rows @ column_maps @ columns.T, absolute=absolute, mean=mean, canvas=canvas)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycam.images.resize import resize
-from pycam.images.views import CANVAS, View
+from pycam.images.views import Size, View, canvas_of
 from pycam.maps.boxes import Box
 from pycam.maps.cam import merge_column_maps
 
@@ -32,8 +32,13 @@ class Placement:
     merge: str
     placement: str
 
+    @property
+    def canvas(self) -> Size:
+        """Height and width of the canvas; for the view `full`, of the canvas that the other views have."""
+        return canvas_of(self.view.size) if self.view.name == "full" else self.view.canvas
+
     def on_canvas(self, maps: NDArray[np.floating]) -> Map:
-        """Place the maps of a class on the 256×256 canvas.
+        """Place the maps of a class on the canvas.
 
         Parameters
         ----------
@@ -42,25 +47,26 @@ class Placement:
 
         Returns
         -------
-        (256, 256) float32
+        float32 of the size of `canvas`
             0 where there is no crop.
         """
-        size = self.view.size
+        height, width = self.view.size
         if self.merge != "single":
             absolute, mean = self.merge.startswith("absolute"), self.merge.endswith("mean")
-            merged: Map = merge_column_maps(maps[:, None], size, absolute=absolute, mean=mean)[0]
+            options = {"absolute": absolute, "mean": mean}
+            merged: Map = merge_column_maps(maps[:, None], self.view.size, canvas=self.canvas, **options)[0]
             return merged
         (map_,) = maps
         if self.placement == "stretched" or self.view.name == "full":
-            return self._resized(map_, CANVAS, CANVAS)
+            return self._resized(map_, *self.canvas)
         (crop,) = self.view.crops
-        canvas = np.zeros((CANVAS, CANVAS), np.float32)
-        canvas[crop.y : crop.y + size, crop.x : crop.x + size] = self._resized(map_, size, size)
+        canvas = np.zeros(self.canvas, np.float32)
+        canvas[crop.y : crop.y + height, crop.x : crop.x + width] = self._resized(map_, height, width)
         return canvas
 
     def on_input(self, maps: NDArray[np.floating]) -> Map:
-        """Resize the map of a view's only crop, (1, h, w), to the net's input: (size, size) float32."""
-        return self._resized(maps[0], self.view.size, self.view.size)
+        """Resize the map of a view's only crop, (1, h, w), to the net's input: (height, width) float32."""
+        return self._resized(maps[0], *self.view.size)
 
     def on_image(self, maps: NDArray[np.floating], height: int, width: int) -> Map:
         """Place the maps of a class, (n, h, w), on an image: (height, width) float32."""
@@ -71,10 +77,7 @@ class Placement:
         if self.placement == "stretched" or self.view.name != "center":
             return 0, 0, width, height
         (crop,) = self.view.crops
-        # A pixel of the image belongs to the region if the center of the pixel does.
-        x0, x1 = (round(x * width / CANVAS) for x in (crop.x, crop.x + self.view.size))
-        y0, y1 = (round(y * height / CANVAS) for y in (crop.y, crop.y + self.view.size))
-        return x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)
+        return self.view.region(crop, height, width)
 
     def _resized(self, map_: NDArray[np.floating], height: int, width: int) -> Map:
         return resize(np.asarray(map_, np.float32), height, width, self.map_resizer)

@@ -7,7 +7,16 @@ computing values belongs to `pycam.engines`.
 """
 
 from pycam.net.class_weights import HeadWeights, head_weights
-from pycam.net.heads import CamHead, check_scores, find_head, find_heads, find_scores, named_head, score_positions
+from pycam.net.heads import (
+    CamHead,
+    check_scores,
+    find_head,
+    find_heads,
+    find_scores,
+    named_head,
+    score_inputs,
+    score_positions,
+)
 from pycam.net.linear_path import logits_of, positions_of
 from pycam.net.net import Net, Params, Sources, net_from_message, read_net, takes_part
 
@@ -22,4 +31,4 @@ __all__ += [
     "named_head",
     "positions_of",
 ]
-__all__ += ["positions_of", "score_positions"]
+__all__ += ["positions_of", "score_inputs", "score_positions"]

@@ -91,6 +91,13 @@ def score_blobs(net: Net) -> list[str]:
     ]
 
 
+def score_inputs(net: Net) -> list[str]:
+    """Return the inputs that any class scores depend on; all inputs if no blob can hold class scores."""
+    blobs = score_blobs(net)
+    read = {value for layer in net.layers_before(blobs) for value in layer.inputs}
+    return [blob for blob, value in net.input_values.items() if not blobs or value in read]
+
+
 def find_heads(net: Net) -> dict[str, CamHead | str]:
     """Return the head of each blob that can hold class scores, or the reason why it has none.
 

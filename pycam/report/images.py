@@ -39,7 +39,7 @@ def _entries(cams: Sequence[Cam], paths: Sequence[Path], notes: list[str]) -> It
     names = Counter(path.name for path in paths)
     for path in paths:
         try:
-            image = read_image(path)
+            image = read_image(path, channels=cams[0].model.channels)
         except ImageError as error:
             notes.append(f"skipped: {error}")
             continue

@@ -131,8 +131,8 @@ class Run:
             return []
         return [(x0, y0, x1, y1) for x0, y0, x1, y1 in truth.boxes_of(row).tolist()]
 
-    def image(self, name: str) -> Image:
-        """Read an image again.
+    def image(self, name: str, channels: int = 3) -> Image:
+        """Read an image again, for a net of so many channels.
 
         Raises
         ------
@@ -140,7 +140,7 @@ class Run:
             It cannot be read, or its size has changed since the run.
         """
         row = self.rows[name]
-        image = read_image(self.plan.images[int(self.results.positions[row])])
+        image = read_image(self.plan.images[int(self.results.positions[row])], channels=channels)
         width, height = self.results.records["size"][row].tolist()
         if image.size != (width, height):
             raise ImageError(f"{image.path}: changed since the run: it had {width}×{height} pixels")
@@ -152,7 +152,8 @@ class Run:
         record, position = self.results.records[row], int(self.results.positions[row])
         kept = next(self.store.results(position, position + 1))
         if not kept.maps:
-            maps = cam(image, classes=record["classes"].tolist()).feature_maps
+            source = image if cam.model.channels == image.channels else self.image(name, cam.model.channels)
+            maps = cam(source, classes=record["classes"].tolist()).feature_maps
             kept = replace(kept, maps=maps.astype("<f4").tobytes())
         boxes = [found[:count] for found, count in zip(record["boxes"], record["found"], strict=True)]
         made_with = {"model": cam.model.name, "engine": cam.engine.name, "labels": cam.model.labels}

@@ -119,12 +119,12 @@ def application(models: Mapping[str, Callable[[], Sequence[Cam]]], limits: Limit
             return await _within(limits.answer_seconds, prediction, too_long)
 
     def answer(model: str, data: bytes, name: str) -> dict[str, Any]:
-        try:
-            image = read_image(data, limits.pixels)
-        except ImageError as error:
-            raise HTTPException(422, " ".join(str(error).split())) from None
         if model not in ready:
             ready[model] = models[model]()
+        try:
+            image = read_image(data, limits.pixels, ready[model][0].model.channels)
+        except ImageError as error:
+            raise HTTPException(422, " ".join(str(error).split())) from None
         return image_record(Entry(name, image, {"": predict_by_methods(ready[model], image)}))
 
     @app.exception_handler(AnyHTTPException)

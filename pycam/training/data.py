@@ -14,16 +14,14 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pycam.errors import GroundTruthError, ImageError, PycamError, TrainingError
+from pycam.errors import GroundTruthError, PycamError, TrainingError
 from pycam.formats.files import is_file, is_folder
 from pycam.formats.mean import read_mean
-from pycam.formats.opening import open_file
 from pycam.ilsvrc.lines import numbered_lines
-from pycam.images.read import FORMATS, decode, read_image
+from pycam.images.read import FORMATS, read_image
 from pycam.images.resize import resize
 from pycam.images.views import CANVAS
 from pycam.prefetch import prefetch
@@ -77,10 +75,10 @@ class ImageFiles:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> tuple[Pixels, int]:
-        pixels: Pixels = _read_grey(self.paths[index]) if self.grey else read_image(self.paths[index]).pixels
+        pixels: Pixels = read_image(self.paths[index], channels=1 if self.grey else 3).values
         if self.size is not None:
             pixels = resize(pixels, *self.size)
-        return np.atleast_3d(pixels), self.labels[index]
+        return pixels, self.labels[index]
 
     def check_labels(self, classes: int) -> None:
         """Raise a `TrainingError` for a label outside 0 to `classes` - 1."""
@@ -88,12 +86,6 @@ class ImageFiles:
             if not 0 <= label < classes:
                 where = f"{self.name}:{line}" if line else self.name
                 raise TrainingError(f"{where}: label {label}, but the net has {classes} classes, 0 to {classes - 1}")
-
-
-def _read_grey(path: str) -> Pixels:
-    """Read an image as Caffe reads grey: a decoder's own grey is not that of its colours."""
-    with open_file(path, "an image", ImageError) as file:
-        return decode(file.read(), path, cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION)
 
 
 def list_files(path: Path, root: str = "") -> ImageFiles:
@@ -330,5 +322,5 @@ def _files(layer: Any, path: Path) -> ImageFiles:
 def _transform(param: Any, path: Path, training: bool) -> Transform:
     mean = np.array(param.mean_value, np.float32) if param.mean_value else None
     if param.mean_file:
-        mean = read_mean(beside(param.mean_file, path))
+        mean = read_mean(beside(param.mean_file, path), None)
     return Transform(int(param.crop_size), training, bool(param.mirror), mean, float(param.scale))

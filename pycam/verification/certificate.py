@@ -194,10 +194,16 @@ def certify(
     return Certificate(model, _hashes(net), published, _facts(net), tuple(pitfalls(net)), tuple(checks), tolerance)
 
 
-def noise(net: Net, seed: int = 0) -> dict[str, NDArray[np.float32]]:
-    """Return seeded float32 noise for a net's inputs, batch 1, in the range of an image less its mean."""
+def noise(net: Net, seed: int = 0, scale: NDArray[np.float32] | None = None) -> dict[str, NDArray[np.float32]]:
+    """Return seeded float32 noise for a net's inputs, batch 1, in the range of an image less its mean.
+
+    `scale` is the factor of each channel of an image, (C,): the noise has the scale that the net expects.
+    """
     rng = np.random.default_rng(seed)
-    return {name: rng.uniform(-120, 140, net.shapes[name]).astype(np.float32) for name in net.inputs}
+    made = {name: rng.uniform(-120, 140, net.shapes[name]).astype(np.float32) for name in net.inputs}
+    if scale is None:
+        return made
+    return {name: values * scale.reshape(-1, 1, 1) if values.ndim == 4 else values for name, values in made.items()}
 
 
 def pitfalls(net: Net) -> list[str]:

@@ -7,6 +7,7 @@ A user's own card needs a name, a prototxt and weights. The net supplies what th
     weights: my_net.caffemodel           # beside the card; or file, mirrors, checksums as below
     labels: my_labels.txt                # beside the card; or ilsvrc, places205
     mean: {value: [104, 117, 123]}       # BGR; or ilsvrc-2012
+    input_scale: 0.017                   # times pixels minus the mean
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from contextlib import suppress
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
@@ -34,6 +37,8 @@ Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*\Z")]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 Sha1 = Annotated[str, Meta(pattern=r"^[0-9a-f]{40}\Z")]
 Side = Annotated[int, Meta(ge=1, le=4096)]
+Values = Annotated[tuple[float, ...], Meta(min_length=1, max_length=4096)]
+"""One number per channel, or one for all."""
 
 _T = TypeVar("_T")
 
@@ -99,13 +104,13 @@ class Mean(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes
     ----------
-    value : tuple of three float, optional
-        A colour, BGR, 0…255.
+    value : tuple of float, optional
+        One number per channel, or one for all: for three channels BGR, 0…255.
     image : PublishedFile, optional
         The file of a mean image. At least one of the two is given.
     """
 
-    value: tuple[float, float, float] | None = None
+    value: Values | None = None
     image: PublishedFile | None = None
 
     def __post_init__(self) -> None:
@@ -134,8 +139,13 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         Name of a bundled list (`ilsvrc`, `places205`), or a file relative to the card.
     mean : Mean, optional
         The mean; in the file it may be the name of a bundled one (`ilsvrc-2012`).
-    input_size : int, optional
-        Side of the square input, 1…4096; None: the prototxt's.
+    input_scale : float
+        The factor for pixels minus the mean, as `scale` in Caffe's transform_param; a finite number above 0. In the
+        file it may be a fraction in quotes, "1/255".
+    std : tuple of float, optional
+        What pixels minus the mean are divided by: one finite number above 0 per channel, or one for all.
+    input_size : (int, int), optional
+        Height and width of the input, 1…4096; in the file one number for a square. None: the prototxt's.
     cam : bool
         Whether the net has class activation maps; otherwise it has scores and gradients only.
     feature_blob, class_layer : str, optional
@@ -156,7 +166,9 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     aliases: tuple[str, ...] = ()
     labels: str | None = None
     mean: Mean | None = None
-    input_size: Side | None = None
+    input_scale: float = 1.0
+    std: Values | None = None
+    input_size: tuple[Side, Side] | None = None
     cam: bool = True
     feature_blob: str | None = None
     class_layer: str | None = None
@@ -170,6 +182,10 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if self.class_layer is not None and (self.feature_blob is None or not self.cam):
             raise ValueError("class_layer needs a feature_blob, and cam must not be false")
+        if not 0 < self.input_scale < math.inf:
+            raise ValueError(f"input_scale is {self.input_scale}; expected a finite number above 0")
+        if self.std is not None and not all(0 < number < math.inf for number in self.std):
+            raise ValueError(f"std {list(self.std)} has a number that is not finite and above 0")
 
 
 def read_card(path: Path, means: Path) -> Card:
@@ -195,6 +211,10 @@ def read_card(path: Path, means: Path) -> Card:
     if isinstance(content, dict):
         _name_only(content, "weights")
         _name_only(content.get("mean"), "image")
+        _as_list(content.get("mean"), "value")
+        _as_list(content, "std")
+        _as_list(content, "input_size", 2)
+        _fraction(content, "input_scale")
         if isinstance(name := content.get("mean"), str):
             bundled = {file.stem: file for file in means.glob("*.yaml")}
             if name not in bundled:
@@ -240,6 +260,19 @@ def _name_only(mapping: Any, key: str) -> None:
     """Replace a file that a card gives by its name only with the mapping of a `PublishedFile`."""
     if isinstance(mapping, dict) and isinstance(mapping.get(key), str):
         mapping[key] = {"file": mapping[key]}
+
+
+def _as_list(mapping: Any, key: str, length: int = 1) -> None:
+    """Replace a number in place of a list of numbers with the list."""
+    if isinstance(mapping, dict) and type(mapping.get(key)) in (int, float):
+        mapping[key] = [mapping[key]] * length
+
+
+def _fraction(mapping: dict[str, Any], key: str) -> None:
+    """Replace a fraction, which YAML reads as a text, with its value."""
+    if isinstance(mapping.get(key), str):
+        with suppress(ValueError, ZeroDivisionError, OverflowError):
+            mapping[key] = float(Fraction(mapping[key]))
 
 
 def _read_yaml(path: Path) -> Any:

@@ -24,35 +24,39 @@ function placeOnImage(maps, placement, height, width) {
 function placeOnCanvas(maps, placement, resize) {
   const { canvas, size, crops, merge } = placement;
   if (merge !== "single") return mergeTenCrops(maps, placement);
-  if (placement.placement === "stretched") return resize(maps[0], canvas, canvas);
+  const [height, width] = canvas;
+  if (placement.placement === "stretched") return resize(maps[0], height, width);
   const [[x, y]] = crops;
-  const crop = resize(maps[0], size, size);
-  const values = new Float32Array(canvas * canvas);
-  for (let row = 0; row < size; row++) {
-    values.set(crop.values.subarray(row * size, (row + 1) * size), (y + row) * canvas + x);
+  const [rows, columns] = size;
+  const crop = resize(maps[0], rows, columns);
+  const values = new Float32Array(height * width);
+  for (let row = 0; row < rows; row++) {
+    values.set(crop.values.subarray(row * columns, (row + 1) * columns), (y + row) * width + x);
   }
-  return { height: canvas, width: canvas, values };
+  return { height, width, values };
 }
 
 const CHANNELS = 3; // The release sums a crop's map once for each of three equal colour channels.
 
 function mergeTenCrops(maps, { canvas, size, crops, merge }) {
   const isAbsolute = merge.startsWith("absolute");
-  const sum = new Float64Array(canvas * canvas);
-  const coverage = new Uint8Array(canvas * canvas);
+  const [height, width] = canvas;
+  const [rows, columns] = size;
+  const sum = new Float64Array(height * width);
+  const coverage = new Uint8Array(height * width);
   crops.forEach(([left, top, mirrored], crop) => {
-    const resized = resampled(maps[crop], size, size, matlabTaps).values;
-    for (let y = 0; y < size; y++) {
-      for (let x = 0; x < size; x++) {
-        const value = resized[y * size + (mirrored ? size - 1 - x : x)];
-        const place = (top + y) * canvas + left + x;
+    const resized = resampled(maps[crop], rows, columns, matlabTaps).values;
+    for (let y = 0; y < rows; y++) {
+      for (let x = 0; x < columns; x++) {
+        const value = resized[y * columns + (mirrored ? columns - 1 - x : x)];
+        const place = (top + y) * width + left + x;
         sum[place] += isAbsolute ? Math.abs(value) : value;
         coverage[place]++;
       }
     }
   });
   const factor = (place) => (merge.endsWith("mean") ? 1 / Math.max(coverage[place], 1) : CHANNELS);
-  return { height: canvas, width: canvas, values: Float32Array.from(sum, (value, place) => value * factor(place)) };
+  return { height, width, values: Float32Array.from(sum, (value, place) => value * factor(place)) };
 }
 
 /** Resizes like OpenCV's INTER_LINEAR on float32, with the same rounding. */
