@@ -118,9 +118,9 @@ def cam(
     """
     if channels == 0:
         options.refuse(context, "there is no CAM_conv", "rectify")
-    cut = cam_net(
-        read_net(prototxt, weights), after, classes, channels=channels, rectify=rectify, class_name=class_name
-    )
+    net = read_net(prototxt, weights)
+    options.print_notes(net.notes)
+    cut = cam_net(net, after, classes, channels=channels, rectify=rectify, class_name=class_name)
     prototxt_format.write(out, cut.net.message)
     written = [out]
     if weights is not None:
@@ -145,6 +145,7 @@ def import_weights(
     Code in the file is not run: only arrays and numbers are accepted.
     """
     net = read_net(prototxt or zoo.prototxt_folder() / "deploy_vgg16CAM_tf.prototxt")
+    options.print_notes(net.notes)
     tensors = read_tensors(npy)
     caffemodel.write(out, net.message, with_tf_weights(net, tensors, str(npy)).params)
     unused = [name for name in tensors if name not in net.by_name]
@@ -172,6 +173,8 @@ def _as_dict(net: Net) -> dict[str, Any]:
         "feature_blob": head.feature_blob if head else None,
         "class_layer": head.class_layer if head else None,
         "ignored_weights": net.ignored_weights,
+        "fork_layers": net.fork_types,
+        "notes": net.notes,
     }
 
 
@@ -186,6 +189,8 @@ def _print_net(net: Net) -> None:
     print(f"class maps    {net.cam_head or 'none: no global average pooling before the scores'}")
     if net.ignored_weights:
         print(f"ignored       weights of layers that are not in the net: {_join(net.ignored_weights)}")
+    for note in net.notes:
+        print(f"note          {note}")
 
 
 def _join(items: Iterable[str]) -> str:

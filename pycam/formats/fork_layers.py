@@ -193,7 +193,7 @@ def _unused(name: str, taken: set[str]) -> str:
 
 
 def _axpy(layer: Message, where: str, taken: set[str]) -> list[Message]:
-    """`a · x + y`, with one factor `a` per image and channel, N×C or N×C×1×1."""
+    """Convert a · x + y, with one factor a per image and channel, N×C or N×C×1×1."""
     factors, x, y = layer.bottom
     flat, scaled = (_unused(f"{layer.name}/{part}", taken) for part in ("factors", "scaled"))
     before = [_like(layer, "Flatten", flat, [factors], flat), _like(layer, "Scale", scaled, [x, flat], scaled)]
@@ -204,7 +204,7 @@ def _axpy(layer: Message, where: str, taken: set[str]) -> list[Message]:
 
 
 def _depthwise(layer: Message, where: str, taken: set[str]) -> list[Message]:
-    """A convolution with one group per channel."""
+    """Convert a convolution with one group per channel."""
     layer.type = "Convolution"
     if not layer.convolution_param.HasField("group"):
         layer.convolution_param.group = layer.convolution_param.num_output
@@ -212,7 +212,7 @@ def _depthwise(layer: Message, where: str, taken: set[str]) -> list[Message]:
 
 
 def _bn(layer: Message, where: str, taken: set[str]) -> list[Message]:
-    """(x − mean) / sqrt(variance + eps) · slope + bias; in SegNet's form for inference only x · scale + shift."""
+    """Convert (x − mean) / sqrt(variance + eps) · slope + bias, or SegNet's form for inference, x · scale + shift."""
     fields: dict[str, Any] = {}
     if "bn_param" in layer.DESCRIPTOR.fields_by_name:
         fields = {field.name: value for field, value in layer.bn_param.ListFields()}
@@ -234,7 +234,7 @@ def _bn(layer: Message, where: str, taken: set[str]) -> list[Message]:
 
 
 def _nvidia_batch_norm(layer: Message, where: str, taken: set[str]) -> list[Message]:
-    """BatchNorm with stored statistics, followed by a scale and a bias."""
+    """Convert a BatchNorm that is followed by a scale and a bias of its own."""
     param = layer.batch_norm_param
     for name in ("scale_bias", "scale_filler", "bias_filler"):
         param.ClearField(name)

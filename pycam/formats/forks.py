@@ -76,7 +76,7 @@ class Field(NamedTuple):
     advice : str
         How to get the same results without a refused field.
     harmless : object
-        The value of a refused field that changes nothing: with it, the field is dropped.
+        A value that changes nothing: with it, a field of any treatment is dropped.
     """
 
     owner: str
@@ -127,7 +127,9 @@ FIELDS = [
     *_rows("LayerParameter", "debug", "bool", _NV, "it prints values", DROPPED),
     *_rows("LayerParameter", "cudnn_math_override", "int32", _NV, _GPU, DROPPED),
     *_rows("LayerParameter", "quantization_param", "QuantizationParameter", "Intel, Ristretto", _PRECISION, DROPPED),
-    *_rows("LayerParameter", "bn_param", "BNParameter", "yjxiong, PSPNet, SegNet", "parameters of a BN layer", CONVERTED),
+    *_rows(
+        "LayerParameter", "bn_param", "BNParameter", "yjxiong, PSPNet, SegNet", "parameters of a BN layer", CONVERTED
+    ),
     *_rows("PoolingParameter", "ceil_mode", "bool", "DenseNet and others", "whether sizes round up", CONVERTED),
     *_rows("ConvolutionParameter", "hole hole_h hole_w", "uint32", "DeepLab, PSPNet", "the dilation", CONVERTED),
     *_rows("ConvolutionParameter", "cudnn_convolution_algo_seeker", "AlgorithmSeeker", _NV, _GPU, DROPPED),
@@ -135,7 +137,7 @@ FIELDS = [
     *_rows("ConvolutionParameter", "conv_algorithm", "string", _INTEL, _LIBRARY, DROPPED),
     *_rows("ConvolutionParameter", "relu", "bool", _INTEL, _FUSED, REFUSED, _WRITE_RELU, False),
     *_rows("ConvolutionParameter", "negative_slope", "float", _INTEL, _FUSED, REFUSED, _WRITE_RELU, 0.0),
-    *_rows("BatchNormParameter", "scale_bias", "bool", _NV, "whether a scale and a bias follow", CONVERTED),
+    *_rows("BatchNormParameter", "scale_bias", "bool", _NV, "whether a scale and a bias follow", CONVERTED, "", False),
     *_rows(
         "BatchNormParameter", "scale_filler bias_filler", "FillerParameter", _NV, "a scale and a bias follow", CONVERTED
     ),
@@ -192,6 +194,7 @@ FIELDS = [
     Field("LossParameter", "class_weighting", "repeated float", "SegNet", _LOSS, REFUSED, _NO_LOSS),
     *_rows("LossParameter", "label_smoothing", "float", _INTEL, _LOSS, REFUSED, _NO_LOSS, 0.0),
 ]
+
 
 @dataclass(frozen=True)
 class Note:
@@ -266,11 +269,11 @@ def drop_fork_fields(net: Message, lines: Sequence[int], path: str) -> tuple[Mes
 
 def summarise(notes: Sequence[Note], path: str) -> tuple[str, ...]:
     """Write one line per change, which names the layers that have it."""
-    places: defaultdict[str, list[Note]] = defaultdict(list)
+    places: defaultdict[tuple[str, bool], list[Note]] = defaultdict(list)
     for note in notes:
-        places[note.text].append(note)
+        places[note.text, bool(note.layer)].append(note)
     lines = []
-    for text, found in places.items():
+    for (text, _), found in places.items():
         first, others = found[0], len(found) - 1
         if not first.layer:
             lines.append(f"{path}: {text}")
@@ -315,14 +318,14 @@ def _treat(message: Message, row: Field, value: Any, where: str) -> str:
         return f"ceil_mode: {str(value).lower()} was read as round_mode: {mode}"
     if row.name in ("hole", "hole_h", "hole_w"):
         return _dilate(message, row.name, value, where)
+    if row.harmless is not None and value == row.harmless:
+        return f"{row.name} was dropped: with this value it changes nothing"
     if row.treatment == CONVERTED:
         raise FormatError(f"{where}: {row.name!r} belongs to a layer of another type: it has no effect here, remove it")
     if row.treatment == REFUSED:
-        if row.harmless is None or value != row.harmless:
-            raise FormatError(
-                f"{where}: {row.name!r} is a field of forks of Caffe ({row.fork}): {row.meaning}: {row.advice}"
-            )
-        return f"{row.name} was dropped: with this value it changes nothing"
+        raise FormatError(
+            f"{where}: {row.name!r} is a field of forks of Caffe ({row.fork}): {row.meaning}: {row.advice}"
+        )
     return f"{row.name} was dropped: {row.meaning}"
 
 

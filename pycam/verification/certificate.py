@@ -240,4 +240,6 @@ def _facts(net: Net) -> dict[str, Any]:
         "outputs": {name: net.shapes[name] for name in net.outputs},
         "class activation maps": str(net.cam_head or "none: no global average pooling before the scores"),
         "weights of layers that the net does not have": list(net.ignored_weights),
+        **({"layers of forks, which Caffe 1.0 lacks": net.fork_types} if net.fork_types else {}),
+        **({"changes to read the file of a fork": list(net.notes)} if net.notes else {}),
     }
