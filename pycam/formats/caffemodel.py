@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pycam.errors import FormatError, NetError
 from pycam.formats import hdf5, schema
 from pycam.formats.files import atomic_open
-from pycam.formats.opening import DOWNLOAD_AGAIN, HEAD, foreign, open_file
+from pycam.formats.opening import DOWNLOAD_AGAIN, HEAD, TEXT, foreign, open_file, recognise
 from pycam.formats.schema import Message
 from pycam.formats.wire import BYTES, DATA, Field, ForeignError, Wire, WireError, varint
 
@@ -95,6 +95,8 @@ def read(path: str | os.PathLike[str]) -> Weights:
         head = file.read(HEAD)
         if head.startswith(hdf5.SIGNATURE):
             return Weights(hdf5.read_weights(path), name, "HDF5")
+        if b"blobs {" in head and recognise(head)[0] == TEXT:
+            raise FormatError(f"{name}: weights as text, which Caffe does not read either: save the net in binary form")
         file.seek(0)
         wire = Wire(file)
         try:
