@@ -16,7 +16,7 @@ from pycam import engines
 from pycam.cli import main
 from pycam.errors import EngineError, FormatError, NetError, UnsupportedLayerError
 from pycam.formats import caffemodel, prototxt, schema
-from pycam.formats.fork_layers import ForkLayer
+from pycam.formats.fork_layers import TYPES, ForkLayer
 from pycam.formats.forks import CONVERTED, DROPPED, FIELDS, REFUSED, fork_schema
 from pycam.net import Net, net_from_message, read_net
 
@@ -401,6 +401,18 @@ def test_a_real_mistake_behind_a_field_of_a_fork_is_found_where_it_is():
         FormatError, match=r"^net:2:\d+: layer 'c': unknown field 'num_outputs': did you mean 'num_output'"
     ):
         prototxt.parse(text, "net")
+
+
+def test_the_document_has_every_field_and_layer():
+    document = (Path(__file__).parents[1] / "docs/formats.md").read_text("utf-8")
+    rows: dict[tuple[str, ...], list[str]] = {}
+    for field in FIELDS:
+        done = f"refused: {field.advice}" if field.treatment == REFUSED else field.treatment
+        rows.setdefault((field.owner, field.fork, field.meaning, done), []).append(f"`{field.name}`")
+    for (owner, fork, meaning, done), names in rows.items():
+        assert f"| {owner} | {', '.join(names)} | {fork} | {meaning} | {done} |\n" in document
+    assert document.count("Parameter | `") == len(rows)
+    assert [kind for kind in TYPES if f"`{kind}`" not in document] == []
 
 
 # Commands

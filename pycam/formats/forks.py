@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from pycam.errors import FormatError
 from pycam.formats import schema
@@ -58,7 +58,8 @@ MESSAGES: dict[str, dict[str, str]] = {
 DROPPED, CONVERTED, REFUSED = "dropped", "converted", "refused"
 
 
-class Field(NamedTuple):
+@dataclass(frozen=True)
+class Field:
     """A field that a fork added to a message of Caffe.
 
     Attributes
