@@ -125,6 +125,7 @@ REQUIREMENTS = {
     "bf16": Requirement("OpenVINO and a processor that has bf16", _no_bf16),
     "cluster": Requirement("Dask", partial(_no_packages, "distributed")),
     "lmdb": Requirement("lmdb", partial(_no_packages, "lmdb")),
+    "hdf5": Requirement("h5py", partial(_no_packages, "h5py")),
     "web": Requirement("FastAPI and uvicorn", partial(_no_packages, "fastapi", "uvicorn")),
     "browser": Requirement("headless Chromium, Playwright and axe", _no_browser),
     "demo": Requirement("scikit-image", partial(_no_packages, "skimage")),

@@ -219,8 +219,23 @@ layer { name: "crop" type: "Crop" bottom: "data" bottom: "a" top: "crop" crop_pa
 layer { name: "up" type: "Deconvolution" bottom: "data" top: "up" convolution_param { num_output: 1 kernel_size: 2 } }
 layer { name: "power" type: "Power" bottom: "up" top: "power" power_param { power: 2 scale: 0.5 shift: 1 } }
 """
+FORK_NET = b"""name: "fork" engine: "MKLDNN" default_forward_type: FLOAT16
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 4 dim: 8 dim: 9 } } }
+layer { name: "dw" type: "ConvolutionDepthwise" bottom: "data" top: "dw"
+convolution_param { num_output: 4 kernel_size: 3 hole: 2 pad: 2 engine: MKL2017 } }
+layer { name: "bn" type: "BN" bottom: "dw" top: "dw" bn_param { slope_filler { value: 1 } eps: 0.001 frozen: true } }
+layer { name: "nv" type: "BatchNorm" bottom: "dw" top: "nv" forward_type: FLOAT
+batch_norm_param { scale_filler { value: 1 } } }
+layer { name: "old" type: "BN" bottom: "nv" top: "old" bn_param { bn_mode: INFERENCE shift_filler { value: 1 } } }
+layer { name: "mix" type: "ShuffleChannel" bottom: "old" top: "mix" shuffle_channel_param { group: 2 } }
+layer { name: "mean" type: "Pooling" bottom: "mix" top: "mean" pooling_param { pool: AVE global_pooling: true } }
+layer { name: "sum" type: "Axpy" bottom: "mean" bottom: "mix" bottom: "dw" top: "sum" }
+layer { name: "pool" type: "Pooling" bottom: "sum" top: "pool"
+pooling_param { kernel_size: 3 stride: 2 ceil_mode: false } }
+"""
 TEXT_PIECES = [b"{", b"}", b"layer {", b"layers {", b":", b'"', b"'", b"#", b"[", b"]", b"<", b">", b"\\x", b"\\400"]
 TEXT_PIECES += [b";", b"nan", b'type: "Foo"', b'input: "a"', b"input_dim: 3", b"\\ud800", b"permute_param {", b"net: 1"]
+TEXT_PIECES += [b"ceil_mode: true ", b"relu: true ", b"hole_h: 2 ", b"engine: MKLDNN ", b"bn_mode: LEARN "]
 TEXT_PIECES += [b" dim: 1000000 dim: 1000000", b"stride: 0 ", b"top: 'conv' ", b"bottom: 'prob' ", b"kernel_h: 2 "]
 
 SOLVER = b"""net: "net.prototxt"
@@ -254,6 +269,9 @@ V0_CAFFEMODEL = schema.NetParameter(
 UNPACKED = b"\x3a\x04\x08\x02\x08\x03" + b"".join(b"\x2d" + value.tobytes() for value in WEIGHTS.ravel())
 DOUBLES = schema.BlobProto(shape={"dim": [2]}, double_data=[1.5, 2.5], double_diff=[0, 0]).SerializeToString()
 UNUSUAL = b"\xa2\x06" + bytes([8 + len(UNPACKED) + 2 + len(DOUBLES)]) + b"\x0a\x04conv"
+# NVIDIA's raw_data, in half precision.
+RAW = b"\x3a\x04\x0a\x02\x02\x03\x50\x02\x62\x0c" + WEIGHTS.astype("<f2").tobytes()
+RAW_CAFFEMODEL = b"\xa2\x06" + bytes([8 + len(RAW)]) + b"\x0a\x04conv\x3a" + bytes([len(RAW)]) + RAW
 UNUSUAL += b"\x3a" + bytes([len(UNPACKED)]) + UNPACKED + b"\x3a" + bytes([len(DOUBLES)]) + DOUBLES
 
 
@@ -579,6 +597,29 @@ def _database(path: Path) -> None:
     _first_of(path.parent)
 
 
+def _snapshots() -> tuple[list[bytes], list[bytes]]:
+    """Weights and a solver's state in HDF5, as Caffe writes them."""
+    if find_spec("h5py") is None:
+        return [], []
+    import h5py
+
+    with tempfile.TemporaryDirectory() as place:
+        weights, state = Path(place, "weights"), Path(place, "state")
+        with h5py.File(weights, "w") as file:
+            for name, array in {"conv/0": WEIGHTS, "conv/1": BIAS, "a/b/0": BIAS.astype("f8")}.items():
+                file[f"data/{name}"] = array
+            file.create_group("data/relu")
+        with h5py.File(state, "w") as file:
+            file["iter"] = np.int32([5])
+            file["learned_net"] = np.bytes_(b"net_iter_5.caffemodel")
+            file["current_step"] = np.int32([0])
+            file["history/0"] = WEIGHTS
+        return [weights.read_bytes()], [state.read_bytes()]
+
+
+H5_WEIGHTS, H5_STATES = _snapshots()
+
+
 def _first_of(place: Path) -> None:
     pixels, _ = open_database(DATA_LAYER, place)[0]
     assert pixels.ndim == 3
@@ -597,10 +638,17 @@ def _databases() -> list[bytes]:
 
 
 READERS = [
-    Reader("nets", "net.prototxt", _net, (NET, V1_NET, V0_NET, MANY_LAYERS), TEXT_PIECES),
-    Reader("nets that are run", "net.prototxt", _net_that_runs, (NET, V1_NET, V0_NET, MANY_LAYERS), TEXT_PIECES),
+    Reader("nets", "net.prototxt", _net, (NET, V1_NET, V0_NET, MANY_LAYERS, FORK_NET), TEXT_PIECES),
+    Reader(
+        "nets that are run",
+        "net.prototxt",
+        _net_that_runs,
+        (NET, V1_NET, V0_NET, MANY_LAYERS, FORK_NET),
+        TEXT_PIECES,
+    ),
     Reader("solvers", "solver.prototxt", _solver, (SOLVER, OTHER_SOLVER), TEXT_PIECES),
-    Reader("weights", "a.caffemodel", _weights, (CAFFEMODEL, V1_CAFFEMODEL, V0_CAFFEMODEL, UNUSUAL)),
+    Reader("weights", "a.caffemodel", _weights, (CAFFEMODEL, V1_CAFFEMODEL, V0_CAFFEMODEL, UNUSUAL, RAW_CAFFEMODEL)),
+    Reader("weights in HDF5", "a.caffemodel.h5", _weights, H5_WEIGHTS, needs="hdf5", slow=True),
     Reader(
         "weights of a net",
         "a.caffemodel",
@@ -634,6 +682,15 @@ READERS = [
         _state,
         [STATE.SerializeToString(), LEGACY_STATE.SerializeToString()],
         beside={"net_iter_5.caffemodel": CAFFEMODEL},
+    ),
+    Reader(
+        "states of solvers in HDF5",
+        "net_iter_5.solverstate.h5",
+        _state,
+        H5_STATES,
+        beside={"net_iter_5.caffemodel": CAFFEMODEL},
+        needs="hdf5",
+        slow=True,
     ),
     Reader("logs of trainings", "log.csv", _log, (LOG,)),
     Reader(

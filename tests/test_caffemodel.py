@@ -13,9 +13,11 @@ import pytest
 from hypothesis import given, strategies as st
 from hypothesis.extra import numpy as st_numpy
 
-from pycam.errors import FormatError, NetError
+from pycam import engines
+from pycam.errors import FormatError, NetError, PycamError
 from pycam.formats import caffemodel, schema, wire
 from pycam.formats.wire import varint
+from pycam.net import read_net
 
 WEIGHT = np.arange(24, dtype=np.float32).reshape(2, 3, 2, 2) / 7
 BIAS = np.array([0.5, -1.25], np.float32)
@@ -284,7 +286,6 @@ def test_a_cut_names_byte_and_layer(tmp_path: Path):
         (b"\x1f\x8b\x08\0", "found a gzip archive"),
         (b"PK\x03\x04", "found a zip archive"),
         (b"\x80\x02}q\x00.", "found a Python pickle"),
-        (b"\x89HDF\r\n\x1a\n", "found an HDF5 file: .*BINARYPROTO"),
         (b"\x93NUMPY\x01\0", "found a NumPy array"),
         (b"\0" * 10_000_000, "found nothing but zeros"),
         (b'name: "net"\nlayer { name: "a" }\n', "found text such as a prototxt: were two files swapped"),
@@ -336,3 +337,103 @@ def test_damaged_blobs_are_explained(tmp_path: Path, blob_bytes: bytes | Any, me
     data = blob_bytes if isinstance(blob_bytes, bytes) else blob_bytes.SerializeToString()
     with pytest.raises(FormatError, match=rf"byte \d+: in layer 'conv': .*{message}"):
         caffemodel.read(saved(tmp_path, net_of_blob(data)))
+
+
+# Files of forks
+
+
+def raw(kind: int, values: bytes, count: int) -> bytes:
+    """A blob as NVIDIA's Caffe writes it: shape, raw_data_type, raw_data."""
+    shape = schema.BlobProto(shape={"dim": [count]}).SerializeToString()
+    return shape + b"\x50" + varint(kind) + field(12, values)
+
+
+@pytest.mark.parametrize(("kind", "dtype"), [(0, "<f8"), (1, "<f4"), (2, "<f2")])
+def test_raw_data_are_read_in_every_precision(tmp_path: Path, kind: int, dtype: str):
+    values = np.array([0.5, -2, 1e-3, 65504], dtype)
+    found = caffemodel.read(saved(tmp_path, net_of_blob(raw(kind, values.tobytes(), 4))))
+    np.testing.assert_array_equal(found.layers["conv"][0], values.astype(np.float32))
+    assert found.layers["conv"][0].dtype == np.float32
+    assert found.foreign == f"raw_data of type float{np.dtype(dtype).itemsize * 8}, as NVIDIA's Caffe writes it"
+
+
+def test_caffes_own_values_take_precedence_over_raw_data(tmp_path: Path):
+    data = raw(2, np.float16([1, 2]).tobytes(), 2) + schema.BlobProto(data=[3, 4]).SerializeToString()
+    found = caffemodel.read(saved(tmp_path, net_of_blob(data)))
+    np.testing.assert_array_equal(found.layers["conv"][0], [3, 4])
+    assert found.foreign == ""
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (
+            raw(3, b"12345678", 2),
+            "a blob as NVIDIA's Caffe stores it, with values of type INT; expected DOUBLE, FLOAT or",
+        ),
+        (raw(4, b"12345678", 2), "with values of type UINT"),
+        (raw(9, b"12345678", 2), "with values of type number 9"),
+        (raw(3, b"", 2)[:5] + field(12, b"12345678"), "with values of type none"),
+        (
+            schema.BlobProto(shape={"dim": [2]}).SerializeToString() + field(40, b"1234"),
+            "field 40, which Caffe 1.0 does",
+        ),
+    ],
+)
+def test_values_that_only_forks_read_are_not_called_damaged(tmp_path: Path, data: bytes, message: str):
+    with pytest.raises(FormatError, match=message) as caught:
+        caffemodel.read(saved(tmp_path, net_of_blob(data)))
+    assert "damaged" not in str(caught.value)
+    assert "in layer 'conv'" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (raw(2, b"123", 1), "3 bytes are not a whole number of values"),
+        (raw(2, b"1234", 3), "a blob of shape 3 has 2 values"),
+    ],
+)
+def test_damaged_raw_data_are_explained(tmp_path: Path, data: bytes, message: str):
+    with pytest.raises(FormatError, match=f"{message}.*damaged"):
+        caffemodel.read(saved(tmp_path, net_of_blob(data)))
+
+
+@pytest.mark.shared
+@pytest.mark.caffe
+@pytest.mark.parametrize(
+    "name", ["bn", "bn_zero", "dup_fc", "unknown_net_fields", "v1_legacy", "with_diffs", "nv_fp16_raw"]
+)
+def test_public_forms_of_weights_have_caffes_values(shared: Path, name: str):
+    """In half precision, with the weights as pycam reads them: Caffe cannot read that file."""
+    folder = shared / "data/cases/07-caffemodels"
+    net = read_net(folder / "bn.prototxt", folder / f"{name}.caffemodel")
+    inputs = {"data": np.random.default_rng(0).normal(size=(1, 3, 32, 32)).astype(np.float32)}
+    outputs = ["gap", "fc", "prob"]
+    with engines.make("caffe", net, outputs) as caffe, engines.make("onnxruntime", net, outputs) as ours:
+        assert caffe.note == (", weights written by pycam" if name == "nv_fp16_raw" else "")
+        truth, found = caffe.forward(inputs), ours.forward(inputs)
+    for blob in outputs:
+        np.testing.assert_allclose(found[blob], truth[blob], atol=1e-6 * max(1, np.abs(truth[blob]).max()))
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    ("net", "weights", "message"),
+    [
+        (
+            "07-caffemodels/bn.prototxt",
+            "07-caffemodels/nv_bn5.caffemodel",
+            "mean, variance, factor, scale and bias, as in NVIDIA's Caffe: write `scale_bias: true`",
+        ),
+        ("07-caffemodels/bn.prototxt", "07-caffemodels/text.caffemodel", "weights as text, .* in binary form"),
+        (
+            "04-large-input/res_big.prototxt",
+            "04-large-input/res.caffemodel",
+            "with inputs of 3×64×64 the layer reads 972 values, and its weights are for 12, .* write that size",
+        ),
+    ],
+)
+def test_public_files_that_do_not_fit_say_why(shared: Path, net: str, weights: str, message: str):
+    with pytest.raises(PycamError, match=message):
+        read_net(shared / "data/cases" / net, shared / "data/cases" / weights)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -28,12 +30,34 @@ def test_packed_fields_are_packed():
 
 
 def test_every_message_of_the_table_is_an_attribute():
-    assert len(schema.MESSAGES) == 63
+    assert len(schema.MESSAGES) == 64
     for name, message in schema.MESSAGES.items():
         assert getattr(schema, name) is message
         assert message.DESCRIPTOR.full_name == f"caffe.{name}"
     with pytest.raises(AttributeError, match="'Layer'"):
         _ = schema.Layer
+
+
+def test_only_shuffle_channel_is_not_caffes():
+    table = json.loads(Path(schema.__file__).with_name("messages.json").read_text("utf-8"))["messages"]
+    assert {name: list(message.DESCRIPTOR.fields_by_name) for name, message in schema.MESSAGES.items()} == {
+        **{name: list(entry["fields"]) for name, entry in table.items()},
+        "LayerParameter": [*table["LayerParameter"]["fields"], "shuffle_channel_param"],
+        "ShuffleChannelParameter": ["group"],
+    }
+
+
+@pytest.mark.shared
+def test_the_table_is_caffes(shared):
+    """Names, numbers and labels of all fields, as the classes of a real Caffe have them."""
+    facts = json.loads((shared / "facts/caffe-messages.json").read_text())
+    del facts["_file_enums"]
+    table = json.loads(Path(schema.__file__).with_name("messages.json").read_text("utf-8"))["messages"]
+    theirs = {name: {field["name"]: field["number"] for field in entry["fields"]} for name, entry in facts.items()}
+    ours = {
+        name: {field: int(spec.split()[2]) for field, spec in entry["fields"].items()} for name, entry in table.items()
+    }
+    assert ours == theirs
 
 
 def test_enum_names_come_in_order():

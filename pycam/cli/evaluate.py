@@ -79,6 +79,7 @@ def evaluate(
         share = max(1, cores() // workers) if scheduler is None and recipe.batch_invariant else 1
         recipe = replace(recipe, options=replace(recipe.options, threads=share))
     plan = Plan.read(recipe, sources, batch)
+    options.print_notes(recipe.notes, quiet)
     console = Console(stderr=True, quiet=quiet)
     with progress(console, MofNCompleteColumn(), _Rate()) as shown:
         bar = shown.add_task("images", total=len(plan))

@@ -56,7 +56,7 @@ def heatmap(
     if others:
         raise UsageError(f"{len(others) + 1} methods: a heat map is made by one method; leave out the other --method")
     cam = make_cam(
-        source.load(needs_maps=row.method == "cam"),
+        source.load(quiet, needs_maps=row.method == "cam"),
         engine=engine.engine,
         protocol=row,
         options=replace(engine.options, streams=min(len(images), engine.options.most_streams)),

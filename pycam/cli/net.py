@@ -112,6 +112,7 @@ def import_weights(
     Code in the file is not run: only arrays and numbers are accepted.
     """
     net = read_net(prototxt or zoo.prototxt_folder() / "deploy_vgg16CAM_tf.prototxt")
+    options.print_notes(net.notes)
     tensors = read_tensors(npy)
     caffemodel.write(out, net.message, with_tf_weights(net, tensors, str(npy)).params)
     unused = [name for name in tensors if name not in net.by_name]
@@ -142,6 +143,8 @@ def _as_dict(net: Net) -> dict[str, Any]:
             blob: asdict(found) if isinstance(found, CamHead) else found for blob, found in find_heads(net).items()
         },
         "ignored_weights": net.ignored_weights,
+        "fork_layers": net.fork_types,
+        "notes": net.notes,
     }
 
 
@@ -166,6 +169,8 @@ def _print_net(net: Net) -> None:
         print(f"preprocessing {stated.advice()}")
     if net.ignored_weights:
         print(f"ignored       weights of layers that are not in the net: {_join(net.ignored_weights)}")
+    for note in net.notes:
+        print(f"note          {note}")
 
 
 def _join(items: Iterable[str]) -> str:

@@ -62,9 +62,9 @@ def cam(
     written = [path for path in (out, new_weights, train_val) if path is not None]
     _check_paths(written, [path for path in (prototxt, weights) if path is not None])
 
-    cut = cam_net(
-        read_net(prototxt, weights), after, classes, channels=channels, rectify=rectify, class_name=class_name
-    )
+    net = read_net(prototxt, weights)
+    options.print_notes(net.notes)
+    cut = cam_net(net, after, classes, channels=channels, rectify=rectify, class_name=class_name)
     if not any(layer.type == "BatchNorm" for layer in cut.net.layers):
         options.refuse(context, f"the net has no BatchNorm layer before {after!r}", "freeze_batch_norm")
     # What is read back from the text is checked before a file is written.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, is_dataclass
 from inspect import Parameter
@@ -50,6 +51,13 @@ Tolerance = Annotated[float, typer.Option(help="Allowed difference, as a fractio
 Workers = Annotated[int, typer.Option(min=1, help="Number of processes.")]
 
 
+def print_notes(notes: Iterable[str], quiet: bool = False) -> None:
+    """Print what was changed to read a net of a fork of Caffe, to standard error."""
+    if not quiet:
+        for note in notes:
+            print(f"pycam: {note}", file=sys.stderr)
+
+
 @dataclass(frozen=True)
 class NetOptions:
     """A net with its weights: from a model, or from files that replace the model's."""
@@ -71,9 +79,11 @@ class NetOptions:
         """Whether both files are given, so that nothing of the model's net is used."""
         return self.prototxt is not None and self.weights is not None
 
-    def load(self, **more: Any) -> Model:
-        """Load the model; `more` are further arguments of `pycam.model.load_model`."""
-        return load_model(**vars(self), **more)
+    def load(self, quiet: bool = False, **more: Any) -> Model:
+        """Load the model, and print its net's notes; `more` are further arguments of `pycam.model.load_model`."""
+        loaded = load_model(**vars(self), **more)
+        print_notes(loaded.net.notes, quiet)
+        return loaded
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ def html(
         else:
             options.refuse(context, "a page of images shows all images", "worst")
             rows = maps.rows
-            model = source.load(needs_maps=any(row.method == "cam" for row in rows))
+            model = source.load(quiet, needs_maps=any(row.method == "cam" for row in rows))
             cams = [
                 stack.enter_context(make_cam(model, engine=engine.engine, protocol=row, options=engine.options))
                 for row in rows

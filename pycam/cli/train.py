@@ -11,6 +11,7 @@ from rich.progress import MofNCompleteColumn, TextColumn
 
 from pycam.cli import options
 from pycam.errors import EngineError
+from pycam.formats import prototxt
 from pycam.progress import progress
 
 if TYPE_CHECKING:
@@ -40,9 +41,10 @@ def train(
         from pycam.training.loop import train as train_net
     except ImportError as error:
         raise EngineError(f"training needs PyTorch: pip install 'caffe-cam[torch]' ({error})") from None
-    from pycam.training.solver import read_solver
+    from pycam.training.solver import net_path, read_solver
 
     plan = read_solver(solver)
+    options.print_notes(prototxt.read(net_path(plan, "TRAIN")).notes, quiet)
     console = Console(stderr=True, quiet=quiet)
     with progress(console, MofNCompleteColumn(), TextColumn("{task.fields[loss]}")) as shown:
         bar = shown.add_task("training", total=plan.max_iter, loss="")

@@ -345,22 +345,28 @@ class CaffeEngine(Engine):
         if self.options.device not in (None, "cpu"):
             raise EngineError(f"engine 'caffe' runs on the CPU, not on {self.options.device!r}")
         sources = net.sources
+        # What Caffe 1.0 cannot read, it gets from pycam.
+        own_weights = None if sources is None or sources.caffemodel in sources.foreign else sources.caffemodel
         if sources is None:
             text, name = prototxt.dumps(net.message).encode(), net.name or "(made in memory)"
             self.note = ", net and weights written by pycam"
         else:
+            if sources.prototxt in sources.foreign:
+                raise EngineError(
+                    f"engine 'caffe' runs the net's own file, which has what only forks of Caffe know: {_foreign(net)}"
+                )
             text, name = _read(sources.prototxt), sources.prototxt
-            self.note = ", weights written by pycam" if sources.caffemodel is None and net.params else ""
+            self.note = ", weights written by pycam" if own_weights is None and net.params else ""
         makers = [net.producer[output] for output in self.outputs]
         self._tops = [(m.name, m.tops[m.outputs.index(o)]) for m, o in zip(makers, self.outputs, strict=True)]
         self._process = CaffeProcess(threads=self.options.threads)
         self.library = f"Caffe {self._process.versions['caffe']}"
         try:
             self._process.load(text, name)
-            if sources is None or sources.caffemodel is None:
+            if own_weights is None:
                 self._process.set_params(net.params)
             else:
-                self._process.load_weights(_read(sources.caffemodel), sources.caffemodel)
+                self._process.load_weights(_read(own_weights), own_weights)
         except BaseException:
             self._process.close()
             raise
@@ -370,6 +376,11 @@ class CaffeEngine(Engine):
 
     def close(self) -> None:
         self._process.close()
+
+
+def _foreign(net: Net) -> str:
+    """Return what of a net only forks of Caffe have."""
+    return net.notes[0] if net.notes else f"layer {net.forks[0].name!r} of type {net.forks[0].type!r}"
 
 
 def _read(path: str) -> bytes:

@@ -342,6 +342,14 @@ def _reshape(layer: L.Flatten | L.Reshape, graph: _Graph) -> str:
     return graph.add("Reshape", [*layer.inputs, graph.constant(layer.target)])
 
 
+def _shuffle_channel(layer: L.ShuffleChannel, graph: _Graph) -> str:
+    channels, *sides = layer.output_shapes[0][1:]
+    groups = [0, layer.group, channels // layer.group, int(np.prod(sides))]
+    split = graph.add("Reshape", [*layer.inputs, graph.constant(groups)])
+    turned = graph.add("Transpose", [split], perm=[0, 2, 1, 3])
+    return graph.add("Reshape", [turned, graph.constant([0, channels, *sides])])
+
+
 def _crop(layer: L.Crop, graph: _Graph) -> str:
     sizes = layer.output_shapes[0][layer.axis :]
     ends = [start + size for start, size in zip(layer.offsets, sizes, strict=True)]
@@ -373,6 +381,7 @@ _TRANSLATIONS: dict[type[L.Layer], Translation] = {
     L.Scale: _scale,
     L.Flatten: _reshape,
     L.Reshape: _reshape,
+    L.ShuffleChannel: _shuffle_channel,
     L.Crop: _crop,
 }
 """Layer type -> function that adds a layer's nodes and returns the name of the (first) output."""

@@ -106,6 +106,8 @@ def _inexact(layer: L.Layer) -> str:
     match layer:
         case L.LRN(within_channel=False, k=k) if k != 1:
             return f"OpenCV's LRN ignores k {k}"
+        case L.ShuffleChannel():
+            return "OpenCV's importer of Caffe's files does not read its group"
         case L.InnerProduct(transpose=True):
             return "OpenCV's InnerProduct ignores transpose"
         case L.Deconvolution(dilation=dilation) if dilation != (1, 1):

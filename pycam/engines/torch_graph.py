@@ -215,6 +215,7 @@ _FUNCTIONS: dict[type[L.Layer], Callable[..., Any]] = {
     L.Scale: _scale,
     L.Flatten: _reshape,
     L.Reshape: _reshape,
+    L.ShuffleChannel: lambda layer, x: x.unflatten(1, (layer.group, -1)).transpose(1, 2).flatten(1, 2),
     L.Crop: _crop,
     L.SoftmaxWithLoss: _softmax_with_loss,
     L.Accuracy: _accuracy,

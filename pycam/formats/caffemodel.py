@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycam.errors import FormatError, NetError
-from pycam.formats import schema
+from pycam.formats import hdf5, schema
 from pycam.formats.files import atomic_open
-from pycam.formats.opening import DOWNLOAD_AGAIN, HEAD, foreign, open_file
+from pycam.formats.opening import DOWNLOAD_AGAIN, HEAD, TEXT, foreign, open_file, recognise
 from pycam.formats.schema import Message
-from pycam.formats.wire import BYTES, DATA, Field, Wire, WireError, varint
+from pycam.formats.wire import BYTES, DATA, Field, ForeignError, Wire, WireError, varint
 
 EXPECTED = "Caffe weights"
 MOST_LAYERS = 10_000
@@ -58,14 +58,17 @@ class Weights:
         Caffe.
     path : str
         The file, for messages.
+    foreign : str
+        The form of the file or of its blobs if Caffe 1.0 cannot read it as a caffemodel; empty otherwise.
     """
 
     layers: dict[str, tuple[NDArray[np.float32], ...]]
     path: str
+    foreign: str = ""
 
 
 def read(path: str | os.PathLike[str]) -> Weights:
-    """Read a caffemodel of any format and size.
+    """Read a caffemodel of any format and size, or Caffe's weights in HDF5 (`.caffemodel.h5`).
 
     The arrays are the only copy of the values: it takes no more time and memory than reading the file.
     Gradients (`diff`) are skipped.
@@ -90,6 +93,10 @@ def read(path: str | os.PathLike[str]) -> Weights:
     last, count = "", 0
     with open_file(path, EXPECTED) as file:
         head = file.read(HEAD)
+        if head.startswith(hdf5.SIGNATURE):
+            return Weights(hdf5.read_weights(path), name, "HDF5")
+        if b"blobs {" in head and recognise(head)[0] == TEXT:
+            raise FormatError(f"{name}: weights as text, which Caffe does not read either: save the net in binary form")
         file.seek(0)
         wire = Wire(file)
         try:
@@ -101,6 +108,8 @@ def read(path: str | os.PathLike[str]) -> Weights:
                     last, blobs = _read_layer(wire, field, FORMATS[field.number])
                     if blobs:
                         layers[last] = blobs
+        except ForeignError as error:
+            raise FormatError(f"{name}: {error}") from None
         except WireError as error:
             after = f", after layer {last!r}" if last else ""
             raise foreign(path, EXPECTED, head) or FormatError(
@@ -110,7 +119,7 @@ def read(path: str | os.PathLike[str]) -> Weights:
         raise foreign(path, EXPECTED, head) or FormatError(
             f"{name}: no layer has weights ({count} layers): expected the .caffemodel of a trained net"
         )
-    return Weights(layers, name)
+    return Weights(layers, name, wire.foreign)
 
 
 def _read_layer(wire: Wire, layer: Field, numbers: _Numbers) -> tuple[str, tuple[NDArray[np.float32], ...]]:
@@ -129,7 +138,7 @@ def _read_layer(wire: Wire, layer: Field, numbers: _Numbers) -> tuple[str, tuple
                 name, inner_blobs = _read_layer(wire, field, V0)
                 blobs += inner_blobs
     except WireError as error:
-        raise WireError(error.position, f"in layer {name!r}: {error.reason}") from None
+        raise type(error)(error.position, f"in layer {name!r}: {error.reason}") from None
     return name, tuple(blobs)
 
 

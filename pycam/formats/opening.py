@@ -30,7 +30,7 @@ SIGNATURES = (
     (rb"PK\x03\x04", "a zip archive", UNPACK),
     (rb"BZh|\xfd7zXZ|7z\xbc\xaf|Rar!", "an archive", UNPACK),
     (rb"\x80[\x02-\x05]", "a Python pickle", "only Caffe's own format is read"),
-    (rb"\x89HDF", "an HDF5 file", "HDF5 is not read, save it in Caffe's own format (BINARYPROTO)"),
+    (rb"\x89HDF", "an HDF5 file", SWAPPED),
     (rb"\x93NUMPY", "a NumPy array", SWAPPED),
     (rb"MATLAB ", "a MATLAB file", SWAPPED),
     (rb"\x89PNG|\xff\xd8\xff|GIF8", "an image", SWAPPED),

@@ -12,6 +12,8 @@ from google.protobuf import text_format
 from pycam.errors import FormatError
 from pycam.formats import schema
 from pycam.formats.files import atomic_write
+from pycam.formats.fork_layers import ForkLayer, convert_layers
+from pycam.formats.forks import drop_fork_fields, fork_schema, summarise
 from pycam.formats.opening import read_text
 from pycam.formats.prototxt_blocks import LayerBlock, layer_blocks
 from pycam.formats.prototxt_errors import explain
@@ -34,11 +36,17 @@ class NetText:
         The line of each layer in the file, from 1; 0 for a layer that the file only implies.
     path : str
         The file, for messages.
+    forks : tuple of ForkLayer
+        The layers of forks of Caffe that were converted to those in `message`.
+    notes : tuple of str
+        One line for each kind of change that made the net of a fork one of Caffe 1.0.
     """
 
     message: Message
     lines: tuple[int, ...]
     path: str
+    forks: tuple[ForkLayer, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def read(path: str | os.PathLike[str]) -> NetText:
@@ -47,7 +55,8 @@ def read(path: str | os.PathLike[str]) -> NetText:
     Raises
     ------
     FormatError
-        The file is missing, damaged, or no prototxt; the message has line and column if they are known.
+        The file is missing, damaged, or no prototxt; the message has line and column if they are known. Or it has a
+        field of a fork of Caffe that changes results in a way that pycam does not have.
     UnsupportedLayerError
         A layer with parameters that Caffe 1.0 does not have.
     """
@@ -59,8 +68,12 @@ def parse(text: str, name: str = "<text>") -> NetText:
     message, blocks = _parse(text, name, schema.NetParameter)
     if not blocks:
         raise FormatError(f"{name}: has no layers: expected a net")
-    upgraded, lines = upgrade(message, [block.start[0] for block in blocks], name)
-    return NetText(upgraded, lines, name)
+    lines, forks, notes = convert_layers(message, [block.start[0] for block in blocks], name)
+    if not isinstance(message, schema.NetParameter):
+        message, dropped = drop_fork_fields(message, lines, name)
+        notes += dropped
+    upgraded, upgraded_lines = upgrade(message, lines, name)
+    return NetText(upgraded, upgraded_lines, name, tuple(forks), summarise(notes, name))
 
 
 def read_solver(path: str | os.PathLike[str]) -> Message:
@@ -96,5 +109,11 @@ def _parse(text: str, name: str, kind: Any) -> tuple[Message, list[LayerBlock]]:
     blocks = layer_blocks(text, name)
     try:
         return text_format.Parse(text, kind()), blocks
+    except text_format.ParseError as error:
+        if kind is not schema.NetParameter:
+            raise explain(error, text, name, kind, blocks) from None
+    # Caffe 1.0 cannot read it; forks, which have more fields, perhaps can.
+    try:
+        return text_format.Parse(text, fork_schema().messages[kind.DESCRIPTOR.name]()), blocks
     except text_format.ParseError as error:
         raise explain(error, text, name, kind, blocks) from None

@@ -8,6 +8,8 @@ from typing import Any
 
 from pycam.errors import FormatError, PycamError, UnsupportedLayerError, suggest
 from pycam.formats import schema
+from pycam.formats.fork_layers import OUTSIDE, TYPES
+from pycam.formats.forks import fork_schema
 from pycam.formats.prototxt_blocks import LayerBlock
 from pycam.formats.upgrade import CAFFE_TYPES, V1_TYPES
 
@@ -43,16 +45,14 @@ def explain(error: Any, text: str, name: str, kind: Any, layers: Iterable[LayerB
 
     if found := re.search(r'Message type "caffe\.(\w+)" has no field named "(.*)"\.$', str(error)):
         owner, field = found.groups()
-        if layer.type and layer.type not in CAFFE_TYPES and layer.type not in V1_TYPES:
-            return UnsupportedLayerError(
-                f"{where}unsupported layer type {layer.type!r}: {field!r} is not part of Caffe 1.0"
-            )
+        if layer.type and layer.type not in (*CAFFE_TYPES, *V1_TYPES, *TYPES):
+            return UnsupportedLayerError(f"{where}unsupported layer type {layer.type!r}: {_outside(layer.type, field)}")
         return FormatError(f"{where}unknown field {field!r}: {_fix(field, owner, kind)}")
 
     if found := re.search(r'Enum type "([\w.]+)" has no value (?:named|with number) (.*)\.$', str(error)):
         enum, value = found.groups()
         if not enum.endswith(".LayerType"):
-            return FormatError(f"{where}unknown value {value}: use one of {', '.join(schema.enum_names(enum))}")
+            return FormatError(f"{where}unknown value {value}: use one of {', '.join(_enum_names(enum))}")
         if value.startswith(('"', "'")):
             return FormatError(f"{where}a type in quotes, {value}, belongs in a `layer` block, not in `layers`")
         return UnsupportedLayerError(f"{where}unsupported layer type {value}: Caffe 1.0 has no such type")
@@ -75,7 +75,22 @@ def _fix(field: str, owner: str, kind: Any) -> str:
     )
     if owner == kind.DESCRIPTOR.name and field in other.DESCRIPTOR.fields_by_name:
         return meant
-    return suggest(field, schema.MESSAGES[owner].DESCRIPTOR.fields_by_name, f"{owner} has no similar field, remove it")
+    known = (schema.MESSAGES.get(owner) or fork_schema().messages[owner]).DESCRIPTOR.fields_by_name
+    unknown = f"{owner} has no such field in Caffe 1.0, nor in a fork that pycam knows, so its effect is unknown"
+    return suggest(field, known, f"{unknown}: ask where the file comes from, or remove it if it is for training only")
+
+
+def _outside(kind: str, field: str) -> str:
+    if kind in OUTSIDE:
+        return f"it is for {OUTSIDE[kind]}, in forks of Caffe; pycam has the layers of nets for classification"
+    return f"{field!r} is not part of Caffe 1.0, nor of a fork that pycam knows"
+
+
+def _enum_names(enum: str) -> list[str]:
+    try:
+        return schema.enum_names(enum)
+    except KeyError:
+        return fork_schema().enum_names(enum)
 
 
 def _clip(text: str) -> str:

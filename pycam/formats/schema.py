@@ -2,6 +2,9 @@
 
 They are made at import from the table `messages.json`, in a private descriptor pool: no generated code, any protobuf
 since 3.20, and no conflict with another Caffe in the same process.
+
+One field is not Caffe 1.0's: `shuffle_channel_param`, which the layer type ShuffleChannel of forks needs
+(`pycam.formats.forks`).
 """
 
 from __future__ import annotations
@@ -18,9 +21,44 @@ SCALARS = ("bool", "bytes", "double", "float", "int32", "int64", "string", "uint
 Message: TypeAlias = Any
 """A protobuf message; its fields are known at run time only."""
 
+Table: TypeAlias = dict[str, Any]
+"""Enums and messages; a field is written `label type number [default]`."""
 
-def _file_descriptor(table: dict[str, Any]) -> Message:
-    """Convert the table, whose fields are written `label type number [default]`, to a protobuf file."""
+
+class Schema:
+    """The classes of a table of messages.
+
+    Attributes
+    ----------
+    messages : dict
+        Every message class by its name.
+    """
+
+    def __init__(self, table: Table) -> None:
+        self._pool = descriptor_pool.DescriptorPool()
+        self._pool.AddSerializedFile(_file_descriptor(table).SerializeToString())
+        factory: Any = message_factory
+        # protobuf before 4.22 makes classes with a factory object.
+        make_class = getattr(factory, "GetMessageClass", None) or factory.MessageFactory(self._pool).GetPrototype
+        self.messages = {
+            name: make_class(self._pool.FindMessageTypeByName(f"{PACKAGE}.{name}")) for name in table["messages"]
+        }
+
+    def enum_names(self, full_name: str) -> list[str]:
+        """Return the value names of an enum: `caffe.PoolingParameter.PoolMethod` has MAX, AVE, STOCHASTIC."""
+        return list(self._pool.FindEnumTypeByName(full_name).values_by_name)
+
+
+def table() -> Table:
+    """Return Caffe 1.0's messages, and ShuffleChannel's."""
+    messages: Table = json.loads(Path(__file__).with_name("messages.json").read_text("utf-8"))
+    messages["messages"]["LayerParameter"]["fields"]["shuffle_channel_param"] = "optional ShuffleChannelParameter 164"
+    messages["messages"]["ShuffleChannelParameter"] = {"fields": {"group": "optional uint32 1 1"}}
+    return messages
+
+
+def _file_descriptor(table: Table) -> Message:
+    """Convert a table to a protobuf file."""
     file = descriptor_pb2.FileDescriptorProto(name="pycam/caffe.proto", package=PACKAGE, syntax="proto2")
     for enum, values in table["enums"].items():
         _add_enum(file.enum_type, enum, values)
@@ -51,21 +89,11 @@ def _add_enum(enums: Any, name: str, values: dict[str, int]) -> None:
     enums.add(name=name, value=[{"name": value, "number": number} for value, number in values.items()])
 
 
-_TABLE = json.loads(Path(__file__).with_name("messages.json").read_text("utf-8"))
-_POOL = descriptor_pool.DescriptorPool()
-_POOL.AddSerializedFile(_file_descriptor(_TABLE).SerializeToString())
-
-_FACTORY: Any = message_factory
-# protobuf before 4.22 makes classes with a factory object.
-_make_class = getattr(_FACTORY, "GetMessageClass", None) or _FACTORY.MessageFactory(_POOL).GetPrototype
-
-MESSAGES = {name: _make_class(_POOL.FindMessageTypeByName(f"{PACKAGE}.{name}")) for name in _TABLE["messages"]}
+CAFFE = Schema(table())
+MESSAGES = CAFFE.messages
 """Every message class by its name; each is also an attribute of this module."""
 
-
-def enum_names(full_name: str) -> list[str]:
-    """Return the value names of an enum: `caffe.PoolingParameter.PoolMethod` has MAX, AVE, STOCHASTIC."""
-    return list(_POOL.FindEnumTypeByName(full_name).values_by_name)
+enum_names = CAFFE.enum_names
 
 
 def __getattr__(name: str) -> Any:

@@ -24,6 +24,11 @@ LEGACY_AXES = (1, 2, 3, 4)
 DATA, SHAPE, DOUBLE_DATA = 5, 7, 8
 """The fields of a `BlobProto` that are read; the four old axes are num, channels, height and width."""
 
+RAW_TYPE, RAW_DATA, LAST_FIELD = 10, 12, 13
+RAW_DTYPES = {0: "<f8", 1: "<f4", 2: "<f2"}
+RAW_NAMES = {3: "INT", 4: "UINT"}
+"""The fields with which NVIDIA's Caffe stores values of several types, the last field of its blobs, and the types."""
+
 
 class WireError(Exception):
     """A file breaks the wire format, or a blob contradicts itself.
@@ -40,6 +45,10 @@ class WireError(Exception):
         super().__init__(f"byte {position}: {reason}")
         self.position = position
         self.reason = reason
+
+
+class ForeignError(WireError):
+    """A sound blob of a fork of Caffe, with values that pycam does not read."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +81,12 @@ class Wire:
     ----------
     size : int
         The number of bytes in the file.
+    foreign : str
+        The form of the values in which Caffe 1.0 cannot read a blob; empty if there is no such blob.
     """
 
     def __init__(self, file: BufferedReader) -> None:
+        self.foreign = ""
         self.size = os.fstat(file.fileno()).st_size
         self._file = file
         self._position = 0
@@ -112,6 +124,9 @@ class Wire:
         legacy: dict[int, int] = {}
         dims: list[int] = []
         pieces: dict[int, list[NDArray[Any]]] = {DATA: [], DOUBLE_DATA: []}
+        raw: NDArray[np.uint8] | None = None
+        raw_type = -1
+        unknown = 0
         for field in self.fields(end):
             if field.number in LEGACY_AXES and field.kind == VARINT:
                 legacy[field.number] = _signed(field.value)
@@ -121,17 +136,46 @@ class Wire:
                 pieces[DATA].append(self._values(field, "<f4", end))
             elif field.number == DOUBLE_DATA and field.kind in (BYTES, FIXED64):
                 pieces[DOUBLE_DATA].append(self._values(field, "<f8", end))
+            elif field.number == RAW_TYPE and field.kind == VARINT:
+                raw_type = field.value
+            elif field.number == RAW_DATA and field.kind == BYTES:
+                raw = np.empty(field.end - field.start, np.uint8)
+                self._read_into(raw)
             elif field.kind in WIDTHS:
                 self._run(field, f"V{WIDTHS[field.kind]}", end)
+            elif field.number > LAST_FIELD and field.kind == BYTES:
+                unknown = field.number
         # As in Caffe, doubles take precedence over floats, and the four old axes over a shape.
-        chunks = pieces[DOUBLE_DATA] or pieces[DATA] or [np.empty(0, np.float32)]
+        chunks = pieces[DOUBLE_DATA] or pieces[DATA] or [self._raw_values(raw, raw_type, begin)]
         shape = tuple(legacy.get(axis, 0) for axis in LEGACY_AXES) if legacy else tuple(dims)
         count = sum(chunk.size for chunk in chunks)
+        if unknown and not count:
+            raise ForeignError(
+                begin,
+                f"a blob of shape {_product(shape)} without values, but with field {unknown}, which Caffe 1.0 does not "
+                "have: a fork of Caffe wrote it; convert the file with that fork",
+            )
         if len(shape) > MOST_AXES or min(shape, default=1) < 1 or math.prod(shape) != count:
             raise WireError(begin, f"a blob of shape {_product(shape)} has {count} values")
         values = chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
         with np.errstate(over="ignore", invalid="ignore"):
             return values.astype(np.float32, copy=False).reshape(shape)
+
+    def _raw_values(self, raw: NDArray[np.uint8] | None, kind: int, begin: int) -> NDArray[Any]:
+        if raw is None:
+            return np.empty(0, np.float32)
+        if kind not in RAW_DTYPES:
+            name = RAW_NAMES.get(kind, f"number {kind}" if kind >= 0 else "none")
+            raise ForeignError(
+                begin,
+                f"a blob as NVIDIA's Caffe stores it, with values of type {name}; expected DOUBLE, FLOAT or FLOAT16: "
+                "save the net with `store_blobs_in_old_format: true` in its solver",
+            )
+        dtype = np.dtype(RAW_DTYPES[kind])
+        if raw.size % dtype.itemsize:
+            raise WireError(begin, f"{raw.size} bytes are not a whole number of values")
+        self.foreign = f"raw_data of type {dtype.newbyteorder('=').name}, as NVIDIA's Caffe writes it"
+        return raw.view(dtype)
 
     def _dims(self, shape: Field) -> list[int]:
         dims: list[int] = []

@@ -18,7 +18,21 @@ from numpy.typing import NDArray
 
 from pycam.errors import NetError, PycamError, UnsupportedLayerError, suggest
 from pycam.formats import caffemodel, prototxt
-from pycam.net.layers import LAYER_TYPES, MAX_BLOB_COUNT, Convolution, InnerProduct, Input, Layer, Shape, dims
+from pycam.formats.fork_layers import ForkLayer, distribute
+from pycam.net.layers import (
+    LAYER_TYPES,
+    MAX_BLOB_COUNT,
+    BatchNorm,
+    Convolution,
+    Dropout,
+    Flatten,
+    InnerProduct,
+    Input,
+    Layer,
+    Reshape,
+    Shape,
+    dims,
+)
 
 Params = dict[str, tuple[NDArray[np.float32], ...]]
 
@@ -33,10 +47,13 @@ class Sources:
         Path of the prototxt.
     caffemodel : str or None
         Path of the weights.
+    foreign : tuple of str
+        Those of the two that Caffe 1.0 cannot read: files of forks, and HDF5.
     """
 
     prototxt: str
     caffemodel: str | None = None
+    foreign: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +76,10 @@ class Net:
         The user's files, None for a net made in memory.
     ignored_weights : tuple of str
         Layers of the weights file that the net does not have (Caffe ignores them, too).
+    forks : tuple of ForkLayer
+        Layers of forks of Caffe in the prototxt, and the layers of the net that they were converted to.
+    notes : tuple of str
+        What was changed to read the file of a fork, one line for each kind of change.
     """
 
     name: str
@@ -67,6 +88,8 @@ class Net:
     message: Any = field(default=None, repr=False)
     sources: Sources | None = None
     ignored_weights: tuple[str, ...] = field(default=(), repr=False)
+    forks: tuple[ForkLayer, ...] = field(default=(), repr=False)
+    notes: tuple[str, ...] = field(default=(), repr=False)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Net):
@@ -83,6 +106,11 @@ class Net:
     def by_name(self) -> dict[str, Layer]:
         """Layers by name."""
         return {layer.name: layer for layer in self.layers}
+
+    @cached_property
+    def fork_types(self) -> dict[str, str]:
+        """Layers that Caffe 1.0 lacks in this form, by name -> their type in the file of a fork."""
+        return {layer: fork.type for fork in self.forks for layer in fork.layers if layer in self.by_name}
 
     @cached_property
     def value_shapes(self) -> dict[str, Shape]:
@@ -215,13 +243,24 @@ def read_net(
         A layer type that pycam does not have.
     """
     text = prototxt.read(prototxt_path)
-    sources = Sources(os.fspath(prototxt_path), None if caffemodel_path is None else os.fspath(caffemodel_path))
-    net = replace(net_from_message(text.message, text.lines, text.path, phase), sources=sources)
+    foreign = (text.path,) if text.forks or text.notes else ()
+    net = replace(
+        net_from_message(text.message, text.lines, text.path, phase),
+        sources=Sources(text.path, foreign=foreign),
+        forks=text.forks,
+        notes=text.notes,
+    )
     if caffemodel_path is None:
         return net
     weights = caffemodel.read(caffemodel_path)
-    params = _fit_params(net.layers, weights.layers, weights.path, allow_nonfinite)
-    return replace(net, params=params, ignored_weights=tuple(name for name in weights.layers if name not in params))
+    given = distribute(weights.layers, net.forks, weights.path)
+    params = _fit_params(net.layers, given, weights.path, allow_nonfinite)
+    return replace(
+        net,
+        params=params,
+        ignored_weights=tuple(name for name in given if name not in params),
+        sources=Sources(text.path, weights.path, (*foreign, weights.path) if weights.foreign else foreign),
+    )
 
 
 def net_from_message(message: Any, lines: Sequence[int] = (), path: str = "the net", phase: str = "TEST") -> Net:
@@ -427,7 +466,7 @@ def _fit_params(
         if len(found) != len(layer.param_shapes) or not all(map(_same_shape, found, layer.param_shapes)):
             raise NetError(
                 f"{path}: layer {layer.name!r}{at} has weights of {_list_shapes(found)}, the net expects "
-                f"{_list_shapes(layer.param_shapes)}: are these the weights of another net?"
+                f"{_list_shapes(layer.param_shapes)}: {_why_misfit(layer, found, layers)}"
             )
         if not allow_nonfinite:
             _check_finite(layer.name, arrays, path)
@@ -436,6 +475,39 @@ def _fit_params(
             for array, shape in zip(arrays, layer.param_shapes, strict=True)
         )
     return params
+
+
+def _why_misfit(layer: Layer, found: Sequence[Shape], layers: Sequence[Layer]) -> str:
+    """Return why a layer's weights do not fit it, and what to do."""
+    if isinstance(layer, BatchNorm) and len(found) == 5:
+        return (
+            "these are mean, variance, factor, scale and bias, as in NVIDIA's Caffe: write `scale_bias: true` in the "
+            "layer's batch_norm_param"
+        )
+    channels = _channels_before(layer, layers)
+    if isinstance(layer, InnerProduct) and channels and len(found) == len(layer.param_shapes):
+        count, expected = found[0][-2:], layer.param_shapes[0]
+        outputs, inputs = (1, 0) if layer.transpose else (0, 1)
+        if len(count) == 2 and count[outputs] == expected[outputs] and count[inputs] % channels == 0:
+            sizes = ", ".join(
+                dims(shape[1:]) for each in layers if isinstance(each, Input) for shape in each.output_shapes[:1]
+            )
+            return (
+                f"with inputs of {sizes} the layer reads {expected[inputs]:,} values, and its weights are for "
+                f"{count[inputs]:,}, so the net was probably trained with inputs of another size: write that size in "
+                "the net"
+            )
+    return "are these the weights of another net?"
+
+
+def _channels_before(layer: Layer, layers: Sequence[Layer]) -> int:
+    """Return the number of channels of the maps that a layer reads, also through a Flatten; 0 if it reads none."""
+    producers = {value: each for each in layers for value in each.outputs}
+    while len(layer.input_shapes[0]) != 4:
+        layer = producers[layer.inputs[0]]
+        if not isinstance(layer, Flatten | Reshape | Dropout):
+            return 0
+    return layer.input_shapes[0][1]
 
 
 def _same_shape(found: Shape, expected: Shape) -> bool:

@@ -16,6 +16,7 @@ from pycam.engines.torch import at_work, torch_device
 from pycam.errors import TrainingError, UsageError
 from pycam.formats import caffemodel
 from pycam.formats.files import atomic_write
+from pycam.formats.fork_layers import distribute
 from pycam.net import Net
 from pycam.training.curves import draw_curves
 from pycam.training.fillers import fill
@@ -123,7 +124,8 @@ def _begin(net: Net, solver: Solver, weights: Sequence[caffemodel.Weights]) -> N
     """Return the net with initial parameters: per layer those of the last weights that have it, or its fillers'."""
     params = dict(fill(net, solver.random_seed))
     for each in weights:
-        found = {name: blobs for name, blobs in each.layers.items() if name in params}
+        given = distribute(each.layers, net.forks, each.path)
+        found = {name: blobs for name, blobs in given.items() if name in params}
         if not found:
             raise TrainingError(f"{each.path}: no layer of net {net.name!r} is in it: are these the right weights?")
         params = dict(net.with_params({**params, **found}, each.path).params)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pycam.errors import TrainingError
@@ -74,6 +74,7 @@ def open_net(solver: Solver, phase: str, data: str | os.PathLike[str] | None = N
     if not batches:
         raise TrainingError(f"{path}: it has no data layer in phase {phase}: add one of type Data or ImageData")
     net = net_from_message(message, lines, text.path, phase)
+    net = replace(net, forks=text.forks, notes=text.notes)
     _check_labels(net, batches)
     return FedNet(net, tuple(batches))
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pycam.errors import TrainingError
-from pycam.formats import caffemodel, schema
+from pycam.errors import FormatError, TrainingError
+from pycam.formats import caffemodel, hdf5, schema
 from pycam.formats.caffemodel import Weights
 from pycam.formats.files import atomic_write, is_file
 from pycam.formats.opening import open_file
@@ -84,26 +85,17 @@ def write_snapshot(prefix: Path, iteration: int, net: Net, history: Sequence[Flo
 
 
 def read_state(path: Path) -> State:
-    """Read a solverstate of pycam or Caffe, and the caffemodel that it names.
+    """Read a solverstate of pycam or Caffe, also in HDF5, and the caffemodel that it names.
 
     Raises
     ------
     TrainingError
         The file is missing or damaged, or its caffemodel does not exist.
     """
-    iteration, learned_net, history = -1, "", []
-    try:
-        with open_file(path, "a solverstate", TrainingError) as file:
-            wire = Wire(file)
-            for field in wire.fields(wire.size):
-                if (field.number, field.kind) == (ITERATION, VARINT):
-                    iteration = field.value
-                elif (field.number, field.kind) == (LEARNED_NET, BYTES):
-                    learned_net = wire.text(field)
-                elif (field.number, field.kind) == (HISTORY, BYTES):
-                    history.append(wire.blob(field.end))
-    except WireError as error:
-        raise TrainingError(f"{path}: not a solverstate, or a damaged one ({error})") from None
+    with open_file(path, "a solverstate", TrainingError) as file:
+        in_hdf5 = file.read(len(hdf5.SIGNATURE)) == hdf5.SIGNATURE
+        file.seek(0)
+        iteration, learned_net, history = _read_hdf5(path) if in_hdf5 else _read_wire(file, path)
     if not learned_net or not 0 <= iteration < 1 << 31:
         raise TrainingError(f"{path}: not a solverstate: it names no caffemodel, or no iteration")
     named = Path(learned_net)
@@ -111,3 +103,28 @@ def read_state(path: Path) -> State:
     if weights is None:
         raise TrainingError(f"{path}: its caffemodel {named.name[:200]} is not beside it")
     return State(iteration, caffemodel.read(weights), history)
+
+
+def _read_wire(file: BufferedReader, path: Path) -> tuple[int, str, list[Floats]]:
+    """Read the iteration, the name of the weights, and the history."""
+    iteration, learned_net, history = -1, "", []
+    try:
+        wire = Wire(file)
+        for field in wire.fields(wire.size):
+            if (field.number, field.kind) == (ITERATION, VARINT):
+                iteration = field.value
+            elif (field.number, field.kind) == (LEARNED_NET, BYTES):
+                learned_net = wire.text(field)
+            elif (field.number, field.kind) == (HISTORY, BYTES):
+                history.append(wire.blob(field.end))
+    except WireError as error:
+        raise TrainingError(f"{path}: not a solverstate, or a damaged one ({error})") from None
+    return iteration, learned_net, history
+
+
+def _read_hdf5(path: Path) -> tuple[int, str, list[Floats]]:
+    try:
+        state = hdf5.read_state(path)
+    except FormatError as error:
+        raise TrainingError(str(error)) from None
+    return state.iteration, state.learned_net, list(state.history)

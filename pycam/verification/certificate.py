@@ -249,4 +249,6 @@ def _facts(net: Net) -> dict[str, Any]:
             for blob, found in find_heads(net).items()
         ),
         "weights of layers that the net does not have": list(net.ignored_weights),
+        **({"layers of forks, which Caffe 1.0 lacks": net.fork_types} if net.fork_types else {}),
+        **({"changes to read the file of a fork": list(net.notes)} if net.notes else {}),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,8 @@ class Row:
         max |a − b| / max |b|; infinite where b is 0 and a is not, or where the shapes differ.
     cosine
         Cosine of the angle between a and b; 1 where both are 0.
+    fork
+        The type, in the file of a fork of Caffe, of a layer that writes the blob and that Caffe 1.0 lacks; else empty.
     """
 
     layer: str
@@ -45,6 +47,7 @@ class Row:
     max_abs: float
     max_rel: float
     cosine: float
+    fork: str = ""
 
     def departs(self, tolerance: float) -> bool:
         """Return True if the difference exceeds `tolerance`, or is not a number."""
@@ -91,8 +94,9 @@ def compare(net: Net, a: Blobs, b: Blobs) -> list[Row]:
     list of Row
         One a blob that a layer computes.
     """
+    forks = {top: net.fork_types[each.name] for each in net.layers if each.name in net.fork_types for top in each.tops}
     return [
-        _row(net.producer[blob].name, blob, a[blob], b[blob])
+        replace(_row(net.producer[blob].name, blob, a[blob], b[blob]), fork=forks.get(blob, ""))
         for blob in net.shapes
         if blob in a and blob in b and blob not in net.inputs
     ]

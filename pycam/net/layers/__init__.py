@@ -4,7 +4,7 @@ A layer class turns a `LayerParameter` and the shapes of its bottoms into plain 
 side, the divisors of an average, the axes of a slice. The translator of an engine writes these numbers down and decides
 nothing. Shapes are those of Caffe's blobs at batch 1; where axis 0 is the batch, translators leave it open.
 
-The semantics are those of Caffe 1.0 (docs/caffe.md, "Layers").
+The semantics are those of Caffe 1.0 (docs/caffe.md, "Layers"), and for ShuffleChannel those of its fork.
 
 Each family of layers has one file. Reading files and linking layers to a net belong to `pycam.net`.
 """
@@ -20,10 +20,10 @@ from pycam.net.layers.inner_product import InnerProduct
 from pycam.net.layers.loss import Accuracy, SoftmaxWithLoss
 from pycam.net.layers.normalization import LRN, BatchNorm, Scale
 from pycam.net.layers.pooling import Pooling
-from pycam.net.layers.shape import Crop, Flatten, Reshape
+from pycam.net.layers.shape import Crop, Flatten, Reshape, ShuffleChannel
 
 __all__ = ["LAYER_TYPES", "MAX_BLOB_COUNT", "Layer", "Pair", "Shape", "dims", "single"]
 __all__ += ["ELU", "AbsVal", "Dropout", "PReLU", "Power", "ReLU", "Sigmoid", "Softmax", "TanH"]
 __all__ += ["Concat", "Convolution", "Crop", "Deconvolution", "Eltwise", "Flatten", "InnerProduct", "Pooling"]
 __all__ += ["LRN", "Accuracy", "BatchNorm", "Data", "ImageData", "Input", "Reshape", "Scale", "Slice"]
-__all__ += ["SoftmaxWithLoss", "Split"]
+__all__ += ["ShuffleChannel", "SoftmaxWithLoss", "Split"]

@@ -1,4 +1,4 @@
-"""Layers that change only the shape of a blob."""
+"""Layers that change only the shape of a blob, or the order of its channels."""
 
 from __future__ import annotations
 
@@ -68,6 +68,23 @@ class Reshape(_Reshaping):
             f"its shape {dims(asked)} fixes the batch: make the first side 0 (as in the bottom) or -1",
         )
         return {"output_shapes": (tuple(full),), "target": (0 if keeps_batch else -1, *full[1:])}
+
+
+class ShuffleChannel(Layer):
+    """Channels in another order: those of `group` groups, taken from each group in turn.
+
+    Channel i of group g becomes channel i · group + g. Caffe 1.0 does not have this type; ShuffleNet's fork has it.
+    """
+
+    type = "ShuffleChannel"
+    group: int
+
+    @classmethod
+    def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
+        (shape,), group = shapes, int(message.shuffle_channel_param.group)
+        need(len(shape) > 1, f"its bottom must have channels, it has {dims(shape)}")
+        need(group > 0 and shape[1] % group == 0, f"{shape[1]} channels do not divide into {group} groups")
+        return {"group": group}
 
 
 class Crop(Layer):
