@@ -64,9 +64,6 @@ def heatmap(
     console = Console(stderr=True, quiet=quiet, markup=False, highlight=False, soft_wrap=True)
     if source.model is None and cam.gradients is None:
         console.print(f"found in the net: {cam.head}")
-    console.print(_input(cam))
-    if advice := _advice(cam, source):
-        console.print(advice)
     failures: list[PycamError] = []
     done: list[dict[str, Any]] = []
     with cam, beside_an_engine(), ThreadPoolExecutor(1, "pycam-write") as writer, progress(console) as shown:
@@ -74,7 +71,12 @@ def heatmap(
         found = (prediction for _, prediction in cam.stream(images, top=top, classes=classes, batch=batch))
         given = zip(found, folders(images, out), strict=True)
         # Maps are drawn and written while the net runs on the next images.
-        for prediction in prefetch(lambda each: writer.submit(_saved, *each, boxes), given, 5):
+        saved = prefetch(lambda each: writer.submit(_saved, *each, boxes), given, 5)
+        for number, prediction in enumerate(saved):
+            if number == 0:  # not before: the choice of classes may be refused
+                console.print(_input(cam))
+                if advice := _advice(cam, source):
+                    console.print(advice)
             shown.advance(bar)
             if isinstance(prediction, PycamError):
                 failures.append(prediction)
