@@ -66,9 +66,6 @@ def heatmap(
         console.print(f"class maps: {cam.head}")
     elif cam.model.positions:
         console.print(f"each score is the mean over {dims(cam.model.positions)} positions of {cam.model.score_blob!r}")
-    console.print(_input(cam))
-    if advice := _advice(cam, source):
-        console.print(advice)
     failures: list[PycamError] = []
     done: list[dict[str, Any]] = []
     with cam, beside_an_engine(), ThreadPoolExecutor(1, "pycam-write") as writer, progress(console) as shown:
@@ -76,7 +73,12 @@ def heatmap(
         found = (prediction for _, prediction in cam.stream(images, top=top, classes=classes, batch=batch))
         given = zip(found, folders(images, out), strict=True)
         # Maps are drawn and written while the net runs on the next images.
-        for prediction in prefetch(lambda each: writer.submit(_saved, *each, boxes), given, 5):
+        saved = prefetch(lambda each: writer.submit(_saved, *each, boxes), given, 5)
+        for number, prediction in enumerate(saved):
+            if number == 0:  # not before: the choice of classes may be refused
+                console.print(_input(cam))
+                if advice := _advice(cam, source):
+                    console.print(advice)
             shown.advance(bar)
             if isinstance(prediction, PycamError):
                 failures.append(prediction)
