@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -125,18 +126,23 @@ class Model:
         NetError
             The net does not have the blob that the card names.
         """
-        return self._blob_of_card((self.card.score_blob if self.card else None) or self.net.outputs[-1])
+        named = self.card.score_blob if self.card else None
+        if named is None and not self.net.outputs:
+            raise NetError(
+                f"{self._path}: the net has no output: its last layers have no top, or their tops are silenced"
+            )
+        return self._blob_of_card(named or self.net.outputs[-1])
 
     @cached_property
     def image_input(self) -> str:
-        """The blob of the net's only input.
+        """The only input that the class scores depend on.
 
         Raises
         ------
         NetError
-            The net does not have exactly one input, or its input is not for square images of three channels.
+            They do not depend on exactly one input, or that is not for square images of three channels.
         """
-        inputs = self.net.inputs
+        inputs = self.net.inputs_before([self.score_blob])
         if len(inputs) != 1:
             raise NetError(
                 f"{self._path}: {len(inputs)} inputs ({', '.join(inputs) or 'none'}); expected one, for images"
@@ -196,6 +202,9 @@ def load_model(
     weights: AnyPath | None = None,
     labels: AnyPath | None = None,
     mean: AnyPath | None = None,
+    phase: str = "TEST",
+    stages: Sequence[str] = (),
+    level: int = 0,
     allow_nonfinite: bool = False,
     needs_maps: bool = False,
 ) -> Model:
@@ -209,6 +218,8 @@ def load_model(
         Files that replace those of the model.
     mean : path or str, optional
         A mean image that replaces the mean of the model, or three numbers, BGR, as in "104,117,123".
+    phase, stages, level
+        The state that selects the layers of the net, as for `pycam.read_net`.
     allow_nonfinite : bool
         Whether to accept weights that are infinite or NaN.
     needs_maps : bool
@@ -235,16 +246,20 @@ def load_model(
         if card is None:
             raise UsageError(f"{prototxt}: no weights for this net: give its caffemodel too")
         weights = zoo.weights_path(card)
-    net = read_net(prototxt, weights, allow_nonfinite=allow_nonfinite)
+    net = read_net(prototxt, weights, phase=phase, stages=stages, level=level, allow_nonfinite=allow_nonfinite)
     mean_values = None if mean is None else _read_mean(mean)
     named = read_labels(Path(labels)) if labels is not None else zoo.card_labels(card) if card else None
     return Model(
         name=card.name if card else net.name or Path(prototxt).stem,
         net=net,
         preprocessing=Preprocessing((card.mean if card else None) or zoo.bvlc_mean(), mean_values),
-        labels=named or Labels(tuple(f"class {index}" for index in range(math.prod(net.shapes[net.outputs[-1]][1:])))),
+        labels=named or Labels(tuple(f"class {index}" for index in range(_class_count(net)))),
         card=card,
     )
+
+
+def _class_count(net: Net) -> int:
+    return math.prod(net.shapes[net.outputs[-1]][1:]) if net.outputs else 0
 
 
 def refuse_without_maps(card: Card | None) -> None:

@@ -274,6 +274,9 @@ def load(
     weights: str | os.PathLike[str] | None = None,
     labels: str | os.PathLike[str] | None = None,
     mean: str | os.PathLike[str] | None = None,
+    phase: str = "TEST",
+    stages: Sequence[str] = (),
+    level: int = 0,
     options: Options = Options(),
     allow_nonfinite: bool = False,
 ) -> Cam:
@@ -292,6 +295,8 @@ def load(
         Choices that replace those of the protocol; see `pycam.protocols.Protocol`. Gradients need PyTorch.
     prototxt, weights, labels, mean : path, optional
         Files that replace those of the model.
+    phase, stages, level
+        The state that selects the layers of the net, as for `pycam.read_net`.
     options : Options
         Options of the engine. With one stream per core, `Cam.stream` predicts the most images per second.
     allow_nonfinite : bool
@@ -318,6 +323,9 @@ def load(
         weights=weights,
         labels=labels,
         mean=mean,
+        phase=phase,
+        stages=stages,
+        level=level,
         allow_nonfinite=allow_nonfinite,
         needs_maps=row.method == "cam",
     )

@@ -97,7 +97,7 @@ def _inputs(model: Model, image: Path | None, seed: int, files: Mapping[str, lib
     size = net.shapes[net.inputs[0]][-1]
     mean = model.preprocessing.mean_values()
     view = view_of("center" if size <= CANVAS else "full", size)
-    return {net.inputs[0]: net_input(read_image(image).pixels, view, mean)}
+    return {**noise(net, seed), net.inputs[0]: net_input(read_image(image).pixels, view, mean)}
 
 
 def _result(rows: Sequence[library.Row], deviations: Sequence[library.Row], tolerance: float) -> str:

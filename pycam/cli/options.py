@@ -19,6 +19,7 @@ import typer
 from pycam.engines import DEFAULT_ENGINE, ENGINES, Options
 from pycam.errors import UsageError
 from pycam.model import Model, load_model
+from pycam.net.state import PHASES
 from pycam.protocols import CHOICES, PROTOCOLS, Protocol, protocol as get_protocol
 
 NOT_CONFIRMED = 11
@@ -50,6 +51,13 @@ Tolerance = Annotated[float, typer.Option(help="Allowed difference, as a fractio
 Workers = Annotated[int, typer.Option(min=1, help="Number of processes.")]
 
 
+Phase = Annotated[str, one_of(PHASES, "Phase, for the net's include and exclude rules")]
+Stages = Annotated[
+    list[str] | None, typer.Option("--stage", help="Stage, for the net's include and exclude rules: one or more.")
+]
+Level = Annotated[int, typer.Option(help="Level, for the net's include and exclude rules.")]
+
+
 @dataclass(frozen=True)
 class NetOptions:
     """A net with its weights: from a model, or from files that replace the model's."""
@@ -65,6 +73,9 @@ class NetOptions:
     ] = None
     prototxt: Annotated[Path | None, typer.Option(help="Net that replaces the model's.")] = None
     weights: Annotated[Path | None, typer.Option(help="Caffemodel that replaces the model's.")] = None
+    phase: Phase = "TEST"
+    stages: Stages = None
+    level: Level = 0
 
     @property
     def from_files(self) -> bool:
@@ -73,7 +84,7 @@ class NetOptions:
 
     def load(self, **more: Any) -> Model:
         """Load the model; `more` are further arguments of `pycam.model.load_model`."""
-        return load_model(**vars(self), **more)
+        return load_model(**{**vars(self), "stages": self.stages or ()}, **more)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,8 @@ from pycam.formats.files import atomic_write, exists, is_folder
 from pycam.ilsvrc.ground_truth import GroundTruth, read_ground_truth
 from pycam.ilsvrc.synsets import CLASSES
 from pycam.model import Model, load_model
+from pycam.net import Net
+from pycam.net.state import describe
 from pycam.predict import Cam, make_cam
 from pycam.protocols import DRAWING, Protocol
 
@@ -45,7 +47,7 @@ class Recipe:
     ----------
     protocol : Protocol
         A row of the table, with its overrides.
-    model, engine, prototxt, weights, mean, options
+    model, engine, prototxt, weights, mean, phase, stages, level, options
         As for `pycam.load`.
     """
 
@@ -55,6 +57,9 @@ class Recipe:
     prototxt: str | None = None
     weights: str | None = None
     mean: str | None = None
+    phase: str = "TEST"
+    stages: tuple[str, ...] = ()
+    level: int = 0
     options: Options = field(default_factory=Options)
 
     @property
@@ -82,6 +87,9 @@ class Recipe:
             prototxt=self.prototxt,
             weights=self.weights,
             mean=self.mean,
+            phase=self.phase,
+            stages=self.stages,
+            level=self.level,
             needs_maps=self.protocol.method == "cam",
         )
         if model.class_count != CLASSES:
@@ -102,6 +110,7 @@ class Recipe:
             *cam.model.digests.items(),
             ("mean values", hashlib.sha256(cam.mean.astype("<f4").tobytes()).hexdigest()),
             ("input", str(cam.model.input_size)),
+            *_state(cam.model.net),
             *choices.items(),
             ("engine", cam.engine.description),
             *(() if self.batch_invariant else (("threads", str(self.options.threads)),)),
@@ -112,6 +121,12 @@ class Recipe:
             ("OpenCV", cv2.__version__),
             ("Pillow", PIL.__version__),
         )
+
+
+def _state(net: Net) -> Identity:
+    """Return the state that the net was read in, if it is not the usual one."""
+    state = describe(net.state)
+    return () if state == "phase TEST" else (("state", state),)
 
 
 @dataclass(frozen=True)

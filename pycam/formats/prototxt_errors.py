@@ -8,6 +8,7 @@ from typing import Any
 
 from pycam.errors import FormatError, PycamError, UnsupportedLayerError, suggest
 from pycam.formats import schema
+from pycam.formats.layer_types import unknown_type
 from pycam.formats.prototxt_blocks import LayerBlock
 from pycam.formats.upgrade import CAFFE_TYPES, V1_TYPES
 
@@ -44,9 +45,7 @@ def explain(error: Any, text: str, name: str, kind: Any, layers: Iterable[LayerB
     if found := re.search(r'Message type "caffe\.(\w+)" has no field named "(.*)"\.$', str(error)):
         owner, field = found.groups()
         if layer.type and layer.type not in CAFFE_TYPES and layer.type not in V1_TYPES:
-            return UnsupportedLayerError(
-                f"{where}unsupported layer type {layer.type!r}: {field!r} is not part of Caffe 1.0"
-            )
+            return UnsupportedLayerError(f"{where}unsupported layer type {layer.type!r}: {unknown_type(layer.type)}")
         return FormatError(f"{where}unknown field {field!r}: {_fix(field, owner, kind)}")
 
     if found := re.search(r'Enum type "([\w.]+)" has no value (?:named|with number) (.*)\.$', str(error)):

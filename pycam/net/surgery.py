@@ -78,7 +78,11 @@ def cam_net(
     kept = net.layers_before([blob])
     spec = NetSpec(f"{net.name}-CAM" if net.name else "CAM")
     for layer in kept:
-        spec.message.layer.add().CopyFrom(layer.message)
+        copied = spec.message.layer.add()
+        copied.CopyFrom(layer.message)
+        # The new net has these layers in every state.
+        copied.ClearField("include")
+        copied.ClearField("exclude")
     x = blob
     if channels:
         filler = {"type": "gaussian", "std": 0.01}

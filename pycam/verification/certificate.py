@@ -176,7 +176,7 @@ def certify(
     refused: dict[str, str] = {}
     for name in sorted(names, key=lambda name: name != "caffe"):
         try:
-            with engines.make(name, net, [net.outputs[-1]]) as made:
+            with engines.make(name, net, list(net.value_shapes)[-1:]) as made:
                 described[name] = made.description
             blobs[name] = run(net, name, inputs)
         except EngineError as error:
@@ -194,10 +194,40 @@ def certify(
     return Certificate(model, _hashes(net), published, _facts(net), tuple(pitfalls(net)), tuple(checks), tolerance)
 
 
+_KEEP_VALUES = (layers.Split, layers.Slice, layers.Concat, layers.Flatten, layers.Reshape, layers.Crop, layers.Tile)
+"""The types of layers whose outputs have only values of their inputs."""
+
+
 def noise(net: Net, seed: int = 0) -> dict[str, NDArray[np.float32]]:
-    """Return seeded float32 noise for a net's inputs, batch 1, in the range of an image less its mean."""
+    """Return seeded float32 values for a net's inputs.
+
+    The values are noise in the range of an image less its mean. An input that a loss or an accuracy reads as labels has
+    whole numbers from 0 to less than the number of classes. The batch is 1, or the only one that Caffe can run.
+    """
     rng = np.random.default_rng(seed)
-    return {name: rng.uniform(-120, 140, net.shapes[name]).astype(np.float32) for name in net.inputs}
+    classes = _label_classes(net)
+
+    def draw(value: str) -> NDArray[np.float32]:
+        shape = (net.fixed_batch or 1, *net.value_shapes[value][1:])
+        drawn = rng.integers(0, classes[value], shape) if value in classes else rng.uniform(-120, 140, shape)
+        return drawn.astype(np.float32)
+
+    return {blob: draw(value) for blob, value in net.input_values.items()}
+
+
+def _label_classes(net: Net) -> dict[str, int]:
+    """Return the values that are read as labels, each with the smallest number of classes of their readers."""
+    classes: dict[str, int] = {}
+    for layer in reversed(net.layers):
+        found = [classes[value] for value in layer.outputs if value in classes]
+        if isinstance(layer, layers.Comparison):
+            labels, count = layer.inputs[1:], layer.class_count
+        elif found and isinstance(layer, _KEEP_VALUES):
+            labels, count = layer.inputs, min(found)
+        else:
+            continue
+        classes |= {value: min(count, classes.get(value, count)) for value in labels}
+    return classes
 
 
 def pitfalls(net: Net) -> list[str]:
