@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -290,6 +290,9 @@ def load_model(
     mean: AnyPath | None = None,
     std: str | None = None,
     head: str | None = None,
+    phase: str = "TEST",
+    stages: Sequence[str] = (),
+    level: int = 0,
     allow_nonfinite: bool = False,
     needs_maps: bool = False,
 ) -> Model:
@@ -308,6 +311,8 @@ def load_model(
         What pixels minus the mean are divided by, in place of the model's: one number per channel, or one for all.
     head : str, optional
         The head of a net that has several: the blob of its scores, or its class-weight layer.
+    phase, stages, level
+        The state that selects the layers of the net, as for `pycam.read_net`.
     allow_nonfinite : bool
         Whether to accept weights that are infinite or NaN.
     needs_maps : bool
@@ -335,7 +340,7 @@ def load_model(
         if card is None:
             raise UsageError(f"{prototxt}: no weights for this net: give its caffemodel too")
         weights = zoo.weights_path(card)
-    net = read_net(prototxt, weights, allow_nonfinite=allow_nonfinite)
+    net = read_net(prototxt, weights, phase=phase, stages=stages, level=level, allow_nonfinite=allow_nonfinite)
     if card is not None and from_card:
         _check_input_size(card, net)
     named = read_labels(Path(labels)) if labels is not None else zoo.card_labels(card) if card else None

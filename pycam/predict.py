@@ -229,7 +229,7 @@ class Cam:
         if not np.isfinite(scores).all():
             raise EngineError(
                 f"{self.engine.name} gave scores that are not finite for {image.path or 'the image'}: "
-                "are the weights damaged?"
+                "are the weights damaged, or does the net expect another input_scale?"
             )
         classes = choose(scores)
         return Prediction(
@@ -295,6 +295,9 @@ def load(
     std: str | None = None,
     input_scale: str | None = None,
     head: str | None = None,
+    phase: str = "TEST",
+    stages: Sequence[str] = (),
+    level: int = 0,
     options: Options = Options(),
     allow_nonfinite: bool = False,
 ) -> Cam:
@@ -319,6 +322,8 @@ def load(
         The factor for pixels minus the mean, in place of the protocol's or the model's: "0.017" or "1/255".
     head : str, optional
         The head of a net that has several: the blob of its scores, or its class-weight layer.
+    phase, stages, level
+        The state that selects the layers of the net, as for `pycam.read_net`.
     options : Options
         Options of the engine. With one stream per core, `Cam.stream` predicts the most images per second.
     allow_nonfinite : bool
@@ -347,6 +352,9 @@ def load(
         mean=mean,
         std=std,
         head=head,
+        phase=phase,
+        stages=stages,
+        level=level,
         allow_nonfinite=allow_nonfinite,
         needs_maps=row.method == "cam",
     )

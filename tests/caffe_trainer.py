@@ -42,7 +42,7 @@ class Trainer(Worker):
         else:
             self._fill_inputs(inputs, arrays)
         self.solver.step(1)
-        return {}, [self._blob(blob).data.copy() for _, blob in wanted]
+        return {}, [self._blob(blob).data.copy() for _, _, blob in wanted]
 
 
 Worker = Trainer
@@ -107,4 +107,4 @@ class CaffeTrainer(CaffeProcess):
         blobs
             To be given back, such as the loss.
         """
-        return dict(zip(blobs, self._run("step", inputs, [(None, blob) for blob in blobs]), strict=True))
+        return dict(zip(blobs, self._run("step", inputs, [(None, 0, blob) for blob in blobs]), strict=True))

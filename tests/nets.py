@@ -47,6 +47,12 @@ def pool(name: str, bottom: str, params: str) -> str:
     return layer("Pooling", name, bottom, params=f"pooling_param {{ {params} }}")
 
 
+def silence(name: str, bottom: str) -> str:
+    return f'layer {{ name: "{name}" type: "Silence" bottom: "{bottom}" }}\n'
+
+
+SHARED = 'param { name: "w" } param { name: "bias" }'
+
 PITFALLS = {
     "ceil_pooling": data(1, 3, 13, 18)
     + pool("max", "data", "pool: MAX kernel_size: 3 stride: 2")
@@ -209,6 +215,83 @@ PITFALLS = {
     + data(1, 3, 4, 5, name="like")
     + layer("Crop", "planes", "data like", params="crop_param { axis: 2 offset: 2 }")
     + layer("Crop", "channels", "data like", params="crop_param { axis: 1 offset: 1 offset: 3 offset: 0 }"),
+    "exp": data(1, 3, 4, 5)
+    + layer("Exp", "natural", "data")
+    + layer("Exp", "two", "data", params="exp_param { base: 2 scale: 0.5 shift: -1 }")
+    + layer("Exp", "ten", "data", params="exp_param { base: 10 shift: 0.3 }")
+    + layer("Exp", "falling", "data", params="exp_param { scale: -0.5 shift: 2 }")
+    + layer("Exp", "again", "falling", "falling", "exp_param { base: 0.5 }"),
+    "log": data(1, 3, 4, 5)
+    + layer("AbsVal", "size", "data")
+    + layer("Power", "positive", "size", params="power_param { shift: 0.1 }")
+    + layer("Log", "two", "positive", params="log_param { base: 2 scale: 0.5 shift: 0.25 }")
+    + layer("Log", "ten", "positive", params="log_param { base: 10 }")
+    + layer("Log", "again", "size", params="log_param { shift: 0.5 }"),
+    "log_sum_exp": data(1, 3, 4, 6)
+    + layer("Exp", "exp", "data")
+    + pool("mean", "exp", "pool: AVE global_pooling: true")
+    + layer("Log", "log", "mean"),
+    "reduction": data(1, 3, 4, 6)
+    + layer("Reduction", "sum", "data", params="reduction_param { axis: 1 }")
+    + layer("Reduction", "rows", "data", params="reduction_param { axis: -1 operation: MEAN coeff: 3 }")
+    + layer("Reduction", "planes", "data", params="reduction_param { axis: 2 operation: ASUM coeff: 0.5 }")
+    + layer("Reduction", "squares", "data", params="reduction_param { axis: 2 operation: SUMSQ coeff: -2 }"),
+    "tile": data(1, 2, 3, 4)
+    + layer("Tile", "channels", "data", params="tile_param { tiles: 3 }")
+    + layer("Tile", "columns", "data", params="tile_param { axis: -1 tiles: 2 }")
+    + layer("Tile", "once", "data", params="tile_param { axis: 2 tiles: 1 }"),
+    # The zeros of the ReLU are many equal values.
+    "argmax": data(1, 4, 3, 5)
+    + layer("ReLU", "relu", "data")
+    + layer("ArgMax", "best", "relu")
+    + layer("ArgMax", "three", "relu", params="argmax_param { top_k: 3 }")
+    + layer("ArgMax", "both", "relu", params="argmax_param { top_k: 50 out_max_val: true }")
+    + layer("ArgMax", "channels", "relu", params="argmax_param { axis: 1 top_k: 2 }")
+    + layer("ArgMax", "values", "relu", params="argmax_param { axis: -1 top_k: 2 out_max_val: true }")
+    + layer("InnerProduct", "fc", "relu", params="inner_product_param { num_output: 6 }")
+    + layer("ReLU", "fc_relu", "fc", "fc")
+    + layer("ArgMax", "flat", "fc", params="argmax_param { top_k: 6 }")
+    + layer("ArgMax", "flat_both", "fc", params="argmax_param { top_k: 2 out_max_val: true }")
+    + layer("Flatten", "planes", "relu", params="flatten_param { axis: 2 }")
+    + layer("ArgMax", "of_three_axes", "planes", params="argmax_param { top_k: 2 out_max_val: true }")
+    + layer("Reduction", "one", "fc", params="reduction_param { axis: 1 }")
+    + layer("ArgMax", "of_one_axis", "one"),
+    "silence": data(1, 4, 3, 5)
+    + layer("Slice", "cut", "data", "first second")
+    + silence("quiet", "second")
+    + layer("ReLU", "relu", "first"),
+    "equal_names": data(1, 3, 4, 4)
+    + layer("Power", "same", "data", "a", "power_param { scale: 2 }")
+    + layer("Power", "same", "data", "b", "power_param { scale: 3 }")
+    + layer("ReLU", "same", "b", "b")
+    + layer("Power", "same", "b", "b", "power_param { shift: 1 }")
+    + layer("Eltwise", "sum", "a b"),
+    "shared_parameters": data(1, 3, 4, 4)
+    + layer("InnerProduct", "one", "data", params=f"{SHARED} inner_product_param {{ num_output: 48 }}")
+    + layer("InnerProduct", "two", "one", params=f"{SHARED} inner_product_param {{ num_output: 48 }}")
+    + layer("InnerProduct", "two", "two", "other", f"{SHARED} inner_product_param {{ num_output: 48 }}")
+    + layer("InnerProduct", "three", "two", params='param { name: "w" } inner_product_param { num_output: 48 }')
+    + layer("Scale", "factors", "three", params='param { name: "bias" } scale_param { bias_term: true }'),
+    "shared_counts": data(1, 3, 4, 4)
+    + layer("InnerProduct", "one", "data", params='param { name: "w" } inner_product_param { num_output: 6 }')
+    + layer(
+        "InnerProduct",
+        "two",
+        "one",
+        params='param { name: "w" share_mode: PERMISSIVE } inner_product_param { num_output: 48 }',
+    ),
+    "data_layers": 'layer { name: "memory" type: "MemoryData" top: "data" top: "label" '
+    "memory_data_param { batch_size: 3 channels: 2 height: 3 width: 5 } }\n"
+    'layer { name: "fillers" type: "DummyData" top: "x" top: "y" '
+    'dummy_data_param { num: 3 channels: 2 height: 3 width: 5 data_filler { type: "gaussian" std: 1 } } }\n'
+    'layer { name: "shape" type: "DummyData" top: "z" dummy_data_param { shape { dim: 3 dim: 2 } } }\n'
+    + layer("ReLU", "relu", "data", "data")
+    + layer("Eltwise", "sum", "data x y")
+    + layer("Scale", "gated", "sum z", params="scale_param { axis: 0 }"),
+    "batch_in_the_file": data(2, 30)
+    + layer("Reshape", "map", "data", params="reshape_param { shape { dim: 2 dim: 3 dim: 5 dim: 2 } }")
+    + conv("conv", "map")
+    + layer("Reshape", "flat", "conv", params="reshape_param { shape { dim: 2 dim: -1 } }"),
 }
 """Nets by the pitfall that they test."""
 
@@ -368,6 +451,32 @@ def _draw_square(draw: st.DrawFn, name: str, bottom: str, top: str, shapes: Shap
     )
 
 
+def _draw_exp(draw: st.DrawFn, name: str, bottom: str, top: str, shapes: Shapes) -> str:
+    numbers = f"base: {draw(st.sampled_from([-1, 2, 10]))} scale: {draw(st.sampled_from([-0.5, 1]))} shift: 0.5"
+    return layer("TanH", f"{name}_bound", bottom) + layer(
+        "Exp", name, f"{name}_bound", params=f"exp_param {{ {numbers} }}"
+    )
+
+
+def _draw_log(draw: st.DrawFn, name: str, bottom: str, top: str, shapes: Shapes) -> str:
+    return layer("Sigmoid", f"{name}_bound", bottom) + layer(
+        "Log", name, f"{name}_bound", params="log_param { base: 3 scale: 2 shift: 0.5 }"
+    )
+
+
+def _draw_reduction(draw: st.DrawFn, name: str, bottom: str, top: str, shapes: Shapes) -> str:
+    axis, operation = draw(st.integers(2, 3)), draw(st.sampled_from(["SUM", "ASUM", "MEAN"]))
+    # Sums of values around zero lose digits.
+    return layer("Sigmoid", f"{name}_bound", bottom) + layer(
+        "Reduction", name, f"{name}_bound", params=f"reduction_param {{ axis: {axis} operation: {operation} coeff: 2 }}"
+    )
+
+
+def _draw_tile(draw: st.DrawFn, name: str, bottom: str, top: str, shapes: Shapes) -> str:
+    axis = draw(st.integers(1, len(shapes[bottom]) - 1))
+    return layer("Tile", name, bottom, params=f"tile_param {{ axis: {axis} tiles: {draw(st.integers(1, 3))} }}")
+
+
 def _draw_softmax(draw: st.DrawFn, name: str, bottom: str, top: str, shapes: Shapes) -> str:
     axis = draw(st.integers(1, len(shapes[bottom]) - 1))
     return layer("Power", f"{name}_small", bottom, params="power_param { scale: 0.05 }") + layer(
@@ -428,13 +537,25 @@ def _draw_reshape(draw: st.DrawFn, name: str, bottom: str, top: str, shapes: Sha
 IN_PLACE = (_draw_activation, _draw_leaky)
 # Caffe sometimes gives top and bottom the same memory: a change of one in place changes the other.
 SHARING = ("Flatten", "Reshape", "Concat", "Slice")
-FOUR_AXES = (_draw_filter, _draw_filter, _draw_dilated, _draw_pooling, _draw_pooling, _draw_lrn, _draw_crop)
+FOUR_AXES = (
+    _draw_filter,
+    _draw_filter,
+    _draw_dilated,
+    _draw_pooling,
+    _draw_pooling,
+    _draw_lrn,
+    _draw_crop,
+    _draw_reduction,
+)
 ANY_RANK = (
     _draw_activation,
     _draw_activation,
     _draw_leaky,
     _draw_abs,
     _draw_square,
+    _draw_exp,
+    _draw_log,
+    _draw_tile,
     _draw_softmax,
     _draw_eltwise,
     _draw_concat,

@@ -249,7 +249,7 @@ def test_an_error_of_pythons_leaves_caffe_usable(fake):
     with pytest.raises(EngineError, match="ValueError: the net has no blob date"):
         process.forward({}, ["date"])
     with pytest.raises(EngineError, match="ValueError: the net has no layer date"):
-        process.forward_tops({}, [("date", "data")])
+        process.forward_tops({}, [("date", 0, "data")])
     assert (run_data(process, 4) == 4).all()
 
 
@@ -377,7 +377,9 @@ def test_values_in_the_end_and_before_in_place_layers(caffe):
         np.testing.assert_allclose(blobs["conv"], expected.clip(0), atol=1e-5)
         np.testing.assert_allclose(blobs["also"], 2 * expected.clip(0), atol=1e-5)
         np.testing.assert_array_equal(blobs["data"], x)
-        also, raw, end = caffe.forward_tops({"data": x}, [("also", "also"), ("conv", "conv"), ("relu", "conv")])
+        also, raw, end = caffe.forward_tops(
+            {"data": x}, [("also", 0, "also"), ("conv", 0, "conv"), ("relu", 0, "conv")]
+        )
         np.testing.assert_allclose(raw, expected, atol=1e-5)
         np.testing.assert_array_equal(end, blobs["conv"])
         np.testing.assert_array_equal(also, blobs["also"])

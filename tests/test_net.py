@@ -5,12 +5,15 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from nets import conv, data, layer, pool, seeded_net
+from nets import SHARED, conv, data, layer, pool, seeded_net
 
 import pycam.architectures
-from pycam.errors import NetError, UnsupportedLayerError
+from pycam import engines
+from pycam.errors import EngineError, NetError, UnsupportedLayerError, UsageError
 from pycam.formats import caffemodel, prototxt, schema
+from pycam.formats.upgrade import CAFFE_TYPES
 from pycam.net import Net, net_from_message, read_net
+from pycam.net.layers import LAYER_TYPES
 
 
 def net_of(text: str, **options) -> Net:
@@ -96,7 +99,6 @@ BASE = data(1, 3, 8, 8) + conv("conv", "data")
         (BASE + conv("next", "xyz"), r":3: layer 'next' reads blob 'xyz', which no layer writes: check its name$"),
         (BASE + conv("next", "data", "conv"), r":3: layer 'next' writes blob 'conv', which 'conv' already writes"),
         (BASE + layer("Slice", "cut", "data", "a a"), r":3: layer 'cut' writes blob 'a'"),
-        (BASE + conv("conv", "data", "other"), r":3: layer 'conv': line 2 already has a layer of that name"),
         (
             BASE + conv("next", "conv") + layer("ReLU", "relu", "conv", "conv"),
             r":4: layer 'relu' changes blob 'conv' in place, but another layer reads its values from before",
@@ -158,12 +160,26 @@ def test_nets_that_contradict_themselves_are_refused(text, message):
         ("Reshape", "shape { dim: 0 dim: 5 dim: -1 }", "does not divide"),
         ("Reshape", "shape { dim: 0 dim: -1 dim: -1 }", "only one can be computed"),
         ("Reshape", "shape { dim: 0 dim: 7 }", "1×3×8×8 cannot become 1×7"),
-        ("Reshape", "shape { dim: 1 dim: -1 }", "fixes the batch"),
+        ("Reshape", "shape { dim: 4 dim: 3 dim: 4 dim: 4 }", "mixes the images of a batch .*1×3×8×8 in the file"),
+        ("Reshape", "shape { dim: 2 dim: 3 dim: 8 dim: 8 }", "fixes the batch at 2, .*: make the first side 0"),
+        ("Reshape", "shape { dim: 2 dim: 7 }", "1×3×8×8 cannot become 2×7"),
+        ("Exp", "base: 0", "base 0.0: must be positive, or -1 for e"),
+        ("Exp", "base: 10 shift: 100", r"base\^shift inf: must be a finite number"),
+        ("Log", "base: 1", "base 1: no number but 1"),
+        ("Log", "base: -2", "base -2.0: must be positive"),
+        ("Reduction", "", "axis 0, the default, would sum over the images of a batch"),
+        ("Reduction", "axis: 4", "axis 4 of a blob with 4 axes"),
+        ("Tile", "axis: 0 tiles: 2", "axis 0 would repeat the images of a batch"),
+        ("Tile", "", "tiles 0: must be positive"),
+        ("ArgMax", "axis: 0", "axis 0 would compare the images of a batch"),
+        ("ArgMax", "axis: 1 top_k: 4", "top_k 4: must be from 1 to the number of values, 3"),
+        ("ArgMax", "top_k: 0", "top_k 0: must be from 1 to the number of values, 192"),
     ],
 )
 def test_layers_that_cannot_be_are_refused(kind, params, message):
     field = {
         "Deconvolution": "convolution_param",
+        "ArgMax": "argmax_param",
         "InnerProduct": "inner_product_param",
         "BatchNorm": "batch_norm_param",
     }
@@ -196,13 +212,257 @@ def test_blobs_that_do_not_fit_are_refused(text, message):
         net_of(data(1, 2, 6, 5, name="a") + data(1, 3, 4, 5, name="b") + text)
 
 
-def test_an_unsupported_type_offers_the_nearest():
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("Convolutoin", "Convolution"),
+        ("InnerProdcut", "InnerProduct"),
+        ("relu", "ReLU"),
+        ("Relu", "ReLU"),
+        ("INNER_PRODUCT", "InnerProduct"),
+        ("SoftmaxLoss", "SoftmaxWithLoss"),
+        ("Poolling", "Pooling"),
+    ],
+)
+def test_a_misspelled_type_is_corrected(name, meant):
+    with pytest.raises(UnsupportedLayerError, match=rf":2: layer 'x' has .*: did you mean '{meant}'\?$"):
+        net_of(data(1, 3, 8, 8) + layer(name, "x", "data"))
+
+
+@pytest.mark.parametrize("name", ["ReLU6", "Convolution3D", "Mish", "PELU", "Data2", "GroupNorm"])
+def test_a_type_of_a_fork_is_no_misspelling(name):
+    with pytest.raises(UnsupportedLayerError, match=f"type '{name}': Caffe 1.0 has no such type$"):
+        net_of(data(1, 3, 8, 8) + layer(name, "x", "data"))
+
+
+@pytest.mark.parametrize(
+    "name", ["Permute", "Normalize", "PriorBox", "ROIPooling", "PSROIPooling", "Interp", "Upsample"]
+)
+def test_layers_for_detection_and_segmentation_are_named_so(name):
     with pytest.raises(
-        UnsupportedLayerError, match=r":2: layer 'x' has the unsupported type 'Convolutoin': .*'Convolution'"
+        UnsupportedLayerError, match="detection and segmentation layers of Caffe forks are not supported"
     ):
-        net_of(data(1, 3, 8, 8) + layer("Convolutoin", "x", "data"))
-    with pytest.raises(UnsupportedLayerError, match="unsupported type 'Permute': pycam has AbsVal, "):
-        net_of(data(1, 3, 8, 8) + layer("Permute", "x", "data"))
+        net_of(data(1, 3, 8, 8) + layer(name, "x", "data"))
+
+
+@pytest.mark.parametrize("name", sorted(CAFFE_TYPES - LAYER_TYPES.keys()))
+def test_a_type_that_only_caffe_has_is_named_so(name):
+    advice = "pycam reads the net without this layer and the layers that depend on it"
+    with pytest.raises(UnsupportedLayerError, match=f"type '{name}': Caffe has it, pycam does not; {advice}$"):
+        net_of(data(1, 3, 8, 8) + layer(name, "x", "data"))
+
+
+@pytest.mark.parametrize("name", ["HDF5Data", "WindowData", "Python"])
+def test_a_source_that_only_caffe_has_is_replaced_by_an_input(name):
+    with pytest.raises(UnsupportedLayerError, match="pycam does not; replace it by a layer of type Input"):
+        net_of(layer(name, "x", "", "data label"))
+
+
+# Sources
+
+
+def test_data_layers_are_inputs():
+    net = net_of(
+        'layer { name: "m" type: "MemoryData" top: "data" top: "label" '
+        "memory_data_param { batch_size: 9 channels: 3 height: 4 width: 5 } }\n"
+        'layer { name: "d" type: "DummyData" top: "a" top: "b" dummy_data_param { shape { dim: 2 dim: 7 } } }\n'
+        'layer { name: "e" type: "DummyData" top: "c" top: "d" '
+        "dummy_data_param { num: 1 channels: 2 channels: 3 height: 4 width: 5 } }\n"
+        'layer { name: "i" type: "ImageData" top: "image" '
+        "image_data_param { batch_size: 3 new_height: 6 new_width: 7 } }"
+    )
+    assert net.shapes == {
+        "data": (1, 3, 4, 5),
+        "label": (1,),
+        "a": (1, 7),
+        "b": (1, 7),
+        "c": (1, 2, 4, 5),
+        "d": (1, 3, 4, 5),
+        "image": (1, 3, 6, 7),
+    }
+    assert net.inputs == tuple(net.shapes)
+    assert net.inputs_before(["data", "d"]) == ("data", "d")
+
+
+@pytest.mark.parametrize(
+    ("kind", "params", "message"),
+    [
+        ("DummyData", "dummy_data_param { shape { dim: 1 } num: 1 }", "shape and its old form, num: use one of them"),
+        ("DummyData", "dummy_data_param { num: 1 channels: 2 height: 3 }", "0 width for 2 tops"),
+        ("DummyData", "", "0 shapes for 2 tops"),
+        (
+            "MemoryData",
+            "memory_data_param { channels: 3 height: 4 width: 5 }",
+            "a shape with a side that is not positive: 0×3×4×5",
+        ),
+    ],
+)
+def test_sources_without_shapes_are_refused(kind, params, message):
+    with pytest.raises(NetError, match=rf":1: layer 'x' \({kind}\): {message}"):
+        net_of(layer(kind, "x", "", "a b", params))
+
+
+# Tops that Caffe adds
+
+
+def test_a_loss_without_a_top_gets_one_that_is_no_output():
+    loss = 'layer { name: "loss" type: "SoftmaxWithLoss" bottom: "data" bottom: "label" }\n'
+    net = net_of(data(2, 3) + data(2, name="label") + loss + loss)
+    assert net.shapes == {"data": (1, 3), "label": (1,), "(automatic)": ()}
+    assert net.value_shapes.keys() == {"data", "label", "(automatic)@loss", "(automatic)"}
+    assert net.outputs == ()
+    with pytest.raises(NetError, match=r"reads blob '\(automatic\)', which no layer writes"):
+        net_of(data(2, 3) + data(2, name="label") + loss + layer("ReLU", "relu", "(automatic)"))
+
+
+# Layers of one name
+
+
+def test_layers_of_one_name_need_no_weights():
+    net = net_of(data(1, 3, 4, 4) + conv("x", "data", "a") + conv("x", "a", "b"))
+    assert [step.name for step in net.layers] == ["data", "x", "x"]
+    assert net.by_name["x"] is net.layers[2]
+    weights = [np.zeros(shape, np.float32) for shape in net.layers[1].param_shapes]
+    with pytest.raises(NetError, match=r"share the name 'x' \(lines 2 and 3 of the net\): Caffe fills only the first"):
+        net.with_params({"x": weights})
+
+
+# Shared parameters
+
+TWICE = (
+    data(1, 3)
+    + layer("InnerProduct", "one", "data", params=f"{SHARED} inner_product_param {{ num_output: 3 }}")
+    + layer("InnerProduct", "two", "one", params=f"{SHARED} inner_product_param {{ num_output: 3 }}")
+)
+
+
+def weights_of(value: float) -> list[np.ndarray]:
+    return [np.full((3, 3), value, np.float32), np.full(3, value, np.float32)]
+
+
+@pytest.mark.parametrize(
+    ("given", "value"), [({"one": 1, "two": 2}, 2), ({"two": 2, "one": 1}, 1), ({"one": 1}, 1), ({"two": 2}, 2)]
+)
+def test_of_shared_parameters_the_last_in_the_file_count(given, value):
+    net = net_of(TWICE).with_params({name: weights_of(each) for name, each in given.items()})
+    assert {(name, array.min(), array.max()) for name, arrays in net.params.items() for array in arrays} == {
+        ("one", value, value),
+        ("two", value, value),
+    }
+    assert net.param_count == 12
+
+
+@pytest.mark.caffe
+@pytest.mark.parametrize("given", [{"one": 1, "two": 2}, {"two": 2, "one": 1}, {"one": 1}, {"two": 2}])
+def test_caffe_reads_the_same_shared_parameters(given, tmp_path):
+    message = prototxt.parse(TWICE).message
+    layers = {each.name: each for each in message.layer}
+    written = schema.NetParameter(layer=[layers[name] for name in given])
+    text, weights = tmp_path / "net.prototxt", tmp_path / "net.caffemodel"
+    text.write_text(TWICE)
+    caffemodel.write(weights, written, {name: weights_of(each) for name, each in given.items()})
+    net, inputs = read_net(text, weights), {"data": np.ones((1, 3), np.float32)}
+    found = []
+    for name in ("onnxruntime", "caffe"):
+        with engines.make(name, net, ["one", "two"]) as engine:
+            found.append(engine.forward(inputs))
+    np.testing.assert_array_equal(found[0]["two"], found[1]["two"])
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ('param { name: "w" } inner_product_param { num_output: 4 }', "'w' of 4×3 is that of layer 'one', of 3×3"),
+        ('param { name: "w" lr_mult: 2 } inner_product_param { num_output: 3 }', "'w' has another lr_mult than in"),
+    ],
+)
+def test_parameters_that_cannot_be_shared_are_refused(params, message):
+    text = TWICE.replace('param { name: "w" }', 'param { name: "w" lr_mult: 1 }')
+    with pytest.raises(NetError, match=rf":4: layer 'three' \(InnerProduct\): its parameter {message}"):
+        net_of(text + layer("InnerProduct", "three", "two", params=params))
+
+
+# States
+
+STATES = (
+    'layer { name: "train" type: "Data" top: "data" include { stage: "train" } '
+    "transform_param { crop_size: 8 } data_param { batch_size: 1 } }\n"
+    + data(1, 3, 8, 8).replace("input_param", 'include { stage: "deploy" } input_param')
+    + conv("conv", "data")
+    + layer("ReLU", "deep", "conv", "deep", "include { min_level: 2 }")
+    + layer("Softmax", "prob", "conv", params='exclude { stage: "train" } exclude { phase: TRAIN }')
+)
+
+
+@pytest.mark.parametrize(
+    ("state", "names"),
+    [
+        ({"stages": ["deploy"]}, ["data", "conv", "prob"]),
+        ({"stages": ["deploy"], "level": 2}, ["data", "conv", "deep", "prob"]),
+        ({"stages": ["train"]}, ["train", "conv"]),
+        ({"stages": ("deploy",), "phase": "TRAIN"}, ["data", "conv"]),
+    ],
+)
+def test_a_state_selects_layers(state, names):
+    assert [step.name for step in net_of(STATES, **state).layers] == names
+
+
+def test_a_nets_own_stages_count_and_its_level_does_not():
+    net = net_of('state { stage: "deploy" level: 3 } ' + STATES)
+    assert [step.name for step in net.layers] == ["data", "conv", "prob"]
+
+
+@pytest.mark.parametrize(
+    ("state", "error", "message"),
+    [
+        (
+            {},
+            NetError,
+            r":3: layer 'conv' reads blob 'data', which no layer writes in phase TEST \('train' \(line 1\): "
+            r"stage train; "
+            r"'data' \(line 2\): stage deploy\): choose with --phase, --stage or --level$",
+        ),
+        ({"stages": ["depoly"]}, UsageError, r"no stage 'depoly': did you mean 'deploy'\?"),
+        ({"stages": ["x"]}, UsageError, "no stage 'x': its stages are deploy, train"),
+        ({"phase": "test"}, UsageError, "phase 'test': use one of TRAIN, TEST"),
+    ],
+)
+def test_states_that_select_nothing_are_refused(state, error, message):
+    with pytest.raises(error, match=message):
+        net_of(STATES, **state)
+
+
+def test_a_net_of_stages_alone_names_them():
+    with pytest.raises(
+        NetError, match=r"no layers in phase TEST: .* It has the stages deploy: select one with --stage"
+    ):
+        net_of(data(1, 3).replace("input_param", 'include { stage: "deploy" } input_param'))
+    with pytest.raises(UsageError, match="level 2 selects nothing"):
+        net_of(BASE, level=2)
+
+
+# The batch in the file
+
+
+def test_a_reshape_to_the_batch_of_the_file_is_open():
+    reshape = layer("Reshape", "map", "data", params="reshape_param { shape { dim: 64 dim: 100 dim: 1 dim: 1 } }")
+    net = net_of(data(64, 100) + reshape)
+    assert net.shapes["map"] == (1, 100, 1, 1)
+    assert net.layers[1].target == (0, 100, 1, 1)
+    assert net.fixed_batch == 64
+    assert net == net_of(data(1, 100) + reshape.replace("dim: 64", "dim: 0"))
+    assert net_of(data(1, 100) + reshape.replace("dim: 64", "dim: 0")).fixed_batch is None
+
+
+@pytest.mark.caffe
+def test_caffe_runs_a_fixed_batch_only():
+    net = net_of(
+        data(3, 4) + layer("Reshape", "map", "data", params="reshape_param { shape { dim: 3 dim: 2 dim: 2 } }")
+    )
+    with engines.make("caffe", net, ["map"]) as caffe:
+        with pytest.raises(EngineError, match="with a batch of 3 only, not of 1: the net has a Reshape that fixes it"):
+            caffe.forward({"data": np.zeros((1, 4), np.float32)})
+        assert caffe.forward({"data": np.zeros((3, 4), np.float32)})["map"].shape == (3, 2, 2)
 
 
 SHARED_MEMORY = data(1, 3, 8, 8) + layer("Flatten", "flat", "data")

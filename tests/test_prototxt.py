@@ -250,10 +250,10 @@ def test_bad_text_is_explained(tmp_path: Path, text: str, message: str):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('input: "a" layer { name: "b" }', r"1 `input`, 0 `input_dim`, 0 `input_shape`"),
+        ('input: "a" layer { name: "b" bottom: "a" }', "input 'a' has no shape: each input needs"),
         ('input: "a" input_dim: 1 input_dim: 3 layer { name: "b" }', "1 `input`, 2 `input_dim`"),
-        ("input_dim: 1 layer {}", "0 `input`, 1 `input_dim`"),
-        ('input: "a" input_shape {} input_shape {} layer {}', "2 `input_shape`: each input needs"),
+        ('input: "a" input: "b" input_shape {} layer {}', "1 `input_shape`: each input needs"),
+        ('input: "a" input_dim: 1 layer {}', "1 `input`, 1 `input_dim`"),
         ("layers { type: RELU } layer { }", "mixes `layers` .* and `layer`"),
         (
             'layers { layer { name: "p" type: "padding" pad: 1 } bottom: "a" top: "p" }\n'
@@ -346,3 +346,26 @@ def test_a_huge_text_is_refused(tmp_path: Path):
     path = saved(tmp_path, b" " * (prototxt.LARGEST + 1))
     with pytest.raises(FormatError, match="found more than 8,388,608 bytes"):
         prototxt.read(path)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        'input: "data"',
+        'input: "nobody_reads_it"',
+        "input_dim: 1 input_dim: 3",
+        "input_shape { dim: 1 }",
+    ],
+)
+def test_inputs_without_effect_in_caffe_are_ignored(fields):
+    layer = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 } } }'
+    assert prototxt.parse(f"{fields} {layer}") == prototxt.parse(layer)
+
+
+def test_shapes_without_an_input_are_ignored():
+    read = prototxt.parse('input: "a" input_shape { dim: 1 dim: 2 } input_shape { dim: 3 } layer { name: "b" }')
+    (shape,) = read.message.layer[0].input_param.shape
+    assert list(shape.dim) == [1, 2]
+    read = prototxt.parse('input: "a" input_dim: 1 input_dim: 2 input_dim: 3 input_dim: 4 input_dim: 5 layer {}')
+    (shape,) = read.message.layer[0].input_param.shape
+    assert list(shape.dim) == [1, 2, 3, 4]

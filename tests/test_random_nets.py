@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from nets import images, seeded_net, small_nets, worst
 
 from pycam import engines
+from pycam.engines.caffe import top_in_caffe
 from pycam.errors import PycamError
 from pycam.formats import prototxt
 
@@ -30,12 +31,9 @@ def test_random_nets_compute_what_caffe_computes(caffe):
             return
         inputs = images(net, 3)
         computed = [value for value in net.value_shapes if value not in net.input_values.values()]
-        makers = [net.producer[value] for value in computed]
         caffe.load(text.encode(), "a random net")
         caffe.set_params(net.params)
-        tops = [
-            (maker.name, maker.tops[maker.outputs.index(value)]) for maker, value in zip(makers, computed, strict=True)
-        ]
+        tops = [top_in_caffe(net, value) for value in computed]
         truth = dict(zip(computed, caffe.forward_tops(inputs, tops), strict=True))
         for name in ("onnxruntime", "torch"):
             with engines.make(name, net, computed) as engine:

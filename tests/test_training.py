@@ -350,12 +350,29 @@ def test_a_list_with_a_mistake(old, new, message, place):
         ),
         ('"SoftmaxWithLoss"', '"Accuracy"', "it has no loss: add a layer of type SoftmaxWithLoss"),
         ("include { phase: TRAIN }", "include { phase: TEST stage: 'x' }", "no data layer in phase TRAIN"),
-        ('name: "fc" type', 'name: "fc" param { name: "w" } type', "shared parameters cannot be trained"),
     ],
 )
 def test_a_net_that_cannot_be_trained(old, new, message, place):
     change(place / "net.prototxt", old, new)
     with pytest.raises(Exception, match=message):
+        trained(place)
+
+
+def test_shared_parameters_cannot_be_trained(place):
+    more = "".join(
+        f'layer {{ name: "fc{i}" type: "InnerProduct" bottom: "fc" top: "fc{i}" param {{ name: "w" }} '
+        "inner_product_param { num_output: 2 } }"
+        for i in (1, 2)
+    )
+    change(place / "net.prototxt", 'layer { name: "loss"', more + 'layer { name: "loss"')
+    with pytest.raises(TrainingError, match=r"layer 'fc1'.*: parameter 'w' is shared with another layer"):
+        trained(place)
+
+
+def test_inputs_that_no_data_fill_are_refused(place):
+    more = 'layer { name: "more" type: "DummyData" top: "more" dummy_data_param { shape { dim: 2 dim: 3 } } }'
+    change(place / "net.prototxt", 'layer { name: "loss"', more + 'layer { name: "loss"')
+    with pytest.raises(TrainingError, match="nothing fills its input 'more' in training: only Data and ImageData"):
         trained(place)
 
 

@@ -104,7 +104,7 @@ def _inputs(model: Model, image: Path | None, seed: int, files: Mapping[str, lib
         return noise(net, seed, preprocessing.scale())
     values, view = read_image(image, channels=model.channels).values, view_of("center", model.input_size)
     mean, scale = preprocessing.mean_values(), preprocessing.scale()
-    return {model.image_input: net_input(values, view, mean, scale=scale)}
+    return {**noise(net, seed), model.image_input: net_input(values, view, mean, scale=scale)}
 
 
 def _result(rows: Sequence[library.Row], deviations: Sequence[library.Row], tolerance: float) -> str:

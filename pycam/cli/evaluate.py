@@ -66,14 +66,24 @@ def evaluate(
     if scheduler is not None:
         options.refuse(context, "the scheduler has its own workers", "workers")
     sources = Sources(_absolute(images), **{name: _absolute(path) for name, path in vars(truth).items()}, limit=limit)
-    files = {name: _absolute(file) for name, file in vars(source).items() if name not in ("std", "head")}
+    files = {name: _absolute(getattr(source, name)) for name in ("model", "prototxt", "weights", "mean")}
     # Workers may have another working directory; a model's name and mean values are not paths.
     if source.model is not None and not source.model.endswith((".yaml", ".yml")):
         files["model"] = source.model
     if numbers(str(source.mean)) is not None:
         files["mean"] = str(source.mean)
     row = _protocol(protocol, choices or [], source.mean)
-    recipe = Recipe(row, engine=engine.engine, options=engine.options, std=source.std, head=source.head, **files)
+    recipe = Recipe(
+        row,
+        engine=engine.engine,
+        std=source.std,
+        head=source.head,
+        phase=source.phase,
+        stages=tuple(source.stages or ()),
+        level=source.level,
+        options=engine.options,
+        **files,
+    )
     if engine.threads is None:
         # Any number of threads gives the same result only with a batch-invariant engine.
         share = max(1, cores() // workers) if scheduler is None and recipe.batch_invariant else 1

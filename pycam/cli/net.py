@@ -32,6 +32,9 @@ def show(
     context: typer.Context,
     prototxt: Annotated[Path, typer.Argument(help="The net, in any of Caffe's prototxt versions.")],
     weights: Annotated[Path | None, typer.Argument(help="Its caffemodel, which is checked with the net.")] = None,
+    phase: options.Phase = "TEST",
+    stages: options.Stages = None,
+    level: options.Level = 0,
     allow_nonfinite: options.AllowNonfinite = False,
     as_json: options.Json = False,
 ) -> None:
@@ -41,7 +44,7 @@ def show(
     """
     if weights is None:
         options.refuse(context, "no weights are read", "allow_nonfinite")
-    net = read_net(prototxt, weights, allow_nonfinite=allow_nonfinite)
+    net = read_net(prototxt, weights, phase=phase, stages=stages or (), level=level, allow_nonfinite=allow_nonfinite)
     if as_json:
         print(json.dumps(_as_dict(net), indent=2))
     else:

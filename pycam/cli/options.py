@@ -20,6 +20,7 @@ import typer
 from pycam.engines import DEFAULT_ENGINE, ENGINES, Options
 from pycam.errors import UsageError
 from pycam.model import Model, load_model
+from pycam.net.state import PHASES
 from pycam.protocols import CHOICES, PROTOCOLS, Protocol, protocol as get_protocol
 
 NOT_CONFIRMED = 11
@@ -58,6 +59,13 @@ def print_notes(notes: Iterable[str], quiet: bool = False) -> None:
             print(f"pycam: {note}", file=sys.stderr)
 
 
+Phase = Annotated[str, one_of(PHASES, "Phase, for the net's include and exclude rules")]
+Stages = Annotated[
+    list[str] | None, typer.Option("--stage", help="Stage, for the net's include and exclude rules: one or more.")
+]
+Level = Annotated[int, typer.Option(help="Level, for the net's include and exclude rules.")]
+
+
 @dataclass(frozen=True)
 class NetOptions:
     """A net with its weights: from a model, or from files that replace the model's."""
@@ -73,6 +81,9 @@ class NetOptions:
     ] = None
     prototxt: Annotated[Path | None, typer.Option(help="Net that replaces the model's.")] = None
     weights: Annotated[Path | None, typer.Option(help="Caffemodel that replaces the model's.")] = None
+    phase: Phase = "TEST"
+    stages: Stages = None
+    level: Level = 0
 
     @property
     def from_files(self) -> bool:
@@ -81,7 +92,7 @@ class NetOptions:
 
     def load(self, quiet: bool = False, **more: Any) -> Model:
         """Load the model, and print its net's notes; `more` are further arguments of `pycam.model.load_model`."""
-        loaded = load_model(**vars(self), **more)
+        loaded = load_model(**{**vars(self), "stages": self.stages or ()}, **more)
         print_notes(loaded.net.notes, quiet)
         return loaded
 

@@ -85,7 +85,9 @@ class Engine(ABC):
         self.outputs = tuple(outputs)
         self.options = options
         self.precision = options.precision or self.precisions[0]
-        self._input_shapes = {blob: net.value_shapes[value] for blob, value in net.input_values.items()}
+        self._input_shapes = {
+            blob: net.value_shapes[net.input_values[blob]] for blob in net.inputs_before(self.outputs)
+        }
         self._load(net)
 
     def forward(self, inputs: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
@@ -95,7 +97,7 @@ class Engine(ABC):
         ----------
         inputs : mapping of str to float32 array
             Input blob -> values of its shape (`net.shapes`), with any batch size N on axis 0. Images are
-            (N, C, H, W), BGR.
+            (N, C, H, W), BGR. Inputs that no output depends on may be left out.
 
         Returns
         -------
@@ -116,7 +118,8 @@ class Engine(ABC):
                 raise EngineError(
                     f"input {blob!r}: expected shape {dims(expected)}, or more along the first axis, found {found}"
                 )
-        return dict(zip(self.outputs, self._run(inputs), strict=True))
+        needed = {blob: inputs[blob] for blob in self._input_shapes}
+        return dict(zip(self.outputs, self._run(needed), strict=True))
 
     @abstractmethod
     def _load(self, net: Net) -> None:
@@ -124,7 +127,7 @@ class Engine(ABC):
 
     @abstractmethod
     def _run(self, inputs: Mapping[str, NDArray[np.float32]]) -> Iterable[NDArray[np.float32]]:
-        """Return the values of `self.outputs`, in their order; the inputs have the shapes of the net."""
+        """Return the values of `self.outputs`, in their order; the inputs are those needed, in the net's shapes."""
 
     @property
     def description(self) -> str:

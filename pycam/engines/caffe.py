@@ -29,9 +29,12 @@ from pycam.engines import caffe_worker
 from pycam.engines.base import Engine
 from pycam.errors import EngineError
 from pycam.formats import prototxt
-from pycam.net import Net
+from pycam.net import Net, layers as L
+from pycam.net.state import PHASES
 
 Array = NDArray[np.float32]
+Top = tuple[str | None, int, str]
+"""A layer, None for the last, the number of layers of that name before it, and a blob."""
 
 START_TIMEOUT = 60.0  # seconds; a container may have to start
 TIMEOUT = 600.0
@@ -141,8 +144,8 @@ class CaffeProcess:
         """Return the source of the program that runs beside pycaffe."""
         return Path(caffe_worker.__file__).read_text(encoding="utf-8")
 
-    def load(self, text: bytes, name: str) -> None:
-        """Build a net from a prototxt's bytes, in phase TEST.
+    def load(self, text: bytes, name: str, phase: str = "TEST", stages: Sequence[str] = (), level: int = 0) -> None:
+        """Build a net from a prototxt's bytes.
 
         Parameters
         ----------
@@ -150,8 +153,11 @@ class CaffeProcess:
             The unchanged content of the file.
         name : str
             Name of the file in errors.
+        phase, stages, level
+            The state, as for `pycam.net.read_net`.
         """
-        self._ask(f"building the net {name}", "load", [np.frombuffer(text, np.uint8)])
+        doing, prototxt = f"building the net {name}", np.frombuffer(text, np.uint8)
+        self._ask(doing, "load", [prototxt], phase=phase, stages=list(stages), level=level)
 
     def load_weights(self, caffemodel: bytes, name: str) -> None:
         """Load a caffemodel's bytes into the net; `name` is the name of the file in errors."""
@@ -177,17 +183,17 @@ class CaffeProcess:
         dict of str to float32 array
             Blob -> its values at the end of the run.
         """
-        return dict(zip(blobs, self._run("forward", inputs, [(None, blob) for blob in blobs]), strict=True))
+        return dict(zip(blobs, self._run("forward", inputs, [(None, 0, blob) for blob in blobs]), strict=True))
 
-    def forward_tops(self, inputs: Mapping[str, Array], tops: Sequence[tuple[str, str]]) -> list[Array]:
+    def forward_tops(self, inputs: Mapping[str, Array], tops: Sequence[Top]) -> list[Array]:
         """Run the net, and copy values before a later layer changes them in place.
 
         Parameters
         ----------
         inputs : mapping of str to array
             Blob -> values.
-        tops : sequence of (str, str)
-            Layer and one of its top blobs.
+        tops : sequence of (str, int, str)
+            Layer, the number of layers of that name before it, and one of its top blobs.
 
         Returns
         -------
@@ -207,9 +213,9 @@ class CaffeProcess:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _run(self, command: str, inputs: Mapping[str, Array], wanted: Sequence[tuple[str | None, str]]) -> list[Array]:
+    def _run(self, command: str, inputs: Mapping[str, Array], wanted: Sequence[Top]) -> list[Array]:
         arrays = [np.asarray(array, np.float32) for array in inputs.values()]
-        doing = f"computing {wanted[-1][1]!r}" if wanted else "computing"
+        doing = f"computing {wanted[-1][2]!r}" if wanted else "computing"
         _, values = self._ask(doing, command, arrays, inputs=list(inputs), wanted=wanted)
         return values
 
@@ -357,12 +363,21 @@ class CaffeEngine(Engine):
                 )
             text, name = _read(sources.prototxt), sources.prototxt
             self.note = ", weights written by pycam" if own_weights is None and net.params else ""
-        makers = [net.producer[output] for output in self.outputs]
-        self._tops = [(m.name, m.tops[m.outputs.index(o)]) for m, o in zip(makers, self.outputs, strict=True)]
+        if PHASES[net.state.phase] == "TRAIN" and (
+            random := [x for x in net.layers if isinstance(x, L.Dropout | L.BatchNorm)]
+        ):
+            raise EngineError(
+                f"engine 'caffe' cannot run layer {random[0].name!r} in phase TRAIN: Caffe's {random[0].type} computes "
+                "something else there than in TEST, which the other engines compute"
+            )
+        self._tops = [top_in_caffe(net, output) for output in self.outputs]
+        self._shapes = {blob: net.shapes[blob] for blob in net.inputs}
+        self._fixed_batch = net.fixed_batch
         self._process = CaffeProcess(threads=self.options.threads)
         self.library = f"Caffe {self._process.versions['caffe']}"
         try:
-            self._process.load(text, name)
+            state = net.state
+            self._process.load(text, name, PHASES[state.phase], tuple(state.stage), state.level)
             if own_weights is None:
                 self._process.set_params(net.params)
             else:
@@ -372,7 +387,16 @@ class CaffeEngine(Engine):
             raise
 
     def _run(self, inputs: Mapping[str, Array]) -> list[Array]:
-        return self._process.forward_tops(inputs, self._tops)
+        batch = len(next(iter(inputs.values())))
+        if self._fixed_batch not in (None, batch):
+            raise EngineError(
+                f"engine 'caffe' runs this net with a batch of {self._fixed_batch} only, not of {batch}: the net has a "
+                "Reshape that fixes it"
+            )
+        # Caffe also shapes the layers that no output depends on.
+        others = {blob: shape for blob, shape in self._shapes.items() if blob not in inputs}
+        zeros = {blob: np.zeros((batch, *shape[1:]), np.float32) for blob, shape in others.items()}
+        return self._process.forward_tops({**inputs, **zeros}, self._tops)
 
     def close(self) -> None:
         self._process.close()
@@ -381,6 +405,14 @@ class CaffeEngine(Engine):
 def _foreign(net: Net) -> str:
     """Return what of a net only forks of Caffe have."""
     return net.notes[0] if net.notes else f"layer {net.forks[0].name!r} of type {net.forks[0].type!r}"
+
+
+def top_in_caffe(net: Net, value: str) -> Top:
+    """Return the layer and the blob in which Caffe has a value when the layer has run."""
+    maker = net.producer[value]
+    namesakes = [layer for layer in net.layers if layer.name == maker.name]
+    nth = next(i for i, layer in enumerate(namesakes) if layer is maker)
+    return maker.name, nth, maker.tops[maker.outputs.index(value)]
 
 
 def _read(path: str) -> bytes:

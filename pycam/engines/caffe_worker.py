@@ -37,6 +37,9 @@ if MYPY:
 
 MAGIC = b"pycam-1\n"
 
+# Types of layers that would write over the values that the user gave.
+SOURCES = ("Data", "DummyData", "HDF5Data", "ImageData", "MemoryData", "WindowData")
+
 
 def send(stream, header, arrays):
     # type: (BinaryIO, Dict[str, Any], Sequence[np.ndarray[Any, Any]]) -> None
@@ -86,9 +89,11 @@ class Worker(object):
         versions = {"caffe": getattr(caffe, "__version__", "of unknown version"), "numpy": np.__version__}
         return dict(versions, python="%d.%d" % sys.version_info[:2]), []
 
-    def load(self, arrays):
+    def load(self, arrays, phase, stages, level):
+        # Old versions of pycaffe know neither stages nor levels.
+        state = {"stages": [str(stage) for stage in stages], "level": level} if stages or level else {}
         with _as_file(arrays[0]) as prototxt:
-            self.net = self.caffe.Net(_path(prototxt), self.caffe.TEST)
+            self.net = self.caffe.Net(_path(prototxt), getattr(self.caffe, phase), **state)
         return {}, []
 
     def load_weights(self, arrays):
@@ -104,23 +109,29 @@ class Worker(object):
         return {}, []
 
     def forward(self, arrays, inputs, wanted):
-        # `wanted` are pairs of a layer, None for the end of the run, and a blob.
+        # `wanted` are a layer, None for the end of the run, the number of layers of that name before it, and a blob.
         for name, array in zip(inputs, arrays):
             self._blob(name).reshape(*array.shape)
         self.net.reshape()
         self._fill_inputs(inputs, arrays)
 
-        stops = [self._stop(layer) for layer, _ in wanted]
-        blobs = [self._blob(blob) for _, blob in wanted]
+        stops = [self._stop(layer, nth) for layer, nth, _ in wanted]
+        blobs = [self._top(stop, blob) for stop, (_, _, blob) in zip(stops, wanted)]
         values = [None] * len(wanted)
         start = 0
         for stop in sorted(set(stops)):
-            self.net._forward(start, stop)
+            self._forward(start, stop)
             start = stop + 1
             for i, blob in enumerate(blobs):
                 if stops[i] == stop:
                     values[i] = blob.data.copy()
         return {}, values
+
+    def _forward(self, start, stop):
+        """Run the layers from `start` to `stop`, but not those that would write over the inputs."""
+        for i in range(start, stop + 1):
+            if self.net.layers[i].type not in SOURCES:
+                self.net._forward(i, i)
 
     def _fill_inputs(self, inputs, arrays):
         for name, array in zip(inputs, arrays):
@@ -131,14 +142,24 @@ class Worker(object):
             raise ValueError("the net has no blob %s" % name)
         return self.net.blobs[name]
 
-    def _stop(self, layer):
+    def _top(self, layer, name):
+        """Return the blob of a name: the top of a layer if it has one of that name."""
+        names = list(self.net._blob_names)
+        # Several blobs may have the name that Caffe gives to tops without one.
+        for i in self.net._top_ids(layer) if names.count(name) > 1 else ():
+            if names[i] == name:
+                return self.net._blobs[i]
+        return self._blob(name)
+
+    def _stop(self, layer, nth):
         """Return the index of the layer after which to stop."""
         names = list(self.net._layer_names)
         if layer is None:
             return len(names) - 1
-        if layer not in names:
+        found = [i for i, name in enumerate(names) if name == layer]
+        if nth >= len(found):
             raise ValueError("the net has no layer %s" % layer)
-        return names.index(layer)
+        return found[nth]
 
 
 def _fill(what, target, array):

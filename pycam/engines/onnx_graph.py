@@ -131,7 +131,7 @@ def _translate(net: Net, wanted: Sequence[str], graph: _Graph) -> None:
     path = net.layers_before(wanted)
     needed = {*wanted, *(value for layer in path for value in layer.inputs)}
     for layer in path:
-        if isinstance(layer, L.Input):
+        if isinstance(layer, L.Source):
             for value, shape in zip(layer.outputs, layer.output_shapes, strict=True):
                 if value in needed:
                     graph.add_input(value, shape)
@@ -175,7 +175,8 @@ class _Graph:
         array = np.asarray(values)
         if array.dtype.kind != "i":
             array = array.astype(np.float32, copy=False)
-        name = name or self.unused("constant")
+        if not name or any(constant.name == name for constant in self._constants):
+            name = self.unused(name or "constant")
         self._constants.append(numpy_helper.from_array(array, name))
         return name
 
@@ -283,6 +284,21 @@ def _power(layer: L.Power, graph: _Graph) -> str:
     return linear if layer.power == 1 else graph.add("Pow", [linear, graph.constant(layer.power)])
 
 
+def _scaled(value: str, factor: float, graph: _Graph) -> str:
+    return value if factor == 1 else graph.add("Mul", [value, graph.constant(factor)])
+
+
+def _exp(layer: L.Exp, graph: _Graph) -> str:
+    return _scaled(graph.add("Exp", [_scaled(layer.inputs[0], layer.inner, graph)]), layer.outer, graph)
+
+
+def _log(layer: L.Log, graph: _Graph) -> str:
+    linear = _scaled(layer.inputs[0], layer.scale, graph)
+    if layer.shift:
+        linear = graph.add("Add", [linear, graph.constant(layer.shift)])
+    return _scaled(graph.add("Log", [linear]), layer.factor, graph)
+
+
 def _same(layer: L.Dropout | L.Split, graph: _Graph) -> str:
     for output in layer.outputs:
         graph.add("Identity", layer.inputs, output)
@@ -314,6 +330,37 @@ def _eltwise(layer: L.Eltwise, graph: _Graph) -> str:
     return graph.add({"SUM": "Sum", "MAX": "Max"}[layer.operation], terms)
 
 
+def _tile(layer: L.Tile, graph: _Graph) -> str:
+    repeats = [layer.tiles if axis == layer.axis else 1 for axis in range(len(layer.input_shapes[0]))]
+    return graph.add("Tile", [*layer.inputs, graph.constant(repeats)])
+
+
+def _reduction(layer: L.Reduction, graph: _Graph) -> str:
+    (value,), axes = layer.inputs, range(layer.axis, len(layer.input_shapes[0]))
+    if layer.operation != "SUM":
+        value = graph.add(
+            {"ASUM": "Abs", "SUMSQ": "Mul"}[layer.operation], [value] * (1 + (layer.operation == "SUMSQ"))
+        )
+    total = graph.add("ReduceSum", [value, graph.constant(list(axes))], keepdims=0)
+    return _scaled(total, layer.coefficient, graph)
+
+
+def _argmax(layer: L.ArgMax, graph: _Graph) -> str:
+    (value,), shape, axis = layer.inputs, layer.input_shapes[0], layer.axis
+    if axis is None:
+        value, axis, shape = graph.add("Flatten", [value]), 1, (1, int(np.prod(shape[1:])))
+    # TopK gives the lowest of equal positions first, Caffe the highest: the values are reversed.
+    last = shape[axis] - 1
+    reversed_ = graph.add("Gather", [value, graph.constant(np.arange(last, -1, -1))], axis=axis)
+    values, places = graph.unused("TopK"), graph.unused("TopK")
+    graph.add("TopK", [reversed_, graph.constant([layer.top_k])], values, places, axis=axis)
+    positions = graph.add("Sub", [graph.constant(np.float32(last)), graph.add("Cast", [places], to=TensorProto.FLOAT)])
+    if layer.gives == "both":
+        positions = graph.add("Concat", [positions, values], axis=1)
+    found = values if layer.gives == "values" else positions
+    return graph.add("Reshape", [found, graph.constant([-1, *layer.output_shapes[0][1:]])])
+
+
 def _batch_norm(layer: L.BatchNorm, graph: _Graph) -> str:
     mean, variance, factor = graph.params[layer.name]
     share = 1 / factor[0] if factor[0] else 0
@@ -331,7 +378,7 @@ def _scale(layer: L.Scale, graph: _Graph) -> str:
     if factors and behind:
         factors = [graph.add("Unsqueeze", [*factors, graph.constant(range(rank, rank + len(behind)))])]
     # The parameters are the factors, unless these are the second input, and the bias.
-    for array in graph.params.get(layer.name, ()):
+    for array in graph.params[layer.name] if layer.param_shapes else ():
         role = "bias" if factors else "scale"
         factors.append(graph.constant(array.reshape(*array.shape, *behind), f"{layer.name}.{role}"))
     scaled = graph.add("Mul", [x, factors[0]])
@@ -371,12 +418,17 @@ _TRANSLATIONS: dict[type[L.Layer], Translation] = {
     L.TanH: _operator("Tanh"),
     L.AbsVal: _operator("Abs"),
     L.Power: _power,
+    L.Exp: _exp,
+    L.Log: _log,
     L.Softmax: _operator("Softmax", "axis"),
     L.Dropout: _same,
     L.Split: _same,
     L.Concat: _concat,
     L.Slice: _slice,
+    L.Tile: _tile,
     L.Eltwise: _eltwise,
+    L.Reduction: _reduction,
+    L.ArgMax: _argmax,
     L.BatchNorm: _batch_norm,
     L.Scale: _scale,
     L.Flatten: _reshape,

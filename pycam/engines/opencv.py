@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pycam.engines.base import Engine, failure
 from pycam.errors import EngineError
-from pycam.formats import caffemodel, prototxt
+from pycam.formats import caffemodel, prototxt, schema
 from pycam.net import Net, layers as L
 
 if not hasattr(cv2.dnn, "readNetFromCaffe"):
@@ -34,11 +34,13 @@ class OpenCvEngine(Engine):
     def _load(self, net: Net) -> None:
         if self.options.device not in (None, "cpu"):
             raise EngineError(f"engine 'opencv' has no device {self.options.device!r}: it runs on the CPU")
-        for layer in net.layers:
+        layers = net.layers_before(self.outputs)
+        for layer in layers:
             if reason := _inexact(layer):
                 raise EngineError(f"engine 'opencv' cannot be exact on layer {layer.name!r}: {reason}")
         self._layers = [_output_layer(net, output) for output in self.outputs]
-        self._dnn = _read(net)
+        self._values = net.input_values
+        self._dnn = _read(net, layers, [self._values[blob] for blob in net.inputs_before(self.outputs)])
         # With fusion, the blobs between fused layers have undefined values.
         self._dnn.enableFusion(False)
         self._dnn.enableWinograd(False)
@@ -48,7 +50,7 @@ class OpenCvEngine(Engine):
         try:
             cv2.setNumThreads(self.options.threads_per_stream)
             for name, values in inputs.items():
-                self._dnn.setInput(np.ascontiguousarray(values), name)
+                self._dnn.setInput(np.ascontiguousarray(values), self._values[name])
             wanted = list(dict.fromkeys(self._layers))
             found = dict(zip(wanted, self._dnn.forward(wanted), strict=True))
             return [np.array(found[layer], np.float32) for layer in self._layers]
@@ -58,12 +60,19 @@ class OpenCvEngine(Engine):
             cv2.setNumThreads(before)
 
 
-def _read(net: Net) -> cv2.dnn.Net:
+def _read(net: Net, layers: Sequence[L.Layer], inputs: Sequence[str]) -> cv2.dnn.Net:
     with tempfile.TemporaryDirectory() as folder:
         text, weights = Path(folder, "net.prototxt"), Path(folder, "net.caffemodel")
-        message = _explicit(net)
+        message = schema.NetParameter()
+        for value in inputs:
+            shape = {"dim": net.value_shapes[value]}
+            message.layer.add(name=value, type="Input", top=[value], input_param={"shape": [shape]})
+        for layer in layers:
+            if not isinstance(layer, L.Source):
+                message.layer.append(_explicit(layer))
         prototxt.write(text, message)
-        caffemodel.write(weights, message, net.params)
+        params = {layer.outputs[0]: net.params[layer.name] for layer in layers if layer.param_shapes}
+        caffemodel.write(weights, message, params)
         try:
             net_read: cv2.dnn.Net = cv2.dnn.readNetFromCaffe(str(text), str(weights))  # type: ignore[attr-defined,unused-ignore]
             return net_read
@@ -71,34 +80,38 @@ def _read(net: Net) -> cv2.dnn.Net:
             raise failure("OpenCV cannot load the net", error) from None
 
 
-def _explicit(net: Net) -> Any:
-    """Return a copy of the net's message with the values that OpenCV would infer or read differently."""
-    message = copy.deepcopy(net.message)
-    for written in message.layer:
-        match net.by_name.get(written.name):
-            case L.LRN():
-                written.lrn_param.alpha = written.lrn_param.alpha  # OpenCV's default differs from Caffe's.
-            case L.Slice(points=points):
-                # Without points OpenCV counts only the tops that another layer reads.
-                written.slice_param.slice_point[:] = points
-            case L.Scale(axis=axis):
-                written.scale_param.axis = axis  # OpenCV's Scale and Reshape do not support negative axes.
-            case L.Reshape(output_shapes=(shape,)):
-                written.reshape_param.Clear()
-                written.reshape_param.shape.dim.extend([0, *shape[1:]])
-    return message
+def _explicit(layer: L.Layer) -> Any:
+    """Return a copy of a layer's message with the values that OpenCV would infer or read differently."""
+    written = copy.deepcopy(layer.message)
+    # OpenCV names some layers by themselves and some by their top. With values in place of blobs, each has one name.
+    written.name = layer.outputs[0]
+    written.bottom[:], written.top[:] = layer.inputs, layer.outputs
+    for rules in ("include", "exclude"):
+        written.ClearField(rules)
+    match layer:
+        case L.LRN():
+            written.lrn_param.alpha = written.lrn_param.alpha  # OpenCV's default differs from Caffe's.
+        case L.Slice(points=points):
+            # Without points OpenCV counts only the tops that another layer reads.
+            written.slice_param.slice_point[:] = points
+        case L.Scale(axis=axis):
+            written.scale_param.axis = axis  # OpenCV's Scale and Reshape do not support negative axes.
+        case L.Reshape(output_shapes=(shape,)):
+            written.reshape_param.Clear()
+            written.reshape_param.shape.dim.extend([0, *shape[1:]])
+    return written
 
 
 def _output_layer(net: Net, value: str) -> str:
-    """Return the name of the layer whose output has a value; OpenCV's net omits layers without an effect."""
+    """Return the name of OpenCV's layer whose output is a value; OpenCV omits layers without an effect."""
     layer = net.producer[value]
     while isinstance(layer, L.Dropout | L.Split):
         layer = net.producer[layer.inputs[0]]
-    if isinstance(layer, L.Input):
+    if isinstance(layer, L.Source):
         raise EngineError(f"engine 'opencv' cannot return blob {value!r}: it is the input itself")
     if value in layer.outputs[1:]:
         raise EngineError(f"engine 'opencv' cannot return blob {value!r}: OpenCV names only the first top of a layer")
-    return layer.name
+    return layer.outputs[0]
 
 
 def _inexact(layer: L.Layer) -> str:
@@ -114,4 +127,10 @@ def _inexact(layer: L.Layer) -> str:
             return "OpenCV's Deconvolution ignores dilation"
         case L.Scale(factor_shape=()) | L.PReLU(param_shapes=((),)):
             return f"OpenCV's {layer.type} has no single factor for a whole blob"
+        case L.Tile() | L.Reduction() | L.ArgMax():
+            return f"OpenCV's importer has no {layer.type}"
+        case L.Log(scale=scale, shift=shift, factor=factor) if (scale, shift, factor) != (1, 0, 1):
+            return "OpenCV's Log ignores base, scale and shift"
+        case L.Comparison():
+            return f"OpenCV's importer has no {layer.type}"
     return ""

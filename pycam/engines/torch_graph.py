@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from typing import Any
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from pycam.errors import EngineError
 from pycam.net import Net, layers as L
+from pycam.net.layers.loss import SMALLEST
 
 
 class TorchNet(nn.Module):
@@ -35,7 +37,7 @@ class TorchNet(nn.Module):
             nn.Parameter(torch.from_numpy(array.copy())) for name in net.params for array in net.params[name]
         )
         for layer in net.layers:
-            if type(layer) not in _FUNCTIONS:
+            if type(layer) not in _FUNCTIONS and not isinstance(layer, L.Source):
                 raise EngineError(f"torch cannot run layer {layer.name!r}: type {layer.type!r} is not supported")
 
     @property
@@ -62,7 +64,8 @@ class TorchNet(nn.Module):
         blobs = self.blobs
         values = {self.net.input_values.get(name, name): value for name, value in inputs.items()}
         for layer, finished in self._steps(frozenset(values), tuple(outputs)):
-            made = _FUNCTIONS[type(layer)](layer, *(values[name] for name in layer.inputs), *blobs.get(layer.name, ()))
+            learned = blobs[layer.name] if layer.param_shapes else ()
+            made = _FUNCTIONS[type(layer)](layer, *(values[name] for name in layer.inputs), *learned)
             # The only layer that differs between training and evaluation.
             if isinstance(layer, L.Dropout):
                 made = F.dropout(made, layer.ratio, self.training)
@@ -76,6 +79,8 @@ class TorchNet(nn.Module):
         needed = set(outputs)
         steps: list[tuple[L.Layer, list[str]]] = []
         for layer in reversed(self.net.layers):
+            if isinstance(layer, L.Source):
+                continue
             if needed.intersection(layer.outputs) and not given.issuperset(layer.outputs):
                 steps.append((layer, [name for name in {*layer.inputs, *layer.outputs} if name not in needed]))
                 needed.update(layer.inputs)
@@ -142,9 +147,29 @@ def _eltwise(layer: L.Eltwise, first: Tensor, *others: Tensor) -> Tensor:
     return first
 
 
+def _reduction(layer: L.Reduction, x: Tensor) -> Tensor:
+    rows = x.flatten(layer.axis)
+    if layer.operation != "SUM":
+        rows = rows.abs() if layer.operation == "ASUM" else rows.square()
+    return rows.sum(-1) * layer.coefficient
+
+
+def _argmax(layer: L.ArgMax, x: Tensor) -> Tensor:
+    axis = layer.axis
+    if axis is None:
+        x, axis = x.flatten(1) if x.ndim > 1 else x[:, None], 1
+    # Caffe puts the highest of equal positions first: the values are reversed, and their order is kept.
+    found = x.flip(axis).sort(dim=axis, descending=True, stable=True)
+    values, places = (each.narrow(axis, 0, layer.top_k) for each in found)
+    positions = (x.shape[axis] - 1 - places).to(x.dtype)
+    if layer.gives == "both":
+        positions = torch.cat([positions, values], 1)
+    return (values if layer.gives == "values" else positions).reshape(-1, *layer.output_shapes[0][1:])
+
+
 def _batch_norm(layer: L.BatchNorm, x: Tensor, mean: Tensor, variance: Tensor, factor: Tensor) -> Tensor:
     share = torch.where(factor == 0, 0.0, 1 / factor)
-    along = (1, -1) + (1,) * (x.ndim - 2) if x.ndim > 1 else (-1,)
+    along = (1, -1) + (1,) * (x.ndim - 2)
     return (x - (mean * share).reshape(along)) / (variance * share + layer.eps).sqrt().reshape(along)
 
 
@@ -166,7 +191,9 @@ def _crop(layer: L.Crop, x: Tensor, like: Tensor) -> Tensor:
 
 def _softmax_with_loss(layer: L.SoftmaxWithLoss, x: Tensor, labels: Tensor) -> Sequence[Tensor]:
     scores, counted = _scores_and_labels(layer, x, labels)
-    total = F.cross_entropy(scores, counted, reduction="sum")
+    losses = F.cross_entropy(scores, counted, reduction="none")
+    # The clamped value with the gradient of the unclamped one, as in Caffe.
+    total = (losses.detach().clamp(max=-math.log(SMALLEST)) + (losses - losses.detach())).sum()
     divisors = {
         "FULL": labels.numel(),
         "VALID": max(counted.numel(), 1),
@@ -176,12 +203,15 @@ def _softmax_with_loss(layer: L.SoftmaxWithLoss, x: Tensor, labels: Tensor) -> S
     return [total / divisors[layer.normalization], x.softmax(layer.axis)][: len(layer.outputs)]
 
 
-def _accuracy(layer: L.Accuracy, x: Tensor, labels: Tensor) -> Tensor:
+def _accuracy(layer: L.Accuracy, x: Tensor, labels: Tensor) -> Sequence[Tensor]:
     scores, counted = _scores_and_labels(layer, x, labels)
     # Caffe ranks classes of equal score before the ground-truth class.
     rank = (scores >= scores.gather(1, counted[:, None])).sum(1)
-    right = rank <= layer.top_k
-    return right.float().sum() / max(len(right), 1)
+    right = (rank <= layer.top_k).float()
+    counts, rights = (
+        x.new_zeros(layer.class_count).index_add(0, counted, n.to(x)) for n in (torch.ones_like(right), right)
+    )
+    return [right.sum() / max(len(right), 1), rights / counts.clamp(min=1)][: len(layer.outputs)]
 
 
 def _scores_and_labels(layer: L.SoftmaxWithLoss | L.Accuracy, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -192,7 +222,6 @@ def _scores_and_labels(layer: L.SoftmaxWithLoss | L.Accuracy, x: Tensor, labels:
 
 
 _FUNCTIONS: dict[type[L.Layer], Callable[..., Any]] = {
-    L.Input: lambda layer: (),
     L.Convolution: _convolution,
     L.Deconvolution: _deconvolution,
     L.Pooling: _pooling,
@@ -205,12 +234,18 @@ _FUNCTIONS: dict[type[L.Layer], Callable[..., Any]] = {
     L.TanH: lambda layer, x: x.tanh(),
     L.AbsVal: lambda layer, x: x.abs(),
     L.Power: _power,
+    L.Exp: lambda layer, x: (x * layer.inner).exp() * layer.outer,
+    L.Log: lambda layer, x: (x * layer.scale + layer.shift).log() * layer.factor,
     L.Softmax: lambda layer, x: x.softmax(layer.axis),
     L.Dropout: lambda layer, x: x,
     L.Split: lambda layer, x: [x] * len(layer.outputs),
     L.Concat: lambda layer, *x: torch.cat(x, layer.axis),
     L.Slice: lambda layer, x: x.tensor_split(layer.points, dim=layer.axis),
+    L.Silence: lambda layer, *x: (),
+    L.Tile: lambda layer, x: x.repeat([layer.tiles if i == layer.axis else 1 for i in range(x.ndim)]),
     L.Eltwise: _eltwise,
+    L.Reduction: _reduction,
+    L.ArgMax: _argmax,
     L.BatchNorm: _batch_norm,
     L.Scale: _scale,
     L.Flatten: _reshape,

@@ -27,7 +27,9 @@ from pycam.formats.files import atomic_write, exists, is_folder
 from pycam.ilsvrc.ground_truth import GroundTruth, read_ground_truth
 from pycam.ilsvrc.synsets import CLASSES
 from pycam.model import Model, load_model
+from pycam.net import Net
 from pycam.net.layers import dims
+from pycam.net.state import describe
 from pycam.predict import Cam, make_cam
 from pycam.protocols import DRAWING, Protocol
 
@@ -47,7 +49,7 @@ class Recipe:
     ----------
     protocol : Protocol
         A row of the table, with its overrides.
-    model, engine, prototxt, weights, mean, std, head, options
+    model, engine, prototxt, weights, mean, std, head, phase, stages, level, options
         As for `pycam.load`.
     """
 
@@ -59,6 +61,9 @@ class Recipe:
     mean: str | None = None
     std: str | None = None
     head: str | None = None
+    phase: str = "TEST"
+    stages: tuple[str, ...] = ()
+    level: int = 0
     options: Options = field(default_factory=Options)
 
     @property
@@ -94,6 +99,9 @@ class Recipe:
             mean=self.mean,
             std=self.std,
             head=self.head,
+            phase=self.phase,
+            stages=self.stages,
+            level=self.level,
             needs_maps=self.protocol.method == "cam",
         )
         if model.class_count != CLASSES:
@@ -115,6 +123,7 @@ class Recipe:
             ("mean values", hashlib.sha256(cam.mean.astype("<f4").tobytes()).hexdigest()),
             ("scale", ", ".join(f"{factor:.9g}" for factor in cam.scale.tolist())),
             ("input", dims(cam.model.input_size)),
+            *_state(cam.model.net),
             ("scores", cam.model.score_blob),
             ("head", str(cam.head or "")),
             *choices.items(),
@@ -127,6 +136,12 @@ class Recipe:
             ("OpenCV", cv2.__version__),
             ("Pillow", PIL.__version__),
         )
+
+
+def _state(net: Net) -> Identity:
+    """Return the state that the net was read in, if it is not the usual one."""
+    state = describe(net.state)
+    return () if state == "phase TEST" else (("state", state),)
 
 
 @dataclass(frozen=True)

@@ -20,15 +20,6 @@ Blobs: TypeAlias = Sequence[NDArray[np.float32]]
 
 BATCH_NORM_MODES = ENUMS["BatchNormMode"]
 
-OUTSIDE = {
-    **dict.fromkeys(("AnnotatedData", "PriorBox", "DetectionOutput", "DetectionEvaluate"), "object detection"),
-    **dict.fromkeys(("MultiBoxLoss", "Permute", "Normalize", "SmoothL1Loss", "Proposal"), "object detection"),
-    **dict.fromkeys(("ROIPooling", "ROIAlign", "PSROIPooling", "PSROIAlign"), "object detection"),
-    **dict.fromkeys(("BoxAnnotatorOHEM", "DetectNetTransformation", "Region"), "object detection"),
-    **dict.fromkeys(("Interp", "Upsample", "DenseImageData", "ImageSegData", "SegAccuracy"), "segmentation"),
-}
-"""Layer types of forks that pycam does not have -> what they are for."""
-
 
 @dataclass(frozen=True)
 class ForkLayer:

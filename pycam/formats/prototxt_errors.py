@@ -8,8 +8,9 @@ from typing import Any
 
 from pycam.errors import FormatError, PycamError, UnsupportedLayerError, suggest
 from pycam.formats import schema
-from pycam.formats.fork_layers import OUTSIDE, TYPES
+from pycam.formats.fork_layers import TYPES
 from pycam.formats.forks import fork_schema
+from pycam.formats.layer_types import unknown_type
 from pycam.formats.prototxt_blocks import LayerBlock
 from pycam.formats.upgrade import CAFFE_TYPES, V1_TYPES
 
@@ -46,7 +47,7 @@ def explain(error: Any, text: str, name: str, kind: Any, layers: Iterable[LayerB
     if found := re.search(r'Message type "caffe\.(\w+)" has no field named "(.*)"\.$', str(error)):
         owner, field = found.groups()
         if layer.type and layer.type not in (*CAFFE_TYPES, *V1_TYPES, *TYPES):
-            return UnsupportedLayerError(f"{where}unsupported layer type {layer.type!r}: {_outside(layer.type, field)}")
+            return UnsupportedLayerError(f"{where}unsupported layer type {layer.type!r}: {unknown_type(layer.type)}")
         return FormatError(f"{where}unknown field {field!r}: {_fix(field, owner, kind)}")
 
     if found := re.search(r'Enum type "([\w.]+)" has no value (?:named|with number) (.*)\.$', str(error)):
@@ -78,12 +79,6 @@ def _fix(field: str, owner: str, kind: Any) -> str:
     known = (schema.MESSAGES.get(owner) or fork_schema().messages[owner]).DESCRIPTOR.fields_by_name
     unknown = f"{owner} has no such field in Caffe 1.0, nor in a fork that pycam knows, so its effect is unknown"
     return suggest(field, known, f"{unknown}: ask where the file comes from, or remove it if it is for training only")
-
-
-def _outside(kind: str, field: str) -> str:
-    if kind in OUTSIDE:
-        return f"it is for {OUTSIDE[kind]}, in forks of Caffe; pycam has the layers of nets for classification"
-    return f"{field!r} is not part of Caffe 1.0, nor of a fork that pycam knows"
 
 
 def _enum_names(enum: str) -> list[str]:

@@ -102,9 +102,11 @@ def upgrade(net: Message, lines: Sequence[int], path: str) -> tuple[Message, tup
             _v1_to_current(layer, net.layer.add())
         lines = [line for _, line, _ in old]
         net.ClearField("layers")
-    if net.input or net.input_dim or net.input_shape:
+    if net.input and (net.input_dim or net.input_shape):
         _inputs_to_layer(net, path)
         lines = [0, *lines]
+    else:
+        _drop_inputs(net, path)
     for layer in net.layer:
         if layer.type == "BatchNorm" and len(layer.param) == 3:
             # Its three blobs are statistics, which old files would train.
@@ -183,17 +185,31 @@ def _inputs_to_layer(net: Message, path: str) -> None:
     if net.input_shape:
         shapes = [{"dim": shape.dim} for shape in net.input_shape]
     else:
-        shapes = [{"dim": net.input_dim[start : start + 4]} for start in range(0, len(net.input_dim), 4)]
-    if len(shapes) != len(net.input) or (not net.input_shape and len(net.input_dim) % 4):
+        shapes = [{"dim": net.input_dim[start : start + 4]} for start in range(0, len(net.input_dim) - 3, 4)]
+    if len(shapes) < len(net.input):
         raise FormatError(
             f"{path}: {len(net.input)} `input`, {len(net.input_dim)} `input_dim`, {len(net.input_shape)} "
             "`input_shape`: each input needs four input_dim or one input_shape"
         )
+    del shapes[len(net.input) :]
     entry = schema.LayerParameter(name="input", type="Input", top=net.input, input_param={"shape": shapes})
     upgraded = schema.NetParameter(layer=[entry, *net.layer])
     for field in ("input", "input_dim", "input_shape", "layer"):
         net.ClearField(field)
     net.MergeFrom(upgraded)
+
+
+def _drop_inputs(net: Message, path: str) -> None:
+    """Remove `input` fields that have no effect in Caffe: names without shapes, or shapes without names."""
+    written = {top for layer in net.layer for top in layer.top}
+    read = {bottom for layer in net.layer for bottom in layer.bottom}
+    for name in net.input:
+        if name in read - written:
+            raise FormatError(
+                f"{path}: input {name!r} has no shape: each input needs four input_dim or one input_shape"
+            )
+    for field in ("input", "input_dim", "input_shape"):
+        net.ClearField(field)
 
 
 def _set(message: Message, name: str, value: Any) -> None:

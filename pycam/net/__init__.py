@@ -18,17 +18,9 @@ from pycam.net.heads import (
     score_positions,
 )
 from pycam.net.linear_path import logits_of, positions_of
-from pycam.net.net import Net, Params, Sources, net_from_message, read_net, takes_part
+from pycam.net.net import Net, Params, Sources, net_from_message, read_net
+from pycam.net.state import net_state, takes_part
 
-__all__ = ["CamHead", "HeadWeights", "Net", "Params", "Sources", "net_from_message", "read_net", "takes_part"]
-__all__ += [
-    "check_scores",
-    "find_head",
-    "find_heads",
-    "find_scores",
-    "head_weights",
-    "logits_of",
-    "named_head",
-    "positions_of",
-]
-__all__ += ["positions_of", "score_inputs", "score_positions"]
+__all__ = ["CamHead", "HeadWeights", "Net", "Params", "Sources", "net_from_message", "net_state", "read_net"]
+__all__ += ["check_scores", "find_head", "find_heads", "find_scores", "head_weights", "logits_of", "named_head"]
+__all__ += ["positions_of", "score_inputs", "score_positions", "takes_part"]

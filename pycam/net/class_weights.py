@@ -13,7 +13,7 @@ from pycam.errors import NetError
 from pycam.net import layers as L
 from pycam.net.heads import CamHead
 from pycam.net.layers import Shape
-from pycam.net.linear_path import Trace, trace, width
+from pycam.net.linear_path import Trace, pooled_share, trace, width
 from pycam.net.net import Net
 
 
@@ -71,7 +71,7 @@ def head_weights(net: Net, head: CamHead) -> HeadWeights:
     found = trace(net, head.logits)
     assert found.pooling is not None
     coverage = _coverage(found.pooling) if head.pooling == "average" else None
-    match [net.by_name[name] for name in head.path]:
+    match [net.by_name[name] for name in head.path] if pooled_share(found.pooling) == 1 else None:
         case []:
             return HeadWeights(None, no_bias, coverage)
         case [L.InnerProduct() as layer]:
@@ -104,7 +104,7 @@ def _product(net: Net, logits: str, found: Trace) -> _Form:
     """Return logits as a function of the pooled features: (T, K) weights and (T,) bias."""
     assert found.pooling is not None
     channels = found.pooling.output_shapes[0][1]
-    forms = {found.pooling.outputs[0]: _Form(np.eye(channels), np.zeros(channels))}
+    forms = {found.pooling.outputs[0]: _Form(pooled_share(found.pooling) * np.eye(channels), np.zeros(channels))}
     for layer in found.path:
         inputs = [
             forms[value].reshaped(shape[1:2] if found.several else shape[1:])

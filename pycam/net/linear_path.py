@@ -112,7 +112,17 @@ def trace(net: Net, logits: str) -> Trace:
 
 def pools(layer: L.Layer) -> bool:
     """Return whether a layer pools rows and columns (of which there are more than one)."""
-    return isinstance(layer, L.Pooling) and layer.input_shapes[0][2:] != (1, 1)
+    if not isinstance(layer, L.Pooling | L.Reduction) or positions_of(layer.input_shapes[0]) is None:
+        return False
+    return isinstance(layer, L.Pooling) or (layer.operation, layer.axis) == ("SUM", 2)
+
+
+def pooled_share(layer: L.Layer) -> float:
+    """Return the factor of a pooled value in units of the mean of its channel: 1, or h·w for a sum."""
+    if not isinstance(layer, L.Reduction):
+        return 1.0
+    share = layer.coefficient * math.prod(layer.input_shapes[0][2:])
+    return 1.0 if math.isclose(share, 1, rel_tol=1e-6) else share
 
 
 def _pools_globally(layer: L.Layer) -> bool:

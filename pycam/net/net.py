@@ -17,8 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycam.errors import NetError, PycamError, UnsupportedLayerError, suggest
-from pycam.formats import caffemodel, prototxt
+from pycam.formats import caffemodel, prototxt, schema
 from pycam.formats.fork_layers import ForkLayer, distribute
+from pycam.formats.layer_types import unknown_type
+from pycam.formats.upgrade import CAFFE_TYPES
 from pycam.net.layers import (
     LAYER_TYPES,
     MAX_BLOB_COUNT,
@@ -27,14 +29,18 @@ from pycam.net.layers import (
     Dropout,
     Flatten,
     InnerProduct,
-    Input,
     Layer,
     Reshape,
     Shape,
+    Source,
     dims,
 )
+from pycam.net.state import describe, describe_rules, net_state, stages_of, takes_part
 
 Params = dict[str, tuple[NDArray[np.float32], ...]]
+
+AUTOMATIC = "(automatic)"
+"""Caffe's name of the top that it adds to a loss without one. No layer can read it, and it is no output of the net."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,8 @@ class Net:
         Layer name -> float32 arrays of the shapes in `layer.param_shapes`. Empty without weights.
     message : NetParameter
         The net in the current format, without weights.
+    state : NetState
+        The state in which `layers` were selected from the message.
     sources : Sources or None
         The user's files, None for a net made in memory.
     ignored_weights : tuple of str
@@ -86,6 +94,7 @@ class Net:
     layers: tuple[Layer, ...]
     params: Params = field(default_factory=dict, repr=False)
     message: Any = field(default=None, repr=False)
+    state: Any = field(default_factory=schema.NetState, repr=False)
     sources: Sources | None = None
     ignored_weights: tuple[str, ...] = field(default=(), repr=False)
     forks: tuple[ForkLayer, ...] = field(default=(), repr=False)
@@ -104,7 +113,7 @@ class Net:
 
     @cached_property
     def by_name(self) -> dict[str, Layer]:
-        """Layers by name."""
+        """Layers by name; of several with one name, the last, as in Caffe."""
         return {layer.name: layer for layer in self.layers}
 
     @cached_property
@@ -128,7 +137,7 @@ class Net:
 
     @cached_property
     def inputs(self) -> tuple[str, ...]:
-        """The blobs that must be filled before the net runs."""
+        """The blobs that are filled before the net runs."""
         return tuple(self.input_values)
 
     @cached_property
@@ -137,7 +146,7 @@ class Net:
         return {
             top: value
             for layer in self.layers
-            if isinstance(layer, Input)
+            if isinstance(layer, Source)
             for top, value in zip(layer.tops, layer.outputs, strict=True)
         }
 
@@ -145,7 +154,7 @@ class Net:
     def outputs(self) -> tuple[str, ...]:
         """The blobs that no layer reads."""
         read = {value for layer in self.layers for value in layer.inputs}
-        return tuple(blob for blob in self.shapes if blob not in read)
+        return tuple(blob for blob in self.shapes if blob not in read and blob != AUTOMATIC)
 
     @cached_property
     def producer(self) -> dict[str, Layer]:
@@ -162,10 +171,26 @@ class Net:
                 layers.append(layer)
         return tuple(reversed(layers))
 
+    def inputs_before(self, values: Iterable[str]) -> tuple[str, ...]:
+        """Return the input blobs that some values depend on, or are, in the net's order."""
+        values = tuple(values)
+        read = {*values, *(value for layer in self.layers_before(values) for value in layer.inputs)}
+        return tuple(blob for blob, value in self.input_values.items() if value in read)
+
+    @cached_property
+    def fixed_batch(self) -> int | None:
+        """The only batch size that Caffe can run the net with, because of a Reshape; None for any. pycam runs any."""
+        fixed = (layer.fixed_batch for layer in self.layers if isinstance(layer, Reshape))
+        return next((batch for batch in fixed if batch is not None), None)
+
     @property
     def param_count(self) -> int:
-        """The number of learned values."""
-        return sum(int(np.prod(shape)) for layer in self.layers for shape in layer.param_shapes)
+        """The number of learned values; shared ones count once."""
+        shapes: dict[tuple[str | int, ...], Shape] = {}
+        for number, layer in enumerate(self.layers):
+            for index, (name, shape) in enumerate(zip(layer.param_names, layer.param_shapes, strict=True)):
+                shapes.setdefault((name,) if name else (number, index), shape)
+        return sum(int(np.prod(shape)) for shape in shapes.values())
 
     @property
     def multiply_adds(self) -> int:
@@ -213,6 +238,8 @@ def read_net(
     caffemodel_path: str | os.PathLike[str] | None = None,
     *,
     phase: str = "TEST",
+    stages: Sequence[str] = (),
+    level: int = 0,
     allow_nonfinite: bool = False,
 ) -> Net:
     """Read a net and, if given, its weights.
@@ -224,7 +251,11 @@ def read_net(
     caffemodel_path : path or None
         Its weights. They are matched to layers by name.
     phase : str
-        `"TEST"` or `"TRAIN"`. It selects the layers with `include` and `exclude` rules.
+        `"TEST"` or `"TRAIN"`. Phase, stages and level select the layers with `include` and `exclude` rules.
+    stages : sequence of str
+        Stages, in addition to those of the net's own state.
+    level : int
+        The level.
     allow_nonfinite : bool
         Accept weights that are infinite or not a number.
 
@@ -241,11 +272,13 @@ def read_net(
         The net contradicts itself, or the weights belong to another net.
     UnsupportedLayerError
         A layer type that pycam does not have.
+    UsageError
+        No rule of the net names the phase, a stage or the level.
     """
     text = prototxt.read(prototxt_path)
     foreign = (text.path,) if text.forks or text.notes else ()
     net = replace(
-        net_from_message(text.message, text.lines, text.path, phase),
+        net_from_message(text.message, text.lines, text.path, phase, stages, level),
         sources=Sources(text.path, foreign=foreign),
         forks=text.forks,
         notes=text.notes,
@@ -263,7 +296,14 @@ def read_net(
     )
 
 
-def net_from_message(message: Any, lines: Sequence[int] = (), path: str = "the net", phase: str = "TEST") -> Net:
+def net_from_message(
+    message: Any,
+    lines: Sequence[int] = (),
+    path: str = "the net",
+    phase: str = "TEST",
+    stages: Sequence[str] = (),
+    level: int = 0,
+) -> Net:
     """Make a net from a `NetParameter` in the current format.
 
     Parameters
@@ -274,8 +314,8 @@ def net_from_message(message: Any, lines: Sequence[int] = (), path: str = "the n
         The line of each of its layers, for error messages.
     path : str
         The name of the net in error messages.
-    phase : str
-        `"TEST"` or `"TRAIN"`.
+    phase, stages, level
+        As for `read_net`.
 
     Returns
     -------
@@ -289,55 +329,47 @@ def net_from_message(message: Any, lines: Sequence[int] = (), path: str = "the n
     UnsupportedLayerError
         A layer type that pycam does not have.
     """
-    numbered = zip(message.layer, lines or [0] * len(message.layer), strict=True)
-    wanted = [(layer, line) for layer, line in numbered if takes_part(layer, message.state, phase)]
+    state = net_state(message, phase, stages, level)
+    numbered = list(zip(message.layer, lines or [0] * len(message.layer), strict=True))
+    wanted = [each for each in numbered if takes_part(each[0], state)]
     if not wanted:
-        raise NetError(f"{path}: no layers{f' in phase {phase}' if message.layer else ''}: is this a net?")
-    return Net(message.name, _link(wanted, path), message=message)
-
-
-def takes_part(layer: Any, state: Any, phase: str) -> bool:
-    """Return True if a layer is part of the net in a phase, by its `include` and `exclude` rules, as in Caffe."""
-
-    def met(rule: Any) -> bool:
-        return (
-            (not rule.HasField("phase") or rule.phase == {"TRAIN": 0, "TEST": 1}[phase])
-            and (not rule.HasField("min_level") or state.level >= rule.min_level)
-            and (not rule.HasField("max_level") or state.level <= rule.max_level)
-            and all(stage in state.stage for stage in rule.stage)
-            and not any(stage in state.stage for stage in rule.not_stage)
+        if not numbered:
+            raise NetError(f"{path}: no layers: is this a net?")
+        known = stages_of(message)
+        raise NetError(
+            f"{path}: no layers in {describe(state)}: is this a net?"
+            + (f" It has the stages {', '.join(known)}: select one with --stage" if known else "")
         )
-
-    if layer.include:
-        return any(met(rule) for rule in layer.include)
-    return not any(met(rule) for rule in layer.exclude)
+    others = [each for each in numbered if not takes_part(each[0], state)]
+    return Net(message.name, _link(wanted, others, state, path), message=message, state=state)
 
 
-def _link(messages: Sequence[tuple[Any, int]], path: str) -> tuple[Layer, ...]:
-    """Turn messages into layers whose values are each written once."""
-    last_writer = {top: index for index, (message, _) in enumerate(messages) for top in message.top}
+def _link(
+    messages: Sequence[tuple[Any, int]], others: Sequence[tuple[Any, int]], state: Any, path: str
+) -> tuple[Layer, ...]:
+    """Turn messages into layers whose values are each written once; `others` are layers of other states."""
+    tops_of = [_tops(message) for message, _ in messages]
+    last_writer = {top: index for index, tops in enumerate(tops_of) for top in tops}
     makers = {top: (message.name, line) for message, line in reversed(messages) for top in message.top}
     current: dict[str, str] = {}  # blob -> the value that it holds
     readers: Counter[str] = Counter()  # how often each value is read
     shapes: dict[str, Shape] = {}
+    batches: dict[str, int] = {}  # value -> the batch size in the file
     memory = _Memory()
-    lines: dict[str, int] = {}
+    sharing = _Sharing()
     layers: list[Layer] = []
-    for index, (message, line) in enumerate(messages):
+    for index, ((message, line), tops) in enumerate(zip(messages, tops_of, strict=True)):
         where = f"{path}:{line}: layer {message.name!r}" if line else f"{path}: layer {message.name!r}"
         if not message.name:
             raise NetError(f"{where} (type {message.type!r}) has no name")
         if "" in message.top:
             raise NetError(f"{where} (type {message.type!r}) has a top without a name")
-        if message.name in lines:
-            raise NetError(f"{where}: line {lines[message.name]} already has a layer of that name")
-        lines[message.name] = line
         kind = _layer_class(message, where)
-        _check_counts(kind, message, where)
+        _check_counts(kind, message, len(tops), where)
 
         for bottom in message.bottom:
             if bottom not in current:
-                raise NetError(f"{where} reads blob {bottom!r}, {_why_missing(bottom, makers, current)}")
+                raise NetError(f"{where} reads blob {bottom!r}, {_why_missing(bottom, makers, current, others, state)}")
             if changer := memory.changer.get(current[bottom]):
                 raise NetError(
                     f"{where} reads blob {bottom!r}, which in Caffe shares memory with a blob that {changer!r} changed "
@@ -363,32 +395,75 @@ def _link(messages: Sequence[tuple[Any, int]], path: str) -> tuple[Layer, ...]:
                 )
         input_shapes = tuple(shapes[value] for value in inputs)
         try:
-            resolved = {"output_shapes": input_shapes[:1], **kind.resolve(message, input_shapes)}
+            batch = batches[inputs[0]] if inputs else 1
+            resolved = {
+                "output_shapes": input_shapes[:1],
+                **kind.resolve(kind.for_any_batch(message, input_shapes, batch), input_shapes),
+            }
+            param_names = sharing.names(message, resolved.get("param_shapes", ()))
         except PycamError as error:
             raise NetError(f"{where} ({message.type}): {error}") from None
-        for top, shape in zip(message.top, resolved["output_shapes"], strict=True):
+        outputs = []
+        for top, shape in zip(tops, resolved["output_shapes"], strict=True):
             if int(np.prod(shape, dtype=object)) > MAX_BLOB_COUNT:
                 raise NetError(
                     f"{where}: blob {top!r} of {dims(shape)} has more values than Caffe can count (2^31 − 1)"
                 )
-            current[top] = top if last_writer[top] == index else f"{top}@{message.name}"
-            shapes[current[top]] = shape
-        outputs = tuple(current[top] for top in message.top)
-        memory.write(message, inputs, outputs)
+            value = top if last_writer[top] == index else f"{top}@{message.name}"
+            while value in shapes:
+                value += "'"  # an earlier layer of that name wrote that blob, too
+            outputs.append(value)
+            shapes[value] = shape
+            batches[value] = resolved.get("batch", batch)
+            if top in message.top:
+                current[top] = value
+        memory.write(message, tops, inputs, outputs)
         layers.append(
             kind(
                 name=message.name,
                 bottoms=tuple(message.bottom),
-                tops=tuple(message.top),
+                tops=tops,
                 inputs=inputs,
-                outputs=outputs,
+                outputs=tuple(outputs),
                 input_shapes=input_shapes,
+                param_names=param_names,
                 line=line,
                 message=message,
                 **resolved,
             )
         )
     return tuple(layers)
+
+
+def _tops(message: Any) -> tuple[str, ...]:
+    """Return the tops of a layer, with those that Caffe adds."""
+    least = LAYER_TYPES[message.type].auto_tops if message.type in LAYER_TYPES else 0
+    return (*message.top, *[AUTOMATIC] * (least - len(message.top)))
+
+
+class _Sharing:
+    """The parameters that layers share by the names of their `param`."""
+
+    def __init__(self) -> None:
+        self._owners: dict[str, tuple[str, Shape, Any]] = {}
+
+    def names(self, message: Any, shapes: Sequence[Shape]) -> tuple[str, ...]:
+        """Return the names of a layer's parameters, or raise a `NetError` for one that cannot be shared."""
+        specs = [message.param[i] if i < len(message.param) else schema.ParamSpec() for i in range(len(shapes))]
+        for spec, shape in zip(specs, shapes, strict=True):
+            owner, owned, first = self._owners.setdefault(spec.name, (message.name, shape, spec))
+            if not spec.name or first is spec:
+                continue
+            permissive = spec.share_mode == schema.ParamSpec.PERMISSIVE
+            if shape != owned and not (permissive and np.prod(shape) == np.prod(owned)):
+                raise NetError(
+                    f"its parameter {spec.name!r} of {dims(shape)} is that of layer {owner!r}, of {dims(owned)}: both "
+                    "need one shape, or with share_mode: PERMISSIVE the same number of values"
+                )
+            for factor in ("lr_mult", "decay_mult"):
+                if spec.HasField(factor) and first.HasField(factor) and getattr(spec, factor) != getattr(first, factor):
+                    raise NetError(f"its parameter {spec.name!r} has another {factor} than in layer {owner!r}")
+        return tuple(spec.name for spec in specs)
 
 
 class _Memory:
@@ -405,12 +480,12 @@ class _Memory:
         self._place: dict[str, str] = {}  # value -> the value that its memory was made for
         self._intact: dict[str, list[str]] = {}  # place -> the values that it still holds
 
-    def write(self, message: Any, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    def write(self, message: Any, tops: Sequence[str], inputs: Sequence[str], outputs: Sequence[str]) -> None:
         """Record the values that a layer writes."""
         alone = len(inputs) == len(outputs) == 1
         shares = message.type in ("Flatten", "Reshape", "Split") or (alone and message.type in ("Concat", "Slice"))
         for i, output in enumerate(outputs):
-            in_place = i < len(message.bottom) and message.bottom[i] == message.top[i]
+            in_place = i < len(message.bottom) and message.bottom[i] == tops[i]
             place = self._place[inputs[0]] if shares or in_place else output
             # Dropout changes values only in training.
             if in_place and message.type != "Dropout":
@@ -422,26 +497,43 @@ class _Memory:
 def _layer_class(message: Any, where: str) -> type[Layer]:
     if message.type in LAYER_TYPES:
         return LAYER_TYPES[message.type]
-    hint = suggest(message.type, LAYER_TYPES, f"pycam has {', '.join(sorted(LAYER_TYPES))}")
-    raise UnsupportedLayerError(f"{where} has the unsupported type {message.type!r}: {hint}")
+    if message.type not in CAFFE_TYPES:
+        raise UnsupportedLayerError(f"{where} has the unsupported type {message.type!r}: {unknown_type(message.type)}")
+    advice = (
+        "replace it by a layer of type Input, which gives the shapes of its tops"
+        if not message.bottom and message.type != "Parameter"
+        else "pycam reads the net without this layer and the layers that depend on it"
+    )
+    raise UnsupportedLayerError(f"{where} has the type {message.type!r}: Caffe has it, pycam does not; {advice}")
 
 
-def _check_counts(kind: type[Layer], message: Any, where: str) -> None:
+def _check_counts(kind: type[Layer], message: Any, tops: int, where: str) -> None:
     for what, count, (least, most) in (
         ("bottoms", len(message.bottom), kind.bottom_count),
-        ("tops", len(message.top), kind.top_count),
+        ("tops", tops, kind.top_count),
     ):
         if count < least or (most is not None and count > most):
             wanted = str(least) if least == most else f"{least} or more" if most is None else f"{least} to {most}"
             raise NetError(f"{where} ({message.type}) has {count} {what}, the type takes {wanted}")
 
 
-def _why_missing(bottom: str, makers: Mapping[str, tuple[str, int]], current: Mapping[str, str]) -> str:
-    if bottom not in makers:
-        return f"which no layer writes: {suggest(bottom, current, 'check its name')}"
-    name, line = makers[bottom]
-    at = f" (line {line})" if line else ""
-    return f"which only a later layer, {name!r}{at}, writes: the net has a cycle, or its layers are out of order"
+def _why_missing(
+    bottom: str,
+    makers: Mapping[str, tuple[str, int]],
+    current: Mapping[str, str],
+    others: Sequence[tuple[Any, int]],
+    state: Any,
+) -> str:
+    if bottom in makers:
+        name, line = makers[bottom]
+        at = f" (line {line})" if line else ""
+        return f"which only a later layer, {name!r}{at}, writes: the net has a cycle, or its layers are out of order"
+    if writers := [(layer, line) for layer, line in others if bottom in layer.top]:
+        when = "; ".join(
+            f"{layer.name!r}{f' (line {line})' if line else ''}: {describe_rules(layer)}" for layer, line in writers
+        )
+        return f"which no layer writes in {describe(state)} ({when}): choose with --phase, --stage or --level"
+    return f"which no layer writes: {suggest(bottom, current, 'check its name')}"
 
 
 def _fit_params(
@@ -452,27 +544,27 @@ def _fit_params(
 ) -> Params:
     """Match parameters to layers by name, as Caffe does, and check their shapes against the net's."""
     learned = [layer for layer in layers if layer.param_shapes]
+    _check_names(layers, path)
+    shared: dict[str, NDArray[np.float32]] = {}
+    # Caffe copies the arrays of the file, in its order, into the memory that layers share: the last one counts.
+    by_name = {layer.name: layer for layer in learned}
+    for name, arrays in given.items():
+        if name in by_name:
+            _check_arrays(by_name[name], arrays, layers, path, allow_nonfinite)
+            shared.update((key, a) for key, a in zip(by_name[name].param_names, arrays, strict=True) if key)
     params: Params = {}
     for layer in learned:
-        at = f" (line {layer.line} of the net)" if layer.line else ""
-        if layer.name not in given:
+        if layer.name not in given and not shared.keys() >= set(layer.param_names):
             present = sum(other.name in given for other in learned)
             raise NetError(
-                f"{path}: no weights for layer {layer.name!r}{at}; the file has {present} of the net's {len(learned)} "
-                f"layers with weights: {'is it cut off?' if present else 'are these the weights of another net?'}"
+                f"{path}: no weights for layer {layer.name!r}{_at(layer)}; the file has {present} of the net's "
+                f"{len(learned)} layers with weights: "
+                f"{'is it cut off?' if present else 'are these the weights of another net?'}"
             )
-        arrays = given[layer.name]
-        found = tuple(tuple(array.shape) for array in arrays)
-        if len(found) != len(layer.param_shapes) or not all(map(_same_shape, found, layer.param_shapes)):
-            raise NetError(
-                f"{path}: layer {layer.name!r}{at} has weights of {_list_shapes(found)}, the net expects "
-                f"{_list_shapes(layer.param_shapes)}: {_why_misfit(layer, found, layers)}"
-            )
-        if not allow_nonfinite:
-            _check_finite(layer.name, arrays, path)
+        own = given.get(layer.name, [None] * len(layer.param_shapes))
         params[layer.name] = tuple(
-            np.asarray(array, dtype=np.float32).reshape(shape)
-            for array, shape in zip(arrays, layer.param_shapes, strict=True)
+            np.asarray(shared[key] if key else array, dtype=np.float32).reshape(shape)
+            for key, array, shape in zip(layer.param_names, own, layer.param_shapes, strict=True)
         )
     return params
 
@@ -490,7 +582,7 @@ def _why_misfit(layer: Layer, found: Sequence[Shape], layers: Sequence[Layer]) -
         outputs, inputs = (1, 0) if layer.transpose else (0, 1)
         if len(count) == 2 and count[outputs] == expected[outputs] and count[inputs] % channels == 0:
             sizes = ", ".join(
-                dims(shape[1:]) for each in layers if isinstance(each, Input) for shape in each.output_shapes[:1]
+                dims(shape[1:]) for each in layers if isinstance(each, Source) for shape in each.output_shapes[:1]
             )
             return (
                 f"with inputs of {sizes} the layer reads {expected[inputs]:,} values, and its weights are for "
@@ -508,6 +600,45 @@ def _channels_before(layer: Layer, layers: Sequence[Layer]) -> int:
         if not isinstance(layer, Flatten | Reshape | Dropout):
             return 0
     return layer.input_shapes[0][1]
+
+
+def _check_names(layers: Sequence[Layer], path: str) -> None:
+    """Raise a `NetError` if several layers have one name, so that Caffe gives weights to the first one only."""
+    named: dict[str, list[Layer]] = {}
+    for layer in layers:
+        named.setdefault(layer.name, []).append(layer)
+    for name, (first, *others) in named.items():
+        same = all(
+            (other.param_names, other.param_shapes) == (first.param_names, first.param_shapes) for other in others
+        )
+        if not (same and all(first.param_names)) and others:
+            lines = " and ".join(str(layer.line) for layer in (first, *others))
+            raise NetError(
+                f"{path}: layers with weights share the name {name!r} (lines {lines} of the net): Caffe fills only the "
+                "first one; give each a name of its own, in the net and in its weights"
+            )
+
+
+def _check_arrays(
+    layer: Layer,
+    arrays: Sequence[NDArray[np.float32]],
+    layers: Sequence[Layer],
+    path: str,
+    allow_nonfinite: bool,
+) -> None:
+    """Raise a `NetError` for arrays that do not fit a layer."""
+    found = tuple(tuple(array.shape) for array in arrays)
+    if len(found) != len(layer.param_shapes) or not all(map(_same_shape, found, layer.param_shapes)):
+        raise NetError(
+            f"{path}: layer {layer.name!r}{_at(layer)} has weights of {_list_shapes(found)}, the net expects "
+            f"{_list_shapes(layer.param_shapes)}: {_why_misfit(layer, found, layers)}"
+        )
+    if not allow_nonfinite:
+        _check_finite(layer.name, arrays, path)
+
+
+def _at(layer: Layer) -> str:
+    return f" (line {layer.line} of the net)" if layer.line else ""
 
 
 def _same_shape(found: Shape, expected: Shape) -> bool:

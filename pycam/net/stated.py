@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from pycam.formats.files import exists
-from pycam.net.net import Net, takes_part
+from pycam.net.net import Net
+from pycam.net.state import takes_part
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class StatedInput:
 
 
 def stated_input(net: Net) -> StatedInput | None:
-    """Return the transformation that a net's own data layer says; that of the phase TEST if there are several.
+    """Return the transformation that a net's own data layer says; that of the net's own state if there are several.
 
     Parameters
     ----------
@@ -61,7 +62,7 @@ def stated_input(net: Net) -> StatedInput | None:
     for layer in net.message.layer if net.message is not None else ():
         param = layer.transform_param
         if param.mean_value or param.mean_file or param.scale != 1:
-            found.append((not takes_part(layer, net.message.state, "TEST"), layer))
+            found.append((not takes_part(layer, net.state), layer))
     if not found:
         return None
     _, layer = min(found, key=lambda each: each[0])

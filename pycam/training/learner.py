@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
@@ -70,10 +71,12 @@ class Learner:
 
     def _with_history(self, history: Sequence[Floats] | None) -> list[_Learned]:
         count = {"SGD": 1, "Adam": 2}[self._solver.type]
+        names = Counter(name for layer in self.net.layers for name in layer.param_names if name)
+        shared = {name for name, count in names.items() if count > 1}
         parameters = [
             (values, *factors)
             for name, blobs in self._module.blobs.items()
-            for values, factors in zip(blobs, _factors(self.net.by_name[name]), strict=True)
+            for values, factors in zip(blobs, _factors(self.net.by_name[name], shared), strict=True)
         ]
         if history is not None and [h.shape for h in history] != [v.shape for v, *_ in parameters] * count:
             raise TrainingError("the solver's state belongs to another net or another type of solver")
@@ -202,11 +205,11 @@ def _loss_terms(net: Net) -> list[tuple[str, float]]:
     return terms
 
 
-def _factors(layer: L.Layer) -> Iterator[tuple[float, float]]:
+def _factors(layer: L.Layer, shared: Collection[str]) -> Iterator[tuple[float, float]]:
     """Yield lr_mult and decay_mult of each parameter of a layer."""
     where = f"layer {layer.name!r}" + (f" (line {layer.line})" if layer.line else "")
-    if any(spec.name for spec in layer.message.param):
-        raise TrainingError(f"{where}: shared parameters cannot be trained: remove their names")
+    if names := [name for name in layer.param_names if name in shared]:
+        raise TrainingError(f"{where}: parameter {names[0]!r} is shared with another layer, which cannot be trained")
     frozen = isinstance(layer, L.BatchNorm)
     if frozen and not layer.message.batch_norm_param.use_global_stats:
         raise TrainingError(f"{where}: batch statistics cannot be trained: set use_global_stats: true")

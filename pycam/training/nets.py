@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pycam.errors import TrainingError
 from pycam.formats import prototxt, schema
-from pycam.net import Net, net_from_message, takes_part
+from pycam.net import Net, net_from_message, net_state, takes_part
 from pycam.net.layers import Accuracy, SoftmaxWithLoss
 from pycam.training.data import Batches, Floats, ImageFiles, open_batches
 from pycam.training.solver import Solver, net_path
@@ -61,8 +61,9 @@ def open_net(solver: Solver, phase: str, data: str | os.PathLike[str] | None = N
     message.CopyFrom(text.message)
     message.ClearField("layer")
     lines, batches = [], []
+    state = net_state(text.message, phase, (), text.message.state.level)
     for layer, line in zip(text.message.layer, text.lines, strict=True):
-        if not takes_part(layer, text.message.state, phase):
+        if not takes_part(layer, state):
             continue
         lines.append(line)
         if layer.type in DATA_TYPES:
@@ -73,8 +74,13 @@ def open_net(solver: Solver, phase: str, data: str | os.PathLike[str] | None = N
             message.layer.add().CopyFrom(layer)
     if not batches:
         raise TrainingError(f"{path}: it has no data layer in phase {phase}: add one of type Data or ImageData")
-    net = net_from_message(message, lines, text.path, phase)
+    net = net_from_message(message, lines, text.path, phase, level=state.level)
     net = replace(net, forks=text.forks, notes=text.notes)
+    fed = {top for each in batches for top in each.tops}
+    if unfed := [blob for blob in net.inputs if blob not in fed]:
+        raise TrainingError(
+            f"{path}: nothing fills its input {unfed[0]!r} in training: only Data and ImageData layers do"
+        )
     _check_labels(net, batches)
     return FedNet(net, tuple(batches))
 

@@ -176,7 +176,7 @@ def certify(
     refused: dict[str, str] = {}
     for name in sorted(names, key=lambda name: name != "caffe"):
         try:
-            with engines.make(name, net, [net.outputs[-1]]) as made:
+            with engines.make(name, net, list(net.value_shapes)[-1:]) as made:
                 described[name] = made.description
             blobs[name] = run(net, name, inputs)
         except EngineError as error:
@@ -194,16 +194,44 @@ def certify(
     return Certificate(model, _hashes(net), published, _facts(net), tuple(pitfalls(net)), tuple(checks), tolerance)
 
 
-def noise(net: Net, seed: int = 0, scale: NDArray[np.float32] | None = None) -> dict[str, NDArray[np.float32]]:
-    """Return seeded float32 noise for a net's inputs, batch 1, in the range of an image less its mean.
+_KEEP_VALUES = (layers.Split, layers.Slice, layers.Concat, layers.Flatten, layers.Reshape, layers.Crop, layers.Tile)
+"""The types of layers whose outputs have only values of their inputs."""
 
-    `scale` is the factor of each channel of an image, (C,): the noise has the scale that the net expects.
+
+def noise(net: Net, seed: int = 0, scale: NDArray[np.float32] | None = None) -> dict[str, NDArray[np.float32]]:
+    """Return seeded float32 values for a net's inputs.
+
+    The values are noise in the range of an image less its mean; `scale`, (C,), is the factor of each channel, so that
+    the noise has the scale that the net expects. An input that a loss or an accuracy reads as labels has whole numbers
+    from 0 to less than the number of classes. The batch is 1, or the only one that Caffe can run.
     """
     rng = np.random.default_rng(seed)
-    made = {name: rng.uniform(-120, 140, net.shapes[name]).astype(np.float32) for name in net.inputs}
-    if scale is None:
-        return made
-    return {name: values * scale.reshape(-1, 1, 1) if values.ndim == 4 else values for name, values in made.items()}
+    classes = _label_classes(net)
+    factors = np.ones(1, np.float32) if scale is None else scale
+
+    def draw(value: str) -> NDArray[np.float32]:
+        shape = (net.fixed_batch or 1, *net.value_shapes[value][1:])
+        if value in classes:
+            return rng.integers(0, classes[value], shape).astype(np.float32)
+        drawn = rng.uniform(-120, 140, shape).astype(np.float32)
+        return drawn * factors.reshape(-1, 1, 1) if len(shape) == 4 else drawn
+
+    return {blob: draw(value) for blob, value in net.input_values.items()}
+
+
+def _label_classes(net: Net) -> dict[str, int]:
+    """Return the values that are read as labels, each with the smallest number of classes of their readers."""
+    classes: dict[str, int] = {}
+    for layer in reversed(net.layers):
+        found = [classes[value] for value in layer.outputs if value in classes]
+        if isinstance(layer, layers.Comparison):
+            labels, count = layer.inputs[1:], layer.class_count
+        elif found and isinstance(layer, _KEEP_VALUES):
+            labels, count = layer.inputs, min(found)
+        else:
+            continue
+        classes |= {value: min(count, classes.get(value, count)) for value in labels}
+    return classes
 
 
 def pitfalls(net: Net) -> list[str]:

@@ -11,19 +11,21 @@ Each family of layers has one file. Reading files and linking layers to a net be
 
 from __future__ import annotations
 
-from pycam.net.layers.activation import ELU, AbsVal, Dropout, Power, PReLU, ReLU, Sigmoid, Softmax, TanH
+from pycam.net.layers.activation import ELU, AbsVal, Dropout, Exp, Log, Power, PReLU, ReLU, Sigmoid, Softmax, TanH
 from pycam.net.layers.base import LAYER_TYPES, MAX_BLOB_COUNT, Layer, Pair, Shape, dims, single
-from pycam.net.layers.combination import Concat, Eltwise, Slice, Split
+from pycam.net.layers.combination import Concat, Eltwise, Silence, Slice, Split, Tile
 from pycam.net.layers.convolution import Convolution, Deconvolution
-from pycam.net.layers.data import Data, ImageData, Input
+from pycam.net.layers.data import Data, DummyData, ImageData, Input, MemoryData, Source
 from pycam.net.layers.inner_product import InnerProduct
-from pycam.net.layers.loss import Accuracy, SoftmaxWithLoss
+from pycam.net.layers.loss import Accuracy, Comparison, SoftmaxWithLoss
 from pycam.net.layers.normalization import LRN, BatchNorm, Scale
 from pycam.net.layers.pooling import Pooling
+from pycam.net.layers.reduction import ArgMax, Reduction
 from pycam.net.layers.shape import Crop, Flatten, Reshape, ShuffleChannel
 
 __all__ = ["LAYER_TYPES", "MAX_BLOB_COUNT", "Layer", "Pair", "Shape", "dims", "single"]
-__all__ += ["ELU", "AbsVal", "Dropout", "PReLU", "Power", "ReLU", "Sigmoid", "Softmax", "TanH"]
-__all__ += ["Concat", "Convolution", "Crop", "Deconvolution", "Eltwise", "Flatten", "InnerProduct", "Pooling"]
-__all__ += ["LRN", "Accuracy", "BatchNorm", "Data", "ImageData", "Input", "Reshape", "Scale", "Slice"]
-__all__ += ["ShuffleChannel", "SoftmaxWithLoss", "Split"]
+__all__ += ["ELU", "AbsVal", "Dropout", "Exp", "Log", "PReLU", "Power", "ReLU", "Sigmoid", "Softmax", "TanH"]
+__all__ += ["ArgMax", "Concat", "Convolution", "Crop", "Deconvolution", "Eltwise", "Flatten", "InnerProduct", "Pooling"]
+__all__ += ["LRN", "Accuracy", "BatchNorm", "Data", "DummyData", "ImageData", "Input", "MemoryData", "Reduction"]
+__all__ += ["Comparison", "Reshape", "Scale", "ShuffleChannel", "Silence", "Slice", "SoftmaxWithLoss", "Source"]
+__all__ += ["Split", "Tile"]

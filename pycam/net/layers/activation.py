@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from pycam.net.layers.base import Layer, Shape, dims, finite, need, positive_axis
+import numpy as np
+
+from pycam.net.layers.base import Layer, Shape, dims, finite, need, numbers, positive_axis
 
 
 class ReLU(Layer):
@@ -63,6 +66,45 @@ class Power(Layer):
     power: float
     scale: float
     shift: float
+
+
+class Exp(Layer):
+    """base^(shift + scale·x), computed as `outer`·exp(`inner`·x)."""
+
+    type = "Exp"
+    works_in_place = True
+    inner: float
+    outer: float
+
+    @classmethod
+    def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
+        given, base_log = numbers(message.exp_param, "scale", "shift"), _log_of_base(message.exp_param)
+        with np.errstate(over="ignore"):
+            outer = float(np.exp(base_log * given["shift"]).astype(np.float32))
+        return {"inner": finite(base_log * given["scale"], "scale"), "outer": finite(outer, "base^shift")}
+
+
+class Log(Layer):
+    """The logarithm of shift + scale·x to a base, computed as `factor`·ln(shift + scale·x)."""
+
+    type = "Log"
+    works_in_place = True
+    scale: float
+    shift: float
+    factor: float
+
+    @classmethod
+    def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
+        base_log = _log_of_base(message.log_param)
+        need(base_log != 0, "base 1: no number but 1 is a power of it")
+        return {**numbers(message.log_param, "scale", "shift"), "factor": finite(1 / base_log, "1/ln(base)")}
+
+
+def _log_of_base(param: Any) -> float:
+    """Return the natural logarithm of a layer's base; −1 stands for e."""
+    base = finite(param.base, "base")
+    need(base > 0 or base == -1, f"base {base}: must be positive, or -1 for e")
+    return 1.0 if base == -1 else math.log(base)
 
 
 class Softmax(Layer):

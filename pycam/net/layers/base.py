@@ -42,6 +42,8 @@ class Layer:
         Their shapes at batch 1.
     param_shapes : tuple of tuple of int
         Shapes of the layer's learned blobs.
+    param_names : tuple of str
+        Their names, with which layers share them; empty for those that cannot be shared.
     line : int
         Line of the layer in its prototxt, from 1; 0 if there is none.
     message : LayerParameter
@@ -58,12 +60,15 @@ class Layer:
     input_shapes: tuple[Shape, ...]
     output_shapes: tuple[Shape, ...]
     param_shapes: tuple[Shape, ...] = ()
+    param_names: tuple[str, ...] = ()
     line: int = field(default=0, compare=False)
     message: Any = field(default=None, compare=False, repr=False)
 
     # The smallest and largest number of bottoms and tops of the type; None for no limit.
     bottom_count: ClassVar[tuple[int, int | None]] = (1, 1)
     top_count: ClassVar[tuple[int, int | None]] = (1, 1)
+    # The number of tops that Caffe adds, without a name, to a layer that has fewer.
+    auto_tops: ClassVar[int] = 0
     # Caffe computes garbage where another type has its bottom as its top.
     works_in_place: ClassVar[bool] = False
 
@@ -72,6 +77,30 @@ class Layer:
         dataclass(frozen=True, kw_only=True)(cls)
         if "type" in cls.__dict__:
             LAYER_TYPES[cls.type] = cls
+
+    @classmethod
+    def for_any_batch(cls, message: Any, shapes: tuple[Shape, ...], batch: int) -> Any:
+        """Return the layer's message in a form that fits any batch size.
+
+        Parameters
+        ----------
+        message : LayerParameter
+            The layer.
+        shapes : tuple of tuple of int
+            Shapes of its bottoms, at batch 1.
+        batch : int
+            The batch size in the file.
+
+        Returns
+        -------
+        LayerParameter
+
+        Raises
+        ------
+        NetError
+            The layer computes an image's values from those of other images.
+        """
+        return message
 
     @classmethod
     def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:

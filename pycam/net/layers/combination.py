@@ -19,6 +19,18 @@ class Split(Layer):
         return {"output_shapes": shapes * len(message.top)}
 
 
+class Silence(Layer):
+    """Nothing: its bottoms are read by a layer, and so are no outputs of the net."""
+
+    type = "Silence"
+    bottom_count = (1, None)
+    top_count = (0, 0)
+
+    @classmethod
+    def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
+        return {"output_shapes": ()}
+
+
 class Concat(Layer):
     """Blobs joined along `axis`."""
 
@@ -66,6 +78,26 @@ class Slice(Layer):
         )
         outputs = tuple((*shape[:axis], size, *shape[axis + 1 :]) for size in sizes)
         return {"output_shapes": outputs, "axis": axis, "points": points}
+
+
+class Tile(Layer):
+    """A blob repeated `tiles` times along `axis`."""
+
+    type = "Tile"
+    axis: int
+    tiles: int
+
+    @classmethod
+    def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
+        param, shape = message.tile_param, shapes[0]
+        axis, tiles = positive_axis(param.axis, shape), int(param.tiles)
+        need(axis > 0, "axis 0 would repeat the images of a batch")
+        need(tiles > 0, f"tiles {tiles}: must be positive")
+        return {
+            "output_shapes": ((*shape[:axis], shape[axis] * tiles, *shape[axis + 1 :]),),
+            "axis": axis,
+            "tiles": tiles,
+        }
 
 
 class Eltwise(Layer):

@@ -2,68 +2,110 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import field
-from typing import Any
+from typing import Any, ClassVar
 
 from pycam.net.layers.base import Layer, Pair, Shape, dims, need
 
 
-class Input(Layer):
+class Source(Layer):
+    """A layer whose tops are inputs of the net: the user fills them.
+
+    Attributes
+    ----------
+    batch : int
+        The batch size in the file: the first side of the first top.
+    """
+
+    bottom_count = (0, 0)
+    top_count: ClassVar[tuple[int, int | None]] = (1, None)
+    # Nets that differ in this name are equal: Caffe makes a layer called `input` for a file without one.
+    name: str = field(compare=False)
+    # Nets compute the same at any batch size.
+    batch: int = field(compare=False)
+
+    @staticmethod
+    def _given(shapes: Sequence[Shape]) -> dict[str, Any]:
+        """Return the fields of a source whose tops have some shapes in the file."""
+        for shape in shapes:
+            need(len(shape) > 0, "an empty shape")
+            need(all(d > 0 for d in shape), f"a shape with a side that is not positive: {dims(shape)}")
+        return {"output_shapes": tuple((1, *shape[1:]) for shape in shapes), "batch": shapes[0][0]}
+
+
+def _one_per_top(given: Sequence[Any], tops: int, what: str = "shapes") -> Sequence[Any]:
+    """Return one entry for each top: one that is given alone is for all."""
+    need(len(given) in (1, tops), f"{len(given)} {what} for {tops} tops: give one for all or one per top")
+    return list(given) * (tops if len(given) == 1 else 1)
+
+
+class Input(Source):
     """The layer through which images enter."""
 
     type = "Input"
-    bottom_count = (0, 0)
-    top_count = (1, None)
-    # Nets that differ in this name are equal: Caffe makes a layer called `input` for a file without one.
-    name: str = field(compare=False)
 
     @classmethod
     def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
         given = [tuple(int(d) for d in shape.dim) for shape in message.input_param.shape]
-        tops = len(message.top)
-        need(len(given) in (1, tops), f"{len(given)} shapes for {tops} tops: give one for all or one per top")
-        for shape in given:
-            need(len(shape) > 0, "an empty shape")
-            need(all(d > 0 for d in shape), f"a shape with a side that is not positive: {dims(shape)}")
-        if len(given) == 1:
-            given *= tops
-        return {"output_shapes": tuple((1, *shape[1:]) for shape in given)}
+        return cls._given(_one_per_top(given, len(message.top)))
 
 
-class _Source(Layer):
-    """A layer through which images and their labels enter in training; `pycam.training.data` reads them.
+class DummyData(Source):
+    """Values from fillers. The user's values take their place."""
 
-    Attributes
-    ----------
-    batch_size : int
-        The number of images in a batch.
-    """
+    type = "DummyData"
 
-    bottom_count = (0, 0)
+    @classmethod
+    def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
+        param, tops = message.dummy_data_param, len(message.top)
+        old = [name for name in ("num", "channels", "height", "width") if len(getattr(param, name))]
+        need(not (old and param.shape), f"shape and its old form, {', '.join(old)}: use one of them")
+        if old:
+            sides = [_one_per_top(getattr(param, name), tops, name) for name in ("num", "channels", "height", "width")]
+            return cls._given([tuple(map(int, shape)) for shape in zip(*sides, strict=True)])
+        return cls._given(_one_per_top([tuple(int(d) for d in shape.dim) for shape in param.shape], tops))
+
+
+class MemoryData(Source):
+    """Images and labels from the memory of a program."""
+
+    type = "MemoryData"
+    top_count = (2, 2)
+
+    @classmethod
+    def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
+        param = message.memory_data_param
+        images = (param.batch_size, param.channels, param.height, param.width)
+        return cls._given([images, (param.batch_size,)])
+
+
+class _Files(Source):
+    """A source of images and their labels in files, which `pycam.training.data` reads in training."""
+
     top_count = (1, 2)
-    batch_size: int
 
-    @staticmethod
-    def _outputs(message: Any, param: Any, size: Pair, gray: bool) -> dict[str, Any]:
+    @classmethod
+    def _of_files(cls, message: Any, param: Any, size: Pair, gray: bool) -> dict[str, Any]:
         crop = int(message.transform_param.crop_size)
         size = (crop, crop) if crop else size
         need(min(size) > 0, "no crop_size: only its source tells the size of its images, `pycam train` reads it")
         need(param.batch_size > 0, "batch_size must be positive")
-        shapes: tuple[Shape, ...] = ((1, 1 if gray else 3, *size), (1,))
-        return {"output_shapes": shapes[: len(message.top)], "batch_size": int(param.batch_size)}
+        tops: list[Shape] = [(param.batch_size, 1 if gray else 3, *size), (param.batch_size,)]
+        return cls._given(tops[: len(message.top)])
 
 
-class Data(_Source):
+class Data(_Files):
     """A database of images with labels."""
 
     type = "Data"
 
     @classmethod
     def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
-        return cls._outputs(message, message.data_param, (0, 0), message.transform_param.force_gray)
+        return cls._of_files(message, message.data_param, (0, 0), message.transform_param.force_gray)
 
 
-class ImageData(_Source):
+class ImageData(_Files):
     """A list of image files with labels."""
 
     type = "ImageData"
@@ -71,4 +113,4 @@ class ImageData(_Source):
     @classmethod
     def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
         param = message.image_data_param
-        return cls._outputs(message, param, (int(param.new_height), int(param.new_width)), not param.is_color)
+        return cls._of_files(message, param, (int(param.new_height), int(param.new_width)), not param.is_color)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from pycam.net.layers.base import Layer, Shape, count, dims, need, positive_axis
 
+SMALLEST = float(np.finfo(np.float32).tiny)
 
-class _Comparison(Layer):
+
+class Comparison(Layer):
     """A comparison of scores, its first bottom, with labels, its second: one label per position.
 
     Attributes
@@ -39,8 +43,10 @@ class _Comparison(Layer):
         return {"axis": axis, "ignore_label": ignored}
 
 
-class SoftmaxWithLoss(_Comparison):
+class SoftmaxWithLoss(Comparison):
     """The mean of −log softmax at the labels; a second top is the softmax.
+
+    A softmax below the smallest normal number of single precision, `SMALLEST`, counts as that number.
 
     Attributes
     ----------
@@ -50,6 +56,7 @@ class SoftmaxWithLoss(_Comparison):
 
     type = "SoftmaxWithLoss"
     top_count = (1, 2)
+    auto_tops = 1
     normalization: str
 
     @classmethod
@@ -60,16 +67,17 @@ class SoftmaxWithLoss(_Comparison):
             normalization = "VALID" if param.normalize else "BATCH_SIZE"
         tops: tuple[Shape, ...] = ((), shapes[0])
         return {
-            "output_shapes": tops[: len(message.top)],
+            "output_shapes": tops[: max(len(message.top), cls.auto_tops)],
             "normalization": normalization,
             **cls._compared(param, message.softmax_param.axis, shapes),
         }
 
 
-class Accuracy(_Comparison):
-    """The fraction of labels among the `top_k` classes with the highest scores."""
+class Accuracy(Comparison):
+    """The fraction of labels among the `top_k` classes with the highest scores; a second top is that of each class."""
 
     type = "Accuracy"
+    top_count = (1, 2)
     top_k: int
 
     @classmethod
@@ -78,4 +86,5 @@ class Accuracy(_Comparison):
         compared = cls._compared(param, param.axis, shapes)
         classes = shapes[0][compared["axis"]]
         need(1 <= param.top_k <= classes, f"top_k {param.top_k}: must be from 1 to the number of classes, {classes}")
-        return {"output_shapes": ((),), "top_k": int(param.top_k), **compared}
+        tops: tuple[Shape, ...] = ((), (classes,))
+        return {"output_shapes": tops[: len(message.top)], "top_k": int(param.top_k), **compared}

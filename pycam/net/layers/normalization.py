@@ -51,7 +51,8 @@ class BatchNorm(Layer):
             not param.HasField("use_global_stats") or param.use_global_stats,
             "use_global_stats is false: statistics of the current batch are for training only",
         )
-        channels = shapes[0][1] if len(shapes[0]) > 1 else 1
+        need(len(shapes[0]) >= 2, f"its bottom must have a channel axis, it has {dims(shapes[0])}")
+        channels = shapes[0][1]
         return {"param_shapes": ((channels,), (channels,), (1,)), **numbers(param, "eps")}
 
 
