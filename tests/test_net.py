@@ -109,6 +109,10 @@ BASE = data(1, 3, 8, 8) + conv("conv", "data")
         (BASE + layer("ReLU", "relu", "conv data", "x"), r":3: .*\(ReLU\) has 2 bottoms, the type takes 1$"),
         (BASE + layer("Eltwise", "sum", "conv"), r":3: .*has 1 bottoms, the type takes 2 or more"),
         (BASE + layer("ReLU", "relu", "conv", "x y"), r":3: .*has 2 tops, the type takes 1$"),
+        (
+            BASE + layer("ReLU", "relu", "conv", "x", "loss_weight: 1 loss_weight: 2"),
+            r":3: .*\(ReLU\) has 1 tops and 2 loss_weight: give one per top",
+        ),
         (data(1, 3, 0, 8), r":1: layer 'data' \(Input\): a shape with a side that is not positive: 1×3×0×8"),
         (data(1, 3, 2**20, 2**20), r":1: .*blob 'data' of 1×3×1048576×1048576 has more values than Caffe can count"),
     ],
