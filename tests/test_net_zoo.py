@@ -24,6 +24,7 @@ REFUSED = {
 """Files that Caffe builds and pycam refuses: its message, and the reason."""
 
 NO_DATABASE = "Caffe opens the database, which is missing there; pycam only needs the shape of its images"
+FORK = "it is a net of a fork of Caffe, which pycam converts"
 TAKEN = {
     "BVLC+caffe__models__bvlc_googlenet__train_val.prototxt": NO_DATABASE,
     "DeepScale+SqueezeNet__SqueezeNet_v1.1__train_val.prototxt": NO_DATABASE,
@@ -32,6 +33,13 @@ TAKEN = {
     "cvjena+cnn-models__AlexNet_cvgj__train.prototxt": "Caffe reads the list of images, empty there",
     "metalbubble+CAM__models__train_val_googlenetCAM.prototxt": NO_DATABASE,
     "sanghoon+pva-faster-rcnn__models__pvanet__imagenet__pva9.1_preAct_test.prototxt": NO_DATABASE,
+    "farmingyard+ShuffleNet__shufflenet_1x_g3_deploy.prototxt": FORK,
+    "farmingyard+ShuffleNet__shufflenet_v2_1x_deploy.prototxt": FORK,
+    "hujie-frank+SENet__models__SE-ResNet-50.prototxt": FORK,
+    "hujie-frank+SENet__models__SENet-154.prototxt": FORK,
+    "shicai+DenseNet-Caffe__DenseNet_121.prototxt": FORK,
+    "shicai+DenseNet-Caffe__DenseNet_169.prototxt": FORK,
+    "soeaver+caffe-model__cls__densenet__deploy_densenet121.prototxt": FORK,
 }
 """Files that Caffe refuses and pycam takes, with the reason."""
 
