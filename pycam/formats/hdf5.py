@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +34,8 @@ SECONDS_PER_BYTE = 50e-9
 Blobs = tuple[NDArray[np.float32], ...]
 
 
-class SolverState(NamedTuple):
+@dataclass(frozen=True)
+class SolverState:
     """The content of a `.solverstate.h5`.
 
     Attributes
