@@ -177,6 +177,10 @@ class Transform:
         if self.mean is not None:
             if self.mean.ndim == 3 and self.mean.shape != (channels, height, width):
                 raise TrainingError(f"a mean image of {self.mean.shape} for an image of {(channels, height, width)}")
+            if len(self.mean) not in (1, channels):
+                raise TrainingError(
+                    f"{len(self.mean)} mean values for an image of {channels} channels: give one, or one each"
+                )
             cut -= self.mean[part] if self.mean.ndim == 3 else self.mean[:, None, None]
         if self.mirror and rng.integers(2):
             cut = cut[:, :, ::-1]

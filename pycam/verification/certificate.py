@@ -197,13 +197,14 @@ def certify(
 def noise(net: Net, seed: int = 0, scale: NDArray[np.float32] | None = None) -> dict[str, NDArray[np.float32]]:
     """Return seeded float32 noise for a net's inputs, batch 1, in the range of an image less its mean.
 
-    `scale` is the factor of each channel of an image, (C,): the noise has the scale that the net expects.
+    `scale` is the factor of each channel of an image, (C,): inputs of C channels have the scale that the net expects.
     """
     rng = np.random.default_rng(seed)
     made = {name: rng.uniform(-120, 140, net.shapes[name]).astype(np.float32) for name in net.inputs}
-    if scale is None:
-        return made
-    return {name: values * scale.reshape(-1, 1, 1) if values.ndim == 4 else values for name, values in made.items()}
+    for name, values in made.items():
+        if scale is not None and values.ndim == 4 and values.shape[1] == len(scale):
+            made[name] = values * scale.reshape(-1, 1, 1)
+    return made
 
 
 def pitfalls(net: Net) -> list[str]:
