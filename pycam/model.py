@@ -404,10 +404,10 @@ def _preprocessing(net: Net, card: Card | None, mean: AnyPath | None, std: str |
     of_card = card.mean if card else None
     if of_card is None and channels == 3:
         of_card = zoo.bvlc_mean()
-    deviations = card.std if card and card.std else (1.0,)
+    deviations = (card.std if card else None) or (1.0,)
     if card is not None:
-        of_file = of_card.value if of_card else None
-        for key, values in {"mean": of_file, "std": card.std}.items():
+        used = {"mean": of_card.value if of_card and mean is None else None, "std": card.std if std is None else None}
+        for key, values in used.items():
             if values is not None and len(values) not in (1, channels):
                 raise FormatError(f"{card.path}: {key} has {len(values)} values, {_expected(net, channels)}")
     if std is not None:

@@ -60,8 +60,8 @@ class Protocol:
         The position of the map: `in_place`, where the crop was; or `stretched` over the whole image, which needs the
         view `center`. The other views cover the whole image.
     base : str
-        The image below the map: the `image` at its own size, the 256×256 `canvas`, or, with the view `full`, the
-        square `input` of the net.
+        The image below the map: the `image` at its own size, the `canvas` of the view (256×256 for the released nets),
+        or, with the view `full`, the `input` of the net.
     box_rule : str
         The rule that finds boxes: a name in `pycam.maps.boxes.BOX_RULES`.
     submission : str

@@ -14,6 +14,7 @@ from pycam import engines
 from pycam.cli import main
 from pycam.engines.base import Engine
 from pycam.errors import FormatError, ImageError, PycamError, UsageError
+from pycam.evaluation.plan import Recipe
 from pycam.formats import caffemodel, prototxt
 from pycam.images.read import Image, read_image
 from pycam.model import Model, Preprocessing, load_model
@@ -388,6 +389,8 @@ def test_a_card_that_does_not_fit_its_net(key, channels, reason, tmp_path):
     (tmp_path / "card.yaml").write_text(f"{CARD}{key}\n")
     with pytest.raises(FormatError, match=reason):
         load(tmp_path / "card.yaml")
+    if not key.startswith("input_size"):
+        load(tmp_path / "card.yaml", mean="1", std="1").close()  # what replaces it is used
 
 
 @pytest.mark.parametrize(
@@ -436,12 +439,65 @@ def test_a_mean_image_of_the_nets_channels(tmp_path):
         load_model(**write_net(tmp_path, 3), mean=tmp_path / "mean.npy")
 
 
+def test_a_card_may_name_a_mean_image_of_any_channels(tmp_path):
+    write_net(tmp_path, 1)
+    np.save(tmp_path / "grey.npy", np.full((1, 4, 5), 77, np.uint8))
+    (tmp_path / "card.yaml").write_text(f"{CARD}mean: {{image: grey.npy}}\n")
+    with load(tmp_path / "card.yaml") as cam:
+        assert cam.mean.tolist() == [77]
+    write_net(tmp_path, 2)
+    with pytest.raises(FormatError, match=r"grey.npy: expected a mean of shape 2×H×W or 2 values, found 1×4×5"):
+        load(tmp_path / "card.yaml")
+
+
+def test_scale_and_std_belong_to_a_runs_identity(model):
+    prototxt_file, weights = map(str, model)
+
+    def identity(row: str | None, std: str | None) -> dict[str, str]:
+        recipe = Recipe(
+            protocol("paper").with_choices(input_scale=row), prototxt=prototxt_file, weights=weights, std=std
+        )
+        with recipe.make(recipe.load()) as cam:
+            return dict(recipe.identity(cam))
+
+    found = [identity(None, None), identity("0.5", None), identity(None, "2"), identity(None, "2,2,4")]
+    assert [each["scale"] for each in found] == ["1, 1, 1", "0.5, 0.5, 0.5", "0.5, 0.5, 0.5", "0.5, 0.5, 0.25"]
+
+
+def test_a_scale_is_chosen_once(tmp_path, capsys):
+    arguments = ["--images=x", "--ground-truth=x", f"--out={tmp_path}", "--input-scale=2", "--set", "input_scale=3"]
+    assert main(["evaluate", "--model=squeezenet-v1.0", *arguments]) == 2
+    assert "--set input_scale=3: the input_scale is already chosen: 2" in one_line(capsys)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("method", ["gradcam", "saliency"])
+def test_gradients_of_any_shape(method, tmp_path):
+    with load(**write_net(tmp_path, 4), method=method) as cam:
+        prediction = cam(RNG.integers(0, 256, (50, 70, 4), np.uint8), classes=[1])
+        assert prediction.top[0].image_map.shape == (50, 70)
+        assert prediction.feature_maps.shape[2:] == ((20, 28) if method == "saliency" else (9, 13))
+
+
+def test_a_page_of_arrays(tmp_path):
+    given = write_net(tmp_path, 5)
+    np.save(tmp_path / "flow.npy", RNG.normal(size=(50, 70, 5)).astype(np.float32))
+    page = tmp_path / "page.html"
+    assert main(["report", "html", str(tmp_path / "flow.npy"), *files(given), f"--out={page}", "--quiet"]) == 0
+    assert "flow.npy" in page.read_text()
+
+
 def test_noise_has_the_scale_of_the_model(tmp_path):
     net = read_net(*write_net(tmp_path, 3).values())
     plain = noise(net)["data"]
     assert (plain.min() < -100) and (plain.max() > 100)
     scaled = noise(net, scale=np.float32([0.017, 1, 2]))["data"]
     np.testing.assert_array_equal(scaled, plain * np.float32([0.017, 1, 2])[:, None, None])
+    mask = 'layer { name: "mask" type: "Input" top: "mask" input_param { shape { dim: 1 dim: 1 dim: 4 dim: 5 } } }'
+    two = net_from_message(prototxt.parse(NET % (3, 20, 28) + mask).message)
+    scaled = noise(two, scale=np.full(3, 2, np.float32))
+    np.testing.assert_array_equal(scaled["data"], 2 * noise(two)["data"])
+    np.testing.assert_array_equal(scaled["mask"], noise(two)["mask"])
     (tmp_path / "card.yaml").write_text(f"{CARD}input_scale: 1/128\n")
     saved = tmp_path / "blobs.npz"
     assert main(["compare", "onnxruntime", f"--model={tmp_path / 'card.yaml'}", f"--save={saved}"]) == 0

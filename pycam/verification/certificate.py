@@ -201,20 +201,22 @@ _KEEP_VALUES = (layers.Split, layers.Slice, layers.Concat, layers.Flatten, layer
 def noise(net: Net, seed: int = 0, scale: NDArray[np.float32] | None = None) -> dict[str, NDArray[np.float32]]:
     """Return seeded float32 values for a net's inputs.
 
-    The values are noise in the range of an image less its mean; `scale`, (C,), is the factor of each channel, so that
-    the noise has the scale that the net expects. An input that a loss or an accuracy reads as labels has whole numbers
-    from 0 to less than the number of classes. The batch is 1, or the only one that Caffe can run.
+    The values are noise in the range of an image less its mean; `scale`, (C,), is the factor of each channel of inputs
+    of C channels, so that the noise has the scale that the net expects. An input that a loss or an accuracy reads as
+    labels has whole numbers from 0 to less than the number of classes. The batch is 1, or the only one that Caffe can
+    run.
     """
     rng = np.random.default_rng(seed)
     classes = _label_classes(net)
-    factors = np.ones(1, np.float32) if scale is None else scale
 
     def draw(value: str) -> NDArray[np.float32]:
         shape = (net.fixed_batch or 1, *net.value_shapes[value][1:])
         if value in classes:
             return rng.integers(0, classes[value], shape).astype(np.float32)
         drawn = rng.uniform(-120, 140, shape).astype(np.float32)
-        return drawn * factors.reshape(-1, 1, 1) if len(shape) == 4 else drawn
+        if scale is not None and len(shape) == 4 and shape[1] == len(scale):
+            drawn *= scale.reshape(-1, 1, 1)
+        return drawn
 
     return {blob: draw(value) for blob, value in net.input_values.items()}
 

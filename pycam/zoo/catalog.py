@@ -18,7 +18,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -145,7 +145,7 @@ def mean_path(mean: Mean, download: bool = False) -> Path:
 
     if mean.image is None:
         raise ModelError("the model's card has a mean value but no mean image: give one with `--mean FILE`")
-    return _checked_file(mean.image, read_mean, download, "pycam models download MODEL --mean")
+    return _checked_file(mean.image, partial(read_mean, channels=None), download, "pycam models download MODEL --mean")
 
 
 def bvlc_mean() -> Mean:
