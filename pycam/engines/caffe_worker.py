@@ -120,17 +120,19 @@ class Worker(object):
         values = [None] * len(wanted)
         start = 0
         for stop in sorted(set(stops)):
-            self._forward(start, stop)
+            self._forward(start, stop, inputs)
             start = stop + 1
             for i, blob in enumerate(blobs):
                 if stops[i] == stop:
                     values[i] = blob.data.copy()
         return {}, values
 
-    def _forward(self, start, stop):
+    def _forward(self, start, stop, inputs):
         """Run the layers from `start` to `stop`, but not those that would write over the inputs."""
+        names = list(self.net._blob_names)
         for i in range(start, stop + 1):
-            if self.net.layers[i].type not in SOURCES:
+            tops = [names[top] for top in self.net._top_ids(i)]
+            if self.net.layers[i].type not in SOURCES or not set(tops).intersection(inputs):
                 self.net._forward(i, i)
 
     def _fill_inputs(self, inputs, arrays):
