@@ -73,16 +73,15 @@ def heatmap(
         found = (prediction for _, prediction in cam.stream(images, top=top, classes=classes, batch=batch))
         given = zip(found, folders(images, out), strict=True)
         # Maps are drawn and written while the net runs on the next images.
-        saved = prefetch(lambda each: writer.submit(_saved, *each, boxes), given, 5)
-        for number, prediction in enumerate(saved):
-            if number == 0:  # not before: the choice of classes may be refused
-                console.print(_input(cam))
-                if advice := _advice(cam, source):
-                    console.print(advice)
+        for prediction in prefetch(lambda each: writer.submit(_saved, *each, boxes), given, 5):
             shown.advance(bar)
             if isinstance(prediction, PycamError):
                 failures.append(prediction)
                 continue
+            if not done:
+                console.print(_input(cam))
+                if advice := _advice(cam, source):
+                    console.print(advice)
             done.append(prediction.as_dict(boxes=boxes))
             if not as_json:
                 console.print(_summary(done[-1]))
