@@ -18,7 +18,8 @@ from pycam.net.heads import (
     score_positions,
 )
 from pycam.net.linear_path import logits_of, positions_of
-from pycam.net.net import Net, Params, Sources, net_from_message, read_net
+from pycam.net.net import Net, Sources, net_from_message, read_net
+from pycam.net.params import Params
 from pycam.net.state import net_state, takes_part
 
 __all__ = ["CamHead", "HeadWeights", "Net", "Params", "Sources", "net_from_message", "net_state", "read_net"]
