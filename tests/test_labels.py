@@ -180,3 +180,30 @@ def test_a_missing_list_and_a_folder_are_refused(tmp_path):
 def test_any_query_gives_an_index_or_a_usage_error(query):
     with suppress(UsageError):
         assert 0 <= PLACES.find(query) < 205
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("0,cat\n2,fish\n1,dog\n", ("cat", "dog", "fish")),
+        ("cat,0\nfish,2\nwild dog, 1\n", ("cat", "wild dog", "fish")),
+        ("0: cat\n2: fish\n1: dog\n", ("cat", "dog", "fish")),
+        ("wild dog\t1\ncat\t0\n", ("cat", "wild dog")),
+        ("1 cent\n2 cent\n5 cent\n", ("1 cent", "2 cent", "5 cent")),
+        ("grade,0\ngrade,1\n", ("grade,0", "grade,1")),
+        ("Audi 100\nFiat 500\nBMW 320\n", ("Audi 100", "Fiat 500", "BMW 320")),
+        (f"a {'9' * 5000}\nb {'8' * 5000}\n", (f"a {'9' * 5000}", f"b {'8' * 5000}")),
+    ],
+)
+def test_numbers_are_indices_or_parts_of_labels(text, names, tmp_path):
+    path = tmp_path / "labels.txt"
+    path.write_text(text)
+    assert read_labels(path).names == names
+
+
+@pytest.mark.parametrize("text", ["1 cat\n2 dog\n3 fish\n", "cat,0\ndog,1\nfish,3\n", "0,cat\n1,dog\n1,fish\n"])
+def test_indices_with_a_gap_are_refused(text, tmp_path):
+    path = tmp_path / "labels.txt"
+    path.write_text(text)
+    with pytest.raises(FormatError, match="expected each index from 0 to 2 once, found"):
+        read_labels(path)

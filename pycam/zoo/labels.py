@@ -17,6 +17,14 @@ from pycam.formats.opening import read_text
 LARGEST = 4 * 1024 * 1024
 OFFERED = 5
 
+_INDEXED = (
+    r'(?P<index>\d+)(?:\s*[,:\t]\s*|\s+)"?(?P<label>.+?)"?',
+    r"(?P<label>.+?)\s*[,\t]\s*(?P<index>\d+)",
+    # Without a separator, only behind a label of one word: "polling booth 7" is a label.
+    r"(?P<label>\S+)\s+(?P<index>\d+)",
+)
+"""The forms of a line with an index and a label."""
+
 
 @dataclass(frozen=True)
 class Labels:
@@ -107,7 +115,8 @@ def read_labels(path: str | Path) -> Labels:
 
     - a table with tabs and a heading: `index`, `label` (or `words`, or `name`), and optionally `wnid`;
     - one line per class in the net's order: a label, or a WordNet ID and a label (`n01440764 tench, Tinca tinca`);
-    - one line per class in any order, index and label separated by spaces: `0 applauding`, or `/a/abbey 0`.
+    - one line per class in any order, with its index: `0 applauding`, `0,applauding`, `0: applauding`, `applauding,0`,
+      or `/a/abbey 0`. Labels with numbers of their own ("1 cent" and "2 cent") are no indices.
 
     Parameters
     ----------
@@ -129,15 +138,12 @@ def read_labels(path: str | Path) -> Labels:
     column = next((name for name in ("label", "words", "name") if name in heading), None)
     if column and "index" in heading:
         return _from_table(heading, column, lines[1:], path)
-    if synsets := _match_all(r"(n\d{8})(?:\s+(.+))?", lines):
+    if synsets := _match_all(r"(?P<index>n\d{8})(?:\s+(?P<label>.+))?", lines):
         names = tuple(label or wnid for wnid, label in synsets)
         return Labels(names, tuple(wnid for wnid, _ in synsets), path)
-    if numbered := _match_all(r'(\d+)\s+"?(.+?)"?', lines):
-        return Labels(_in_order(numbered, path), path=path)
-    named = _match_all(r"(\S+)\s+(\d+)", lines)
-    # In labels that end in a number, such as "cell 7" and "cell 8", the text before it repeats.
-    if len(dict(named)) == len(lines):
-        return Labels(_in_order([(index, name) for name, index in named], path), path=path)
+    for pattern in _INDEXED:
+        if _are_indices(numbered := _match_all(pattern, lines)):
+            return Labels(_in_order(numbered, path), path=path)
     return Labels(tuple(lines), path=path)
 
 
@@ -152,9 +158,18 @@ def _read_lines(path: str) -> list[str]:
 
 
 def _match_all(pattern: str, lines: list[str]) -> list[tuple[str, str]]:
-    """Return the two groups of `pattern` of each line, or nothing if some line does not match."""
+    """Return index (or WordNet ID) and label of each line, or nothing if some line does not match."""
     matches = [re.fullmatch(pattern, line) for line in lines]
-    return [(match[1], match[2]) for match in matches if match] if all(matches) else []
+    return [(match["index"], match["label"]) for match in matches if match] if all(matches) else []
+
+
+def _are_indices(numbered: list[tuple[str, str]]) -> bool:
+    """Return whether the numbers of a list are indices, and not parts of its labels.
+
+    In labels with numbers, such as "1 cent" and "2 cent", the text repeats, or no number is an index: "Audi 100".
+    """
+    distinct = len({label for _, label in numbered}) == len(numbered)
+    return distinct and any(len(index) < 10 and int(index) < len(numbered) for index, _ in numbered)
 
 
 def _in_order(numbered: list[tuple[str, str]], path: str) -> tuple[str, ...]:
