@@ -156,3 +156,29 @@ def test_gradients_need_no_head(name, method, shared, photograph, capsys):
     code, out, error = heatmap(capsys, photograph, *files(shared, name), *options)
     assert code == 0 and len(json.loads(out)[0]["top"]) == 4
     assert ("mean over 2×2 positions" in error) == ("fullconv" in name)
+
+
+def cases(shared: Path) -> list[tuple[Path, Path]]:
+    """Return the nets of the cases about nets, each with every caffemodel of its folder, or its own if it has one."""
+    found = []
+    for net in sorted((shared / "data/cases").glob("*/*.prototxt")):
+        own = net.with_suffix(".caffemodel")
+        weights = [own] if own.exists() else sorted(net.parent.glob("*.caffemodel*"))
+        if net.parent.name != "08-training":
+            found += [(net, each) for each in weights]
+    return found
+
+
+def test_no_command_fails_in_an_unknown_way(shared, photograph, capsys):
+    assert len(cases(shared)) > 50
+    for net, weights in cases(shared):
+        out = Path(photograph).parent / "out"
+        pair = ["--prototxt", str(net), "--weights", str(weights)]
+        for arguments in (
+            ["net", "show", str(net), str(weights)],
+            ["heatmap", photograph, *pair, "--out", str(out), "--quiet"],
+            ["net", "export", "--maps", "--onnx", str(out / "a.onnx"), *pair],
+        ):
+            code, error = main(arguments), capsys.readouterr().err
+            assert code in (0, 2, 3, 4, 6, 7), arguments
+            assert "Traceback" not in error and (code == 0 or error.strip().count("\npycam: ") == 0), arguments

@@ -41,6 +41,8 @@ def verify(
             )
     loaded = source.load()
     net, card = loaded.net, loaded.card
+    if card is not None and card.cam:
+        _ = loaded.head  # checks the card against its net
     assert net.sources is not None and net.sources.caffemodel is not None
     path = Path(net.sources.caffemodel)
     certificate = certify(
