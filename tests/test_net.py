@@ -331,6 +331,37 @@ def test_layers_of_one_name_need_no_weights():
         net.with_params({"x": weights})
 
 
+@pytest.mark.caffe
+def test_caffe_fills_the_first_layer_of_a_name(tmp_path):
+    text = data(1, 3, 4, 4) + conv("x", "data", "a") + layer("ReLU", "x", "a", "b")
+    seeded = seeded_net(prototxt.parse(text).message)
+    prototxt_path, weights = tmp_path / "net.prototxt", tmp_path / "net.caffemodel"
+    prototxt_path.write_text(text)
+    caffemodel.write(weights, schema.NetParameter(layer=seeded.message.layer[1:2]), seeded.params)
+    net, inputs = read_net(prototxt_path, weights), {"data": np.ones((1, 3, 4, 4), np.float32)}
+    assert net.by_name["x"] is net.layers[1]
+    found = []
+    for name in ("onnxruntime", "caffe"):
+        with engines.make(name, net, ["a", "b"]) as engine:
+            found.append(engine.forward(inputs))
+    np.testing.assert_allclose(found[0]["b"], found[1]["b"], rtol=1e-5)
+    with pytest.raises(NetError, match="share the name 'x'"):
+        net_of(data(1, 3, 4, 4) + layer("ReLU", "x", "data", "a") + conv("x", "a", "b")).with_params(net.params)
+
+
+@pytest.mark.caffe
+def test_caffe_runs_no_layer_that_differs_in_training():
+    stored = layer("BatchNorm", "norm", "data", params="batch_norm_param { use_global_stats: true }")
+    net = seeded_net(prototxt.parse(data(1, 3, 4, 4) + stored).message)
+    drop = net_of(data(1, 3, 4, 4) + layer("Dropout", "drop", "data"), phase="TRAIN")
+    with pytest.raises(EngineError, match="layer 'drop' in phase TRAIN: Caffe's Dropout computes something else"):
+        engines.make("caffe", drop, ["drop"])
+    train = net_from_message(net.message, phase="TRAIN").with_params(net.params)
+    inputs = {"data": np.ones((1, 3, 4, 4), np.float32)}
+    with engines.make("caffe", train, ["norm"]) as caffe, engines.make("onnxruntime", net, ["norm"]) as engine:
+        np.testing.assert_allclose(caffe.forward(inputs)["norm"], engine.forward(inputs)["norm"], rtol=1e-5)
+
+
 # Shared parameters
 
 TWICE = (

@@ -363,11 +363,9 @@ class CaffeEngine(Engine):
                 )
             text, name = _read(sources.prototxt), sources.prototxt
             self.note = ", weights written by pycam" if own_weights is None and net.params else ""
-        if PHASES[net.state.phase] == "TRAIN" and (
-            random := [x for x in net.layers if isinstance(x, L.Dropout | L.BatchNorm)]
-        ):
+        if PHASES[net.state.phase] == "TRAIN" and (layer := next(filter(_trains, net.layers), None)):
             raise EngineError(
-                f"engine 'caffe' cannot run layer {random[0].name!r} in phase TRAIN: Caffe's {random[0].type} computes "
+                f"engine 'caffe' cannot run layer {layer.name!r} in phase TRAIN: Caffe's {layer.type} computes "
                 "something else there than in TEST, which the other engines compute"
             )
         self._tops = [top_in_caffe(net, output) for output in self.outputs]
@@ -405,6 +403,12 @@ class CaffeEngine(Engine):
 def _foreign(net: Net) -> str:
     """Return what of a net only forks of Caffe have."""
     return net.notes[0] if net.notes else f"layer {net.forks[0].name!r} of type {net.forks[0].type!r}"
+
+
+def _trains(layer: L.Layer) -> bool:
+    """Return True for a layer that Caffe computes differently in phase TRAIN."""
+    stored = isinstance(layer, L.BatchNorm) and layer.message.batch_norm_param.use_global_stats
+    return isinstance(layer, L.Dropout | L.BatchNorm) and not stored
 
 
 def top_in_caffe(net: Net, value: str) -> Top:

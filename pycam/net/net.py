@@ -94,8 +94,8 @@ class Net:
 
     @cached_property
     def by_name(self) -> dict[str, Layer]:
-        """Layers by name; of several with one name, the last, as in Caffe."""
-        return {layer.name: layer for layer in self.layers}
+        """Layers by name; of several with one name, that with weights, else the last."""
+        return {layer.name: layer for layer in sorted(self.layers, key=lambda layer: bool(layer.param_shapes))}
 
     @cached_property
     def fork_types(self) -> dict[str, str]:

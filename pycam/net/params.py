@@ -85,10 +85,11 @@ def _check_names(layers: Sequence[Layer], path: str) -> None:
     for layer in layers:
         named.setdefault(layer.name, []).append(layer)
     for name, (first, *others) in named.items():
-        same = all(
-            (other.param_names, other.param_shapes) == (first.param_names, first.param_shapes) for other in others
+        learned = [other for other in others if other.param_shapes]
+        shared = all(first.param_names) and all(
+            (other.param_names, other.param_shapes) == (first.param_names, first.param_shapes) for other in learned
         )
-        if not (same and all(first.param_names)) and others:
+        if learned and not (first.param_shapes and shared):
             lines = " and ".join(str(layer.line) for layer in (first, *others))
             raise NetError(
                 f"{path}: layers with weights share the name {name!r} (lines {lines} of the net): Caffe fills only the "
