@@ -94,8 +94,9 @@ class Net:
 
     @cached_property
     def by_name(self) -> dict[str, Layer]:
-        """Layers by name; of several with one name, that with weights, else the last."""
-        return {layer.name: layer for layer in sorted(self.layers, key=lambda layer: bool(layer.param_shapes))}
+        """Layers by name, in order; of several with one name, that with weights, else the last."""
+        with_weights = {layer.name: layer for layer in self.layers if layer.param_shapes}
+        return {layer.name: layer for layer in self.layers} | with_weights
 
     @cached_property
     def fork_types(self) -> dict[str, str]:
