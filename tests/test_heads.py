@@ -199,6 +199,8 @@ def test_rare_heads(text, head):
          + layer("Softmax", "prob", "el"), r"layer 'el' \(Eltwise\) is not linear: its operation is PROD"),
         (MEAN + layer("Concat", "both", "mean mean", params="concat_param { axis: 0 }") + FC.replace('"mean"', '"both"')
          + PROB, r"layer 'both' \(Concat\) works along axis 0"),
+        (pool("mean", "second", "pool: AVE kernel_size: 7 stride: 7 round_mode: FLOOR") + FC + PROB,
+         r"layer 'mean' \(Pooling\) leaves out some of its 8×8 positions"),
         (pool("mean", "second", "pool: AVE kernel_size: 4 stride: 4") + layer("Flatten", "fc", "mean") + PROB,
          r"layer 'fc' \(Flatten\) mixes the 2×2 positions"),
     ],

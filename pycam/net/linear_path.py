@@ -104,6 +104,9 @@ def trace(net: Net, logits: str) -> Trace:
     several = positions_of(pooling.output_shapes[0]) is not None
     if several and isinstance(pooling, L.Pooling) and pooling.method == "MAX":
         return Trace(None, ordered, reason=NO_POOLING)
+    if isinstance(pooling, L.Pooling) and _leaves_out(pooling):
+        size = dims(pooling.input_shapes[0][2:])
+        return Trace(None, ordered, reason=f"layer {pooling.name!r} (Pooling) leaves out some of its {size} positions")
     for layer in ordered:
         if reason := obstacle(net, layer, several):
             return Trace(pooling, ordered, several, f"{reason}, between the pooling and the scores")
@@ -123,6 +126,12 @@ def pooled_share(layer: L.Layer) -> float:
         return 1.0
     share = layer.coefficient * math.prod(layer.input_shapes[0][2:])
     return 1.0 if math.isclose(share, 1, rel_tol=1e-6) else share
+
+
+def _leaves_out(pooling: L.Pooling) -> bool:
+    """Return whether no window covers some positions."""
+    gaps = zip(pooling.stride, pooling.kernel, pooling.output_shapes[0][2:], strict=True)
+    return min(pooling.overhang) < 0 or any(step > side and count > 1 for step, side, count in gaps)
 
 
 def _pools_globally(layer: L.Layer) -> bool:
