@@ -567,11 +567,15 @@ ANY_RANK = (
 
 
 def worst(values: dict[str, np.ndarray], truth: dict[str, np.ndarray]) -> tuple[float, str]:
-    """Return the largest difference of all values, relative to the largest value of each, and its blob."""
+    """Return the largest difference of all values, relative to the largest value of each, and its blob.
+
+    It is infinite where the shapes differ, or a difference is not a number.
+    """
 
     def difference(name: str) -> float:
-        return float(
-            np.abs(values[name] - truth[name]).max() / max(np.abs(truth[name]).max(), np.finfo(np.float32).tiny)
-        )
+        if values[name].shape != truth[name].shape:
+            return np.inf
+        found = np.abs(values[name] - truth[name]).max() / max(np.abs(truth[name]).max(), np.finfo(np.float32).tiny)
+        return np.inf if np.isnan(found) else float(found)
 
     return max((difference(name), name) for name in truth)
