@@ -72,6 +72,16 @@ PITFALLS = {
     "padding_below_zero": data(1, 2, 5, 5)
     + layer("Power", "negative", "data", params="power_param { scale: 0.01 shift: -7 }")
     + pool("max", "negative", "pool: MAX kernel_size: 3 stride: 2 pad: 1"),
+    "floor_pooling": data(1, 3, 12, 17)
+    + pool("max", "data", "pool: MAX kernel_size: 3 stride: 2 pad: 1 round_mode: FLOOR")
+    + pool("average", "data", "pool: AVE kernel_size: 3 stride: 2 pad: 1 round_mode: FLOOR")
+    + pool("oblong", "data", "pool: AVE kernel_h: 2 kernel_w: 5 stride_h: 3 stride_w: 2 round_mode: FLOOR"),
+    # Both ways of rounding give the same here.
+    "round_mode": data(1, 3, 11, 17)
+    + pool("max", "data", "pool: MAX kernel_size: 3 stride: 2 round_mode: FLOOR")
+    + pool("average", "data", "pool: AVE kernel_size: 3 stride: 2 pad: 1 round_mode: FLOOR")
+    + pool("up", "data", "pool: AVE kernel_size: 2 stride: 2 round_mode: CEIL")
+    + pool("global", "data", "pool: AVE global_pooling: true round_mode: FLOOR"),
     "global_pooling": data(1, 6, 5, 7)
     + pool("max", "data", "pool: MAX global_pooling: true")
     + pool("average", "data", "pool: AVE global_pooling: true")

@@ -102,7 +102,7 @@ def made_by_caffe(folder: Path) -> dict[str, Any]:
 
 
 def sample(folder: Path) -> list[str]:
-    """Return a few names: of all nets that Caffe builds, the cheapest of each set of layer types; of these the first."""
+    """Return the names of a few nets that Caffe builds: the cheapest of each set of layer types, of these the first."""
     kinds: dict[frozenset[str], tuple[float, str]] = {}
     for name, found in made_by_caffe(folder).items():
         if "refused" in found:
@@ -161,8 +161,8 @@ def for_caffe(net: Net) -> Net:
 def seeded(net: Net, inputs: Blobs, seed: int = 0) -> Net:
     """Return a net with random weights that keep the values of its layers in the range of trained nets.
 
-    Layer by layer, weights are scaled by what they make of the values before them, and the statistics of BatchNorm are
-    about those of its values: otherwise the values of deep nets grow or vanish, and single precision with them.
+    Layer by layer, weights are scaled by the size of the values that they meet, and the statistics of BatchNorm are
+    about those of its values: otherwise the values of deep nets grow or vanish, and rounding errors with them.
     """
     rng = np.random.default_rng(seed)
     normalized = [value for layer in net.layers if isinstance(layer, L.LRN) for value in layer.outputs]
@@ -170,33 +170,50 @@ def seeded(net: Net, inputs: Blobs, seed: int = 0) -> Net:
     values = {net.input_values[blob]: array for blob, array in inputs.items()}
     params: dict[str, list[Array]] = {}
     for layer in running(net):
-        own: list[Array] = []
-        if isinstance(layer, L.BatchNorm):
-            own = _statistics(layer, values[layer.inputs[0]], rng)
-        elif isinstance(layer, L.Convolution | L.InnerProduct | L.Deconvolution):
-            spread = SPREAD_BEFORE_LRN if layer.name in before_lrn else SPREAD
-            weights, *biases = (rng.standard_normal(shape, np.float32) for shape in layer.param_shapes)
-            (found,) = _run(layer, values, [weights, *(0 * bias for bias in biases)])
-            own = [weights * (spread / _rms(found)), *(bias * np.float32(0.1 * spread) for bias in biases)]
-        elif layer.param_shapes:
-            # Scale and PReLU.
-            own = [rng.normal(0.5, 0.3, shape).astype(np.float32) for shape in layer.param_shapes]
+        spread = SPREAD_BEFORE_LRN if layer.name in before_lrn else SPREAD
+        own = _params(layer, values, spread, rng)
+        made = _run(layer, values, own)
+        # A sum of large terms that happens to be small has a large rounding error.
+        while isinstance(layer, _WEIGHTED) and np.abs(made[0]).max() < spread / 2:
+            own = _params(layer, values, spread, rng)
+            made = _run(layer, values, own)
         if own:
             params[layer.name] = own
-        values.update(zip(layer.outputs, _run(layer, values, own), strict=True))
+        values.update(zip(layer.outputs, made, strict=True))
     return net.with_params(params)
 
 
-def _statistics(layer: L.BatchNorm, found: Array, rng: np.random.Generator) -> list[Array]:
-    """Return statistics that differ from channel to channel, multiplied by a factor as in Caffe's files."""
-    channels, factor = layer.param_shapes[0], np.float32(998.5)
-    mean = found.mean() + found.std() * rng.normal(0, 0.3, channels)
-    variance = found.var() * rng.uniform(0.5, 2, channels)
-    return [*(np.float32(each) * factor for each in (mean, variance)), np.full(1, factor)]
+_WEIGHTED = (L.Convolution, L.InnerProduct, L.Deconvolution)
 
 
-def _rms(found: Array) -> np.float32:
-    return np.float32(np.sqrt(np.square(found, dtype=np.float64).mean()))
+def _params(layer: L.Layer, values: Blobs, spread: float, rng: np.random.Generator) -> list[Array]:
+    """Draw the parameters of a layer for given values of its inputs."""
+    if not layer.param_shapes:
+        return []
+    found = values[layer.inputs[0]]
+    if isinstance(layer, L.BatchNorm):
+        channels, factor = layer.param_shapes[0], np.float32(998.5)
+        mean = found.mean() + found.std() * rng.normal(0, 0.3, channels)
+        variance = found.var() * rng.uniform(0.5, 2, channels)
+        return [*(each.astype(np.float32) * factor for each in (mean, variance)), np.full(1, factor)]
+    if isinstance(layer, _WEIGHTED):
+        factor = spread / (_rms(found) * math.sqrt(_fan_in(layer)))
+        weights, *biases = (rng.standard_normal(shape, np.float32) for shape in layer.param_shapes)
+        return [weights * np.float32(factor), *(bias * np.float32(0.1 * spread) for bias in biases)]
+    # Scale and PReLU.
+    return [rng.normal(0.5, 0.3, shape).astype(np.float32) for shape in layer.param_shapes]
+
+
+def _rms(found: Array) -> float:
+    return math.sqrt(np.square(found, dtype=np.float64).mean())
+
+
+def _fan_in(layer: L.Convolution | L.InnerProduct | L.Deconvolution) -> float:
+    """Return how many values a value of the layer is a sum of, on average."""
+    if isinstance(layer, L.Deconvolution):
+        inputs, _, *kernel = layer.param_shapes[0]
+        return inputs / layer.group * math.prod(kernel) / math.prod(layer.stride)
+    return math.prod(layer.param_shapes[0]) / layer.num_output
 
 
 def _run(layer: L.Layer, values: Blobs, params: Sequence[Array]) -> list[Array]:
@@ -234,8 +251,8 @@ def compare(name: str, engine: str, found: Case) -> Row:
         with engines.make(engine, net, list(outputs)) as made:
             alone, _ = worst(made.forward(found.inputs), outputs)
     except PycamError as error:
-        # An engine that cannot be exact names the layer; anything else is a failure.
-        named = any(f"layer {layer.name!r}" in str(error) for layer in net.layers)
+        # An engine that cannot be exact names the layer or its blob; anything else is a failure.
+        named = any(repr(name) in str(error) for name in (*net.by_name, *net.shapes))
         return replace(row, note=f"{'refused' if named else 'failed'}: {error}", failed=not named)
     seconds = time.perf_counter() - started
     return replace(row, values=len(truth), largest=largest, at=at, outputs=alone, seconds=seconds)
@@ -289,7 +306,12 @@ def main() -> int:
         f"{len(found) - len(compared)} refused or failed; {len(deviating)} deviate from {TOLERANCE:g} or failed"
     )
     columns = [{key: value for key, value in asdict(row).items() if key != "failed"} for row in found]
-    formats = {"largest": "{:.1e}".format, "outputs": "{:.1e}".format, "seconds": "{:.1f}".format, "values": "{:.0f}".format}
+    formats = {
+        "largest": "{:.1e}".format,
+        "outputs": "{:.1e}".format,
+        "seconds": "{:.1f}".format,
+        "values": "{:.0f}".format,
+    }
     Table("Nets and engines", DataFrame(columns), note, formats).show([row.deviates for row in found])
     return 1 if deviating else 0
 
