@@ -72,6 +72,16 @@ PITFALLS = {
     "padding_below_zero": data(1, 2, 5, 5)
     + layer("Power", "negative", "data", params="power_param { scale: 0.01 shift: -7 }")
     + pool("max", "negative", "pool: MAX kernel_size: 3 stride: 2 pad: 1"),
+    "floor_pooling": data(1, 3, 12, 17)
+    + pool("max", "data", "pool: MAX kernel_size: 3 stride: 2 pad: 1 round_mode: FLOOR")
+    + pool("average", "data", "pool: AVE kernel_size: 3 stride: 2 pad: 1 round_mode: FLOOR")
+    + pool("oblong", "data", "pool: AVE kernel_h: 2 kernel_w: 5 stride_h: 3 stride_w: 2 round_mode: FLOOR"),
+    # Both ways of rounding give the same here.
+    "round_mode": data(1, 3, 11, 17)
+    + pool("max", "data", "pool: MAX kernel_size: 3 stride: 2 round_mode: FLOOR")
+    + pool("average", "data", "pool: AVE kernel_size: 3 stride: 2 pad: 1 round_mode: FLOOR")
+    + pool("up", "data", "pool: AVE kernel_size: 2 stride: 2 round_mode: CEIL")
+    + pool("global", "data", "pool: AVE global_pooling: true round_mode: FLOOR"),
     "global_pooling": data(1, 6, 5, 7)
     + pool("max", "data", "pool: MAX global_pooling: true")
     + pool("average", "data", "pool: AVE global_pooling: true")
@@ -567,11 +577,15 @@ ANY_RANK = (
 
 
 def worst(values: dict[str, np.ndarray], truth: dict[str, np.ndarray]) -> tuple[float, str]:
-    """Return the largest difference of all values, relative to the largest value of each, and its blob."""
+    """Return the largest difference of all values, relative to the largest value of each, and its blob.
+
+    It is infinite where the shapes differ, or a difference is not a number.
+    """
 
     def difference(name: str) -> float:
-        return float(
-            np.abs(values[name] - truth[name]).max() / max(np.abs(truth[name]).max(), np.finfo(np.float32).tiny)
-        )
+        if values[name].shape != truth[name].shape:
+            return np.inf
+        found = np.abs(values[name] - truth[name]).max() / max(np.abs(truth[name]).max(), np.finfo(np.float32).tiny)
+        return np.inf if np.isnan(found) else float(found)
 
     return max((difference(name), name) for name in truth)

@@ -89,6 +89,8 @@ def _explicit(layer: L.Layer) -> Any:
     for rules in ("include", "exclude"):
         written.ClearField(rules)
     match layer:
+        case L.Pooling():
+            written.pooling_param.ClearField("round_mode")  # OpenCV's schema lacks it.
         case L.LRN():
             written.lrn_param.alpha = written.lrn_param.alpha  # OpenCV's default differs from Caffe's.
         case L.Slice(points=points):
@@ -117,6 +119,10 @@ def _output_layer(net: Net, value: str) -> str:
 def _inexact(layer: L.Layer) -> str:
     """Return the reason why OpenCV does not compute a layer as Caffe does, or an empty string if it does."""
     match layer:
+        case L.Pooling(overhang=overhang, pad=pad) if layer.message.pooling_param.round_mode == 1 and (
+            overhang[0] < pad[0] or overhang[1] < pad[1]
+        ):
+            return "OpenCV's importer of Caffe's files ignores round_mode FLOOR"
         case L.LRN(within_channel=False, k=k) if k != 1:
             return f"OpenCV's LRN ignores k {k}"
         case L.ShuffleChannel():
