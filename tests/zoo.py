@@ -279,6 +279,7 @@ def rows(folder: Path, names: Sequence[str], chosen: Sequence[str]) -> Iterator[
         for engine in chosen:
             if engine != found.reference:
                 yield compare(name, engine, found)
+        del found  # the next one is made before the name is bound again
 
 
 def main() -> int:
