@@ -244,16 +244,22 @@ def compare(name: str, engine: str, found: Case) -> Row:
     row = Row(name, engine, found.reference)
     read = {value for layer in running(net) for value in layer.inputs}
     outputs = {value: array for value, array in truth.items() if value not in read}
+    differences: list[tuple[float, str]] = []
     started = time.perf_counter()
-    try:
-        with engines.make(engine, net, list(truth)) as made:
-            largest, at = worst(made.forward(found.inputs), truth)
-        with engines.make(engine, net, list(outputs)) as made:
-            alone, _ = worst(made.forward(found.inputs), outputs)
-    except PycamError as error:
-        # An engine that cannot be exact names the layer or its blob; anything else is a failure.
-        named = any(repr(name) in str(error) for name in (*net.by_name, *net.shapes))
-        return replace(row, note=f"{'refused' if named else 'failed'}: {error}", failed=not named)
+    for wanted in (truth, outputs):
+        try:
+            made = engines.make(engine, net, list(wanted))
+        except PycamError as error:
+            # An engine that cannot be exact names the layer or its blob; anything else is a failure.
+            parts = [*(f"layer {name!r}" for name in net.by_name), *(f"blob {value!r}" for value in truth)]
+            named = any(part in str(error) for part in parts)
+            return replace(row, note=f"{'refused' if named else 'failed'}: {error}", failed=not named)
+        with made:
+            try:
+                differences.append(worst(made.forward(found.inputs), wanted))
+            except PycamError as error:
+                return replace(row, note=f"failed: {error}", failed=True)
+    (largest, at), (alone, _) = differences
     seconds = time.perf_counter() - started
     return replace(row, values=len(truth), largest=largest, at=at, outputs=alone, seconds=seconds)
 
@@ -273,6 +279,7 @@ def rows(folder: Path, names: Sequence[str], chosen: Sequence[str]) -> Iterator[
         for engine in chosen:
             if engine != found.reference:
                 yield compare(name, engine, found)
+        del found  # the next one is made before the name is bound again
 
 
 def main() -> int:
@@ -301,9 +308,11 @@ def main() -> int:
 
     deviating = [row for row in found if row.deviates]
     compared = [row for row in found if row.values]
+    failed = sum(row.failed for row in found)
     note = (
         f"{len(names)} nets; {sum(row.values or 0 for row in compared)} values compared in {len(compared)} runs; "
-        f"{len(found) - len(compared)} refused or failed; {len(deviating)} deviate from {TOLERANCE:g} or failed"
+        f"{len(deviating) - failed} deviate by {TOLERANCE:g} or more, {failed} failed, "
+        f"{len(found) - len(compared) - failed} refused"
     )
     columns = [{key: value for key, value in asdict(row).items() if key != "failed"} for row in found]
     formats = {
