@@ -50,7 +50,7 @@ class SolverState:
 
     iteration: int
     learned_net: str
-    history: Blobs
+    history: tuple[NDArray[np.float32], ...]
 
 
 def read_weights(path: str | os.PathLike[str]) -> dict[str, Blobs]:
