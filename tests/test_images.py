@@ -523,3 +523,18 @@ def test_reading_leaves_the_process_as_it_was(recwarn):
         read_image(KINDS["LZW TIFF"][:-50])
     assert (list(warnings.filters), PILImage.MAX_IMAGE_PIXELS) == before
     assert not recwarn.list
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg"])
+def test_a_decoder_without_memory_does_not_blame_the_image(kind, tmp_path, monkeypatch):
+    """Decoders say of an image that it is damaged if they get no memory."""
+    path = tmp_path / f"a.{kind}"
+    cv2.imwrite(str(path), np.zeros((40, 40, 3), np.uint8))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-40] + bytes(38) + whole[-2:])
+    monkeypatch.setattr("cv2.imdecode", lambda *_: None)
+    with pytest.raises(ImageError):
+        read_image(path)
+    monkeypatch.setattr("pycam.images.read.SPARE", 1 << 62)
+    with pytest.raises(MemoryError):
+        read_image(path)

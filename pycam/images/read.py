@@ -38,6 +38,9 @@ LARGEST = 100_000_000
 FORMATS = ("PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 """The formats besides JPEG, by Pillow's names."""
 
+SPARE = 16 << 20
+"""The bytes that a process with memory left can allocate."""
+
 MOST_SCANS = 100
 """Maximal number of scans of a progressive JPEG; ten are usual, and each takes time even if it is empty."""
 
@@ -287,8 +290,14 @@ def _imdecode(data: bytes, name: str, flags: int, kind: str) -> NDArray[Any]:
             raise MemoryError(str(error)) from None
         raise _damaged(name, f"{kind} that OpenCV refuses ({error.err})") from None
     if pixels is None:
+        _check_memory()
         raise _damaged(name, f"{kind} that cannot be decoded")
     return pixels
+
+
+def _check_memory() -> None:
+    """Raise a `MemoryError` if no memory is left: decoders then fail as if the image were damaged."""
+    bytearray(SPARE)
 
 
 def _stops_early(data: bytes, scan: int, name: str) -> bool:
@@ -337,8 +346,9 @@ def _pillows_errors(data: bytes, name: str, largest: int) -> Iterator[None]:
             raise _too_large(name, largest) from None
         except (ImageError, MemoryError):
             raise
-        # Pillow's readers raise many kinds of exceptions if a file is damaged.
+        # Pillow's readers raise many kinds of exceptions if a file is damaged, and also if there is no memory.
         except Exception as error:
+            _check_memory()
             raise _damaged(name, f"a damaged image ({error})") from None
 
 
