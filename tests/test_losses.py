@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import numpy as np
 import pytest
-import torch
 from nets import data, layer, seeded_net
 
 from pycam import engines
-from pycam.engines.torch_graph import TorchNet
 from pycam.formats import prototxt
 from pycam.net import Net
 from pycam.verification.certificate import noise
 
 pytestmark = pytest.mark.torch
+with suppress(ImportError):  # without PyTorch, the marker skips every test
+    import torch
+
+    from pycam.engines.torch_graph import TorchNet
 
 LOSS = 'layer { name: "loss" type: "SoftmaxWithLoss" bottom: "scores" bottom: "label" %s }\n'
 
