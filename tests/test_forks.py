@@ -25,7 +25,7 @@ ENGINES = [
     "onnxruntime",
     pytest.param("openvino", marks=pytest.mark.openvino),
     pytest.param("torch", marks=pytest.mark.torch),
-    "opencv",
+    pytest.param("opencv", marks=pytest.mark.opencv),
 ]
 
 

@@ -35,7 +35,7 @@ def cases(shared) -> Path:
         ("zoo-10-opencv-output-name", {}, {"data": (1, 3, 8, 8), "scores": (1, 4, 8, 8)}),
     ],
 )
-@pytest.mark.parametrize("name", ["onnxruntime", "opencv"])
+@pytest.mark.parametrize("name", ["onnxruntime", pytest.param("opencv", marks=pytest.mark.opencv)])
 def test_nets_that_caffe_takes_have_its_values(case, state, shapes, name, cases):
     path = cases / case / "net.prototxt"
     read = read_net(path, **state)
@@ -118,7 +118,10 @@ def test_variants_of_layers_have_caffes_values(net, cases):
     assert main(["compare", "onnxruntime", "caffe", "--prototxt", files[0], "--weights", files[1]]) == 0
 
 
-@pytest.mark.parametrize("name", ["onnxruntime", "opencv", pytest.param("caffe", marks=pytest.mark.caffe)])
+@pytest.mark.parametrize(
+    "name",
+    ["onnxruntime", pytest.param("opencv", marks=pytest.mark.opencv), pytest.param("caffe", marks=pytest.mark.caffe)],
+)
 @pytest.mark.parametrize("net", ["unused_input", "two_inputs_shapes"])
 def test_an_unused_input_may_be_left_out(net, name, cases):
     read = read_net(*(cases / f"13-layers/{net}.{suffix}" for suffix in ("prototxt", "caffemodel")))
@@ -136,7 +139,7 @@ def test_heads_with_the_rarer_layers_have_caffes_values(net, cases):
 
 
 @pytest.mark.caffe
-@pytest.mark.parametrize("name", ["onnxruntime", "opencv"])
+@pytest.mark.parametrize("name", ["onnxruntime", pytest.param("opencv", marks=pytest.mark.opencv)])
 def test_log_sum_exp_pooling_has_caffes_values(name, cases):
     net = read_net(*(cases / f"05-heads/lse.{suffix}" for suffix in ("prototxt", "caffemodel")))
     computed = [value for value in net.value_shapes if value != "data"]
