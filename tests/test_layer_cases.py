@@ -91,6 +91,7 @@ def test_compare_gives_labels_to_a_loss(net, cases):
 
 
 @pytest.mark.caffe
+@pytest.mark.opencv
 @pytest.mark.parametrize("net", ["dup_relu_name", "dummy_data", "memory_data"])
 def test_other_spellings_of_one_net_have_its_values(net, cases):
     folder = cases / "06-prototxt-text"
