@@ -18,7 +18,7 @@ from pycam.errors import NetError, UsageError
 from pycam.formats import caffemodel
 from pycam.formats.files import atomic_write
 from pycam.formats.npy import read_tensors
-from pycam.net import CamHead, Net, find_head, find_heads, read_net
+from pycam.net import CamHead, Net, describe_heads, find_head, find_heads, read_net
 from pycam.net.layers import dims
 from pycam.net.stated import stated_input
 from pycam.net.tensorflow import with_tf_weights
@@ -61,9 +61,7 @@ def export(
         bool, typer.Option("--maps", help="Output scores, the best classes and their maps, not the net's own outputs.")
     ] = False,
     top: Annotated[int, typer.Option(help="Number of classes with a map.")] = 5,
-    head: Annotated[
-        str | None, typer.Option(help="Scores of a net that has several: their blob, or the class-weight layer.")
-    ] = None,
+    head: options.Head = None,
 ) -> None:
     """Write a net and its weights as one ONNX file for any batch size, which runs without pycam.
 
@@ -166,8 +164,8 @@ def _print_net(net: Net) -> None:
     print(f"output        {_join(f'{blob} {dims(net.shapes[blob])}' for blob in net.outputs)}")
     print(f"parameters    {net.param_count:,}")
     print(f"multiply-adds {net.multiply_adds:,} per image")
-    for blob, found in find_heads(net).items():
-        print(f"class maps    {found if isinstance(found, CamHead) else f'none from {blob!r}: {found}'}")
+    for line in describe_heads(net):
+        print(f"class maps    {line}")
     if stated := stated_input(net):
         print(f"preprocessing {stated.advice()}")
     if net.ignored_weights:

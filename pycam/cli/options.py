@@ -63,6 +63,9 @@ Phase = Annotated[str, one_of(PHASES, "Phase, for the net's include and exclude 
 Stages = Annotated[
     list[str] | None, typer.Option("--stage", help="Stage, for the net's include and exclude rules: one or more.")
 ]
+Head = Annotated[
+    str | None, typer.Option(help="Scores of a net that has several: their blob, or the class-weight layer.")
+]
 Level = Annotated[int, typer.Option(help="Level, for the net's include and exclude rules.")]
 
 
@@ -123,10 +126,7 @@ class MeanOptions(NetOptions):
 class HeadOptions(MeanOptions):
     """A net, its weights, the mean of its input and its head."""
 
-    head: Annotated[
-        str | None,
-        typer.Option(help="Scores of a net that has several: their blob, or the class-weight layer."),
-    ] = None
+    head: Head = None
 
 
 @dataclass(frozen=True)

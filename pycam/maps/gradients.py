@@ -57,7 +57,7 @@ class GradientMaps:
         options: Options = Options(),
     ) -> None:
         self._target = target_value(net, scores, target)
-        self._input = next(blob for blob, value in net.input_values.items() if _reaches(net, value, self._target))
+        self._input = net.inputs_before([self._target])[0]
         self._method = METHODS[method]
         self.layer = self._input if method == "saliency" else layer or default_layer(net, scores)
         self._threads = options.threads

@@ -10,6 +10,7 @@ from pycam.net.class_weights import HeadWeights, head_weights
 from pycam.net.heads import (
     CamHead,
     check_scores,
+    describe_heads,
     find_head,
     find_heads,
     find_scores,
@@ -23,5 +24,5 @@ from pycam.net.params import Params
 from pycam.net.state import net_state, takes_part
 
 __all__ = ["CamHead", "HeadWeights", "Net", "Params", "Sources", "net_from_message", "net_state", "read_net"]
-__all__ += ["check_scores", "find_head", "find_heads", "find_scores", "head_weights", "logits_of", "named_head"]
-__all__ += ["positions_of", "score_inputs", "score_positions", "takes_part"]
+__all__ += ["check_scores", "describe_heads", "find_head", "find_heads", "find_scores", "head_weights", "logits_of"]
+__all__ += ["named_head", "positions_of", "score_inputs", "score_positions", "takes_part"]

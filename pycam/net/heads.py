@@ -18,11 +18,11 @@ from pycam.net.layers import dims
 from pycam.net.linear_path import NO_POOLING, RENAMING, logits_of, obstacle, pools, positions_of, trace, width
 from pycam.net.net import Net
 
-OBSERVERS = ("Accuracy", "ArgMax", "Silence")
+OBSERVERS = (L.Comparison, L.ArgMax, L.Silence)
 """Types that read scores and change nothing: what they read can still be the scores of the net."""
 
-_EACH_CHANNEL: tuple[str, ...] = ("ReLU", "PReLU", "ELU", "Sigmoid", "TanH", "AbsVal", "Power", "Exp", "Log")
-_EACH_CHANNEL += ("BatchNorm", "Scale", "LRN")
+_EACH_VALUE = (L.ReLU, L.PReLU, L.ELU, L.Sigmoid, L.TanH, L.AbsVal, L.Power, L.Exp, L.Log, L.Dropout, L.Split)
+_EACH_CHANNEL = (*_EACH_VALUE, L.BatchNorm, L.Scale, L.LRN)
 """Types that compute each channel from itself (LRN only rescales it)."""
 
 
@@ -83,19 +83,21 @@ def score_blobs(net: Net) -> list[str]:
     list of str
         In the order of computation. Inputs of the net are left out.
     """
-    read = {value for layer in net.layers if not _observes(layer) for value in layer.inputs}
+    read = {value for layer in net.layers if not isinstance(layer, OBSERVERS) for value in layer.inputs}
     return [
         blob
         for blob in net.shapes
-        if blob not in read and blob not in net.inputs and not _observes(net.producer[blob]) and net.shapes[blob]
+        if blob not in read
+        and blob not in net.inputs
+        and not isinstance(net.producer[blob], OBSERVERS)
+        and net.shapes[blob]
     ]
 
 
 def score_inputs(net: Net) -> list[str]:
     """Return the inputs that any class scores depend on; all inputs if no blob can hold class scores."""
     blobs = score_blobs(net)
-    read = {value for layer in net.layers_before(blobs) for value in layer.inputs}
-    return [blob for blob, value in net.input_values.items() if not blobs or value in read]
+    return list(net.inputs_before(blobs) if blobs else net.inputs)
 
 
 def find_heads(net: Net) -> dict[str, CamHead | str]:
@@ -107,6 +109,12 @@ def find_heads(net: Net) -> dict[str, CamHead | str]:
         With or without parameters.
     """
     return {blob: _head_of(net, blob) for blob in score_blobs(net)}
+
+
+def describe_heads(net: Net) -> list[str]:
+    """Return a line for each blob that can hold class scores: its head, or the reason why it has none."""
+    found = find_heads(net).items()
+    return [str(head) if isinstance(head, CamHead) else f"none from {blob!r}: {head}" for blob, head in found]
 
 
 def find_head(net: Net, name: str | None = None) -> CamHead:
@@ -126,12 +134,12 @@ def find_head(net: Net, name: str | None = None) -> CamHead:
     UsageError
         The net has several heads and none is named, or none has that name.
     """
+    if name is not None:
+        return _found(net, find_scores(net, name))
     found = find_heads(net)
     heads = [head for head in found.values() if isinstance(head, CamHead)]
     # Scores with rows and columns are a head only if nothing in the net is pooled.
     heads = [head for head in heads if head.pooling != "none"] or heads
-    if name is not None:
-        return _found(net, find_scores(net, name))
     if len(heads) > 1:
         raise UsageError(f"the net has {len(heads)} heads: {_listed(heads)}; choose one of them with --head")
     if not heads:
@@ -258,10 +266,6 @@ def _listed(heads: Sequence[CamHead]) -> str:
     return "; ".join(f"{head.score_blob} ({head})" for head in heads)
 
 
-def _observes(layer: L.Layer) -> bool:
-    return layer.type in OBSERVERS or layer.type.endswith("Loss")
-
-
 def _head_of(net: Net, score_blob: str) -> CamHead | str:
     """Return the head whose scores are in a blob, or the reason why there is none."""
     logits = logits_of(net, score_blob)
@@ -290,7 +294,7 @@ def _head_of(net: Net, score_blob: str) -> CamHead | str:
         logits,
         "max" if isinstance(pooling, L.Pooling) and pooling.method == "MAX" else "average",
         positions_of(net.value_shapes[logits]) if found.several else None,
-        tuple(layer.name for layer in found.path if layer.type not in (*RENAMING, "Pooling", "ReLU")),
+        tuple(layer.name for layer in found.path if not isinstance(layer, (*RENAMING, L.Pooling, L.ReLU))),
     )
 
 
@@ -353,8 +357,8 @@ def _between(net: Net, goals: Sequence[str], value: str) -> str:
         if not layer.inputs:
             return f"it comes from {value!r} without it"
         one = positions_of(layer.input_shapes[0]) is None
-        apart = layer.type in _EACH_CHANNEL or pools(layer) or isinstance(layer, L.Dropout | L.Split)
-        if len(layer.inputs) > 1 or not (apart or (one and layer.type in RENAMING)):
+        apart = isinstance(layer, _EACH_CHANNEL) or pools(layer)
+        if len(layer.inputs) > 1 or not (apart or (one and isinstance(layer, RENAMING))):
             return f"layer {layer.name!r} ({layer.type}) stands between them"
         value = layer.inputs[0]
     return ""

@@ -9,10 +9,10 @@ from pycam.net import layers as L
 from pycam.net.layers import Shape, dims
 from pycam.net.net import Net
 
-ACTIVATIONS = ("Softmax", "Sigmoid", "TanH")
+ACTIVATIONS = (L.Softmax, L.Sigmoid, L.TanH)
 """Types of a last activation: scores before it are the logits."""
 
-RENAMING = ("Dropout", "Flatten", "Reshape", "Split")
+RENAMING = (L.Dropout, L.Flatten, L.Reshape, L.Split)
 """Types that change no value at test time."""
 
 NO_POOLING = "there is no global pooling before the scores"
@@ -56,9 +56,9 @@ def logits_of(net: Net, score_blob: str) -> str:
         The input of the Softmax, Sigmoid or TanH that the scores come from; the scores themselves without one.
     """
     layer = net.producer[score_blob]
-    while layer.type in RENAMING:
+    while isinstance(layer, RENAMING):
         layer = net.producer[layer.inputs[0]]
-    return layer.inputs[0] if layer.type in ACTIVATIONS else score_blob
+    return layer.inputs[0] if isinstance(layer, ACTIVATIONS) else score_blob
 
 
 def positions_of(shape: Shape) -> tuple[int, int] | None:
@@ -152,7 +152,7 @@ def _linear_type(layer: L.Layer) -> bool:
         L.Eltwise,
         L.Pooling,
     )
-    return isinstance(layer, linear) or layer.type in RENAMING
+    return isinstance(layer, (*linear, *RENAMING))
 
 
 def obstacle(net: Net, layer: L.Layer, several: bool) -> str:
@@ -197,7 +197,7 @@ def _nonnegative(net: Net, value: str) -> bool:
     match layer:
         case L.ReLU():
             return layer.negative_slope == 0
-        case L.Sigmoid() | L.Softmax() | L.AbsVal():
+        case L.Sigmoid() | L.Softmax() | L.AbsVal() | L.Exp():
             return True
         case L.Pooling() | L.Dropout() | L.Flatten() | L.Reshape() | L.Split() | L.Slice() | L.LRN():
             return _nonnegative(net, layer.inputs[0])
@@ -205,4 +205,4 @@ def _nonnegative(net: Net, value: str) -> bool:
             return all(_nonnegative(net, each) for each in layer.inputs)
         case L.Eltwise():
             return min(layer.coefficients) >= 0 and all(_nonnegative(net, each) for each in layer.inputs)
-    return layer.type == "Exp"
+    return False

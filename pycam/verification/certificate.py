@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 import pycam
 from pycam import engines
 from pycam.errors import EngineError
-from pycam.net import CamHead, Net, find_heads, layers
+from pycam.net import Net, describe_heads, layers
 from pycam.tables import Table
 from pycam.verification.compare import TOLERANCE, compare, run
 from pycam.zoo.checksums import checksum
@@ -274,10 +274,7 @@ def _facts(net: Net) -> dict[str, Any]:
         "multiply-adds per image": net.multiply_adds,
         "inputs": {name: net.shapes[name] for name in net.inputs},
         "outputs": {name: net.shapes[name] for name in net.outputs},
-        "class activation maps": "; ".join(
-            str(found) if isinstance(found, CamHead) else f"none from {blob!r}: {found}"
-            for blob, found in find_heads(net).items()
-        ),
+        "class activation maps": "; ".join(describe_heads(net)),
         "weights of layers that the net does not have": list(net.ignored_weights),
         **({"layers of forks, which Caffe 1.0 lacks": net.fork_types} if net.fork_types else {}),
         **({"changes to read the file of a fork": list(net.notes)} if net.notes else {}),
