@@ -89,7 +89,8 @@ def evaluate(
         share = max(1, cores() // workers) if scheduler is None and recipe.batch_invariant else 1
         recipe = replace(recipe, options=replace(recipe.options, threads=share))
     plan = Plan.read(recipe, sources, batch)
-    options.print_notes(recipe.notes, quiet)
+    model = recipe.load()
+    options.print_notes(model.net.notes, quiet)
     console = Console(stderr=True, quiet=quiet)
     with progress(console, MofNCompleteColumn(), _Rate()) as shown:
         bar = shown.add_task("images", total=len(plan))
@@ -103,7 +104,9 @@ def evaluate(
                     console.print(f"resuming: {done} of {len(plan)} images are done", highlight=False)
             shown.update(bar, completed=done)
 
-        report = run(plan, out, workers=workers, scheduler=scheduler, skip=on_error is OnError.SKIP, progress=show)
+        report = run(
+            plan, out, workers=workers, scheduler=scheduler, skip=on_error is OnError.SKIP, progress=show, model=model
+        )
     if as_json:
         print(json.dumps(report, indent=2, ensure_ascii=False))
     else:

@@ -22,7 +22,6 @@ from pycam.engines import Options, engine_class
 from pycam.errors import GroundTruthError, RunError, UsageError
 from pycam.evaluation.notes import from_note, read_note
 from pycam.evaluation.record import Batch, Task
-from pycam.formats import prototxt
 from pycam.formats.files import atomic_write, exists, is_folder
 from pycam.ilsvrc.ground_truth import GroundTruth, read_ground_truth
 from pycam.ilsvrc.synsets import CLASSES
@@ -70,12 +69,6 @@ class Recipe:
     def name(self) -> str:
         """The model's name, or its weights' file name."""
         return zoo.card(self.model).name if self.model is not None else Path(self.weights or "").name
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What is changed to read a net of a fork of Caffe, one line for each kind of change."""
-        path = self.prototxt or (zoo.prototxt_path(zoo.card(self.model)) if self.model is not None else None)
-        return () if path is None else prototxt.read(path).notes
 
     @property
     def batch_invariant(self) -> bool:
