@@ -711,3 +711,12 @@ def test_nets_differ_by_order_and_not_by_lines():
     assert spread == net_of(CLASSIFIER)
     assert [step.line for step in spread.layers][:3] == [3, 6, 9]
     assert all(a.line < b.line for a, b in pairwise(spread.layers))
+
+
+@pytest.mark.parametrize("phase", ["TRAIN", "TEST"])
+def test_a_layer_with_a_phase_of_its_own(phase):
+    other = {"TRAIN": "TEST", "TEST": "TRAIN"}[phase]
+    text = data(1, 3, 4, 4) + layer("Dropout", "drop", "data", params="phase: %s")
+    net_from_message(prototxt.parse(text % phase).message, phase=phase)
+    with pytest.raises(NetError, match=rf"'drop' has phase: {other}, but the net is in phase {phase}"):
+        net_from_message(prototxt.parse(text % other).message, phase=phase)

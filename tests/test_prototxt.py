@@ -69,9 +69,23 @@ def test_the_three_forms_of_an_input_are_equal():
     assert nets[0].lines == (0, 1)
 
 
-def test_v0_layers_keep_their_blobs():
-    net = prototxt.parse('layers { layer { name: "c" type: "conv" blobs { num: 1 data: 2 } } bottom: "a" top: "c" }')
-    assert list(net.message.layer[0].blobs[0].data) == [2]
+@pytest.mark.parametrize(
+    "text",
+    [
+        'layers { layer { name: "c" type: "conv" blobs { num: 1 data: 2 } } bottom: "a" top: "c" }',
+        'layers { name: "c" type: CONVOLUTION blobs { num: 1 data: 2 } bottom: "a" top: "c" }',
+        'layer { name: "c" type: "Convolution" blobs { shape { dim: 1 } data: 2 } bottom: "a" top: "c" }',
+    ],
+)
+def test_parameters_in_the_text_are_not_dropped(text):
+    with pytest.raises(FormatError, match=r"net:1: layer 'c' has learned parameters in its text \(blobs\)"):
+        prototxt.parse(text, "net")
+
+
+def test_a_layer_with_both_kinds_of_rules():
+    text = 'layer { name: "c" type: "ReLU" include { phase: TEST } exclude { stage: "x" } }'
+    with pytest.raises(FormatError, match="net:1: layer 'c' has include and exclude rules"):
+        prototxt.parse(text, "net")
 
 
 def test_lines_are_those_of_the_layers():
@@ -145,7 +159,10 @@ def messages(draw: st.DrawFn, kind: str, without: tuple[str, ...] = ()):
     return message
 
 
-@given(layers=st.lists(messages("LayerParameter", without=("param",)), min_size=1, max_size=3), name=st.text())
+@given(
+    layers=st.lists(messages("LayerParameter", without=("param", "blobs", "exclude")), min_size=1, max_size=3),
+    name=st.text(),
+)
 def test_any_net_is_read_as_it_was_written(layers, name):
     net = schema.NetParameter(name=name, layer=layers)
     assert prototxt.parse(prototxt.dumps(net)).message == net

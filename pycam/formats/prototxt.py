@@ -73,6 +73,8 @@ def parse(text: str, name: str = "<text>") -> NetText:
         message, dropped = drop_fork_fields(message, lines, name)
         notes += dropped
     upgraded, upgraded_lines = upgrade(message, lines, name)
+    for layer, line in zip(upgraded.layer, upgraded_lines, strict=True):
+        _check_layer(layer, f"{name}:{line}: layer {layer.name!r}")
     return NetText(upgraded, upgraded_lines, name, tuple(forks), summarise(notes, name))
 
 
@@ -101,6 +103,17 @@ def dumps(message: Message) -> str:
 def write(path: str | os.PathLike[str], message: Message) -> None:
     """Write a message as prototxt; the file is complete or absent."""
     atomic_write(path, dumps(message))
+
+
+def _check_layer(layer: Message, where: str) -> None:
+    """Raise a `FormatError` for what would change results and that pycam does not carry out."""
+    if layer.include and layer.exclude:
+        raise FormatError(f"{where} has include and exclude rules: use one of the two, as Caffe demands")
+    if layer.blobs:
+        raise FormatError(
+            f"{where} has learned parameters in its text (blobs): Caffe would start from them, pycam reads parameters "
+            "from a caffemodel only: move them there, and remove the blobs"
+        )
 
 
 def _parse(text: str, name: str, kind: Any) -> tuple[Message, list[LayerBlock]]:

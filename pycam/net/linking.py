@@ -13,7 +13,7 @@ from pycam.formats import schema
 from pycam.formats.layer_types import unknown_type
 from pycam.formats.upgrade import CAFFE_TYPES
 from pycam.net.layers import LAYER_TYPES, MAX_BLOB_COUNT, Layer, Shape, dims
-from pycam.net.state import describe, describe_rules
+from pycam.net.state import PHASES, describe, describe_rules
 
 AUTOMATIC = "(automatic)"
 """Caffe's name of the top that it adds to a loss without one. No layer can read it, and it is no output of the net."""
@@ -41,6 +41,11 @@ def link(
             raise NetError(f"{where} (type {message.type!r}) has a top without a name")
         kind = _layer_class(message, where)
         _check_counts(kind, message, len(tops), where)
+        if message.HasField("phase") and message.phase != state.phase:
+            raise NetError(
+                f"{where} has phase: {PHASES[message.phase]}, but the net is in {describe(state)}: use include "
+                "{ phase: … } to choose when a layer is part of the net, or remove the field"
+            )
 
         for bottom in message.bottom:
             if bottom not in current:
