@@ -39,10 +39,10 @@ NET = """
 name: "tiny"
 layer { name: "data" type: "ImageData" top: "data" top: "label" include { phase: TRAIN }
   transform_param { mirror: true crop_size: 16 mean_value: 100 mean_value: 110 mean_value: 120 scale: 0.01 }
-  image_data_param { source: "train.txt" root_folder: "images" batch_size: 5 shuffle: true } }
+  image_data_param { source: "train.txt" root_folder: "images/" batch_size: 5 shuffle: true } }
 layer { name: "data" type: "ImageData" top: "data" top: "label" include { phase: TEST }
   transform_param { crop_size: 16 mean_value: 100 mean_value: 110 mean_value: 120 scale: 0.01 }
-  image_data_param { source: "train.txt" root_folder: "images" batch_size: 6 } }
+  image_data_param { source: "train.txt" root_folder: "images/" batch_size: 6 } }
 layer { name: "conv.1" type: "Convolution" bottom: "data" top: "conv.1"
   convolution_param { num_output: 4 kernel_size: 5 weight_filler { type: "xavier" } } }
 layer { name: "relu" type: "ReLU" bottom: "conv.1" top: "conv.1" }
@@ -223,7 +223,7 @@ def test_real_caffe_goes_on_from_our_state(place):
     for old, new in (("shuffle: true", ""), ("mirror: true", ""), ("dropout_ratio: 0.3", "dropout_ratio: 0")):
         change(place / "net.prototxt", old, new)
     change(place / "net.prototxt", "crop_size: 16", "")
-    change(place / "net.prototxt", 'root_folder: "images"', f'root_folder: "{place}/images/"')
+    change(place / "net.prototxt", 'root_folder: "images/"', f'root_folder: "{place}/images/"')
     change(place / "net.prototxt", "batch_size: 5", "batch_size: 12")  # each batch is all there is
     mine = trained(place)
     expected = caffemodel.read(mine).layers
@@ -249,8 +249,8 @@ def test_a_folder_in_place_of_a_list(place):
 def test_a_list_in_place_of_a_database(place):
     text = (place / "net.prototxt").read_text()
     for old in (
-        'source: "train.txt" root_folder: "images" batch_size: 5 shuffle: true',
-        'source: "train.txt" root_folder: "images" batch_size: 6',
+        'source: "train.txt" root_folder: "images/" batch_size: 5 shuffle: true',
+        'source: "train.txt" root_folder: "images/" batch_size: 6',
     ):
         size = old.split("batch_size: ")[1].split()[0]
         text = text.replace(
@@ -323,10 +323,9 @@ def test_a_solver_that_cannot_be_followed(old, new, message, place):
     ("old", "new", "message"),
     [
         ("plain/4.png 0", "plain/44.png 0", r"train\.txt:5: no image .*plain/44\.png"),
-        ("plain/4.png 0", "plain/4.png 2", r"train\.txt:5: label 2, but the net has 2 classes, 0 to 1"),
+        ("plain/4.png 0", "plain/4.png 2", r"train\.txt:5: label 2, but layer 'loss' has 2 classes, 0 to 1"),
         ("plain/4.png 0", "plain/4.png -1", r"train\.txt:5: label -1"),
-        ("plain/4.png 0", "plain/4.png", r"train\.txt:5: expected a path, a blank and a label, found 'plain/4\.png'"),
-        ("plain/4.png 0", "plain/4.png spot", r"train\.txt:5: expected a path"),
+        ("plain/4.png 0", "plain/4.png 12345678901", r"train\.txt:5: label '12345678901' has more than 9 digits"),
     ],
 )
 def test_a_list_with_a_mistake(old, new, message, place):
@@ -339,7 +338,7 @@ def test_a_list_with_a_mistake(old, new, message, place):
     ("old", "new", "message"),
     [
         ("crop_size: 16", "crop_size: 40", "an image of 22×20 is smaller than crop_size 40"),
-        ("scale: 0.01", 'scale: 0.01 mean_file: "lost.npy"', "lost.npy"),
+        ("mean_value: 100 mean_value: 110 mean_value: 120", 'mean_file: "lost.npy"', "lost.npy"),
         (
             'type: "xavier"',
             'type: "bilinear"',
@@ -356,9 +355,11 @@ def test_a_net_that_cannot_be_trained(old, new, message, place):
 
 
 def test_inputs_that_no_data_fill_are_refused(place):
-    more = 'layer { name: "more" type: "DummyData" top: "more" dummy_data_param { shape { dim: 2 dim: 3 } } }'
+    more = 'layer { name: "more" type: "Input" top: "more" input_param { shape { dim: 2 dim: 3 } } }'
     change(place / "net.prototxt", 'layer { name: "loss"', more + 'layer { name: "loss"')
-    with pytest.raises(TrainingError, match="nothing fills its input 'more' in training: only Data and ImageData"):
+    with pytest.raises(
+        TrainingError, match="nothing fills its input 'more' in training: only layers of the types Data"
+    ):
         trained(place)
 
 
