@@ -35,7 +35,13 @@ def fill(net: Net, seed: int = 0) -> Params:
         except KeyError as error:
             known = ", ".join(_FILLERS)
             raise TrainingError(f"layer {layer.name!r}: filler {error} is not supported: there are {known}") from None
-    return params
+
+    # Of the layers that share a parameter, the first one fills it.
+    def of_owner(name: str, index: int) -> Any:
+        owner, number = net.param_owners[name, index]
+        return params[owner][number].reshape(params[name][index].shape)
+
+    return {name: tuple(of_owner(name, index) for index in range(len(blobs))) for name, blobs in params.items()}
 
 
 def _fillers(layer: Layer) -> list[Any]:
