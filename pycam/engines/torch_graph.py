@@ -339,9 +339,9 @@ def _scores_and_labels(layer: L.SoftmaxWithLoss | L.Accuracy, x: Tensor, labels:
     return scores, _checked(layer, labels)
 
 
-def _checked(layer: L.Comparison, labels: Tensor) -> Tensor:
+def _checked(layer: L.Classification, labels: Tensor) -> Tensor:
     """Return labels as integers, (positions,); raise an `EngineError` for one that is no class."""
-    numbers, classes = labels.detach().flatten().long(), layer.class_count or 0
+    numbers, classes = labels.detach().flatten().long(), layer.class_count
     if len(wrong := numbers[(numbers < 0) | (numbers >= classes)]):
         raise EngineError(
             f"layer {layer.name!r} ({layer.type}): label {int(wrong[0])}, but there are {classes} classes, "

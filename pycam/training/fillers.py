@@ -28,20 +28,25 @@ def fill(net: Net, seed: int = 0) -> Params:
         if not layer.param_shapes:
             continue
         rng = np.random.default_rng([seed, number])
+        fillers = zip(_fillers(layer), layer.param_shapes, strict=True)
         try:
-            fillers = zip(_fillers(layer), layer.param_shapes, strict=True)
-            values = (_FILLERS[filler.type](filler, shape, rng) for filler, shape in fillers)
-            params[layer.name] = tuple(blob.astype(np.float32) for blob in values)
-        except KeyError as error:
-            known = ", ".join(_FILLERS)
-            raise TrainingError(f"layer {layer.name!r}: filler {error} is not supported: there are {known}") from None
+            params[layer.name] = tuple(filled(filler, shape, rng) for filler, shape in fillers)
+        except TrainingError as error:
+            raise TrainingError(f"layer {layer.name!r}: {error}") from None
 
     # Of the layers that share a parameter, the first one fills it.
-    def of_owner(name: str, index: int) -> Any:
+    def of_owner(name: str, index: int) -> NDArray[np.float32]:
         owner, number = net.param_owners[name, index]
         return params[owner][number].reshape(params[name][index].shape)
 
     return {name: tuple(of_owner(name, index) for index in range(len(blobs))) for name, blobs in params.items()}
+
+
+def filled(filler: Any, shape: Shape, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Return an array of some shape from a `FillerParameter`, or raise a `TrainingError` for one that pycam lacks."""
+    if filler.type not in _FILLERS:
+        raise TrainingError(f"filler {filler.type!r} is not supported: there are {', '.join(_FILLERS)}")
+    return _FILLERS[filler.type](filler, shape, rng).astype(np.float32)
 
 
 def _fillers(layer: Layer) -> list[Any]:

@@ -226,8 +226,8 @@ def _label_classes(net: Net) -> dict[str, int]:
     classes: dict[str, int] = {}
     for layer in reversed(net.layers):
         found = [classes[value] for value in layer.outputs if value in classes]
-        if isinstance(layer, layers.Comparison) and layer.class_count:
-            labels, count = layer.inputs[-1:], layer.class_count
+        if isinstance(layer, layers.Classification):
+            labels, count = layer.inputs[1:], layer.class_count
         elif found and isinstance(layer, _KEEP_VALUES):
             labels, count = layer.inputs, min(found)
         else:

@@ -18,40 +18,20 @@ class Comparison(Layer):
 
     bottom_count = (2, 2)
 
-    @property
-    def class_count(self) -> int | None:
-        """The number of classes if the last bottom has labels, which are from 0 to less; None if it has targets."""
-        return None
-
 
 class Classification(Comparison):
-    """A comparison with the labels of classes: one per position.
+    """A comparison of scores with the labels of classes.
 
     Attributes
     ----------
-    axis : int
-        The axis of the classes in the scores.
+    class_count : int
+        The number of classes.
     ignore_label : int or None
         Positions with this label are left out; None: all positions count.
     """
 
-    axis: int
+    class_count: int
     ignore_label: int | None
-
-    @property
-    def class_count(self) -> int:
-        """The number of classes."""
-        return self.input_shapes[0][self.axis]
-
-    @staticmethod
-    def _compared(param: Any, axis: int, shapes: tuple[Shape, ...]) -> dict[str, Any]:
-        scores, labels = shapes
-        axis = positive_axis(axis, scores)
-        need(
-            count(labels) * scores[axis] == count(scores),
-            f"labels of {dims(labels)} do not match scores of {dims(scores)}: one label per position is needed",
-        )
-        return {"axis": axis, "ignore_label": _ignored(param)}
 
 
 class SoftmaxWithLoss(Classification):
@@ -61,6 +41,8 @@ class SoftmaxWithLoss(Classification):
 
     Attributes
     ----------
+    axis : int
+        The axis of the classes in the scores.
     normalization : str
         The divisor of the sum: `FULL`, all positions; `VALID`, those not ignored; `BATCH_SIZE`; `NONE`, 1.
     """
@@ -68,6 +50,7 @@ class SoftmaxWithLoss(Classification):
     type = "SoftmaxWithLoss"
     top_count = (1, 2)
     auto_tops = 1
+    axis: int
     normalization: str
 
     @classmethod
@@ -76,22 +59,31 @@ class SoftmaxWithLoss(Classification):
         return {
             "output_shapes": tops[: max(len(message.top), cls.auto_tops)],
             "normalization": _normalization(message.loss_param, "VALID"),
-            **cls._compared(message.loss_param, message.softmax_param.axis, shapes),
+            **_positions(message.loss_param, message.softmax_param.axis, shapes),
         }
 
 
 class Accuracy(Classification):
-    """The fraction of labels among the `top_k` classes with the highest scores; a second top is that of each class."""
+    """The fraction of labels among the `top_k` classes with the highest scores; a second top is that of each class.
+
+    Attributes
+    ----------
+    axis : int
+        The axis of the classes in the scores.
+    top_k : int
+        How many classes count as right.
+    """
 
     type = "Accuracy"
     top_count = (1, 2)
+    axis: int
     top_k: int
 
     @classmethod
     def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
         param = message.accuracy_param
-        compared = cls._compared(param, param.axis, shapes)
-        classes = shapes[0][compared["axis"]]
+        compared = _positions(param, param.axis, shapes)
+        classes = compared["class_count"]
         need(1 <= param.top_k <= classes, f"top_k {param.top_k}: must be from 1 to the number of classes, {classes}")
         tops: tuple[Shape, ...] = ((), (classes,))
         return {"output_shapes": tops[: len(message.top)], "top_k": int(param.top_k), **compared}
@@ -144,7 +136,7 @@ class EuclideanLoss(Comparison):
         return {"output_shapes": ((),)}
 
 
-class HingeLoss(Comparison):
+class HingeLoss(Classification):
     """The hinge loss, one class against the others: the mean over images of Σ max(0, 1 ∓ score).
 
     The sign is − for the class of the label, and + for the others.
@@ -159,32 +151,20 @@ class HingeLoss(Comparison):
     auto_tops = 1
     squared: bool
 
-    @property
-    def class_count(self) -> int:
-        """The number of classes: all scores of an image."""
-        return count(self.input_shapes[0][1:])
-
     @classmethod
     def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
-        _need_label_per_image(shapes)
-        return {"output_shapes": ((),), "squared": message.hinge_loss_param.norm == 2}
+        return {**_images(shapes), "squared": message.hinge_loss_param.norm == 2}
 
 
-class MultinomialLogisticLoss(Comparison):
+class MultinomialLogisticLoss(Classification):
     """The mean over images of −log of the probability at the label; a probability below 1e-20 counts as 1e-20."""
 
     type = "MultinomialLogisticLoss"
     auto_tops = 1
 
-    @property
-    def class_count(self) -> int:
-        """The number of classes: all probabilities of an image."""
-        return count(self.input_shapes[0][1:])
-
     @classmethod
     def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
-        _need_label_per_image(shapes)
-        return {"output_shapes": ((),)}
+        return _images(shapes)
 
 
 class ContrastiveLoss(Comparison):
@@ -205,11 +185,6 @@ class ContrastiveLoss(Comparison):
     auto_tops = 1
     margin: float
     legacy: bool
-
-    @property
-    def class_count(self) -> int:
-        """Two: similar or not."""
-        return 2
 
     @classmethod
     def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
@@ -239,9 +214,22 @@ def _normalization(param: Any, default: str) -> str:
     return default
 
 
-def _need_label_per_image(shapes: tuple[Shape, ...]) -> None:
+def _positions(param: Any, axis: int, shapes: tuple[Shape, ...]) -> dict[str, Any]:
+    """Return the fields of a comparison with one label per position; the classes lie along one axis of the scores."""
+    scores, labels = shapes
+    axis = positive_axis(axis, scores)
+    need(
+        count(labels) * scores[axis] == count(scores),
+        f"labels of {dims(labels)} do not match scores of {dims(scores)}: one label per position is needed",
+    )
+    return {"axis": axis, "class_count": scores[axis], "ignore_label": _ignored(param)}
+
+
+def _images(shapes: tuple[Shape, ...]) -> dict[str, Any]:
+    """Return the fields of a loss with one label per image; all scores of an image are classes."""
     scores, labels = shapes
     need(
         len(scores) > 0 and labels[:1] == scores[:1] and count(labels) == scores[0],
         f"labels of {dims(labels)} do not match scores of {dims(scores)}: one label per image is needed",
     )
+    return {"output_shapes": ((),), "class_count": count(scores[1:]), "ignore_label": None}
