@@ -76,6 +76,33 @@ def test_the_seed_decides():
     assert (first != other).any()
 
 
+def test_positive_unitball_sums_to_one_for_each_output():
+    weights, _ = filled(convolution('type: "positive_unitball"'))
+    assert (weights >= 0).all()
+    np.testing.assert_allclose(weights.sum((1, 2, 3)), 1, rtol=1e-5)
+    assert weights.std() > 0
+
+
+@pytest.mark.caffe
+@pytest.mark.parametrize("side", [1, 2, 3, 4, 5, 8])
+def test_bilinear_is_that_of_caffe(side, caffe):
+    param = f"num_output: 8 group: 8 kernel_size: {side} stride: 2 bias_term: false"
+    param = f'convolution_param {{ {param} weight_filler {{ type: "bilinear" }} }}'
+    (weights,) = filled(f'type: "Deconvolution" {param}')
+    text = f"""
+    layer {{ name: "data" type: "Input" top: "data" input_param {{ shape {{ dim: 1 dim: 8 dim: 1 dim: 1 }} }} }}
+    layer {{ name: "x" type: "Deconvolution" bottom: "data" top: "x" {param} }}"""
+    caffe.load(text.encode(), "bilinear")
+    # The answer to a one is the kernel.
+    theirs = caffe.forward({"data": np.ones((1, 8, 1, 1), np.float32)}, ["x"])["x"]
+    np.testing.assert_allclose(weights[:, 0], theirs[0], rtol=1e-6)
+
+
+def test_bilinear_is_for_square_kernels():
+    with pytest.raises(TrainingError, match="'x': filler bilinear is for square kernels, not for parameters of 3×288"):
+        filled('type: "InnerProduct" inner_product_param { num_output: 3 weight_filler { type: "bilinear" } }')
+
+
 def test_an_unknown_filler_is_named():
-    with pytest.raises(TrainingError, match="layer 'x': filler 'positive_unitball' is not supported: there are"):
-        filled(convolution('type: "positive_unitball"'))
+    with pytest.raises(TrainingError, match="layer 'x': filler 'other' is not supported: there are constant, uniform"):
+        filled(convolution('type: "other"'))

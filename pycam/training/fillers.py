@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pycam.errors import TrainingError
 from pycam.formats import schema
 from pycam.net import Net, Params
-from pycam.net.layers import Layer, Shape
+from pycam.net.layers import Layer, Shape, dims
 
 
 def fill(net: Net, seed: int = 0) -> Params:
@@ -91,10 +91,26 @@ def _gaussian(filler: Any, shape: Shape, rng: np.random.Generator) -> NDArray[np
     return values
 
 
+def _positive_unitball(filler: Any, shape: Shape, rng: np.random.Generator) -> NDArray[np.float64]:
+    values = rng.random((shape[0], math.prod(shape[1:])))
+    return (values / values.sum(1, keepdims=True)).reshape(shape)
+
+
+def _bilinear(filler: Any, shape: Shape, rng: np.random.Generator) -> NDArray[np.float64]:
+    if len(shape) != 4 or shape[2] != shape[3]:
+        raise TrainingError(f"filler bilinear is for square kernels, not for parameters of {dims(shape)}")
+    factor = math.ceil(shape[3] / 2)
+    middle = (shape[3] - 1) / (2 * factor)
+    line = 1 - np.abs(np.arange(shape[3]) / factor - middle)
+    return np.broadcast_to(np.outer(line, line), shape)
+
+
 _FILLERS: dict[str, Callable[[Any, Shape, np.random.Generator], NDArray[np.float64]]] = {
     "constant": lambda filler, shape, rng: np.full(shape, filler.value),
     "uniform": lambda filler, shape, rng: rng.uniform(filler.min, filler.max, shape),
     "gaussian": _gaussian,
     "xavier": _xavier,
+    "positive_unitball": _positive_unitball,
+    "bilinear": _bilinear,
     "msra": lambda filler, shape, rng: rng.normal(0, math.sqrt(2 / _fan(filler, shape)), shape),
 }
