@@ -93,7 +93,8 @@ def _gaussian(filler: Any, shape: Shape, rng: np.random.Generator) -> NDArray[np
 
 def _positive_unitball(filler: Any, shape: Shape, rng: np.random.Generator) -> NDArray[np.float64]:
     values = rng.random((shape[0], math.prod(shape[1:])))
-    return (values / values.sum(1, keepdims=True)).reshape(shape)
+    shares: NDArray[np.float64] = values / values.sum(1, keepdims=True)
+    return shares.reshape(shape)
 
 
 def _bilinear(filler: Any, shape: Shape, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -102,7 +103,8 @@ def _bilinear(filler: Any, shape: Shape, rng: np.random.Generator) -> NDArray[np
     factor = math.ceil(shape[3] / 2)
     middle = (shape[3] - 1) / (2 * factor)
     line = 1 - np.abs(np.arange(shape[3]) / factor - middle)
-    return np.broadcast_to(np.outer(line, line), shape)
+    made: NDArray[np.float64] = np.broadcast_to(np.outer(line, line), shape)
+    return made
 
 
 _FILLERS: dict[str, Callable[[Any, Shape, np.random.Generator], NDArray[np.float64]]] = {
