@@ -22,14 +22,14 @@ import pycam.net
 from pycam import engines
 from pycam.errors import UsageError
 from pycam.net import net_from_message, read_net
-from pycam.pycaffe import io
+from pycam.pycaffe import io, proto
 
 if TYPE_CHECKING:
     from pycam.engines.base import Engine
 
 Thing = TypeVar("Thing")
 
-__all__ = ["TEST", "TRAIN", "Blob", "Net", "io", "set_device", "set_mode_cpu", "set_mode_gpu"]
+__all__ = ["TEST", "TRAIN", "Blob", "Net", "io", "proto", "set_device", "set_mode_cpu", "set_mode_gpu"]
 
 TRAIN, TEST = 0, 1
 
