@@ -23,13 +23,28 @@ from pycam import engines
 from pycam.errors import UsageError
 from pycam.net import net_from_message, read_net
 from pycam.pycaffe import io, proto
+from pycam.pycaffe.net_spec import NetSpec, layers, params, to_proto
 
 if TYPE_CHECKING:
     from pycam.engines.base import Engine
 
 Thing = TypeVar("Thing")
 
-__all__ = ["TEST", "TRAIN", "Blob", "Net", "io", "proto", "set_device", "set_mode_cpu", "set_mode_gpu"]
+__all__ = [
+    "TEST",
+    "TRAIN",
+    "Blob",
+    "Net",
+    "NetSpec",
+    "io",
+    "layers",
+    "params",
+    "proto",
+    "set_device",
+    "set_mode_cpu",
+    "set_mode_gpu",
+    "to_proto",
+]
 
 TRAIN, TEST = 0, 1
 
