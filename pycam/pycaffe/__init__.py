@@ -2,18 +2,17 @@
 
     from pycam import pycaffe as caffe
 
-in place of `import caffe`. It offers what a script needs to run a net: `Net` with its blobs and parameters, the modes,
-and `caffe.io`. New programs are shorter with `pycam.load`.
+in place of `import caffe`. docs/pycaffe.md lists the calls. New programs are shorter with `pycam.load`.
 
 Only the names and conventions of pycaffe belong here; what they do belongs to the rest of pycam.
 """
 
 from __future__ import annotations
 
-from pycam.pycaffe import io
+from pycam.pycaffe import io, proto
 from pycam.pycaffe.blob import Blob
 from pycam.pycaffe.modes import TEST, TRAIN, set_device, set_mode_cpu, set_mode_gpu, set_random_seed
 from pycam.pycaffe.net import Layer, Net
 
-__all__ = ["TEST", "TRAIN", "Blob", "Layer", "Net", "io", "set_device", "set_mode_cpu", "set_mode_gpu"]
-__all__ += ["set_random_seed"]
+__all__ = ["TEST", "TRAIN", "Blob", "Layer", "Net", "io", "proto"]
+__all__ += ["set_device", "set_mode_cpu", "set_mode_gpu", "set_random_seed"]

@@ -10,10 +10,22 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pycam.errors import UsageError
+from pycam.formats.schema import Message
 from pycam.images.read import read_image
 from pycam.images.resize import resize
+from pycam.pycaffe.proto import caffe_pb2
 
 Floats = NDArray[np.float32]
+
+
+def array_to_blobproto(arr: ArrayLike, diff: ArrayLike | None = None) -> Message:
+    """Convert an array, and its gradient if one is given, to a `BlobProto` of the same shape."""
+    values = np.asarray(arr, float)
+    blob = caffe_pb2.BlobProto(data=values.flat)
+    blob.shape.dim.extend(values.shape)
+    if diff is not None:
+        blob.diff.extend(np.asarray(diff, float).flat)
+    return blob
 
 
 def load_image(filename: str | os.PathLike[str], color: bool = True) -> Floats:
