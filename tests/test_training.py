@@ -39,10 +39,10 @@ NET = """
 name: "tiny"
 layer { name: "data" type: "ImageData" top: "data" top: "label" include { phase: TRAIN }
   transform_param { mirror: true crop_size: 16 mean_value: 100 mean_value: 110 mean_value: 120 scale: 0.01 }
-  image_data_param { source: "train.txt" root_folder: "images" batch_size: 5 shuffle: true } }
+  image_data_param { source: "train.txt" root_folder: "images/" batch_size: 5 shuffle: true } }
 layer { name: "data" type: "ImageData" top: "data" top: "label" include { phase: TEST }
   transform_param { crop_size: 16 mean_value: 100 mean_value: 110 mean_value: 120 scale: 0.01 }
-  image_data_param { source: "train.txt" root_folder: "images" batch_size: 6 } }
+  image_data_param { source: "train.txt" root_folder: "images/" batch_size: 6 } }
 layer { name: "conv.1" type: "Convolution" bottom: "data" top: "conv.1"
   convolution_param { num_output: 4 kernel_size: 5 weight_filler { type: "xavier" } } }
 layer { name: "relu" type: "ReLU" bottom: "conv.1" top: "conv.1" }
@@ -223,7 +223,7 @@ def test_real_caffe_goes_on_from_our_state(place):
     for old, new in (("shuffle: true", ""), ("mirror: true", ""), ("dropout_ratio: 0.3", "dropout_ratio: 0")):
         change(place / "net.prototxt", old, new)
     change(place / "net.prototxt", "crop_size: 16", "")
-    change(place / "net.prototxt", 'root_folder: "images"', f'root_folder: "{place}/images/"')
+    change(place / "net.prototxt", 'root_folder: "images/"', f'root_folder: "{place}/images/"')
     change(place / "net.prototxt", "batch_size: 5", "batch_size: 12")  # each batch is all there is
     mine = trained(place)
     expected = caffemodel.read(mine).layers
@@ -249,8 +249,8 @@ def test_a_folder_in_place_of_a_list(place):
 def test_a_list_in_place_of_a_database(place):
     text = (place / "net.prototxt").read_text()
     for old in (
-        'source: "train.txt" root_folder: "images" batch_size: 5 shuffle: true',
-        'source: "train.txt" root_folder: "images" batch_size: 6',
+        'source: "train.txt" root_folder: "images/" batch_size: 5 shuffle: true',
+        'source: "train.txt" root_folder: "images/" batch_size: 6',
     ):
         size = old.split("batch_size: ")[1].split()[0]
         text = text.replace(

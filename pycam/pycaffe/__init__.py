@@ -13,6 +13,16 @@ from pycam.pycaffe import io, proto
 from pycam.pycaffe.blob import Blob
 from pycam.pycaffe.modes import TEST, TRAIN, set_device, set_mode_cpu, set_mode_gpu, set_random_seed
 from pycam.pycaffe.net import Layer, Net
+from pycam.pycaffe.solver import (
+    AdaDeltaSolver,
+    AdaGradSolver,
+    AdamSolver,
+    NesterovSolver,
+    RMSPropSolver,
+    SGDSolver,
+    get_solver,
+)
 
 __all__ = ["TEST", "TRAIN", "Blob", "Layer", "Net", "io", "proto"]
-__all__ += ["set_device", "set_mode_cpu", "set_mode_gpu", "set_random_seed"]
+__all__ += ["AdaDeltaSolver", "AdaGradSolver", "AdamSolver", "NesterovSolver", "RMSPropSolver", "SGDSolver"]
+__all__ += ["get_solver", "set_device", "set_mode_cpu", "set_mode_gpu", "set_random_seed"]

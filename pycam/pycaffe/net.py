@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+import pycam.net
 from pycam import engines
 from pycam.errors import EngineError, NetError, UnsupportedLayerError, UsageError, suggest
 from pycam.formats import caffemodel, prototxt, schema
@@ -24,10 +25,11 @@ from pycam.pycaffe.blob import Blob, Floats, Parameter
 from pycam.pycaffe.errors import UnknownBlob, UnknownLayer, WrongArguments, WrongCall
 from pycam.pycaffe.ranges import Range, is_source, link_range, read_blobs
 from pycam.pycaffe.runners import EngineRunner, Step, shares_memory
-from pycam.pycaffe.sources import Arrays, Dummy, Files, Filling, Script
+from pycam.pycaffe.sources import Arrays, Files, Filling, Script
 from pycam.pycaffe.structure import insert_splits, loss_weights, plan_backward
+from pycam.training.data import DATA_TYPES
 from pycam.training.fillers import fill
-from pycam.training.nets import DATA_TYPES, FedNet, feed
+from pycam.training.nets import FedNet, feed
 
 Value = TypeVar("Value")
 Path_ = str | os.PathLike[str]
@@ -195,10 +197,8 @@ class Net:
                     self._blobs[i].diff[...] = weight
             if index not in computing:
                 self._fillings[index] = (
-                    Files(next(batches))
+                    Files(message, next(batches), made)
                     if message.type in DATA_TYPES
-                    else Dummy(message, made, self._seed)
-                    if message.type == "DummyData"
                     else Arrays(message, made[0].shape)
                     if message.type == "MemoryData"
                     else Script()
@@ -589,15 +589,18 @@ class Net:
 
     def save(self, filename: Path_) -> None:
         """Write the net and its weights as a caffemodel."""
+        net = self.as_net
+        caffemodel.write(filename, net.message, net.params)
+
+    @property
+    def as_net(self) -> pycam.net.Net:
+        """The layers and their present parameters as a net of pycam; its message is that of the whole net."""
         message = schema.NetParameter()
         message.CopyFrom(self._text.message)
         message.ClearField("layer")
         message.layer.extend(layer for layer, _ in self._messages)
-        caffemodel.write(filename, message, self._param_values)
-
-    @property
-    def _param_values(self) -> dict[str, list[Floats]]:
-        return {name: [param.values for param in params] for name, params in self.params.items()}
+        params = {name: tuple(param.values for param in params) for name, params in self.params.items()}
+        return replace(self._whole.net, name=message.name, message=message, params=params)
 
     # Functions of the script that are called between layers.
 

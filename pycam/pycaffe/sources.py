@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from pycam.formats import schema
 from pycam.net.layers import Shape, dims
-from pycam.pycaffe.blob import Blob
+from pycam.pycaffe.blob import Blob, Floats
 from pycam.pycaffe.errors import WrongCall
-from pycam.training.data import Batches
-from pycam.training.fillers import draw
+from pycam.training.batches import Batches
 
 
 class Filling(Protocol):
@@ -32,37 +31,34 @@ class Script:
 
 
 class Files:
-    """A data layer: its tops are the batches of its source, one after the other."""
+    """A data layer: its tops are the batches of its source, one after the other.
 
-    def __init__(self, batches: Batches) -> None:
+    The constants of a DummyData are written once: what a script writes over them stays.
+    """
+
+    def __init__(self, layer: Any, batches: Batches, tops: Sequence[Blob]) -> None:
         self._batches = batches
         self._next = 0
+        fillers = list(layer.dummy_data_param.data_filler) or [schema.FillerParameter()]
+        each = fillers * (len(tops) if len(fillers) == 1 else 1)
+        self._once = {
+            top
+            for top, filler in zip(batches.tops, each, strict=False)
+            if layer.type == "DummyData" and filler.type == "constant"
+        }
+        if self._once:
+            self._write(batches[0], tops, self._once)
 
     def fill(self, tops: Sequence[Blob]) -> None:
         """Read the next batch."""
-        values = self._batches[self._next]
+        self._write(self._batches[self._next], tops, set(self._batches.tops) - self._once)
         self._next += 1
+
+    def _write(self, values: Mapping[str, Floats], tops: Sequence[Blob], names: Collection[str]) -> None:
         for name, blob in zip(self._batches.tops, tops, strict=True):
-            blob.reshape(*values[name].shape)
-            blob.values[...] = values[name]
-
-
-class Dummy:
-    """A DummyData: constants are written once, other fillers in each run."""
-
-    def __init__(self, layer: Any, tops: Sequence[Blob], seed: int) -> None:
-        given = list(layer.dummy_data_param.data_filler) or [schema.FillerParameter(type="constant")]
-        self._name, self._rng = layer.name, np.random.default_rng([seed, 1])
-        self._fillers = given * (len(tops) if len(given) == 1 else 1)
-        for filler, blob in zip(self._fillers, tops, strict=True):
-            if filler.type == "constant":
-                blob.values[...] = filler.value
-
-    def fill(self, tops: Sequence[Blob]) -> None:
-        """Draw the values that are random."""
-        for filler, blob in zip(self._fillers, tops, strict=True):
-            if filler.type != "constant":
-                blob.values[...] = draw(filler, blob.shape, self._rng, self._name)
+            if name in names:
+                blob.reshape(*values[name].shape)
+                blob.values[...] = values[name]
 
 
 class Arrays:

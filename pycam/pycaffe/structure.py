@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pycam.formats import schema
-from pycam.net.layers import LAYER_TYPES, BatchNorm, Source
+from pycam.net.layers import LAYER_TYPES, Source
 
 Place = tuple[int, int]
 """A top: the index of its layer, and its index there."""
@@ -76,6 +76,10 @@ def loss_weights(layer: Any, tops: int) -> list[float]:
     return (given + [0.0] * tops)[:tops]
 
 
+_ALWAYS = ("BatchNorm", "LRN", "Softmax")
+"""Layers that write the gradient of their bottom whenever they run."""
+
+
 @dataclass
 class Backward:
     """What a layer computes in a backward run.
@@ -118,11 +122,14 @@ def plan_backward(
     """
     plans = _towards_parameters(layers, tops, param_counts)
     _below_losses(plans, layers, tops)
+    for layer, plan in zip(layers, plans, strict=True):
+        if plan.runs and layer.type in _ALWAYS:
+            plan.bottoms = [True] * len(plan.bottoms)
     if force:
         for layer, plan in zip(layers, plans, strict=True):
             plan.runs = True
             plan.bottoms = [before or _may_force(layer.type, index) for index, before in enumerate(plan.bottoms)]
-            plan.params = [layer.type != BatchNorm.type] * len(plan.params)
+            plan.params = [True] * len(plan.params)
     return plans
 
 
@@ -132,8 +139,8 @@ def _towards_parameters(
     needed: set[str] = set()
     plans = []
     for layer, names, count in zip(layers, tops, param_counts, strict=True):
-        learned = layer.type != BatchNorm.type
-        params = [learned and (i >= len(layer.param) or layer.param[i].lr_mult != 0) for i in range(count)]
+        # The statistics of a BatchNorm are not learned, but Caffe goes backward for them as well.
+        params = [i >= len(layer.param) or layer.param[i].lr_mult != 0 for i in range(count)]
         runs = any(params) or any(bottom in needed for bottom in layer.bottom)
         bottoms = list(layer.propagate_down) or [bottom in needed for bottom in layer.bottom]
         plans.append(Backward(runs, bottoms, params))

@@ -34,41 +34,23 @@ def fill(net: Net, seed: int = 0, but: Collection[str] = ()) -> Params:
     """
     params: Params = {}
     for number, layer in enumerate(net.layers):
-        if layer.param_shapes and layer.name not in but:
-            rng = np.random.default_rng([seed, number])
-            fillers = zip(_fillers(layer), layer.param_shapes, strict=True)
-            params[layer.name] = tuple(draw(filler, shape, rng, layer.name) for filler, shape in fillers)
+        if not layer.param_shapes or layer.name in but:
+            continue
+        rng = np.random.default_rng([seed, number])
+        fillers = zip(_fillers(layer), layer.param_shapes, strict=True)
+        try:
+            params[layer.name] = tuple(filled(filler, shape, rng) for filler, shape in fillers)
+        except TrainingError as error:
+            raise TrainingError(f"layer {layer.name!r}: {error}") from None
     return params
 
 
-def draw(filler: Any, shape: Shape, rng: np.random.Generator, layer: str) -> NDArray[np.float32]:
-    """Return the values of a filler.
-
-    Parameters
-    ----------
-    filler : FillerParameter
-        The filler.
-    shape : tuple of int
-        The shape of the result.
-    rng : numpy.random.Generator
-        The source of what is random.
-    layer : str
-        The layer's name, for messages.
-
-    Returns
-    -------
-    float32 array
-
-    Raises
-    ------
-    TrainingError
-        pycam does not have the filler, or it is not for this shape.
-    """
+def filled(filler: Any, shape: Shape, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Return an array of some shape from a `FillerParameter`, or raise a `TrainingError` for one that pycam lacks."""
     if filler.type not in _FILLERS:
-        known = ", ".join(_FILLERS)
-        raise TrainingError(f"layer {layer!r}: filler {filler.type!r} is not supported: there are {known}")
+        raise TrainingError(f"filler {filler.type!r} is not supported: there are {', '.join(_FILLERS)}")
     if filler.type == "bilinear" and (len(shape) != 4 or shape[2] != shape[3]):
-        raise TrainingError(f"layer {layer!r}: filler 'bilinear' is for square filters, not for {dims(shape)}")
+        raise TrainingError(f"filler 'bilinear' is for square filters, not for {dims(shape)}")
     return np.asarray(_FILLERS[filler.type](filler, shape, rng), np.float32)
 
 

@@ -11,11 +11,17 @@ from typing import Any
 from pycam.errors import TrainingError
 from pycam.formats import prototxt, schema
 from pycam.net import Net, net_from_message, net_state, takes_part
-from pycam.net.layers import Accuracy, SoftmaxWithLoss
-from pycam.training.data import Batches, Floats, ImageFiles, open_batches
+from pycam.training.batches import Batches, Floats
+from pycam.training.data import DATA_TYPES, IMAGE_TYPES, open_batches
+from pycam.training.labels import ClassLabels, check_lists, class_labels
 from pycam.training.solver import Solver, net_path
 
-DATA_TYPES = ("Data", "ImageData")
+UNFILLED = {
+    "MemoryData": "a program fills it; use ImageData or Data",
+    "WindowData": "pycam does not cut windows; cut them once, and list them for ImageData",
+    "Python": "pycam does not run Python layers; write its values for HDF5Data, or use ImageData or Data",
+}
+"""Types of layers that `pycam train` cannot fill, and what to do instead."""
 
 
 @dataclass(frozen=True)
@@ -28,13 +34,18 @@ class FedNet:
         With inputs of the data's shapes in place of its data layers.
     batches : tuple of Batches
         One per data layer: `batches[i].tops` are the blobs that it fills, `batches[i][number]` the values of a batch.
-    notes : tuple of str
-        What of the data is read with a loss, one line for each kind.
+    labels : tuple of ClassLabels
+        The blobs of the data that must be class indices.
     """
 
     net: Net
     batches: tuple[Batches, ...]
-    notes: tuple[str, ...] = ()
+    labels: tuple[ClassLabels, ...]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What of the data is read with a loss, or has no effect; one line for each kind."""
+        return tuple(dict.fromkeys(note for each in self.batches for note in each.notes))
 
     @property
     def open_inputs(self) -> tuple[str, ...]:
@@ -43,13 +54,27 @@ class FedNet:
         return tuple(blob for blob in self.net.inputs if blob not in fed)
 
     def __getitem__(self, number: int) -> dict[str, Floats]:
-        """Return the values of all data layers in a pass, from 0: blob -> float32 array."""
-        return {blob: values for each in self.batches for blob, values in each[number].items()}
+        """Return the values of all data layers in a pass, from 0: blob -> float32 array.
+
+        Raises
+        ------
+        TrainingError
+            An image or a row is damaged, or a label is no class of the net.
+        """
+        return self._checked(number, [each[number] for each in self.batches])
 
     def stream(self, first: int, last: int) -> Iterator[dict[str, Floats]]:
-        """Yield the inputs of the passes from `first` up to, not including, `last`."""
-        for parts in zip(*(batches.stream(first, last) for batches in self.batches), strict=True):
-            yield {blob: values for part in parts for blob, values in part.items()}
+        """Yield the inputs of the passes from `first` up to, not including, `last`; errors as for one of them."""
+        streams = zip(*(batches.stream(first, last) for batches in self.batches), strict=True)
+        for number, parts in enumerate(streams, first):
+            yield self._checked(number, parts)
+
+    def _checked(self, number: int, parts: Sequence[dict[str, Floats]]) -> dict[str, Floats]:
+        for wanted in self.labels:
+            for batches, part in zip(self.batches, parts, strict=True):
+                if wanted.blob in part:
+                    wanted.check_batch(number, batches, part[wanted.blob])
+        return {blob: values for part in parts for blob, values in part.items()}
 
 
 def feed(
@@ -105,8 +130,9 @@ def feed(
         layer.ClearField("exclude")
     net = net_from_message(message, [line for _, line in layers], text.path, phase)
     net = replace(net, forks=text.forks, notes=text.notes)
-    _check_labels(net, batches)
-    return FedNet(net, tuple(batches))
+    fed = FedNet(net, tuple(batches), tuple(class_labels(net)))
+    check_lists(fed.labels, fed.batches)
+    return fed
 
 
 def open_net(solver: Solver, phase: str, data: str | os.PathLike[str] | None = None) -> FedNet:
@@ -128,13 +154,26 @@ def open_net(solver: Solver, phase: str, data: str | os.PathLike[str] | None = N
     """
     text = prototxt.read(net_path(solver, phase))
     level = text.message.state.level
-    if not any(layer.type in DATA_TYPES for layer, _ in _layers(text, phase, (), level)):
+    layers = _layers(text, phase, (), level)
+    for layer, line in layers:
+        if layer.type in UNFILLED and not layer.bottom:
+            raise TrainingError(
+                f"{text.path}:{line}: layer {layer.name!r} of type {layer.type} has no data in training: "
+                f"{UNFILLED[layer.type]}"
+            )
+    types = {layer.type for layer, _ in layers}
+    if not types.intersection(DATA_TYPES):
         raise TrainingError(f"{text.path}: it has no data layer in phase {phase}: add one of type Data or ImageData")
+    if data is not None and not types.intersection(IMAGE_TYPES):
+        raise TrainingError(
+            f"{text.path}: {os.fspath(data)} replaces what layers of type {' or '.join(IMAGE_TYPES)} read, and there "
+            f"is none in phase {phase}: leave it out"
+        )
     fed = feed(text, phase, seed=solver.random_seed, data=data, level=level)
     if fed.open_inputs:
         raise TrainingError(
-            f"{text.path}: nothing fills its input {fed.open_inputs[0]!r} in training: "
-            "only Data and ImageData layers do"
+            f"{text.path}: nothing fills its input {fed.open_inputs[0]!r} in training: only layers of the types "
+            f"{', '.join(DATA_TYPES)} do"
         )
     return fed
 
@@ -143,12 +182,3 @@ def _layers(text: prototxt.NetText, phase: str, stages: Sequence[str], level: in
     """Return the layers that take part in a state, with their lines."""
     state = net_state(text.message, phase, stages, level)
     return [each for each in zip(text.message.layer, text.lines, strict=True) if takes_part(each[0], state)]
-
-
-def _check_labels(net: Net, batches: list[Batches]) -> None:
-    judges = [layer for layer in net.layers if isinstance(layer, SoftmaxWithLoss | Accuracy)]
-    for layer in judges:
-        for each in batches:
-            # A database is too large to be read before the start.
-            if layer.bottoms[1] in each.tops and isinstance(each.source, ImageFiles):
-                each.source.check_labels(layer.class_count)
