@@ -45,8 +45,8 @@ from pycam.net import read_net
 from pycam.paper.tables import paper_tables
 from pycam.protocols import protocol
 from pycam.tables import FORMS, text
-from pycam.training.data import list_files
 from pycam.training.database import open_database
+from pycam.training.lists import list_files
 from pycam.training.log import read_rows
 from pycam.training.snapshots import read_state
 from pycam.training.solver import read_solver

@@ -66,6 +66,10 @@ MEMORIES = {
     "clipped_over_two_passes": "momentum: 0.9 weight_decay: 0.01 iter_size: 2 clip_gradients: 0.3",
     "adam": 'type: "Adam" momentum: 0.9 momentum2: 0.99 delta: 1e-6 weight_decay: 0.01 base_lr: 0.003',
     "adam_over_two_passes": 'type: "Adam" momentum: 0.9 iter_size: 2 base_lr: 0.003',
+    "nesterov": 'type: "Nesterov" momentum: 0.9 weight_decay: 0.01',
+    "adagrad": 'type: "AdaGrad" weight_decay: 0.01 delta: 1e-6',
+    "rmsprop": 'type: "RMSProp" rms_decay: 0.9 base_lr: 0.001 delta: 1e-4',
+    "adadelta": 'type: "AdaDelta" momentum: 0.95 delta: 1e-6 base_lr: 1 weight_decay: 0.001',
 }
 
 

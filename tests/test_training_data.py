@@ -15,7 +15,9 @@ from hypothesis import given, strategies as st
 from pycam.engines.caffe import find_caffe
 from pycam.errors import TrainingError
 from pycam.formats import prototxt, schema
-from pycam.training.data import Batches, Transform, open_batches
+from pycam.training.batches import ImageBatches
+from pycam.training.data import open_batches
+from pycam.training.transform import Transform
 
 RNG = np.random.default_rng(0)
 
@@ -36,7 +38,7 @@ def layer_of(text: str):
     return prototxt.parse(f'layer {{ name: "data" top: "data" top: "label" {text} }}').message.layer[0]
 
 
-def batches_of(place: Path, text: str, phase: str = "TEST", **options) -> Batches:
+def batches_of(place: Path, text: str, phase: str = "TEST", **options) -> ImageBatches:
     return open_batches(layer_of(text), place / "net.prototxt", phase, **options)
 
 

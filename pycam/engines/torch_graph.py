@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pycam.errors import EngineError
-from pycam.net import Net, layers as L
+from pycam.net import Net, ParamKey, layers as L
 from pycam.net.layers.loss import SMALLEST
 
 
@@ -33,18 +33,28 @@ class TorchNet(nn.Module):
         super().__init__()
         self.net = net
         # Names of Caffe's layers may have dots, names of PyTorch's parameters may not: the parameters have numbers.
-        self._learned = nn.ParameterList(
-            nn.Parameter(torch.from_numpy(array.copy())) for name in net.params for array in net.params[name]
-        )
+        self._numbers: dict[ParamKey, int] = {}
+        self._learned = nn.ParameterList()
+        for layer_name, index in dict.fromkeys(net.param_owners.values()) if net.params else ():
+            self._numbers[layer_name, index] = len(self._learned)
+            self._learned.append(nn.Parameter(torch.from_numpy(net.params[layer_name][index].copy())))
         for layer in net.layers:
             if type(layer) not in _FUNCTIONS and not isinstance(layer, L.Source):
                 raise EngineError(f"torch cannot run layer {layer.name!r}: type {layer.type!r} is not supported")
 
     @property
-    def blobs(self) -> dict[str, list[nn.Parameter]]:
-        """Layer name -> its learned blobs, in Caffe's shapes and order."""
-        learned = iter(self._learned)
-        return {name: [next(learned) for _ in arrays] for name, arrays in self.net.params.items()}
+    def learned(self) -> dict[ParamKey, nn.Parameter]:
+        """The distinct parameters in Caffe's order, each with its owner: the first layer that has it, and an index."""
+        return {owner: self._learned[number] for owner, number in self._numbers.items()}
+
+    @property
+    def blobs(self) -> dict[str, list[Tensor]]:
+        """Layer name -> its learned blobs, in Caffe's shapes and order; those that layers share are one tensor."""
+        learned, owners = self.learned, self.net.param_owners
+        return {
+            name: [_in_shape(learned[owners[name, index]], array.shape) for index, array in enumerate(arrays)]
+            for name, arrays in self.net.params.items()
+        }
 
     def forward(self, inputs: Mapping[str, Tensor], outputs: Sequence[str]) -> dict[str, Tensor]:
         """Run the net.
@@ -65,11 +75,8 @@ class TorchNet(nn.Module):
         values = {self.net.input_values.get(name, name): value for name, value in inputs.items()}
         for layer, finished in self._steps(frozenset(values), tuple(outputs)):
             learned = blobs[layer.name] if layer.param_shapes else ()
-            made = _FUNCTIONS[type(layer)](layer, *(values[name] for name in layer.inputs), *learned)
-            # The only layer that differs between training and evaluation.
-            if isinstance(layer, L.Dropout):
-                made = F.dropout(made, layer.ratio, self.training)
-            values.update(zip(layer.outputs, (made,) if isinstance(made, Tensor) else made, strict=True))
+            made = run_layer(layer, [values[name] for name in layer.inputs], learned, self.training)
+            values.update(zip(layer.outputs, made, strict=True))
             for name in finished:
                 del values[name]
         return {name: values[name] for name in outputs}
@@ -85,6 +92,39 @@ class TorchNet(nn.Module):
                 steps.append((layer, [name for name in {*layer.inputs, *layer.outputs} if name not in needed]))
                 needed.update(layer.inputs)
         return steps[::-1]
+
+
+def _in_shape(values: Tensor, shape: tuple[int, ...]) -> Tensor:
+    # Layers may share a parameter in another shape.
+    return values if values.shape == shape else values.reshape(shape)
+
+
+def run_layer(layer: L.Layer, inputs: Sequence[Tensor], blobs: Sequence[Tensor], training: bool) -> list[Tensor]:
+    """Compute one layer.
+
+    Parameters
+    ----------
+    layer : Layer
+        Any layer but a source.
+    inputs : sequence of Tensor
+        The values of its bottoms, N on axis 0.
+    blobs : sequence of Tensor
+        Its learned blobs, in Caffe's shapes.
+    training : bool
+        As in phase TRAIN: Dropout is random, by PyTorch's generator; BatchNorm, unless it has use_global_stats, takes
+        the statistics of the batch, and adds them to its blobs in place.
+
+    Returns
+    -------
+    list of Tensor
+        The values of its tops. They may be views of the inputs.
+    """
+    if training and isinstance(layer, L.Dropout):
+        return [F.dropout(inputs[0], layer.ratio)]
+    if training and isinstance(layer, L.BatchNorm) and not layer.use_global_stats:
+        return [_learning_batch_norm(layer, inputs[0], *blobs)]
+    made = _FUNCTIONS[type(layer)](layer, *inputs, *blobs)
+    return [made] if isinstance(made, Tensor) else list(made)
 
 
 def _convolution(layer: L.Convolution, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -171,6 +211,22 @@ def _batch_norm(layer: L.BatchNorm, x: Tensor, mean: Tensor, variance: Tensor, f
     share = torch.where(factor == 0, 0.0, 1 / factor)
     along = (1, -1) + (1,) * (x.ndim - 2)
     return (x - (mean * share).reshape(along)) / (variance * share + layer.eps).sqrt().reshape(along)
+
+
+def _learning_batch_norm(layer: L.BatchNorm, x: Tensor, mean: Tensor, variance: Tensor, factor: Tensor) -> Tensor:
+    """Normalize by the batch's own statistics, and add them to the stored sums."""
+    of_batch = torch.zeros_like(mean), torch.zeros_like(variance)
+    count = x.numel() // x.shape[1]
+    if count == 1:  # PyTorch refuses a single value, which is its own mean and has no variance
+        of_batch[0].copy_(x.detach().flatten())
+        made = x - x
+    else:
+        # With momentum 1, PyTorch stores the statistics of this batch alone: the variance with divisor count - 1.
+        made = F.batch_norm(x, *of_batch, training=True, momentum=1.0, eps=layer.eps)
+    with torch.no_grad():
+        for stored, new in zip((mean, variance, factor), (*of_batch, torch.ones_like(factor)), strict=True):
+            stored.mul_(layer.moving_average_fraction).add_(new)
+    return made
 
 
 def _scale(layer: L.Scale, x: Tensor, factors: Tensor, bias: Tensor | None = None) -> Tensor:

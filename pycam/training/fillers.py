@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -12,30 +12,46 @@ from numpy.typing import NDArray
 from pycam.errors import TrainingError
 from pycam.formats import schema
 from pycam.net import Net, Params
-from pycam.net.layers import Layer, Shape
+from pycam.net.layers import Layer, Shape, dims
 
 
-def fill(net: Net, seed: int = 0) -> Params:
+def fill(net: Net, seed: int = 0, but: Collection[str] = ()) -> Params:
     """Return the initial parameters of a net, by the fillers in its prototxt; the same seed gives the same numbers.
+
+    Parameters
+    ----------
+    net : Net
+        The net.
+    seed : int
+        Decides the numbers.
+    but : collection of str
+        Layers that are left out.
 
     Raises
     ------
     TrainingError
-        pycam does not have a filler; the message names the layer.
+        pycam does not have a filler, or a filler is not for this shape; the message names the layer.
     """
     params: Params = {}
     for number, layer in enumerate(net.layers):
-        if not layer.param_shapes:
+        if not layer.param_shapes or layer.name in but:
             continue
         rng = np.random.default_rng([seed, number])
+        fillers = zip(_fillers(layer), layer.param_shapes, strict=True)
         try:
-            fillers = zip(_fillers(layer), layer.param_shapes, strict=True)
-            values = (_FILLERS[filler.type](filler, shape, rng) for filler, shape in fillers)
-            params[layer.name] = tuple(blob.astype(np.float32) for blob in values)
-        except KeyError as error:
-            known = ", ".join(_FILLERS)
-            raise TrainingError(f"layer {layer.name!r}: filler {error} is not supported: there are {known}") from None
+            params[layer.name] = tuple(filled(filler, shape, rng) for filler, shape in fillers)
+        except TrainingError as error:
+            raise TrainingError(f"layer {layer.name!r}: {error}") from None
     return params
+
+
+def filled(filler: Any, shape: Shape, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Return an array of some shape from a `FillerParameter`, or raise a `TrainingError` for one that pycam lacks."""
+    if filler.type not in _FILLERS:
+        raise TrainingError(f"filler {filler.type!r} is not supported: there are {', '.join(_FILLERS)}")
+    if filler.type == "bilinear" and (len(shape) != 4 or shape[2] != shape[3]):
+        raise TrainingError(f"filler 'bilinear' is for square filters, not for {dims(shape)}")
+    return np.asarray(_FILLERS[filler.type](filler, shape, rng), np.float32)
 
 
 def _fillers(layer: Layer) -> list[Any]:
@@ -80,10 +96,25 @@ def _gaussian(filler: Any, shape: Shape, rng: np.random.Generator) -> NDArray[np
     return values
 
 
+def _bilinear(filler: Any, shape: Shape, rng: np.random.Generator) -> NDArray[np.float64]:
+    side = shape[3]
+    ramp = 1 - np.abs(np.arange(side) - (side - 1) / 2) / math.ceil(side / 2)
+    values: NDArray[np.float64] = np.broadcast_to(np.outer(ramp, ramp), shape)
+    return values
+
+
+def _positive_unitball(filler: Any, shape: Shape, rng: np.random.Generator) -> NDArray[np.float64]:
+    rows = rng.random((shape[0], math.prod(shape[1:])))
+    values: NDArray[np.float64] = (rows / rows.sum(1, keepdims=True)).reshape(shape)
+    return values
+
+
 _FILLERS: dict[str, Callable[[Any, Shape, np.random.Generator], NDArray[np.float64]]] = {
     "constant": lambda filler, shape, rng: np.full(shape, filler.value),
     "uniform": lambda filler, shape, rng: rng.uniform(filler.min, filler.max, shape),
     "gaussian": _gaussian,
     "xavier": _xavier,
+    "bilinear": _bilinear,
+    "positive_unitball": _positive_unitball,
     "msra": lambda filler, shape, rng: rng.normal(0, math.sqrt(2 / _fan(filler, shape)), shape),
 }

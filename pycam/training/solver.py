@@ -34,8 +34,8 @@ class Solver:
         The learning rate; see `rate`.
     max_iter, iter_size
         Iterations, and batches whose gradients are summed in each.
-    momentum, momentum2, delta
-        The memory of gradients; the last two are Adam's.
+    momentum, momentum2, rms_decay, delta
+        The memory of gradients; see `pycam.training.rules`.
     weight_decay, regularization_type, clip_gradients
         Decay by `L2` or `L1`; the largest norm of all gradients together, negative for none.
     display, average_loss
@@ -65,6 +65,7 @@ class Solver:
     iter_size: int = 1
     momentum: float = 0.0
     momentum2: float = 0.999
+    rms_decay: float = 0.99
     delta: float = 1e-8
     weight_decay: float = 0.0
     regularization_type: str = "L2"
@@ -142,7 +143,10 @@ _POLICIES: dict[str, Callable[[Solver, int], float]] = {
     "sigmoid": lambda s, t: 1 / (1 + math.exp(-s.gamma * (t - s.stepsize))),
 }
 
-_CHOICES = {"lr_policy": tuple(_POLICIES), "type": ("SGD", "Adam"), "regularization_type": ("L2", "L1")}
+TYPES = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")
+"""The types of solvers; `pycam.training.rules` has their arithmetic."""
+
+_CHOICES = {"lr_policy": tuple(_POLICIES), "type": TYPES, "regularization_type": ("L2", "L1")}
 
 
 def read_solver(path: str | os.PathLike[str]) -> Solver:

@@ -15,7 +15,7 @@ from pycam.net.layers.activation import ELU, AbsVal, Dropout, Exp, Log, Power, P
 from pycam.net.layers.base import LAYER_TYPES, MAX_BLOB_COUNT, Layer, Pair, Shape, dims, single
 from pycam.net.layers.combination import Concat, Eltwise, Silence, Slice, Split, Tile
 from pycam.net.layers.convolution import Convolution, Deconvolution
-from pycam.net.layers.data import Data, DummyData, ImageData, Input, MemoryData, Source
+from pycam.net.layers.data import Data, DummyData, HDF5Data, ImageData, Input, MemoryData, Source, WindowData
 from pycam.net.layers.inner_product import InnerProduct
 from pycam.net.layers.loss import Accuracy, Comparison, SoftmaxWithLoss
 from pycam.net.layers.normalization import LRN, BatchNorm, Scale
@@ -28,4 +28,4 @@ __all__ += ["ELU", "AbsVal", "Dropout", "Exp", "Log", "PReLU", "Power", "ReLU", 
 __all__ += ["ArgMax", "Concat", "Convolution", "Crop", "Deconvolution", "Eltwise", "Flatten", "InnerProduct", "Pooling"]
 __all__ += ["LRN", "Accuracy", "BatchNorm", "Data", "DummyData", "ImageData", "Input", "MemoryData", "Reduction"]
 __all__ += ["Comparison", "Reshape", "Scale", "ShuffleChannel", "Silence", "Slice", "SoftmaxWithLoss", "Source"]
-__all__ += ["Split", "Tile"]
+__all__ += ["HDF5Data", "Split", "Tile", "WindowData"]

@@ -16,6 +16,8 @@ class Source(Layer):
     ----------
     batch : int
         The batch size in the file: the first side of the first top.
+    shapes_in_file : tuple of tuple of int
+        The shapes of the tops in the file, with their batch sizes.
     """
 
     bottom_count = (0, 0)
@@ -24,6 +26,7 @@ class Source(Layer):
     name: str = field(compare=False)
     # Nets compute the same at any batch size.
     batch: int = field(compare=False)
+    shapes_in_file: tuple[Shape, ...] = field(compare=False)
 
     @staticmethod
     def _given(shapes: Sequence[Shape]) -> dict[str, Any]:
@@ -31,7 +34,11 @@ class Source(Layer):
         for shape in shapes:
             need(len(shape) > 0, "an empty shape")
             need(all(d > 0 for d in shape), f"a shape with a side that is not positive: {dims(shape)}")
-        return {"output_shapes": tuple((1, *shape[1:]) for shape in shapes), "batch": shapes[0][0]}
+        return {
+            "output_shapes": tuple((1, *shape[1:]) for shape in shapes),
+            "batch": shapes[0][0],
+            "shapes_in_file": tuple(shapes),
+        }
 
 
 def _one_per_top(given: Sequence[Any], tops: int, what: str = "shapes") -> Sequence[Any]:
@@ -58,13 +65,18 @@ class DummyData(Source):
 
     @classmethod
     def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
+        return cls._given(cls.shapes_of(message))
+
+    @staticmethod
+    def shapes_of(message: Any) -> list[Shape]:
+        """Return the shape of each top in the file, with its batch size."""
         param, tops = message.dummy_data_param, len(message.top)
         old = [name for name in ("num", "channels", "height", "width") if len(getattr(param, name))]
         need(not (old and param.shape), f"shape and its old form, {', '.join(old)}: use one of them")
         if old:
             sides = [_one_per_top(getattr(param, name), tops, name) for name in ("num", "channels", "height", "width")]
-            return cls._given([tuple(map(int, shape)) for shape in zip(*sides, strict=True)])
-        return cls._given(_one_per_top([tuple(int(d) for d in shape.dim) for shape in param.shape], tops))
+            return [tuple(map(int, shape)) for shape in zip(*sides, strict=True)]
+        return list(_one_per_top([tuple(int(d) for d in shape.dim) for shape in param.shape], tops))
 
 
 class MemoryData(Source):
@@ -114,3 +126,26 @@ class ImageData(_Files):
     def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
         param = message.image_data_param
         return cls._of_files(message, param, (int(param.new_height), int(param.new_width)), not param.is_color)
+
+
+class WindowData(_Files):
+    """Windows of images with labels."""
+
+    type = "WindowData"
+    top_count = (2, 2)
+
+    @classmethod
+    def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
+        need(message.transform_param.crop_size > 0, "no crop_size: it is the size of each window")
+        return cls._of_files(message, message.window_data_param, (0, 0), gray=False)
+
+
+class HDF5Data(Source):
+    """Arrays from HDF5 files, one dataset per top, which `pycam.training.data` reads in training."""
+
+    type = "HDF5Data"
+
+    @classmethod
+    def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
+        need(False, "only its source tells the shapes of its tops, `pycam train` reads it")
+        return {}
