@@ -148,8 +148,8 @@ class _Solver:
         self._iteration = state.iteration
 
     def share_weights(self, net: Net) -> None:
-        """Use the parameters of another net."""
-        self.net.share_with(net)
+        """Let another net use the parameters of `self.net`."""
+        net.share_with(self.net)
 
     def add_callback(self, on_start: Callable[[], object], on_gradients_ready: Callable[[], object]) -> None:
         """Call functions before each iteration, and when its gradients are in the diffs of the parameters."""
