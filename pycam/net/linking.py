@@ -190,6 +190,11 @@ def _check_counts(kind: type[Layer], message: Any, tops: int, where: str) -> Non
         if count < least or (most is not None and count > most):
             wanted = str(least) if least == most else f"{least} or more" if most is None else f"{least} to {most}"
             raise NetError(f"{where} ({message.type}) has {count} {what}, the type takes {wanted}")
+    bottoms, given = len(message.bottom), len(message.propagate_down)
+    if given not in (0, bottoms):
+        raise NetError(
+            f"{where} ({message.type}) has {bottoms} bottoms and {given} propagate_down: give one per bottom"
+        )
     # A loss has a weight for its first top by itself.
     weights = len(message.loss_weight) or kind.auto_tops
     if weights not in (0, tops):

@@ -13,7 +13,8 @@ from torch import Tensor
 from pycam.engines.torch_graph import TorchNet
 from pycam.errors import TrainingError
 from pycam.net import Net, ParamKey, Params, layers as L
-from pycam.training.rules import Updater, learned_parameters, param_specs
+from pycam.net.layers import single
+from pycam.training.rules import Updater, learned_parameters, named, param_specs
 from pycam.training.solver import Solver
 
 Floats = NDArray[np.float32]
@@ -54,6 +55,7 @@ class Learner:
         self._device = device or torch.device("cpu")
         self._precision = precision
         self._terms = _loss_terms(net)
+        _check_gradients(net, [value for value, _ in self._terms])
         self._module = _ready(net, self._device).train()
         parameters = learned_parameters(net)
         self._updater = Updater(solver, parameters, history, device=self._device, memory_format=torch.channels_last)
@@ -144,13 +146,34 @@ def _loss_terms(net: Net) -> list[tuple[str, float]]:
     """Return the values that make up the loss, with their weights."""
     terms = []
     for layer in net.layers:
-        default = [1.0] if isinstance(layer, L.SoftmaxWithLoss) else []
-        weights = list(layer.message.loss_weight) or default
-        # A second top without a weight does not count.
-        terms += [(value, weight) for value, weight in zip(layer.outputs, weights, strict=False) if weight]
+        # A loss has the weight 1 by itself, and a second top none.
+        weights = list(layer.message.loss_weight) or [1.0] * layer.auto_tops
+        terms += [(value, single(weight)) for value, weight in zip(layer.outputs, weights, strict=False) if weight]
     if not terms:
         raise TrainingError(f"net {net.name!r}: it has no loss: add a layer of type SoftmaxWithLoss at its end")
     return terms
+
+
+def _check_gradients(net: Net, losses: Iterable[str]) -> None:
+    """Raise a `TrainingError` for a layer that Caffe cannot compute a gradient of, but would have to."""
+    changing: set[str] = set()
+    for layer in net.layers:
+        if not changing.isdisjoint(layer.inputs) or any(_trained(layer)):
+            changing.update(layer.outputs)
+    for layer in net.layers_before(losses):
+        if changing.isdisjoint(layer.outputs):
+            continue
+        given = layer.message.propagate_down or [value in changing for value in layer.inputs]
+        if isinstance(layer, L.Accuracy | L.ArgMax) and any(given):
+            raise TrainingError(
+                f"{named(layer)}: the loss depends on this {layer.type}, which has no gradient: remove its "
+                "loss_weight, and the losses that read it, or set propagate_down: false for each of its bottoms"
+            )
+        if isinstance(layer, L.Comparison) and not isinstance(layer, L.EuclideanLoss | L.ContrastiveLoss) and given[1]:
+            raise TrainingError(
+                f"{named(layer)}: its labels {layer.bottoms[1]!r} cannot get a gradient: set propagate_down: true for "
+                "its first bottom, and propagate_down: false for the labels"
+            )
 
 
 def _trained(layer: L.Layer) -> Iterator[ParamKey]:
