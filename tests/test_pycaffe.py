@@ -7,7 +7,6 @@ import subprocess
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, strategies as st
 from scipy.io import loadmat
 
 import pycam
@@ -15,7 +14,6 @@ from pycam import pycaffe, zoo
 from pycam.engines.caffe import find_caffe
 from pycam.errors import EngineError, NetError, UsageError
 from pycam.formats import caffemodel, prototxt
-from pycam.images.read import read_image
 
 CARD = zoo.card("squeezenet-cam-caltech101")
 NET, WEIGHTS = zoo.prototxt_path(CARD), zoo.weights_path(CARD)
@@ -194,10 +192,6 @@ def test_what_is_not_there_is_said():
         pycaffe.Net(NET, pycaffe.TEST).forward()
     with pytest.raises(UsageError, match=r"set_device\(1\): .* CUDA_VISIBLE_DEVICES=1"):
         pycaffe.set_device(1)
-    with pytest.raises(UsageError, match="'image' is not an input of this Transformer; its inputs are data"):
-        pycaffe.io.Transformer({"data": (1, 3, 227, 227)}).set_mean("image", 0)
-    with pytest.raises(UsageError, match="interp_order 3"):
-        pycaffe.io.resize_image(np.zeros((4, 4, 3)), (2, 2), interp_order=3)
 
 
 def test_the_mode_is_that_of_nets_made_later(monkeypatch):
@@ -217,32 +211,3 @@ def test_the_mode_is_that_of_nets_made_later(monkeypatch):
         with pytest.raises(EngineError, match="no engine"):
             net.forward()
     assert wanted == ["cpu", "cuda"]
-
-
-def test_images_are_read_as_rgb_from_0_to_1(place):
-    pixels = read_image(place / "image.png").pixels
-    np.testing.assert_allclose(pycaffe.io.load_image(place / "image.png")[..., ::-1] * 255, pixels, atol=1e-4)
-    grey = pycaffe.io.load_image(place / "image.png", color=False)
-    assert grey.shape == (*pixels.shape[:2], 1)
-    blue, green, red = pixels[7, 9] / 255  # Caffe's own fails with the scikit-image of its time: by its formula
-    assert grey[7, 9, 0] == pytest.approx(0.2125 * red + 0.7154 * green + 0.0721 * blue, abs=1e-6)
-
-
-@given(
-    st.permutations([0, 1, 2]),
-    st.floats(0.1, 300),
-    st.floats(0.1, 2),
-    st.lists(st.floats(-100, 100), min_size=3, max_size=3),
-)
-def test_deprocess_undoes_preprocess(swap, raw_scale, input_scale, mean):
-    transformer = pycaffe.io.Transformer({"data": (1, 3, 4, 5)})
-    transformer.set_transpose("data", (2, 0, 1))
-    transformer.set_channel_swap("data", swap)
-    transformer.set_raw_scale("data", raw_scale)
-    transformer.set_mean("data", mean)
-    transformer.set_input_scale("data", input_scale)
-    image = np.random.default_rng(0).random((4, 5, 3))
-    given = transformer.preprocess("data", image)
-    row = (image[1, 2][list(swap)] * raw_scale - mean) * input_scale
-    np.testing.assert_allclose(given[:, 1, 2], row, rtol=1e-4, atol=1e-3)
-    np.testing.assert_allclose(transformer.deprocess("data", given), image, atol=1e-4 * (1 + 200 / raw_scale))

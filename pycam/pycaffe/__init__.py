@@ -13,6 +13,7 @@ from pycam.pycaffe import io, proto
 from pycam.pycaffe.blob import Blob
 from pycam.pycaffe.modes import TEST, TRAIN, set_device, set_mode_cpu, set_mode_gpu, set_random_seed
 from pycam.pycaffe.net import Layer, Net
+from pycam.pycaffe.net_spec import NetSpec, layers, params, to_proto
 from pycam.pycaffe.solver import (
     AdaDeltaSolver,
     AdaGradSolver,
@@ -23,6 +24,6 @@ from pycam.pycaffe.solver import (
     get_solver,
 )
 
-__all__ = ["TEST", "TRAIN", "Blob", "Layer", "Net", "io", "proto"]
+__all__ = ["TEST", "TRAIN", "Blob", "Layer", "Net", "NetSpec", "io", "layers", "params", "proto", "to_proto"]
 __all__ += ["AdaDeltaSolver", "AdaGradSolver", "AdamSolver", "NesterovSolver", "RMSPropSolver", "SGDSolver"]
 __all__ += ["get_solver", "set_device", "set_mode_cpu", "set_mode_gpu", "set_random_seed"]
