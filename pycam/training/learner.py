@@ -84,8 +84,7 @@ class Learner:
         TrainingError
             The loss is not finite; nothing was updated.
         """
-        seeds = np.random.SeedSequence([self._solver.random_seed, iteration])
-        torch.manual_seed(int(seeds.generate_state(1, np.uint64)[0]))
+        self._seed(iteration)
         loss = sum(self._backward(batch) for batch in batches) / self._solver.iter_size
         if not math.isfinite(loss):
             raise TrainingError(
@@ -95,15 +94,29 @@ class Learner:
         self._update(iteration)
         return loss
 
+    @torch.no_grad()
+    def loss(self, batch: Mapping[str, Floats], iteration: int) -> float:
+        """Return the loss of a batch, as in an iteration, without learning from it."""
+        self._seed(iteration)
+        return float(self._forward(batch))
+
+    def _seed(self, iteration: int) -> None:
+        seeds = np.random.SeedSequence([self._solver.random_seed, iteration])
+        torch.manual_seed(int(seeds.generate_state(1, np.uint64)[0]))
+
     def _backward(self, batch: Mapping[str, Floats]) -> float:
         """Add the gradients of a batch to the accumulated ones, and return its loss."""
+        loss = self._forward(batch)
+        if loss.requires_grad:
+            loss.backward()  # type: ignore[no-untyped-call]
+        return float(loss.detach())
+
+    def _forward(self, batch: Mapping[str, Floats]) -> Tensor:
         with _autocast(self._device, self._precision):
             values = self._module(_on(self._device, batch), [value for value, _ in self._terms])
             loss = sum(weight * values[value].sum() for value, weight in self._terms)
         assert isinstance(loss, Tensor)
-        if loss.requires_grad:
-            loss.backward()  # type: ignore[no-untyped-call]
-        return float(loss.detach())
+        return loss
 
     def _update(self, iteration: int) -> None:
         # A parameter that the loss does not depend on has no gradient; it still decays.
@@ -126,20 +139,34 @@ class Learner:
 def judge(
     net: Net, batches: Iterable[Mapping[str, Floats]], device: torch.device, precision: str = "fp32"
 ) -> dict[str, float]:
-    """Run a test net over batches, and return the mean of each scalar output, such as loss and accuracy."""
-    outputs = scalar_outputs(net)
+    """Run a test net over batches, and return the mean of each of its `measures`."""
+    wanted = measures(net)
     module = _ready(net, device).eval()
-    found = []
+    sums = np.zeros(len(wanted))
+    count = 0
     with torch.inference_mode(), _autocast(device, precision):
         for batch in batches:
-            values = module(_on(device, batch), outputs)
-            found.append([float(values[output]) for output in outputs])
-    return dict(zip(outputs, np.mean(found, axis=0).tolist(), strict=True))
+            values = module(_on(device, batch), list(dict.fromkeys(value for value, _ in wanted.values())))
+            sums += [float(values[value].flatten()[index]) for value, index in wanted.values()]
+            count += 1
+    return dict(zip(wanted, (sums / count).tolist(), strict=True))
 
 
-def scalar_outputs(net: Net) -> list[str]:
-    """Return the names of a net's scalar outputs."""
-    return [output for output in net.outputs if net.shapes[output] == ()]
+def measures(net: Net) -> dict[str, tuple[str, int]]:
+    """Return what a test of a net measures: its scalar outputs, and the accuracy of each class, `name[3]`.
+
+    Returns
+    -------
+    dict
+        Name -> the value, and the index there.
+    """
+    found = {}
+    for output in net.outputs:
+        if net.shapes[output] == ():
+            found[output] = (output, 0)
+        elif isinstance(net.producer[output], L.Accuracy):
+            found |= {f"{output}[{index}]": (output, index) for index in range(net.shapes[output][0])}
+    return found
 
 
 def _loss_terms(net: Net) -> list[tuple[str, float]]:
