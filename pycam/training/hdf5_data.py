@@ -6,6 +6,7 @@ files, and filters that Caffe does not have; then this process reads it.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib.util import find_spec
@@ -34,6 +35,9 @@ MEMORY = 600 << 20
 SECONDS = 10
 SECONDS_PER_BYTE = 1e-6
 """Limits of the child, by the size of the file. Four times the size of the file is added to the memory."""
+
+PROCESSES = 4
+"""How many files are checked at once."""
 
 PART = 16 << 20
 """About how many bytes the child reads at once."""
@@ -155,7 +159,8 @@ def open_hdf5(layer: Any, path: Path, seed: tuple[int, ...]) -> ArrayBatches:
     if find_spec("h5py") is None:
         raise TrainingError("reading HDF5 needs `pip install 'caffe-cam[hdf5]'`")
     tops = tuple(layer.top)
-    files = [_open(name, tops) for name in _listed(beside(param.source, path))]
+    with ThreadPoolExecutor(PROCESSES, "pycam-hdf5") as readers:
+        files = list(readers.map(lambda name: _open(name, tops), _listed(beside(param.source, path))))
     for file in files:
         for top, shape, first in zip(tops, file.shapes, files[0].shapes, strict=True):
             if shape[1:] != first[1:]:
@@ -217,18 +222,16 @@ def _check(path: str, *tops: str) -> list[list[int]]:
 def _dataset(file: Any, top: str) -> Any:
     import h5py
 
-    member = file
-    # Slashes in the name of a top lead into groups.
-    for name in filter(None, top.split("/")):
-        if not isinstance(member, h5py.Group) or name not in member:
-            present = ", ".join(sorted(file)[:8]) or "nothing"
-            raise FormatError(f"no dataset {top!r} for the top of that name: it has {present}")
-        if not isinstance(member.get(name, getlink=True), h5py.HardLink):
-            raise FormatError(f"{name!r} is a link, perhaps to another file: pycam follows none, store the values here")
-        member = member[name]
-    if not isinstance(member, h5py.Dataset):
+    # Caffe finds no dataset in a group.
+    if top not in list(file):
+        present = ", ".join(sorted(file)[:8]) or "nothing"
+        raise FormatError(f"no dataset {top!r} for the top of that name: it has {present}")
+    if not isinstance(file.get(top, getlink=True), h5py.HardLink):
+        raise FormatError(f"{top!r} is a link, perhaps to another file: pycam follows none, store the values here")
+    dataset = file[top]
+    if not isinstance(dataset, h5py.Dataset):
         raise FormatError(f"{top!r} is a group: expected a dataset for the top of that name")
-    return member
+    return dataset
 
 
 def _check_storage(dataset: Any, top: str) -> None:
