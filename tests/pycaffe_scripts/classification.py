@@ -23,7 +23,7 @@ random = np.random.RandomState(0)
 maker = caffe.Net("deploy.prototxt", caffe.TEST)
 for name in maker.params:
     for blob in maker.params[name]:
-        blob.data[...] = random.randn(*blob.data.shape) * 0.1
+        blob.data[...] = random.randn(*blob.data.shape) * 0.001
 maker.save("weights.caffemodel")
 
 caffe.set_mode_cpu()

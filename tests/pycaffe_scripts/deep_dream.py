@@ -61,7 +61,7 @@ for octave_base in octaves[::-1]:
         detail = detail.repeat(2, -2).repeat(2, -1)
     src.reshape(1, 3, h, w)
     src.data[0] = octave_base + detail
-    for i in range(4):
+    for i in range(2):
         make_step(net)
         print(h, w, i, float(src.data.mean()), float(np.abs(src.diff).mean()), net.blobs["inception/output"].data.shape)
     detail = src.data[0] - octave_base

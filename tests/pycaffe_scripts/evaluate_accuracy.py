@@ -29,9 +29,9 @@ for batch in range(4):
     for name in sums:
         sums[name] += float(out[name])
     predicted = net.blobs["fc"].data.argmax(axis=1)
-    truth = net.blobs["label"].data.astype(int)
+    truth = net.blobs["label"].data.astype(int).ravel()
     np.add.at(matrix, (truth, predicted), 1)
-    print(batch, truth, predicted, out["per_class"])
+    print(batch, net.blobs["label"].data.shape, truth, predicted, out["per_class"])
 print({name: round(value / 4, 5) for name, value in sorted(sums.items())})
 print(matrix, np.trace(matrix) / 20.0)
 print(sorted(net.outputs), list(net.inputs), list(net._layer_names))
