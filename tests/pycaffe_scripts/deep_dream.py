@@ -10,7 +10,7 @@ name: "dream"
 force_backward: true
 input: "data" input_dim: 10 input_dim: 3 input_dim: 32 input_dim: 32
 layer { name: "conv1" type: "Convolution" bottom: "data" top: "conv1" convolution_param { num_output: 6 kernel_size: 5 pad: 2 stride: 2 } }
-layer { name: "relu1" type: "ReLU" bottom: "conv1" top: "conv1" }
+layer { name: "relu1" type: "TanH" bottom: "conv1" top: "conv1" }
 layer { name: "norm1" type: "LRN" bottom: "conv1" top: "norm1" lrn_param { local_size: 3 alpha: 0.1 } }
 layer { name: "a" type: "Convolution" bottom: "norm1" top: "a" convolution_param { num_output: 4 kernel_size: 1 } }
 layer { name: "b" type: "Convolution" bottom: "norm1" top: "b" convolution_param { num_output: 4 kernel_size: 3 pad: 1 } }
@@ -22,7 +22,7 @@ random = np.random.RandomState(7)
 net = caffe.Net("dream.prototxt", caffe.TEST)
 for blobs in net.params.values():
     for blob in blobs:
-        blob.data[...] = random.randn(*blob.data.shape) * 0.2
+        blob.data[...] = random.randn(*blob.data.shape) * 0.002
 mean = np.float32([104.0, 116.0, 122.0])
 
 
@@ -63,7 +63,7 @@ for octave_base in octaves[::-1]:
     src.data[0] = octave_base + detail
     for i in range(2):
         make_step(net)
-        print(h, w, i, float(src.data.mean()), float(np.abs(src.diff).mean()), net.blobs["inception/output"].data.shape)
+        print(h, w, i, float(src.data.mean()), 1e6 * float(np.abs(src.diff).mean()), net.blobs["inception/output"].data.shape)
     detail = src.data[0] - octave_base
 print(src.data[0, :, ::8, ::8].ravel())
 guide = random.rand(8, 60).astype(np.float32)
@@ -78,4 +78,4 @@ def objective_guide(dst):
 
 
 make_step(net, objective=objective_guide, jitter=2)
-print(float(src.data.mean()), float(np.abs(src.diff).mean()))
+print(float(src.data.mean()), 1e6 * float(np.abs(src.diff).mean()))
