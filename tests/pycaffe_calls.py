@@ -7,14 +7,15 @@ import ast
 import json
 import re
 import sys
+import warnings
 
 import numpy as np
 
 
 def read(document):
-    """Return the lines that run once, those that run before each row, and the code of the rows."""
+    """Return the lines that run once, those that run before each row, and for the code of each row what it gives."""
     _, once, before = re.findall(r"^```python\n(.+?)^```$", document, re.MULTILINE | re.DOTALL)
-    rows = re.findall(r"^\| `(.+?)` \|", document, re.MULTILINE)
+    rows = re.findall(r"^\| `(.+?)` \| (.+?) \|", document, re.MULTILINE)
     return once, before, rows
 
 
@@ -25,8 +26,10 @@ def for_caffe(code):
 
 def run(once, before, rows):
     """Run the rows in the current folder; return for each what its last expression gives."""
-    exec(once, {})
-    return [_outcome(before, row) for row in rows]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        exec(once, {})
+        return [_outcome(before, row) for row in rows]
 
 
 def _outcome(before, row):

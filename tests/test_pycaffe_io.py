@@ -205,7 +205,10 @@ def test_a_constant_mean_image_of_another_size_is_nan():
 @pytest.mark.parametrize(
     ("mean", "message"),
     [
-        (np.ones(1), r"shape \(1,\) for input 'data': give \(3,\), or \(channels, height, width\) with 1 or 3"),
+        (
+            np.ones(1),
+            r"shape \(1,\) for input 'data': give \(3,\), or \(channels, height, width\) with 1 or 3 channels$",
+        ),
         (np.float64(3), r"shape \(\)"),
         (np.ones((4, 5)), r"shape \(4, 5\)"),
         (np.ones((1, 3, 4, 5)), r"`mean\[0\]` has no batch"),

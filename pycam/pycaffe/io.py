@@ -14,6 +14,7 @@ from pycam.errors import UsageError
 from pycam.formats.schema import Message
 from pycam.images.caffe_resize import caffe_resize
 from pycam.images.read import read_image
+from pycam.pycaffe.absent import missing
 from pycam.pycaffe.proto import caffe_pb2
 
 Array = NDArray[Any]
@@ -61,7 +62,7 @@ def load_image(filename: str | os.PathLike[str], color: bool = True) -> Floats:
     return np.asarray(rgb if color else rgb @ GREY, np.float32)
 
 
-def resize_image(im: ArrayLike, new_dims: Sequence[int], interp_order: int = 1) -> Floats:
+def resize_image(im: ArrayLike, new_dims: Sequence[int] | Array, interp_order: int = 1) -> Floats:
     """Resize an image as Caffe 1.0 does, without smoothing.
 
     Parameters
@@ -91,7 +92,7 @@ def resize_image(im: ArrayLike, new_dims: Sequence[int], interp_order: int = 1) 
     return caffe_resize(image, int(new_dims[0]), int(new_dims[1]), interp_order)
 
 
-def oversample(images: Sequence[ArrayLike], crop_dims: Sequence[int]) -> Floats:
+def oversample(images: Sequence[ArrayLike], crop_dims: Sequence[int] | Array) -> Floats:
     """Cut ten crops from each image: four corners, the center, and all of them mirrored.
 
     Parameters
@@ -197,13 +198,15 @@ class Transformer:
         elif values.ndim == 3 and values.shape[0] in (1, channels):
             self.mean[in_] = _resize_mean(values, size)
         else:
-            fitting = f"give ({channels},), or (channels, height, width) with 1 or {channels} channels"
-            hint = "; `.mean(1).mean(1)` makes (C,) of (C, H, W)"
+            hint = ""
             if values.ndim == 4 and len(values) == 1:
                 hint = "; `mean[0]` has no batch"
             elif values.ndim == 3 and values.shape[2] == channels:
                 hint = "; `mean.transpose(2, 0, 1)` moves the channels to the front"
-            raise UsageError(f"a mean of shape {values.shape} for input {in_!r}: {fitting}{hint}")
+            raise UsageError(
+                f"a mean of shape {values.shape} for input {in_!r}: give ({channels},), or (channels, height, width) "
+                f"with {' or '.join(sorted({'1', str(channels)}))} channels{hint}"
+            )
 
     def set_input_scale(self, in_: str, scale: float) -> None:
         """Set the factor that is applied last."""
@@ -441,3 +444,7 @@ def _in_shape(values: Array, shape: Sequence[int], kind: str) -> Array:
     if values.size != np.prod(shape, dtype=np.int64):
         raise UsageError(f"the {kind} has {values.size} values, but its shape is {tuple(shape)}")
     return values.reshape(shape)
+
+
+def __getattr__(name: str) -> Any:
+    raise missing(__name__, name, globals())

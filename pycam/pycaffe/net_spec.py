@@ -18,9 +18,22 @@ from typing import Any
 
 from pycam.errors import UsageError, suggest
 from pycam.formats.schema import Message
+from pycam.formats.upgrade import CAFFE_TYPES
+from pycam.pycaffe.absent import missing
 from pycam.pycaffe.proto import caffe_pb2
 
-__all__ = ["Function", "Layers", "NetSpec", "Parameters", "SpecError", "Top", "layers", "params", "to_proto"]
+__all__ = [
+    "Function",
+    "Layers",
+    "NetSpec",
+    "Parameters",
+    "SpecError",
+    "Top",
+    "layer_type_list",
+    "layers",
+    "params",
+    "to_proto",
+]
 
 PARAMS = {
     field.message_type.name.removesuffix("Parameter"): field.name
@@ -304,3 +317,12 @@ class _Values:
 
 layers = Layers()
 params = Parameters()
+
+
+def layer_type_list() -> list[str]:
+    """Return the layer types of Caffe 1.0."""
+    return sorted(CAFFE_TYPES)
+
+
+def __getattr__(name: str) -> Any:
+    raise missing(__name__, name, globals())
