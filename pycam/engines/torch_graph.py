@@ -304,7 +304,7 @@ def _multinomial_logistic_loss(layer: L.MultinomialLogisticLoss, x: Tensor, labe
 
 
 def _contrastive_loss(layer: L.ContrastiveLoss, a: Tensor, b: Tensor, labels: Tensor) -> Tensor:
-    squares = (a - b).flatten(1).square().sum(1)
+    squares = (a.flatten(1) - b.flatten(1)).square().sum(1)
     if layer.legacy:
         costs = (layer.margin - squares).relu()
     else:
