@@ -58,9 +58,10 @@ class Classifier(Net):
         self.crop_dims = np.array(self.blobs[self.inputs[0]].shape[2:])
         self.image_dims = self.crop_dims if image_dims is None else np.array(image_dims)
         if self.image_dims.shape != (2,) or (self.image_dims < self.crop_dims).any():
+            least = tuple(self.crop_dims.tolist())
             raise UsageError(
-                f"image_dims {tuple(self.image_dims)}: give height and width of at least {tuple(self.crop_dims)}, the "
-                "net's input"
+                f"image_dims {tuple(self.image_dims.tolist())}: give height and width of at least {least}, the net's "
+                "input"
             )
 
     def predict(self, inputs: Sequence[ArrayLike], oversample: bool = True) -> NDArray[np.float32]:
@@ -84,6 +85,8 @@ class Classifier(Net):
             There is no image, or one has another number of channels than the first.
         """
         images = [resize_image(image, self.image_dims) for image in inputs]
+        if not images:
+            raise UsageError("predict: there is no image")
         if oversample:
             crops = cut_ten_crops(images, self.crop_dims)
         else:
