@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -78,7 +79,7 @@ class ArrayBatches(Batches):
         places = [self._place(number, i) for i in range(self.size)]
         batch = [np.empty(shape, np.float32) for shape in self.shapes]
         for i, (file, row) in enumerate(places):
-            for target, values in zip(batch, _read(self.files[file].path, self.tops), strict=True):
+            for target, values in zip(batch, self._read(self.files[file].path, self.tops), strict=True):
                 target[i] = values[row]
         return dict(zip(self.tops, batch, strict=True))
 
@@ -96,6 +97,11 @@ class ArrayBatches(Batches):
         return file, index - self._starts[file]
 
     @cached_property
+    def _read(self) -> Callable[[str, tuple[str, ...]], tuple[Floats, ...]]:
+        """Read a file. Like Caffe, this keeps whole files in memory: the current one, and the last one."""
+        return lru_cache(maxsize=2)(read_arrays)
+
+    @cached_property
     def _starts(self) -> tuple[int, ...]:
         """The number of rows before each file, and of all."""
         return tuple(accumulate((file.rows for file in self.files), initial=0))
@@ -109,10 +115,6 @@ def _order(starts: tuple[int, ...], seed: tuple[int, ...]) -> NDArray[np.intp]:
         starts[file] + rng.permutation(starts[file + 1] - starts[file]) for file in rng.permutation(len(starts) - 1)
     ]
     return np.concatenate(parts)
-
-
-# Like Caffe, this keeps whole files in memory: of each of two layers the current one, and the last one.
-_read = lru_cache(maxsize=4)(read_arrays)
 
 
 def open_hdf5(layer: Any, path: Path, seed: tuple[int, ...]) -> ArrayBatches:

@@ -1,8 +1,7 @@
 """Predict any number of images batch by batch; the inputs of a net with two of them."""
 
-import numpy as np
-
 import caffe
+import numpy as np
 
 with open("net.prototxt", "w") as f:
     f.write("""

@@ -1,8 +1,7 @@
 """Write nets and a solver in Python, train them, and read what was written."""
 
-import numpy as np
-
 import caffe
+import numpy as np
 from caffe import layers as L, params as P
 from caffe.proto import caffe_pb2
 
@@ -14,14 +13,23 @@ def lenet(shape, classes):
     n.conv1 = L.Convolution(n.data, kernel_size=3, num_output=6, weight_filler=dict(type="constant", value=0.1))
     n.relu1 = L.ReLU(n.conv1, in_place=True)
     n.pool1 = L.Pooling(n.conv1, kernel_size=2, stride=2, pool=P.Pooling.MAX)
-    n.ip1 = L.InnerProduct(n.pool1, num_output=classes, weight_filler=dict(type="constant"), bias_filler=dict(type="constant", value=0.2))
+    n.ip1 = L.InnerProduct(
+        n.pool1, num_output=classes, weight_filler=dict(type="constant"), bias_filler=dict(type="constant", value=0.2)
+    )
     n.loss = L.SoftmaxWithLoss(n.ip1, n.label)
     return n.to_proto()
 
 
 def conv_relu(bottom, ks, nout, stride=1, pad=0, group=1):
-    conv = L.Convolution(bottom, kernel_size=ks, stride=stride, num_output=nout, pad=pad, group=group,
-                         param=[dict(lr_mult=1, decay_mult=1), dict(lr_mult=2, decay_mult=0)])
+    conv = L.Convolution(
+        bottom,
+        kernel_size=ks,
+        stride=stride,
+        num_output=nout,
+        pad=pad,
+        group=group,
+        param=[dict(lr_mult=1, decay_mult=1), dict(lr_mult=2, decay_mult=0)],
+    )
     return conv, L.ReLU(conv, in_place=True)
 
 

@@ -1,8 +1,7 @@
 """Class activation maps as in the walk-throughs: class weights times the last feature maps, enlarged."""
 
-import numpy as np
-
 import caffe
+import numpy as np
 
 with open("cam.prototxt", "w") as f:
     f.write("""
@@ -38,5 +37,10 @@ for trial in range(3):
         cam = (cam - cam.min()) / (cam.max() - cam.min())
         enlarged = np.kron(cam, np.ones((2, 2)))
         rows, columns = np.where(enlarged >= 0.6)
-        print(index, cam.shape, cam.mean(), np.unravel_index(cam.argmax(), cam.shape),
-              (columns.min(), rows.min(), columns.max(), rows.max()))
+        print(
+            index,
+            cam.shape,
+            cam.mean(),
+            np.unravel_index(cam.argmax(), cam.shape),
+            (columns.min(), rows.min(), columns.max(), rows.max()),
+        )

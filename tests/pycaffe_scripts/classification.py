@@ -1,8 +1,7 @@
 """Classify an image: mean, channel order, a batch of another size, the classes with the highest scores."""
 
-import numpy as np
-
 import caffe
+import numpy as np
 
 NET = """
 name: "classifier"

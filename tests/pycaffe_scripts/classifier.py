@@ -1,8 +1,7 @@
 """caffe.Classifier: oversampled predictions, and the center alone."""
 
-import numpy as np
-
 import caffe
+import numpy as np
 
 with open("deploy.prototxt", "w") as f:
     f.write("""
@@ -18,9 +17,20 @@ for blobs in net.params.values():
     for blob in blobs:
         blob.data[...] = random.randn(*blob.data.shape) * 0.005
 net.save("weights.caffemodel")
-classifier = caffe.Classifier("deploy.prototxt", "weights.caffemodel", image_dims=(20, 20), raw_scale=255,
-                              channel_swap=(2, 1, 0), mean=np.array([104.0, 117.0, 123.0]))
-print(classifier.image_dims, classifier.crop_dims, list(classifier.inputs), list(classifier.outputs))
+classifier = caffe.Classifier(
+    "deploy.prototxt",
+    "weights.caffemodel",
+    image_dims=(20, 20),
+    raw_scale=255,
+    channel_swap=(2, 1, 0),
+    mean=np.array([104.0, 117.0, 123.0]),
+)
+print(
+    [int(side) for side in classifier.image_dims],
+    classifier.crop_dims,
+    list(classifier.inputs),
+    list(classifier.outputs),
+)
 images = [random.rand(20, 20, 3).astype(np.float32) for _ in range(2)]
 print(classifier.predict(images, oversample=True))
 print(classifier.predict(images, oversample=False))

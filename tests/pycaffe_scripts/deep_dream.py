@@ -1,8 +1,7 @@
 """Gradient ascent on the input, with octaves: the objective is the norm of a layer's activations."""
 
-import numpy as np
-
 import caffe
+import numpy as np
 
 with open("dream.prototxt", "w") as f:
     f.write("""
@@ -63,7 +62,14 @@ for octave_base in octaves[::-1]:
     src.data[0] = octave_base + detail
     for i in range(2):
         make_step(net)
-        print(h, w, i, float(src.data.mean()), 1e6 * float(np.abs(src.diff).mean()), net.blobs["inception/output"].data.shape)
+        print(
+            h,
+            w,
+            i,
+            float(src.data.mean()),
+            1e6 * float(np.abs(src.diff).mean()),
+            net.blobs["inception/output"].data.shape,
+        )
     detail = src.data[0] - octave_base
 print(src.data[0, :, ::8, ::8].ravel())
 guide = random.rand(8, 60).astype(np.float32)

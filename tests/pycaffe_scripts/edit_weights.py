@@ -1,8 +1,7 @@
 """Edit weights: scale, prune and swap them, fold a BatchNorm, save the net and load it again."""
 
-import numpy as np
-
 import caffe
+import numpy as np
 
 with open("bn.prototxt", "w") as f:
     f.write("""
@@ -57,4 +56,9 @@ again.copy_from("folded.caffemodel")
 print("loaded", again.forward(data=x)["fc"])
 partly = caffe.Net("bn.prototxt", "folded.caffemodel", caffe.TEST) if False else caffe.Net("bn.prototxt", caffe.TEST)
 print([(layer.type, [tuple(blob.data.shape) for blob in layer.blobs]) for layer in partly.layers])
-print(net.layer_dict["bn"].type, len(net.layer_dict["bn"].blobs), list(net.top_names.items()), list(net.bottom_names.items()))
+print(
+    net.layer_dict["bn"].type,
+    len(net.layer_dict["bn"].blobs),
+    list(net.top_names.items()),
+    list(net.bottom_names.items()),
+)

@@ -1,8 +1,7 @@
 """Evaluate a trained net by hand: accuracy, top-3 accuracy and a confusion matrix over a test set."""
 
-import numpy as np
-
 import caffe
+import numpy as np
 
 with open("train_val.prototxt", "w") as f:
     f.write("""

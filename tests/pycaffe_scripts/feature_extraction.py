@@ -1,8 +1,7 @@
 """Extract features of many images at an inner layer, in batches, and normalise them."""
 
-import numpy as np
-
 import caffe
+import numpy as np
 
 with open("net.prototxt", "w") as f:
     f.write("""
@@ -28,7 +27,7 @@ images = random.rand(10, 3, 16, 16)
 
 features = []
 for begin in range(0, len(images), 4):
-    chunk = images[begin:begin + 4]
+    chunk = images[begin : begin + 4]
     net.blobs["data"].reshape(len(chunk), 3, 16, 16)
     net.reshape()
     net.blobs["data"].data[...] = chunk

@@ -1,8 +1,7 @@
 """Tile filters and feature maps into one image, and look at how activations are distributed."""
 
-import numpy as np
-
 import caffe
+import numpy as np
 
 with open("net.prototxt", "w") as f:
     f.write("""
@@ -27,7 +26,7 @@ for name in ("conv1", "conv2", "fc"):
 def vis_square(data):
     data = (data - data.min()) / (data.max() - data.min())
     n = int(np.ceil(np.sqrt(data.shape[0])))
-    padding = ((0, n ** 2 - data.shape[0]), (0, 1), (0, 1)) + ((0, 0),) * (data.ndim - 3)
+    padding = ((0, n**2 - data.shape[0]), (0, 1), (0, 1)) + ((0, 0),) * (data.ndim - 3)
     data = np.pad(data, padding, mode="constant", constant_values=1)
     data = data.reshape((n, n) + data.shape[1:]).transpose((0, 2, 1, 3) + tuple(range(4, data.ndim + 1)))
     return data.reshape((n * data.shape[1], n * data.shape[3]) + data.shape[4:])

@@ -1,8 +1,7 @@
 """Fine-tune the last layer of a net by solver steps, with the lower layers frozen, and compare with scratch."""
 
-import numpy as np
-
 import caffe
+import numpy as np
 
 TRAIN = """
 layer { name: "data" type: "Input" top: "data" top: "label"

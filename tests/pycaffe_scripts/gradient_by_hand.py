@@ -1,8 +1,7 @@
 """Train without a solver: forward, backward, and updates by hand; check gradients numerically."""
 
-import numpy as np
-
 import caffe
+import numpy as np
 
 with open("net.prototxt", "w") as f:
     f.write("""
@@ -26,7 +25,12 @@ for it in range(6):
     net.clear_param_diffs()
     out = net.forward()
     net.backward()
-    print(it, float(out["loss"]), float(out["aux"]), [float(np.abs(b.diff).sum()) for bs in net.params.values() for b in bs])
+    print(
+        it,
+        float(out["loss"]),
+        float(out["aux"]),
+        [float(np.abs(b.diff).sum()) for bs in net.params.values() for b in bs],
+    )
     for blobs in net.params.values():
         for blob in blobs:
             blob.data[...] -= 0.1 * blob.diff
@@ -53,4 +57,10 @@ above = total()
 weights[2, 1] = kept - 0.01
 below = total()
 print("numerically right:", abs((above - below) / 0.02 - gradient[2, 1]) < 1e-3, gradient[2, 1])
-print({name: float(np.abs(blob.diff).sum()) for name, blob in net.blobs.items() if name in ("fc1", "fc2", "data", "target")})
+print(
+    {
+        name: float(np.abs(blob.diff).sum())
+        for name, blob in net.blobs.items()
+        if name in ("fc1", "fc2", "data", "target")
+    }
+)

@@ -1,9 +1,8 @@
 """Learn digits with a solver: check the first pass, step by hand, test by hand along the way."""
 
+import caffe
 import h5py
 import numpy as np
-
-import caffe
 
 random = np.random.RandomState(4)
 shapes = random.rand(10, 12, 12) > 0.6

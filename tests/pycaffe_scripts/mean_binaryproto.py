@@ -1,8 +1,7 @@
 """Convert a mean file to NumPy, and subtract it."""
 
-import numpy as np
-
 import caffe
+import numpy as np
 
 random = np.random.RandomState(15)
 mean = random.rand(1, 3, 12, 12).astype(np.float32) * 255

@@ -1,25 +1,31 @@
 """Cast a classifier into a fully convolutional net, and edit filters by hand."""
 
-import numpy as np
-
 import caffe
+import numpy as np
 
 TOP = """
 layer { name: "conv" type: "Convolution" bottom: "data" top: "conv" convolution_param { num_output: 6 kernel_size: 3 } }
 layer { name: "relu" type: "ReLU" bottom: "conv" top: "conv" }
 layer { name: "pool" type: "Pooling" bottom: "conv" top: "pool" pooling_param { pool: MAX kernel_size: 2 stride: 2 } }
 """
-DENSE = """
+DENSE = (
+    """
 input: "data" input_dim: 1 input_dim: 3 input_dim: 14 input_dim: 14
-""" + TOP + """
+"""
+    + TOP
+    + """
 layer { name: "fc6" type: "InnerProduct" bottom: "pool" top: "fc6" inner_product_param { num_output: 10 } }
 layer { name: "relu6" type: "ReLU" bottom: "fc6" top: "fc6" }
 layer { name: "fc7" type: "InnerProduct" bottom: "fc6" top: "fc7" inner_product_param { num_output: 4 } }
 layer { name: "prob" type: "Softmax" bottom: "fc7" top: "prob" }
 """
-FULL = """
+)
+FULL = (
+    """
 input: "data" input_dim: 1 input_dim: 3 input_dim: 26 input_dim: 30
-""" + TOP + """
+"""
+    + TOP
+    + """
 layer { name: "fc6-conv" type: "Convolution" bottom: "pool" top: "fc6-conv"
         convolution_param { num_output: 10 kernel_size: 6 } }
 layer { name: "relu6" type: "ReLU" bottom: "fc6-conv" top: "fc6-conv" }
@@ -27,6 +33,7 @@ layer { name: "fc7-conv" type: "Convolution" bottom: "fc6-conv" top: "fc7-conv"
         convolution_param { num_output: 4 kernel_size: 1 } }
 layer { name: "prob" type: "Softmax" bottom: "fc7-conv" top: "prob" }
 """
+)
 for path, text in (("dense.prototxt", DENSE), ("full.prototxt", FULL)):
     with open(path, "w") as f:
         f.write(text)
@@ -41,14 +48,14 @@ net = caffe.Net("dense.prototxt", "dense.caffemodel", caffe.TEST)
 params = ["fc6", "fc7"]
 fc_params = {pr: (net.params[pr][0].data, net.params[pr][1].data) for pr in params}
 for fc in params:
-    print("{} weights are {} dimensional and biases are {} dimensional".format(
-        fc, fc_params[fc][0].shape, fc_params[fc][1].shape))
+    print(f"{fc} weights are {fc_params[fc][0].shape} dimensional and biases are {fc_params[fc][1].shape} dimensional")
 net_full_conv = caffe.Net("full.prototxt", "dense.caffemodel", caffe.TEST)
 params_full_conv = ["fc6-conv", "fc7-conv"]
 conv_params = {pr: (net_full_conv.params[pr][0].data, net_full_conv.params[pr][1].data) for pr in params_full_conv}
 for conv in params_full_conv:
-    print("{} weights are {} dimensional and biases are {} dimensional".format(
-        conv, conv_params[conv][0].shape, conv_params[conv][1].shape))
+    print(
+        f"{conv} weights are {conv_params[conv][0].shape} dimensional and biases are {conv_params[conv][1].shape} dimensional"
+    )
 for pr, pr_conv in zip(params, params_full_conv):
     conv_params[pr_conv][0].flat = fc_params[pr][0].flat
     conv_params[pr_conv][1][...] = fc_params[pr][1]

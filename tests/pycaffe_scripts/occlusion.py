@@ -1,8 +1,7 @@
 """Occlusion maps: how the score of a class changes when a square of the image is grey."""
 
-import numpy as np
-
 import caffe
+import numpy as np
 
 with open("net.prototxt", "w") as f:
     f.write("""
@@ -26,7 +25,7 @@ label = whole.argmax()
 print(label, whole)
 places = [(y, x) for y in range(0, 20, 5) for x in range(0, 20, 5)]
 for index, (y, x) in enumerate(places):
-    net.blobs["data"].data[index, :, y:y + 5, x:x + 5] = 0.5
+    net.blobs["data"].data[index, :, y : y + 5, x : x + 5] = 0.5
 scores = net.forward()["prob"][:, label]
 drop = (whole[label] - scores).reshape(4, 4)
 print(drop)

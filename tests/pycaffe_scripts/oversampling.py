@@ -1,8 +1,7 @@
 """Average the predictions of ten crops."""
 
-import numpy as np
-
 import caffe
+import numpy as np
 
 with open("net.prototxt", "w") as f:
     f.write("""

@@ -1,8 +1,7 @@
 """Read a caffemodel as a message, change it, and write it back."""
 
-import numpy as np
-
 import caffe
+import numpy as np
 from caffe.proto import caffe_pb2
 
 with open("net.prototxt", "w") as f:
@@ -29,7 +28,9 @@ print(model.name)
 for layer in model.layer:
     shapes = [tuple(blob.shape.dim) for blob in layer.blobs]
     print(layer.name, layer.type, list(layer.bottom), list(layer.top), shapes)
-weights = {layer.name: [caffe.io.blobproto_to_array(blob) for blob in layer.blobs] for layer in model.layer if layer.blobs}
+weights = {
+    layer.name: [caffe.io.blobproto_to_array(blob) for blob in layer.blobs] for layer in model.layer if layer.blobs
+}
 for name, arrays in weights.items():
     print(name, [float(np.abs(array - blob.data).max()) for array, blob in zip(arrays, net.params[name])])
 conv = [layer for layer in model.layer if layer.name == "conv"][0]

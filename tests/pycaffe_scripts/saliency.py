@@ -1,8 +1,7 @@
 """Saliency maps: the gradient of a class score in the image; and a small adversarial change."""
 
-import numpy as np
-
 import caffe
+import numpy as np
 
 with open("net.prototxt", "w") as f:
     f.write("""

@@ -1,8 +1,7 @@
 """Two nets with the same weights in memory: a net for training, and one for another input size."""
 
-import numpy as np
-
 import caffe
+import numpy as np
 
 BODY = """
 layer {{ name: "data" type: "Input" top: "data" input_param {{ shape {{ dim: {0} dim: 2 dim: {1} dim: {1} }} }} }}
@@ -11,7 +10,11 @@ layer {{ name: "relu" type: "ReLU" bottom: "conv" top: "conv" }}
 layer {{ name: "pool" type: "Pooling" bottom: "conv" top: "pool" pooling_param {{ pool: AVE global_pooling: true }} }}
 layer {{ name: "{2}" type: "InnerProduct" bottom: "pool" top: "score" inner_product_param {{ num_output: 2 }} }}
 """
-for path, values in (("small.prototxt", (1, 8, "fc")), ("large.prototxt", (2, 13, "fc")), ("other.prototxt", (1, 8, "fc_new"))):
+for path, values in (
+    ("small.prototxt", (1, 8, "fc")),
+    ("large.prototxt", (2, 13, "fc")),
+    ("other.prototxt", (1, 8, "fc_new")),
+):
     with open(path, "w") as f:
         f.write(BODY.format(*values))
 random = np.random.RandomState(17)

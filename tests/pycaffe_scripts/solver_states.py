@@ -2,9 +2,8 @@
 
 import os
 
-import numpy as np
-
 import caffe
+import numpy as np
 
 with open("net.prototxt", "w") as f:
     f.write("""
@@ -19,12 +18,18 @@ layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc2" bottom: "label" top: 
 START = np.random.RandomState(22)
 START = [START.randn(5, 4) * 0.5, START.rand(5), START.randn(3, 5) * 0.5, START.rand(3)]
 for kind, extra in (
-    ("SGD", "momentum: 0.9"), ("Nesterov", "momentum: 0.9"), ("AdaGrad", "delta: 1e-6"),
-    ("RMSProp", "rms_decay: 0.9 delta: 1e-5"), ("AdaDelta", "momentum: 0.95 delta: 1e-6"), ("Adam", "momentum: 0.9 momentum2: 0.99"),
+    ("SGD", "momentum: 0.9"),
+    ("Nesterov", "momentum: 0.9"),
+    ("AdaGrad", "delta: 1e-6"),
+    ("RMSProp", "rms_decay: 0.9 delta: 1e-5"),
+    ("AdaDelta", "momentum: 0.95 delta: 1e-6"),
+    ("Adam", "momentum: 0.9 momentum2: 0.99"),
 ):
     with open(kind + ".prototxt", "w") as f:
-        f.write('net: "net.prototxt" type: "%s" %s base_lr: %s lr_policy: "exp" gamma: 0.9 max_iter: 8 weight_decay: 0.01 '
-                'snapshot_prefix: "%s" iter_size: 2\n' % (kind, extra, "1.0" if kind == "AdaDelta" else "0.05", kind))
+        f.write(
+            'net: "net.prototxt" type: "%s" %s base_lr: %s lr_policy: "exp" gamma: 0.9 max_iter: 8 weight_decay: 0.01 '
+            'snapshot_prefix: "%s" iter_size: 2\n' % (kind, extra, "1.0" if kind == "AdaDelta" else "0.05", kind)
+        )
     solver = getattr(caffe, kind + "Solver")(kind + ".prototxt")
     blobs = [blob for blobs in solver.net.params.values() for blob in blobs]
     for blob, start in zip(blobs, START):
@@ -33,7 +38,13 @@ for kind, extra in (
     for it in range(4):
         solver.step(1)
         losses.append(float(solver.net.blobs["loss"].data))
-    print(kind, solver.iter, losses, [float(np.abs(blob.data).sum()) for blob in blobs], [float(np.abs(blob.diff).sum()) for blob in blobs])
+    print(
+        kind,
+        solver.iter,
+        losses,
+        [float(np.abs(blob.data).sum()) for blob in blobs],
+        [float(np.abs(blob.diff).sum()) for blob in blobs],
+    )
     solver.snapshot()
     print(sorted(name for name in os.listdir(".") if name.startswith(kind + "_iter")))
     solver.step(2)

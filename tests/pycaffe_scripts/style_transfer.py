@@ -1,8 +1,7 @@
 """Style transfer: gradients of several layers, sent backward from layer to layer."""
 
-import numpy as np
-
 import caffe
+import numpy as np
 
 with open("vgg.prototxt", "w") as f:
     f.write("""
@@ -42,12 +41,12 @@ for step in range(5):
         grad = net.blobs[layer].diff[0]
         if layer == "conv2_2":
             difference = features[layer] - content[layer]
-            loss += 0.5 * (difference ** 2).sum()
+            loss += 0.5 * (difference**2).sum()
             grad += difference.reshape(grad.shape)
         else:
             c = features[layer].shape[0] ** -2.0 * features[layer].shape[1] ** -1.0
             difference = now[layer] - grams[layer]
-            loss += c / 4 * (difference ** 2).sum()
+            loss += c / 4 * (difference**2).sum()
             grad += (c * np.dot(difference, features[layer])).reshape(grad.shape)
         net.backward(start=layer, end=following)
         grad = net.blobs["data"].diff[0] if following is None else net.blobs[following].diff[0]
