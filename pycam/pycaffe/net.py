@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 import pycam.net
 from pycam import engines
 from pycam.errors import EngineError, NetError, UnsupportedLayerError, UsageError, suggest
-from pycam.formats import caffemodel, prototxt, schema
+from pycam.formats import caffemodel, hdf5, prototxt, schema
 from pycam.formats.fork_layers import distribute
 from pycam.net import net_state, takes_part
 from pycam.net.layers import Layer as NetLayer, Shape, Source, dims
@@ -592,6 +592,11 @@ class Net:
         net = self.as_net
         caffemodel.write(filename, net.message, net.params)
 
+    def save_hdf5(self, filename: Path_) -> None:
+        """Write the weights as HDF5, as Caffe does; needs `pip install 'caffe-cam[hdf5]'`."""
+        hdf5.check_writable(f"save_hdf5({os.fspath(filename)!r})")
+        hdf5.write_weights(filename, {step.name: [param.values for param in step.params] for step in self._steps})
+
     @property
     def as_net(self) -> pycam.net.Net:
         """The layers and their present parameters as a net of pycam; its message is that of the whole net."""
@@ -600,7 +605,8 @@ class Net:
         message.ClearField("layer")
         message.layer.extend(layer for layer, _ in self._messages)
         params = {name: tuple(param.values for param in params) for name, params in self.params.items()}
-        return replace(self._whole.net, name=message.name, message=message, params=params)
+        layers = tuple(layer for layer in self._whole.net.layers if not isinstance(layer, Source))
+        return replace(self._whole.net, name=message.name, layers=layers, message=message, params=params)
 
     # Functions of the script that are called between layers.
 

@@ -63,7 +63,7 @@ class EngineRunner:
 
     def __init__(self, name: str, device: str) -> None:
         self._name, self._options = name, engines.Options(device)
-        self._made: dict[tuple[int, ...], tuple[dict[str, Shape], Engine]] = {}
+        self._made: dict[tuple[int, ...], tuple[dict[str, Shape], Engine | None]] = {}
 
     def forward(self, part: Range, steps: Sequence[Step], blobs: Mapping[str, Blob]) -> None:
         """Compute the layers of a part of the net from the present values of the blobs that it reads.
@@ -77,28 +77,34 @@ class EngineRunner:
         if any_changed([param for step in steps for param in step.params]):
             self.close()
         key = tuple(part.layers)
-        shapes, engine = self._made.get(key, ({}, None))
-        if engine is None or shapes != part.reads:
+        shapes, engine = self._made.get(key, (None, None))
+        if shapes != part.reads:
             if engine is not None:
                 engine.close()
             engine = self._make(part, steps, blobs)
             self._made[key] = part.reads, engine
+        if engine is None:
+            return
         for name, values in engine.forward({name: blobs[name].values for name in part.reads}).items():
             blobs[name].values[...] = values.reshape(blobs[name].shape)
 
-    def _make(self, part: Range, steps: Sequence[Step], blobs: Mapping[str, Blob]) -> Engine:
+    def _make(self, part: Range, steps: Sequence[Step], blobs: Mapping[str, Blob]) -> Engine | None:
+        """Make the engine of a part; None if its layers compute nothing."""
         params = {steps[i].name: [param.values for param in steps[i].params] for i in part.layers if steps[i].params}
         net = part.net.with_params(params, "the net's parameters")
         # Of blobs that share their memory, the one that is written last counts; most are only read.
         last: dict[Memory, str] = {}
         for layer in part.layers.values():
             last.update({blobs[top].data_memory: top for top in layer.tops if _computes(layer)})
+        if not last:
+            return None
         return engines.make(self._name, net, list(last.values()), self._options)
 
     def close(self) -> None:
         """Release the engines."""
         for _, engine in self._made.values():
-            engine.close()
+            if engine is not None:
+                engine.close()
         self._made.clear()
 
 

@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from pycam.formats import prototxt
+from pycam.net.state import PHASES
 from pycam.pycaffe import modes
 from pycam.pycaffe.errors import WrongArguments
 from pycam.pycaffe.net import Net
 from pycam.training.snapshots import read_state, write_snapshot
-from pycam.training.solver import Solver, net_path, read_solver
+from pycam.training.solver import HDF5, NamedNet, Solver, read_solver
 
 if TYPE_CHECKING:
     from pycam.training.rules import Updater
@@ -60,15 +60,17 @@ class _Solver:
     def _begin(self, solver: Solver) -> None:
         self.param = solver
         self._seed = solver.random_seed or modes.next_seed()
-        self.net = self._open("TRAIN")
-        self.test_nets = [self._open("TEST") for _ in solver.test_iter]
+        self.net = self._open(solver.training_net)
+        for path in solver.weights:
+            self.net.copy_from(path)
+        self.test_nets = [self._open(named) for named in solver.test_nets]
         self._iteration = 0
         self._updater = self._new_updater()
         self._callbacks: list[tuple[Callable[[], object], Callable[[], object]]] = []
 
-    def _open(self, phase: str) -> Net:
-        text = prototxt.read(net_path(self.param, phase))
-        return Net.of_solver(text, phase, (), text.message.state.level, self._seed)
+    def _open(self, named: NamedNet) -> Net:
+        text = named.read()
+        return Net.of_solver(text, PHASES[text.message.state.phase], (), text.message.state.level, self._seed)
 
     def _new_updater(self) -> Updater:
         from pycam.training.rules import Updater, learned_parameters
@@ -102,7 +104,7 @@ class _Solver:
             for _, ready in self._callbacks:
                 ready()
             self.apply_update()
-            if self.param.snapshot and self._iteration % self.param.snapshot == 0:
+            if self.param.snapshots_at(self._iteration):
                 self.snapshot()
 
     def apply_update(self) -> None:
@@ -128,15 +130,23 @@ class _Solver:
         if resume_file is not None:
             self.restore(resume_file)
         self.step(max(0, self.param.max_iter - self._iteration))
-        snapshot = self.param.snapshot
-        if self.param.snapshot_after_train and not (snapshot and self._iteration % snapshot == 0):
+        if self.param.snapshot_after_train and not self.param.snapshots_at(self._iteration):
             self.snapshot()
-        if self.param.tests_at(self._iteration):
+        if self.param.tells_at(self._iteration):
+            self.net.forward()
+        if self.param.tests_after(self._iteration):
             self._test()
 
     def snapshot(self) -> None:
         """Write the parameters and the solver's state: `PREFIX_iter_N.caffemodel` and `.solverstate`."""
-        write_snapshot(self.param.prefix, self._iteration, self.net.as_net, self._updater.history)
+        write_snapshot(
+            self.param.file(f"_iter_{self._iteration}"),
+            self._iteration,
+            self.net.as_net,
+            self._updater.history,
+            step=self.param.step(self._iteration - 1),
+            in_hdf5=self.param.snapshot_format == HDF5,
+        )
 
     def restore(self, state_file: str | os.PathLike[str]) -> None:
         """Continue from a solverstate of pycam or Caffe, and the caffemodel that it names."""
@@ -148,8 +158,8 @@ class _Solver:
         self._iteration = state.iteration
 
     def share_weights(self, net: Net) -> None:
-        """Use the parameters of another net."""
-        self.net.share_with(net)
+        """Let another net use the parameters of `self.net`."""
+        net.share_with(self.net)
 
     def add_callback(self, on_start: Callable[[], object], on_gradients_ready: Callable[[], object]) -> None:
         """Call functions before each iteration, and when its gradients are in the diffs of the parameters."""

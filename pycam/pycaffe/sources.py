@@ -99,6 +99,8 @@ class Arrays:
         if self._images is None:
             raise WrongCall(f"layer {self._name!r} (MemoryData) has no data: call net.set_input_arrays(data, labels)")
         part = slice(self._place, self._place + self._shape[0])
+        # The labels begin with one axis, and have four after the first run.
+        tops[1].reshape(self._shape[0], 1, 1, 1)
         for blob, values in zip(tops, (self._images, self._labels), strict=True):
-            blob.values[...] = values[part]
+            blob.values[...] = values[part].reshape(blob.shape)
         self._place = part.stop % len(self._images)

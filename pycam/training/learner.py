@@ -13,7 +13,8 @@ from torch import Tensor
 from pycam.engines.torch_graph import TorchNet
 from pycam.errors import TrainingError
 from pycam.net import Net, ParamKey, Params, layers as L
-from pycam.training.rules import Updater, learned_parameters, param_specs
+from pycam.net.layers import single
+from pycam.training.rules import Updater, learned_parameters, named, param_specs
 from pycam.training.solver import Solver
 
 Floats = NDArray[np.float32]
@@ -54,6 +55,7 @@ class Learner:
         self._device = device or torch.device("cpu")
         self._precision = precision
         self._terms = _loss_terms(net)
+        _check_gradients(net, [value for value, _ in self._terms])
         self._module = _ready(net, self._device).train()
         parameters = learned_parameters(net)
         self._updater = Updater(solver, parameters, history, device=self._device, memory_format=torch.channels_last)
@@ -82,8 +84,7 @@ class Learner:
         TrainingError
             The loss is not finite; nothing was updated.
         """
-        seeds = np.random.SeedSequence([self._solver.random_seed, iteration])
-        torch.manual_seed(int(seeds.generate_state(1, np.uint64)[0]))
+        self._seed(iteration)
         loss = sum(self._backward(batch) for batch in batches) / self._solver.iter_size
         if not math.isfinite(loss):
             raise TrainingError(
@@ -93,15 +94,29 @@ class Learner:
         self._update(iteration)
         return loss
 
+    @torch.no_grad()
+    def loss(self, batch: Mapping[str, Floats], iteration: int) -> float:
+        """Return the loss of a batch, as in an iteration, without learning from it."""
+        self._seed(iteration)
+        return float(self._forward(batch))
+
+    def _seed(self, iteration: int) -> None:
+        seeds = np.random.SeedSequence([self._solver.random_seed, iteration])
+        torch.manual_seed(int(seeds.generate_state(1, np.uint64)[0]))
+
     def _backward(self, batch: Mapping[str, Floats]) -> float:
         """Add the gradients of a batch to the accumulated ones, and return its loss."""
+        loss = self._forward(batch)
+        if loss.requires_grad:
+            loss.backward()  # type: ignore[no-untyped-call]
+        return float(loss.detach())
+
+    def _forward(self, batch: Mapping[str, Floats]) -> Tensor:
         with _autocast(self._device, self._precision):
             values = self._module(_on(self._device, batch), [value for value, _ in self._terms])
             loss = sum(weight * values[value].sum() for value, weight in self._terms)
         assert isinstance(loss, Tensor)
-        if loss.requires_grad:
-            loss.backward()  # type: ignore[no-untyped-call]
-        return float(loss.detach())
+        return loss
 
     def _update(self, iteration: int) -> None:
         # A parameter that the loss does not depend on has no gradient; it still decays.
@@ -124,33 +139,68 @@ class Learner:
 def judge(
     net: Net, batches: Iterable[Mapping[str, Floats]], device: torch.device, precision: str = "fp32"
 ) -> dict[str, float]:
-    """Run a test net over batches, and return the mean of each scalar output, such as loss and accuracy."""
-    outputs = scalar_outputs(net)
+    """Run a test net over batches, and return the mean of each of its `measures`."""
+    wanted = measures(net)
     module = _ready(net, device).eval()
-    found = []
+    sums = np.zeros(len(wanted))
+    count = 0
     with torch.inference_mode(), _autocast(device, precision):
         for batch in batches:
-            values = module(_on(device, batch), outputs)
-            found.append([float(values[output]) for output in outputs])
-    return dict(zip(outputs, np.mean(found, axis=0).tolist(), strict=True))
+            values = module(_on(device, batch), list(dict.fromkeys(value for value, _ in wanted.values())))
+            sums += [float(values[value].flatten()[index]) for value, index in wanted.values()]
+            count += 1
+    return dict(zip(wanted, (sums / count).tolist(), strict=True))
 
 
-def scalar_outputs(net: Net) -> list[str]:
-    """Return the names of a net's scalar outputs."""
-    return [output for output in net.outputs if net.shapes[output] == ()]
+def measures(net: Net) -> dict[str, tuple[str, int]]:
+    """Return what a test of a net measures: its scalar outputs, and the accuracy of each class, `name[3]`.
+
+    Returns
+    -------
+    dict
+        Name -> the value, and the index there.
+    """
+    found = {}
+    for output in net.outputs:
+        if net.shapes[output] == ():
+            found[output] = (output, 0)
+        elif isinstance(net.producer[output], L.Accuracy):
+            found |= {f"{output}[{index}]": (output, index) for index in range(net.shapes[output][0])}
+    return found
 
 
 def _loss_terms(net: Net) -> list[tuple[str, float]]:
     """Return the values that make up the loss, with their weights."""
     terms = []
     for layer in net.layers:
-        default = [1.0] if isinstance(layer, L.SoftmaxWithLoss) else []
-        weights = list(layer.message.loss_weight) or default
-        # A second top without a weight does not count.
-        terms += [(value, weight) for value, weight in zip(layer.outputs, weights, strict=False) if weight]
+        # A loss has the weight 1 by itself, and a second top none.
+        weights = list(layer.message.loss_weight) or [1.0] * layer.auto_tops
+        terms += [(value, single(weight)) for value, weight in zip(layer.outputs, weights, strict=False) if weight]
     if not terms:
         raise TrainingError(f"net {net.name!r}: it has no loss: add a layer of type SoftmaxWithLoss at its end")
     return terms
+
+
+def _check_gradients(net: Net, losses: Iterable[str]) -> None:
+    """Raise a `TrainingError` for a layer that Caffe cannot compute a gradient of, but would have to."""
+    changing: set[str] = set()
+    for layer in net.layers:
+        if not changing.isdisjoint(layer.inputs) or any(_trained(layer)):
+            changing.update(layer.outputs)
+    for layer in net.layers_before(losses):
+        if changing.isdisjoint(layer.outputs):
+            continue
+        given = layer.message.propagate_down or [value in changing for value in layer.inputs]
+        if isinstance(layer, L.Accuracy | L.ArgMax) and any(given):
+            raise TrainingError(
+                f"{named(layer)}: the loss depends on this {layer.type}, which has no gradient: remove its "
+                "loss_weight, and the losses that read it, or set propagate_down: false for each of its bottoms"
+            )
+        if isinstance(layer, L.Comparison) and not isinstance(layer, L.EuclideanLoss | L.ContrastiveLoss) and given[1]:
+            raise TrainingError(
+                f"{named(layer)}: its labels {layer.bottoms[1]!r} cannot get a gradient: set propagate_down: true for "
+                "its first bottom, and propagate_down: false for the labels"
+            )
 
 
 def _trained(layer: L.Layer) -> Iterator[ParamKey]:

@@ -87,15 +87,16 @@ def param_specs(layer: Layer) -> list[Any]:
     TrainingError
         There are too many, or one would train the statistics of a BatchNorm.
     """
-    where = f"layer {layer.name!r}" + (f" (line {layer.line})" if layer.line else "")
     specs, count = list(layer.message.param), len(layer.param_shapes)
     if len(specs) > count:
         has = f"only {count} parameter{'s' * (count > 1)}" if count else "no parameters"
-        raise TrainingError(f"{where} has {len(specs)} `param`, but the layer has {has}: remove the rest")
+        raise TrainingError(f"{named(layer)} has {len(specs)} `param`, but the layer has {has}: remove the rest")
     if not isinstance(layer, BatchNorm):
         return specs + [schema.ParamSpec()] * (count - len(specs))
     if any(spec.lr_mult for spec in specs):
-        raise TrainingError(f"{where}: the parameters of a BatchNorm are statistics: set lr_mult: 0 in each `param`")
+        raise TrainingError(
+            f"{named(layer)}: the parameters of a BatchNorm are statistics: set lr_mult: 0 in each `param`"
+        )
     return specs + [schema.ParamSpec(lr_mult=0)] * (count - len(specs))
 
 
@@ -187,6 +188,11 @@ class Updater:
             value.sub_(change)
             changes.append(change)
         return changes
+
+
+def named(layer: Layer) -> str:
+    """Name a layer in messages, with its line in the prototxt."""
+    return f"layer {layer.name!r}" + (f" (line {layer.line})" if layer.line else "")
 
 
 # The rules. Each updates the memory with a gradient, and returns what is subtracted from the parameter.
