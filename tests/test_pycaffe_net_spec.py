@@ -17,7 +17,7 @@ from pycam.errors import UsageError
 from pycam.formats import schema
 from pycam.net import read_net
 from pycam.pycaffe import NetSpec, layers as L, params as P, proto, to_proto
-from pycam.pycaffe.net_spec import SpecError
+from pycam.pycaffe.errors import SpecError
 from pycam.pycaffe.proto import caffe_pb2
 
 ROOT = Path(__file__).parents[1]
