@@ -50,8 +50,8 @@ class PycamError(Exception):
         super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message))
 
 
-class UsageError(PycamError):
-    """An option, or a combination of options, is not possible."""
+class UsageError(PycamError, ValueError):
+    """An option, or a combination of options, is not possible; so is an argument of a function."""
 
     exit_code = 2
 

@@ -68,10 +68,9 @@ def test_unknown_resizer():
         resize(PIXELS, 9, 9, "nearest")
 
 
-@pytest.mark.parametrize("resizer", [name for name in RESIZERS if not name.startswith("pillow")])
+@pytest.mark.parametrize("resizer", [name for name in RESIZERS if not name.startswith(("pillow", "caffe"))])
 def test_channels_are_resized_one_by_one(resizer):
     array = RANDOM.normal(size=(13, 9, 4)).astype(np.float32)
-    array[6, 4] = -9  # the least value, which caffe_bilinear continues the array with, is that of all channels
     resized = resize(array, 20, 31, resizer)
     assert resized.shape == (20, 31, 4)
     for channel in range(4):

@@ -99,7 +99,7 @@ def test_bilinear_is_that_of_caffe(side, caffe):
 
 
 def test_bilinear_is_for_square_kernels():
-    with pytest.raises(TrainingError, match="'x': filler bilinear is for square kernels, not for parameters of 3×288"):
+    with pytest.raises(TrainingError, match="'x': filler 'bilinear' is for square filters, not for 3×288"):
         filled('type: "InnerProduct" inner_product_param { num_output: 3 weight_filler { type: "bilinear" } }')
 
 

@@ -37,10 +37,9 @@ class OnnxRuntimeEngine(Engine):
         options.intra_op_num_threads = self.options.threads_per_stream
         # Threads that spin while they wait would take the cores from the threads that decode and draw.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        model = onnx_model(net, self.outputs)
         try:
-            self._session = onnxruntime.InferenceSession(
-                onnx_model(net, self.outputs).SerializeToString(), options, providers=[provider]
-            )
+            self._session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=[provider])
         except Exception as error:  # ONNX Runtime's exceptions have no other common base class
             raise failure("ONNX Runtime cannot load the net", error) from None
         # If ONNX Runtime cannot reach a GPU, it computes on the CPU without an error.

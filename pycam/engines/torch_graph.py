@@ -132,7 +132,9 @@ def run_layer(layer: L.Layer, inputs: Sequence[Tensor], blobs: Sequence[Tensor],
     """
     if training and isinstance(layer, L.Dropout):
         return [F.dropout(inputs[0], layer.ratio)]
-    if training and isinstance(layer, L.BatchNorm) and not layer.use_global_stats:
+    if isinstance(layer, L.BatchNorm) and (
+        layer.use_global_stats is False or (training and not layer.use_global_stats)
+    ):
         return [_learning_batch_norm(layer, inputs[0], *blobs)]
     made = _FUNCTIONS[type(layer)](layer, *inputs, *blobs)
     return [made] if isinstance(made, Tensor) else list(made)
@@ -302,7 +304,7 @@ def _multinomial_logistic_loss(layer: L.MultinomialLogisticLoss, x: Tensor, labe
 
 
 def _contrastive_loss(layer: L.ContrastiveLoss, a: Tensor, b: Tensor, labels: Tensor) -> Tensor:
-    squares = (a - b).flatten(1).square().sum(1)
+    squares = (a.flatten(1) - b.flatten(1)).square().sum(1)
     if layer.legacy:
         costs = (layer.margin - squares).relu()
     else:

@@ -32,6 +32,8 @@ class Schema:
     ----------
     messages : dict
         Every message class by its name.
+    enums : dict
+        The descriptor of every enum that belongs to no message, by its name.
     """
 
     def __init__(self, table: Table) -> None:
@@ -43,15 +45,22 @@ class Schema:
         self.messages = {
             name: make_class(self._pool.FindMessageTypeByName(f"{PACKAGE}.{name}")) for name in table["messages"]
         }
+        self.enums = {name: self._pool.FindEnumTypeByName(f"{PACKAGE}.{name}") for name in table["enums"]}
 
     def enum_names(self, full_name: str) -> list[str]:
         """Return the value names of an enum: `caffe.PoolingParameter.PoolMethod` has MAX, AVE, STOCHASTIC."""
         return list(self._pool.FindEnumTypeByName(full_name).values_by_name)
 
 
+def caffe_table() -> Table:
+    """Return Caffe 1.0's messages."""
+    messages: Table = json.loads(Path(__file__).with_name("messages.json").read_text("utf-8"))
+    return messages
+
+
 def table() -> Table:
     """Return Caffe 1.0's messages, and ShuffleChannel's."""
-    messages: Table = json.loads(Path(__file__).with_name("messages.json").read_text("utf-8"))
+    messages = caffe_table()
     messages["messages"]["LayerParameter"]["fields"]["shuffle_channel_param"] = "optional ShuffleChannelParameter 164"
     messages["messages"]["ShuffleChannelParameter"] = {"fields": {"group": "optional uint32 1 1"}}
     return messages

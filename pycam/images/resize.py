@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pycam.errors import UsageError
+from pycam.images.caffe_resize import caffe_resize
 from pycam.images.matlab import imresize
 
 Array = NDArray[Any]
@@ -70,34 +71,21 @@ def _by_channels(resized: Resizer, array: Array, height: int, width: int) -> Arr
     return np.stack([resized(channel, height, width) for channel in channels], axis=2)
 
 
-def _caffe_bilinear(array: Array, height: int, width: int) -> Array:
-    """Resize as `caffe.io.resize_image` does: in floating point, with the array's minimum outside the array."""
-    low = float(array.min())
-    rows, columns = (_linear_weights(*axis) for axis in zip((height, width), array.shape, strict=False))
-    resized: Array = np.einsum("yh,hw...,xw->yx...", rows, array - low, columns, optimize=True).astype(np.float32)
-    resized += np.float32(low)
-    return resized
-
-
 def _tf_corner(array: Array, height: int, width: int) -> Array:
     """Resize as TensorFlow 1's `resize_bilinear` does: the corners of the first samples are aligned, not the centers.
 
     The output at (y, x) is the input at (y · H/height, x · W/width). The last sample is repeated beyond the end.
     """
     rows, columns = (
-        _linear_weights(*axis, corner=True).astype(np.float32)
-        for axis in zip((height, width), array.shape, strict=False)
+        _linear_weights(*axis).astype(np.float32) for axis in zip((height, width), array.shape, strict=False)
     )
     resized: Array = np.moveaxis(rows @ np.moveaxis(np.atleast_3d(array), 2, 0) @ columns.T, 0, 2)
     return resized
 
 
-def _linear_weights(count: int, length: int, corner: bool = False) -> NDArray[np.float64]:
-    """Return the weights of the two samples around each position, (count, length); samples outside have none."""
-    offset = 0 if corner else 0.5
-    positions = (np.arange(count) + offset) * (length / count) - offset
-    if corner:
-        positions = np.minimum(positions, length - 1)
+def _linear_weights(count: int, length: int) -> NDArray[np.float64]:
+    """Return the weights of the two samples around each position, (count, length)."""
+    positions = np.minimum(np.arange(count) * (length / count), length - 1)
     weights: NDArray[np.float64] = np.maximum(0, 1 - np.abs(positions[:, None] - np.arange(length)))
     return weights
 
@@ -111,7 +99,8 @@ RESIZERS: dict[str, Resizer] = {
     "matlab_bicubic": lambda array, height, width: imresize(array, (height, width), "bicubic"),
     # The release's prepare_image converts to single precision before it resizes.
     "matlab_bilinear": lambda array, height, width: imresize(array.astype(np.float32), (height, width), "bilinear"),
-    "caffe_bilinear": _caffe_bilinear,
+    # `caffe.io.Transformer` converts to single precision before it resizes.
+    "caffe_bilinear": lambda array, height, width: caffe_resize(array.astype(np.float32), height, width),
     "tf_corner": _tf_corner,
 }
 """Name -> function of an array, a height and a width. `pycam.protocols.CHOICES` lists the choices of protocols."""

@@ -13,6 +13,10 @@ from pycam.formats import schema
 from pycam.formats.layer_types import unknown_type
 from pycam.formats.upgrade import CAFFE_TYPES
 from pycam.net.layers import LAYER_TYPES, MAX_BLOB_COUNT, Layer, Shape, dims
+<<<<<<< HEAD
+=======
+from pycam.net.layers.base import need
+>>>>>>> h-pyio
 from pycam.net.state import PHASES, describe, describe_rules
 
 AUTOMATIC = "(automatic)"
@@ -81,6 +85,11 @@ def link(
                 **kind.resolve(kind.for_any_batch(message, input_shapes, batch), input_shapes),
             }
             param_names = sharing.names(message, resolved.get("param_shapes", ()))
+            need(
+                state.phase == PHASES.index("TRAIN") or resolved.get("use_global_stats") is not False,
+                "use_global_stats is false: the statistics of a batch are for training only: remove the field, and "
+                "phase TEST has the stored ones, as an image's scores must not depend on the others in its batch",
+            )
         except PycamError as error:
             raise NetError(f"{where} ({message.type}): {error}") from None
         outputs = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -15,17 +15,26 @@ from pycam.net import Net, Params
 from pycam.net.layers import Layer, Shape, dims
 
 
-def fill(net: Net, seed: int = 0) -> Params:
+def fill(net: Net, seed: int = 0, but: Collection[str] = ()) -> Params:
     """Return the initial parameters of a net, by the fillers in its prototxt; the same seed gives the same numbers.
+
+    Parameters
+    ----------
+    net : Net
+        The net.
+    seed : int
+        Decides the numbers.
+    but : collection of str
+        Layers that are left out.
 
     Raises
     ------
     TrainingError
-        pycam does not have a filler; the message names the layer.
+        pycam does not have a filler, or a filler is not for this shape; the message names the layer.
     """
     params: Params = {}
     for number, layer in enumerate(net.layers):
-        if not layer.param_shapes:
+        if not layer.param_shapes or layer.name in but:
             continue
         rng = np.random.default_rng([seed, number])
         fillers = zip(_fillers(layer), layer.param_shapes, strict=True)
@@ -46,7 +55,9 @@ def filled(filler: Any, shape: Shape, rng: np.random.Generator) -> NDArray[np.fl
     """Return an array of some shape from a `FillerParameter`, or raise a `TrainingError` for one that pycam lacks."""
     if filler.type not in _FILLERS:
         raise TrainingError(f"filler {filler.type!r} is not supported: there are {', '.join(_FILLERS)}")
-    return _FILLERS[filler.type](filler, shape, rng).astype(np.float32)
+    if filler.type == "bilinear" and (len(shape) != 4 or shape[2] != shape[3]):
+        raise TrainingError(f"filler 'bilinear' is for square filters, not for {dims(shape)}")
+    return np.asarray(_FILLERS[filler.type](filler, shape, rng), np.float32)
 
 
 def _fillers(layer: Layer) -> list[Any]:
@@ -91,20 +102,17 @@ def _gaussian(filler: Any, shape: Shape, rng: np.random.Generator) -> NDArray[np
     return values
 
 
-def _positive_unitball(filler: Any, shape: Shape, rng: np.random.Generator) -> NDArray[np.float64]:
-    values = rng.random((shape[0], math.prod(shape[1:])))
-    shares: NDArray[np.float64] = values / values.sum(1, keepdims=True)
-    return shares.reshape(shape)
-
-
 def _bilinear(filler: Any, shape: Shape, rng: np.random.Generator) -> NDArray[np.float64]:
-    if len(shape) != 4 or shape[2] != shape[3]:
-        raise TrainingError(f"filler bilinear is for square kernels, not for parameters of {dims(shape)}")
-    factor = math.ceil(shape[3] / 2)
-    middle = (shape[3] - 1) / (2 * factor)
-    line = 1 - np.abs(np.arange(shape[3]) / factor - middle)
-    made: NDArray[np.float64] = np.broadcast_to(np.outer(line, line), shape)
-    return made
+    side = shape[3]
+    ramp = 1 - np.abs(np.arange(side) - (side - 1) / 2) / math.ceil(side / 2)
+    values: NDArray[np.float64] = np.broadcast_to(np.outer(ramp, ramp), shape)
+    return values
+
+
+def _positive_unitball(filler: Any, shape: Shape, rng: np.random.Generator) -> NDArray[np.float64]:
+    rows = rng.random((shape[0], math.prod(shape[1:])))
+    values: NDArray[np.float64] = (rows / rows.sum(1, keepdims=True)).reshape(shape)
+    return values
 
 
 _FILLERS: dict[str, Callable[[Any, Shape, np.random.Generator], NDArray[np.float64]]] = {
@@ -112,7 +120,7 @@ _FILLERS: dict[str, Callable[[Any, Shape, np.random.Generator], NDArray[np.float
     "uniform": lambda filler, shape, rng: rng.uniform(filler.min, filler.max, shape),
     "gaussian": _gaussian,
     "xavier": _xavier,
-    "positive_unitball": _positive_unitball,
     "bilinear": _bilinear,
+    "positive_unitball": _positive_unitball,
     "msra": lambda filler, shape, rng: rng.normal(0, math.sqrt(2 / _fan(filler, shape)), shape),
 }

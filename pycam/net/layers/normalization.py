@@ -57,10 +57,6 @@ class BatchNorm(Layer):
     @classmethod
     def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
         param = message.batch_norm_param
-        need(
-            not param.HasField("use_global_stats") or param.use_global_stats,
-            "use_global_stats is false: statistics of the current batch are for training only",
-        )
         need(len(shapes[0]) >= 2, f"its bottom must have a channel axis, it has {dims(shapes[0])}")
         channels = shapes[0][1]
         return {
