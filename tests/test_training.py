@@ -323,10 +323,9 @@ def test_a_solver_that_cannot_be_followed(old, new, message, place):
     ("old", "new", "message"),
     [
         ("plain/4.png 0", "plain/44.png 0", r"train\.txt:5: no image .*plain/44\.png"),
-        ("plain/4.png 0", "plain/4.png 2", r"train\.txt:5: label 2, but the net has 2 classes, 0 to 1"),
+        ("plain/4.png 0", "plain/4.png 2", r"train\.txt:5: label 2, but layer 'loss' has 2 classes, 0 to 1"),
         ("plain/4.png 0", "plain/4.png -1", r"train\.txt:5: label -1"),
-        ("plain/4.png 0", "plain/4.png", r"train\.txt:5: expected a path, a blank and a label, found 'plain/4\.png'"),
-        ("plain/4.png 0", "plain/4.png spot", r"train\.txt:5: expected a path"),
+        ("plain/4.png 0", "plain/4.png 12345678901", r"train\.txt:5: label '12345678901' has more than 9 digits"),
     ],
 )
 def test_a_list_with_a_mistake(old, new, message, place):
@@ -339,7 +338,7 @@ def test_a_list_with_a_mistake(old, new, message, place):
     ("old", "new", "message"),
     [
         ("crop_size: 16", "crop_size: 40", "an image of 22×20 is smaller than crop_size 40"),
-        ("scale: 0.01", 'scale: 0.01 mean_file: "lost.npy"', "lost.npy"),
+        ("mean_value: 100 mean_value: 110 mean_value: 120", 'mean_file: "lost.npy"', "lost.npy"),
         (
             'type: "xavier"',
             'type: "bilinear"',
@@ -356,9 +355,11 @@ def test_a_net_that_cannot_be_trained(old, new, message, place):
 
 
 def test_inputs_that_no_data_fill_are_refused(place):
-    more = 'layer { name: "more" type: "DummyData" top: "more" dummy_data_param { shape { dim: 2 dim: 3 } } }'
+    more = 'layer { name: "more" type: "Input" top: "more" input_param { shape { dim: 2 dim: 3 } } }'
     change(place / "net.prototxt", 'layer { name: "loss"', more + 'layer { name: "loss"')
-    with pytest.raises(TrainingError, match="nothing fills its input 'more' in training: only Data and ImageData"):
+    with pytest.raises(
+        TrainingError, match="nothing fills its input 'more' in training: only layers of the types Data"
+    ):
         trained(place)
 
 

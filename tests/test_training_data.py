@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import struct
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,10 +14,13 @@ import pytest
 from hypothesis import given, strategies as st
 
 from pycam.engines.caffe import find_caffe
-from pycam.errors import TrainingError
+from pycam.errors import PycamError, TrainingError
 from pycam.formats import prototxt, schema
 from pycam.training.batches import ImageBatches
 from pycam.training.data import open_batches
+from pycam.training.lists import ImageFiles, list_files
+from pycam.training.nets import FedNet, feed, open_net
+from pycam.training.solver import Solver, read_solver
 from pycam.training.transform import Transform
 
 RNG = np.random.default_rng(0)
@@ -333,14 +337,16 @@ def test_rand_skip_begins_later(place):
 
 def test_images_of_several_sizes_need_one(place):
     cv2.imwrite(str(place / "images/2.png"), np.zeros((10, 10, 3), np.uint8))
-    with pytest.raises(TrainingError, match=r"image 2 gives \(3, 10, 10\), the first one \(3, 24, 30\)"):
+    with pytest.raises(
+        TrainingError, match=r"list\.txt:3: an image of \(3, 10, 10\), but the first one is of \(3, 24, 30\)"
+    ):
         _ = batches_of(place, IMAGES % ("", ""))[0]
     assert batches_of(place, IMAGES % ("new_height: 8 new_width: 9", ""))[0]["data"].shape == (3, 3, 8, 9)
 
 
 def test_a_mean_image_of_another_size(place):
     write_mean(place / "mean.binaryproto", RNG.uniform(0, 255, (3, 9, 9)))
-    with pytest.raises(TrainingError, match=r"a mean image of \(3, 9, 9\) for an image of \(3, 24, 30\)"):
+    with pytest.raises(TrainingError, match="a mean image of 3×9×9 for an image of 3×24×30"):
         _ = batches_of(place, IMAGES % ("", 'mean_file: "mean.binaryproto"'))[0]
 
 
@@ -370,6 +376,368 @@ def test_a_folder_numbers_its_classes_by_name(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(TrainingError, match="expected one folder of images per class, found 0 folders"):
         batches_of(tmp_path, text, given=tmp_path / "empty")
+
+
+def list_of(place: Path, *lines: str, root: str = "") -> ImageFiles:
+    (place / "some.txt").write_text("".join(f"{line}\n" for line in lines))
+    return list_files(place / "some.txt", root)
+
+
+def test_labels_are_read_as_caffe_reads_them(place):
+    ends = ("", " 4", " 4.0", " -2", " +3", " 0.7", " x", " 5x", " 1,5", " 4\r")
+    files = list_of(place, *(f"images/1.png{end}" for end in ends))
+    assert files.labels == (0, 4, 4, -2, 3, 0, 0, 5, 1, 4)
+    assert files.lines == tuple(range(1, 11))
+    first, second = files.notes
+    assert first.endswith("some.txt:1: no label after a blank: read as 0, as in Caffe (1 such line)")
+    assert second.endswith("some.txt:6: label '0.7': read as 0, as in Caffe (4 such lines)")
+    assert not list_of(place, "images/1.png 1", "images/2.png 2 ").notes
+    (place / "7.png").write_bytes((place / "images/1.png").read_bytes())
+    assert list_of(place, "7.png").labels == (7,), "the number that the line begins with"
+
+
+def test_root_folder_is_put_before_the_path_as_it_is(place, monkeypatch):
+    assert list_of(place, "1.png 0", root="images/").paths == (str(place / "images/1.png"),)
+    assert list_of(place, "/1.png 0", root="images").paths == (str(place / "images/1.png"),)
+    assert list_of(place, "ages/1.png 0", root="im").paths == (str(place / "images/1.png"),)
+    with pytest.raises(
+        TrainingError, match=r"some\.txt:1: no image .*images1\.png: root_folder 'images' is put .* slash"
+    ):
+        list_of(place, "1.png 0", root="images")
+    (place / "here/images").mkdir(parents=True)
+    (place / "here/images/1.png").write_bytes(b"")
+    monkeypatch.chdir(place / "here")
+    assert list_of(place, "1.png 0", root="images/").paths == ("images/1.png",), "the current folder comes first"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("images/1.png\t1", "a blank, not a tab or comma, separates the path and the label"),
+        ("images/1.png,1", "a blank, not a tab or comma, separates"),
+        ("images/1.png 0 1", "one label, after the last blank; several labels per image need HDF5Data"),
+        ("images\\1.png 0", r"write / for \\ in the list"),
+        ("images/9.png 0", "no image .*images/9.png$"),
+        ("images/1.png 1234567890", "label '1234567890' has more than 9 digits"),
+    ],
+)
+def test_a_line_that_names_no_image(line, message, place):
+    with pytest.raises(TrainingError, match=rf"some\.txt:1: .*{message}"):
+        list_of(place, line)
+
+
+@pytest.mark.parametrize(
+    ("data", "transform", "message"),
+    [
+        ("new_height: 9", "", "new_height 9 and new_width 0: Caffe resizes only where both are given"),
+        ("new_width: 9", "", "new_height 0 and new_width 9: "),
+        ("batch_size: 0", "", "batch_size must be positive"),
+        ("", 'mean_file: "m.npy" mean_value: 3', "mean_file and mean_value: only one of them can be subtracted"),
+        ("", 'mean_file: ""', "expected a mean file"),
+        ("", "crop_size: 25", "an image of 30×24 is smaller than crop_size 25"),
+    ],
+)
+def test_fields_that_caffe_refuses(data, transform, message, place):
+    with pytest.raises(TrainingError, match=rf"net\.prototxt: layer 'data' \(TEST\): .*{message}"):
+        batches_of(
+            place,
+            (IMAGES % ("", transform)).replace("batch_size: 3 ", data if "batch" in data else f"batch_size: 3 {data}"),
+        )
+
+
+def test_bottoms_and_the_number_of_tops(place):
+    with pytest.raises(TrainingError, match="bottom 'x': a layer of type ImageData has none, remove it"):
+        batches_of(place, IMAGES % ("", "") + ' bottom: "x"')
+    layer = layer_of(IMAGES % ("", ""))
+    layer.top.append("third")
+    with pytest.raises(TrainingError, match=r"layer 'data' \(TEST\): 3 tops, the type ImageData takes 1 to 2"):
+        open_batches(layer, place / "net.prototxt", "TEST")
+
+
+def test_fields_without_effect_are_noted(place):
+    batches = batches_of(place, IMAGES % ("scale: 2 mirror: true", "force_gray: true"))
+    old, gray = batches.notes
+    assert old.endswith("layer 'data': scale, mirror outside transform_param: without effect, as in Caffe")
+    assert "force_gray and force_color of an ImageData layer" in gray
+    assert batches[0]["data"].max() > 1
+    assert not batches_of(place, IMAGES % ("", "mirror: true")).notes
+
+
+@pytest.mark.lmdb
+def test_fields_of_a_database(place):
+    raw = schema.Datum(channels=1, height=2, width=2, data=b"1234").SerializeToString()
+    write_database(place / "db", [raw])
+    forced = DATABASE.replace("batch_size: 1", "batch_size: 1 rand_skip: 2") + " transform_param { force_gray: true }"
+    notes = batches_of(place, forced).notes
+    assert len(notes) == 2
+    assert "its images are not encoded: force_color and force_gray have no effect" in notes[0]
+    assert "rand_skip of a Data layer: without effect, as in Caffe" in notes[1]
+    first, second = batches_of(place, DATABASE), batches_of(place, DATABASE, "TRAIN")
+    np.testing.assert_array_equal(first[0]["data"], second[0]["data"], "two layers may read one database")
+    with pytest.raises(TrainingError, match=r"db is an LMDB, but .*: add backend: LMDB"):
+        batches_of(place, DATABASE.replace("backend: LMDB", ""))
+
+    deep = cv2.imencode(".png", np.full((4, 4), 256, np.uint16))[1].tobytes()
+    write_database(place / "deep", [encoded(deep)])
+    database = DATABASE.replace('"db"', '"deep"')
+    with pytest.raises(TrainingError, match="key b'00000000': an image of 16 bits per channel, Caffe takes 8"):
+        batches_of(place, database)
+    assert (batches_of(place, f"{database} transform_param {{ force_gray: true }}")[0]["data"] == 1).all()
+    with pytest.raises(TrainingError, match="force_color and force_gray: an image cannot be both"):
+        batches_of(place, f"{database} transform_param {{ force_gray: true force_color: true }}")
+
+
+DUMMY = """type: "DummyData" dummy_data_param { shape { dim: 4 dim: 3 } shape { dim: 4 }
+  data_filler { type: "gaussian" std: 2 } data_filler { value: 5 } }"""
+
+
+def test_fillers_give_values(place):
+    batches = batches_of(place, DUMMY)
+    assert batches.shapes == ((4, 3), (4,))
+    first, second = batches[0], batches[1]
+    assert (first["label"] == 5).all()
+    assert (first["data"] != second["data"]).all()
+    np.testing.assert_array_equal(batches_of(place, DUMMY)[1]["data"], second["data"])
+    many = np.concatenate([batches[number]["data"] for number in range(200)])
+    assert 1.9 < many.std() < 2.1
+    assert (batches_of(place, re.sub("data_filler.*}", "}", DUMMY))[3]["data"] == 0).all()
+    with pytest.raises(TrainingError, match="3 data_filler for 2 tops: give none for 0, one for all, or one per top"):
+        batches_of(place, DUMMY.replace("value: 5 }", "value: 5 } data_filler { }"))
+    for dims in ("dim: 4 dim: -3", "dim: 4 dim: 0", ""):
+        with pytest.raises(PycamError, match="a shape with a side that is not positive|an empty shape"):
+            net_of(place, DUMMY.replace("dim: 4 dim: 3", dims).replace("gaussian", "xavier"), "")
+    with pytest.raises(TrainingError, match=r"layer 'data' \(TEST\): filler 'odd' is not supported"):
+        batches_of(place, DUMMY.replace("gaussian", "odd"))
+
+
+def net_of(place: Path, data: str, body: str, phase: str = "TRAIN", **options) -> FedNet:
+    text = f'layer {{ name: "data" top: "data" top: "label" {data} }}{body}'
+    return feed(prototxt.parse(text, str(place / "net.prototxt")), phase, **options)
+
+
+JUDGED = """
+layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc" inner_product_param { num_output: 3 } }
+layer { name: "acc" type: "Accuracy" bottom: "fc" bottom: "label" top: "acc" accuracy_param { %s } }"""
+
+
+def test_labels_of_a_list_are_checked_before_the_start(place):
+    with pytest.raises(TrainingError, match=r"list\.txt:2: label 3, but layer 'acc' has 3 classes, 0 to 2"):
+        net_of(place, IMAGES % ("", ""), JUDGED % "")
+    (place / "list.txt").write_text("images/1.png -1\nimages/2.png 2\n")
+    assert net_of(place, IMAGES % ("", ""), JUDGED % "ignore_label: -1")[0]["label"].tolist() == [-1, 2, -1]
+    with pytest.raises(TrainingError, match=r"list\.txt:1: label -1, but layer 'acc'"):
+        net_of(place, IMAGES % ("", ""), JUDGED % "ignore_label: 255")
+    # A layer that compares values with values takes any.
+    free = 'layer { name: "free" type: "Eltwise" bottom: "data" bottom: "data" top: "free" }'
+    assert net_of(place, IMAGES % ("", ""), free).labels == ()
+
+
+@pytest.mark.lmdb
+def test_labels_of_a_database_are_checked_in_each_batch(place):
+    datums = [schema.Datum(channels=1, height=1, width=1, data=b"1", label=label) for label in (0, 2, 3)]
+    write_database(place / "db", [datum.SerializeToString() for datum in datums])
+    fed = net_of(place, DATABASE, JUDGED % "")
+    assert [fed[number]["label"].tolist() for number in (0, 1)] == [[0], [2]]
+    with pytest.raises(TrainingError, match=r"db: key b'00000002': label 3, but layer 'acc' has 3 classes, 0 to 2"):
+        fed[2]
+    with pytest.raises(TrainingError, match="key b'00000002': label 3"):
+        list(fed.stream(0, 3))
+
+
+def test_a_net_tells_its_open_inputs(place):
+    more = 'layer { name: "in" type: "Input" top: "more" input_param { shape { dim: 2 dim: 3 } } }'
+    fed = net_of(place, DUMMY, more)
+    assert fed.open_inputs == ("more",)
+    assert [batches.tops for batches in fed.batches] == [("data", "label")]
+    alone = feed(prototxt.parse(more), "TEST")
+    assert (alone.open_inputs, alone.batches, alone.notes) == (("more",), (), ())
+
+
+def test_stages_and_levels_select_data_layers(place):
+    lists = "".join(
+        f'layer {{ name: "data" top: "data" top: "label" {IMAGES % ("", "")} include {{ {rule} }} }}'.replace(
+            "batch_size: 3", f"batch_size: {size}"
+        )
+        for size, rule in ((1, "stage: 'x'"), (2, "not_stage: 'x' phase: TRAIN"), (4, "phase: TEST min_level: 1"))
+    )
+    text = prototxt.parse(lists, str(place / "net.prototxt"))
+    states = {"TRAIN": {}, "TEST": {"level": 1}}
+    sizes = [len(feed(text, phase, **state)[0]["label"]) for phase, state in states.items()]
+    assert [*sizes, len(feed(text, "TRAIN", stages=["x"])[0]["label"])] == [2, 4, 1]
+
+
+def solver_of(place: Path, text: str) -> Solver:
+    (place / "net.prototxt").write_text(text)
+    (place / "solver.prototxt").write_text(
+        'net: "net.prototxt" base_lr: 1 lr_policy: "fixed" max_iter: 1 snapshot_prefix: "x"'
+    )
+    return read_solver(place / "solver.prototxt")
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (
+            'type: "MemoryData" memory_data_param { batch_size: 1 channels: 1 height: 2 width: 2 }',
+            r"net\.prototxt:1: layer 'data' of type MemoryData has no data in training: a program fills it",
+        ),
+        ('type: "WindowData" window_data_param { source: "w.txt" }', "WindowData .* pycam does not cut windows"),
+        ('type: "Python" python_param { module: "m" layer: "L" }', "Python .* pycam does not run Python layers"),
+        ('type: "Input" input_param { shape { dim: 1 } }', "it has no data layer in phase TRAIN"),
+        (f'{DUMMY} }} layer {{ name: "in" type: "Input" top: "in"', "nothing fills its input 'in' in training"),
+    ],
+)
+def test_layers_that_nothing_fills(layer, message, place):
+    text = f'layer {{ name: "data" top: "data" top: "label" {layer} }}'
+    if "nothing" in message:
+        text = text.replace('top: "in" }', 'top: "in" input_param { shape { dim: 1 } } }')
+    with pytest.raises(TrainingError, match=message):
+        open_net(solver_of(place, text), "TRAIN")
+
+
+def test_a_list_in_place_of_a_list_that_is_not_there(place):
+    solver = solver_of(place, f'layer {{ name: "data" top: "data" top: "label" {DUMMY} }}')
+    with pytest.raises(
+        TrainingError, match=r"list\.txt replaces what layers of type Data or ImageData read, and there"
+    ):
+        open_net(solver, "TRAIN", place / "list.txt")
+
+
+def write_arrays(path: Path, **arrays) -> None:
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        for name, values in arrays.items():
+            file[name] = values
+
+
+ROWS = np.arange(12, dtype=np.float32).reshape(6, 2)
+HDF5 = 'type: "HDF5Data" hdf5_data_param { source: "arrays.txt" batch_size: 4 %s }'
+
+
+@pytest.fixture
+def arrays(place) -> Path:
+    """Two files with the rows 0 to 3, and 4 and 5."""
+    write_arrays(place / "a.h5", data=ROWS[:4], label=np.arange(4))
+    write_arrays(place / "b.h5", data=ROWS[4:], label=np.arange(4, 6))
+    (place / "arrays.txt").write_text("a.h5\nb.h5\n")
+    return place
+
+
+@pytest.mark.hdf5
+def test_rows_of_hdf5_files(arrays):
+    batches = batches_of(arrays, HDF5 % "")
+    assert batches.shapes == ((4, 2), (4,))
+    labels = np.concatenate([batches[number]["label"] for number in range(3)])
+    assert labels.tolist() == [*range(6)] * 2
+    np.testing.assert_array_equal(batches[1]["data"], ROWS[[4, 5, 0, 1]])
+    shuffled = replace(batches, shuffle=True)
+    rounds = np.concatenate([shuffled[number]["label"] for number in range(30)]).reshape(-1, 6)
+    np.testing.assert_array_equal(np.sort(rounds, axis=1), np.tile(np.arange(6), (20, 1)))
+    assert len({tuple(order) for order in rounds.tolist()}) > 10
+    fours = rounds >= 4
+    assert {tuple(row) for row in fours.tolist()} == {(False,) * 4 + (True,) * 2, (True,) * 2 + (False,) * 4}
+    assert batches_of(arrays, HDF5 % "shuffle: true") == shuffled
+
+
+@pytest.mark.hdf5
+def test_labels_of_hdf5_files_are_checked_in_each_batch(arrays):
+    sliced = """
+    layer { name: "cut" type: "Slice" bottom: "data" top: "one" top: "two" slice_param { axis: 1 } }
+    layer { name: "acc" type: "Accuracy" bottom: "data" bottom: "two" top: "acc" }"""
+    write_arrays(arrays / "a.h5", data=np.float32([[9, 0], [9, 1], [9, 1.5], [9, 2]]), label=np.arange(4))
+    fed = net_of(arrays, (HDF5 % "").replace("batch_size: 4", "batch_size: 3"), sliced)
+    assert fed[0]["data"].shape == (3, 2)
+    with pytest.raises(TrainingError, match=r"a\.h5: row 3: label 2, but layer 'acc' has 2 classes"):
+        fed[1]
+
+
+@pytest.mark.hdf5
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"label": None}, r"a\.h5: no dataset 'label' for the top of that name: the file has data"),
+        ({"label": np.arange(3)}, "'label' has 3 rows, but 'data' has 4"),
+        ({"data": np.zeros((4, 3))}, r"b\.h5: 'data' is 2×2, but 4×3 in .*a\.h5: all files need one shape"),
+        ({"data": np.zeros((0, 2)), "label": np.zeros(0)}, "'data' has the shape 0×2: expected one row or more"),
+        ({"data": np.float32(3)}, "'data' has the shape scalar"),
+        ({"label": [b"cat"] * 4}, r"'label' has values of type object: expected float"),
+        ({"label": np.ones(4, bool)}, "'label' has values of type bool"),
+    ],
+)
+def test_hdf5_files_that_do_not_fit(change, message, arrays):
+    kept = {"data": ROWS[:4], "label": np.arange(4), **change}
+    write_arrays(arrays / "a.h5", **{name: values for name, values in kept.items() if values is not None})
+    if "b\\.h5" not in message:
+        (arrays / "arrays.txt").write_text("a.h5")
+    with pytest.raises(TrainingError, match=message):
+        batches_of(arrays, HDF5 % "")
+
+
+@pytest.mark.hdf5
+@pytest.mark.parametrize("kind", ["external", "soft", "virtual", "outside", "lzf", "empty", "group", "cut", "other"])
+def test_hdf5_files_that_are_not_followed(kind, arrays):
+    import h5py
+
+    path = arrays / "b.h5"
+    with h5py.File(path, "a") as file:
+        del file["label"]
+        if kind == "external":
+            file["label"] = h5py.ExternalLink(str(arrays / "a.h5"), "label")
+        elif kind == "soft":
+            file["label"] = h5py.SoftLink("/data")
+        elif kind == "virtual":
+            layout = h5py.VirtualLayout((2,), "f4")
+            layout[:] = h5py.VirtualSource(str(arrays / "a.h5"), "label", (4,))[:2]
+            file.create_virtual_dataset("label", layout)
+        elif kind == "outside":
+            file.create_dataset("label", (2,), "f4", external=[(str(arrays / "list.txt"), 0, 8)])
+        elif kind == "lzf":
+            file.create_dataset("label", data=np.zeros(2), compression="lzf", chunks=(2,))
+        elif kind == "empty":
+            file.create_dataset("label", (2**40,), "f4", chunks=(2**10,))
+        elif kind == "group":
+            file.create_group("label")
+    if kind == "cut":
+        path.write_bytes(path.read_bytes()[:-900])
+    if kind == "other":
+        path.write_bytes(b"text")
+    message = {
+        "external": "'label' is a link, perhaps to another file",
+        "soft": "'label' is a link",
+        "virtual": "the values of 'label' are in another file",
+        "outside": "the values of 'label' are in another file",
+        "lzf": "'label' has the filter 32000, Caffe reads gzip, shuffle, fletcher32: write it with `h5repack",
+        "empty": "'label' of 1099511627776 is larger than its values in the file",
+        "group": "'label' is a group: expected a dataset",
+        "cut": r"b\.h5: cannot be read as HDF5",
+        "other": r"b\.h5: cannot be read as HDF5",
+    }
+    (arrays / "arrays.txt").write_text("b.h5")
+    with pytest.raises(TrainingError, match=message[kind]):
+        batches_of(arrays, HDF5 % "")
+
+
+@pytest.mark.hdf5
+@pytest.mark.parametrize(
+    ("text", "names", "message"),
+    [
+        (
+            HDF5 % "" + " transform_param { scale: 2 }",
+            "",
+            "HDF5Data does not transform its values: remove transform_param",
+        ),
+        ((HDF5 % "").replace("batch_size: 4", ""), "", "batch_size must be positive"),
+        (HDF5 % "", "\n \n", r"arrays\.txt: a list without HDF5 files"),
+        (HDF5 % "", "a.h5 lost.h5", r"arrays\.txt:1: no HDF5 file lost\.h5"),
+        ((HDF5 % "").replace("arrays.txt", "a.h5"), "", "a.h5:.* not UTF-8 text.* `source` is not an HDF5 file itself"),
+    ],
+)
+def test_fields_of_hdf5_data(text, names, message, arrays):
+    if names:
+        (arrays / "arrays.txt").write_text(names)
+    with pytest.raises(TrainingError, match=message):
+        batches_of(arrays, text)
 
 
 def test_a_missing_list(tmp_path):

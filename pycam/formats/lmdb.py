@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 from google.protobuf.message import DecodeError
 
@@ -43,8 +44,8 @@ class Database:
         file = path / "data.mdb" if path.is_dir() else path
         seconds = SECONDS + SECONDS_PER_BYTE * (file.stat().st_size if is_file(file) else 0)
         read_in_child(_check_all, path, expected="an LMDB", library="lmdb", seconds=seconds)
-        self._lmdb = lmdb.open(str(path), readonly=True, lock=False, subdir=path.is_dir())
-        with self._lmdb.begin() as reading:
+        self._lmdb = _open(path)
+        with self._lmdb.environment.begin() as reading:
             self.keys = [bytes(key) for key in reading.cursor().iternext(values=False)]
         if not self.keys:
             raise FormatError(f"{path}: the database is empty")
@@ -61,12 +62,33 @@ class Database:
             The value is not a `Datum`.
         """
         key = self.keys[index]
-        with self._lmdb.begin() as reading:
+        with self._lmdb.environment.begin() as reading:
             try:
                 # A key that a damaged index has lost gives this value, which is not a Datum.
                 return schema.Datum.FromString(reading.get(key, b"\xff"))
             except (DecodeError, self._error):
                 raise FormatError(f"{self.name}: the value of key {key!r} is not a Datum") from None
+
+
+class _Mapped:
+    """A file that is mapped into this process."""
+
+    def __init__(self, path: Path) -> None:
+        import lmdb
+
+        self.environment = lmdb.open(str(path), readonly=True, lock=False, subdir=path.is_dir())
+
+
+# LMDB refuses to map a file twice; a net for training and one for tests may read the same.
+_MAPPED: WeakValueDictionary[tuple[int, int], _Mapped] = WeakValueDictionary()
+
+
+def _open(path: Path) -> _Mapped:
+    found = (path / "data.mdb" if path.is_dir() else path).stat()
+    key = found.st_dev, found.st_ino
+    mapped = _MAPPED.get(key) or _Mapped(path)
+    _MAPPED[key] = mapped
+    return mapped
 
 
 def _check_all(path: str) -> None:

@@ -50,7 +50,7 @@ def open_batches(layer: Any, path: Path, phase: str, seed: int = 0, given: Path 
     """
     seeds = (seed, int(phase == "TRAIN"))
     try:
-        _check_tops(layer)
+        _check_blobs(layer)
         if layer.type == "DummyData":
             return DummyBatches(layer, seeds)
         if layer.type == "HDF5Data":
@@ -63,7 +63,9 @@ def open_batches(layer: Any, path: Path, phase: str, seed: int = 0, given: Path 
         raise TrainingError(f"{path}: layer {layer.name!r} ({phase}): {error}") from None
 
 
-def _check_tops(layer: Any) -> None:
+def _check_blobs(layer: Any) -> None:
+    if layer.bottom:
+        raise TrainingError(f"bottom {layer.bottom[0]!r}: a layer of type {layer.type} has none, remove it")
     least, most = LAYER_TYPES[layer.type].top_count
     if len(layer.top) < least or (most is not None and len(layer.top) > most):
         wanted = f"{least} or more" if most is None else f"{least} to {most}"

@@ -43,7 +43,9 @@ class DummyBatches(Batches):
         self._fillers = fillers * (len(self.tops) if len(fillers) == 1 else 1)
         self._name = layer.name
         self._seed = (*seed, zlib.crc32(layer.name.encode()))
-        _ = self[0]
+        for filler, shape in zip(self._fillers, self._shapes, strict=True):
+            # A filler that pycam lacks is an error before the start; the shape is checked where the net is linked.
+            filled(filler, (1,) * max(1, len(shape)), np.random.default_rng(0))
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:

@@ -1,14 +1,10 @@
-"""The data of `HDF5Data` layers: HDF5 files that a list names, with one dataset per top.
-
-A bad file can crash the HDF5 library. Each file is first read in a child process, which refuses links, data in other
-files, and filters that Caffe does not have; then this process reads it.
-"""
+"""The data of `HDF5Data` layers: HDF5 files that a list names, with one dataset per top."""
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from importlib.util import find_spec
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, final
@@ -16,27 +12,16 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from pycam.errors import FormatError, GroundTruthError, TrainingError
+from pycam.errors import GroundTruthError, TrainingError
 from pycam.formats.files import is_file
-from pycam.formats.sandbox import read_in_child
+from pycam.formats.hdf5_arrays import check_arrays, read_arrays
 from pycam.ilsvrc.lines import numbered_lines
 from pycam.net.layers import dims
 from pycam.training.batches import Batches, Floats
 from pycam.training.solver import beside
 
-FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32"}
-"""The filters that every HDF5 library has, by their numbers."""
-
-LARGEST_RATIO = 1100
-"""Limit on the size of the values, by their size in the file: gzip reaches 1032."""
-
-MEMORY = 600 << 20
-SECONDS = 10
-SECONDS_PER_BYTE = 1e-6
-"""Limits of the child, by the size of the file. Four times the size of the file is added to the memory."""
-
-PART = 16 << 20
-"""About how many bytes the child reads at once."""
+PROCESSES = 4
+"""How many files are checked at once."""
 
 
 @dataclass(frozen=True)
@@ -127,15 +112,7 @@ def _order(starts: tuple[int, ...], seed: tuple[int, ...]) -> NDArray[np.intp]:
 
 
 # Like Caffe, this keeps whole files in memory: of each of two layers the current one, and the last one.
-@lru_cache(maxsize=4)
-def _read(path: str, names: tuple[str, ...]) -> tuple[Floats, ...]:
-    import h5py
-
-    try:
-        with h5py.File(path, "r") as file, np.errstate(over="ignore", invalid="ignore"):
-            return tuple(np.asarray(file[name][()]).astype(np.float32) for name in names)
-    except (OSError, KeyError, RuntimeError) as error:
-        raise TrainingError(f"{path}: cannot be read any more ({error}): did it change since the start?") from None
+_read = lru_cache(maxsize=4)(read_arrays)
 
 
 def open_hdf5(layer: Any, path: Path, seed: tuple[int, ...]) -> ArrayBatches:
@@ -152,10 +129,9 @@ def open_hdf5(layer: Any, path: Path, seed: tuple[int, ...]) -> ArrayBatches:
         raise TrainingError("HDF5Data does not transform its values: remove transform_param, or transform the files")
     if param.batch_size < 1:
         raise TrainingError("batch_size must be positive")
-    if find_spec("h5py") is None:
-        raise TrainingError("reading HDF5 needs `pip install 'caffe-cam[hdf5]'`")
     tops = tuple(layer.top)
-    files = [_open(name, tops) for name in _listed(beside(param.source, path))]
+    with ThreadPoolExecutor(PROCESSES, "pycam-hdf5") as readers:
+        files = list(readers.map(lambda file: _checked(file, tops), _listed(beside(param.source, path))))
     for file in files:
         for top, shape, first in zip(tops, file.shapes, files[0].shapes, strict=True):
             if shape[1:] != first[1:]:
@@ -183,68 +159,11 @@ def _listed(path: Path) -> list[Path]:
     return names
 
 
-def _open(path: Path, tops: tuple[str, ...]) -> ArrayFile:
-    size = path.stat().st_size
-    seconds, memory = SECONDS + SECONDS_PER_BYTE * size, MEMORY + 4 * size
-    try:
-        shapes = read_in_child(_check, path, *tops, expected="HDF5", library="h5py", seconds=seconds, memory=memory)
-    except FormatError as error:
-        raise TrainingError(str(error)) from None
-    return ArrayFile(str(path), tuple(tuple(shape) for shape in shapes))
-
-
-def _check(path: str, *tops: str) -> list[list[int]]:
-    """Read the datasets once, in the child, and return their shapes."""
-    import h5py
-
-    shapes = []
-    with h5py.File(path, "r") as file:
-        for top in tops:
-            dataset = _dataset(file, top)
-            _check_storage(dataset, top)
-            shapes.append(list(map(int, dataset.shape)))
-            if shapes[-1][0] != shapes[0][0]:
-                raise FormatError(
-                    f"{top!r} has {shapes[-1][0]} rows, but {tops[0]!r} has {shapes[0][0]}: both need one for each item"
-                )
-            row = max(1, dataset.dtype.itemsize * dataset.size // len(dataset))
-            step = max(1, PART // row)
-            for first in range(0, len(dataset), step):
-                dataset[first : first + step]
-    return shapes
-
-
-def _dataset(file: Any, top: str) -> Any:
-    import h5py
-
-    member = file
-    # Slashes in the name of a top lead into groups.
-    for name in filter(None, top.split("/")):
-        if not isinstance(member, h5py.Group) or name not in member:
-            present = ", ".join(sorted(file)[:8]) or "nothing"
-            raise FormatError(f"no dataset {top!r} for the top of that name: it has {present}")
-        if not isinstance(member.get(name, getlink=True), h5py.HardLink):
-            raise FormatError(f"{name!r} is a link, perhaps to another file: pycam follows none, store the values here")
-        member = member[name]
-    if not isinstance(member, h5py.Dataset):
-        raise FormatError(f"{top!r} is a group: expected a dataset for the top of that name")
-    return member
-
-
-def _check_storage(dataset: Any, top: str) -> None:
-    if dataset.dtype.kind not in "fiu" or dataset.dtype.itemsize > 8:
-        raise FormatError(f"{top!r} has values of type {dataset.dtype}: expected float, double or integers")
-    if not dataset.shape or dataset.size == 0:
-        raise FormatError(f"{top!r} has the shape {dims(dataset.shape or ())}: expected one row or more")
-    if dataset.is_virtual or dataset.external:
-        raise FormatError(f"the values of {top!r} are in another file: store them here")
-    made = dataset.id.get_create_plist()
-    filters = [made.get_filter(i)[0] for i in range(made.get_nfilters())]
-    if unknown := [number for number in filters if number not in FILTERS]:
-        raise FormatError(
-            f"{top!r} has the filter {unknown[0]}, Caffe reads {', '.join(FILTERS.values())}: write it with "
-            "`h5repack -f GZIP=1 OLD NEW`"
-        )
-    stored = dataset.id.get_storage_size() * (LARGEST_RATIO if filters else 1)
-    if dataset.size * dataset.dtype.itemsize > stored:
-        raise FormatError(f"{top!r} of {dims(dataset.shape)} is larger than its values in the file: damaged or cut off")
+def _checked(path: Path, tops: tuple[str, ...]) -> ArrayFile:
+    shapes = check_arrays(path, tops)
+    for top, shape in zip(tops, shapes, strict=True):
+        if shape[0] != shapes[0][0]:
+            raise TrainingError(
+                f"{path}: {top!r} has {shape[0]} rows, but {tops[0]!r} has {shapes[0][0]}: both need one for each item"
+            )
+    return ArrayFile(str(path), shapes)
