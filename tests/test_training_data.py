@@ -504,7 +504,7 @@ def test_fillers_give_values(place):
     with pytest.raises(TrainingError, match="3 data_filler for 2 tops: give none for 0, one for all, or one per top"):
         batches_of(place, DUMMY.replace("value: 5 }", "value: 5 } data_filler { }"))
     for dims in ("dim: 4 dim: -3", "dim: 4 dim: 0", ""):
-        with pytest.raises(PycamError, match="a shape with a side that is not positive|an empty shape"):
+        with pytest.raises(PycamError, match=r"a shape with a side that is not positive|an empty shape"):
             net_of(place, DUMMY.replace("dim: 4 dim: 3", dims).replace("gaussian", "xavier"), "")
     with pytest.raises(TrainingError, match=r"layer 'data' \(TEST\): filler 'odd' is not supported"):
         batches_of(place, DUMMY.replace("gaussian", "odd"))
