@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -43,6 +44,20 @@ class Trainer(Worker):
             self._fill_inputs(inputs, arrays)
         self.solver.step(1)
         return {}, [self._blob(blob).data.copy() for _, _, blob in wanted]
+
+    def snapshot(self, arrays):
+        self.solver.snapshot()
+        return {}, []
+
+    def restore(self, arrays, path):
+        self.solver.restore(str(path))
+        return {}, []
+
+    def gradients(self, arrays, inputs, blobs):
+        self.forward(arrays, inputs, [])
+        self.net._forward(0, len(self.net.layers) - 1)
+        self.net._backward(len(self.net.layers) - 1, 0)
+        return {}, [self._blob(blob).diff.copy() for blob in blobs]
 
 
 Worker = Trainer
@@ -95,6 +110,20 @@ class CaffeTrainer(CaffeProcess):
         reply, arrays = self._ask("reading parameters", "get_params")
         values = iter(arrays)
         return {layer: [next(values) for _ in range(count)] for layer, count in reply["counts"]}
+
+    def snapshot(self) -> None:
+        """Write a snapshot to the solver's `snapshot_prefix`."""
+        self._ask("writing a snapshot", "snapshot")
+
+    def restore(self, path: Path) -> None:
+        """Go on from a solverstate."""
+        self._ask(f"restoring {path}", "restore", path=str(path))
+
+    def gradients(self, inputs: Mapping[str, Array], blobs: Sequence[str]) -> dict[str, Array]:
+        """Give the gradients of blobs in the net of `load`, which needs `force_backward: true` for its inputs."""
+        arrays = [np.asarray(array, np.float32) for array in inputs.values()]
+        _, found = self._ask("computing gradients", "gradients", arrays, inputs=list(inputs), blobs=list(blobs))
+        return dict(zip(blobs, found, strict=True))
 
     def step(self, inputs: Mapping[str, Array], blobs: Sequence[str]) -> dict[str, Array]:
         """Train for one iteration.

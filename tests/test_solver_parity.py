@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from nets import layer, silence
 
 from pycam.formats import caffemodel, prototxt
 from pycam.net import net_from_message
 from pycam.training.fillers import fill
+from pycam.training.snapshots import read_state, write_snapshot
 from pycam.training.solver import read_solver
 
 pytestmark = [pytest.mark.caffe, pytest.mark.torch]
@@ -47,6 +49,7 @@ layer { name: "scores" type: "Pooling" bottom: "conv10" top: "scores" pooling_pa
 """
 SHAPE = (8, 3, 12, 12)
 CHECKED = (1, 10, 100)
+BASE_LR = "base_lr: 0.02"
 
 POLICIES = {
     "fixed": "",
@@ -66,6 +69,10 @@ MEMORIES = {
     "clipped_over_two_passes": "momentum: 0.9 weight_decay: 0.01 iter_size: 2 clip_gradients: 0.3",
     "adam": 'type: "Adam" momentum: 0.9 momentum2: 0.99 delta: 1e-6 weight_decay: 0.01 base_lr: 0.003',
     "adam_over_two_passes": 'type: "Adam" momentum: 0.9 iter_size: 2 base_lr: 0.003',
+    "nesterov": 'type: "Nesterov" momentum: 0.9 weight_decay: 0.01',
+    "adagrad": 'type: "AdaGrad" weight_decay: 0.01 delta: 1e-6',
+    "rmsprop": 'type: "RMSProp" rms_decay: 0.9 base_lr: 0.001 delta: 1e-4',
+    "adadelta": 'type: "AdaDelta" momentum: 0.95 delta: 1e-6 base_lr: 1 weight_decay: 0.001',
 }
 
 
@@ -78,47 +85,54 @@ def one_thread():
         yield
 
 
-def follow(caffe, tmp_path, solver_text, body, shape, classes, params=None, loss=""):
-    """Train in Caffe and in pycam side by side, and compare after each checked iteration."""
+def pair(caffe, tmp_path, solver_text, body, shape, params=None):
+    """Make a learner, and the same net with the same parameters in Caffe."""
     from pycam.training.learner import Learner
 
     path = tmp_path / "solver.prototxt"
-    if "base_lr" not in solver_text:
-        solver_text += " base_lr: 0.02"
-    solver_text += " max_iter: 100 solver_mode: CPU"
-    path.write_text(solver_text + ' net: "net.prototxt" snapshot_prefix: "net"')
+    text = f"{BASE_LR if 'base_lr' not in solver_text else ''} {solver_text} max_iter: 100 solver_mode: CPU"
+    text += f' snapshot_prefix: "{tmp_path}/caffe"'
+    path.write_text(text + ' net: "net.prototxt"')
     solver = read_solver(path)
-    tail = body + LOSS % loss
     n = shape[0]
-    net = net_from_message(prototxt.parse(INPUTS % (*shape, n) + tail).message, phase="TRAIN")
+    net = net_from_message(prototxt.parse(INPUTS % (*shape, n) + body).message, phase="TRAIN")
     net = net.with_params(fill(net, 3) if params is None else params)
-    learner = Learner(net, solver)
-
     feed = MEMORY % shape if solver.iter_size > 1 else INPUTS % (*shape, n)
-    caffe.load_solver(solver_text.encode(), (feed + tail).encode(), "net")
+    caffe.load_solver(text.encode(), (feed + body).encode(), "net")
     caffe.set_params(net.params)
+    return net, solver, Learner(net, solver)
 
+
+def batches(solver, shape, classes, count):
+    """Yield each iteration's passes for a learner, and its inputs for Caffe."""
     rng = np.random.default_rng(5)
-    for iteration in range(max(CHECKED)):
+    n = shape[0]
+    for _ in range(count):
         total = n * solver.iter_size
         images = rng.normal(size=(total, *shape[1:])).astype(np.float32)
         labels = rng.integers(classes, size=total).astype(np.float32)
         parts = [np.s_[i * n : (i + 1) * n] for i in range(solver.iter_size)]
-        mine = learner.step(({"data": images[part], "label": labels[part]} for part in parts), iteration)
         shaped = labels[:, None, None, None] if solver.iter_size > 1 else labels
-        theirs = caffe.step({"data": images, "label": shaped}, ["loss"])["loss"]
+        yield [{"data": images[part], "label": labels[part]} for part in parts], {"data": images, "label": shaped}
+
+
+def compare(caffe, params, tolerance, when):
+    for name, blobs in caffe.get_params().items():
+        for theirs, mine in zip(blobs, params[name], strict=True):
+            atol = tolerance * max(np.abs(theirs).max(), 1e-3)
+            np.testing.assert_allclose(mine, theirs, rtol=0, atol=atol, err_msg=f"{name} after {when}")
+
+
+def follow(caffe, tmp_path, solver_text, body, shape, classes, params=None, loss=""):
+    """Train in Caffe and in pycam side by side, and compare after each checked iteration."""
+    _, solver, learner = pair(caffe, tmp_path, solver_text, body + LOSS % loss, shape, params)
+    for iteration, (passes, inputs) in enumerate(batches(solver, shape, classes, max(CHECKED))):
+        mine = learner.step(passes, iteration)
+        theirs = caffe.step(inputs, ["loss"])["loss"]
         if solver.iter_size == 1:  # of several passes, Caffe's blob holds the last one's loss
             assert mine == pytest.approx(float(theirs), rel=1e-4), f"loss at {iteration}"
         if iteration + 1 in CHECKED:
-            for name, blobs in caffe.get_params().items():
-                for theirs_, mine_ in zip(blobs, learner.params[name], strict=True):
-                    np.testing.assert_allclose(
-                        mine_,
-                        theirs_,
-                        rtol=0,
-                        atol=1e-4 * np.abs(theirs_).max(),
-                        err_msg=f"{name} after {iteration + 1}",
-                    )
+            compare(caffe, learner.params, 1e-4, iteration + 1)
     return learner
 
 
@@ -133,6 +147,171 @@ def test_every_way_to_remember_and_to_hold_back(memory, caffe, tmp_path):
     text = f'lr_policy: "step" {POLICIES["step"]} {MEMORIES[memory]}'
     learner = follow(caffe, tmp_path, text, CNN, SHAPE, 5)
     assert (learner.params["conv2"][1] == 0).all(), "lr_mult 0 leaves a parameter alone"
+
+
+RESUMED = {
+    "momentum": "snapshot_format: HDF5",
+    "nesterov": "",
+    "adagrad": "",
+    "rmsprop": "snapshot_format: HDF5",
+    "adadelta": "snapshot_format: HDF5",
+    "adam": "",
+}
+
+
+@pytest.mark.hdf5
+@pytest.mark.parametrize("memory", RESUMED)
+def test_each_resumes_from_the_other_ones_snapshot(memory, caffe, tmp_path):
+    from pycam.training.learner import Learner
+
+    text = f'lr_policy: "multistep" {POLICIES["multistep"]} {MEMORIES[memory]} {RESUMED[memory]}'
+    in_hdf5 = bool(RESUMED[memory])
+    end = ".solverstate.h5" if in_hdf5 else ".solverstate"
+    body = CNN + LOSS % ""
+    net, solver, learner = pair(caffe, tmp_path, text, body, SHAPE)
+    given = list(batches(solver, SHAPE, 5, 20))
+    for iteration in range(10):
+        learner.step(given[iteration][0], iteration)
+        caffe.step(given[iteration][1], [])
+    caffe.snapshot()
+    written = tmp_path / "pycam_iter_10"
+    write_snapshot(written, 10, net.with_params(learner.params), learner.history, step=solver.step(9), in_hdf5=in_hdf5)
+
+    state = read_state(tmp_path / f"caffe_iter_10{end}")
+    assert state.iteration == 10
+    resumed = Learner(net.with_params(state.weights.layers), solver, history=state.history)
+    for iteration in range(10, 20):
+        resumed.step(given[iteration][0], iteration)
+        caffe.step(given[iteration][1], [])
+    compare(caffe, resumed.params, 1e-4, "Caffe's snapshot")
+
+    pair(caffe, tmp_path, text, body, SHAPE)
+    caffe.restore(written.with_name(f"{written.name}{end}"))
+    for iteration in range(10, 20):
+        caffe.step(given[iteration][1], [])
+    compare(caffe, resumed.params, 1e-4, "pycam's snapshot")
+
+
+def conv(name: str, bottom: str, outputs: int = 6, rest: str = "") -> str:
+    # A bias before BatchNorm would only have the rounding errors of a gradient.
+    params = f'num_output: {outputs} kernel_size: 3 pad: 1 bias_term: false weight_filler {{ type: "xavier" }}'
+    return layer("Convolution", name, bottom, params=f"{rest} convolution_param {{ {params} }}")
+
+
+def inner(name: str, bottom: str, rest: str = "", params: str = "num_output: 5") -> str:
+    filler = 'weight_filler { type: "xavier" }'
+    return layer("InnerProduct", name, bottom, params=f"{rest} inner_product_param {{ {params} {filler} }}")
+
+
+SCORES = inner("scores", "last") + LOSS % ""
+WITH_MOMENTUM = "momentum: 0.9 weight_decay: 0.01"
+NETS = {
+    "batch_norm": (
+        conv("conv1", "data")
+        + layer("BatchNorm", "norm1", "conv1", "conv1")
+        + layer("Scale", "scale1", "conv1", "conv1", "scale_param { bias_term: true }")
+        + layer("ReLU", "relu1", "conv1", "conv1")
+        + conv("conv2", "conv1")
+        + layer(
+            "BatchNorm",
+            "norm2",
+            "conv2",
+            params="param { lr_mult: 0 } param { lr_mult: 0 decay_mult: 0 } batch_norm_param { use_global_stats: false "
+            "moving_average_fraction: 0.9 eps: 0.001 }",
+        )
+        + layer("BatchNorm", "stored", "norm2", "last", "batch_norm_param { use_global_stats: true eps: 1 }")
+        + inner("fc", "last")
+        + layer("BatchNorm", "norm3", "fc", "scores")
+        + LOSS % "",
+        WITH_MOMENTUM,
+    ),
+    "shared": (
+        conv("last", "data", 3, 'param { name: "w" lr_mult: 2 decay_mult: 3 }')
+        + layer("ReLU", "relu", "last", "relu")
+        + conv("second", "relu", 3, 'param { name: "w" }')
+        + conv("third", "second", 3, 'param { name: "w" decay_mult: 3 }')
+        + inner("scores", "third", 'param { name: "v" } param { lr_mult: 0.5 }')
+        + inner("others", "relu", 'param { name: "v" lr_mult: 3 } param { lr_mult: 2 }')
+        + LOSS % ""
+        + layer("SoftmaxWithLoss", "loss2", "others label"),
+        f"{WITH_MOMENTUM} clip_gradients: 0.5",
+    ),
+    "shared_and_frozen_in_one": (
+        conv("conv1", "data", 3, 'param { name: "w" }')
+        + conv("last", "conv1", 3, 'param { name: "w" lr_mult: 0 }')
+        + SCORES,
+        f"{WITH_MOMENTUM} clip_gradients: 0.1",
+    ),
+    "shared_in_another_shape": (
+        conv("last", "data")
+        + inner("a", "last", 'param { name: "w" share_mode: PERMISSIVE } param { name: "b" }')
+        + inner("scores", "last", 'param { name: "w" share_mode: PERMISSIVE }', "num_output: 5 transpose: true")
+        + LOSS % ""
+        + layer("SoftmaxWithLoss", "loss2", "a label", params="loss_weight: 0.3"),
+        WITH_MOMENTUM,
+    ),
+    "propagate_down": (
+        conv("conv1", "data")
+        + layer("ReLU", "relu1", "conv1", "conv1")
+        + conv("last", "conv1", rest="propagate_down: false")
+        + inner("a", "conv1")
+        + inner("b", "last", "propagate_down: true")
+        + layer(
+            "Eltwise",
+            "scores",
+            "a b",
+            params="propagate_down: true propagate_down: true eltwise_param { coeff: 1 coeff: 0.5 }",
+        )
+        + layer("SoftmaxWithLoss", "loss", "scores label", params="propagate_down: true propagate_down: false"),
+        WITH_MOMENTUM,
+    ),
+    "losses_anywhere": (
+        conv("conv1", "data")
+        + layer("ReLU", "relu", "conv1", params="loss_weight: 0.01")
+        + layer("Pooling", "last", "relu", params="pooling_param { pool: AVE kernel_size: 4 stride: 4 }")
+        + inner("scores", "last", "loss_weight: 0.02")
+        + layer("TanH", "tanh", "scores", params="loss_weight: -0.1")
+        + LOSS % "loss_weight: 0.7"
+        + layer("Accuracy", "accuracy", "scores label", "accuracy per_class")
+        + 'layer { name: "without_top" type: "SoftmaxWithLoss" bottom: "scores" bottom: "label" loss_weight: 0.1 }',
+        WITH_MOMENTUM,
+    ),
+    "equal_values": (
+        conv("conv1", "data")
+        + layer("Eltwise", "last", "conv1 conv1 conv1", params="eltwise_param { operation: MAX }")
+        + layer("ReLU", "relu", "last", params="relu_param { negative_slope: 0.1 }")
+        + layer("Tile", "twice", "relu", params="tile_param { axis: 3 tiles: 2 }")
+        + layer("Pooling", "pool", "twice", params="pooling_param { pool: MAX global_pooling: true }")
+        + inner("scores", "pool")
+        + LOSS % "",
+        WITH_MOMENTUM,
+    ),
+    "frozen_and_unread": (
+        conv("conv1", "data", rest="param { lr_mult: 0 }")
+        + conv("last", "conv1", rest="param { lr_mult: 0 decay_mult: 0 }")
+        + conv("unread", "conv1")
+        + silence("silence", "unread")
+        + SCORES,
+        'type: "Adam" momentum: 0.9 weight_decay: 0.01',
+    ),
+}
+
+
+@pytest.mark.parametrize("passes", [1, 2])
+@pytest.mark.parametrize("net", NETS)
+def test_what_a_net_can_ask_for(net, passes, caffe, tmp_path):
+    body, text = NETS[net]
+    text += f' lr_policy: "fixed" base_lr: 0.005 iter_size: {passes}'
+    _, solver, learner = pair(caffe, tmp_path, text, body, SHAPE)
+    for iteration, (given, inputs) in enumerate(batches(solver, SHAPE, 5, 20)):
+        mine = learner.step(given, iteration)
+        assert np.isfinite(mine)
+        caffe.step(inputs, [])
+    compare(caffe, learner.params, 1e-5, "20 iterations")
+    caffe.snapshot()
+    theirs = read_state(tmp_path / "caffe_iter_20.solverstate").history
+    for number, (mine, their) in enumerate(zip(learner.history, theirs, strict=True)):
+        np.testing.assert_allclose(mine, their, rtol=0, atol=1e-4 * max(np.abs(their).max(), 1e-3), err_msg=str(number))
 
 
 @pytest.mark.parametrize(

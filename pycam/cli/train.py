@@ -11,7 +11,6 @@ from rich.progress import MofNCompleteColumn, TextColumn
 
 from pycam.cli import options
 from pycam.errors import EngineError
-from pycam.formats import prototxt
 from pycam.progress import progress
 
 if TYPE_CHECKING:
@@ -41,17 +40,16 @@ def train(
         from pycam.training.loop import train as train_net
     except ImportError as error:
         raise EngineError(f"training needs PyTorch: pip install 'caffe-cam[torch]' ({error})") from None
-    from pycam.training.solver import net_path, read_solver
+    from pycam.training.solver import read_solver
 
     plan = read_solver(solver)
-    options.print_notes(prototxt.read(net_path(plan, "TRAIN")).notes, quiet)
     console = Console(stderr=True, quiet=quiet)
     with progress(console, MofNCompleteColumn(), TextColumn("{task.fields[loss]}")) as shown:
-        bar = shown.add_task("training", total=plan.max_iter, loss="")
+        bar = shown.add_task("training", total=max(plan.max_iter, 0), loss="")
 
         def report(row: Row) -> None:
             loss = "" if row.loss is None else f"loss {row.loss:.3f}"
-            shown.update(bar, completed=row.iteration + 1, loss=loss)
+            shown.update(bar, completed=min(row.iteration + 1, max(plan.max_iter, 0)), loss=loss)
             if row.tests or plan.tells_at(row.iteration):
                 shown.console.print(str(row), markup=False, highlight=False, soft_wrap=True)
 
@@ -63,6 +61,7 @@ def train(
             test_data=test_data,
             options=engine.options,
             tell=report,
+            note=lambda line: options.print_notes([line], quiet),
         )
     if last is not None:
         console.print(f"wrote {last}", markup=False, highlight=False, soft_wrap=True)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pycam.engines.options import Options
 from pycam.errors import EngineError
 from pycam.net import Net
-from pycam.net.layers import dims
+from pycam.net.layers import BatchNorm, dims
 
 _NO_MEMORY = re.compile(r"allocate|alloc_failed|bad_alloc|out of memory", re.IGNORECASE)
 """Words of the libraries' out-of-memory errors; no library has one exception type that all its parts raise."""
@@ -88,6 +88,12 @@ class Engine(ABC):
         self._input_shapes = {
             blob: net.value_shapes[net.input_values[blob]] for blob in net.inputs_before(self.outputs)
         }
+        for layer in net.layers_before(self.outputs):
+            if isinstance(layer, BatchNorm) and layer.use_global_stats is False:
+                raise EngineError(
+                    f"layer {layer.name!r} (BatchNorm) has use_global_stats: false: the statistics of a batch are for "
+                    "training only; with --phase TEST, or without the field, the stored ones are used"
+                )
         self._load(net)
 
     def forward(self, inputs: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:

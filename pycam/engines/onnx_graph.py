@@ -362,6 +362,8 @@ def _argmax(layer: L.ArgMax, graph: _Graph) -> str:
 
 
 def _batch_norm(layer: L.BatchNorm, graph: _Graph) -> str:
+    if layer.use_global_stats is False:
+        raise UnsupportedLayerError(f"layer {layer.name!r}: use_global_stats: false has no translation to ONNX")
     mean, variance, factor = graph.params[layer.name]
     share = 1 / factor[0] if factor[0] else 0
     statistics = (np.ones_like(mean), np.zeros_like(mean), mean * share, variance * share)

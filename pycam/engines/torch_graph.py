@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pycam.errors import EngineError
-from pycam.net import Net, layers as L
+from pycam.net import Net, ParamKey, layers as L
 from pycam.net.layers.loss import SMALLEST
 
 
@@ -33,18 +33,28 @@ class TorchNet(nn.Module):
         super().__init__()
         self.net = net
         # Names of Caffe's layers may have dots, names of PyTorch's parameters may not: the parameters have numbers.
-        self._learned = nn.ParameterList(
-            nn.Parameter(torch.from_numpy(array.copy())) for name in net.params for array in net.params[name]
-        )
+        self._numbers: dict[ParamKey, int] = {}
+        self._learned = nn.ParameterList()
+        for layer_name, index in dict.fromkeys(net.param_owners.values()) if net.params else ():
+            self._numbers[layer_name, index] = len(self._learned)
+            self._learned.append(nn.Parameter(torch.from_numpy(net.params[layer_name][index].copy())))
         for layer in net.layers:
             if type(layer) not in _FUNCTIONS and not isinstance(layer, L.Source):
                 raise EngineError(f"torch cannot run layer {layer.name!r}: type {layer.type!r} is not supported")
 
     @property
-    def blobs(self) -> dict[str, list[nn.Parameter]]:
-        """Layer name -> its learned blobs, in Caffe's shapes and order."""
-        learned = iter(self._learned)
-        return {name: [next(learned) for _ in arrays] for name, arrays in self.net.params.items()}
+    def learned(self) -> dict[ParamKey, nn.Parameter]:
+        """The distinct parameters in Caffe's order, each with its owner: the first layer that has it, and an index."""
+        return {owner: self._learned[number] for owner, number in self._numbers.items()}
+
+    @property
+    def blobs(self) -> dict[str, list[Tensor]]:
+        """Layer name -> its learned blobs, in Caffe's shapes and order; those that layers share are one tensor."""
+        learned, owners = self.learned, self.net.param_owners
+        return {
+            name: [_in_shape(learned[owners[name, index]], array.shape) for index, array in enumerate(arrays)]
+            for name, arrays in self.net.params.items()
+        }
 
     def forward(self, inputs: Mapping[str, Tensor], outputs: Sequence[str]) -> dict[str, Tensor]:
         """Run the net.
@@ -64,12 +74,14 @@ class TorchNet(nn.Module):
         blobs = self.blobs
         values = {self.net.input_values.get(name, name): value for name, value in inputs.items()}
         for layer, finished in self._steps(frozenset(values), tuple(outputs)):
-            learned = blobs[layer.name] if layer.param_shapes else ()
-            made = _FUNCTIONS[type(layer)](layer, *(values[name] for name in layer.inputs), *learned)
-            # The only layer that differs between training and evaluation.
-            if isinstance(layer, L.Dropout):
-                made = F.dropout(made, layer.ratio, self.training)
-            values.update(zip(layer.outputs, (made,) if isinstance(made, Tensor) else made, strict=True))
+            learned = blobs[layer.name] if layer.param_shapes else []
+            bottoms = [values[name] for name in layer.inputs]
+            if self.training:
+                # `false` stands for a gradient that stops here.
+                bottoms = _stopped(bottoms, layer.message.propagate_down)
+                learned = _stopped(learned, [spec.lr_mult != 0 for spec in layer.message.param])
+            made = run_layer(layer, bottoms, learned, self.training)
+            values.update(zip(layer.outputs, made, strict=True))
             for name in finished:
                 del values[name]
         return {name: values[name] for name in outputs}
@@ -87,6 +99,47 @@ class TorchNet(nn.Module):
         return steps[::-1]
 
 
+def _in_shape(values: Tensor, shape: tuple[int, ...]) -> Tensor:
+    # Layers may share a parameter in another shape.
+    return values if values.shape == shape else values.reshape(shape)
+
+
+def _stopped(tensors: Sequence[Tensor], passed: Sequence[bool]) -> list[Tensor]:
+    """Return the tensors, without a gradient where `passed` is false; those without an entry keep theirs."""
+    rest = [True] * (len(tensors) - len(passed))
+    return [x if passes else x.detach() for x, passes in zip(tensors, [*passed, *rest], strict=False)]
+
+
+def run_layer(layer: L.Layer, inputs: Sequence[Tensor], blobs: Sequence[Tensor], training: bool) -> list[Tensor]:
+    """Compute one layer.
+
+    Parameters
+    ----------
+    layer : Layer
+        Any layer but a source.
+    inputs : sequence of Tensor
+        The values of its bottoms, N on axis 0.
+    blobs : sequence of Tensor
+        Its learned blobs, in Caffe's shapes.
+    training : bool
+        As in phase TRAIN: Dropout is random, by PyTorch's generator; BatchNorm, unless it has use_global_stats, takes
+        the statistics of the batch, and adds them to its blobs in place.
+
+    Returns
+    -------
+    list of Tensor
+        The values of its tops. They may be views of the inputs.
+    """
+    if training and isinstance(layer, L.Dropout):
+        return [F.dropout(inputs[0], layer.ratio)]
+    if isinstance(layer, L.BatchNorm) and (
+        layer.use_global_stats is False or (training and not layer.use_global_stats)
+    ):
+        return [_learning_batch_norm(layer, inputs[0], *blobs)]
+    made = _FUNCTIONS[type(layer)](layer, *inputs, *blobs)
+    return [made] if isinstance(made, Tensor) else list(made)
+
+
 def _convolution(layer: L.Convolution, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return F.conv2d(x, weight, bias, layer.stride, layer.pad, layer.dilation, layer.group)
 
@@ -97,7 +150,8 @@ def _deconvolution(layer: L.Deconvolution, x: Tensor, weight: Tensor, bias: Tens
 
 def _pooling(layer: L.Pooling, x: Tensor) -> Tensor:
     if layer.is_global:
-        return x.amax((2, 3), keepdim=True) if layer.method == "MAX" else x.mean((2, 3), keepdim=True)
+        # Of equal values, Caffe's gradient goes to the first; that of amax goes to all.
+        return F.max_pool2d(x, x.shape[2:]) if layer.method == "MAX" else x.mean((2, 3), keepdim=True)
     (top, left), (bottom, right) = layer.pad, (max(n, 0) for n in layer.overhang)
     edges = (left, right, top, bottom)
     if any(edges):
@@ -139,11 +193,14 @@ def _power(layer: L.Power, x: Tensor) -> Tensor:
 def _eltwise(layer: L.Eltwise, first: Tensor, *others: Tensor) -> Tensor:
     if layer.operation == "SUM":
         first = first * layer.coefficients[0]
-    for other, coefficient in zip(others, layer.coefficients[1:], strict=True):
+    for number, (other, coefficient) in enumerate(zip(others, layer.coefficients[1:], strict=True)):
         if layer.operation == "SUM":
             first = first + coefficient * other
+        elif layer.operation == "PROD":
+            first = first * other
         else:
-            first = first * other if layer.operation == "PROD" else torch.maximum(first, other)
+            # The gradient of equal values goes to the second of the first two bottoms, but not to a later one.
+            first = torch.where(other >= first if number == 0 else other > first, other, first)
     return first
 
 
@@ -173,6 +230,22 @@ def _batch_norm(layer: L.BatchNorm, x: Tensor, mean: Tensor, variance: Tensor, f
     return (x - (mean * share).reshape(along)) / (variance * share + layer.eps).sqrt().reshape(along)
 
 
+def _learning_batch_norm(layer: L.BatchNorm, x: Tensor, mean: Tensor, variance: Tensor, factor: Tensor) -> Tensor:
+    """Normalize by the batch's own statistics, and add them to the stored sums."""
+    of_batch = torch.zeros_like(mean), torch.zeros_like(variance)
+    count = x.numel() // x.shape[1]
+    if count == 1:  # PyTorch refuses a single value, which is its own mean and has no variance
+        of_batch[0].copy_(x.detach().flatten())
+        made = x - x
+    else:
+        # With momentum 1, PyTorch stores the statistics of this batch alone: the variance with divisor count - 1.
+        made = F.batch_norm(x, *of_batch, training=True, momentum=1.0, eps=layer.eps)
+    with torch.no_grad():
+        for stored, new in zip((mean, variance, factor), (*of_batch, torch.ones_like(factor)), strict=True):
+            stored.mul_(layer.moving_average_fraction).add_(new)
+    return made
+
+
 def _scale(layer: L.Scale, x: Tensor, factors: Tensor, bias: Tensor | None = None) -> Tensor:
     behind = (1,) * (x.ndim - layer.axis - len(layer.factor_shape))
     scaled = x * factors.reshape(*factors.shape, *behind)
@@ -193,14 +266,59 @@ def _softmax_with_loss(layer: L.SoftmaxWithLoss, x: Tensor, labels: Tensor) -> S
     scores, counted = _scores_and_labels(layer, x, labels)
     losses = F.cross_entropy(scores, counted, reduction="none")
     # The clamped value with the gradient of the unclamped one, as in Caffe.
-    total = (losses.detach().clamp(max=-math.log(SMALLEST)) + (losses - losses.detach())).sum()
-    divisors = {
-        "FULL": labels.numel(),
-        "VALID": max(counted.numel(), 1),
-        "BATCH_SIZE": x.shape[: layer.axis].numel(),
-        "NONE": 1,
-    }
-    return [total / divisors[layer.normalization], x.softmax(layer.axis)][: len(layer.outputs)]
+    total = _with_gradient_of(losses.detach().clamp(max=-math.log(SMALLEST)), losses).sum()
+    batch = x.shape[: layer.axis].numel()
+    loss = total / _divisor(layer.normalization, labels.numel(), counted.numel(), batch)
+    return [loss, x.detach().softmax(layer.axis)][: len(layer.outputs)]
+
+
+def _sigmoid_cross_entropy_loss(layer: L.SigmoidCrossEntropyLoss, x: Tensor, targets: Tensor) -> Tensor:
+    targets = targets.detach().reshape(x.shape)
+    losses = F.binary_cross_entropy_with_logits(x, targets, reduction="none")
+    valid = x.numel()
+    if layer.ignore_label is not None:
+        counted = targets.trunc() != layer.ignore_label
+        losses, valid = losses[counted], int(counted.sum())
+    return losses.sum() / _divisor(layer.normalization, x.numel(), valid, len(x))
+
+
+def _divisor(normalization: str, positions: int, valid: int, batch: int) -> int:
+    return max({"FULL": positions, "VALID": valid, "BATCH_SIZE": batch, "NONE": 1}[normalization], 1)
+
+
+def _euclidean_loss(layer: L.EuclideanLoss, x: Tensor, targets: Tensor) -> Tensor:
+    return (x - targets.reshape(x.shape)).square().sum() / (2 * len(x))
+
+
+def _hinge_loss(layer: L.HingeLoss, x: Tensor, labels: Tensor) -> Tensor:
+    scores, labels = x.flatten(1), _checked(layer, labels)[:, None]
+    terms = (1 + scores.scatter(1, labels, -scores.gather(1, labels))).relu()
+    return (terms.square() if layer.squared else terms).sum() / len(x)
+
+
+def _multinomial_logistic_loss(layer: L.MultinomialLogisticLoss, x: Tensor, labels: Tensor) -> Tensor:
+    found = x.flatten(1).gather(1, _checked(layer, labels)[:, None])
+    least = found.detach().clamp(min=1e-20)
+    # Caffe's gradient is that of the logarithm at the clamped value.
+    return -_with_gradient_of(least.log(), found / least).sum() / len(x)
+
+
+def _contrastive_loss(layer: L.ContrastiveLoss, a: Tensor, b: Tensor, labels: Tensor) -> Tensor:
+    squares = (a.flatten(1) - b.flatten(1)).square().sum(1)
+    if layer.legacy:
+        costs = (layer.margin - squares).relu()
+    else:
+        distances = squares.detach().sqrt()
+        short = (layer.margin - distances).relu()
+        # Caffe adds 1e-4 to the distance that the gradient is divided by.
+        costs = _with_gradient_of(short.square(), -short / (distances + 1e-4) * squares)
+    similar = labels.detach().flatten().trunc() != 0
+    return torch.where(similar, squares, costs).sum() / (2 * len(a))
+
+
+def _with_gradient_of(value: Tensor, other: Tensor) -> Tensor:
+    """Return a value, which has no gradient, with the gradient of another."""
+    return value + (other - other.detach())
 
 
 def _accuracy(layer: L.Accuracy, x: Tensor, labels: Tensor) -> Sequence[Tensor]:
@@ -216,9 +334,22 @@ def _accuracy(layer: L.Accuracy, x: Tensor, labels: Tensor) -> Sequence[Tensor]:
 
 def _scores_and_labels(layer: L.SoftmaxWithLoss | L.Accuracy, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Return the scores, (positions, classes), and the labels, (positions,), without the ignored positions."""
-    scores, labels = x.movedim(layer.axis, -1).flatten(0, -2), labels.flatten().long()
-    counted = slice(None) if layer.ignore_label is None else labels != layer.ignore_label
-    return scores[counted], labels[counted]
+    scores, labels = x.movedim(layer.axis, -1).flatten(0, -2), labels.flatten()
+    if layer.ignore_label is not None:
+        counted = labels.trunc() != layer.ignore_label
+        scores, labels = scores[counted], labels[counted]
+    return scores, _checked(layer, labels)
+
+
+def _checked(layer: L.Classification, labels: Tensor) -> Tensor:
+    """Return labels as integers, (positions,); raise an `EngineError` for one that is no class."""
+    numbers, classes = labels.detach().flatten().long(), layer.class_count
+    if len(wrong := numbers[(numbers < 0) | (numbers >= classes)]):
+        raise EngineError(
+            f"layer {layer.name!r} ({layer.type}): label {int(wrong[0])}, but there are {classes} classes, "
+            f"0 to {classes - 1}"
+        )
+    return numbers
 
 
 _FUNCTIONS: dict[type[L.Layer], Callable[..., Any]] = {
@@ -253,6 +384,11 @@ _FUNCTIONS: dict[type[L.Layer], Callable[..., Any]] = {
     L.ShuffleChannel: lambda layer, x: x.unflatten(1, (layer.group, -1)).transpose(1, 2).flatten(1, 2),
     L.Crop: _crop,
     L.SoftmaxWithLoss: _softmax_with_loss,
+    L.SigmoidCrossEntropyLoss: _sigmoid_cross_entropy_loss,
+    L.EuclideanLoss: _euclidean_loss,
+    L.HingeLoss: _hinge_loss,
+    L.MultinomialLogisticLoss: _multinomial_logistic_loss,
+    L.ContrastiveLoss: _contrastive_loss,
     L.Accuracy: _accuracy,
 }
 """Layer type -> function of the layer, its inputs, and its learned blobs; it returns the output, or a list of them."""

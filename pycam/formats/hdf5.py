@@ -1,4 +1,4 @@
-"""Read snapshots that Caffe wrote in HDF5: `.caffemodel.h5` and `.solverstate.h5`.
+"""Caffe's snapshots in HDF5, `.caffemodel.h5` and `.solverstate.h5`: read them, and write them.
 
 A bad file can crash the library, fill the memory, or name other files on this machine. It is read in a child process,
 and only in the form that Caffe writes: groups and plain arrays, without links, filters, and parts in other files.
@@ -7,7 +7,7 @@ and only in the form that Caffe writes: groups and plain arrays, without links, 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycam.errors import FormatError
+from pycam.formats.files import atomic_open
 from pycam.formats.sandbox import read_in_child
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -46,11 +47,50 @@ class SolverState:
         The path of the weights.
     history : tuple of float32 arrays
         The solver's history.
+    step : int
+        How many steps the learning rate has made. It is written, and not read.
     """
 
     iteration: int
     learned_net: str
     history: tuple[NDArray[np.float32], ...]
+    step: int = 0
+
+
+def check_writable(what: str) -> None:
+    """Raise a `FormatError` if the package `h5py` is missing; `what` is what needs it."""
+    if find_spec("h5py") is None:
+        raise FormatError(f"{what}: writing HDF5 needs `pip install 'caffe-cam[hdf5]'`")
+
+
+def write_weights(path: str | os.PathLike[str], layers: Mapping[str, Sequence[NDArray[Any]]]) -> None:
+    """Write weights as Caffe does: layer name -> its blobs, as float32. The file is complete or absent."""
+    import h5py
+
+    with atomic_open(path) as partial, h5py.File(partial, "w") as file:
+        data = file.create_group("data")
+        for name, blobs in layers.items():
+            _put(data.create_group(name), blobs)
+
+
+def write_state(path: str | os.PathLike[str], state: SolverState) -> None:
+    """Write a solver's state as Caffe does. The file is complete or absent."""
+    import h5py
+
+    with atomic_open(path) as partial, h5py.File(partial, "w") as file:
+        for name, number in (("iter", state.iteration), ("current_step", state.step)):
+            file.create_dataset(name, data=np.array([number], np.int32))
+        # h5py leaves out the zero at the end of a text, up to which Caffe reads.
+        text = os.fsencode(state.learned_net) + b"\0"
+        kind, one = h5py.h5t.C_S1.copy(), h5py.h5s.create(h5py.h5s.SCALAR)
+        kind.set_size(len(text))
+        h5py.h5d.create(file.id, b"learned_net", kind, one).write(one, one, np.frombuffer(text, f"S{len(text)}"), kind)
+        _put(file.create_group("history"), state.history)
+
+
+def _put(group: Any, blobs: Sequence[NDArray[Any]]) -> None:
+    for index, blob in enumerate(blobs):
+        group.create_dataset(str(index), data=np.asarray(blob, np.float32))
 
 
 def read_weights(path: str | os.PathLike[str]) -> dict[str, Blobs]:

@@ -66,9 +66,18 @@ def read(path: str | os.PathLike[str]) -> NetText:
 def parse(text: str, name: str = "<text>") -> NetText:
     """Read a net from the text of a prototxt; `name` is the file in messages. Errors are those of `read`."""
     message, blocks = _parse(text, name, schema.NetParameter)
-    if not blocks:
+    return _convert(message, [block.start[0] for block in blocks], name)
+
+
+def from_message(message: Message, name: str) -> NetText:
+    """Read a net from a `NetParameter` in any format, which is changed. Errors are those of `read`."""
+    return _convert(message, [0] * (len(message.layer) or len(message.layers)), name)
+
+
+def _convert(message: Message, block_lines: list[int], name: str) -> NetText:
+    if not block_lines:
         raise FormatError(f"{name}: has no layers: expected a net")
-    lines, forks, notes = convert_layers(message, [block.start[0] for block in blocks], name)
+    lines, forks, notes = convert_layers(message, block_lines, name)
     if not isinstance(message, schema.NetParameter):
         message, dropped = drop_fork_fields(message, lines, name)
         notes += dropped

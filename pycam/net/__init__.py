@@ -19,10 +19,20 @@ from pycam.net.heads import (
     score_positions,
 )
 from pycam.net.linear_path import logits_of, positions_of
-from pycam.net.net import Net, Sources, net_from_message, read_net
+from pycam.net.net import Net, ParamKey, Sources, net_from_message, read_net
 from pycam.net.params import Params
 from pycam.net.state import net_state, takes_part
 
-__all__ = ["CamHead", "HeadWeights", "Net", "Params", "Sources", "net_from_message", "net_state", "read_net"]
+__all__ = [
+    "CamHead",
+    "HeadWeights",
+    "Net",
+    "ParamKey",
+    "Params",
+    "Sources",
+    "net_from_message",
+    "net_state",
+    "read_net",
+]
 __all__ += ["check_scores", "describe_heads", "find_head", "find_heads", "find_scores", "head_weights", "logits_of"]
 __all__ += ["named_head", "positions_of", "score_inputs", "score_positions", "takes_part"]

@@ -13,7 +13,8 @@ from pycam.formats import schema
 from pycam.formats.layer_types import unknown_type
 from pycam.formats.upgrade import CAFFE_TYPES
 from pycam.net.layers import LAYER_TYPES, MAX_BLOB_COUNT, Layer, Shape, dims
-from pycam.net.state import describe, describe_rules
+from pycam.net.layers.base import need
+from pycam.net.state import PHASES, describe, describe_rules
 
 AUTOMATIC = "(automatic)"
 """Caffe's name of the top that it adds to a loss without one. No layer can read it, and it is no output of the net."""
@@ -76,6 +77,11 @@ def link(
                 **kind.resolve(kind.for_any_batch(message, input_shapes, batch), input_shapes),
             }
             param_names = sharing.names(message, resolved.get("param_shapes", ()))
+            need(
+                state.phase == PHASES.index("TRAIN") or resolved.get("use_global_stats") is not False,
+                "use_global_stats is false: the statistics of a batch are for training only: remove the field, and "
+                "phase TEST has the stored ones, as an image's scores must not depend on the others in its batch",
+            )
         except PycamError as error:
             raise NetError(f"{where} ({message.type}): {error}") from None
         outputs = []
@@ -190,6 +196,11 @@ def _check_counts(kind: type[Layer], message: Any, tops: int, where: str) -> Non
         if count < least or (most is not None and count > most):
             wanted = str(least) if least == most else f"{least} or more" if most is None else f"{least} to {most}"
             raise NetError(f"{where} ({message.type}) has {count} {what}, the type takes {wanted}")
+    bottoms, given = len(message.bottom), len(message.propagate_down)
+    if given not in (0, bottoms):
+        raise NetError(
+            f"{where} ({message.type}) has {bottoms} bottoms and {given} propagate_down: give one per bottom"
+        )
     # A loss has a weight for its first top by itself.
     weights = len(message.loss_weight) or kind.auto_tops
     if weights not in (0, tops):

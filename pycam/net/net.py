@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,9 @@ from pycam.net.layers import Convolution, InnerProduct, Layer, Reshape, Shape, S
 from pycam.net.linking import AUTOMATIC, link
 from pycam.net.params import Params, fit_params
 from pycam.net.state import describe, net_state, stages_of, takes_part
+
+ParamKey: TypeAlias = tuple[str, int]
+"""A parameter: the name of its layer, and its index there."""
 
 
 @dataclass(frozen=True)
@@ -165,14 +168,24 @@ class Net:
         fixed = (layer.fixed_batch for layer in self.layers if isinstance(layer, Reshape))
         return next((batch for batch in fixed if batch is not None), None)
 
+    @cached_property
+    def param_owners(self) -> dict[ParamKey, ParamKey]:
+        """Every parameter, a layer's name and an index, in order -> the first one that shares its values, often itself.
+
+        Layers share the parameters that have one name in their `param`.
+        """
+        first: dict[str, ParamKey] = {}
+        return {
+            (layer.name, index): first.setdefault(name, (layer.name, index)) if name else (layer.name, index)
+            for layer in self.layers
+            for index, name in enumerate(layer.param_names)
+        }
+
     @property
     def param_count(self) -> int:
         """The number of learned values; shared ones count once."""
-        shapes: dict[tuple[str | int, ...], Shape] = {}
-        for number, layer in enumerate(self.layers):
-            for index, (name, shape) in enumerate(zip(layer.param_names, layer.param_shapes, strict=True)):
-                shapes.setdefault((name,) if name else (number, index), shape)
-        return sum(int(np.prod(shape)) for shape in shapes.values())
+        owners = set(self.param_owners.values())
+        return sum(int(np.prod(self.by_name[layer].param_shapes[index])) for layer, index in owners)
 
     @property
     def multiply_adds(self) -> int:

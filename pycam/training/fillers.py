@@ -33,7 +33,13 @@ def fill(net: Net, seed: int = 0) -> Params:
             params[layer.name] = tuple(filled(filler, shape, rng) for filler, shape in fillers)
         except TrainingError as error:
             raise TrainingError(f"layer {layer.name!r}: {error}") from None
-    return params
+
+    # Of the layers that share a parameter, the first one fills it.
+    def of_owner(name: str, index: int) -> NDArray[np.float32]:
+        owner, number = net.param_owners[name, index]
+        return params[owner][number].reshape(params[name][index].shape)
+
+    return {name: tuple(of_owner(name, index) for index in range(len(blobs))) for name, blobs in params.items()}
 
 
 def filled(filler: Any, shape: Shape, rng: np.random.Generator) -> NDArray[np.float32]:

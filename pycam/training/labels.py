@@ -9,7 +9,7 @@ import numpy as np
 
 from pycam.errors import TrainingError
 from pycam.net import Net
-from pycam.net.layers import Comparison, Flatten, Reshape, Slice, Split
+from pycam.net.layers import Classification, Flatten, Reshape, Slice, Split
 from pycam.training.batches import Batches, Floats, ImageBatches
 from pycam.training.lists import ImageFiles
 
@@ -65,7 +65,7 @@ class ClassLabels:
 def class_labels(net: Net) -> Iterator[ClassLabels]:
     """Yield the labels of a net's inputs that layers take as class indices."""
     for layer in net.layers:
-        if not isinstance(layer, Comparison):
+        if not isinstance(layer, Classification):
             continue
         value = layer.inputs[1]
         parts: list[Callable[[Floats], Floats]] = []

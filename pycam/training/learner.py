@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import zip_longest
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -15,20 +12,12 @@ from torch import Tensor
 
 from pycam.engines.torch_graph import TorchNet
 from pycam.errors import TrainingError
-from pycam.net import Net, Params, layers as L
+from pycam.net import Net, ParamKey, Params, layers as L
+from pycam.net.layers import single
+from pycam.training.rules import Updater, learned_parameters, named, param_specs
 from pycam.training.solver import Solver
 
 Floats = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class _Learned:
-    """A parameter, its factors from the prototxt, and its history in the solver."""
-
-    values: torch.nn.Parameter
-    lr_mult: float
-    decay_mult: float
-    history: tuple[Tensor, ...]
 
 
 class Learner:
@@ -66,29 +55,14 @@ class Learner:
         self._device = device or torch.device("cpu")
         self._precision = precision
         self._terms = _loss_terms(net)
+        _check_gradients(net, [value for value, _ in self._terms])
         self._module = _ready(net, self._device).train()
-        self._learned = self._with_history(history)
-
-    def _with_history(self, history: Sequence[Floats] | None) -> list[_Learned]:
-        count = {"SGD": 1, "Adam": 2}[self._solver.type]
-        names = Counter(name for layer in self.net.layers for name in layer.param_names if name)
-        shared = {name for name, count in names.items() if count > 1}
-        parameters = [
-            (values, *factors)
-            for name, blobs in self._module.blobs.items()
-            for values, factors in zip(blobs, _factors(self.net.by_name[name], shared), strict=True)
-        ]
-        if history is not None and [h.shape for h in history] != [v.shape for v, *_ in parameters] * count:
-            raise TrainingError("the solver's state belongs to another net or another type of solver")
-        learned = []
-        for number, (values, lr_mult, decay_mult) in enumerate(parameters):
-            values.requires_grad_(lr_mult != 0)
-            memory = tuple(torch.zeros_like(values, requires_grad=False) for _ in range(count))
-            if history is not None:
-                for tensor, array in zip(memory, history[number :: len(parameters)], strict=True):
-                    tensor.copy_(torch.from_numpy(np.array(array)))
-            learned.append(_Learned(values, lr_mult, decay_mult, memory))
-        return learned
+        parameters = learned_parameters(net)
+        self._updater = Updater(solver, parameters, history, device=self._device, memory_format=torch.channels_last)
+        self._values = list(self._module.learned.values())
+        trained = {each for layer in net.layers for each in _trained(layer)}
+        for each, values in zip(parameters, self._values, strict=True):
+            values.requires_grad_(not trained.isdisjoint([(each.layer, each.index), *each.shared_with]))
 
     def step(self, batches: Iterable[Mapping[str, Floats]], iteration: int) -> float:
         """Learn from the batches of one iteration.
@@ -110,8 +84,7 @@ class Learner:
         TrainingError
             The loss is not finite; nothing was updated.
         """
-        seeds = np.random.SeedSequence([self._solver.random_seed, iteration])
-        torch.manual_seed(int(seeds.generate_state(1, np.uint64)[0]))
+        self._seed(iteration)
         loss = sum(self._backward(batch) for batch in batches) / self._solver.iter_size
         if not math.isfinite(loss):
             raise TrainingError(
@@ -121,45 +94,36 @@ class Learner:
         self._update(iteration)
         return loss
 
+    @torch.no_grad()
+    def loss(self, batch: Mapping[str, Floats], iteration: int) -> float:
+        """Return the loss of a batch, as in an iteration, without learning from it."""
+        self._seed(iteration)
+        return float(self._forward(batch))
+
+    def _seed(self, iteration: int) -> None:
+        seeds = np.random.SeedSequence([self._solver.random_seed, iteration])
+        torch.manual_seed(int(seeds.generate_state(1, np.uint64)[0]))
+
     def _backward(self, batch: Mapping[str, Floats]) -> float:
         """Add the gradients of a batch to the accumulated ones, and return its loss."""
+        loss = self._forward(batch)
+        if loss.requires_grad:
+            loss.backward()  # type: ignore[no-untyped-call]
+        return float(loss.detach())
+
+    def _forward(self, batch: Mapping[str, Floats]) -> Tensor:
         with _autocast(self._device, self._precision):
             values = self._module(_on(self._device, batch), [value for value, _ in self._terms])
             loss = sum(weight * values[value].sum() for value, weight in self._terms)
         assert isinstance(loss, Tensor)
-        loss.backward()  # type: ignore[no-untyped-call]
-        return float(loss.detach())
+        return loss
 
-    @torch.no_grad()
     def _update(self, iteration: int) -> None:
-        solver, rate = self._solver, self._solver.rate(iteration)
-        moving = [each for each in self._learned if each.lr_mult]
         # A parameter that the loss does not depend on has no gradient; it still decays.
-        gradients = [torch.zeros_like(v) if v.grad is None else v.grad for v in (each.values for each in moving)]
-        if solver.clip_gradients >= 0:
-            norm = math.sqrt(sum(float(gradient.square().sum()) for gradient in gradients))
-            if norm > solver.clip_gradients:
-                for gradient in gradients:
-                    gradient *= solver.clip_gradients / norm
-        for each, gradient in zip(moving, gradients, strict=True):
-            gradient /= solver.iter_size
-            if decay := solver.weight_decay * each.decay_mult:
-                gradient += decay * (each.values if solver.regularization_type == "L2" else each.values.sign())
-            each.values.sub_(self._change(each, gradient, rate * each.lr_mult, iteration + 1))
-            each.values.grad = None
-
-    def _change(self, each: _Learned, gradient: Tensor, rate: float, count: int) -> Tensor:
-        """Update the history with a gradient, and return what the `count`-th update subtracts."""
-        solver = self._solver
-        if solver.type == "SGD":
-            (history,) = each.history
-            # The rate belongs inside the history, unlike in torch.optim.SGD.
-            return history.mul_(solver.momentum).add_(gradient, alpha=rate)
-        mean, square = each.history
-        mean.mul_(solver.momentum).add_(gradient, alpha=1 - solver.momentum)
-        square.mul_(solver.momentum2).addcmul_(gradient, gradient, value=1 - solver.momentum2)
-        correction = math.sqrt(1 - solver.momentum2**count) / (1 - solver.momentum**count)
-        return rate * correction * mean / (square.sqrt() + solver.delta)
+        gradients = [torch.zeros_like(v) if v.grad is None else v.grad for v in self._values]
+        self._updater.update(self._values, gradients, iteration)
+        for values in self._values:
+            values.grad = None
 
     @property
     def params(self) -> Params:
@@ -168,56 +132,80 @@ class Learner:
 
     @property
     def history(self) -> list[Floats]:
-        """The solver's history in Caffe's order: one array per parameter; for Adam the means, then the squares."""
-        parts = zip(*(each.history for each in self._learned), strict=True)
-        return [_array(memory) for part in parts for memory in part]
+        """The solver's history; see `pycam.training.rules.Updater`."""
+        return self._updater.history
 
 
 def judge(
     net: Net, batches: Iterable[Mapping[str, Floats]], device: torch.device, precision: str = "fp32"
 ) -> dict[str, float]:
-    """Run a test net over batches, and return the mean of each scalar output, such as loss and accuracy."""
-    outputs = scalar_outputs(net)
+    """Run a test net over batches, and return the mean of each of its `measures`."""
+    wanted = measures(net)
     module = _ready(net, device).eval()
-    found = []
+    sums = np.zeros(len(wanted))
+    count = 0
     with torch.inference_mode(), _autocast(device, precision):
         for batch in batches:
-            values = module(_on(device, batch), outputs)
-            found.append([float(values[output]) for output in outputs])
-    return dict(zip(outputs, np.mean(found, axis=0).tolist(), strict=True))
+            values = module(_on(device, batch), list(dict.fromkeys(value for value, _ in wanted.values())))
+            sums += [float(values[value].flatten()[index]) for value, index in wanted.values()]
+            count += 1
+    return dict(zip(wanted, (sums / count).tolist(), strict=True))
 
 
-def scalar_outputs(net: Net) -> list[str]:
-    """Return the names of a net's scalar outputs."""
-    return [output for output in net.outputs if net.shapes[output] == ()]
+def measures(net: Net) -> dict[str, tuple[str, int]]:
+    """Return what a test of a net measures: its scalar outputs, and the accuracy of each class, `name[3]`.
+
+    Returns
+    -------
+    dict
+        Name -> the value, and the index there.
+    """
+    found = {}
+    for output in net.outputs:
+        if net.shapes[output] == ():
+            found[output] = (output, 0)
+        elif isinstance(net.producer[output], L.Accuracy):
+            found |= {f"{output}[{index}]": (output, index) for index in range(net.shapes[output][0])}
+    return found
 
 
 def _loss_terms(net: Net) -> list[tuple[str, float]]:
     """Return the values that make up the loss, with their weights."""
     terms = []
     for layer in net.layers:
-        default = [1.0] if isinstance(layer, L.SoftmaxWithLoss) else []
-        weights = list(layer.message.loss_weight) or default
-        # A second top without a weight does not count.
-        terms += [(value, weight) for value, weight in zip(layer.outputs, weights, strict=False) if weight]
+        # A loss has the weight 1 by itself, and a second top none.
+        weights = list(layer.message.loss_weight) or [1.0] * layer.auto_tops
+        terms += [(value, single(weight)) for value, weight in zip(layer.outputs, weights, strict=False) if weight]
     if not terms:
         raise TrainingError(f"net {net.name!r}: it has no loss: add a layer of type SoftmaxWithLoss at its end")
     return terms
 
 
-def _factors(layer: L.Layer, shared: Collection[str]) -> Iterator[tuple[float, float]]:
-    """Yield lr_mult and decay_mult of each parameter of a layer."""
-    where = f"layer {layer.name!r}" + (f" (line {layer.line})" if layer.line else "")
-    if names := [name for name in layer.param_names if name in shared]:
-        raise TrainingError(f"{where}: parameter {names[0]!r} is shared with another layer, which cannot be trained")
-    frozen = isinstance(layer, L.BatchNorm)
-    if frozen and not layer.message.batch_norm_param.use_global_stats:
-        raise TrainingError(f"{where}: batch statistics cannot be trained: set use_global_stats: true")
-    for _, given in zip_longest(layer.param_shapes, layer.message.param[: len(layer.param_shapes)]):
-        if frozen:
-            yield 0.0, 0.0
-        else:
-            yield (1.0, 1.0) if given is None else (L.single(given.lr_mult), L.single(given.decay_mult))
+def _check_gradients(net: Net, losses: Iterable[str]) -> None:
+    """Raise a `TrainingError` for a layer that Caffe cannot compute a gradient of, but would have to."""
+    changing: set[str] = set()
+    for layer in net.layers:
+        if not changing.isdisjoint(layer.inputs) or any(_trained(layer)):
+            changing.update(layer.outputs)
+    for layer in net.layers_before(losses):
+        if changing.isdisjoint(layer.outputs):
+            continue
+        given = layer.message.propagate_down or [value in changing for value in layer.inputs]
+        if isinstance(layer, L.Accuracy | L.ArgMax) and any(given):
+            raise TrainingError(
+                f"{named(layer)}: the loss depends on this {layer.type}, which has no gradient: remove its "
+                "loss_weight, and the losses that read it, or set propagate_down: false for each of its bottoms"
+            )
+        if isinstance(layer, L.Comparison) and not isinstance(layer, L.EuclideanLoss | L.ContrastiveLoss) and given[1]:
+            raise TrainingError(
+                f"{named(layer)}: its labels {layer.bottoms[1]!r} cannot get a gradient: set propagate_down: true for "
+                "its first bottom, and propagate_down: false for the labels"
+            )
+
+
+def _trained(layer: L.Layer) -> Iterator[ParamKey]:
+    """Yield the parameters of a layer that get gradients from it."""
+    return ((layer.name, index) for index, spec in enumerate(param_specs(layer)) if spec.lr_mult)
 
 
 def _ready(net: Net, device: torch.device) -> TorchNet:

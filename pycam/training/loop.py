@@ -14,17 +14,17 @@ import torch
 from pycam.engines import Options
 from pycam.engines.torch import at_work, torch_device
 from pycam.errors import TrainingError, UsageError
-from pycam.formats import caffemodel
+from pycam.formats import caffemodel, hdf5
 from pycam.formats.files import atomic_write
 from pycam.formats.fork_layers import distribute
 from pycam.net import Net
 from pycam.training.curves import draw_curves
 from pycam.training.fillers import fill
-from pycam.training.learner import Learner, judge, scalar_outputs
+from pycam.training.learner import Learner, judge, measures
 from pycam.training.log import Log, Row
-from pycam.training.nets import open_net
-from pycam.training.snapshots import read_state, write_snapshot
-from pycam.training.solver import Solver
+from pycam.training.nets import FedNet, open_net
+from pycam.training.snapshots import read_state, read_weights, write_snapshot
+from pycam.training.solver import HDF5, Solver
 
 PRECISIONS = ("fp32", "bf16")
 
@@ -38,6 +38,7 @@ def train(
     test_data: str | os.PathLike[str] | None = None,
     options: Options = Options(),
     tell: Callable[[Row], None] = lambda row: None,
+    note: Callable[[str], None] = lambda note: None,
 ) -> Path | None:
     """Train a net as a solver file says.
 
@@ -59,6 +60,8 @@ def train(
         default device is the solver's, or the CPU where there is no GPU.
     tell : callable
         Called with a `Row` after each iteration, and after the last test.
+    note : callable
+        Called with a line for each thing in the files that has another effect than one may expect.
 
     Returns
     -------
@@ -77,59 +80,105 @@ def train(
         raise UsageError(
             f"weights have no effect together with {resume}, which names its own: leave one of the two out"
         )
-    if test_data is not None and not solver.test_interval:
-        raise UsageError(f"test data have no effect: {solver.path} asks for no tests (test_interval); leave them out")
+    if test_data is not None and not solver.test_iter:
+        raise UsageError(f"test data have no effect: {solver.path} asks for no tests (test_iter); leave them out")
     precision = options.precision or PRECISIONS[0]
     if precision not in PRECISIONS:
         raise UsageError(f"precision {precision!r}: there are {', '.join(PRECISIONS)}")
+    if solver.snapshot_format == HDF5:
+        hdf5.check_writable(f"{solver.path}: snapshot_format HDF5")
     on = _device(solver, options.device)
-    feed = open_net(solver, "TRAIN", data)
-    test = open_net(solver, "TEST", test_data) if solver.test_interval else None
+    feed = open_net(solver.training_net, solver.random_seed, data)
+    tests = [open_net(named, solver.random_seed, test_data) for named in solver.test_nets]
+    for line in dict.fromkeys(
+        [*solver.notes, *(line for each in (feed, *tests) for line in (*each.net.notes, *each.notes))]
+    ):
+        note(line)
     state = None if resume is None else read_state(Path(resume))
     start = state.iteration if state else 0
-    net = _begin(feed.net, solver, [state.weights] if state else [caffemodel.read(path) for path in weights])
-    path = solver.prefix.with_name(f"{solver.prefix.name}_log.csv")
-    log = Log(path, scalar_outputs(test.net) if test else [], start if state else None)
+    initial = [state.weights] if state else [read_weights(Path(path)) for path in weights or solver.weights]
+    _check_weights(feed.net, initial)
+    net = _initial(feed.net, solver, initial)
+    bases = [_initial(test.net, solver, initial) for test in tests]
+    columns = [_column(number, name, tests) for number, test in enumerate(tests) for name in measures(test.net)]
+    log = Log(solver.file("_log.csv"), columns, start if state else None)
     last = Path(state.weights.path) if state else None
 
     with at_work(on, options.threads), torch.random.fork_rng([on] if on.type == "cuda" else []):
         learner = Learner(net, solver, on, precision, state.history if state else None)
 
         def tested() -> dict[str, float]:
-            assert test is not None
-            current = test.net.with_params(learner.params)
-            return judge(current, test.stream(0, solver.test_iter[0]), on, precision)
+            learned, found = learner.params, {}
+            for number, (test, base, count) in enumerate(zip(tests, bases, solver.test_iter, strict=True)):
+                # Layers that are only in the test net keep their initial parameters.
+                current = base.with_params({name: learned.get(name, own) for name, own in base.params.items()})
+                for name, value in judge(current, test.stream(0, count), on, precision).items():
+                    found[_column(number, name, tests)] = value
+            return found
 
-        batches = feed.stream(start * solver.iter_size, solver.max_iter * solver.iter_size)
+        def snapshot(iteration: int) -> Path:
+            written = write_snapshot(
+                solver.file(f"_iter_{iteration}"),
+                iteration,
+                net.with_params(learner.params),
+                learner.history,
+                step=solver.step(iteration - 1),
+                in_hdf5=solver.snapshot_format == HDF5,
+            )
+            _draw(log, solver)
+            return written
+
+        end = max(start, solver.max_iter)
+        batches = feed.stream(start * solver.iter_size, end * solver.iter_size + solver.tells_at(end))
         losses: deque[float] = deque(maxlen=solver.average_loss)
-        for iteration in range(start, solver.max_iter):
-            tests = tested() if solver.tests_at(iteration) else {}
+        for iteration in range(start, end):
+            measured = tested() if solver.tests_at(iteration) else {}
             losses.append(learner.step(islice(batches, solver.iter_size), iteration))
-            row = Row(iteration, solver.rate(iteration), math.fsum(losses) / len(losses), tests)
-            if tests or solver.tells_at(iteration):
+            row = Row(iteration, solver.rate(iteration), math.fsum(losses) / len(losses), measured)
+            if measured or solver.tells_at(iteration):
                 log.add(row)
             tell(row)
             if solver.snapshots_at(iteration + 1):
-                last = write_snapshot(solver.prefix, iteration + 1, net.with_params(learner.params), learner.history)
-                _draw(log, solver)
-        if solver.tests_at(solver.max_iter):
-            row = Row(solver.max_iter, solver.rate(solver.max_iter), None, tested())
+                last = snapshot(iteration + 1)
+        if solver.snapshot_after_train and not solver.snapshots_at(end):
+            last = snapshot(end)
+        # As in Caffe, one more loss and test, of the parameters after the last iteration.
+        losses.extend(learner.loss(batch, end) for batch in batches)
+        measured = tested() if solver.tests_after(end) else {}
+        if measured or solver.tells_at(end):
+            loss = math.fsum(losses) / len(losses) if solver.tells_at(end) else None
+            row = Row(end, solver.rate(end) if solver.max_iter > 0 else 0.0, loss, measured)
             log.add(row)
             tell(row)
     _draw(log, solver)
     return last
 
 
-def _begin(net: Net, solver: Solver, weights: Sequence[caffemodel.Weights]) -> Net:
+def _initial(net: Net, solver: Solver, weights: Sequence[caffemodel.Weights]) -> Net:
     """Return the net with initial parameters: per layer those of the last weights that have it, or its fillers'."""
-    params = dict(fill(net, solver.random_seed))
+    params = fill(net, solver.random_seed)
     for each in weights:
         given = distribute(each.layers, net.forks, each.path)
-        found = {name: blobs for name, blobs in given.items() if name in params}
-        if not found:
-            raise TrainingError(f"{each.path}: no layer of net {net.name!r} is in it: are these the right weights?")
-        params = dict(net.with_params({**params, **found}, each.path).params)
+        params = net.with_params(
+            {**params, **{name: given[name] for name in given if name in params}}, each.path
+        ).params
     return net.with_params(params)
+
+
+def _check_weights(net: Net, weights: Sequence[caffemodel.Weights]) -> None:
+    """Raise a `TrainingError` for weights of another net."""
+    for each in weights:
+        if not any(
+            net.by_name[name].param_shapes
+            for name in distribute(each.layers, net.forks, each.path)
+            if name in net.by_name
+        ):
+            raise TrainingError(f"{each.path}: no layer of net {net.name!r} is in it: are these the right weights?")
+
+
+def _column(number: int, name: str, tests: Sequence[FedNet]) -> str:
+    """Return the name in the log of what a test net measures: with the net's number, if there are several."""
+    return f"#{number} {name}" if len(tests) > 1 else name
 
 
 def _device(solver: Solver, named: str | None) -> torch.device:
@@ -138,5 +187,5 @@ def _device(solver: Solver, named: str | None) -> torch.device:
 
 
 def _draw(log: Log, solver: Solver) -> None:
-    image = draw_curves(log.rows, solver.prefix.name)
-    atomic_write(solver.prefix.with_name(f"{solver.prefix.name}_curves.png"), image)
+    path = solver.file("_curves.png")
+    atomic_write(path, draw_curves(log.rows, path.name.removesuffix("_curves.png")))

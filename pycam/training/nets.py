@@ -11,10 +11,11 @@ from typing import Any
 from pycam.errors import TrainingError
 from pycam.formats import prototxt, schema
 from pycam.net import Net, net_from_message, net_state, takes_part
+from pycam.net.state import PHASES
 from pycam.training.batches import Batches, Floats
 from pycam.training.data import DATA_TYPES, IMAGE_TYPES, open_batches
 from pycam.training.labels import ClassLabels, check_lists, class_labels
-from pycam.training.solver import Solver, net_path
+from pycam.training.solver import NamedNet
 
 UNFILLED = {
     "MemoryData": "a program fills it; use ImageData or Data",
@@ -135,15 +136,15 @@ def feed(
     return fed
 
 
-def open_net(solver: Solver, phase: str, data: str | os.PathLike[str] | None = None) -> FedNet:
-    """Read a solver's net for a phase, and open its data.
+def open_net(named: NamedNet, seed: int = 0, data: str | os.PathLike[str] | None = None) -> FedNet:
+    """Read a net of a solver, and open its data.
 
     Parameters
     ----------
-    solver : Solver
-        Names the net.
-    phase : str
-        `TRAIN` or `TEST`.
+    named : NamedNet
+        The net, from the solver.
+    seed : int
+        Decides what is random in the data.
     data : path, optional
         A list or folder of images in place of the net's own source.
 
@@ -152,8 +153,8 @@ def open_net(solver: Solver, phase: str, data: str | os.PathLike[str] | None = N
     FormatError, NetError, TrainingError
         The net or its data are damaged, or do not go together.
     """
-    text = prototxt.read(net_path(solver, phase))
-    level = text.message.state.level
+    text = named.read()
+    phase, level = PHASES[text.message.state.phase], text.message.state.level
     layers = _layers(text, phase, (), level)
     for layer, line in layers:
         if layer.type in UNFILLED and not layer.bottom:
@@ -169,7 +170,7 @@ def open_net(solver: Solver, phase: str, data: str | os.PathLike[str] | None = N
             f"{text.path}: {os.fspath(data)} replaces what layers of type {' or '.join(IMAGE_TYPES)} read, and there "
             f"is none in phase {phase}: leave it out"
         )
-    fed = feed(text, phase, seed=solver.random_seed, data=data, level=level)
+    fed = feed(text, phase, seed=seed, data=data, level=level)
     if fed.open_inputs:
         raise TrainingError(
             f"{text.path}: nothing fills its input {fed.open_inputs[0]!r} in training: only layers of the types "

@@ -23,6 +23,9 @@ Floats = NDArray[np.float32]
 ITERATION, LEARNED_NET, HISTORY = 1, 2, 3
 """The fields of a `SolverState` that are read."""
 
+WEIGHTS, STATE = ".caffemodel", ".solverstate"
+"""The ends of the names of a snapshot's files; `.h5` follows them in HDF5."""
+
 
 @dataclass(frozen=True)
 class State:
@@ -43,19 +46,26 @@ class State:
     history: list[Floats]
 
 
-def write_snapshot(prefix: Path, iteration: int, net: Net, history: Sequence[Floats]) -> Path:
+def write_snapshot(
+    stem: Path, iteration: int, net: Net, history: Sequence[Floats], *, step: int = 0, in_hdf5: bool = False
+) -> Path:
     """Write a net and its solver's state, each file atomically, the state last.
 
     Parameters
     ----------
-    prefix : Path
-        Of the names: `PREFIX_iter_N.caffemodel` and `.solverstate`.
+    stem : Path
+        Of the names: `STEM.caffemodel` and `STEM.solverstate`, or in HDF5 `STEM.caffemodel.h5` and
+        `STEM.solverstate.h5`. Caffe's stem is `PREFIX_iter_N`.
     iteration : int
-        N, the number of finished iterations.
+        The number of finished iterations.
     net : Net
         With its parameters.
     history : sequence of float32 arrays
         The solver's history.
+    step : int
+        How many steps the learning rate has made; see `Solver.step`.
+    in_hdf5 : bool
+        Write HDF5.
 
     Returns
     -------
@@ -67,18 +77,21 @@ def write_snapshot(prefix: Path, iteration: int, net: Net, history: Sequence[Flo
     TrainingError
         The files cannot be written. Earlier snapshots are unchanged.
     """
-    stem = f"{prefix.name}_iter_{iteration}"
-    weights = prefix.with_name(f"{stem}.caffemodel")
-    state = schema.SolverState(iter=iteration, learned_net=str(weights))
-    for values in history:
-        state.history.add(shape={"dim": values.shape}, data=values.ravel())
+    weights, state = (stem.with_name(f"{stem.name}{kind}{'.h5' if in_hdf5 else ''}") for kind in (WEIGHTS, STATE))
     try:
-        prefix.parent.mkdir(parents=True, exist_ok=True)
-        caffemodel.write(weights, net.message, net.params)
-        atomic_write(prefix.with_name(f"{stem}.solverstate"), state.SerializeToString())
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        if in_hdf5:
+            hdf5.write_weights(weights, {layer.name: net.params.get(layer.name, ()) for layer in net.layers})
+            hdf5.write_state(state, hdf5.SolverState(iteration, str(weights), tuple(history), step))
+        else:
+            caffemodel.write(weights, net.message, net.params)
+            content = schema.SolverState(iter=iteration, learned_net=str(weights), current_step=step)
+            for values in history:
+                content.history.add(shape={"dim": values.shape}, data=values.ravel())
+            atomic_write(state, content.SerializeToString())
     except OSError as error:
         raise TrainingError(
-            f"{weights}: the snapshot of iteration {iteration} could not be written ({error.strerror}); "
+            f"{weights}: the snapshot of iteration {iteration} could not be written ({error.strerror or error}); "
             "earlier ones are complete, resume from the last one with --resume"
         ) from None
     return weights
@@ -90,14 +103,19 @@ def read_state(path: Path) -> State:
     Raises
     ------
     TrainingError
-        The file is missing or damaged, or its caffemodel does not exist.
+        The file is missing or damaged, is a caffemodel, or its caffemodel does not exist.
     """
-    with open_file(path, "a solverstate", TrainingError) as file:
-        in_hdf5 = file.read(len(hdf5.SIGNATURE)) == hdf5.SIGNATURE
-        file.seek(0)
-        iteration, learned_net, history = _read_hdf5(path) if in_hdf5 else _read_wire(file, path)
-    if not learned_net or not 0 <= iteration < 1 << 31:
-        raise TrainingError(f"{path}: not a solverstate: it names no caffemodel, or no iteration")
+    try:
+        iteration, learned_net, history = _read(path)
+    except TrainingError:
+        if not _is_weights(path):
+            raise
+        other = path.with_name(path.name.replace(WEIGHTS, STATE))
+        beside = f", {other}, which is beside it" if other != path and is_file(other) else ""
+        raise TrainingError(
+            f"{path}: these are weights, from which no training can be resumed: give --resume the solverstate{beside}, "
+            "or start a new training from them with --weights"
+        ) from None
     named = Path(learned_net)
     weights = next((there for there in (path.parent / named.name, named) if is_file(there)), None)
     if weights is None:
@@ -105,8 +123,50 @@ def read_state(path: Path) -> State:
     return State(iteration, caffemodel.read(weights), history)
 
 
-def _read_wire(file: BufferedReader, path: Path) -> tuple[int, str, list[Floats]]:
+def read_weights(path: Path) -> Weights:
+    """Read a caffemodel to start from.
+
+    Raises
+    ------
+    FormatError
+        The file is missing or damaged.
+    TrainingError
+        It is a solverstate.
+    """
+    try:
+        return caffemodel.read(path)
+    except FormatError:
+        try:
+            _, learned_net, _ = _read(path)
+        except TrainingError:
+            learned_net = ""
+        if not learned_net:
+            raise
+    raise TrainingError(
+        f"{path}: this is the state of a solver: resume its training with --resume, or give --weights its caffemodel, "
+        f"{Path(learned_net).name[:200]}"
+    )
+
+
+def _is_weights(path: Path) -> bool:
+    try:
+        return bool(caffemodel.read(path).layers)
+    except FormatError:
+        return False
+
+
+def _read(path: Path) -> tuple[int, str, list[Floats]]:
     """Read the iteration, the name of the weights, and the history."""
+    with open_file(path, "a solverstate", TrainingError) as file:
+        in_hdf5 = file.read(len(hdf5.SIGNATURE)) == hdf5.SIGNATURE
+        file.seek(0)
+        iteration, learned_net, history = _read_hdf5(path) if in_hdf5 else _read_wire(file, path)
+    if not learned_net or not 0 <= iteration < 1 << 31:
+        raise TrainingError(f"{path}: not a solverstate: it names no caffemodel, or no iteration")
+    return iteration, learned_net, history
+
+
+def _read_wire(file: BufferedReader, path: Path) -> tuple[int, str, list[Floats]]:
     iteration, learned_net, history = -1, "", []
     try:
         wire = Wire(file)

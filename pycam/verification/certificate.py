@@ -226,7 +226,7 @@ def _label_classes(net: Net) -> dict[str, int]:
     classes: dict[str, int] = {}
     for layer in reversed(net.layers):
         found = [classes[value] for value in layer.outputs if value in classes]
-        if isinstance(layer, layers.Comparison):
+        if isinstance(layer, layers.Classification):
             labels, count = layer.inputs[1:], layer.class_count
         elif found and isinstance(layer, _KEEP_VALUES):
             labels, count = layer.inputs, min(found)

@@ -17,7 +17,17 @@ from pycam.net.layers.combination import Concat, Eltwise, Silence, Slice, Split,
 from pycam.net.layers.convolution import Convolution, Deconvolution
 from pycam.net.layers.data import Data, DummyData, HDF5Data, ImageData, Input, MemoryData, Source, WindowData
 from pycam.net.layers.inner_product import InnerProduct
-from pycam.net.layers.loss import Accuracy, Comparison, SoftmaxWithLoss
+from pycam.net.layers.loss import (
+    Accuracy,
+    Classification,
+    Comparison,
+    ContrastiveLoss,
+    EuclideanLoss,
+    HingeLoss,
+    MultinomialLogisticLoss,
+    SigmoidCrossEntropyLoss,
+    SoftmaxWithLoss,
+)
 from pycam.net.layers.normalization import LRN, BatchNorm, Scale
 from pycam.net.layers.pooling import Pooling
 from pycam.net.layers.reduction import ArgMax, Reduction
@@ -28,4 +38,6 @@ __all__ += ["ELU", "AbsVal", "Dropout", "Exp", "Log", "PReLU", "Power", "ReLU", 
 __all__ += ["ArgMax", "Concat", "Convolution", "Crop", "Deconvolution", "Eltwise", "Flatten", "InnerProduct", "Pooling"]
 __all__ += ["LRN", "Accuracy", "BatchNorm", "Data", "DummyData", "ImageData", "Input", "MemoryData", "Reduction"]
 __all__ += ["Comparison", "Reshape", "Scale", "ShuffleChannel", "Silence", "Slice", "SoftmaxWithLoss", "Source"]
+__all__ += ["Classification", "ContrastiveLoss", "EuclideanLoss", "HingeLoss", "MultinomialLogisticLoss"]
+__all__ += ["SigmoidCrossEntropyLoss"]
 __all__ += ["HDF5Data", "Split", "Tile", "WindowData"]

@@ -34,26 +34,36 @@ class LRN(Layer):
 
 
 class BatchNorm(Layer):
-    """(x − mean) / sqrt(variance + eps) per channel, from stored statistics.
+    """(x − mean) / sqrt(variance + eps) per channel, from stored statistics, or in training from those of the batch.
 
     The parameters are the mean and the variance, both multiplied by a factor, and that factor. If the factor is 0, mean
     and variance are zero.
+
+    Attributes
+    ----------
+    use_global_stats : bool or None
+        Whether the stored statistics are used; None: in phase TEST, and in training those of the batch, which are
+        added to the stored ones.
+    moving_average_fraction : float
+        What the stored sums are multiplied by before the statistics of a batch are added.
     """
 
     type = "BatchNorm"
     works_in_place = True
     eps: float
+    moving_average_fraction: float
+    use_global_stats: bool | None
 
     @classmethod
     def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
         param = message.batch_norm_param
-        need(
-            not param.HasField("use_global_stats") or param.use_global_stats,
-            "use_global_stats is false: statistics of the current batch are for training only",
-        )
         need(len(shapes[0]) >= 2, f"its bottom must have a channel axis, it has {dims(shapes[0])}")
         channels = shapes[0][1]
-        return {"param_shapes": ((channels,), (channels,), (1,)), **numbers(param, "eps")}
+        return {
+            "param_shapes": ((channels,), (channels,), (1,)),
+            "use_global_stats": param.use_global_stats if param.HasField("use_global_stats") else None,
+            **numbers(param, "eps", "moving_average_fraction"),
+        }
 
 
 class Scale(Layer):
