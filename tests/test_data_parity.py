@@ -84,6 +84,7 @@ layers { name: "data" type: IMAGE_DATA top: "data" top: "label" image_data_param
 layers { name: "fc" type: INNER_PRODUCT bottom: "data" top: "fc"
   inner_product_param { num_output: 3 weight_filler { type: "xavier" } bias_filler { value: 0.1 } } }
 layers { name: "loss" type: SOFTMAX_LOSS bottom: "fc" bottom: "label" top: "loss" }""",
+    "labels of another loss": listed().replace("SoftmaxWithLoss", "HingeLoss"),
     "two data layers": listed().replace(LOSS % "", "").replace('"label"', '"unused"') + """
 layer { name: "more" type: "ImageData" top: "more" top: "label" include { phase: TRAIN } transform_param { scale: 0.02 }
   image_data_param { source: "PLACE/ignore.txt" root_folder: "PLACE/images/" batch_size: 4 is_color: false } }
@@ -111,6 +112,9 @@ layer { name: "label" type: "DummyData" top: "label" dummy_data_param { shape { 
 """ + LOSS % "",
 }  # fmt: skip
 ARRAYS = {
+    "values as targets": ROWS.replace('top: "label"', 'top: "targets"')
+    + LEARNED.replace("num_output: 3 weight", "num_output: 2 weight")
+    + 'layer { name: "loss" type: "EuclideanLoss" bottom: "fc" bottom: "targets" top: "loss" loss_weight: 0.1 }',
     "several files": ROWS + LEARNED + LOSS % "",
     "other tops": ROWS.replace('top: "label"', 'top: "targets" top: "whole numbers"')
     + LEARNED
@@ -174,7 +178,7 @@ def compare(caffe, path: Path, text: str, given: Params | None = None) -> None:
     from pycam.training.nets import open_net
 
     solver = read_solver(path)
-    fed = open_net(solver, "TRAIN")
+    fed = open_net(solver.training_net)
     net = fed.net.with_params(fill(fed.net, 3) if given is None else given)
     fields = path.read_text()
     caffe.load_solver(re.sub('net: ".*?"', "", fields).encode(), text.encode(), "net")
@@ -184,8 +188,8 @@ def compare(caffe, path: Path, text: str, given: Params | None = None) -> None:
         learner = Learner(net, solver)
         batches = fed.stream(0, solver.max_iter * solver.iter_size)
         mine = [learner.step(islice(batches, solver.iter_size), number) for number in range(solver.max_iter)]
-    # Caffe's blob holds the loss of the last of several passes, and of one of several losses.
-    if solver.iter_size == 1 and text.count("Loss") == 1:
+    # Caffe's blob holds the loss of the last of several passes, and of one of several losses, without its weight.
+    if solver.iter_size == 1 and text.count("Loss") == 1 and "loss_weight" not in text:
         assert mine == pytest.approx(list(map(float, losses)), rel=1e-5)
     for name, blobs in caffe.get_params().items():
         for theirs, own, first in zip(blobs, learner.params[name], net.params[name], strict=True):
