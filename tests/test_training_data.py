@@ -592,7 +592,7 @@ def test_layers_that_nothing_fills(layer, message, place):
     if "nothing" in message:
         text = text.replace('top: "in" }', 'top: "in" input_param { shape { dim: 1 } } }')
     with pytest.raises(TrainingError, match=message):
-        open_net(solver_of(place, text), "TRAIN")
+        open_net(solver_of(place, text).training_net)
 
 
 def test_a_list_in_place_of_a_list_that_is_not_there(place):
@@ -600,7 +600,7 @@ def test_a_list_in_place_of_a_list_that_is_not_there(place):
     with pytest.raises(
         TrainingError, match=r"list\.txt replaces what layers of type Data or ImageData read, and there"
     ):
-        open_net(solver, "TRAIN", place / "list.txt")
+        open_net(solver.training_net, data=place / "list.txt")
 
 
 def write_arrays(path: Path, **arrays) -> None:
