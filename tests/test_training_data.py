@@ -600,7 +600,7 @@ def test_a_list_in_place_of_a_list_that_is_not_there(place):
     with pytest.raises(
         TrainingError, match=r"list\.txt replaces what layers of type Data or ImageData read, and there"
     ):
-        open_net(solver.training_net, 0, place / "list.txt")
+        open_net(solver.training_net, data=place / "list.txt")
 
 
 def write_arrays(path: Path, **arrays) -> None:

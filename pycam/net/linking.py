@@ -13,10 +13,7 @@ from pycam.formats import schema
 from pycam.formats.layer_types import unknown_type
 from pycam.formats.upgrade import CAFFE_TYPES
 from pycam.net.layers import LAYER_TYPES, MAX_BLOB_COUNT, Layer, Shape, dims
-<<<<<<< HEAD
-=======
 from pycam.net.layers.base import need
->>>>>>> h-pyio
 from pycam.net.state import PHASES, describe, describe_rules
 
 AUTOMATIC = "(automatic)"
