@@ -32,6 +32,7 @@ from pycam.evaluation.record import RECORD, FileState, Result
 from pycam.evaluation.results import read_report
 from pycam.evaluation.store import Store
 from pycam.formats import caffemodel, prototxt, schema
+from pycam.formats.hdf5_arrays import check_arrays, read_arrays
 from pycam.formats.mean import read_mean
 from pycam.formats.npy import read_tensors
 from pycam.ilsvrc.annotations import read_annotation
@@ -315,13 +316,17 @@ def _images() -> list[bytes]:
         _saved(colour.convert("CMYK").save, "JPEG"),
         _saved(colour.convert("L").save, "JPEG", restart_marker_blocks=1),
         _saved(colour.quantize(8).save, "PNG", transparency=2),
-        _saved(Image.fromarray(pixels[:, :, 0].astype(np.uint16) * 257).save, "PNG"),
         _saved(colour.convert("1").save, "TIFF", compression="group4"),
         _saved(colour.save, "TIFF", compression="tiff_lzw"),
         _saved(colour.save, "TIFF", compression="jpeg"),
         _saved(alpha.save, "WEBP", lossless=True, save_all=True, append_images=[alpha.rotate(90)]),
         _saved(alpha.save, "PNG", save_all=True, append_images=[alpha.rotate(90)]),
     ]
+
+
+def _deep_image() -> bytes:
+    """Return an image of 16 bits per channel, which a database cannot have."""
+    return _saved(Image.fromarray(RNG.integers(0, 65536, (7, 9), np.uint16)).save, "PNG")
 
 
 XML = b"""<?xml version="1.0"?>
@@ -620,6 +625,27 @@ def _snapshots() -> tuple[list[bytes], list[bytes]]:
 H5_WEIGHTS, H5_STATES = _snapshots()
 
 
+def _arrays(path: Path) -> None:
+    names = ("data", "label")
+    for shape, values in zip(check_arrays(path, names), read_arrays(str(path), names), strict=True):
+        assert values.shape == shape
+
+
+def _array_files() -> list[bytes]:
+    if find_spec("h5py") is None:
+        return []
+    import h5py
+
+    files = []
+    for options in ({}, {"compression": "gzip", "shuffle": True, "chunks": (2,)}):
+        content = io.BytesIO()
+        with h5py.File(content, "w") as file:
+            file["data"] = WEIGHTS
+            file.create_dataset("label", data=np.arange(len(WEIGHTS)), **options)
+        files.append(content.getvalue())
+    return files
+
+
 def _first_of(place: Path) -> None:
     pixels, _ = open_database(DATA_LAYER, place)[0]
     assert pixels.ndim == 3
@@ -659,7 +685,7 @@ READERS = [
     Reader("mean images", "mean.binaryproto", _mean, (MEAN_BLOB, MEAN_NPY)),
     Reader("mean images of MATLAB", "mean.mat", _mean, _mat(mean_data=MEAN.transpose(2, 1, 0)), slow=True),
     Reader("weights of NumPy", "weights.npy", _tensors, [_saved(np.save, TENSORS, allow_pickle=True)], slow=True),
-    Reader("images", "image.jpg", _image, _images(), noisy=True),
+    Reader("images", "image.jpg", _image, (*_images(), _deep_image()), noisy=True),
     Reader("annotations", "a.xml", _annotation, (XML,), XML_PIECES),
     Reader("lists of classes", "list.txt", _class_list, (b"449\n1\n1000\n", b"a.JPEG 0\nb c.JPEG 999\n")),
     Reader("blacklists", "list.txt", _blacklist, (b"1\n100\n7\n",)),
@@ -703,6 +729,7 @@ READERS = [
     ),
     Reader("reports of runs", "report.json", _report, [json.dumps(each).encode() for each in REPORTS], JSON_PIECES),
     Reader("stores of runs", "run.sqlite", _store, _stores(), slow=True),
+    Reader("arrays in HDF5", "a.h5", _arrays, _array_files(), needs="hdf5", slow=True),
     Reader("databases", "data.mdb", _database, _databases(), needs="lmdb", slow=True, noisy=True),
     Reader("images of a database", "datum", _datum, (DATUM, FLOAT_DATUM, *ENCODED_DATUMS), needs="lmdb", noisy=True),
 ]

@@ -174,7 +174,7 @@ def compare(caffe, path: Path, text: str, given: Params | None = None) -> None:
     from pycam.training.nets import open_net
 
     solver = read_solver(path)
-    fed = open_net(solver, "TRAIN")
+    fed = open_net(solver.training_net, solver.random_seed)
     net = fed.net.with_params(fill(fed.net, 3) if given is None else given)
     fields = path.read_text()
     caffe.load_solver(re.sub('net: ".*?"', "", fields).encode(), text.encode(), "net")

@@ -205,7 +205,7 @@ def test_a_solvers_state_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (weights(a__0=VALUES), "with 'iter', found data: is this a file of another program"),
+        (weights(a__0=VALUES), "these are weights, from which no training can be resumed"),
         (state([VALUES], name=b"x" * 5000), "learned_net is not a text of up to 4096 bytes"),
         (state([VALUES], iteration=-1), "it names no caffemodel, or no iteration"),
         (state([VALUES.astype("i4")]), "has values of type int32"),

@@ -256,10 +256,15 @@ def test_a_type_that_only_caffe_has_is_named_so(name):
         net_of(data(1, 3, 8, 8) + layer(name, "x", "data"))
 
 
-@pytest.mark.parametrize("name", ["HDF5Data", "WindowData", "Python"])
-def test_a_source_that_only_caffe_has_is_replaced_by_an_input(name):
+def test_a_source_without_a_shape_is_replaced_by_an_input():
     with pytest.raises(UnsupportedLayerError, match="pycam does not; replace it by a layer of type Input"):
-        net_of(layer(name, "x", "", "data label"))
+        net_of(layer("Python", "x", "", "data label"))
+    with pytest.raises(
+        NetError, match=r"layer 'x' \(HDF5Data\): only its source .*: replace it by a layer of type Input"
+    ):
+        net_of(layer("HDF5Data", "x", "", "data label"))
+    with pytest.raises(NetError, match=r"layer 'x' \(WindowData\): no crop_size in transform_param"):
+        net_of(layer("WindowData", "x", "", "data label"))
 
 
 # Sources

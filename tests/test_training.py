@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import pytest
 from PIL import Image
 
 from pycam.cli import main
-from pycam.errors import TrainingError
+from pycam.errors import PycamError, TrainingError
 from pycam.formats import caffemodel, schema
 from pycam.net import read_net
 from pycam.training.log import read_rows
@@ -90,6 +91,14 @@ def change(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
+def read_text(text: str):
+    """Read a solver that has these fields, too."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "solver.prototxt")
+        path.write_text(f'net: "net.prototxt" base_lr: 1 max_iter: 100 gamma: 0.5 {text}')
+        return read_solver(path)
+
+
 def trained(place: Path, **options) -> Path:
     return train(read_solver(place / "solver.prototxt"), **options)
 
@@ -109,7 +118,7 @@ def test_what_a_training_leaves(place, capsys):
     assert [row.iteration for row in rows] == [0, 2, 4, 5, 6, 8, 10]
     assert [row.lr for row in rows] == [0.05, 0.05, 0.025, 0.025, 0.025, 0.0125, 0.0125]
     assert [row.iteration for row in rows if row.tests] == [0, 5, 10]
-    assert rows[-1].loss is None
+    assert rows[-1].loss is not None
     assert set(rows[0].tests) == {"loss", "accuracy"}
     assert rows[-1].tests["loss"] < rows[0].tests["loss"]
     with Image.open(out / "tiny_curves.png") as curves:
@@ -120,6 +129,41 @@ def test_what_a_training_leaves(place, capsys):
         "conv.1": [(4, 3, 5, 5), (4,)],
         "fc": [(2, 4), (2,)],
     }
+
+
+def test_nothing_is_trained_without_max_iter(place, capsys):
+    change(place / "solver.prototxt", "max_iter: 10", "")
+    change(place / "solver.prototxt", "snapshot: 3", "")
+    assert main(["train", "--solver", str(place / "solver.prototxt")]) == 0
+    assert "max_iter is 0, or absent: as in Caffe, nothing is trained" in capsys.readouterr().err
+    assert (place / "out/tiny_iter_0.solverstate").is_file()
+    (row,) = read_rows(place / "out/tiny_log.csv")
+    assert (row.iteration, set(row.tests)) == (0, {"loss", "accuracy"})
+    assert row.loss is not None
+
+
+def test_several_tests_of_nets_inside_the_solver(place, capsys):
+    """Each test has its own net, or state, and number of batches."""
+    text = (place / "net.prototxt").read_text()
+    only = 'include { phase: TEST stage: "%s" }'
+    layers = text[text.index('layer { name: "accuracy"') :]
+    split = layers.replace("include { phase: TEST }", only % "first") + layers.replace(
+        "include { phase: TEST }", "accuracy_param { top_k: 2 } " + only % "second"
+    ).replace('top: "accuracy"', 'top: "accuracy" top: "each"')
+    (place / "net.prototxt").write_text(text.replace(layers, split))
+    nets = f'net_param {{ {(place / "net.prototxt").read_text()} }} test_net: "whole.prototxt"'
+    (place / "whole.prototxt").write_text(text)
+    change(place / "solver.prototxt", 'net: "net.prototxt"', nets)
+    states = 'test_state { } test_state { stage: "first" } test_state { stage: "second" }'
+    change(place / "solver.prototxt", "test_iter: 2", f"test_iter: 2 test_iter: 1 test_iter: 4 {states}")
+    trained(place)
+    rows = read_rows(place / "out/tiny_log.csv")
+    columns = {"#0 loss", "#0 accuracy", "#1 loss", "#1 accuracy"}
+    assert set(rows[0].tests) == {*columns, "#2 loss", "#2 accuracy", "#2 each[0]", "#2 each[1]"}
+    assert rows[-1].tests["#2 each[1]"] == 1
+    assert rows[-1].tests["#0 loss"] == pytest.approx(rows[-1].tests["#2 loss"], rel=1e-5), (
+        "the images of 2 and 4 batches"
+    )
 
 
 def test_what_would_have_no_effect_is_refused(place, capsys):
@@ -151,12 +195,14 @@ def test_killed_and_resumed_is_as_if_never_killed(place):
     assert (whole.parent / "tiny_log.csv").read_bytes() == log
 
 
-@pytest.mark.parametrize("kind", ['type: "Adam" momentum2: 0.99', "iter_size: 2"])
+@pytest.mark.hdf5
+@pytest.mark.parametrize("kind", ['type: "Adam" momentum2: 0.99', "iter_size: 2 snapshot_format: HDF5"])
 def test_resuming_with_more_to_remember(kind, place):
     with (place / "solver.prototxt").open("a") as file:
         file.write(kind)
     expected = trained(place).read_bytes()
-    assert trained(place, resume=place / "out/tiny_iter_6.solverstate").read_bytes() == expected
+    state = place / f"out/tiny_iter_6.solverstate{'.h5' * ('HDF5' in kind)}"
+    assert trained(place, resume=state).read_bytes() == expected
 
 
 def test_a_state_of_another_solver_is_refused(place):
@@ -297,25 +343,56 @@ def test_a_full_disk_leaves_the_older_snapshot(place, monkeypatch):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("max_iter: 10", "max_iter: 10 snapshot_format: HDF5", "HDF5 is not supported"),
-        ("max_iter: 10", 'max_iter: 10 regularization_type: "L0"', "regularization_type 'L0'"),
-        ("max_iter: 10", "", "has no max_iter"),
+        ("max_iter: 10", 'max_iter: 10 regularization_type: "L0"', "regularization_type 'L0': there are L2, L1"),
         ("base_lr: 0.05", "", "has no base_lr"),
-        ('"step"', '"steps"', "lr_policy 'steps': pycam has fixed, step"),
+        ('"step"', '"steps"', "lr_policy 'steps': there are fixed, step"),
+        ('"step"', '"multifixed"', "'multifixed' is of a fork of Caffe: write multistep"),
         ("stepsize: 4", "", "lr_policy step needs a positive stepsize"),
+        ('"step"', '"sigmoid" stepsize: 0 #', "lr_policy sigmoid needs a positive stepsize"),
         ("gamma: 0.5", "gamma: -1", "gamma -1 must not be negative"),
-        ("test_iter: 2", "", "test_interval needs one test_iter, there are 0"),
         ("base_lr: 0.05", "base_lr: nan", "base_lr must be finite"),
         ('"step" gamma: 0.5', '"exp" gamma: 1e38', "learning rate of iteration 9 cannot be computed"),
-        ('net: "net.prototxt"', "", "give `net`"),
+        ("max_iter", 'type: "sgd" max_iter', "type 'sgd': there are SGD, Nesterov"),
+        ("max_iter", 'type: "AdaGrad" max_iter', "type AdaGrad has no momentum .*: remove it"),
+        ("max_iter", "solver_type: RMSPROP max_iter", "type RMSProp has no momentum .*: remove it"),
+        ("momentum: 0.9", 'type: "RMSProp" rms_decay: 1', "rms_decay 1: must be from 0 to less than 1"),
+        ("max_iter", 'type: "SGD" solver_type: ADAM max_iter', "has `type` and its old name `solver_type`"),
+        ("max_iter", "iter_size: 0 max_iter", "iter_size must be positive"),
+        (
+            "max_iter",
+            "clip_norm: 3 max_iter",
+            r"prototxt:5:1: unknown field 'clip_norm': in Caffe 1.0 it is clip_gradients",
+        ),
+        (
+            "max_iter",
+            "warmup_iter: 9 max_iter",
+            "'warmup_iter': .* train the first iterations with a solver of their own",
+        ),
+        ("max_iter", 'eval_type: "detection" max_iter', "'eval_type': .* measures detections: remove it"),
+        ("max_iter", "iter_sze: 2 max_iter", "unknown field 'iter_sze': did you mean 'iter_size'"),
+        ("max_iter", "speed: 2 max_iter", "'speed': no solver of Caffe 1.0 has it: .* remove it only if"),
+        ("max_iter", "snapshot_diff: true max_iter", "'snapshot_diff' is not supported: remove it"),
+        ('net: "net.prototxt"', "", "there is no net: give the net to train once"),
         ('net: "net.prototxt"', 'net: "lost.prototxt"', "its net lost.prototxt is neither"),
-        ('net: "net.prototxt"', 'train_net: "net.prototxt"', "there is no test_net"),
-        ("snapshot_prefix", "#", "snapshot_prefix is missing"),
+        ('net: "net.prototxt"', 'net: "a" net_param { }', "there is net and net_param: give the net to train once"),
+        (
+            'net: "net.prototxt"',
+            'train_net: "net.prototxt"',
+            "1 test_iter for 0 test nets .*: give one test_iter for each",
+        ),
+        ("test_iter: 2", 'test_net: "a" test_net: "b" test_iter: 2', "1 test_iter for 2 test nets"),
+        ("test_iter: 2", "test_iter: 0", "test_iter must be positive"),
+        ("test_interval: 5", "", "test_iter needs a positive test_interval"),
+        (
+            "test_iter: 2",
+            'test_iter: 2 test_iter: 1 test_state { stage: "a" }',
+            "1 test_state for 2 tests .*: give one per",
+        ),
     ],
 )
 def test_a_solver_that_cannot_be_followed(old, new, message, place):
     change(place / "solver.prototxt", old, new)
-    with pytest.raises(TrainingError, match=message):
+    with pytest.raises(PycamError, match=message):
         trained(place)
 
 
@@ -361,6 +438,47 @@ def test_inputs_that_no_data_fill_are_refused(place):
         TrainingError, match="nothing fills its input 'more' in training: only layers of the types Data"
     ):
         trained(place)
+
+
+@pytest.mark.parametrize(
+    ("named", "prefix"),
+    [
+        ("", "%s/solver"),
+        ('snapshot_prefix: ""', ""),
+        ('snapshot_prefix: "out/tiny"', "out/tiny"),
+        ('snapshot_prefix: "images"', "images/solver"),
+        ('snapshot_prefix: "images/"', "images/solver"),
+        ('snapshot_prefix: "."', "solver"),
+    ],
+)
+def test_names_of_snapshots_are_caffes(named, prefix, place, monkeypatch):
+    monkeypatch.chdir(place)
+    change(place / "solver.prototxt", f'snapshot_prefix: "{place}/out/tiny"', named)
+    solver = read_solver(place / "solver.prototxt")
+    expected = prefix % place if "%" in prefix else prefix
+    assert solver.file("_iter_3.caffemodel") == Path(f"{expected}_iter_3.caffemodel")
+
+
+def test_steps_are_those_that_caffe_stores():
+    solver = read_text('lr_policy: "multistep" stepvalue: 3 stepvalue: 3 stepvalue: 1 stepvalue: 9')
+    # One step per iteration, in the order of the values.
+    assert [solver.step(t) for t in (0, 2, 3, 4, 5, 8, 9, 50)] == [0, 0, 1, 2, 3, 3, 4, 4]
+    assert read_text('lr_policy: "step" stepsize: 4').step(9) == 2
+    assert read_text('lr_policy: "fixed"').step(9) == 0
+
+
+def test_weights_and_states_that_are_mixed_up(place):
+    weights = trained(place)
+    state = weights.with_suffix(".solverstate")
+    with pytest.raises(TrainingError, match=rf"these are weights, .*give --resume the solverstate, {state}, which is"):
+        trained(place, resume=weights)
+    with pytest.raises(
+        TrainingError, match=r"state of a solver: .*--resume, or give --weights .*, tiny_iter_10\.caffe"
+    ):
+        trained(place, weights=[state])
+    state.unlink()
+    with pytest.raises(TrainingError, match="give --resume the solverstate, or start a new training from them with"):
+        trained(place, resume=weights)
 
 
 def test_a_damaged_image_and_a_damaged_state(place):

@@ -504,7 +504,7 @@ def test_fillers_give_values(place):
     with pytest.raises(TrainingError, match="3 data_filler for 2 tops: give none for 0, one for all, or one per top"):
         batches_of(place, DUMMY.replace("value: 5 }", "value: 5 } data_filler { }"))
     for dims in ("dim: 4 dim: -3", "dim: 4 dim: 0", ""):
-        with pytest.raises(PycamError, match="a shape with a side that is not positive|an empty shape"):
+        with pytest.raises(PycamError, match=r"a shape with a side that is not positive|an empty shape"):
             net_of(place, DUMMY.replace("dim: 4 dim: 3", dims).replace("gaussian", "xavier"), "")
     with pytest.raises(TrainingError, match=r"layer 'data' \(TEST\): filler 'odd' is not supported"):
         batches_of(place, DUMMY.replace("gaussian", "odd"))
@@ -592,7 +592,7 @@ def test_layers_that_nothing_fills(layer, message, place):
     if "nothing" in message:
         text = text.replace('top: "in" }', 'top: "in" input_param { shape { dim: 1 } } }')
     with pytest.raises(TrainingError, match=message):
-        open_net(solver_of(place, text), "TRAIN")
+        open_net(solver_of(place, text).training_net)
 
 
 def test_a_list_in_place_of_a_list_that_is_not_there(place):
@@ -600,7 +600,7 @@ def test_a_list_in_place_of_a_list_that_is_not_there(place):
     with pytest.raises(
         TrainingError, match=r"list\.txt replaces what layers of type Data or ImageData read, and there"
     ):
-        open_net(solver, "TRAIN", place / "list.txt")
+        open_net(solver.training_net, data=place / "list.txt")
 
 
 def write_arrays(path: Path, **arrays) -> None:

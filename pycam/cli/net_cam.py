@@ -150,18 +150,8 @@ def _frozen(training: Any, weights: Path | None) -> str:
 
 def _next(training: prototxt_format.NetText, weights: Path | None) -> str:
     """Say how to train a net."""
-    layers = training.message.layer
     start = "FILE" if weights is None else shlex.quote(str(weights))
     solver = f'with net: "{training.path}" in the solver'
-    shared = Counter(spec.name for layer in layers for spec in layer.param if spec.name)
-    reasons = []
-    if any(map(_learns_statistics, layers)):
-        reasons.append("statistics of batches")
-    if any(count > 1 for count in shared.values()):
-        reasons.append("shared parameters")
-    if reasons:
-        command = f"caffe train --solver=solver.prototxt --weights={start}"
-        return f"next: {command}, {solver}; `pycam train` cannot train {' and '.join(reasons)}"
     return f"next: pycam train --solver solver.prototxt --weights {start}, {solver}"
 
 

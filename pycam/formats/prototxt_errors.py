@@ -17,6 +17,31 @@ from pycam.formats.upgrade import CAFFE_TYPES, V1_TYPES
 LONGEST = 80
 """The most characters of a line that a message quotes."""
 
+_WARM_UP = (
+    "it is of a fork whose rate rises at the start: train the first iterations with a solver of their own, with "
+    "smaller rates, and --resume with this one without the field"
+)
+_STAGES = (
+    "it is of a fork whose rates are listed: write lr_policy multistep, with a stepvalue for each change, if they fall "
+    "by one factor (gamma)"
+)
+_DETECTIONS = "it is of SSD, which measures detections: remove it, pycam tests the outputs of the test net"
+SOLVER_FIELDS = {
+    "clip_norm": "in Caffe 1.0 it is clip_gradients, the largest norm of all gradients together",
+    "batch_size": "it belongs in the data layers of the net; iter_size is the number of batches per iteration",
+    "warmup_iter": _WARM_UP,
+    "warmup_start_lr": _WARM_UP,
+    "rampup_interval": _WARM_UP,
+    "rampup_lr": _WARM_UP,
+    "stagelr": _STAGES,
+    "stageiter": _STAGES,
+    "plateau_winsize": "it is of a fork whose rate follows the loss: write lr_policy multistep, with stepvalues",
+    "eval_type": _DETECTIONS,
+    "ap_version": _DETECTIONS,
+    "show_per_class_result": _DETECTIONS,
+}
+"""Fields that only the solvers of forks have -> what to do instead."""
+
 
 def explain(error: Any, text: str, name: str, kind: Any, layers: Iterable[LayerBlock]) -> PycamError:
     """Convert an error of protobuf's parser to one of ours.
@@ -76,6 +101,12 @@ def _fix(field: str, owner: str, kind: Any) -> str:
     )
     if owner == kind.DESCRIPTOR.name and field in other.DESCRIPTOR.fields_by_name:
         return meant
+    if owner == "SolverParameter":
+        unknown = (
+            "no solver of Caffe 1.0 has it: ask where the file comes from, and remove it only if training without it "
+            "is what you want"
+        )
+        return SOLVER_FIELDS.get(field) or suggest(field, schema.SolverParameter.DESCRIPTOR.fields_by_name, unknown)
     known = (schema.MESSAGES.get(owner) or fork_schema().messages[owner]).DESCRIPTOR.fields_by_name
     unknown = f"{owner} has no such field in Caffe 1.0, nor in a fork that pycam knows, so its effect is unknown"
     return suggest(field, known, f"{unknown}: ask where the file comes from, or remove it if it is for training only")

@@ -136,7 +136,7 @@ class WindowData(_Files):
 
     @classmethod
     def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
-        need(message.transform_param.crop_size > 0, "no crop_size: it is the size of each window")
+        need(message.transform_param.crop_size > 0, "no crop_size in transform_param: it is the size of each window")
         return cls._of_files(message, message.window_data_param, (0, 0), gray=False)
 
 
@@ -147,5 +147,8 @@ class HDF5Data(Source):
 
     @classmethod
     def resolve(cls, message: Any, shapes: tuple[Shape, ...]) -> dict[str, Any]:
-        need(False, "only its source tells the shapes of its tops, `pycam train` reads it")
+        need(
+            False,
+            "only its source, for `pycam train`, tells the shapes of its tops: replace it by a layer of type Input",
+        )
         return {}
