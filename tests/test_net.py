@@ -260,7 +260,7 @@ def test_a_source_without_a_shape_is_replaced_by_an_input():
     with pytest.raises(UnsupportedLayerError, match="pycam does not; replace it by a layer of type Input"):
         net_of(layer("Python", "x", "", "data label"))
     with pytest.raises(
-        NetError, match=r"layer 'x' \(HDF5Data\): only its source .*: replace it by a layer of type Input"
+        NetError, match=r"layer 'x' \(HDF5Data\): only its source.*: replace it by a layer of type Input"
     ):
         net_of(layer("HDF5Data", "x", "", "data label"))
     with pytest.raises(NetError, match=r"layer 'x' \(WindowData\): no crop_size in transform_param"):
