@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -67,47 +66,3 @@ def assert_same(here, there):
 
 def test_no_call_is_listed_twice():
     assert len(set(ROWS)) == len(ROWS)
-
-
-@pytest.mark.shared
-@pytest.mark.torch
-@pytest.mark.filterwarnings("ignore:a constant mean image of another size:RuntimeWarning")
-def test_a_script_prints_what_it_prints_in_caffe(shared, tmp_path, monkeypatch):
-    """Where Caffe raises, its exception is raised here, or one that derives from it; the message is ours."""
-    folder = shared / "data/cases/09-pycaffe"
-    monkeypatch.setattr(sys, "argv", ["script.py", "--pycam"])
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    definitions, _, loop = (folder / "script.py").read_text().rpartition("\nfor ")
-    assert "trial(k, f)" in loop
-    printed: list[str] = []
-    names = {"__file__": str(folder / "script.py"), "print": lambda *words: printed.append(" ".join(map(str, words)))}
-    exec(compile(definitions, "script.py", "exec"), names)
-    expected = dict(line.split(" | ", 1) for line in (folder / "caffe.txt").read_text().splitlines())
-    # The others need a scikit-image of Caffe's time.
-    expected = {trial: line for trial, line in expected.items() if "as_grey" not in line}
-    assert len(expected) > 45
-    for trial, line in expected.items():
-        raised: list[BaseException] = []
-        names["trial"](trial, recording(names[trial], raised))
-        if line.startswith("EXC "):
-            assert line.split()[1] in [each.__name__ for each in type(raised[0]).__mro__], (trial, raised)
-        else:
-            assert_same_text(printed[-1], f"{trial} | {line}")
-
-
-def recording(function, raised):
-    def recorded():
-        try:
-            return function()
-        except BaseException as error:
-            raised.append(error)
-            raise
-
-    return recorded
-
-
-def assert_same_text(ours, theirs):
-    number = re.compile(r"-?\d+\.\d+(?:e[+-]\d+)?")
-    assert number.sub("", ours) == number.sub("", theirs)
-    numbers = [np.array(number.findall(text), float) for text in (ours, theirs)]
-    np.testing.assert_allclose(*numbers, rtol=1e-5, atol=1.1e-4, err_msg=theirs)  # four decimals are printed

@@ -15,6 +15,16 @@ class UnknownBlob(UsageError, KeyError):
     __str__ = Exception.__str__
 
 
+class UnknownTop(UsageError, AttributeError, KeyError):
+    """A NetSpec has no such top."""
+
+    __str__ = Exception.__str__
+
+
+class SpecError(UsageError, AttributeError, TypeError):
+    """A layer cannot be written. Caffe raises one of several errors, and this one is each of them."""
+
+
 class WrongArguments(UsageError, TypeError):
     """A call has too few arguments, or arguments of another type."""
 

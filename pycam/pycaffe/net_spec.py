@@ -16,10 +16,11 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from pycam.errors import UsageError, suggest
+from pycam.errors import suggest
 from pycam.formats.schema import Message
 from pycam.formats.upgrade import CAFFE_TYPES
 from pycam.pycaffe.absent import missing
+from pycam.pycaffe.errors import SpecError, UnknownTop
 from pycam.pycaffe.proto import caffe_pb2
 
 __all__ = [
@@ -27,7 +28,6 @@ __all__ = [
     "Layers",
     "NetSpec",
     "Parameters",
-    "SpecError",
     "Top",
     "layer_type_list",
     "layers",
@@ -41,17 +41,6 @@ PARAMS = {
     if field.name.endswith("_param")
 }
 """Layer type -> the field of a layer that has the parameters of that type alone."""
-
-
-class SpecError(UsageError, AttributeError, TypeError):
-    """A layer cannot be written: Caffe raises one of several errors, and this one is each of them."""
-
-
-class UnknownTopError(SpecError, KeyError):
-    """A NetSpec has no such top."""
-
-    # That of KeyError adds quotes.
-    __str__ = Exception.__str__
 
 
 class Top:
@@ -244,7 +233,7 @@ class NetSpec:
         if name in self.__dict__.get("tops", ()):
             return self.tops[name]
         known = self.__dict__.get("tops", ())
-        raise UnknownTopError(f"no top {name!r}: {suggest(name, known, f'the NetSpec has {len(known)} others')}")
+        raise UnknownTop(f"no top {name!r}: {suggest(name, known, f'the NetSpec has {len(known)} others')}")
 
     __setitem__ = __setattr__
     __getitem__ = __getattr__
