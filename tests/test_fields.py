@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import astuple, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from nets import data, layer
 
 from pycam.errors import FormatError, PycamError, UnsupportedLayerError
 from pycam.formats import prototxt, schema
+from pycam.formats.lmdb import Database
 from pycam.formats.upgrade import CAFFE_TYPES, V1_PARAM_SPECS
 from pycam.net.layers import LAYER_TYPES
 from pycam.training.nets import feed
@@ -251,6 +253,8 @@ def folder(tmp_path_factory) -> Path:
 @pytest.mark.parametrize("kind", sorted(CASES))
 def test_layers(kind, folder, monkeypatch):
     monkeypatch.chdir(folder)
+    # Opening one takes a process.
+    monkeypatch.setattr("pycam.training.database.Database", cache(Database))
     bottoms, paths, base = CASES[kind]
     net = net_around(kind, bottoms)
     trained = not kind.endswith("Data")  # a data layer is done when its batches are made
