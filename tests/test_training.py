@@ -14,12 +14,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from nets import data, layer
 from PIL import Image
 
 from pycam.cli import main
 from pycam.errors import PycamError, TrainingError
-from pycam.formats import caffemodel, schema
-from pycam.net import read_net
+from pycam.formats import caffemodel, prototxt, schema
+from pycam.net import net_from_message, read_net
+from pycam.training.fillers import fill
 from pycam.training.log import read_rows
 from pycam.training.solver import read_solver
 
@@ -89,6 +91,10 @@ def change(path: Path, old: str, new: str) -> None:
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new))
+
+
+def fully(outputs: int, rest: str = "") -> str:
+    return layer("InnerProduct", "f", "data", params=f"inner_product_param {{ num_output: {outputs} }} {rest}")
 
 
 def read_text(text: str):
@@ -479,6 +485,50 @@ def test_weights_and_states_that_are_mixed_up(place):
     state.unlink()
     with pytest.raises(TrainingError, match="give --resume the solverstate, or start a new training from them with"):
         trained(place, resume=weights)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (fully(3, "param { } " * 3), "'f' has 3 `param`, but the layer has only 2 parameters: remove the rest"),
+        (
+            layer("ReLU", "f", "data", params="param { lr_mult: 0 }"),
+            "'f' has 1 `param`, but the layer has no parameters",
+        ),
+        (layer("BatchNorm", "f", "data", params="param { lr_mult: 1 }"), "'f': .* are statistics: set lr_mult: 0"),
+        (
+            fully(2) + layer("Accuracy", "a", "f label", params="loss_weight: 1"),
+            "'a': .* this Accuracy, which has no gradient: remove its loss_weight",
+        ),
+        (
+            fully(1) + layer("SoftmaxWithLoss", "l", "data f"),
+            "'l': its labels 'f' cannot get a gradient: set propagate_down: true for its first bottom",
+        ),
+        (
+            fully(2) + layer("HingeLoss", "l", "f label", params="propagate_down: true propagate_down: true"),
+            "'l': its labels 'label' cannot get a gradient",
+        ),
+        (fully(1), "it has no loss: add a layer of type SoftmaxWithLoss"),
+    ],
+)
+def test_a_net_that_caffe_cannot_train_either(body, message):
+    from pycam.training.learner import Learner
+
+    text = data(4, 3) + data(4, name="label") + body
+    if "loss" not in body.lower():
+        text += layer("EuclideanLoss", "loss", "f data") if "no loss" not in message else ""
+    net = net_from_message(prototxt.parse(text).message, phase="TRAIN")
+    with pytest.raises(TrainingError, match=message):
+        Learner(net.with_params(fill(net)), read_text('lr_policy: "fixed"'))
+
+
+def test_a_net_with_nothing_to_learn_has_a_loss():
+    from pycam.training.learner import Learner
+
+    text = data(4, 3) + layer("Power", "p", "data", params="power_param { power: 2 } loss_weight: 0.5")
+    net = net_from_message(prototxt.parse(text).message, phase="TRAIN")
+    learner = Learner(net, read_text('lr_policy: "fixed"'))
+    assert learner.step([{"data": np.full((4, 3), 2, np.float32)}], 0) == 0.5 * 12 * 4
 
 
 def test_a_damaged_image_and_a_damaged_state(place):
