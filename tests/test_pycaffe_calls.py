@@ -35,6 +35,7 @@ def there(tmp_path_factory):
 
 
 @pytest.mark.caffe
+@pytest.mark.torch
 @pytest.mark.parametrize(("row", "gives"), TABLE)
 def test_a_call_gives_what_it_gives_in_caffe(row, gives, here, there):
     if isinstance(there[row], dict) and "raises" in there[row]:
