@@ -77,5 +77,18 @@ def test_the_seed_decides():
 
 
 def test_an_unknown_filler_is_named():
-    with pytest.raises(TrainingError, match="layer 'x': filler 'positive_unitball' is not supported: there are"):
-        filled(convolution('type: "positive_unitball"'))
+    with pytest.raises(TrainingError, match="layer 'x': filler 'of_a_fork' is not supported: there are"):
+        filled(convolution('type: "of_a_fork"'))
+
+
+def test_bilinear_and_positive_unitball():
+    text = """type: "Deconvolution" convolution_param { num_output: 2 group: 2 kernel_size: %d
+        weight_filler { type: "%s" } }"""
+    for size, ramp in ((3, [0.5, 1, 0.5]), (4, [0.25, 0.75, 0.75, 0.25])):  # as real Caffe fills it
+        weights = filled(text % (size, "bilinear"))[0]
+        assert np.broadcast_to(np.outer(ramp, ramp), weights.shape) == pytest.approx(weights)
+    weights = filled(text % (3, "positive_unitball"))[0]
+    assert weights.reshape(len(weights), -1).sum(1) == pytest.approx(1)
+    assert weights.min() > 0
+    with pytest.raises(TrainingError, match="layer 'x': filler 'bilinear' is for square filters, not for 5×288"):
+        filled('type: "InnerProduct" inner_product_param { num_output: 5 weight_filler { type: "bilinear" } }')

@@ -115,8 +115,8 @@ def _positive_unitball(filler: Any, shape: Shape, rng: np.random.Generator) -> N
     return values
 
 
-_FILLERS: dict[str, Callable[[Any, Shape, np.random.Generator], NDArray[np.float64]]] = {
-    "constant": lambda filler, shape, rng: np.full(shape, filler.value),
+_FILLERS: dict[str, Callable[[Any, Shape, np.random.Generator], NDArray[Any]]] = {
+    "constant": lambda filler, shape, rng: np.full(shape, filler.value, np.float32),
     "uniform": lambda filler, shape, rng: rng.uniform(filler.min, filler.max, shape),
     "gaussian": _gaussian,
     "xavier": _xavier,

@@ -59,7 +59,13 @@ for options in (
             blob.data[...] = start if name == "bn" else random.randn(*blob.data.shape) * 0.3
     net.blobs["data"].data[...] = random.randn(2, 3, 8, 8)
     net.blobs["label"].data[...] = [0, 2]
-    print(list(net._layer_names), list(net.blobs), list(net.inputs), list(net.outputs), list(net.blob_loss_weights.values()))
+    print(
+        list(net._layer_names),
+        list(net.blobs),
+        list(net.inputs),
+        list(net.outputs),
+        list(net.blob_loss_weights.values()),
+    )
     print(list(net.top_names.items()), list(net.bottom_names.items()))
     net.forward()
     net.backward()
