@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
+from nets import data, layer
 from scipy.io import loadmat
 
 import pycam
@@ -523,3 +524,20 @@ def test_the_mode_is_that_of_nets_made_later(monkeypatch, tmp_path):
         with pytest.raises(EngineError, match="no engine"):
             net.forward()
     assert wanted == ["cpu", "cuda"]
+
+
+@pytest.mark.parametrize("given", ["first", "second"])
+def test_weights_of_one_of_the_layers_that_share_them(given, tmp_path):
+    head = data(2, 3)
+    shared = (
+        "param { name: 'w' } inner_product_param { num_output: 3 bias_term: false weight_filler { type: 'xavier' } }"
+    )
+    first = layer("InnerProduct", "first", "data", params=shared)
+    (tmp_path / "both.prototxt").write_text(head + first + layer("InnerProduct", "second", "first", params=shared))
+    (tmp_path / "one.prototxt").write_text(head + first.replace("first", given))
+    pycaffe.set_random_seed(3)
+    one = pycaffe.Net(tmp_path / "one.prototxt", pycaffe.TEST)
+    one.save(tmp_path / "one.caffemodel")
+    both = pycaffe.Net(tmp_path / "both.prototxt", tmp_path / "one.caffemodel", pycaffe.TEST)
+    for name in ("first", "second"):
+        np.testing.assert_array_equal(both.params[name][0].data, one.params[given][0].data)

@@ -43,10 +43,11 @@ def fill(net: Net, seed: int = 0, but: Collection[str] = ()) -> Params:
         except TrainingError as error:
             raise TrainingError(f"layer {layer.name!r}: {error}") from None
 
-    # Of the layers that share a parameter, the first one fills it.
+    # Of the layers that share a parameter, the first one fills it, unless it is left out.
     def of_owner(name: str, index: int) -> NDArray[np.float32]:
         owner, number = net.param_owners[name, index]
-        return params[owner][number].reshape(params[name][index].shape)
+        own = params[name][index]
+        return params[owner][number].reshape(own.shape) if owner in params else own
 
     return {name: tuple(of_owner(name, index) for index in range(len(blobs))) for name, blobs in params.items()}
 
@@ -115,8 +116,8 @@ def _positive_unitball(filler: Any, shape: Shape, rng: np.random.Generator) -> N
     return values
 
 
-_FILLERS: dict[str, Callable[[Any, Shape, np.random.Generator], NDArray[np.float64]]] = {
-    "constant": lambda filler, shape, rng: np.full(shape, filler.value),
+_FILLERS: dict[str, Callable[[Any, Shape, np.random.Generator], NDArray[Any]]] = {
+    "constant": lambda filler, shape, rng: np.full(shape, filler.value, np.float32),
     "uniform": lambda filler, shape, rng: rng.uniform(filler.min, filler.max, shape),
     "gaussian": _gaussian,
     "xavier": _xavier,

@@ -53,5 +53,5 @@ momentum: 0.9 weight_decay: 0.0005 max_iter: 30 snapshot: 20 snapshot_prefix: "%
         accuracy += solver.test_nets[0].blobs["accuracy"].data
     print(kind, "accuracy", accuracy / test_iters, "batch", batch_size, "iterations", solver.iter)
     print([blob.data.ravel()[:6] for blobs in solver.net.params.values() for blob in blobs])
-    saved = caffe.Net(kind + ".prototxt", kind + "_iter_30.caffemodel", caffe.TEST)
-    print(sorted(saved.forward().items()), np.allclose(saved.params["fc"][0].data, solver.net.params["fc"][0].data))
+saved = caffe.Net(kind + ".prototxt", kind + "_iter_30.caffemodel", caffe.TEST)
+print(sorted(saved.forward().items()), np.allclose(saved.params["fc"][0].data, solver.net.params["fc"][0].data))
