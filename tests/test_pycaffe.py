@@ -366,8 +366,8 @@ def test_weights_are_saved_and_read_in_both_formats(tmp_path):
         other = pycaffe.Net(tmp_path / "small.prototxt", pycaffe.TEST)
         assert not other.params["fc"][0].data.any()
         other.copy_from(tmp_path / name)
-        for layer, blobs in net.params.items():
-            for mine, its in zip(blobs, other.params[layer], strict=True):
+        for layer_name, blobs in net.params.items():
+            for mine, its in zip(blobs, other.params[layer_name], strict=True):
                 np.testing.assert_array_equal(mine.data, its.data)
     wrong = SMALL.replace("num_output: 5", "num_output: 6")
     with pytest.raises(NetError, match=r"layer 'fc' .* has weights of 5×64 and 5, the net expects 6×64 and 6"):
