@@ -273,7 +273,7 @@ os._exit(0)
 
 
 @pytest.mark.posix
-@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("name", ["onnxruntime", pytest.param("torch", marks=pytest.mark.torch)])
 def test_a_forked_process_computes_the_same_or_says_why_not(name):
     command = [sys.executable, "-W", "ignore", "-c", FORKED, name]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)

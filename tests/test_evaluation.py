@@ -253,9 +253,6 @@ def test_another_library_version_is_refused(model, images, whole, monkeypatch):
     [
         "onnxruntime",
         pytest.param("openvino", marks=pytest.mark.openvino),
-        pytest.param("torch", marks=pytest.mark.torch),
-        pytest.param("opencv", marks=pytest.mark.opencv),
-        pytest.param("caffe", marks=pytest.mark.caffe),
     ],
 )
 def test_another_processor_is_refused(name, model, images, tmp_path, monkeypatch):
