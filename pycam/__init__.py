@@ -6,9 +6,13 @@ The public names are imported when they are first used, so `import pycam` is fas
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+# ONNX Runtime reads this when it is imported. A user's own setting stays, and child processes inherit either.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _HOME = {
     "Cam": "predict",

@@ -264,7 +264,7 @@ class Cam:
         return head_weights(self.model.net, self.head)
 
     def close(self) -> None:
-        """Close the engine."""
+        """Close the engine. The model cannot be used afterwards."""
         self.engine.close()
 
     def __enter__(self) -> Cam:

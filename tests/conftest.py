@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
+import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -59,6 +60,18 @@ def _no_caffe_root() -> str:
     return "" if Path(command[0]).name == "start" else "PYCAM_CAFFE starts a Python, not Caffe's own tools: unset it"
 
 
+def _not_isolated() -> str:
+    try:
+        done = subprocess.run(
+            ["unshare", "-rn", "strace", "-f", "-e", "trace=connect", "-o", os.devnull, "true"],
+            capture_output=True,
+            text=True,
+        )
+    except OSError as error:
+        return str(error)
+    return done.returncode and f"no process without network can be watched: {done.stderr.strip()}; install strace"
+
+
 def _no_packages(*modules: str) -> str:
     for module in modules:
         try:
@@ -82,9 +95,9 @@ def _no_opencv() -> str:
 
 
 def _no_bf16() -> str:
-    if lacking := _no_packages("openvino"):
+    if lacking := _no_packages("pycam.engines.openvino"):
         return lacking
-    import openvino
+    from pycam.engines.openvino import openvino
 
     capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return "" if "BF16" in capabilities else "OpenVINO has no bf16 on this processor"
@@ -120,7 +133,7 @@ REQUIREMENTS = {
     "caffe": Requirement("a real Caffe, found through PYCAM_CAFFE or at its default place", _no_caffe),
     "caffe_root": Requirement("Caffe's own tools in the folder of `make caffe-root`", _no_caffe_root),
     "torch": Requirement("PyTorch", partial(_no_packages, "torch")),
-    "openvino": Requirement("OpenVINO", partial(_no_packages, "openvino")),
+    "openvino": Requirement("OpenVINO", partial(_no_packages, "pycam.engines.openvino")),
     "opencv": Requirement("OpenCV 4, whose DNN module reads Caffe's files", _no_opencv),
     "bf16": Requirement("OpenVINO and a processor that has bf16", _no_bf16),
     "cluster": Requirement("Dask", partial(_no_packages, "distributed")),
@@ -134,6 +147,7 @@ REQUIREMENTS = {
         "nbclient, nbformat and ipykernel", partial(_no_packages, "nbclient", "nbformat", "ipykernel")
     ),
     "gpu": Requirement("an NVIDIA GPU", _no_gpu),
+    "isolated": Requirement("a network namespace of its own (unshare) and strace", _not_isolated),
     "linux": Requirement("Linux", _no_linux),
     "posix": Requirement("a POSIX system", _no_posix),
     "unprivileged": Requirement("a user other than root", _no_user),

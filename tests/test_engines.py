@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import lru_cache
@@ -18,7 +19,9 @@ from nets import CAM_NETS, PITFALLS, data, images, message_of, seeded_net, worst
 
 import pycam.architectures
 from pycam import engines
+from pycam.cli import main
 from pycam.engines.base import Engine
+from pycam.engines.threads import Turn
 from pycam.errors import EngineError, NetError, UsageError
 from pycam.formats import prototxt
 from pycam.images.read import read_image
@@ -34,6 +37,8 @@ ENGINES = [
     pytest.param("torch", marks=pytest.mark.torch),
     pytest.param("opencv", marks=pytest.mark.opencv),
 ]
+
+GRADIENTS = pytest.param("gradients", marks=pytest.mark.torch)
 
 REFUSED = {
     ("opencv", "floor_pooling"): "'max'.* ignores round_mode FLOOR",
@@ -211,6 +216,112 @@ def test_several_at_once_give_what_they_give_in_turn(name, small_net):
         at_once = [values["old"] for values in pool.map(engine.forward, batches)]
     for one, other in zip(in_turn, at_once, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("name", [*ENGINES, pytest.param("caffe", marks=pytest.mark.caffe), GRADIENTS])
+def test_one_model_in_several_threads_gives_what_it_gives_in_turn(name):
+    rng = np.random.default_rng(0)
+    shown = [rng.integers(0, 256, (240, 250, 3), np.uint8) for _ in range(2)]
+    how = {"method": "gradcam"} if name == "gradients" else {"engine": name}
+    with pycam.load("squeezenet-cam-caltech101", **how) as cam:
+
+        def found(image: np.ndarray) -> bytes:
+            prediction = cam(image, top=1)
+            return prediction.scores.tobytes() + prediction.top[0].map.tobytes()
+
+        in_turn = [found(image) for image in shown]
+        for threads in (1, 2, 4):
+            with ThreadPoolExecutor(threads) as pool:
+                assert list(pool.map(found, shown * 3)) == in_turn * 3
+
+
+@pytest.mark.parametrize("name", [*ENGINES, pytest.param("caffe", marks=pytest.mark.caffe)])
+def test_a_closed_engine_says_so(name, small_net):
+    engine = engines.make(name, small_net, ["old"])
+    inputs = images(small_net, 1)
+    engine.forward(inputs)
+    engine.close()
+    engine.close()
+    with pytest.raises(EngineError, match=f"^this engine '{name}' was closed: make a new one$"):
+        engine.forward(inputs)
+
+
+FORKED = """
+import os, sys
+import numpy as np
+import pycam
+from pycam.engines import Options
+from pycam.errors import EngineError
+
+def load(threads):
+    return pycam.load("squeezenet-cam-caltech101", engine=sys.argv[1], options=Options(threads=threads))
+
+image = np.zeros((240, 240, 3), np.uint8)
+parent = {threads: load(threads) for threads in (1, 2)}
+expected = {threads: cam(image).scores.tobytes() for threads, cam in parent.items()}
+child = os.fork()
+if child:
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+for threads, cam in parent.items():
+    for find in (lambda: cam(image), lambda: load(threads)(image)):
+        try:
+            print(threads, find().scores.tobytes() == expected[threads], flush=True)
+        except EngineError as error:
+            print(threads, str(error).replace(str(os.getppid()), "N"), flush=True)
+os._exit(0)
+"""
+
+
+@pytest.mark.posix
+@pytest.mark.parametrize("name", ["onnxruntime", pytest.param("torch", marks=pytest.mark.torch)])
+def test_a_forked_process_computes_the_same_or_says_why_not(name):
+    command = [sys.executable, "-W", "ignore", "-c", FORKED, name]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    refused = (
+        "PyTorch has computed in process N, from which this process was forked, and would hang here: "
+        "use one thread (threads=1), or start processes with 'spawn'"
+    )
+    two = refused if name == "torch" else "True"
+    assert done.stdout.splitlines() == ["1 True", "1 True", f"2 {two}", f"2 {two}"], done.stderr
+
+
+def test_a_fork_while_another_thread_has_its_turn():
+    turn = Turn()
+    held, over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with turn:
+            held.set()
+            over.wait()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait()
+    here = os.getpid()
+    with pytest.MonkeyPatch.context() as child:
+        child.setattr(os, "getpid", lambda: here + 1)  # as in a child, without a fork of pytest
+        with turn, turn:
+            assert turn.first == here
+    over.set()
+    holder.join()
+
+
+@pytest.mark.parametrize(("number", "hint"), [(0, "use at least one"), (100_000, "use at most 1024")])
+@pytest.mark.parametrize("what", ["threads", "streams"])
+def test_numbers_of_threads_that_cannot_be(what, number, hint):
+    with pytest.raises(UsageError, match=f"^{number} {what}: {hint}"):
+        engines.Options(**{what: number})
+
+
+def test_too_many_threads_are_refused_before_anything_else(capsys):
+    assert main(["heatmap", "no-such-image.jpg", "--model", "squeezenet-cam-caltech101", "--threads", "100000"]) == 2
+    assert capsys.readouterr().err == (
+        f"pycam: 100000 threads: use at most 1024; this process may use {engines.cores()} cores\n"
+    )
+
+
+def test_more_threads_than_cores_are_no_more_streams():
+    assert engines.Options(threads=1000).most_streams == engines.cores()
 
 
 @pytest.mark.parametrize("name", ENGINES)

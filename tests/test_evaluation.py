@@ -16,6 +16,7 @@ import pytest
 from runs import COUNT, FILES, NET, assert_same, make_plan, make_truth, write_model
 
 from matlab_ports.ILSVRC_evaluate_bbox import submission
+from pycam.engines import processor
 from pycam.errors import GroundTruthError, ImageError, RunError, UsageError
 from pycam.evaluation import evaluator, plan
 from pycam.evaluation.plan import Plan, find_images
@@ -245,6 +246,50 @@ def test_another_library_version_is_refused(model, images, whole, monkeypatch):
     monkeypatch.setattr(plan.cv2, "__version__", "3.1")
     with pytest.raises(RunError, match=r"OpenCV \(.*, now 3\.1\)"):
         evaluate(make_plan(model, images), whole)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "onnxruntime",
+        pytest.param("openvino", marks=pytest.mark.openvino),
+    ],
+)
+def test_another_processor_is_refused(name, model, images, tmp_path, monkeypatch):
+    planned = make_plan(model, images, engine=name).only(range(2))
+    evaluate(planned, tmp_path)
+    found = processor.cv2.getCPUFeaturesLine()
+    monkeypatch.setattr(processor.cv2, "getCPUFeaturesLine", lambda: f"{found} *AVX1024")
+    with pytest.raises(RunError, match=r"differs in processor \(\S.*, now .* AVX1024.*\): name another --out"):
+        evaluate(planned, tmp_path)
+    monkeypatch.setattr(processor.cv2, "getCPUFeaturesLine", lambda: f"{found} *AVX1024?")  # not on this processor
+    evaluate(planned, tmp_path)
+
+
+@pytest.mark.parametrize(("name", "value"), [("ONEDNN_MAX_CPU_ISA", "SSE41"), ("MKL_CBWR", "COMPATIBLE")])
+def test_a_limit_on_the_instructions_is_another_processor(name, value, monkeypatch):
+    without = processor.instruction_set()
+    monkeypatch.setenv(name, value)
+    assert processor.instruction_set() == f"{without}, {name}={value}"
+
+
+def test_the_kernels_of_numpys_blas_are_told(monkeypatch):
+    def library(package: str, architecture: str) -> dict[str, str]:
+        return {"internal_api": "openblas", "filepath": f"/{package}.libs/libblas.so", "architecture": architecture}
+
+    others = [{"internal_api": "openmp", "filepath": "/numpy.libs/libgomp.so"}, library("opencv", "Zen")]
+    monkeypatch.setattr(processor, "threadpool_info", lambda: [*others, library("numpy", "Haswell")])
+    assert "OpenBLAS Haswell" in processor.instruction_set()
+    assert "Zen" not in processor.instruction_set()
+
+
+def test_a_run_of_before_processors_were_recorded_is_not_resumed(model, images, tmp_path):
+    planned = make_plan(model, images).only(range(2))
+    evaluate(planned, tmp_path)
+    with closing(sqlite3.connect(tmp_path / "run.sqlite")) as store, store:
+        store.execute("DELETE FROM identity WHERE name = 'processor'")
+    with pytest.raises(RunError, match=r"differs in processor \(none, now .*\): name another --out"):
+        evaluate(planned, tmp_path)
 
 
 def test_a_worker_with_another_library_is_refused(model, images, monkeypatch):

@@ -172,7 +172,7 @@ def test_the_cam_model_gives_the_maps_of_the_first_classes(text, top):
 @pytest.mark.openvino
 @pytest.mark.parametrize("text", [WEIGHED, MAPS_ARE_CHANNELS])
 def test_the_cam_model_gives_the_same_in_openvino(text):
-    import openvino
+    from pycam.engines.openvino import openvino
 
     net = net_of(text)
     inputs = images(net, 3)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pycam.engines.options import Options
+from pycam.engines.processor import instruction_set
+from pycam.engines.threads import Turn
 from pycam.errors import EngineError
 from pycam.net import Net
 from pycam.net.layers import BatchNorm, dims
@@ -41,7 +44,7 @@ def failure(what: str, error: Exception) -> EngineError | MemoryError:
 class Engine(ABC):
     """A net that is ready to run. Make one with `pycam.engines.make`.
 
-    `forward` keeps no state: two calls return the same as the first calls of two new engines.
+    `forward` keeps no state: two calls return the same as the first calls of two new engines. Any thread may call it.
 
     Parameters
     ----------
@@ -60,13 +63,15 @@ class Engine(ABC):
     precisions : tuple of str
         The precisions that the engine can compute in; the first one is the default.
     concurrent : bool
-        Whether several threads may call `forward` at the same time.
+        Whether the library computes several `forward` calls at the same time. If not, they wait for one another.
     batch_invariant : bool
         Whether an image's results have the same bits in any batch and with any number of threads.
     library : str
         Library and version.
     note : str
         An addition to `description`.
+    device_model : str
+        The model of a device other than the CPU.
 
     Raises
     ------
@@ -80,11 +85,14 @@ class Engine(ABC):
     batch_invariant: ClassVar[bool] = False
     library: str
     note = ""
+    device_model = ""
 
     def __init__(self, net: Net, outputs: Sequence[str], options: Options = Options()) -> None:
         self.outputs = tuple(outputs)
         self.options = options
         self.precision = options.precision or self.precisions[0]
+        self._turn = nullcontext() if self.concurrent else Turn()
+        self._closed = False
         self._input_shapes = {
             blob: net.value_shapes[net.input_values[blob]] for blob in net.inputs_before(self.outputs)
         }
@@ -113,7 +121,8 @@ class Engine(ABC):
         Raises
         ------
         EngineError
-            An input is missing or has another shape, or the run failed. The engine can still be used if possible.
+            An input is missing or has another shape, the engine is closed, or the run failed. The engine can still be
+            used after a failure, if possible.
         MemoryError
             The memory is too small for this batch size.
         """
@@ -125,7 +134,10 @@ class Engine(ABC):
                     f"input {blob!r}: expected shape {dims(expected)}, or more along the first axis, found {found}"
                 )
         needed = {blob: inputs[blob] for blob in self._input_shapes}
-        return dict(zip(self.outputs, self._run(needed), strict=True))
+        with self._turn:
+            if self._closed:
+                raise EngineError(f"this engine {self.name!r} was closed: make a new one")
+            return dict(zip(self.outputs, self._run(needed), strict=True))
 
     @abstractmethod
     def _load(self, net: Net) -> None:
@@ -140,8 +152,19 @@ class Engine(ABC):
         """Library, version, device and precision in a few words, for reports."""
         return f"{self.library}, {(self.options.device or 'cpu').lower()}, {self.precision}{self.note}"
 
-    def close(self) -> None:  # noqa: B027 - most engines have nothing to release
+    @property
+    def processor(self) -> str:
+        """The instruction set of the CPU, and the model of another device: they decide the last bits of results."""
+        return ", ".join(filter(None, (instruction_set(), self.device_model)))
+
+    def close(self) -> None:
         """Release processes and memory. The engine cannot be used afterwards."""
+        # Without a turn: a run that takes long must not keep its process alive.
+        self._closed = True
+        self._release()
+
+    def _release(self) -> None:  # noqa: B027 - most engines have nothing to release
+        """End what the engine has started."""
 
     def __enter__(self) -> Engine:
         return self

@@ -396,7 +396,7 @@ class CaffeEngine(Engine):
         zeros = {blob: np.zeros((batch, *shape[1:]), np.float32) for blob, shape in others.items()}
         return self._process.forward_tops({**inputs, **zeros}, self._tops)
 
-    def close(self) -> None:
+    def _release(self) -> None:
         self._process.close()
 
 

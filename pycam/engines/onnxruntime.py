@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pycam.engines.base import Engine, failure
 from pycam.engines.onnx_graph import onnx_model
+from pycam.engines.processor import gpus
 from pycam.errors import EngineError
 from pycam.net import Net
 
@@ -45,6 +46,7 @@ class OnnxRuntimeEngine(Engine):
         # If ONNX Runtime cannot reach a GPU, it computes on the CPU without an error.
         if provider[0] not in self._session.get_providers():
             raise EngineError("ONNX Runtime cannot use a GPU or the CUDA libraries on this machine: omit --device")
+        self.device_model = gpus() if self._device == "cuda" else ""
         read = {value.name for value in self._session.get_inputs()}
         self._inputs = {value: blob for blob, value in net.input_values.items() if value in read}
 

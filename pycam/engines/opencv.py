@@ -17,12 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycam.engines.base import Engine, failure
+from pycam.engines.threads import Turn
 from pycam.errors import EngineError
 from pycam.formats import caffemodel, prototxt, schema
 from pycam.net import Net, layers as L
 
 if not hasattr(cv2.dnn, "readNetFromCaffe"):
     raise ImportError(f"OpenCV {cv2.__version__} has no Caffe importer, version 4 has one")
+
+_SETTINGS = Turn()
+"""OpenCV has one number of threads for the whole process."""
 
 
 class OpenCvEngine(Engine):
@@ -46,18 +50,19 @@ class OpenCvEngine(Engine):
         self._dnn.enableWinograd(False)
 
     def _run(self, inputs: Mapping[str, NDArray[np.float32]]) -> list[NDArray[np.float32]]:
-        before = cv2.getNumThreads()
-        try:
-            cv2.setNumThreads(self.options.threads_per_stream)
-            for name, values in inputs.items():
-                self._dnn.setInput(np.ascontiguousarray(values), self._values[name])
-            wanted = list(dict.fromkeys(self._layers))
-            found = dict(zip(wanted, self._dnn.forward(wanted), strict=True))
-            return [np.array(found[layer], np.float32) for layer in self._layers]
-        except cv2.error as error:
-            raise failure("OpenCV failed", error) from None
-        finally:
-            cv2.setNumThreads(before)
+        with _SETTINGS:
+            before = cv2.getNumThreads()
+            try:
+                cv2.setNumThreads(self.options.threads_per_stream)
+                for name, values in inputs.items():
+                    self._dnn.setInput(np.ascontiguousarray(values), self._values[name])
+                wanted = list(dict.fromkeys(self._layers))
+                found = dict(zip(wanted, self._dnn.forward(wanted), strict=True))
+                return [np.array(found[layer], np.float32) for layer in self._layers]
+            except cv2.error as error:
+                raise failure("OpenCV failed", error) from None
+            finally:
+                cv2.setNumThreads(before)
 
 
 def _read(net: Net, layers: Sequence[L.Layer], inputs: Sequence[str]) -> cv2.dnn.Net:

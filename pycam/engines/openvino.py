@@ -2,17 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 
 import numpy as np
-import openvino
 from numpy.typing import NDArray
 
 from pycam.engines.base import Engine, failure
 from pycam.engines.onnx_graph import onnx_model
 from pycam.errors import EngineError
 from pycam.net import Net
+
+_TELEMETRY = "openvino_telemetry"
+
+
+@contextmanager
+def _without_telemetry() -> Iterator[None]:
+    """Hide the package with which OpenVINO reports its import to Google Analytics; OpenVINO does without it, too.
+
+    No variable switches it off. Users who have agreed to it with OpenVINO's `opt_in_out --opt_in` keep it.
+    """
+    try:
+        from openvino_telemetry.utils.opt_in_checker import ConsentCheckResult, OptInChecker
+
+        agreed = OptInChecker().check(enable_opt_in_dialog=False) == ConsentCheckResult.ACCEPTED
+    except ImportError:
+        agreed = False
+    if agreed:
+        yield
+        return
+    package = sys.modules.get(_TELEMETRY)
+    sys.modules[_TELEMETRY] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if package is None:
+            del sys.modules[_TELEMETRY]
+        else:
+            sys.modules[_TELEMETRY] = package
+
+
+with _without_telemetry():
+    import openvino
 
 # A run has few batch sizes: its batch, the last batch, and single images.
 _KEPT_BATCHES = 3
@@ -32,6 +65,7 @@ class OpenVinoEngine(Engine):
         if self._device not in self._core.available_devices:
             known = ", ".join(self._core.available_devices).lower()
             raise EngineError(f"OpenVINO has no device {self.options.device!r} on this machine: use one of {known}")
+        self.device_model = "" if self._device == "CPU" else self._core.get_property(self._device, "FULL_DEVICE_NAME")
         precision = self.precision
         if precision == "bf16" and "BF16" not in self._core.get_property(self._device, "OPTIMIZATION_CAPABILITIES"):
             raise EngineError("OpenVINO has no bf16 on this processor: use fp32")

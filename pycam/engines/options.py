@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from pycam.errors import UsageError
 
+MOST_THREADS = 1024
+"""The most threads, and the most streams: with some thousands a system has no more, and libraries end the process."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -27,7 +30,7 @@ class Options:
     Raises
     ------
     UsageError
-        Fewer than one thread or stream.
+        Fewer than one thread or stream, or more than `MOST_THREADS`.
     """
 
     device: str | None = None
@@ -39,6 +42,8 @@ class Options:
         for number, what in ((self.threads, "threads"), (self.streams, "streams")):
             if number is not None and number < 1:
                 raise UsageError(f"{number} {what}: use at least one")
+            if number is not None and number > MOST_THREADS:
+                raise UsageError(f"{number} {what}: use at most {MOST_THREADS}; this process may use {cores()} cores")
 
     @property
     def threads_per_stream(self) -> int:
@@ -48,7 +53,7 @@ class Options:
     @property
     def most_streams(self) -> int:
         """The number of streams with the most images per second: one per core on a CPU, otherwise one."""
-        return (self.threads or cores()) if self.device in (None, "cpu") else 1
+        return min(self.threads or MOST_THREADS, cores()) if self.device in (None, "cpu") else 1
 
 
 def cores() -> int:

@@ -1,9 +1,11 @@
-"""Thread and memory settings of the libraries around an engine, for a process that predicts many images."""
+"""Threads: turns at a library that computes for one at a time, and settings of a process that predicts many images."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -14,6 +16,27 @@ from threadpoolctl import threadpool_limits
 # Constants from glibc's malloc.h.
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
+
+
+class Turn:
+    """A lock for `with`, which its thread may take again. A forked process begins with a free one.
+
+    A thread of the parent that held the lock during the fork does not exist in the child, and would never release it.
+    """
+
+    def __init__(self) -> None:
+        self._locks: dict[int, threading.RLock] = {}
+
+    def __enter__(self) -> None:
+        self._locks.setdefault(os.getpid(), threading.RLock()).acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._locks[os.getpid()].release()
+
+    @property
+    def first(self) -> int | None:
+        """The process, this one or one that it was forked from, which took the lock first; None if none did."""
+        return next(iter(self._locks), None)
 
 
 @contextmanager

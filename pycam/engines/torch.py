@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -10,9 +11,13 @@ import torch
 from numpy.typing import NDArray
 
 from pycam.engines.base import Engine, failure
+from pycam.engines.threads import Turn
 from pycam.engines.torch_graph import TorchNet
 from pycam.errors import EngineError
 from pycam.net import Net
+
+_SETTINGS = Turn()
+"""PyTorch's settings are those of the whole process."""
 
 
 class TorchEngine(Engine):
@@ -27,7 +32,10 @@ class TorchEngine(Engine):
         if self.precision == "tf32" and self._device.type != "cuda":
             raise EngineError("torch has tf32 only on CUDA: use fp32, or --device cuda")
         self._type = torch.bfloat16 if self.precision == "bf16" else torch.float32
-        self._module = TorchNet(net).eval().requires_grad_(False).to(self._device, self._type)
+        if self._device.type == "cuda":
+            self.device_model = torch.cuda.get_device_name(self._device)
+        with at_work(self._device, self.options.threads):
+            self._module = TorchNet(net).eval().requires_grad_(False).to(self._device, self._type)
 
     def _run(self, inputs: Mapping[str, NDArray[np.float32]]) -> list[NDArray[np.float32]]:
         with torch.inference_mode(), at_work(self._device, self.options.threads, tf32=self.precision == "tf32"):
@@ -71,6 +79,8 @@ def torch_device(device: str | None) -> torch.device:
 def at_work(device: torch.device, threads: int | None, tf32: bool = False) -> Iterator[None]:
     """Set PyTorch's process-wide threads and tf32 mode inside the block, and restore them after it.
 
+    One thread at a time is inside; others wait.
+
     Parameters
     ----------
     device : torch.device
@@ -83,17 +93,24 @@ def at_work(device: torch.device, threads: int | None, tf32: bool = False) -> It
     Raises
     ------
     EngineError or MemoryError
-        PyTorch failed inside the block.
+        PyTorch failed inside the block, or this process was forked from one that has computed with PyTorch.
     """
-    before = torch.get_num_threads(), torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    try:
-        if threads is not None:
-            torch.set_num_threads(threads)
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
-        yield
-    except RuntimeError as error:
-        raise failure(f"torch failed on {device}", error) from None
-    finally:
-        torch.set_num_threads(before[0])
-        torch.backends.cuda.matmul.allow_tf32 = before[1]
-        torch.backends.cudnn.allow_tf32 = before[2]
+    # The threads that PyTorch has started are not in a forked process, and it would wait for them forever.
+    if _SETTINGS.first not in (None, os.getpid()) and (threads or torch.get_num_threads()) > 1:
+        raise EngineError(
+            f"PyTorch has computed in process {_SETTINGS.first}, from which this process was forked, and would hang "
+            "here: use one thread (threads=1), or start processes with 'spawn'"
+        )
+    with _SETTINGS:
+        before = torch.get_num_threads(), torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+        try:
+            if threads is not None:
+                torch.set_num_threads(threads)
+            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
+            yield
+        except RuntimeError as error:
+            raise failure(f"torch failed on {device}", error) from None
+        finally:
+            torch.set_num_threads(before[0])
+            torch.backends.cuda.matmul.allow_tf32 = before[1]
+            torch.backends.cudnn.allow_tf32 = before[2]

@@ -121,6 +121,7 @@ class Recipe:
             ("head", str(cam.head or "")),
             *choices.items(),
             ("engine", cam.engine.description),
+            ("processor", cam.engine.processor),
             *(() if self.batch_invariant else (("threads", str(self.options.threads)),)),
             *(() if self.protocol.method == "cam" else (("PyTorch", version("torch")),)),
             ("pycam", pycam.__version__),

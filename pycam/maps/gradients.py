@@ -63,7 +63,8 @@ class GradientMaps:
         self._threads = options.threads
         self._device = torch_device(options.device)
         _check(net, self.layer, self._target)
-        self._module = TorchNet(net).eval().requires_grad_(False).to(self._device)
+        with at_work(self._device, self._threads):
+            self._module = TorchNet(net).eval().requires_grad_(False).to(self._device)
 
     def __call__(self, images: Floats, classes: NDArray[np.intp]) -> Floats:
         """Return the maps of classes.
