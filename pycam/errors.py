@@ -29,6 +29,11 @@ def suggest(name: str, known: Iterable[str], otherwise: str = "") -> str:
     return f"did you mean {folded[near[0]]!r}?" if near else otherwise
 
 
+def escaped(text: str) -> str:
+    """Return a text as one line that can be printed: line breaks and control characters as escapes, as in Python."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 class PycamError(Exception):
     """An input of pycam, or something that pycam needs, is not valid.
 
@@ -47,7 +52,7 @@ class PycamError(Exception):
     exit_code = 1
 
     def __init__(self, message: str) -> None:
-        super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message))
+        super().__init__(escaped(message))
 
 
 class UsageError(PycamError):
@@ -106,3 +111,11 @@ class RunError(PycamError):
     """A run cannot start or had to stop: its folder contains another run or is in use, or the disk is full."""
 
     exit_code = 10
+
+
+class Interrupted(BaseException):
+    """A signal asks the command to end: Ctrl-C, SIGTERM, or SIGHUP.
+
+    It is no `Exception`, so that nothing takes it for an error of one image and goes on, and no `KeyboardInterrupt`,
+    which Typer answers in its own way.
+    """

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "pycam"
 
 ORDER = [
     {"errors"},
-    {"progress", "prefetch", "formats"},
+    {"console", "prefetch", "formats"},
     {"tables"},
     {"net"},
     {"architectures"},

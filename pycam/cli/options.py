@@ -17,6 +17,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from pycam.console import print_line
 from pycam.engines import DEFAULT_ENGINE, ENGINES, Options
 from pycam.errors import UsageError
 from pycam.model import Model, load_model
@@ -56,7 +57,7 @@ def print_notes(notes: Iterable[str], quiet: bool = False) -> None:
     """Print what was changed to read a net of a fork of Caffe, to standard error."""
     if not quiet:
         for note in notes:
-            print(f"pycam: {note}", file=sys.stderr)
+            print_line(f"pycam: {note}", file=sys.stderr)
 
 
 Phase = Annotated[str, one_of(PHASES, "Phase, for the net's include and exclude rules")]

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import MofNCompleteColumn, TextColumn
 
 from pycam.cli import options
+from pycam.console import Notes
 from pycam.errors import EngineError
 from pycam.formats import prototxt
-from pycam.progress import progress
 
 if TYPE_CHECKING:
     from pycam.training.log import Row
@@ -45,15 +44,15 @@ def train(
 
     plan = read_solver(solver)
     options.print_notes(prototxt.read(net_path(plan, "TRAIN")).notes, quiet)
-    console = Console(stderr=True, quiet=quiet)
-    with progress(console, MofNCompleteColumn(), TextColumn("{task.fields[loss]}")) as shown:
+    notes = Notes(quiet)
+    with notes.progress(MofNCompleteColumn(), TextColumn("{task.fields[loss]}")) as shown:
         bar = shown.add_task("training", total=plan.max_iter, loss="")
 
         def report(row: Row) -> None:
             loss = "" if row.loss is None else f"loss {row.loss:.3f}"
             shown.update(bar, completed=row.iteration + 1, loss=loss)
             if row.tests or plan.tells_at(row.iteration):
-                shown.console.print(str(row), markup=False, highlight=False, soft_wrap=True)
+                notes.say(str(row))
 
         last = train_net(
             plan,
@@ -65,4 +64,4 @@ def train(
             tell=report,
         )
     if last is not None:
-        console.print(f"wrote {last}", markup=False, highlight=False, soft_wrap=True)
+        notes.say(f"wrote {last}")
