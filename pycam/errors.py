@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterable
 
 
@@ -117,5 +118,7 @@ class Interrupted(BaseException):
     """A signal asks the command to end: Ctrl-C, SIGTERM, or SIGHUP.
 
     It is no `Exception`, so that nothing takes it for an error of one image and goes on, and no `KeyboardInterrupt`,
-    which Typer answers in its own way.
+    which Typer answers in its own way. Windows has no SIGHUP.
     """
+
+    SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))

@@ -16,8 +16,6 @@ from typing import Any
 from pycam.errors import Interrupted
 
 STREAMS = {"stdout": "standard output", "stderr": "standard error"}
-SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-"""Signals that ask a command to end; Windows has no SIGHUP."""
 
 
 def open_streams() -> None:
@@ -71,7 +69,7 @@ def interruptible(received: list[int]) -> Iterator[None]:
         yield
         return
     # What is ignored stays ignored: `nohup`, and Ctrl-C for a script's commands in the background.
-    before = {number: signal.getsignal(number) for number in SIGNALS}
+    before = {number: signal.getsignal(number) for number in Interrupted.SIGNALS}
     before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
     unraisable = sys.unraisablehook
 
