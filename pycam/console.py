@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, Any, TextIO
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 from pycam.errors import escaped
 
@@ -17,8 +19,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
 
 
-def print_line(*texts: object, sep: str = " ", file: TextIO | None = None) -> None:
-    """Print texts as one line.
+def print_line(*texts: object, sep: str = " ") -> None:
+    """Print texts as one line on standard output.
 
     Parameters
     ----------
@@ -26,10 +28,14 @@ def print_line(*texts: object, sep: str = " ", file: TextIO | None = None) -> No
         What `str` makes of them is printed, with control characters as escapes.
     sep : str
         Stands between the texts.
-    file : text file, optional
-        Default: standard output.
     """
-    print(sep.join(escaped(str(text)) for text in texts), file=file)
+    print(sep.join(escaped(str(text)) for text in texts))
+
+
+def print_error(text: str) -> None:
+    """Print a text as one line on standard error. If that cannot be written, the work goes on without."""
+    with suppress(OSError):
+        print(escaped(text), file=sys.stderr)
 
 
 def print_lines(text: str) -> None:
@@ -69,6 +75,11 @@ class Notes:
 
     def say(self, text: str) -> None:
         """Print a text as one line; a progress bar stays below it."""
+        if self._console.quiet:
+            return
+        if not sys.stderr.isatty():
+            print_error(text)
+            return
         from rich.text import Text
 
         self._console.print(Text(escaped(text)), soft_wrap=True)
@@ -94,5 +105,5 @@ class Notes:
             TimeRemainingColumn(),
             console=self._console,
             transient=True,
-            disable=not self._console.is_terminal or self._console.quiet,
+            disable=not sys.stderr.isatty() or self._console.quiet,
         )

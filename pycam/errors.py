@@ -1,9 +1,12 @@
-"""The errors that pycam raises: one base class, and one exit code of the command line per kind."""
+"""The errors that pycam raises: one base class, and one exit code of the command line per kind. Also interruptions."""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 
 def suggest(name: str, known: Iterable[str], otherwise: str = "") -> str:
@@ -115,10 +118,39 @@ class RunError(PycamError):
 
 
 class Interrupted(BaseException):
-    """A signal asks the command to end: Ctrl-C, SIGTERM, or SIGHUP.
+    """A signal asks the command to end.
 
     It is no `Exception`, so that nothing takes it for an error of one image and goes on, and no `KeyboardInterrupt`,
-    which Typer answers in its own way. Windows has no SIGHUP.
+    which Typer answers in its own way.
     """
 
-    SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
+@contextmanager
+def stop_signals(handler: Callable[[int, FrameType | None], object]) -> Iterator[list[int]]:
+    """Handle the signals that ask a process to end: Ctrl-C, SIGTERM, and SIGHUP where the system has it.
+
+    Signals that are ignored stay ignored: `nohup` does that, and a script for its commands in the background. Only the
+    main thread can handle signals; in others nothing changes.
+
+    Parameters
+    ----------
+    handler : callable
+        Takes the number of the signal, and the frame that it interrupts.
+
+    Yields
+    ------
+    list of int
+        The handled signals; the block may handle them in another way.
+    """
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+        before = {number: signal.getsignal(number) for number in numbers}
+        before = {number: old for number, old in before.items() if old not in (signal.SIG_IGN, None)}
+    try:
+        for number in before:
+            signal.signal(number, handler)
+        yield list(before)
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)

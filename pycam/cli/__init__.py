@@ -10,7 +10,6 @@ import importlib
 import os
 import signal
 import sys
-from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
@@ -18,7 +17,7 @@ from typer.core import TyperGroup
 
 import pycam
 from pycam.cli.process import close_streams, interruptible
-from pycam.console import print_line
+from pycam.console import print_error, print_line
 from pycam.errors import PycamError
 
 SIGPIPE = 13  # not defined on Windows
@@ -150,7 +149,5 @@ def _failed(error: BaseException) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    # Where nobody can be told, the exit code still tells.
-    with suppress(OSError):
-        print_line(f"pycam: {' '.join(message.split())}", file=sys.stderr)
+    print_error(f"pycam: {' '.join(message.split())}")
     return code

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -15,7 +14,7 @@ import typer
 from numpy.typing import NDArray
 
 from pycam.cli import options
-from pycam.console import Notes, print_json, print_line
+from pycam.console import Notes, print_error, print_json
 from pycam.engines.threads import beside_an_engine
 from pycam.errors import ImageError, PycamError, UsageError
 from pycam.formats.files import atomic_write
@@ -94,7 +93,7 @@ def heatmap(
         raise failures[0]
     if failures:
         for failure in failures:
-            print_line(f"pycam: {failure}", file=sys.stderr)
+            print_error(f"pycam: {failure}")
         raise ImageError(f"{_count(len(failures))} of {len(images)} could not be read; they are listed above")
 
 

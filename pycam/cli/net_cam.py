@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ import typer
 
 from pycam.architectures.train_val import check_train_val, train_val_of
 from pycam.cli import options
-from pycam.console import print_line
+from pycam.console import print_error, print_line
 from pycam.errors import NetError, UsageError
 from pycam.formats import caffemodel, prototxt as prototxt_format
 from pycam.formats.files import is_folder
@@ -91,7 +90,7 @@ def cam(
             _next(training, new_weights),
         )
         for note in notes:
-            print_line(note, file=sys.stderr)
+            print_error(note)
 
 
 def _check_paths(written: Sequence[Path], read: Sequence[Path]) -> None:

@@ -7,13 +7,12 @@ import json
 import os
 import signal
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from pycam.errors import Interrupted
+from pycam.errors import Interrupted, stop_signals
 
 STREAMS = {"stdout": "standard output", "stderr": "standard error"}
 
@@ -65,17 +64,11 @@ def interruptible(received: list[int]) -> Iterator[None]:
     received : list of int
         Gets the number of the signal, since a library may turn the exception into one of its own.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    # What is ignored stays ignored: `nohup`, and Ctrl-C for a script's commands in the background.
-    before = {number: signal.getsignal(number) for number in Interrupted.SIGNALS}
-    before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
-    unraisable = sys.unraisablehook
+    handled: list[int] = []
 
     def end(number: int, frame: FrameType | None) -> None:
         received.append(number)
-        for each in before:
+        for each in handled:
             signal.signal(each, signal.SIG_DFL)
         raise Interrupted
 
@@ -85,12 +78,11 @@ def interruptible(received: list[int]) -> Iterator[None]:
             os._exit(128 + received[0])
         unraisable(found)
 
+    unraisable = sys.unraisablehook
     try:
         sys.unraisablehook = lost
-        for number in before:
-            signal.signal(number, end)
-        yield
+        with stop_signals(end) as numbers:
+            handled += numbers
+            yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
         sys.unraisablehook = unraisable

@@ -6,7 +6,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 import threading
 import time
 import traceback
@@ -19,8 +18,8 @@ from typing import Any
 from starlette.types import ASGIApp
 from uvicorn import Config, Server
 
-from pycam.console import print_line
-from pycam.errors import Interrupted, PycamError
+from pycam.console import print_error
+from pycam.errors import PycamError, stop_signals
 
 GRACE_SECONDS = 1
 """Time for the answers that are under way when the server is told to stop."""
@@ -95,18 +94,8 @@ class ImageServer(Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Let one signal stop the server, and a second one end the process at once."""
-        if threading.current_thread() is not threading.main_thread():
+        with stop_signals(self.handle_exit):
             yield
-            return
-        before = {number: signal.getsignal(number) for number in Interrupted.SIGNALS}
-        before = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
-        try:
-            for number in before:
-                signal.signal(number, self.handle_exit)
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop the server. What still runs then, such as a prediction, ends with the process."""
@@ -171,6 +160,6 @@ def print_problem(problem: str, error: BaseException | None) -> None:
     """Print a problem as one line, with its traceback below it if the traceback is asked for."""
     reason = f": {error if isinstance(error, PycamError) else repr(error)}" if error else ""
     with suppress(OSError):
-        print_line(f"pycam: {problem.strip()}{reason}", file=sys.stderr)
+        print_error(f"pycam: {problem.strip()}{reason}")
         if error and os.environ.get("PYCAM_DEBUG"):
             traceback.print_exception(error)
