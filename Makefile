@@ -10,7 +10,7 @@ MODULES = pycam $(subst /,.,$(basename $(wildcard pycam/[a-z]*.py)) $(PACKAGES))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: FORCE help demo test ci fuzz check format docs bench caffe-root docker clean
+.PHONY: FORCE help demo test ci fuzz faults check format docs bench caffe-root docker clean
 
 help: ## Say what can be made.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -56,6 +56,9 @@ ci: ## Run all that CI runs; nothing is skipped (needs root for real Caffe and C
 
 fuzz: $(VENV)/.all ## Give every reader damaged files, for MINUTES=5.
 	$(RUN)/python tests/fuzz.py --minutes $(MINUTES)
+
+faults: $(VENV)/.all ## Sweep faults whole: names, locales, streams, and signals at every moment (hours).
+	PYCAM_FAULTS=1 $(RUN)/python -m pytest -q -m faults
 
 check: $(VENV)/.all ## Check format, style, types, and packages for known vulnerabilities.
 	$(RUN)/ruff format --check .

@@ -5,9 +5,13 @@ The public names are imported when they are first used, so `import pycam` is fas
 
 from __future__ import annotations
 
-import importlib
-import os
-from typing import TYPE_CHECKING, Any
+import os  # Python itself has imported it before
+
+# Neither `typing` nor another module is imported here: they take longer than all the rest, and a Ctrl-C during this
+# import would show a traceback, because the command has no handler yet.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __version__ = "0.1.0"
 
@@ -50,6 +54,8 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'pycam' has no attribute {name!r}")
+    import importlib
+
     value = getattr(importlib.import_module(f"pycam.{_HOME[name]}"), name)
     globals()[name] = value
     return value

@@ -1,8 +1,12 @@
-"""The errors that pycam raises: one base class, and one exit code of the command line per kind."""
+"""The errors that pycam raises: one base class, and one exit code of the command line per kind. Also interruptions."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 
 def suggest(name: str, known: Iterable[str], otherwise: str = "") -> str:
@@ -29,6 +33,11 @@ def suggest(name: str, known: Iterable[str], otherwise: str = "") -> str:
     return f"did you mean {folded[near[0]]!r}?" if near else otherwise
 
 
+def escaped(text: str) -> str:
+    """Return a text as one line that can be printed: line breaks and control characters as escapes, as in Python."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 class PycamError(Exception):
     """An input of pycam, or something that pycam needs, is not valid.
 
@@ -47,7 +56,7 @@ class PycamError(Exception):
     exit_code = 1
 
     def __init__(self, message: str) -> None:
-        super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message))
+        super().__init__(escaped(message))
 
 
 class UsageError(PycamError, ValueError):
@@ -106,3 +115,42 @@ class RunError(PycamError):
     """A run cannot start or had to stop: its folder contains another run or is in use, or the disk is full."""
 
     exit_code = 10
+
+
+class Interrupted(BaseException):
+    """A signal asks the command to end.
+
+    It is no `Exception`, so that nothing takes it for an error of one image and goes on, and no `KeyboardInterrupt`,
+    which Typer answers in its own way.
+    """
+
+
+@contextmanager
+def stop_signals(handler: Callable[[int, FrameType | None], object]) -> Iterator[list[int]]:
+    """Handle the signals that ask a process to end: Ctrl-C, SIGTERM, and SIGHUP where the system has it.
+
+    Signals that are ignored stay ignored: `nohup` does that, and a script for its commands in the background. Only the
+    main thread can handle signals; in others nothing changes.
+
+    Parameters
+    ----------
+    handler : callable
+        Takes the number of the signal, and the frame that it interrupts.
+
+    Yields
+    ------
+    list of int
+        The handled signals; the block may handle them in another way.
+    """
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+        before = {number: signal.getsignal(number) for number in numbers}
+        before = {number: old for number, old in before.items() if old not in (signal.SIG_IGN, None)}
+    try:
+        for number in before:
+            signal.signal(number, handler)
+        yield list(before)
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)

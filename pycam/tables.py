@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pycam.errors import UsageError
+from pycam.console import print_lines, print_styled
+from pycam.errors import UsageError, escaped
 from pycam.formats.files import atomic_write
 
 if TYPE_CHECKING:
@@ -121,24 +122,24 @@ class Table:
         if not console.is_terminal:
             console.width = 100_000  # keeps each row on one line
         if self.title:
-            console.print(Text(self.title, "bold"), soft_wrap=True)
+            print_styled((self.title, "bold"))
         section = self.section()
         grid = Grid(box=box.SIMPLE_HEAD if console.is_terminal else None, pad_edge=False, show_edge=False)
         for index, (heading, number) in enumerate(zip(section["columns"], self._are_numbers(), strict=True)):
             # A narrow terminal wraps headings and texts at blanks, but neither names nor numbers.
-            cells = [row[index] for row in section["rows"]]
+            cells = [escaped(row[index]) for row in section["rows"]]
             is_kept = index == 0 or number
             pieces = [*heading.split(), *(cells if is_kept else " ".join(cells).split())]
             least = max(map(len, pieces), default=0)
             width = least if is_kept and console.is_terminal else None
             grid.add_column(Text(heading), justify="right" if number else "left", width=width, min_width=least)
         for row, emphasized in itertools.zip_longest(section["rows"], emphasis[: len(section["rows"])]):
-            grid.add_row(*map(Text, row), style="bold red" if emphasized else None)
+            grid.add_row(*(Text(escaped(cell)) for cell in row), style="bold red" if emphasized else None)
         # Rich cuts columns off where they do not fit; a terminal continues a long line on the next one.
         console.width = max(console.width, sum((column.min_width or 0) + 3 for column in grid.columns))
         console.print(grid)
         if self.note:
-            console.print(Text(self.note), soft_wrap=True)
+            print_lines(self.note)
 
     def _columns(self) -> list[str]:
         """Return the columns that readers see: all but the bounds of intervals."""

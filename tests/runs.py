@@ -57,7 +57,9 @@ def write_images(folder: Path, count: int = COUNT) -> Path:
     rng = np.random.default_rng(1)
     for number in range(count):
         small = rng.integers(0, 256, (5, 6, 3), np.uint8)
-        cv2.imwrite(str(folder / f"{number:03}.png"), cv2.resize(small, (WIDTH, HEIGHT)))
+        # OpenCV's own writer ends the process where a folder's name cannot be decoded.
+        encoded = cv2.imencode(".png", cv2.resize(small, (WIDTH, HEIGHT)))[1]
+        (folder / f"{number:03}.png").write_bytes(encoded.tobytes())
     return folder
 
 

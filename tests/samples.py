@@ -77,12 +77,11 @@ def jpeg(seed: int, height: int = 120, width: int = 160) -> bytes:
 @contextmanager
 def served(models: Mapping[str, Callable[[], list[Cam]]], **limits: float) -> Iterator[str]:
     """Run the application of `pycam serve` on a free port; yield its address."""
-    import uvicorn
+    from pycam.report.connections import ImageServer, Limits
+    from pycam.report.server import application
 
-    from pycam.report.server import Limits, application
-
-    app = application(models, Limits(**limits))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", access_log=False))
+    given = Limits(**limits)
+    server = ImageServer(application(models, given), given)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "pycam"
 
 ORDER = [
     {"errors"},
-    {"progress", "prefetch", "formats"},
+    {"console", "prefetch", "formats"},
     {"tables"},
     {"net"},
     {"architectures"},
@@ -78,6 +78,17 @@ def test_imports_go_downwards(path):
     for name in imports(path):
         other = name.split(".")[1]
         assert other == own or LEVELS[other] < LEVELS[own], f"{dotted(path)} imports {name}"
+
+
+def test_one_module_prints():
+    # What others print is not escaped. The grid of a table escapes its cells, and Caffe's worker has no pycam.
+    for path in MODULES:
+        if dotted(path) in ("pycam.console", "pycam.tables", "pycam.engines.caffe_worker"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            called = node.func if isinstance(node, ast.Call) else None
+            assert not (isinstance(called, ast.Name) and called.id == "print"), f"{dotted(path)}:{node.lineno} prints"
+            assert not (isinstance(node, ast.ImportFrom) and node.module == "rich.console"), dotted(path)
 
 
 def test_no_circle_of_imports():

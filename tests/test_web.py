@@ -14,8 +14,9 @@ import tempfile
 import threading
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import cv2
 import numpy as np
@@ -213,6 +214,138 @@ def test_too_many_requests_are_refused_and_none_is_lost():
         else:
             assert answer.headers["Retry-After"] == "1"
             assert answer.json() == {"error": "too many images at the same time; try again in a second"}
+
+
+STATES = """
+import socket, sys, time
+from pycam.report.connections import ImageServer, Limits
+from pycam.report.server import application
+
+server = ImageServer(application({"stuck": lambda: time.sleep(100)}), Limits())
+with socket.create_server(("127.0.0.1", 0)) as listener, server.capture_signals():
+    print(listener.getsockname()[1], flush=True)
+    server.run([listener])
+sys.exit(server.exit_code)
+"""
+HEADERS = "POST /predict?model=stuck HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\n"
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[..., socket.socket]]:
+    """Open connections, and send the start of a request."""
+    with ExitStack() as stack:
+
+        def connect(address: str, start: str = "") -> socket.socket:
+            host, port = address.removeprefix("http://").split(":")
+            connection = stack.enter_context(socket.create_connection((host, int(port)), timeout=30))
+            connection.sendall(start.encode())
+            return connection
+
+        yield connect
+
+
+@pytest.mark.posix
+@pytest.mark.parametrize(
+    ("signals", "code", "limit"),
+    [
+        ([signal.SIGINT], 0, 2),
+        ([signal.SIGTERM], 143, 2),
+        ([signal.SIGHUP, signal.SIGINT], 130, 1),
+    ],
+)
+def test_a_signal_ends_the_server_whatever_it_does(connect, signals, code, limit):
+    command = [sys.executable, "-c", STATES]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+        address = f"http://127.0.0.1:{server.stdout.readline().strip()}"
+        connect(address)
+        stalled = f"{HEADERS}Content-Length: 1000\r\n\r\nabc"
+        predicted = f"{HEADERS}Content-Length: 3\r\n\r\nabc"
+        # Pages that nobody reads fill the buffers.
+        unread = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 200
+        for start in ("GET / HTTP/1.1\r\nHost: loc", stalled, predicted, predicted, unread):
+            connect(address, start)
+        assert requests.get(f"{address}/healthz", timeout=30).ok
+        time.sleep(0.3)
+        for number in signals:
+            begin = time.monotonic()
+            server.send_signal(number)
+            time.sleep(0.2 * (number != signals[-1]))
+        said = server.communicate(timeout=30)
+        assert time.monotonic() - begin < limit
+    assert (server.returncode, said) == (code, ("", ""))
+
+
+def test_connections_without_a_request_are_closed(connect):
+    with samples.served({"blobs": samples.cams}, idle_seconds=1) as address:
+        starts = ["", "POST /predict HTTP/1.1\r\nHo", "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\nGET /heal"]
+        clients = [connect(address, start) for start in starts]
+        stalled = connect(address, f"{HEADERS.replace('stuck', 'blobs')}Content-Length: 1000\r\n\r\nabc")
+        for client in clients:
+            while client.recv(1000):
+                pass
+        assert stalled.recv(1000).startswith(b"HTTP/1.1 408 ")
+
+
+def test_many_idle_connections_and_stalled_uploads_lock_nobody_out(address, connect):
+    for _ in range(200):
+        connect(address)
+    start = f"{HEADERS.replace('stuck', 'blobs')}Content-Length: 1000\r\n\r\nabc"
+    for _ in range(100):
+        connect(address, start)
+    begin = time.monotonic()
+    assert requests.get(address, timeout=30).ok
+    while (answer := post(address, GOOD)).status_code == 429:
+        time.sleep(0.1)
+    assert answer.status_code == 200
+    assert time.monotonic() - begin < 6
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://127.0.0.1:1"},
+        {"Origin": "https://{host}"},
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"},
+        {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "cors"},
+    ],
+    ids=str,
+)
+def test_another_origin_is_refused_by_the_server(address, headers):
+    host = address.removeprefix("http://")
+    sent = {name: value.format(host=host) for name, value in headers.items()}
+    for path in ("", "healthz", "no/such/page"):
+        answer = requests.get(f"{address}/{path}", headers=sent, timeout=30)
+        assert (answer.status_code, answer.json()) == (403, {"error": "this server answers its own page only"})
+    sent["Content-Type"] = "image/jpeg"
+    assert requests.post(f"{address}/predict?model=blobs", GOOD, headers=sent, timeout=30).status_code == 403
+    assert requests.post(f"{address}/predict?model=blobs", bytes(10**7), headers=sent, timeout=30).status_code == 403
+
+
+def test_the_own_page_and_a_link_to_it_are_answered(address):
+    own = {"Origin": address, "Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors", "Content-Type": "image/jpeg"}
+    assert requests.post(f"{address}/predict?model=blobs", GOOD, headers=own, timeout=30).status_code == 200
+    tunnel = own | {"Host": "localhost:1", "Origin": "http://localhost:1"}
+    assert requests.post(f"{address}/predict?model=blobs", GOOD, headers=tunnel, timeout=30).status_code == 200
+    link = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+    assert requests.get(address, headers=link, timeout=30).status_code == 200
+
+
+def test_a_problem_is_one_line_on_the_terminal(connect, capsys):
+    def bug():
+        raise ZeroDivisionError("a bug\nof two lines")
+
+    with samples.served({"broken": broken, "bug": bug}) as address:
+        assert post(address, GOOD, model="broken").status_code == 500
+        assert post(address, GOOD, model="bug").status_code == 500
+        assert connect(address, "no HTTP\r\n\r\n").recv(1000).startswith(b"HTTP/1.1 400 ")
+    # The other server of this file hears uvicorn's one logger, too.
+    assert list(dict.fromkeys(capsys.readouterr().err.splitlines())) == [
+        "pycam: broken: the prediction failed: /home/somebody/secret.caffemodel is damaged",
+        "pycam: bug: the prediction failed: ZeroDivisionError('a bug\\nof two lines')",
+        "pycam: Invalid HTTP request received.",
+    ]
 
 
 @pytest.mark.shared

@@ -16,6 +16,8 @@ import typer
 from typer.core import TyperGroup
 
 import pycam
+from pycam.cli.process import close_streams, interruptible
+from pycam.console import print_error, print_line
 from pycam.errors import PycamError
 
 SIGPIPE = 13  # not defined on Windows
@@ -79,7 +81,7 @@ for _name, _line in COMMANDS.items():
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        print(f"pycam {pycam.__version__}")
+        print_line(f"pycam {pycam.__version__}")
         raise typer.Exit
 
 
@@ -102,34 +104,50 @@ def main(arguments: list[str] | None = None, application: typer.Typer = app) -> 
     application : typer.Typer
         The program.
     """
+    received: list[int] = []
     try:
-        code = application(arguments, prog_name="pycam" if application is app else None, standalone_mode=False)
-        sys.stdout.flush()
+        with interruptible(received):
+            code = application(arguments, prog_name="pycam" if application is app else None, standalone_mode=False)
+            sys.stdout.flush()
         return code if isinstance(code, int) else 0
-    except BrokenPipeError:
-        # Nobody reads the output any more; without this, Python's flush at exit fails too.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + SIGPIPE
-    except KeyboardInterrupt:
+    except BaseException as error:
+        if received:
+            code = _fail(_ENDED.get(received[0], f"ended by {signal.Signals(received[0]).name}"), 128 + received[0])
+        else:
+            code = _failed(error)
+        close_streams()
+        return code
+
+
+_ENDED: dict[int, str] = {signal.SIGINT: "interrupted"}
+
+
+def _failed(error: BaseException) -> int:
+    """Print an error as one line, and return the exit code."""
+    # Typer and Rich answer a broken pipe with a SystemExit.
+    if isinstance(error.__context__ if isinstance(error, SystemExit) else error, BrokenPipeError):
+        return 128 + SIGPIPE  # nobody reads the output any more
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else 0
+    if isinstance(error, KeyboardInterrupt):
         return _fail("interrupted", 128 + signal.SIGINT)
-    except (PycamError, OSError) as error:
-        return _fail(str(error), getattr(error, "exit_code", 1))
-    except Exception as error:
-        # Typer's errors are recognised by a method: their classes have moved between packages.
-        if hasattr(error, "format_message"):
-            context = getattr(error, "ctx", None)
-            program = context.command_path if context else "pycam"
-            message = f"{error.format_message()} (see `{program} --help`)"
-            return _fail(message, getattr(error, "exit_code", 2))
-        if isinstance(error, MemoryError) or getattr(error, "code", None) == OPENCV_NO_MEMORY:
-            return _fail(OUT_OF_MEMORY, 1)
-        if os.environ.get("PYCAM_DEBUG"):
-            raise
-        return _fail(
-            f"a bug in pycam, not in your files: {error!r}; please report it with the output of PYCAM_DEBUG=1", 70
-        )
+    if isinstance(error, PycamError):
+        return _fail(str(error), error.exit_code)
+    if isinstance(error, OSError):
+        stream = "" if error.filename else close_streams()
+        return _fail(f"{stream}: {error.strerror}" if stream else str(error), 1)
+    # Typer's errors are recognised by a method: their classes have moved between packages.
+    if hasattr(error, "format_message"):
+        context = getattr(error, "ctx", None)
+        program = context.command_path if context else "pycam"
+        return _fail(f"{error.format_message()} (see `{program} --help`)", getattr(error, "exit_code", 2))
+    if isinstance(error, MemoryError) or getattr(error, "code", None) == OPENCV_NO_MEMORY:
+        return _fail(OUT_OF_MEMORY, 1)
+    if os.environ.get("PYCAM_DEBUG"):
+        raise error
+    return _fail(f"a bug in pycam, not in your files: {error!r}; please report it with the output of PYCAM_DEBUG=1", 70)
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"pycam: {' '.join(message.split())}", file=sys.stderr)
+    print_error(f"pycam: {' '.join(message.split())}")
     return code

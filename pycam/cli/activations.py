@@ -10,6 +10,7 @@ import typer
 from pycam.activations import activation_grids
 from pycam.cli import options
 from pycam.cli.heatmap import folders
+from pycam.console import print_line
 from pycam.drawing import caption, encode_png
 from pycam.formats.files import atomic_write
 from pycam.images.read import read_image
@@ -43,4 +44,4 @@ def activations(
         for blob, grid in of_image.items():
             written = folder / f"{path.stem}_{blob.replace('/', '_')}.png"
             atomic_write(written, encode_png(caption(grid, blob)))
-            print(written)
+            print_line(written)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Annotated
 import typer
 
 from pycam.cli import options
+from pycam.console import print_json, print_line
 from pycam.errors import UsageError
 from pycam.images.read import read_image
 from pycam.images.views import net_input, view_of
@@ -80,15 +80,15 @@ def compare(
     table = Table(f"{a} against {b}", DataFrame(columns), formats=FORMATS)
     deviations = [row for row in rows if row.departs(tolerance)]
     if as_json:
-        print(json.dumps(table.rows(), indent=2))
+        print_json(table.rows())
     else:
         table.show(emphasis=[row in deviations for row in rows])
         if marked := sorted({row.fork for row in rows if row.fork}):
-            print(
+            print_line(
                 f"Caffe 1.0 lacks the layers of forks that write the marked blobs ({', '.join(marked)}): real Caffe "
                 "cannot check them"
             )
-        print(_result(rows, deviations, tolerance))
+        print_line(_result(rows, deviations, tolerance))
     if deviations:
         raise typer.Exit(options.NOT_CONFIRMED)
 

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from pycam.console import print_line
 from pycam.errors import UsageError
 from pycam.images.read import read_image
 from pycam.maps.boxes import RIGHT_IOU, Box, iou
@@ -65,13 +66,15 @@ def demo(
     tables = [_classes(judged), _errors([(entry, fit) for entry, fit in judged if entry.truth])]
     for table in tables:
         table.show()
-        print()
+        print_line()
 
     strips = [_prediction(entry).save(out, boxes=True)[-2] for entry, _ in judged]
     page = out / "report.html"
     heading = Heading("A demo of pycam", {"": [MODEL, "view full"]}, sections=[table.section() for table in tables])
     write_html(page, [entry for entry, _ in judged], heading)
-    print("Results:", *strips, page, sep="\n  ")
+    print_line("Results:")
+    for path in (*strips, page):
+        print_line(f"  {path}")
 
 
 def _judge(cam: Cam, photograph: Photograph, folder: Path) -> tuple[Entry, float]:

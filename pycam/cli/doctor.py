@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 
 import typer
-from rich.console import Console
-from rich.text import Text
 
 from pycam.cli import options
+from pycam.console import print_json, print_line, print_styled
 from pycam.verification import doctor as library
 
 STYLES = {"ok": "green", "not here": "dim", "wrong": "bold red"}
@@ -20,7 +18,7 @@ def doctor(as_json: options.Json = False) -> None:
 
     Exit code 0 if the core works: the default engine, the bundled model, and their dependencies. 1 if it does not.
     """
-    console, about, good = Console(highlight=False), "", True
+    about, good = "", True
     findings = []
     for finding in library.examine():
         findings.append(asdict(finding))
@@ -28,17 +26,18 @@ def doctor(as_json: options.Json = False) -> None:
         if as_json:
             continue
         if finding.about != about:
+            if about:
+                print_line()
             about = finding.about
-            console.print(Text(f"{'' if about == 'versions' else chr(10)}{about}", "bold"))
-        line = Text.assemble(f"  {finding.name:27}", (f"{finding.state:9}", STYLES[finding.state]), finding.told)
-        if finding.fix:
-            line.append(f" → {finding.fix}")
-        console.print(line, soft_wrap=True)
+            print_styled((about, "bold"))
+        told = finding.told + (f" → {finding.fix}" if finding.fix else "")
+        print_styled((f"  {finding.name:27}", ""), (f"{finding.state:9}", STYLES[finding.state]), (told, ""))
     if as_json:
-        print(json.dumps({"works": good, "findings": findings}, indent=2, ensure_ascii=False))
+        print_json({"works": good, "findings": findings})
     else:
         wrong = sum(finding["state"] == "wrong" for finding in findings)
         core = "works" if good else "does not work"
-        console.print(f"\nthe core {core}; {wrong or 'nothing'} {'is' if wrong < 2 else 'are'} wrong", soft_wrap=True)
+        print_line()
+        print_line(f"the core {core}; {wrong or 'nothing'} {'is' if wrong < 2 else 'are'} wrong")
     if not good:
         raise typer.Exit(1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import replace
 from enum import Enum
@@ -10,18 +9,17 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import MofNCompleteColumn, ProgressColumn, Task
 from rich.text import Text
 
 from pycam.cli import options
 from pycam.cli.score import print_errors
+from pycam.console import Notes, print_json
 from pycam.engines import cores
 from pycam.errors import UsageError
 from pycam.evaluation.plan import Plan, Recipe, Sources
 from pycam.evaluation.run import evaluate as run
 from pycam.model import FIXED_MEANS, numbers
-from pycam.progress import progress
 from pycam.protocols import DRAWING, Protocol, protocol as get_protocol
 
 
@@ -91,8 +89,8 @@ def evaluate(
     plan = Plan.read(recipe, sources, batch)
     model = recipe.load()
     options.print_notes(model.net.notes, quiet)
-    console = Console(stderr=True, quiet=quiet)
-    with progress(console, MofNCompleteColumn(), _Rate()) as shown:
+    notes = Notes(quiet)
+    with notes.progress(MofNCompleteColumn(), _Rate()) as shown:
         bar = shown.add_task("images", total=len(plan))
         earlier: list[int] = []
 
@@ -101,17 +99,17 @@ def evaluate(
                 earlier.append(done)
                 shown.reset(bar, completed=done)
                 if done:
-                    console.print(f"resuming: {done} of {len(plan)} images are done", highlight=False)
+                    notes.say(f"resuming: {done} of {len(plan)} images are done")
             shown.update(bar, completed=done)
 
         report = run(
             plan, out, workers=workers, scheduler=scheduler, skip=on_error is OnError.SKIP, progress=show, model=model
         )
     if as_json:
-        print(json.dumps(report, indent=2, ensure_ascii=False))
+        print_json(report)
     else:
         print_errors(report)
-    console.print(f"wrote predictions and report to {out}{os.sep}", highlight=False, markup=False, soft_wrap=True)
+    notes.say(f"wrote predictions and report to {out}{os.sep}")
 
 
 class _Rate(ProgressColumn):

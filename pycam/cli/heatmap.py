@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -14,9 +12,9 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from numpy.typing import NDArray
-from rich.console import Console
 
 from pycam.cli import options
+from pycam.console import Notes, print_error, print_json
 from pycam.engines.threads import beside_an_engine
 from pycam.errors import ImageError, PycamError, UsageError
 from pycam.formats.files import atomic_write
@@ -26,7 +24,6 @@ from pycam.net.stated import stated_input
 from pycam.predict import Cam, make_cam
 from pycam.prediction import Prediction
 from pycam.prefetch import prefetch
-from pycam.progress import progress
 from pycam.tables import csv_text
 
 
@@ -61,14 +58,14 @@ def heatmap(
         protocol=row,
         options=replace(engine.options, streams=min(len(images), engine.options.most_streams)),
     )
-    console = Console(stderr=True, quiet=quiet, markup=False, highlight=False, soft_wrap=True)
+    notes = Notes(quiet)
     if cam.head is not None and (source.model is None or cam.head.positions or cam.head.pooling == "max"):
-        console.print(f"class maps: {cam.head}")
+        notes.say(f"class maps: {cam.head}")
     elif cam.model.positions:
-        console.print(f"each score is the mean over {dims(cam.model.positions)} positions of {cam.model.score_blob!r}")
+        notes.say(f"each score is the mean over {dims(cam.model.positions)} positions of {cam.model.score_blob!r}")
     failures: list[PycamError] = []
     done: list[dict[str, Any]] = []
-    with cam, beside_an_engine(), ThreadPoolExecutor(1, "pycam-write") as writer, progress(console) as shown:
+    with cam, beside_an_engine(), ThreadPoolExecutor(1, "pycam-write") as writer, notes.progress() as shown:
         bar = shown.add_task("heat maps", total=len(images))
         found = (prediction for _, prediction in cam.stream(images, top=top, classes=classes, batch=batch))
         given = zip(found, folders(images, out), strict=True)
@@ -79,23 +76,24 @@ def heatmap(
                 failures.append(prediction)
                 continue
             if not done:
-                console.print(_input(cam))
+                notes.say(_input(cam))
                 if advice := _advice(cam, source):
-                    console.print(advice)
+                    notes.say(advice)
             done.append(prediction.as_dict(boxes=boxes))
             if not as_json:
-                console.print(_summary(done[-1]))
+                for line in _summary(done[-1]):
+                    notes.say(line)
     if as_json:
-        print(json.dumps(done, indent=2, ensure_ascii=False))
+        print_json(done)
     if done and boxes:
         atomic_write(out / "boxes.csv", _boxes_csv(done))
     if done:
-        console.print(f"wrote the heat maps of {_count(len(done))} to {out}{os.sep}")
+        notes.say(f"wrote the heat maps of {_count(len(done))} to {out}{os.sep}")
     if len(failures) == 1 == len(images):
         raise failures[0]
     if failures:
         for failure in failures:
-            print(f"pycam: {failure}", file=sys.stderr)
+            print_error(f"pycam: {failure}")
         raise ImageError(f"{_count(len(failures))} of {len(images)} could not be read; they are listed above")
 
 
@@ -156,7 +154,7 @@ def _saved(prediction: Prediction | PycamError, place: Path, boxes: bool) -> Pre
     return prediction
 
 
-def _summary(prediction: Mapping[str, Any]) -> str:
+def _summary(prediction: Mapping[str, Any]) -> list[str]:
     lines = [prediction["image"]]
     if orientation := prediction.get("exif_orientation_not_applied"):
         lines[0] += f"  (EXIF orientation {orientation} not applied)"
@@ -164,7 +162,7 @@ def _summary(prediction: Mapping[str, Any]) -> str:
         box = f"  box {item['box']}" if item.get("box") else ""
         label = f"{item['wnid']} {item['label']}".strip()
         lines.append(f"  {item['score']:.4f}  {item['index']:4d}  {label}{box}")
-    return "\n".join(lines)
+    return lines
 
 
 def _boxes_csv(done: Sequence[Mapping[str, Any]]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -14,6 +14,7 @@ import typer
 
 from pycam import zoo
 from pycam.cli import options
+from pycam.console import print_json, print_line
 from pycam.errors import ModelError, PycamError, UsageError
 from pycam.protocols import PROTOCOLS
 from pycam.tables import Table
@@ -83,7 +84,11 @@ def path(
     found = FILES[of](card)
     if found is None:
         raise ModelError(f"{card.path}: the card names no {of}")
-    print(found)
+    if sys.stdout.isatty():
+        print_line(found)
+    else:
+        # For another program: the very bytes of the name, whatever the encoding.
+        sys.stdout.buffer.write(os.fsencode(found) + b"\n")
 
 
 @app.command("download")
@@ -107,13 +112,13 @@ def download(
     for card in [zoo.card(name) for name in names or []]:
         try:
             weights = zoo.weights_path(card, download=True)
-            print(card.name, weights, zoo.identify(card, weights), sep="\t")
+            print_line(card.name, weights, zoo.identify(card, weights), sep="\t")
             if mean:
-                print(card.name, _mean_path(card, download=True), "mean", sep="\t")
+                print_line(card.name, _mean_path(card, download=True), "mean", sep="\t")
         except PycamError as error:
             failures.append(error)
     if not names:
-        print("ilsvrc-2012", zoo.mean_path(zoo.bvlc_mean(), download=True), "mean", sep="\t")
+        print_line("ilsvrc-2012", zoo.mean_path(zoo.bvlc_mean(), download=True), "mean", sep="\t")
     if failures:
         raise ModelError("; ".join(str(failure) for failure in failures))
 
@@ -138,11 +143,11 @@ def _flat(facts: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
 def _present(as_json: bool, facts: Any, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print facts as JSON, or as a table: with rules on a terminal, and with tabs between its columns elsewhere."""
     if as_json:
-        print(json.dumps(facts, indent=2, ensure_ascii=False, default=str))
+        print_json(facts)
     elif sys.stdout.isatty():
         from pandas import DataFrame
 
         Table("", DataFrame(rows, columns=list(columns))).show()
     else:
         for row in (columns, *rows):
-            print(*row, sep="\t")
+            print_line(*row, sep="\t")

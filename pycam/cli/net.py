@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
@@ -14,6 +13,7 @@ import typer
 from pycam import architectures, zoo
 from pycam.cli import options
 from pycam.cli.net_cam import cam
+from pycam.console import print_json, print_line
 from pycam.errors import NetError, UsageError
 from pycam.formats import caffemodel
 from pycam.formats.files import atomic_write
@@ -46,7 +46,7 @@ def show(
         options.refuse(context, "no weights are read", "allow_nonfinite")
     net = read_net(prototxt, weights, phase=phase, stages=stages or (), level=level, allow_nonfinite=allow_nonfinite)
     if as_json:
-        print(json.dumps(_as_dict(net), indent=2))
+        print_json(_as_dict(net))
     else:
         _print_net(net)
 
@@ -79,7 +79,7 @@ def export(
     written = onnx_cam_model(loaded.net, loaded.head, top) if maps else onnx_model(loaded.net, loaded.net.outputs)
     atomic_write(onnx, written.SerializeToString())
     outputs = ", ".join(output.name for output in written.graph.output)
-    print(f"{onnx}: {outputs}{f' ({loaded.head})' if maps else ''}")
+    print_line(f"{onnx}: {outputs}{f' ({loaded.head})' if maps else ''}")
 
 
 @app.command()
@@ -94,7 +94,7 @@ def write(
     if bool(names) == every:
         raise UsageError(f"give the names of nets, or --all; the nets are {', '.join(architectures.FILES)}")
     for path in architectures.write(architectures.FILES if every else names or (), out):
-        print(path)
+        print_line(path)
 
 
 app.command()(cam)
@@ -117,7 +117,7 @@ def import_weights(
     tensors = read_tensors(npy)
     caffemodel.write(out, net.message, with_tf_weights(net, tensors, str(npy)).params)
     unused = [name for name in tensors if name not in net.by_name]
-    print(f"{out}" + (f" (not in the net: {', '.join(unused)})" if unused else ""))
+    print_line(f"{out}" + (f" (not in the net: {', '.join(unused)})" if unused else ""))
 
 
 def _as_dict(net: Net) -> dict[str, Any]:
@@ -160,18 +160,19 @@ def _print_net(net: Net) -> None:
     from pandas import DataFrame
 
     Table("", DataFrame(_as_dict(net)["layers"]), formats=FORMATS).show()
-    print(f"\ninput         {_join(f'{blob} {dims(net.shapes[blob])}' for blob in net.inputs)}")
-    print(f"output        {_join(f'{blob} {dims(net.shapes[blob])}' for blob in net.outputs)}")
-    print(f"parameters    {net.param_count:,}")
-    print(f"multiply-adds {net.multiply_adds:,} per image")
+    print_line()
+    print_line(f"input         {_join(f'{blob} {dims(net.shapes[blob])}' for blob in net.inputs)}")
+    print_line(f"output        {_join(f'{blob} {dims(net.shapes[blob])}' for blob in net.outputs)}")
+    print_line(f"parameters    {net.param_count:,}")
+    print_line(f"multiply-adds {net.multiply_adds:,} per image")
     for line in describe_heads(net):
-        print(f"class maps    {line}")
+        print_line(f"class maps    {line}")
     if stated := stated_input(net):
-        print(f"preprocessing {stated.advice()}")
+        print_line(f"preprocessing {stated.advice()}")
     if net.ignored_weights:
-        print(f"ignored       weights of layers that are not in the net: {_join(net.ignored_weights)}")
+        print_line(f"ignored       weights of layers that are not in the net: {_join(net.ignored_weights)}")
     for note in net.notes:
-        print(f"note          {note}")
+        print_line(f"note          {note}")
 
 
 def _join(items: Iterable[str]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ import typer
 
 from pycam.architectures.train_val import check_train_val, train_val_of
 from pycam.cli import options
+from pycam.console import print_error, print_line
 from pycam.errors import NetError, UsageError
 from pycam.formats import caffemodel, prototxt as prototxt_format
 from pycam.formats.files import is_folder
@@ -81,14 +81,16 @@ def cam(
     prototxt_format.write(out, deploy.message)
     if training is not None:
         prototxt_format.write(training.path, training.message)
-    print("\n".join(map(str, written)))
+    for path in written:
+        print_line(path)
     if training is not None:
         notes = (
             _data(training.message, cut.transform),
             _frozen(training.message, new_weights),
             _next(training, new_weights),
         )
-        print("\n".join(notes), file=sys.stderr)
+        for note in notes:
+            print_error(note)
 
 
 def _check_paths(written: Sequence[Path], read: Sequence[Path]) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, is_dataclass
 from inspect import Parameter
@@ -17,6 +16,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from pycam.console import print_error
 from pycam.engines import DEFAULT_ENGINE, ENGINES, Options
 from pycam.errors import UsageError
 from pycam.model import Model, load_model
@@ -56,7 +56,7 @@ def print_notes(notes: Iterable[str], quiet: bool = False) -> None:
     """Print what was changed to read a net of a fork of Caffe, to standard error."""
     if not quiet:
         for note in notes:
-            print(f"pycam: {note}", file=sys.stderr)
+            print_error(f"pycam: {note}")
 
 
 Phase = Annotated[str, one_of(PHASES, "Phase, for the net's include and exclude rules")]

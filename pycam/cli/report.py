@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from pycam.cli import options
+from pycam.console import Notes, print_line, print_lines
 from pycam.errors import UsageError
 from pycam.evaluation.ablation import make_ablation
 from pycam.evaluation.results import read_report
 from pycam.formats.files import is_folder
 from pycam.paper.tables import paper_tables
 from pycam.predict import make_cam
-from pycam.progress import progress
 from pycam.report.html import write_html
 from pycam.report.images import image_page
 from pycam.report.runs import Run, run_page
@@ -53,7 +52,7 @@ def ablation(
 
     Each change is evaluated by a run in RUN/ablation. The same command resumes an interrupted ablation.
     """
-    with progress(Console(stderr=True, quiet=quiet)) as shown:
+    with Notes(quiet).progress() as shown:
 
         def task(name: str) -> Callable[[int], None]:
             bar = shown.add_task(name, total=None)
@@ -97,7 +96,7 @@ def html(
             ]
             heading, entries = image_page(cams, items)
         write_html(out, entries, heading)
-    Console(stderr=True, quiet=quiet).print(f"wrote {out}", markup=False, highlight=False, soft_wrap=True)
+    Notes(quiet).say(f"wrote {out}")
 
 
 def _runs(folders: Sequence[Path]) -> list[AbstractContextManager[Run]]:
@@ -113,9 +112,9 @@ def _present(found: Sequence[Table], out: Path | None, as_json: bool) -> None:
     if out is not None:
         write(found, out)
     if as_json:
-        print(text(found, ".json"), end="")
+        print_lines(text(found, ".json"))
     elif out is None:
         for number, table in enumerate(found):
             if number:
-                print()
+                print_line()
             table.show()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from pycam.cli import options
+from pycam.console import print_json, print_line
 from pycam.errors import UsageError
 from pycam.evaluation.figures import errors_table
 from pycam.ilsvrc import wsol
@@ -62,19 +62,19 @@ def score(
         name, scored = BASELINES[baseline or ""]
         result |= {"maps": name} | _accuracies(scored(truth), truth)
     if as_json:
-        print(json.dumps(result, indent=2))
+        print_json(result)
         return
     print_errors(result, every_k=True)
 
 
 def print_errors(report: Mapping[str, Any], every_k: bool = False) -> None:
     """Print the errors of a report of `pycam score` or `pycam evaluate`, and its notes."""
-    print(f"{report['images']} images, {report['blacklisted']} of them on the blacklist")
+    print_line(f"{report['images']} images, {report['blacklisted']} of them on the blacklist")
     errors_table({"": report}, every_k=every_k).show()
     for each in report.get("skipped", ()):
-        print(f"skipped: {each['image']}: {each['reason']}")
+        print_line(f"skipped: {each['image']}: {each['reason']}")
     for note in report["notes"]:
-        print(f"note: {note}")
+        print_line(f"note: {note}")
 
 
 def _accuracies(accuracy: wsol.BoxAccuracy, truth: GroundTruth) -> dict[str, Any]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import socket
-from contextlib import suppress
+import sys
 from typing import Annotated
 
 import typer
 
 from pycam import zoo
 from pycam.cli import options
+from pycam.console import print_line
 from pycam.errors import ModelError, UsageError
 from pycam.model import load_model
 from pycam.predict import Cam, make_cam
@@ -40,9 +41,8 @@ def serve(
     available on a network.
     """
     try:
-        import uvicorn
-
-        from pycam.report.server import Limits, application
+        from pycam.report.connections import ImageServer, Limits
+        from pycam.report.server import application
     except ImportError as error:
         raise UsageError(
             f"the server needs packages that are not installed ({error}): pip install 'caffe-cam[web]'"
@@ -63,7 +63,7 @@ def serve(
     limits = Limits(
         upload=round(upload * 10**6), pixels=round(pixels * 10**6), upload_seconds=seconds, answer_seconds=seconds
     )
-    server = uvicorn.Server(uvicorn.Config(application(makers, limits), log_level="warning", access_log=False))
+    server = ImageServer(application(makers, limits), limits)
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -71,7 +71,9 @@ def serve(
         except OSError as error:
             raise UsageError(f"port {port} is not available ({error.strerror}): choose another with --port") from None
         address = f"http://127.0.0.1:{listener.getsockname()[1]}/"
-        print(f"{address} serves {', '.join(makers)}; Ctrl-C stops it", flush=True)
-        # Ctrl-C is the intended way to stop the server.
-        with suppress(KeyboardInterrupt):
+        with server.capture_signals():
+            print_line(f"{address} serves {', '.join(makers)}; Ctrl-C stops it")
+            sys.stdout.flush()
             server.run(sockets=[listener])
+    if server.exit_code:
+        raise typer.Exit(server.exit_code)

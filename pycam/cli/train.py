@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import MofNCompleteColumn, TextColumn
 
 from pycam.cli import options
+from pycam.console import Notes
 from pycam.errors import EngineError
-from pycam.progress import progress
 
 if TYPE_CHECKING:
     from pycam.training.log import Row
@@ -43,15 +42,15 @@ def train(
     from pycam.training.solver import read_solver
 
     plan = read_solver(solver)
-    console = Console(stderr=True, quiet=quiet)
-    with progress(console, MofNCompleteColumn(), TextColumn("{task.fields[loss]}")) as shown:
+    notes = Notes(quiet)
+    with notes.progress(MofNCompleteColumn(), TextColumn("{task.fields[loss]}")) as shown:
         bar = shown.add_task("training", total=max(plan.max_iter, 0), loss="")
 
         def report(row: Row) -> None:
             loss = "" if row.loss is None else f"loss {row.loss:.3f}"
             shown.update(bar, completed=min(row.iteration + 1, max(plan.max_iter, 0)), loss=loss)
             if row.tests or plan.tells_at(row.iteration):
-                shown.console.print(str(row), markup=False, highlight=False, soft_wrap=True)
+                notes.say(str(row))
 
         last = train_net(
             plan,
@@ -64,4 +63,4 @@ def train(
             note=lambda line: options.print_notes([line], quiet),
         )
     if last is not None:
-        console.print(f"wrote {last}", markup=False, highlight=False, soft_wrap=True)
+        notes.say(f"wrote {last}")

@@ -10,6 +10,7 @@ import typer
 
 from pycam import zoo
 from pycam.cli import options
+from pycam.console import print_json, print_line, print_lines
 from pycam.engines import ENGINES
 from pycam.errors import UsageError
 from pycam.formats.files import atomic_write
@@ -53,11 +54,13 @@ def verify(
         inputs=noise(net, scale=loaded.preprocessing.scale()),
         tolerance=tolerance,
     )
-    text = json.dumps(certificate.as_dict(), indent=2) + "\n"
     if out is not None:
+        text = json.dumps(certificate.as_dict(), indent=2) + "\n"
         atomic_write(out, text if out.suffix == ".json" else certificate.as_markdown())
-        print(f"{certificate.model}: {certificate.verdict} ({out})")
+        print_line(f"{certificate.model}: {certificate.verdict} ({out})")
+    elif as_json:
+        print_json(certificate.as_dict())
     else:
-        print(text if as_json else certificate.as_markdown(), end="")
+        print_lines(certificate.as_markdown())
     if not certificate.good:
         raise typer.Exit(options.NOT_CONFIRMED)

@@ -256,7 +256,7 @@ class Plan:
 
     def identity(self, of_recipe: Identity) -> Identity:
         """Return everything that affects the result of the run; `of_recipe` is the identity of the recipe."""
-        names = hashlib.sha256("\n".join(self.truth.names).encode()).hexdigest()
+        names = hashlib.sha256("\n".join(self.truth.names).encode(errors="surrogatepass")).hexdigest()
         return (
             ("protocol", self.recipe.protocol.name),
             *of_recipe,

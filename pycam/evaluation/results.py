@@ -20,7 +20,7 @@ from pycam.evaluation.notes import read_note
 from pycam.evaluation.plan import Identity, Plan
 from pycam.evaluation.record import BOXES, RECORD, TOP, TRUE
 from pycam.evaluation.store import Store
-from pycam.formats.files import atomic_open, atomic_write
+from pycam.formats.files import atomic_open, atomic_write, utf8
 from pycam.ilsvrc import wsol
 from pycam.ilsvrc.baselines import Baselines, accuracies, known_class_errors
 from pycam.ilsvrc.ground_truth import GroundTruth
@@ -262,7 +262,7 @@ def _write_boxes(path: Path, results: Results) -> None:
     with atomic_open(path) as file:
         # One slice at a time, so that the table of a large run is never in memory as a whole.
         for start in range(0, len(results.records), SLICE):
-            file.write(_boxes_csv(results, best, slice(start, start + SLICE), header=start == 0).encode())
+            file.write(utf8(_boxes_csv(results, best, slice(start, start + SLICE), header=start == 0)))
 
 
 def _boxes_csv(results: Results, best: NDArray[np.float64], images: slice, header: bool) -> str:

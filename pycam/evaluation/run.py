@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
@@ -12,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from pycam.errors import ImageError, RunError
+from pycam.errors import ImageError, RunError, stop_signals
 from pycam.evaluation.evaluator import evaluate_batch
 from pycam.evaluation.plan import Identity, Plan
 from pycam.evaluation.record import Batch
@@ -162,25 +161,16 @@ def _done(plan: Plan, store: Store, skip: bool) -> set[int]:
 
 @contextmanager
 def _stop_signals() -> Iterator[list[int]]:
-    """Collect Ctrl-C and SIGTERM instead of ending the process; a second signal ends it as usual."""
+    """Collect signals that ask for an end instead of ending the process; a second signal ends it as usual."""
     signals: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
+    with ExitStack() as stack:
+
+        def note(number: int, frame: FrameType | None) -> None:
+            signals.append(number)
+            stack.close()
+
+        stack.enter_context(stop_signals(note))
         yield signals
-        return
-
-    def note(number: int, frame: FrameType | None) -> None:
-        signals.append(number)
-        restore()
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield signals
-    finally:
-        restore()
 
 
 @contextmanager

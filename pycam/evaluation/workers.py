@@ -107,13 +107,13 @@ def _pool(work: Work, workers: int) -> Iterator[Callable[[Batch], Future[list[Re
 def ctrl_c_blocked() -> Iterator[None]:
     """Make processes and threads that start in this block ignore Ctrl-C.
 
-    The terminal sends Ctrl-C to all processes, but only the parent reacts to it. It receives the signal after the
-    block.
+    The terminal sends Ctrl-C to all processes, and SIGHUP when it is closed, but only the parent reacts. It receives
+    the signal after the block.
     """
     if sys.platform == "win32":  # Windows has no signal masks: Ctrl-C ends workers there, and they are replaced.
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
     try:
         yield
     finally:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
 
-__all__ = ["atomic_open", "atomic_write", "exists", "is_file", "is_folder"]
+__all__ = ["atomic_open", "atomic_write", "exists", "is_file", "is_folder", "utf8"]
 
 
 @contextmanager
@@ -45,4 +45,9 @@ def atomic_open(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 def atomic_write(path: str | os.PathLike[str], data: bytes | str) -> None:
     """Write bytes, or a text as UTF-8, as `atomic_open` does."""
     with atomic_open(path) as file:
-        file.write(data.encode() if isinstance(data, str) else data)
+        file.write(utf8(data) if isinstance(data, str) else data)
+
+
+def utf8(text: str) -> bytes:
+    r"""Return a text as UTF-8; a byte of a file's name that is no UTF-8 becomes an escape, `\udcff`, as in JSON."""
+    return text.encode(errors="backslashreplace")

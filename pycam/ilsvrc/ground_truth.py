@@ -97,7 +97,7 @@ class GroundTruth:
 
     def digest(self) -> str:
         """Return the SHA-256 of everything here that affects a result."""
-        state = hashlib.sha256("\n".join(self.names).encode())
+        state = hashlib.sha256("\n".join(self.names).encode(errors="surrogatepass"))
         for array in self._arrays:
             state.update(f"{array.shape}".encode() + array.astype("<i8").tobytes())
         return state.hexdigest()

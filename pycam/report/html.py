@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pycam.errors import UsageError
-from pycam.formats.files import atomic_open, atomic_write
+from pycam.formats.files import atomic_open, atomic_write, utf8
 from pycam.report.outcomes import CHANGES, OUTCOMES, group_of
 from pycam.report.page import json_block, json_text, page
 from pycam.report.viewer_data import Entry as Entry, image_record, shown
@@ -73,11 +73,11 @@ def _write_file(place: Path, entries: Iterable[Entry], heading: Heading) -> None
     begin, end = page(heading.title, "report.js")
     cards = []
     with atomic_open(place) as file:
-        file.write(begin.encode())
+        file.write(utf8(begin))
         for number, entry in enumerate(entries):
-            file.write(json_block(f"image-{number}", image_record(entry)).encode())
+            file.write(utf8(json_block(f"image-{number}", image_record(entry))))
             cards.append(_card(entry))
-        file.write((json_block("report", _contents(heading, cards, chunk=0)) + end).encode())
+        file.write(utf8(json_block("report", _contents(heading, cards, chunk=0)) + end))
 
 
 def _write_folder(place: Path, entries: Iterable[Entry], heading: Heading) -> None:

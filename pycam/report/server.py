@@ -1,7 +1,8 @@
 """The viewer as a web page at 127.0.0.1, for one person: a model predicts the images that are dropped on it.
 
 An image is the body of a request and is decoded in memory: there are no temporary files, and no path is made from a
-name. A bad request is refused with a message of one line that reveals nothing about the machine.
+name. A bad request is refused with a message of one line that reveals nothing about the machine. Nobody is waited for
+without a limit: neither a connection without a request, nor an upload, nor a prediction, nor the end.
 """
 
 from __future__ import annotations
@@ -11,50 +12,28 @@ import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import ClientDisconnect
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pycam.errors import ImageError
 from pycam.images.read import read_image
 from pycam.predict import Cam
+from pycam.report.connections import Limits, print_problem
 from pycam.report.page import json_block, page
 from pycam.report.viewer_data import Entry, image_record, predict_by_methods
 
 T = TypeVar("T")
 
+FAILED = "the prediction failed; the server's terminal shows the reason"
 HOSTS = ["127.0.0.1", "localhost"]
 """Accepted names of the host, so that no other site can reach the server under its own name."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Limits on requests.
-
-    Attributes
-    ----------
-    upload : int
-        Size of an image file, in bytes.
-    pixels : int
-        Size of an image, in pixels.
-    upload_seconds, answer_seconds : float
-        Time for the upload of an image, and for its prediction.
-    waiting : int
-        Number of images that may wait while one is predicted.
-    """
-
-    upload: int = 20_000_000
-    pixels: int = 40_000_000
-    upload_seconds: float = 30
-    answer_seconds: float = 60
-    waiting: int = 16
 
 
 def application(models: Mapping[str, Callable[[], Sequence[Cam]]], limits: Limits = Limits()) -> FastAPI:
@@ -80,14 +59,19 @@ def application(models: Mapping[str, Callable[[], Sequence[Cam]]], limits: Limit
     # One thread predicts one image at a time, and makes no model twice.
     worker = ThreadPoolExecutor(1, "pycam-forward")
 
-    @asynccontextmanager
-    async def life(app: FastAPI) -> AsyncIterator[None]:
-        yield
-        worker.shutdown(cancel_futures=True)
+    def close() -> None:
         for cam in itertools.chain(*ready.values()):
             cam.close()
 
+    @asynccontextmanager
+    async def life(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        # Behind the running prediction; whoever waits for it does so with a limit.
+        worker.submit(close)
+        worker.shutdown(wait=False)
+
     app = FastAPI(lifespan=life, docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(_OwnOrigin, limits=limits)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=HOSTS)
     begin, end = page("pycam", "serve.js", answers="'self'")
     facts = {"models": list(models), "upload": limits.upload, "pixels": limits.pixels}
@@ -112,26 +96,29 @@ def application(models: Mapping[str, Callable[[], Sequence[Cam]]], limits: Limit
         if places.locked():
             raise Unread(429, "too many images at the same time; try again in a second", {"Retry-After": "1"})
         async with places:
-            upload = _body(request, limits.upload)
+            upload = _body(request, limits, places.locked)
             data = await _within(limits.upload_seconds, upload, Unread(408, "the upload took too long"))
             prediction = asyncio.get_running_loop().run_in_executor(worker, answer, model, data, name)
             too_long = HTTPException(503, "the prediction took too long; try a smaller image")
             return await _within(limits.answer_seconds, prediction, too_long)
 
     def answer(model: str, data: bytes, name: str) -> dict[str, Any]:
-        if model not in ready:
-            ready[model] = models[model]()
         try:
+            if model not in ready:
+                ready[model] = models[model]()
             image = read_image(data, limits.pixels, ready[model][0].model.channels)
+            return image_record(Entry(name, image, {"": predict_by_methods(ready[model], image)}))
         except ImageError as error:
             raise HTTPException(422, " ".join(str(error).split())) from None
-        return image_record(Entry(name, image, {"": predict_by_methods(ready[model], image)}))
+        except Exception as error:
+            print_problem(f"{model}: the prediction failed", error)
+            raise HTTPException(500, FAILED) from None
 
     @app.exception_handler(AnyHTTPException)
     async def refuse(request: Request, error: AnyHTTPException) -> Response:
         answer = {"error": error.detail}, error.status_code, error.headers
         if isinstance(error, Unread):
-            return _EarlyResponse(*answer, patience=limits.upload_seconds)
+            return _EarlyResponse(*answer, limits=limits)
         return JSONResponse(*answer)
 
     @app.exception_handler(RequestValidationError)
@@ -140,7 +127,7 @@ def application(models: Mapping[str, Callable[[], Sequence[Cam]]], limits: Limit
 
     @app.exception_handler(Exception)
     async def fail(request: Request, error: Exception) -> Response:
-        return JSONResponse({"error": "the prediction failed; the server's terminal shows the reason"}, 500)
+        return JSONResponse({"error": FAILED}, 500)
 
     return app
 
@@ -156,21 +143,44 @@ class _EarlyResponse(JSONResponse):
     response.
     """
 
-    def __init__(self, *arguments: Any, patience: float) -> None:
+    def __init__(self, *arguments: Any, limits: Limits) -> None:
         super().__init__(*arguments)
-        self._patience = patience
+        self._limits = limits
         self.headers["Connection"] = "close"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": self.body, "more_body": True})
         with suppress(TimeoutError, asyncio.TimeoutError):
-            await asyncio.wait_for(self._discard(receive), self._patience)
+            await asyncio.wait_for(self._discard(receive), self._limits.upload_seconds)
         await send({"type": "http.response.body", "body": b""})
 
     async def _discard(self, receive: Receive) -> None:
-        while (await receive()).get("more_body", False):
+        while (await asyncio.wait_for(receive(), self._limits.idle_seconds)).get("more_body", False):
             pass
+
+
+class _OwnOrigin:
+    """Refuse what the page of another origin requests; browsers say so in each request."""
+
+    def __init__(self, app: ASGIApp, limits: Limits) -> None:
+        self._app = app
+        self._limits = limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self._app
+        if scope["type"] == "http" and _is_foreign(Headers(scope=scope)):
+            app = _EarlyResponse({"error": "this server answers its own page only"}, 403, limits=self._limits)
+        await app(scope, receive, send)
+
+
+def _is_foreign(headers: Headers) -> bool:
+    # The name of the host has been checked. The port is the client's: a tunnel may have another one.
+    if any(origin != f"http://{headers.get('host')}" for origin in headers.getlist("origin")):
+        return True
+    # Images and scripts of other pages have no origin. A link on another page may lead here.
+    site, mode = headers.get("sec-fetch-site"), headers.get("sec-fetch-mode")
+    return site in ("same-site", "cross-site") and mode != "navigate"
 
 
 async def _within(seconds: float, work: Awaitable[T], refusal: HTTPException) -> T:
@@ -180,17 +190,26 @@ async def _within(seconds: float, work: Awaitable[T], refusal: HTTPException) ->
         raise refusal from None
 
 
-async def _body(request: Request, largest: int) -> bytes:
-    """Read the body of a request, up to the allowed size."""
-    too_large = Unread(413, f"more than {largest / 10**6:g} MB; send a smaller image")
-    if int(request.headers.get("content-length", 0)) > largest:
+async def _body(request: Request, limits: Limits, is_crowded: Callable[[], bool]) -> bytes:
+    """Read the body of a request, up to the allowed size. An upload that pauses makes way for others."""
+    too_large = Unread(413, f"more than {limits.upload / 10**6:g} MB; send a smaller image")
+    if int(request.headers.get("content-length", 0)) > limits.upload:
         raise too_large
     data = bytearray()
-    try:
-        async for piece in request.stream():
-            data += piece
-            if len(data) > largest:
-                raise too_large
-    except ClientDisconnect:
-        raise HTTPException(400, "the upload ended too early") from None
-    return bytes(data)
+    pause = 0
+    while True:
+        try:
+            message = await asyncio.wait_for(request.receive(), 1)
+        except (TimeoutError, asyncio.TimeoutError):
+            pause += 1
+            if pause >= limits.idle_seconds or is_crowded():
+                raise Unread(408, "the upload paused for too long") from None
+            continue
+        if message["type"] == "http.disconnect":
+            raise HTTPException(400, "the upload ended too early")
+        pause = 0
+        data += message.get("body", b"")
+        if len(data) > limits.upload:
+            raise too_large
+        if not message.get("more_body", False):
+            return bytes(data)

@@ -9,13 +9,12 @@ from typing import Any, BinaryIO
 from urllib.parse import urljoin
 
 import requests
-from rich.console import Console
 from rich.progress import DownloadColumn, Progress
 
+from pycam.console import Notes
 from pycam.errors import ModelError, PycamError
 from pycam.formats.files import atomic_open
 from pycam.formats.opening import HEAD, LFS_POINTER, WEB_PAGE, recognise
-from pycam.progress import progress
 from pycam.zoo.cards import PublishedFile
 
 CONNECT_SECONDS = 15.0
@@ -50,7 +49,7 @@ def fetch(file: PublishedFile, target: Path, check: Callable[[Path], object]) ->
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ModelError(f"{target.parent}: cannot create this folder for downloads: {error.strerror}") from None
-    with progress(Console(stderr=True), DownloadColumn()) as bar:
+    with Notes().progress(DownloadColumn()) as bar:
         for url in file.mirrors:
             try:
                 with atomic_open(target) as stream:

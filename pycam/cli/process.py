@@ -1,0 +1,88 @@
+"""What a command shares with its process: the standard streams, and the signals that ask it to end."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from pycam.errors import Interrupted, stop_signals
+
+STREAMS = {"stdout": "standard output", "stderr": "standard error"}
+
+
+def open_streams() -> None:
+    """Make the standard streams of this process ready for any text, also those that are closed."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            # It takes the lowest free number, which no file of ours may get: others print there.
+            os.open(os.devnull, os.O_RDWR)
+    codecs.register_error("pycam", _json_escapes)
+    for number, name in enumerate(STREAMS, start=1):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w", encoding="utf-8", closefd=False))
+        # Whoever has chosen another way for characters that the encoding lacks gets it.
+        if getattr(sys, name).errors in ("strict", "surrogateescape"):
+            getattr(sys, name).reconfigure(errors="pycam")
+
+
+def _json_escapes(error: UnicodeError) -> tuple[str, int]:
+    """Write characters that an encoding lacks as JSON does, so that JSON stays JSON."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return json.dumps(error.object[error.start : error.end])[1:-1], error.end
+
+
+def close_streams() -> str:
+    """Flush the standard streams; return the name of one that cannot be written, and let no more be written to it."""
+    broken = ""
+    for name, called in STREAMS.items():
+        stream = getattr(sys, name)
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            broken = broken or called
+            # Without this, Python's own flush at exit fails too.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return broken
+
+
+@contextmanager
+def interruptible(received: list[int]) -> Iterator[None]:
+    """Let a signal that asks for an end raise `Interrupted` in this block; a second one ends the process at once.
+
+    Parameters
+    ----------
+    received : list of int
+        Gets the number of the signal, since a library may turn the exception into one of its own.
+    """
+    handled: list[int] = []
+
+    def end(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        for each in handled:
+            signal.signal(each, signal.SIG_DFL)
+        raise Interrupted
+
+    def lost(found: Any) -> None:
+        # Raised in a destructor or a callback, where Python would only print it.
+        if isinstance(found.exc_value, Interrupted):
+            os._exit(128 + received[0])
+        unraisable(found)
+
+    unraisable = sys.unraisablehook
+    try:
+        sys.unraisablehook = lost
+        with stop_signals(end) as numbers:
+            handled += numbers
+            yield
+    finally:
+        sys.unraisablehook = unraisable

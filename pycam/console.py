@@ -1,0 +1,109 @@
+"""What a command prints: the one place of pycam that writes to standard output and standard error.
+
+Names and labels come from other people's files. Every text is printed as one line, with control characters as escapes,
+so that no name moves the cursor, adds a line or a colour, or turns the direction of the text.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from pycam.errors import escaped
+
+# Rich takes longer to import than most commands take to refuse an option: it is imported where it is used.
+if TYPE_CHECKING:
+    from rich.progress import Progress, ProgressColumn
+
+
+def print_line(*texts: object, sep: str = " ") -> None:
+    """Print texts as one line on standard output.
+
+    Parameters
+    ----------
+    *texts : object
+        What `str` makes of them is printed, with control characters as escapes.
+    sep : str
+        Stands between the texts.
+    """
+    print(sep.join(escaped(str(text)) for text in texts))
+
+
+def print_error(text: str) -> None:
+    """Print a text as one line on standard error. If that cannot be written, the work goes on without."""
+    with suppress(OSError):
+        print(escaped(text), file=sys.stderr)
+
+
+def print_lines(text: str) -> None:
+    """Print a text whose line breaks are its own, such as Markdown."""
+    for line in text.removesuffix("\n").split("\n"):
+        print_line(line)
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON. Paths are printed as text, and characters that cannot be printed as JSON's escapes."""
+    for line in json.dumps(value, indent=2, ensure_ascii=False, default=os.fspath).split("\n"):
+        print("".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line))
+
+
+def print_styled(*pieces: tuple[str, str]) -> None:
+    """Print texts, each with one of Rich's styles, as one line; only a terminal shows the styles."""
+    from rich.console import Console
+    from rich.text import Text
+
+    line = Text.assemble(*((escaped(text), style) for text, style in pieces))
+    Console(highlight=False).print(line, soft_wrap=True)
+
+
+class Notes:
+    """What a command says on standard error while it works.
+
+    Parameters
+    ----------
+    quiet : bool
+        Say nothing, and show no progress.
+    """
+
+    def __init__(self, quiet: bool = False) -> None:
+        from rich.console import Console
+
+        self._console = Console(stderr=True, quiet=quiet)
+
+    def say(self, text: str) -> None:
+        """Print a text as one line; a progress bar stays below it."""
+        if self._console.quiet:
+            return
+        if not sys.stderr.isatty():
+            print_error(text)
+            return
+        from rich.text import Text
+
+        self._console.print(Text(escaped(text)), soft_wrap=True)
+
+    def progress(self, *columns: ProgressColumn) -> Progress:
+        """Return a progress bar that disappears at its end, and that is shown only on a terminal.
+
+        Parameters
+        ----------
+        *columns : ProgressColumn
+            Columns between the bar and the remaining time; by default, the number of finished and of all steps.
+
+        Returns
+        -------
+        Progress
+        """
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        return Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            *(columns or (MofNCompleteColumn(),)),
+            TimeRemainingColumn(),
+            console=self._console,
+            transient=True,
+            disable=not sys.stderr.isatty() or self._console.quiet,
+        )

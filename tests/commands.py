@@ -1,0 +1,209 @@
+"""Command lines of pycam for sweeps, and processes that run them with other streams and in other locales.
+
+A process imports what commands need once, and then forks for each command line, so that hundreds of them take seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import runs
+
+NAMES = {
+    "undecodable": b"caf\xe9\xff",
+    "newline": b"a\nb\r\nc",
+    "escape": b"\x1b[31mred\x1b]0;title\x07",
+    "markup": b"[red]maps[bold]",
+    "direction": "a\u202egpj.b\u2066".encode(),
+    "decomposed": "e\u0301 u\u0308".encode(),
+    "other letters": "日本 été Ω".encode(),
+    "dash": b"-x",
+    "quotes": b"a'b\"c\\d$e`f%g",
+    "braces": b"a{b}c%s",
+    "all of it": b"caf\xe9\n[red]\x1b[1m\r" + "\u202e日é\u0301{b}%s".encode(),
+}
+"""Names of files as other people choose them; all of them are possible on POSIX."""
+
+LOCALES: Mapping[str, Mapping[str, str]] = {
+    "C": {"LC_ALL": "C"},
+    "POSIX, no UTF-8": {"LC_ALL": "POSIX", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
+    "unknown": {"LC_ALL": "xx_XX"},
+    "UTF-8": {"LC_ALL": "en_US.UTF-8"},
+    "ASCII streams": {"PYTHONIOENCODING": "ascii"},
+    "Latin-1 streams": {"PYTHONIOENCODING": "latin-1", "TERM": "dumb", "COLUMNS": "1"},
+}
+
+
+class Line(NamedTuple):
+    """A command line.
+
+    `streams` says what stands in for a stream: "closed", "full" (a full device), "gone" (a pipe without a reader).
+    """
+
+    arguments: Sequence[str]
+    streams: Mapping[int, str] = {}
+
+
+class Outcome(NamedTuple):
+    line: Line
+    code: int
+    out: bytes
+    err: bytes
+
+
+def workspace(folder: Path, name: bytes) -> dict[str, list[str]]:
+    """Write files of a small net and a run under one name; return the command lines that read and write them."""
+    stem = os.fsdecode(name)
+    folder = folder / "maps[" / "red]"
+    folder.mkdir(parents=True)
+    net, weights = runs.write_model(folder)
+    files = {
+        "net": f"{stem}.prototxt",
+        "weights": f"{stem}.caffemodel",
+        "image": f"{stem}.jpg",
+        "list": f"{stem}.txt",
+        "card": f"{stem}.yaml",
+    }
+    files = {kind: str(folder / file) for kind, file in files.items()}
+    net.rename(files["net"])
+    weights.rename(files["weights"])
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 60, 3), np.uint8)
+    Path(files["image"]).write_bytes(cv2.imencode(".jpg", pixels)[1].tobytes())
+    images, truth = (folder / os.fsdecode(name + end) for end in (b".images", b".truth"))
+    for each in (images, truth):
+        each.mkdir()
+    runs.write_sources(truth, runs.write_images(images, 2), {f"{n:03}": (n, (5, 5, 30, 30)) for n in range(2)})
+    Path(files["list"]).write_text("1 2 3 4 5\n" * 2)
+    Path(files["card"]).write_text("title: 1\n")
+    prefix = "" if name.startswith(b"-") else str(folder / stem)
+    out = str(folder / os.fsdecode(b"out " + name))
+    model = ["--prototxt", files["net"], "--weights", files["weights"]]
+    run = ["--images", str(images), "--ground-truth", str(truth), "--out", f"{out}.run", "--protocol", "default"]
+    # Images and annotations have such names, too, which XML cannot state.
+    for path in truth.iterdir():
+        path.write_text(path.read_text().replace(f"<filename>{path.stem}</filename>", ""))
+    for path in (*images.iterdir(), *truth.iterdir()):
+        path.rename(path.with_name(f"{stem}{path.name}"))
+    return {
+        "heatmap": ["heatmap", files["image"], *model, "--out", out, "--threads", "1"],
+        "heatmap --json": ["heatmap", files["image"], *model, "--out", f"{out}.json", "--json", "--boxes"],
+        "heatmap of nothing": ["heatmap", f"{prefix}.missing", files["image"], *model, "--out", f"{out}.2"],
+        "activations": ["activations", files["image"], *model, "--layers", "conv", "--out", f"{out}.grids"],
+        "activations of no layer": ["activations", files["image"], *model, "--layers", stem],
+        "net show": ["net", "show", files["net"], files["weights"]],
+        "net show --json": ["net", "show", files["net"], "--json"],
+        "net show of a list": ["net", "show", files["list"]],
+        "net export": ["net", "export", *model, "--onnx", f"{out}.onnx"],
+        "net cam": [*("net", "cam", files["net"], "--after", "conv", "--classes", "3"), "--out", f"{out}.prototxt"],
+        "net write": ["net", "write", "deploy_alexnetplusCAM_imagenet", "--out", folder.as_posix()],
+        "net import": ["net", "import", files["image"], "--out", f"{out}.caffemodel"],
+        "evaluate": ["evaluate", *run, *model, "--threads", "1"],
+        "evaluate --json": ["evaluate", *run, *model, "--threads", "1", "--json", "--quiet"],
+        "report tables": ["report", "tables", f"{out}.run"],
+        "report tables --out": ["report", "tables", f"{out}.run", "--out", f"{out}.csv"],
+        "report html": ["report", "html", f"{out}.run", "--out", f"{out}.html"],
+        "report html of images": ["report", "html", files["image"], *model, "--out", f"{out}.2.html"],
+        "score": ["score", "--predictions", files["list"], "--ground-truth", str(truth)],
+        "score --json": ["score", "--predictions", files["list"], "--ground-truth", str(truth), "--json"],
+        "compare --save": ["compare", "onnxruntime", *model, "--save", f"{out}.npz", "--threads", "1"],
+        "compare": ["compare", f"{out}.npz", f"{out}.npz", *model],
+        "compare of engines": ["compare", stem, "onnxruntime", *model],
+        "models list": ["models", "list"],
+        "models show": ["models", "show", files["card"]],
+        "models path": ["models", "path", stem],
+        "models download": ["models", "download", files["card"]],
+        "verify": ["verify", *model, "--engine", "onnxruntime", "--out", f"{out}.md"],
+        "verify of no model": ["verify", stem],
+        "train": ["train", "--solver", files["list"]],
+        "serve": ["serve", "--model", stem],
+        "doctor": ["doctor", stem],
+        "no command": [stem],
+        "help": ["--help"],
+        "version": ["--version"],
+    }
+
+
+def run_all(
+    lines: Sequence[Line], folder: Path, environment: Mapping[str, str] = {}, timeout: int = 60
+) -> list[Outcome]:
+    """Run command lines one after the other, each in a process of its own, in a folder."""
+    with tempfile.TemporaryDirectory(dir=folder, prefix="said-") as said:
+        cases = Path(said, "cases.json")
+        cases.write_text(json.dumps([(list(line.arguments), dict(line.streams)) for line in lines]))
+        settings = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYCAM_CACHE": said, **environment}
+        done = subprocess.run(
+            [sys.executable, __file__, cases, str(timeout)], cwd=folder, env=settings, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        codes = list(map(int, done.stdout.split()))
+        return [
+            Outcome(line, code, *(Path(said, f"{number}.{end}").read_bytes() for end in ("out", "err")))
+            for number, (line, code) in enumerate(zip(lines, codes, strict=True))
+        ]
+
+
+def _main(cases: Path, timeout: int) -> None:
+    import importlib
+
+    for module in ("cv2", "onnxruntime", "pandas", "rich.progress", "rich.table", "pycam.predict", "pycam.zoo"):
+        importlib.import_module(module)
+    codes = []
+    for number, (arguments, streams) in enumerate(json.loads(cases.read_text())):
+        child = os.fork()
+        if not child:
+            signal.alarm(timeout)
+            _become(arguments, streams, cases.with_name(str(number)))
+            return
+        _, status = os.waitpid(child, 0)
+        codes.append(os.waitstatus_to_exitcode(status))
+    print(*codes)
+
+
+def _become(arguments: Sequence[str], streams: Mapping[str, str], said: Path) -> None:
+    """Turn this process into one that has just been started with these arguments and streams."""
+    sys.argv = ["pycam", *(os.fsdecode(each.encode("utf-8", "surrogateescape")) for each in arguments)]
+    for number, (name, end) in enumerate((("stdin", ""), ("stdout", ".out"), ("stderr", ".err"))):
+        file = os.open(f"{said}{end}", os.O_RDWR | os.O_CREAT) if end else os.open(os.devnull, os.O_RDONLY)
+        kind = streams.get(str(number))
+        if kind == "full":
+            file = os.open("/dev/full", os.O_WRONLY)
+        elif kind == "gone":
+            reader, file = os.pipe()
+            os.close(reader)
+        os.dup2(file, number)
+        os.close(file)
+        before = getattr(sys, name)
+        mode, line_buffering = ("w", number == 2) if number else ("r", False)
+        stream = open(number, mode, encoding=before.encoding, errors=before.errors, closefd=False)  # noqa: SIM115
+        if number:
+            stream.reconfigure(line_buffering=line_buffering)
+        if kind == "closed":
+            os.close(number)
+        setattr(sys, name, None if kind == "closed" else stream)
+        # What Python flushes at its end are these.
+        setattr(sys, f"__{name}__", getattr(sys, name))
+
+
+if __name__ == "__main__":
+    pid = os.getpid()
+    _main(Path(sys.argv[1]), int(sys.argv[2]))
+    if os.getpid() != pid:
+        from pycam.__main__ import run
+
+        ended = run()
+        try:
+            sys.stdout.flush()
+        except (OSError, ValueError):
+            ended = 120  # as Python's own end
+        # The whole end would wait for threads of engines, which a fork does not have.
+        os._exit(ended)
