@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pycam import drawing
 from pycam.drawing.layout import write_on
 from pycam.formats.files import atomic_write
+from pycam.formats.names import stem_of
 from pycam.images.read import Image
 from pycam.images.resize import resize
 from pycam.maps.boxes import BOX_RULES, Box, Boxes
@@ -203,7 +204,7 @@ class Prediction:
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        stem = Path(self._image.path).stem or "image"
+        stem = stem_of(self._image.path)
         overlays = self._overlays(boxes)
         files: dict[str, bytes | str] = {}
         for rank, drawn in enumerate(overlays):

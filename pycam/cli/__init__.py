@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 import pycam
-from pycam.errors import PycamError
+from pycam.errors import PycamError, system_error
 
 SIGPIPE = 13  # not defined on Windows
 OPENCV_NO_MEMORY = -4  # `code` of OpenCV's error
@@ -112,8 +112,10 @@ def main(arguments: list[str] | None = None, application: typer.Typer = app) -> 
         return 128 + SIGPIPE
     except KeyboardInterrupt:
         return _fail("interrupted", 128 + signal.SIGINT)
-    except (PycamError, OSError) as error:
-        return _fail(str(error), getattr(error, "exit_code", 1))
+    except PycamError as error:
+        return _fail(str(error), error.exit_code)
+    except OSError as error:
+        return _fail(str(PycamError(system_error(error))), PycamError.exit_code)
     except Exception as error:
         # Typer's errors are recognised by a method: their classes have moved between packages.
         if hasattr(error, "format_message"):

@@ -20,6 +20,7 @@ from pycam.cli import options
 from pycam.engines.threads import beside_an_engine
 from pycam.errors import ImageError, PycamError, UsageError
 from pycam.formats.files import atomic_write
+from pycam.formats.names import distinct_names
 from pycam.model import FIXED_MEANS
 from pycam.net.layers import dims
 from pycam.net.stated import stated_input
@@ -137,16 +138,7 @@ def _advice(cam: Cam, source: options.ModelOptions) -> str:
 
 def folders(images: Sequence[Path], out: Path) -> list[Path]:
     """Return one folder in `out` per image, with the image's name; equal names get numbers in the given order."""
-    given: dict[str, Path] = {}
-    for image in images:
-        stem = image.stem or "image"
-        name, number = stem, 1
-        # Some file systems ignore the case of names.
-        while name.casefold() in given:
-            number += 1
-            name = f"{stem}-{number}"
-        given[name.casefold()] = out / name
-    return list(given.values())
+    return [out / name for name in distinct_names(image.stem for image in images)]
 
 
 def _saved(prediction: Prediction | PycamError, place: Path, boxes: bool) -> Prediction | PycamError:
