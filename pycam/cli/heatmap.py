@@ -74,16 +74,16 @@ def heatmap(
         found = (prediction for _, prediction in cam.stream(images, top=top, classes=classes, batch=batch))
         given = zip(found, folders(images, out), strict=True)
         # Maps are drawn and written while the net runs on the next images.
-        for prediction in prefetch(lambda each: writer.submit(_saved, *each, boxes), given, 5):
+        for saved in prefetch(lambda each: writer.submit(_saved, *each, boxes), given, 5):
             shown.advance(bar)
-            if isinstance(prediction, PycamError):
-                failures.append(prediction)
+            if isinstance(saved, PycamError):
+                failures.append(saved)
                 continue
             if not done:
                 console.print(_input(cam))
                 if advice := _advice(cam, source):
                     console.print(advice)
-            done.append(prediction.as_dict(boxes=boxes))
+            done.append(saved)
             if not as_json:
                 console.print(_summary(done[-1]))
     if as_json:
@@ -97,7 +97,7 @@ def heatmap(
     if failures:
         for failure in failures:
             print(f"pycam: {failure}", file=sys.stderr)
-        raise ImageError(f"{_count(len(failures))} of {len(images)} could not be read; they are listed above")
+        raise ImageError(f"{_count(len(failures))} of {len(images)} could not be read or drawn; they are listed above")
 
 
 def _input(cam: Cam) -> str:
@@ -141,11 +141,15 @@ def folders(images: Sequence[Path], out: Path) -> list[Path]:
     return [out / name for name in distinct_names(image.stem for image in images)]
 
 
-def _saved(prediction: Prediction | PycamError, place: Path, boxes: bool) -> Prediction | PycamError:
-    """Draw and write a prediction; return it, or the error that stands in its place."""
-    if isinstance(prediction, Prediction):
+def _saved(prediction: Prediction | PycamError, place: Path, boxes: bool) -> dict[str, Any] | PycamError:
+    """Draw and write a prediction; return its values, which are small, or the error that stands in its place."""
+    if isinstance(prediction, PycamError):
+        return prediction
+    try:
         prediction.save(place, boxes=boxes)
-    return prediction
+    except ImageError as error:
+        return error
+    return prediction.as_dict(boxes=boxes)
 
 
 def _summary(prediction: Mapping[str, Any]) -> str:

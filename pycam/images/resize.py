@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pycam.errors import UsageError
-from pycam.images.matlab import imresize
+from pycam.images.matlab import imresize, imresize_single
 
 Array = NDArray[Any]
 Resizer = Callable[[Array, int, int], Array]
@@ -73,8 +73,9 @@ def _by_channels(resized: Resizer, array: Array, height: int, width: int) -> Arr
 def _caffe_bilinear(array: Array, height: int, width: int) -> Array:
     """Resize as `caffe.io.resize_image` does: in floating point, with the array's minimum outside the array."""
     low = float(array.min())
-    rows, columns = (_linear_weights(*axis) for axis in zip((height, width), array.shape, strict=False))
-    resized: Array = np.einsum("yh,hw...,xw->yx...", rows, array - low, columns, optimize=True).astype(np.float32)
+    (rows, y), (columns, x) = (_linear_weights(*axis) for axis in zip((height, width), array.shape, strict=False))
+    used = array[y][:, x] - low
+    resized: Array = np.einsum("yh,hw...,xw->yx...", rows, used, columns, optimize=True).astype(np.float32)
     resized += np.float32(low)
     return resized
 
@@ -85,21 +86,27 @@ def _tf_corner(array: Array, height: int, width: int) -> Array:
     The output at (y, x) is the input at (y · H/height, x · W/width). The last sample is repeated beyond the end.
     """
     rows, columns = (
-        _linear_weights(*axis, corner=True).astype(np.float32)
+        _linear_weights(*axis, corner=True)[0].astype(np.float32)
         for axis in zip((height, width), array.shape, strict=False)
     )
     resized: Array = np.moveaxis(rows @ np.moveaxis(np.atleast_3d(array), 2, 0) @ columns.T, 0, 2)
     return resized
 
 
-def _linear_weights(count: int, length: int, corner: bool = False) -> NDArray[np.float64]:
-    """Return the weights of the two samples around each position, (count, length); samples outside have none."""
+def _linear_weights(count: int, length: int, corner: bool = False) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Return the weights of the two samples around each position, (count, n), and the indices of the n samples.
+
+    Samples outside have no weight. Without `corner`, samples that are not used are left out.
+    """
     offset = 0 if corner else 0.5
     positions = (np.arange(count) + offset) * (length / count) - offset
     if corner:
         positions = np.minimum(positions, length - 1)
-    weights: NDArray[np.float64] = np.maximum(0, 1 - np.abs(positions[:, None] - np.arange(length)))
-    return weights
+    # In single precision, the samples that are left out would change the last bits of the sum.
+    first = np.floor(positions).astype(np.intp)
+    used = np.arange(length) if corner else np.unique(np.concatenate([first, first + 1]).clip(0, length - 1))
+    weights: NDArray[np.float64] = np.maximum(0, 1 - np.abs(positions[:, None] - used))
+    return weights, used
 
 
 RESIZERS: dict[str, Resizer] = {
@@ -110,7 +117,7 @@ RESIZERS: dict[str, Resizer] = {
     "pillow_nearest": _pillow(Image.Resampling.NEAREST),
     "matlab_bicubic": lambda array, height, width: imresize(array, (height, width), "bicubic"),
     # The release's prepare_image converts to single precision before it resizes.
-    "matlab_bilinear": lambda array, height, width: imresize(array.astype(np.float32), (height, width), "bilinear"),
+    "matlab_bilinear": lambda array, height, width: imresize_single(array, (height, width), "bilinear"),
     "caffe_bilinear": _caffe_bilinear,
     "tf_corner": _tf_corner,
 }
