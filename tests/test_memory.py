@@ -13,10 +13,10 @@ import pytest
 
 PER_PIXEL, BASE = 12, 300e6
 
-SHAPES = [(5000, 4000), (60_000, 2), (2, 60_000), (1, 1), (500, 333), (1, 500), (500, 1), (728, 15)]
+SHAPES = [(4000, 3000), (60_000, 2), (2, 60_000), (1, 1), (500, 333), (1, 500), (500, 1), (728, 15)]
 """Width and height."""
 
-# One process runs all commands, and resets its peak before each.
+# One process runs several commands, and resets its peak before each.
 CHILD = """
 import contextlib, json, os, re, sys
 from pathlib import Path
@@ -51,12 +51,14 @@ def test_memory_is_bounded_by_the_pixels(tmp_path):
     for (width, height), path in images.items():
         out = str(tmp_path / f"out-{width}")
         kinds = [["heatmap", str(path), *model, "--boxes", "--quiet", "--out", out]]
-        if width >= 5000:
+        if width >= 4000:
             kinds.append(["activations", str(path), *model, "--layers", "conv1", "--out", out])
             kinds.append(["report", "html", str(path), *model, "--quiet", "--out", f"{out}.html"])
         commands += kinds
         pixels += [width * height] * len(kinds)
-    for command, count, (code, peak) in zip(commands, pixels, peaks(commands), strict=True):
+    # What a large image leaves in the allocator would count for the next command.
+    found = [*(peaks([command])[0] for command in commands[:3]), *peaks(commands[3:])]
+    for command, count, (code, peak) in zip(commands, pixels, found, strict=True):
         assert code == 0, command
         assert peak < PER_PIXEL * count + BASE, f"{command}: {peak / 1e6:.0f} MB for {count} pixels"
     for (width, height), path in images.items():

@@ -17,16 +17,13 @@ from io import BufferedWriter, FileIO
 # Path's own methods raise for a name that is too long or that may not be read; these return False.
 from os.path import exists as exists, isdir as is_folder, isfile as is_file
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 from uuid import uuid4
 
 if sys.platform == "win32":
     fcntl = None
 else:
     import fcntl
-
-if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
 
 __all__ = ["NamedFile", "atomic_open", "atomic_write", "exists", "is_file", "is_folder"]
 
@@ -66,7 +63,7 @@ class NamedFile(FileIO):
         with _errors_name(self._shown):
             return super().readall()
 
-    def write(self, data: ReadableBuffer) -> int:
+    def write(self, data: Any) -> int:
         """Write bytes, or the first of them."""
         with _errors_name(self._shown):
             return super().write(data)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-BLOCK = 1 << 22
-"""Pixels of a block; a photograph is one block."""
+BLOCK = 1 << 20
+"""Pixels of a block: enough for speed, and too few to stay in the allocator."""
 
 
 def row_blocks(height: int, width: int, most: int = BLOCK) -> Iterator[slice]:
