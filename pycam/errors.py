@@ -2,11 +2,41 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
+
+AGAIN = "then give the same command again"
+
+ADVICE = {
+    "ENOSPC": f"make room on this disk, {AGAIN}",
+    "EDQUOT": f"delete files of yours or get a larger quota, {AGAIN}",
+    "EROFS": "nothing can be written there: choose another folder",
+    "EACCES": "check its permissions and those of its folder, or choose another folder",
+    "EPERM": "check its permissions and those of its folder, or choose another folder",
+    "ENOENT": "check the name, and whether its folder still exists",
+    "ENOTDIR": "a part of this path is a file, not a folder: choose another",
+    "EEXIST": "a file has the name of this folder: choose another, or move the file away",
+    "EISDIR": "this is a folder: give the name of a file",
+    "ENAMETOOLONG": "choose a shorter name",
+    "ELOOP": "its links lead in a circle: remove them",
+    "EFBIG": f"no file may become this large: raise the limit (`ulimit -f`) or choose another disk, {AGAIN}",
+    "EMFILE": f"too many files are open: raise the limit (`ulimit -n`), {AGAIN}",
+    "ENFILE": f"the machine has too many open files: end other programs, {AGAIN}",
+    "ENOLCK": "files cannot be locked there: choose a folder on a disk of this machine",
+    "EIO": f"the disk, or the way to it, fails: check it, {AGAIN}",
+    "ESTALE": f"a network disk has changed or is lost: mount it again, {AGAIN}",
+    "ENODEV": f"the disk is not there: mount it again, {AGAIN}",
+    "ENXIO": "nobody reads at the other end: start the reader first",
+    "EBUSY": f"another program uses it: end that, {AGAIN}",
+    "ETXTBSY": f"another program uses it: end that, {AGAIN}",
+    "ENOMEM": f"the machine has no memory left: end other programs, {AGAIN}",
+}
+"""What to do about an error of the operating system, by its name."""
 
 
 def suggest(name: str, known: Iterable[str], otherwise: str = "") -> str:
@@ -36,6 +66,27 @@ def suggest(name: str, known: Iterable[str], otherwise: str = "") -> str:
 def escaped(text: str) -> str:
     """Return a text as one line that can be printed: line breaks and control characters as escapes, as in Python."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def system_error(error: OSError) -> str:
+    """Return an error of the operating system as one line.
+
+    Parameters
+    ----------
+    error : OSError
+        The error. Those of `pycam.formats.files` name the file.
+
+    Returns
+    -------
+    str
+        The file, the cause, and what to do, as far as they are known.
+    """
+    if error.errno is None:
+        return str(error)
+    # A descriptor or bytes may stand in place of a path.
+    names = [str(name) for name in (error.filename, error.filename2) if isinstance(name, str | Path)]
+    advice = ADVICE.get(errno.errorcode.get(error.errno, ""))
+    return ": ".join(part for part in (" to ".join(names), error.strerror, advice) if part)
 
 
 class PycamError(Exception):

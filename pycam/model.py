@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from pycam import zoo
 from pycam.errors import FormatError, NetError, UsageError
 from pycam.formats.files import exists
 from pycam.formats.mean import read_mean
+from pycam.formats.numbers import read_number
 from pycam.images.views import Size
 from pycam.net import (
     CamHead,
@@ -391,7 +391,7 @@ def _check_input_size(card: Card, net: Net) -> None:
 def numbers(text: str) -> tuple[float, ...] | None:
     """Return the numbers of a list such as "104,117,123" or "1/255"; None for anything else."""
     try:
-        return tuple(float(Fraction(each)) if "/" in each else float(each) for each in text.split(","))
+        return tuple(map(read_number, text.split(",")))
     except (ValueError, ZeroDivisionError, OverflowError):
         return None
 

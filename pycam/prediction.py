@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 
 from pycam import drawing
 from pycam.drawing.layout import write_on
+from pycam.errors import ImageError
 from pycam.formats.files import atomic_write
+from pycam.formats.names import stem_of
 from pycam.images.read import Image
 from pycam.images.resize import resize
 from pycam.maps.boxes import BOX_RULES, Box, Boxes
@@ -104,13 +106,14 @@ class Prediction:
             The size is that of `base`.
         """
         item = self.top[rank]
+        found = item.box if box else None
         height, width = self.base.shape[:2]
         region = self.placement.region(height, width)
         drawn = drawing.overlay(self.base, item.map, self.protocol.overlay, region)
         if self.protocol.caption == "on_image":
             drawn = write_on(drawn, f"Class activities is [{item.label}]")
-        if box and item.box is not None:
-            x0, y0, x1, y1 = item.box
+        if found is not None:
+            x0, y0, x1, y1 = found
             wide, tall = self.size
             scaled = x0 * width // wide, y0 * height // tall, -(-x1 * width // wide), -(-y1 * height // tall)
             drawn = drawing.draw_box(drawn, scaled)
@@ -118,10 +121,7 @@ class Prediction:
 
     def strip(self, *, box: bool = False) -> NDArray[np.uint8]:
         """Return the image and the overlays of `top` side by side: (H, W, 3) uint8 BGR."""
-        return self._strip_of(self._overlays(box))
-
-    def _overlays(self, box: bool) -> list[NDArray[np.uint8]]:
-        return [self.overlay(rank, box=box) for rank in range(len(self.top))]
+        return self._strip_of([self._tile(self.overlay(rank, box=box)) for rank in range(len(self.top))])
 
     def _repr_jpeg_(self) -> bytes:
         return drawing.encode_jpeg(self.strip(box=True))
@@ -142,9 +142,21 @@ class Prediction:
             f"{''.join(rows)}</table>"
         )
 
-    def _strip_of(self, overlays: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    def _drawn(self, rank: int, box: bool) -> tuple[NDArray[np.uint8], bytes]:
+        """Return the tile of a class for the strip, and its overlay as a JPEG."""
+        overlay = self.overlay(rank, box=box)
+        tile = self._tile(overlay)
+        try:
+            return tile, drawing.encode_jpeg(drawing.caption(overlay, *self._caption(rank)))
+        except ImageError as error:
+            raise ImageError(f"{self._image.path}: {error}") from None
+
+    def _tile(self, overlay: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return drawing.strip_tile(overlay, len(self.top), self.protocol.strip)
+
+    def _strip_of(self, tiles: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
         captions = [self._caption(rank) for rank in range(len(self.top))]
-        return drawing.strip(self.base, overlays, captions, Path(self._image.path).name, self.protocol.strip)
+        return drawing.strip(self.base, tiles, captions, Path(self._image.path).name, self.protocol.strip)
 
     def _caption(self, rank: int) -> tuple[str, str]:
         """Return the label of a class, as the protocol writes it, and its score."""
@@ -200,19 +212,31 @@ class Prediction:
         -------
         list of Path
             `<stem>_1.jpg` …, best class first, `<stem>_strip.jpg`, and `<stem>.json`. Each file is written atomically.
+
+        Raises
+        ------
+        UsageError
+            There are more classes than the strip has room for.
+        ImageError
+            The image is longer or wider than a JPEG can be.
         """
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        stem = Path(self._image.path).stem or "image"
-        overlays = self._overlays(boxes)
-        files: dict[str, bytes | str] = {}
-        for rank, drawn in enumerate(overlays):
-            files[f"{stem}_{rank + 1}.jpg"] = drawing.encode_jpeg(drawing.caption(drawn, *self._caption(rank)))
-        files[f"{stem}_strip.jpg"] = drawing.encode_jpeg(self._strip_of(overlays))
-        files[f"{stem}.json"] = json.dumps(self.as_dict(boxes=boxes), indent=2, ensure_ascii=False) + "\n"
-        for name, data in files.items():
-            atomic_write(folder / name, data)
-        return [folder / name for name in files]
+        drawing.check_strip(self.base.shape[1], len(self.top), self.protocol.strip)
+        start = Path(folder) / stem_of(self._image.path)
+        written = []
+
+        def write(ending: str, data: bytes | str) -> None:
+            start.parent.mkdir(parents=True, exist_ok=True)
+            written.append(start.with_name(start.name + ending))
+            atomic_write(written[-1], data)
+
+        tiles = []
+        for rank in range(len(self.top)):
+            tile, jpeg = self._drawn(rank, boxes)
+            tiles.append(tile)
+            write(f"_{rank + 1}.jpg", jpeg)
+        write("_strip.jpg", drawing.encode_jpeg(self._strip_of(tiles)))
+        write(".json", json.dumps(self.as_dict(boxes=boxes), indent=2, ensure_ascii=False) + "\n")
+        return written
 
 
 @dataclass(frozen=True, eq=False)
@@ -255,14 +279,14 @@ class ClassPrediction:
         """The map of each crop at the size of the features: (n, h, w) float32."""
         return self.prediction.feature_maps[:, self.rank]
 
-    @cached_property
+    @property
     def map(self) -> Map:
         """The map at the size of `Prediction.base`: (H, W) float32, not normalised."""
         placement = self.prediction.placement
         place = {"canvas": placement.on_canvas, "input": placement.on_input}.get(self.prediction.protocol.base)
         return place(self.feature_maps) if place else self.image_map
 
-    @cached_property
+    @property
     def image_map(self) -> Map:
         """The map at the size of the image: (H, W) float32, not normalised."""
         width, height = self.prediction.size

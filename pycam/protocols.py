@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from fractions import Fraction
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from pycam.errors import UsageError, suggest
+from pycam.formats.numbers import read_number
 
 DRAWING = ("base", "overlay", "caption", "strip")
 """Choices that change drawings only, and no score, map or box."""
@@ -194,7 +194,7 @@ RELEASED_BOX_RULES = tuple(rule for rule in CHOICES["box_rule"] if rule.startswi
 def _number(text: str) -> float:
     """Parse a number such as 0.017, or a fraction such as 1/255."""
     try:
-        return float(Fraction(text))
+        return read_number(text)
     except (ValueError, ZeroDivisionError, OverflowError):
         raise UsageError(f"input_scale is {text!r}; expected a number or a fraction, as in 0.017 or 1/255") from None
 

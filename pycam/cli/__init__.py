@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 import pycam
 from pycam.cli.process import close_streams, interruptible
 from pycam.console import print_error, print_line
-from pycam.errors import PycamError
+from pycam.errors import PycamError, system_error
 
 SIGPIPE = 13  # not defined on Windows
 OPENCV_NO_MEMORY = -4  # `code` of OpenCV's error
@@ -135,7 +135,7 @@ def _failed(error: BaseException) -> int:
         return _fail(str(error), error.exit_code)
     if isinstance(error, OSError):
         stream = "" if error.filename else close_streams()
-        return _fail(f"{stream}: {error.strerror}" if stream else str(error), 1)
+        return _fail(f"{stream}: {error.strerror}" if stream else system_error(error), PycamError.exit_code)
     # Typer's errors are recognised by a method: their classes have moved between packages.
     if hasattr(error, "format_message"):
         context = getattr(error, "ctx", None)

@@ -13,6 +13,7 @@ from pycam.cli.heatmap import folders
 from pycam.console import print_line
 from pycam.drawing import caption, encode_png
 from pycam.formats.files import atomic_write
+from pycam.formats.names import distinct_names, stem_of
 from pycam.images.read import read_image
 from pycam.model import FIXED_MEANS
 
@@ -41,7 +42,8 @@ def activations(
     )
     for path, folder, of_image in zip(images, folders(images, out), grids, strict=True):
         folder.mkdir(parents=True, exist_ok=True)
-        for blob, grid in of_image.items():
-            written = folder / f"{path.stem}_{blob.replace('/', '_')}.png"
+        names = distinct_names(f"{stem_of(str(path))}_{blob}" for blob in of_image)
+        for name, (blob, grid) in zip(names, of_image.items(), strict=True):
+            written = folder / f"{name}.png"
             atomic_write(written, encode_png(caption(grid, blob)))
             print_line(written)

@@ -18,6 +18,7 @@ from pycam.console import Notes, print_error, print_json
 from pycam.engines.threads import beside_an_engine
 from pycam.errors import ImageError, PycamError, UsageError
 from pycam.formats.files import atomic_write
+from pycam.formats.names import distinct_names
 from pycam.model import FIXED_MEANS
 from pycam.net.layers import dims
 from pycam.net.stated import stated_input
@@ -70,16 +71,16 @@ def heatmap(
         found = (prediction for _, prediction in cam.stream(images, top=top, classes=classes, batch=batch))
         given = zip(found, folders(images, out), strict=True)
         # Maps are drawn and written while the net runs on the next images.
-        for prediction in prefetch(lambda each: writer.submit(_saved, *each, boxes), given, 5):
+        for saved in prefetch(lambda each: writer.submit(_saved, *each, boxes), given, 5):
             shown.advance(bar)
-            if isinstance(prediction, PycamError):
-                failures.append(prediction)
+            if isinstance(saved, PycamError):
+                failures.append(saved)
                 continue
             if not done:
                 notes.say(_input(cam))
                 if advice := _advice(cam, source):
                     notes.say(advice)
-            done.append(prediction.as_dict(boxes=boxes))
+            done.append(saved)
             if not as_json:
                 for line in _summary(done[-1]):
                     notes.say(line)
@@ -94,7 +95,7 @@ def heatmap(
     if failures:
         for failure in failures:
             print_error(f"pycam: {failure}")
-        raise ImageError(f"{_count(len(failures))} of {len(images)} could not be read; they are listed above")
+        raise ImageError(f"{_count(len(failures))} of {len(images)} could not be read or drawn; they are listed above")
 
 
 def _input(cam: Cam) -> str:
@@ -135,23 +136,18 @@ def _advice(cam: Cam, source: options.ModelOptions) -> str:
 
 def folders(images: Sequence[Path], out: Path) -> list[Path]:
     """Return one folder in `out` per image, with the image's name; equal names get numbers in the given order."""
-    given: dict[str, Path] = {}
-    for image in images:
-        stem = image.stem or "image"
-        name, number = stem, 1
-        # Some file systems ignore the case of names.
-        while name.casefold() in given:
-            number += 1
-            name = f"{stem}-{number}"
-        given[name.casefold()] = out / name
-    return list(given.values())
+    return [out / name for name in distinct_names(image.stem for image in images)]
 
 
-def _saved(prediction: Prediction | PycamError, place: Path, boxes: bool) -> Prediction | PycamError:
-    """Draw and write a prediction; return it, or the error that stands in its place."""
-    if isinstance(prediction, Prediction):
+def _saved(prediction: Prediction | PycamError, place: Path, boxes: bool) -> dict[str, Any] | PycamError:
+    """Draw and write a prediction; return its values, which are small, or the error that stands in its place."""
+    if isinstance(prediction, PycamError):
+        return prediction
+    try:
         prediction.save(place, boxes=boxes)
-    return prediction
+    except ImageError as error:
+        return error
+    return prediction.as_dict(boxes=boxes)
 
 
 def _summary(prediction: Mapping[str, Any]) -> list[str]:

@@ -5,7 +5,18 @@ that decides a result (maps, their placement, boxes), HTML pages, and curves.
 """
 
 from pycam.drawing.grids import channel_grid
-from pycam.drawing.layout import caption, draw_box, encode_jpeg, encode_png, strip
+from pycam.drawing.layout import caption, check_strip, draw_box, encode_jpeg, encode_png, strip, strip_tile
 from pycam.drawing.overlays import overlay, py_map2jpg
 
-__all__ = ["caption", "channel_grid", "draw_box", "encode_jpeg", "encode_png", "overlay", "py_map2jpg", "strip"]
+__all__ = [
+    "caption",
+    "channel_grid",
+    "check_strip",
+    "draw_box",
+    "encode_jpeg",
+    "encode_png",
+    "overlay",
+    "py_map2jpg",
+    "strip",
+    "strip_tile",
+]

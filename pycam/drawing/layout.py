@@ -13,12 +13,26 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from pycam.errors import ImageError, UsageError
 from pycam.images.resize import resize
 
 Pixels = NDArray[np.uint8]
 
 CAPTION_HEIGHT = 24
 STRIP_HEIGHT = 256
+GAP = 6
+MATLAB_GAP = 8
+LONGEST_SIDE = 65_500
+"""The largest height and width of a JPEG that libjpeg writes."""
+
+NARROWEST_TILE = 32
+"""The least room for a tile of a strip, in pixels."""
+
+WIDEST_TILE = 8 * STRIP_HEIGHT
+"""The most room for a tile of a strip: an image that is wider for its height gets a lower tile."""
+
+DARK = 24
+"""The grey behind captions, and beside a tile that is not as high as its strip."""
 
 
 def write_on(pixels: Pixels, text: str) -> Pixels:
@@ -44,10 +58,18 @@ def caption(pixels: Pixels, text: str, score: str = "") -> Pixels:
     return np.vstack([pixels, _caption_bar(pixels.shape[1], text, score)])
 
 
-@functools.lru_cache(maxsize=1024)
 def _caption_bar(width: int, text: str, score: str) -> Pixels:
+    return (_kept_caption_bar if width <= WIDEST_TILE else _draw_caption_bar)(width, text, score)
+
+
+@functools.lru_cache(maxsize=256)
+def _kept_caption_bar(width: int, text: str, score: str) -> Pixels:
+    return _draw_caption_bar(width, text, score)
+
+
+def _draw_caption_bar(width: int, text: str, score: str) -> Pixels:
     font = _font()
-    bar = Image.new("RGB", (width, CAPTION_HEIGHT), (24, 24, 24))
+    bar = Image.new("RGB", (width, CAPTION_HEIGHT), (DARK, DARK, DARK))
     draw = ImageDraw.Draw(bar)
     room = width - 8
     if score and font.getlength(score) + 40 < room:
@@ -83,29 +105,69 @@ def strip(
     pixels : (H, W, 3) uint8 BGR
         The image.
     overlays : sequence of (H, W, 3) uint8 BGR
-        One overlay per class, best class first, all of one size.
+        One overlay per class, best class first, all of one size; or what `strip_tile` makes of them.
     captions : sequence of (str, str)
         Label and score of each class.
     title : str
         The caption of the image itself.
     layout : {"captioned", "matlab_demo"}
-        `captioned`: all tiles have one height and a caption. `matlab_demo`: tiles have the height of the image and
-        no caption; 8 white columns precede each overlay (docs/release.md, section 3, step 7).
+        `captioned`: all tiles have one height and a caption; the image in a tile is lower if it is more than eight
+        times as wide as high, or if the strip of many classes would be wider than a JPEG. `matlab_demo`: tiles have the
+        height of the image and no caption; 8 white columns precede each overlay (docs/release.md, section 3, step 7).
 
     Returns
     -------
     (280, W, 3) uint8 BGR
         For `matlab_demo` (H, W, 3), with the height of the image.
+
+    Raises
+    ------
+    UsageError
+        There are more classes than a strip has room for, see `check_strip`.
     """
+    check_strip(pixels.shape[1], len(overlays), layout)
     if layout == "matlab_demo":
-        white = np.full((pixels.shape[0], 8, 3), 255, np.uint8)
+        white = np.full((pixels.shape[0], MATLAB_GAP, 3), 255, np.uint8)
         return np.hstack([pixels, *(part for image in overlays for part in (white, image))])
-    gap = np.full((STRIP_HEIGHT + CAPTION_HEIGHT, 6, 3), 255, np.uint8)
-    parts = []
-    for image, (text, score) in zip([pixels, *overlays], [(title, ""), *captions], strict=True):
-        width = max(1, round(image.shape[1] * STRIP_HEIGHT / image.shape[0]))
-        parts += [gap, caption(resize(image, STRIP_HEIGHT, width, "opencv_area"), text, score)]
-    return np.hstack(parts[1:])
+    tiles = [strip_tile(image, len(overlays), layout) for image in (pixels, *overlays)]
+    width = sum(tile.shape[1] + GAP for tile in tiles) - GAP
+    whole = np.full((STRIP_HEIGHT + CAPTION_HEIGHT, width, 3), 255, np.uint8)
+    left = 0
+    for tile, (text, score) in zip(tiles, [(title, ""), *captions], strict=True):
+        part = whole[:, left : left + tile.shape[1]]
+        part[:STRIP_HEIGHT] = tile
+        part[STRIP_HEIGHT:] = _caption_bar(tile.shape[1], text, score)
+        left += tile.shape[1] + GAP
+    return whole
+
+
+def check_strip(width: int, count: int, layout: str) -> None:
+    """Raise a `UsageError` if a strip of an image of a width and of `count` overlays would be wider than a JPEG."""
+    room, gap = (width, MATLAB_GAP) if layout == "matlab_demo" else (NARROWEST_TILE, GAP)
+    most = (LONGEST_SIDE - room) // (room + gap)
+    if count > most:
+        raise UsageError(
+            f"{count} classes: a strip has room for the maps of {most}, because a JPEG has at most {LONGEST_SIDE:,} "
+            "columns: choose fewer classes (--top, --class)"
+        )
+
+
+def strip_tile(pixels: Pixels, count: int, layout: str) -> Pixels:
+    """Resize an image to a tile of a strip of `count` overlays: (256, W, 3); `matlab_demo` takes the image itself."""
+    if layout == "matlab_demo":
+        return pixels
+    height, width = pixels.shape[:2]
+    wide = max(1, round(width * STRIP_HEIGHT / height))
+    room = min(WIDEST_TILE, (LONGEST_SIDE - count * GAP) // (count + 1))
+    if wide <= room:
+        if height == STRIP_HEIGHT:
+            return pixels
+        return resize(pixels, STRIP_HEIGHT, wide, "opencv_area")
+    tall = max(1, round(height * room / width))
+    tile = np.full((STRIP_HEIGHT, room, 3), DARK, np.uint8)
+    top = (STRIP_HEIGHT - tall) // 2
+    tile[top : top + tall] = resize(pixels, tall, room, "opencv_area")
+    return tile
 
 
 def encode_png(pixels: Pixels) -> bytes:
@@ -114,7 +176,12 @@ def encode_png(pixels: Pixels) -> bytes:
 
 
 def encode_jpeg(pixels: Pixels, quality: int = 92) -> bytes:
-    """Encode (H, W, 3) uint8 BGR pixels as JPEG."""
+    """Encode (H, W, 3) uint8 BGR pixels as JPEG; raise an ImageError if a side has more than `LONGEST_SIDE` pixels."""
+    if max(pixels.shape[:2]) > LONGEST_SIDE:
+        raise ImageError(
+            f"a drawing of {pixels.shape[1]}×{pixels.shape[0]} pixels cannot be a JPEG, which has at most "
+            f"{LONGEST_SIDE:,} on a side: cut the image into parts"
+        )
     return _encode(pixels, ".jpg", cv2.IMWRITE_JPEG_QUALITY, quality)
 
 

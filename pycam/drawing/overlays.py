@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from pycam.drawing.colormaps import gray2ind, ind2rgb, mat2gray, matlab_jet, matplotlib_jet, opencv_jet, viridis
 from pycam.errors import UsageError
+from pycam.images.blocks import row_blocks
 from pycam.images.scaling import min_max_scale
 from pycam.maps.boxes import Box
 
@@ -41,12 +42,13 @@ def overlay_half(pixels: Pixels, map_: Map, region: Box | None = None) -> Pixels
     """
     height, width = map_.shape
     x0, y0, x1, y1 = region or (0, 0, width, height)
-    covered = np.s_[y0:y1, x0:x1]
-    peak = float(map_[covered].max())
-    _, positive = cv2.threshold(map_[covered], 0, 0, cv2.THRESH_TOZERO)
-    colours = opencv_jet(cv2.convertScaleAbs(positive, alpha=255 / peak if peak > 0 else 0.0))
+    peak = float(map_[y0:y1, x0:x1].max())
     drawn: Pixels = np.right_shift(pixels, 1)
-    cv2.addWeighted(pixels[covered], 0.5, colours, 0.5, 0, dst=drawn[covered])
+    for rows in row_blocks(y1 - y0, width):
+        covered = np.s_[y0 + rows.start : y0 + rows.stop, x0:x1]
+        _, positive = cv2.threshold(map_[covered], 0, 0, cv2.THRESH_TOZERO)
+        colours = opencv_jet(cv2.convertScaleAbs(positive, alpha=255 / peak if peak > 0 else 0.0))
+        cv2.addWeighted(pixels[covered], 0.5, colours, 0.5, 0, dst=drawn[covered])
     return drawn
 
 
@@ -151,10 +153,13 @@ def overlay_keras(pixels: Pixels, map_: Map, *, wrap: bool) -> Pixels:
     wrap : bool
         Whether indices below 0 or above 255 wrap around, as in the original, or are clipped.
     """
-    levels = np.trunc(np.asarray(map_, np.float64) * 255)
-    indices = levels % 256 if wrap else np.clip(levels, 0, 255)
-    colours = opencv_jet(indices.astype(np.uint8))
-    return np.clip(pixels + 0.4 * colours, 0, 255).astype(np.uint8)
+    drawn = np.empty_like(pixels)
+    for rows in row_blocks(*map_.shape):
+        levels = np.trunc(np.asarray(map_[rows], np.float64) * 255)
+        indices = levels % 256 if wrap else np.clip(levels, 0, 255)
+        colours = opencv_jet(indices.astype(np.uint8))
+        drawn[rows] = np.clip(pixels[rows] + 0.4 * colours, 0, 255).astype(np.uint8)
+    return drawn
 
 
 def to_pixels(image: NDArray[np.float64]) -> Pixels:

@@ -9,6 +9,7 @@ from io import BufferedReader
 from pathlib import Path
 
 from pycam.errors import FormatError, PycamError
+from pycam.formats.files import NamedFile
 
 HEAD = 4096
 """The number of first bytes that identify a file."""
@@ -123,7 +124,7 @@ def open_file(path: str | os.PathLike[str], expected: str, error: type[PycamErro
             raise error(f"{where}, found a pipe or device: save it to a file first")
         if status.st_size == 0:
             raise error(f"{where}, found an empty file: {DOWNLOAD_AGAIN}")
-        return open(path, "rb")
+        return BufferedReader(NamedFile(path, "r"))
     except (OSError, ValueError) as cause:
         reason = (isinstance(cause, OSError) and cause.strerror) or cause
         if isinstance(cause, FileNotFoundError) and Path(path).is_symlink():

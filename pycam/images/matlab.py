@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycam.errors import UsageError
+from pycam.images.blocks import BLOCK, row_blocks
 
 Method = Literal["bicubic", "bilinear"]
 Scalar = TypeVar("Scalar", bound=np.generic)
@@ -54,12 +55,24 @@ def imresize(
     docs/release.md, section 6.
     """
     array = np.asarray(array)
+    return _resized(array, size, method, antialias, rounds=array.dtype.kind in "iu").astype(array.dtype, copy=False)
+
+
+def imresize_single(array: NDArray[Any], size: Sequence[int], method: Method) -> NDArray[np.float32]:
+    """Return what `imresize` returns for the array in single precision, without making the converted copy."""
+    return _resized(np.asarray(array), size, method, antialias=True, rounds=False).astype(np.float32, copy=False)
+
+
+def _resized(array: NDArray[Any], size: Sequence[int], method: Method, antialias: bool, rounds: bool) -> NDArray[Any]:
     _check(array, size, method)
-    values: NDArray[Any] = array
+    values = array
     for axis in sorted((0, 1), key=lambda axis: size[axis] / array.shape[axis]):
         matrix = resize_matrix(array.shape[axis], int(size[axis]), method, antialias)
-        values = _resize_rows(matrix, values) if axis == 0 else _swap(_resize_rows(matrix, _swap(values)))
-    return values.astype(array.dtype, copy=False)
+        if axis == 0:
+            values = _resize_rows(matrix, values, rounds)
+        else:
+            values = _swap(_resize_rows(matrix, _swap(values), rounds))
+    return values
 
 
 @lru_cache(maxsize=256)
@@ -116,16 +129,23 @@ KERNELS: dict[str, tuple[Callable[[Floats], Floats], float]] = {
 }
 
 
-def _resize_rows(matrix: Any, array: NDArray[Any]) -> NDArray[Any]:
-    resized: Floats = (matrix @ array.reshape(len(array), -1)).reshape(-1, *array.shape[1:])
-    if array.dtype.kind not in "iu":
-        return resized
-    limits = np.iinfo(array.dtype)
+def _resize_rows(matrix: Any, array: NDArray[Any], rounds: bool) -> NDArray[Any]:
+    columns = array.reshape(len(array), -1)
+    resized = np.empty((matrix.shape[0], columns.shape[1]), array.dtype if rounds else np.float64)
+    # SciPy multiplies a copy in double precision.
+    for part in row_blocks(columns.shape[1], sum(matrix.shape), 4 * BLOCK):
+        product = matrix @ columns[:, part]
+        resized[:, part] = _rounded(product, array.dtype) if rounds else product
+    return resized.reshape(-1, *array.shape[1:])
+
+
+def _rounded(resized: Floats, dtype: np.dtype[Any]) -> NDArray[Any]:
+    limits = np.iinfo(dtype)
     np.clip(resized, limits.min, limits.max, out=resized)
     # The number below a half, because 0.49999999999999994 + 0.5 is 1.0; the cast truncates towards zero.
     half = np.nextafter(0.5, 0)
     resized += half if limits.min == 0 else np.copysign(half, resized)
-    return resized.astype(array.dtype)
+    return resized.astype(dtype)
 
 
 def _swap(array: NDArray[Any]) -> NDArray[Any]:

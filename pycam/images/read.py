@@ -30,6 +30,7 @@ from PIL import UnidentifiedImageError
 from pycam.errors import ImageError
 from pycam.formats.npy import NPY, numbers_in
 from pycam.formats.opening import open_file
+from pycam.images.blocks import row_blocks
 from pycam.images.scaling import min_max_scale
 
 LARGEST = 100_000_000
@@ -353,13 +354,19 @@ def _pillows_errors(data: bytes, name: str, largest: int) -> Iterator[None]:
 
 
 def _bgr_of_pil(pil: PIL.Image.Image) -> NDArray[np.uint8]:
-    if pil.mode.startswith("I"):
-        samples = np.asarray(pil)
-        if samples.min() >= 0 and samples.max() <= 0xFFFF:
-            return _grey_to_bgr((samples >> 8).astype(np.uint8))
-    if pil.mode.startswith(("I", "F")):
-        raise ValueError("samples of more than 16 bits")
-    bgr: NDArray[np.uint8] = cv2.cvtColor(np.asarray(pil.convert("RGB")), cv2.COLOR_RGB2BGR)
+    pil.load()
+    bgr = np.empty((pil.height, pil.width, 3), np.uint8)
+    for rows in row_blocks(pil.height, pil.width):
+        part = pil.crop((0, rows.start, pil.width, rows.stop))
+        if pil.mode.startswith("I"):
+            samples = np.asarray(part)
+            if samples.min() < 0 or samples.max() > 0xFFFF:
+                raise ValueError("samples of more than 16 bits")
+            bgr[rows] = (samples >> 8).astype(np.uint8)[:, :, np.newaxis]
+        elif pil.mode.startswith("F"):
+            raise ValueError("samples of more than 16 bits")
+        else:
+            cv2.cvtColor(np.asarray(part.convert("RGB")), cv2.COLOR_RGB2BGR, dst=bgr[rows])
     return bgr
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from pycam.errors import UsageError
 from pycam.images.caffe_resize import caffe_resize
-from pycam.images.matlab import imresize
+from pycam.images.matlab import imresize, imresize_single
 
 Array = NDArray[Any]
 Resizer = Callable[[Array, int, int], Array]
@@ -98,7 +98,7 @@ RESIZERS: dict[str, Resizer] = {
     "pillow_nearest": _pillow(Image.Resampling.NEAREST),
     "matlab_bicubic": lambda array, height, width: imresize(array, (height, width), "bicubic"),
     # The release's prepare_image converts to single precision before it resizes.
-    "matlab_bilinear": lambda array, height, width: imresize(array.astype(np.float32), (height, width), "bilinear"),
+    "matlab_bilinear": lambda array, height, width: imresize_single(array, (height, width), "bilinear"),
     # `caffe.io.Transformer` converts to single precision before it resizes.
     "caffe_bilinear": lambda array, height, width: caffe_resize(array.astype(np.float32), height, width),
     "tf_corner": _tf_corner,

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pycam.errors import UsageError
+from pycam.images.blocks import row_blocks
 
 Box = tuple[int, int, int, int]
 Boxes = NDArray[np.intp]
@@ -60,15 +61,16 @@ def paper_box(map: NDArray[Any], threshold: float = 0.2) -> Box:
     if peak <= 0:
         return 0, 0, width, height
     # In the precision of the map: a float32 value at the threshold can lie below the float64 threshold.
-    foreground = (map >= map.dtype.type(threshold) * peak).astype(np.uint8)
+    foreground = (map >= map.dtype.type(threshold) * peak).view(np.uint8)
     count, labels = cv2.connectedComponents(foreground, connectivity=8)
     if count > 2:  # one of them is the background
-        areas = np.bincount(labels.ravel())
+        blocks = row_blocks(height, width)  # NumPy counts in a copy of 64 bits
+        areas = sum((np.bincount(labels[rows].ravel(), minlength=count) for rows in blocks), np.zeros(count, np.intp))
         areas[0] = 0
         # Labels are not in raster order, so the first of equally large regions is searched for.
         largest = np.flatnonzero(areas == areas.max())
         chosen = largest[0] if len(largest) == 1 else labels.flat[np.isin(labels, largest).argmax()]
-        foreground = (labels == chosen).astype(np.uint8)
+        np.equal(labels, chosen, out=foreground.view(np.bool_))
     x, y, w, h = cv2.boundingRect(foreground)
     return x, y, x + w, y + h
 
@@ -124,9 +126,11 @@ def grey_heatmap(map: NDArray[Any], *, jpeg: bool = True) -> Mask:
     (H, W) uint8
         255 is the maximum; all 0 if the maximum is not positive. docs/release.md, section 4.
     """
+    map = np.asarray(map)
     peak = float(np.max(map))
-    grey = np.clip(np.asarray(map) / peak, 0, 1) * 255 + 0.5 if peak > 0 else np.zeros(np.shape(map))
-    heatmap: Mask = grey.astype(np.uint8)
+    heatmap: Mask = np.zeros(map.shape, np.uint8)
+    for rows in row_blocks(*map.shape) if peak > 0 else ():
+        heatmap[rows] = np.clip(map[rows] / peak, 0, 1) * 255 + 0.5
     if jpeg:
         _, encoded = cv2.imencode(".jpg", heatmap, [cv2.IMWRITE_JPEG_QUALITY, 75])
         heatmap = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE), np.uint8)

@@ -16,7 +16,6 @@ import math
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
@@ -28,10 +27,15 @@ from msgspec.structs import replace
 from yaml.constructor import ConstructorError
 
 from pycam.errors import FormatError
+from pycam.formats.numbers import read_number
 from pycam.formats.opening import read_file
 from pycam.zoo.checksums import DIGITS
 
 LARGEST = 64 * 1024
+DEEPEST = 32
+"""The most blocks of a card inside one another."""
+LONGEST_NUMBER = 10_000
+"""The most characters of a number: one in base 60 takes long to compute, and cannot be shown."""
 
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*\Z")]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
@@ -234,7 +238,25 @@ def read_mean_card(path: Path) -> Mean:
 
 
 class _Loader(yaml.SafeLoader):
-    """A loader of YAML's plain types that refuses duplicate keys, merged mappings, and control characters."""
+    """A loader of YAML's plain types: what it makes is no larger than the file, and not deeper than `DEEPEST`.
+
+    It refuses duplicate keys, aliases, merged mappings, long numbers, and control characters.
+    """
+
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        mark = event.start_mark
+        if isinstance(event, yaml.AliasEvent):
+            # Some lines of aliases of aliases become gigabytes, when they are checked or shown.
+            raise ConstructorError(None, None, f"*{event.anchor} is an alias: write its value here", mark)
+        if self.depth > DEEPEST:
+            raise ConstructorError(None, None, "nested too deeply", mark)
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         mapping = super().construct_mapping(node, deep=deep)
@@ -245,6 +267,8 @@ class _Loader(yaml.SafeLoader):
 
     def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> str:
         text = super().construct_scalar(node)
+        if len(text) > LONGEST_NUMBER and node.tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float"):
+            raise ConstructorError(None, None, f"a number of {len(text)} characters", node.start_mark)
         if not text.isprintable():
             raise ConstructorError(None, None, "a control character or a line break in a text", node.start_mark)
         return text
@@ -272,7 +296,7 @@ def _fraction(mapping: dict[str, Any], key: str) -> None:
     """Replace a fraction, which YAML reads as a text, with its value."""
     if isinstance(mapping.get(key), str):
         with suppress(ValueError, ZeroDivisionError, OverflowError):
-            mapping[key] = float(Fraction(mapping[key]))
+            mapping[key] = read_number(mapping[key])
 
 
 def _read_yaml(path: Path) -> Any:

@@ -6,7 +6,7 @@ import difflib
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,13 +17,14 @@ from pycam.formats.opening import read_text
 LARGEST = 4 * 1024 * 1024
 OFFERED = 5
 
-_INDEXED = (
-    r'(?P<index>\d+)(?:\s*[,:\t]\s*|\s+)"?(?P<label>.+?)"?',
-    r"(?P<label>.+?)\s*[,\t]\s*(?P<index>\d+)",
-    # Without a separator, only behind a label of one word: "polling booth 7" is a label.
-    r"(?P<label>\S+)\s+(?P<index>\d+)",
-)
-"""The forms of a line with an index and a label."""
+LONGEST = 10_000
+"""The most characters of a line."""
+
+_DIGITS = "0123456789"
+
+
+Indexed = tuple[str, str]
+"""An index or a WordNet ID, and a label."""
 
 
 @dataclass(frozen=True)
@@ -138,11 +139,11 @@ def read_labels(path: str | Path) -> Labels:
     column = next((name for name in ("label", "words", "name") if name in heading), None)
     if column and "index" in heading:
         return _from_table(heading, column, lines[1:], path)
-    if synsets := _match_all(r"(?P<index>n\d{8})(?:\s+(?P<label>.+))?", lines):
+    if synsets := _match_all(_synset, lines):
         names = tuple(label or wnid for wnid, label in synsets)
         return Labels(names, tuple(wnid for wnid, _ in synsets), path)
-    for pattern in _INDEXED:
-        if _are_indices(numbered := _match_all(pattern, lines)):
+    for form in (_index_first, _index_last, _word_and_index):
+        if _are_indices(numbered := _match_all(form, lines)):
             return Labels(_in_order(numbered, path), path=path)
     return Labels(tuple(lines), path=path)
 
@@ -152,18 +153,65 @@ def _read_lines(path: str) -> list[str]:
     if not lines:
         raise FormatError(f"{path}: expected a label list, found only blank lines")
     for number, line in enumerate(lines, 1):
+        if len(line) > LONGEST:
+            raise FormatError(f"{path}:{number}: a line of {len(line):,} characters, expected at most {LONGEST:,}")
         if not line.strip() or not line.replace("\t", " ").isprintable():
             raise FormatError(f"{path}:{number}: expected a label, found {line[:40]!r}")
     return [line.strip(" ") for line in lines]
 
 
-def _match_all(pattern: str, lines: list[str]) -> list[tuple[str, str]]:
-    """Return index (or WordNet ID) and label of each line, or nothing if some line does not match."""
-    matches = [re.fullmatch(pattern, line) for line in lines]
-    return [(match["index"], match["label"]) for match in matches if match] if all(matches) else []
+def _match_all(form: Callable[[str], Indexed | None], lines: list[str]) -> list[Indexed]:
+    """Return index (or WordNet ID) and label of each line, or nothing if some line does not have the form."""
+    found = []
+    for line in lines:
+        if (indexed := form(line)) is None:
+            return []
+        found.append(indexed)
+    return found
 
 
-def _are_indices(numbered: list[tuple[str, str]]) -> bool:
+# Regular expressions for these forms would take minutes for a line of many blanks.
+
+
+def _synset(line: str) -> Indexed | None:
+    wnid = line.replace("\t", " ").partition(" ")[0]
+    return (wnid, line[len(wnid) :].strip()) if re.fullmatch(r"n[0-9]{8}", wnid) else None
+
+
+def _index_first(line: str) -> Indexed | None:
+    """Return the parts of `0 label`, `0,label`, `0: label`, or with quotes around the label."""
+    rest = line.lstrip(_DIGITS)
+    index, label = line[: len(line) - len(rest)], rest.strip()
+    if label[:1] in (",", ":") and label[1:].strip():
+        label = label[1:].strip()
+    elif not rest[:1].isspace():
+        return None
+    if len(label) > 1:
+        label = label.removeprefix('"')
+    if len(label) > 1:
+        label = label.removesuffix('"')
+    return (index, label) if index and rest else None
+
+
+def _index_last(line: str) -> Indexed | None:
+    """Return the parts of `label,0`, or with a tab in place of the comma."""
+    rest = line.rstrip(_DIGITS)
+    label = rest.rstrip()
+    if label.endswith(",") and label[:-1].rstrip():
+        label = label[:-1].rstrip()
+    elif "\t" not in rest[len(label) :]:
+        return None
+    return (line[len(rest) :], label) if label and rest != line else None
+
+
+def _word_and_index(line: str) -> Indexed | None:
+    """Return the parts of `label 0`; a label of several words may end in a number of its own: "polling booth 7"."""
+    label, _, index = line.replace("\t", " ").partition(" ")
+    index = index.strip()
+    return (index, label) if label and index and not index.strip(_DIGITS) else None
+
+
+def _are_indices(numbered: list[Indexed]) -> bool:
     """Return whether the numbers of a list are indices, and not parts of its labels.
 
     In labels with numbers, such as "1 cent" and "2 cent", the text repeats, or no number is an index: "Audi 100".
@@ -172,7 +220,7 @@ def _are_indices(numbered: list[tuple[str, str]]) -> bool:
     return distinct and any(len(index) < 10 and int(index) < len(numbered) for index, _ in numbered)
 
 
-def _in_order(numbered: list[tuple[str, str]], path: str) -> tuple[str, ...]:
+def _in_order(numbered: list[Indexed], path: str) -> tuple[str, ...]:
     """Sort names by their indices, which must be 0 to n − 1, each once."""
     names: dict[int, str] = {}
     for index, name in numbered:
