@@ -18,8 +18,9 @@ from runs import COUNT, FILES, NET, assert_same, make_plan, make_truth, write_mo
 from matlab_ports.ILSVRC_evaluate_bbox import submission
 from pycam.errors import GroundTruthError, ImageError, RunError, UsageError
 from pycam.evaluation import evaluator, plan
+from pycam.evaluation.image_file import NO_FILE, FileState
 from pycam.evaluation.plan import Plan, find_images
-from pycam.evaluation.record import NO_FILE, FileState, Result
+from pycam.evaluation.record import Result
 from pycam.evaluation.run import evaluate
 from pycam.evaluation.store import Store
 from pycam.formats import caffemodel, prototxt
@@ -380,7 +381,7 @@ def test_images_are_joined_by_name(images, tmp_path):
 
 
 IDENTITY = (("engine", "one"), ("weights", "two"))
-FILE = FileState(10, 2, 3)
+FILE = FileState(10, 3)
 
 
 def test_store_returns_what_was_stored(tmp_path):
