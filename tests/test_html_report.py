@@ -235,7 +235,7 @@ def test_command_shows_what_heatmap_writes(shared, tmp_path, capsys):
     assert note.startswith(f"skipped: {broken}: not an image")
 
     assert main(["report", "html", str(broken), "--out", str(tmp_path / "none.html"), *weights]) == 6
-    assert "no image could be read" in capsys.readouterr().err
+    assert "no image could be shown" in capsys.readouterr().err
     assert not (tmp_path / "none.html").exists()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
@@ -96,7 +97,10 @@ def html(
                 for row in rows
             ]
             heading, entries = image_page(cams, items)
+        before = len(heading.notes)
         write_html(out, entries, heading)
+        for note in heading.notes[before:]:
+            print(f"pycam: {note}", file=sys.stderr)
     Console(stderr=True, quiet=quiet).print(f"wrote {out}", markup=False, highlight=False, soft_wrap=True)
 
 
