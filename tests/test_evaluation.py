@@ -592,6 +592,36 @@ def test_store_refuses_other_tables_and_other_kinds_of_values(tmp_path, harm):
         store.files()
 
 
+@pytest.mark.parametrize(
+    ("code", "complaint"), [(10, r"cannot be read or written \(.*\): make room"), (11, r"damaged \(.*\): remove it")]
+)
+def test_store_that_cannot_be_read_now_is_not_taken_for_a_damaged_one(tmp_path, monkeypatch, code, complaint):
+    """SQLite's check of a file gives the code of an error in a text."""
+    path = tmp_path / "run.sqlite"
+    Store(path, IDENTITY).__exit__()
+    check = f"SELECT '*** in database main ***\nPage 3: unable to get the page. error code={code}'"
+
+    class Unreadable(sqlite3.Connection):
+        def execute(self, sql, *values):
+            return super().execute(check if "quick_check" in sql else sql, *values)
+
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *given, **more: connect(*given, **more, factory=Unreadable))
+    with pytest.raises(RunError, match=complaint):
+        Store(path, IDENTITY)
+
+
+def test_notes_that_cannot_be_read_now_are_not_taken_for_others(tmp_path, monkeypatch):
+    def refused(path):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    for name, reader in (("report.json", read_report), ("plan.json", Plan.restore)):
+        (tmp_path / name).touch()
+        with pytest.raises(RunError, match=rf"{name}: cannot be read now \(Input/output error\): try the same command"):
+            reader(tmp_path)
+
+
 def test_store_that_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match=r"file/run: cannot be made \(Not a directory\): name another --out"):

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from pycam.errors import RunError
 from pycam.formats.files import is_file
 
 _T = TypeVar("_T")
@@ -36,7 +37,9 @@ def read_note(path: Path, lists: Mapping[str, type[msgspec.Struct]] = MappingPro
     Raises
     ------
     ValueError
-        The file does not exist, cannot be read, or is not such an object.
+        The file does not exist, or is not such an object.
+    RunError
+        The machine cannot read it now.
     """
     if not is_file(path):
         raise ValueError("no such file")
@@ -56,7 +59,7 @@ def read_note(path: Path, lists: Mapping[str, type[msgspec.Struct]] = MappingPro
             found[name] = msgspec.to_builtins(msgspec.json.decode(raw, type=list[lists[name]]))  # type: ignore[valid-type]
         return found
     except OSError as error:
-        raise ValueError(f"it cannot be read ({error.strerror})") from None
+        raise RunError(f"{path}: cannot be read now ({error.strerror}): try the same command again") from None
     except RecursionError:
         raise ValueError("its brackets are nested too deep") from None
     except msgspec.ValidationError as error:

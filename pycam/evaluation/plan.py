@@ -247,6 +247,8 @@ class Plan:
         try:
             return cls.read(note.recipe, note.sources, note.batch)
         except (GroundTruthError, UsageError) as error:
+            if isinstance(error.__cause__, OSError) and not isinstance(error.__cause__, FileNotFoundError):
+                raise  # the machine cannot read it now
             raise type(error)(f"{path}: an input of the run has changed: {error}") from None
 
     def only(self, positions: Sequence[int]) -> Plan:
@@ -329,7 +331,7 @@ def _files(folder: Path) -> Iterator[Path]:
     """Yield all files in a folder and in its subfolders."""
 
     def refuse(error: OSError) -> None:
-        raise UsageError(f"{error.filename}: cannot be listed ({error.strerror}): make it readable")
+        raise UsageError(f"{error.filename}: cannot be listed ({error.strerror}): make it readable") from error
 
     for place, _, names in os.walk(folder, onerror=refuse):
         yield from (Path(place, name) for name in names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -26,6 +27,10 @@ _TYPES = [int, int, int, str, bytes, bytes, bytes, int]
 
 _MACHINE = ("full", "I/O", "unable to open", "readonly", "out of memory", "interrupted", "locking protocol")
 """Words in SQLite's errors about the disk, not about the file."""
+
+_CHECK_ERROR = re.compile(r"error code=(\d+)")
+_MACHINE_CODES = (7, 9, 10, 13, 14)
+"""SQLite's codes of the same, in what its check of the file finds: no memory, interrupted, I/O, full, cannot open."""
 
 
 class Store(AbstractContextManager["Store"]):
@@ -62,6 +67,9 @@ class Store(AbstractContextManager["Store"]):
                 self._check_tables()
                 (state,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
                 if state != "ok":
+                    code = _CHECK_ERROR.search(state)
+                    if code and int(code[1]) & 0xFF in _MACHINE_CODES:
+                        raise self._unusable(state)
                     raise self._damaged(" ".join(state.split()))
                 self._db.execute("BEGIN IMMEDIATE")
                 self._check_identity(identity)
@@ -164,14 +172,17 @@ class Store(AbstractContextManager["Store"]):
                 ) from None
             if not any(word in reason for word in _MACHINE):
                 raise self._damaged(reason) from None
-            raise RunError(
-                f"{self.path}: cannot be read or written ({reason}): make room, or make it writable; "
-                "then the same command resumes the run"
-            ) from None
+            raise self._unusable(reason) from None
         except sqlite3.DatabaseError as error:
             raise self._damaged(str(error)) from None
         except UnicodeDecodeError:  # raised for the text of SQLite's own error
             raise self._damaged("its tables cannot be read") from None
+
+    def _unusable(self, reason: str) -> RunError:
+        return RunError(
+            f"{self.path}: cannot be read or written ({' '.join(reason.split())}): make room, or make it writable; "
+            "then the same command resumes the run"
+        )
 
     def _damaged(self, reason: str) -> RunError:
         return RunError(f"{self.path}: damaged ({reason}): remove it, or name another --out, and start again")
