@@ -129,7 +129,8 @@ class Cam:
         Yields
         ------
         (image, Prediction or PycamError)
-            An error for an image that cannot be read; it does not stop the other images.
+            An error for an image that cannot be read, or whose scores are not finite; it does not stop the other
+            images. An exception of the engine, or of the iterable, is raised after the images before it.
         """
         if top is not None and classes is not None:
             raise UsageError(f"top {top} has no effect with classes: leave out one of the two")
@@ -151,11 +152,9 @@ class Cam:
             sources, prepared = batch
             return list(zip(sources, self.predict(prepared, [choose] * len(prepared)), strict=True))
 
-        iterator = iter(images)
-        batches = iter(lambda: list(itertools.islice(iterator, batch)), [])
         streams = self.engine.options.streams
         with ThreadPoolExecutor(1, "pycam-read") as reader, ThreadPoolExecutor(streams, "pycam-forward") as runner:
-            prepared = prefetch(lambda sources: reader.submit(read, sources), batches, ahead + 1)
+            prepared = prefetch(lambda sources: reader.submit(read, sources), _batches(images, batch), ahead + 1)
             # A single stream runs in the calling thread.
             found = (
                 prefetch(lambda each: runner.submit(predict, each), prepared, min(ahead, streams) + 1)
@@ -200,10 +199,10 @@ class Cam:
         choices : sequence of callables
             For each image, the function that selects the classes: (C,) scores -> (T,) indices.
 
-        Raises
-        ------
-        EngineError
-            Scores are not finite; the message has the path of the image.
+        Returns
+        -------
+        list of Prediction or PycamError
+            An EngineError for an image whose scores are not finite; the message has its path.
         """
         inputs = [each[1] for each in prepared if not isinstance(each, PycamError)]
         outputs = self._run(inputs[0] if len(inputs) == 1 else np.concatenate(inputs)) if inputs else iter(())
@@ -225,9 +224,9 @@ class Cam:
 
     def _prediction(
         self, image: Image, scores: NDArray[np.float32], features: NDArray[np.float32], choose: Choose
-    ) -> Prediction:
+    ) -> Prediction | PycamError:
         if not np.isfinite(scores).all():
-            raise EngineError(
+            return EngineError(
                 f"{self.engine.name} gave scores that are not finite for {image.path or 'the image'}: "
                 "are the weights damaged, or does the net expect another input_scale?"
             )
@@ -272,6 +271,23 @@ class Cam:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _batches(images: Iterable[Source], size: int) -> Iterator[list[Source]]:
+    """Yield lists of so many images; those that were taken before the iterable raises are yielded first."""
+    taken: list[Source] = []
+    try:
+        for image in images:
+            taken.append(image)
+            if len(taken) == size:
+                yield taken
+                taken = []
+    except Exception:
+        if taken:
+            yield taken
+        raise
+    if taken:
+        yield taken
 
 
 def best(scores: NDArray[np.float32], top: int) -> NDArray[np.intp]:

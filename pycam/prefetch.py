@@ -29,21 +29,38 @@ def prefetch(
 
     Yields
     ------
-    The results of the items. After the first exception, or when the generator is closed, futures that have not started
-    are cancelled.
+    The results of the items. An exception, of an item or of `items`, is raised after the results that come before it,
+    or in the order of completion after those of all items whose work had started. After it, or when the generator is
+    closed, futures that have not started are cancelled.
     """
     items = iter(items)
     waiting: list[Future[_R]] = []
+    failure: Exception | None = None
     try:
         while True:
-            waiting += [submit(item) for item in islice(items, at_once - len(waiting))]
+            try:
+                if failure is None:
+                    # One after the other: what is submitted is known when the next item raises.
+                    for item in islice(items, at_once - len(waiting)):
+                        waiting.append(submit(item))
+            except Exception as error:
+                failure = error
             if not waiting:
-                return
+                break
             done, _ = wait(waiting[:1] if ordered else waiting, return_when=FIRST_COMPLETED)
             finished = [future for future in waiting if future in done]
             waiting = [future for future in waiting if future not in done]
             for future in finished:
-                yield future.result()
+                try:
+                    result = future.result()
+                except Exception as error:
+                    failure = failure or error
+                    started = [other for other in waiting if not other.cancel()]
+                    waiting = [] if ordered else started
+                else:
+                    yield result
+        if failure is not None:
+            raise failure
     finally:
         for future in waiting:
             future.cancel()

@@ -27,8 +27,9 @@ from runs import made_report
 from pycam import engines, zoo
 from pycam.errors import EngineError, PycamError
 from pycam.evaluation.figures import errors_table
+from pycam.evaluation.image_file import FileState
 from pycam.evaluation.plan import Plan
-from pycam.evaluation.record import RECORD, FileState, Result
+from pycam.evaluation.record import RECORD, Result
 from pycam.evaluation.results import read_report
 from pycam.evaluation.store import Store
 from pycam.formats import caffemodel, prototxt, schema
@@ -401,9 +402,9 @@ REPORTS = [
 JSON_PIECES = [b"null", b"true", b'""', b"{}", b"[]", b"[" * 2000, b'"a": 1, ', b"NaN", b"1e999", b"-3", b'{"top1": 2}']
 IDENTITY = (("weights", "0123456789abcdef"), ("engine", "ONNX Runtime"))
 KEPT = [
-    Result(0, FileState(99, 10**18, 7), record=np.zeros((), RECORD).tobytes(), maps=MEAN.tobytes(), hits=bytes(9)),
-    Result(1, FileState(-1, 0, 0), error="b.JPEG: no such file"),
-    Result(2, FileState(5, 10**18, 2**32 - 1), record=np.ones((), RECORD).tobytes(), maps=bytes(9000)),
+    Result(0, FileState(99, 7), record=np.zeros((), RECORD).tobytes(), maps=MEAN.tobytes(), hits=bytes(9)),
+    Result(1, FileState(-1, 0), error="b.JPEG: no such file"),
+    Result(2, FileState(5, 2**32 - 1), record=np.ones((), RECORD).tobytes(), maps=bytes(9000)),
 ]
 DATA_LAYER = schema.LayerParameter(name="data", type="Data", data_param={"backend": 1})
 

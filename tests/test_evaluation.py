@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import csv
+import errno
+import io
 import json
+import os
+import shutil
 import sqlite3
 from collections import Counter
 from contextlib import closing
@@ -13,20 +17,24 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from runs import COUNT, FILES, NET, assert_same, make_plan, make_truth, write_model
+from runs import COUNT, FILES, HEIGHT, NET, WIDTH, assert_same, make_plan, make_truth, write_model
 
 from matlab_ports.ILSVRC_evaluate_bbox import submission
 from pycam.engines import processor
-from pycam.errors import GroundTruthError, ImageError, RunError, UsageError
+from pycam.errors import EngineError, GroundTruthError, ImageError, RunError, UsageError
 from pycam.evaluation import evaluator, plan
+from pycam.evaluation.image_file import NO_FILE, FileState
+from pycam.evaluation.notes import LARGEST
 from pycam.evaluation.plan import Plan, find_images
-from pycam.evaluation.record import NO_FILE, FileState, Result
+from pycam.evaluation.record import Result
+from pycam.evaluation.results import read_report
 from pycam.evaluation.run import evaluate
 from pycam.evaluation.store import Store
 from pycam.formats import caffemodel, prototxt
 from pycam.ilsvrc import wsol
 from pycam.ilsvrc.metrics import score_predictions
 from pycam.ilsvrc.predictions import SUBMISSIONS, read_predictions
+from pycam.images import read
 from pycam.maps.boxes import grey_heatmap, half_open, released_boxes
 from pycam.protocols import protocol
 
@@ -359,9 +367,149 @@ def test_an_image_that_changes_after_its_evaluation_is_refused(model, own_images
     planned = make_plan(model, own_images)
     evaluate(planned, tmp_path / "run")
     image = own_images / "002.png"
+    before = image.stat()
     image.write_bytes(change(image.read_bytes()))
+    os.utime(image, ns=(before.st_atime_ns, before.st_mtime_ns))
     with pytest.raises(RunError, match=r"002\.png: has changed since it was evaluated, it had \d+ bytes"):
         evaluate(planned, tmp_path / "run")
+
+
+def test_an_image_that_is_replaced_while_its_batch_is_in_the_net_is_noticed(
+    model, own_images, whole, tmp_path, monkeypatch
+):
+    """What was read is what counts: the results are those of the old image, and so is the checksum."""
+    image = own_images / "002.png"
+    old = image.read_bytes()
+    forward = evaluator.forward
+
+    def replaced_meanwhile(cam, batch, prepared):
+        image.write_bytes((own_images / "001.png").read_bytes())
+        return forward(cam, batch, prepared)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluator, "forward", replaced_meanwhile)
+        evaluate(make_plan(model, own_images, batch=COUNT), tmp_path / "run")
+    assert_same(tmp_path / "run", whole)
+    with pytest.raises(RunError, match=rf"002\.png: has changed since it was evaluated, it had {len(old)} bytes"):
+        evaluate(make_plan(model, own_images), tmp_path / "run")
+    image.write_bytes(old)
+    evaluate(make_plan(model, own_images), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("function", "code"),
+    [
+        ("open", errno.EACCES),
+        ("open", errno.ENOMEM),
+        ("open", errno.ESTALE),
+        ("read", errno.EIO),
+        ("read", errno.EINTR),
+    ],
+)
+def test_a_fault_of_the_machine_is_none_of_an_image(model, own_images, whole, tmp_path, monkeypatch, function, code):
+    """It stops the run, also if bad images are skipped, and while an earlier run is checked; then it is forgotten."""
+    planned = make_plan(model, own_images)
+    open_file = read.open_file
+
+    class Faulty(io.FileIO):
+        def read(self, size=-1):
+            raise OSError(code, os.strerror(code))
+
+    def faulty(path, expected, error):
+        if Path(path).name != "004.png":
+            return open_file(path, expected, error)
+        if function == "read":
+            return Faulty(path)
+        raise error(f"{path}: refused") from OSError(code, os.strerror(code))
+
+    for _ in range(2):
+        with monkeypatch.context() as patch:
+            patch.setattr(read, "open_file", faulty)
+            expected = rf"004\.png: cannot be read now \({os.strerror(code)}\); the same command resumes the run"
+            with pytest.raises(RunError, match=expected):
+                evaluate(planned, tmp_path / "run", skip=True)
+        assert evaluate(planned, tmp_path / "run", skip=True)["skipped"] == []
+        assert_same(tmp_path / "run", whole)
+
+
+@pytest.mark.posix
+def test_what_is_no_file_is_skipped_and_what_disappears_is_not(model, own_images, tmp_path, monkeypatch):
+    planned = make_plan(model, own_images)
+    for name in ("000", "001", "002", "003", "004"):
+        (own_images / f"{name}.png").unlink()
+    (own_images / "000.png").symlink_to("nothing")
+    (own_images / "001.png").symlink_to("001.png")
+    (own_images / "002.png").mkdir()
+    os.mkfifo(own_images / "003.png")
+    with (own_images / "004.png").open("wb") as file:
+        file.truncate(read.LARGEST_FILE + 1)
+    first = evaluate(planned, tmp_path / "run", skip=True)
+    assert [each["image"] for each in first["skipped"]] == ["000", "001", "002", "003", "004"]
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluator, "forward", None)
+        assert evaluate(planned, tmp_path / "run", skip=True) == first
+    (own_images / "005.png").unlink()
+    with pytest.raises(RunError, match=r"005\.png: was there when the run began, and is not there now: put it back"):
+        evaluate(planned, tmp_path / "run", skip=True)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_image_without_finite_scores_does_not_stop_the_others(model, own_images, tmp_path, workers):
+    """Infinite values of a `.npy` are refused, but the sums of finite ones can be infinite: only the net knows."""
+    net, _ = model
+    weights = tmp_path / "large.caffemodel"
+    params = {
+        "conv": (np.full((8, 3, 5, 5), 1e37, np.float32), np.zeros(8, np.float32)),
+        "fc": (np.ones((1000, 8), np.float32), np.zeros(1000, np.float32)),
+    }
+    caffemodel.write(weights, prototxt.parse(net.read_text()).message, params)
+    dark = np.full((HEIGHT, WIDTH, 3), 104, np.uint8)
+    for path in own_images.iterdir():
+        cv2.imwrite(str(path), dark)
+    cv2.imwrite(str(own_images / "004.png"), dark + 100)
+    planned = make_plan((net, weights), own_images, mean="104,104,104")
+    report = evaluate(planned, tmp_path / "run", skip=True, workers=workers)
+    assert (report["images"], [each["image"] for each in report["skipped"]]) == (COUNT - 1, ["004"])
+    assert "scores that are not finite for" in report["skipped"][0]["reason"]
+    assert "004.png" in report["skipped"][0]["reason"]
+    with pytest.raises(EngineError, match=r"not finite for .*004\.png"):
+        evaluate(planned, tmp_path / "run")
+
+
+def test_a_run_without_any_good_image_tells_why(model, own_images, tmp_path):
+    for path in own_images.iterdir():
+        path.write_bytes(b"no image")
+    with pytest.raises(
+        RunError, match=r"none of the 30 images could be evaluated; the first: .*000\.png: not an image"
+    ):
+        evaluate(make_plan(model, own_images), tmp_path / "run", skip=True)
+
+
+def test_a_run_whose_folder_is_removed_stops_at_once(model, images, tmp_path):
+    def remove(done: int) -> None:
+        if done >= 4:
+            shutil.rmtree(tmp_path / "run", ignore_errors=True)
+
+    with pytest.raises(RunError, match=r"run\.sqlite: was removed during the run, .*: start the run again"):
+        evaluate(make_plan(model, images), tmp_path / "run", progress=remove)
+
+
+def test_a_report_of_many_skipped_images_is_read(whole, tmp_path):
+    report = json.loads((whole / "report.json").read_text())
+    skipped = [
+        {"image": f"{n:08}", "reason": f"/images/{n:08}.JPEG: a truncated JPEG{'.' * 300}"} for n in range(40_000)
+    ]
+    (tmp_path / "report.json").write_text(json.dumps(report | {"skipped": skipped}))
+    assert (tmp_path / "report.json").stat().st_size > LARGEST
+    assert read_report(tmp_path) == report | {"skipped": skipped}
+    for field, value, complaint in (
+        ("notes", ["x" * LARGEST], "it is larger than 8 MB"),
+        ("skipped", [{}], "it is not a JSON object .*missing required field `image`"),
+        ("skipped", 5, r"it is not a JSON object \(Expected `array`"),
+    ):
+        (tmp_path / "report.json").write_text(json.dumps(report | {field: value}))
+        with pytest.raises(RunError, match=f"not the folder of a finished run .*{complaint}"):
+            read_report(tmp_path)
 
 
 def test_images_may_be_written_again_with_the_same_content(model, own_images, tmp_path, monkeypatch):
@@ -425,7 +573,7 @@ def test_images_are_joined_by_name(images, tmp_path):
 
 
 IDENTITY = (("engine", "one"), ("weights", "two"))
-FILE = FileState(10, 2, 3)
+FILE = FileState(10, 3)
 
 
 def test_store_returns_what_was_stored(tmp_path):
@@ -487,6 +635,36 @@ def test_store_refuses_other_tables_and_other_kinds_of_values(tmp_path, harm):
         database.executescript(harm)
     with pytest.raises(RunError, match=r"damaged \(.*\): remove it"), Store(path, IDENTITY) as store:
         store.files()
+
+
+@pytest.mark.parametrize(
+    ("code", "complaint"), [(10, r"cannot be read or written \(.*\): make room"), (11, r"damaged \(.*\): remove it")]
+)
+def test_store_that_cannot_be_read_now_is_not_taken_for_a_damaged_one(tmp_path, monkeypatch, code, complaint):
+    """SQLite's check of a file gives the code of an error in a text."""
+    path = tmp_path / "run.sqlite"
+    Store(path, IDENTITY).__exit__()
+    check = f"SELECT '*** in database main ***\nPage 3: unable to get the page. error code={code}'"
+
+    class Unreadable(sqlite3.Connection):
+        def execute(self, sql, *values):
+            return super().execute(check if "quick_check" in sql else sql, *values)
+
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *given, **more: connect(*given, **more, factory=Unreadable))
+    with pytest.raises(RunError, match=complaint):
+        Store(path, IDENTITY)
+
+
+def test_notes_that_cannot_be_read_now_are_not_taken_for_others(tmp_path, monkeypatch):
+    def refused(path):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    for name, reader in (("report.json", read_report), ("plan.json", Plan.restore)):
+        (tmp_path / name).touch()
+        with pytest.raises(RunError, match=rf"{name}: cannot be read now \(Input/output error\): try the same command"):
+            reader(tmp_path)
 
 
 def test_store_that_cannot_be_written(tmp_path):

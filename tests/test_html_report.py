@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -194,6 +195,28 @@ def test_folder_holds_images_and_data_apart(entry, tmp_path):
         write_html(place, [entry], Heading("Again", {"": []}))
 
 
+def test_an_interrupted_page_is_written_again(entry, tmp_path):
+    def stopped():
+        yield from [entry] * 60
+        raise KeyboardInterrupt
+
+    place = tmp_path / "report"
+    with pytest.raises(KeyboardInterrupt):
+        write_html(place, stopped(), Heading("Few", {"": []}))
+    assert len(list((place / "images").iterdir())) == 60
+    assert not (place / "index.html").exists()
+    (place / "images" / "mine.jpg").touch()
+    write_html(place, [entry] * 2, Heading("Few", {"": []}))
+    write_html(tmp_path / "whole", [entry] * 2, Heading("Few", {"": []}))
+    found = {path.relative_to(place): path.read_bytes() for path in place.rglob("*.*")}
+    assert found.pop(Path("images/mine.jpg")) == b""
+    assert found == {
+        path.relative_to(tmp_path / "whole"): path.read_bytes() for path in (tmp_path / "whole").rglob("*.*")
+    }
+    with pytest.raises(UsageError, match="exists and is not an empty folder"):
+        write_html(place, [entry], Heading("Again", {"": []}))
+
+
 def test_failed_report_leaves_nothing(entry, tmp_path):
     def entries():
         yield entry
@@ -235,7 +258,7 @@ def test_command_shows_what_heatmap_writes(shared, tmp_path, capsys):
     assert note.startswith(f"skipped: {broken}: not an image")
 
     assert main(["report", "html", str(broken), "--out", str(tmp_path / "none.html"), *weights]) == 6
-    assert "no image could be read" in capsys.readouterr().err
+    assert "no image could be shown" in capsys.readouterr().err
     assert not (tmp_path / "none.html").exists()
 
 

@@ -164,7 +164,7 @@ def test_folders_and_options_that_are_refused(tmp_path, monkeypatch, capsys, arg
 def test_a_file_that_is_not_a_report_is_refused(tmp_path, capsys):
     (tmp_path / "report.json").write_text("[]")
     assert main(["report", "tables", str(tmp_path)]) == RunError.exit_code
-    assert "not the folder of a finished run (report.json: it is not a JSON object)" in capsys.readouterr().err
+    assert "not the folder of a finished run (report.json: it is not a JSON object (Expected" in capsys.readouterr().err
     (tmp_path / "report.json").write_text(json.dumps(made_report("googlenet-cam")))
     assert main(["report", "tables", str(tmp_path), "--out", str(tmp_path / "a.txt")]) == 2
     assert "expected a file name that ends in one of .md, .csv, .tex, .json" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -117,6 +118,27 @@ def test_stream_keeps_order_over_batches_faults_and_streams(cam, batch, ahead, s
     assert found[2][1].image.pixels.shape == (20, 70, 3)
     assert sum(cam.engine.batches) == 4
     assert max(cam.engine.batches) <= batch
+
+
+@pytest.mark.parametrize("batch", [1, 3, 10])
+@pytest.mark.parametrize("streams", [1, 3])
+def test_stream_hands_over_what_it_has_before_it_raises(cam, batch, streams):
+    def images():
+        yield from [IMAGE] * 4
+        raise KeyError("the list of images ends here")
+
+    cam = replace(cam, engine=Known(cam.model.net, cam.engine.outputs, Options(streams=streams)))
+    found = cam.stream(images(), batch=batch)
+    assert [prediction.model for _, prediction in itertools.islice(found, 4)] == ["tiny"] * 4
+    with pytest.raises(KeyError, match="ends here"):
+        next(found)
+
+
+def test_stream_goes_on_after_scores_that_are_not_finite(cam):
+    cam.engine.scores = np.full(6, np.nan, np.float32)
+    ((_, first), (_, second)) = cam.stream([IMAGE, b"no image"], batch=2)
+    assert isinstance(first, EngineError)
+    assert isinstance(second, ImageError)
 
 
 def test_py_demo_draws_on_the_canvas(cam):

@@ -76,3 +76,37 @@ def test_closing_cancels_what_has_not_started():
     assert next(results) == 0
     results.close()
     assert [future.cancelled() for future in work.futures] == [False, True, True]
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_what_was_taken_before_the_items_raise_is_handed_over(ordered):
+    def items():
+        yield from range(5)
+        raise ValueError("no more")
+
+    found = []
+    with ThreadPoolExecutor(2) as pool, pytest.raises(ValueError, match="no more"):
+        for result in prefetch(lambda item: pool.submit(abs, item), items(), 3, ordered=ordered):
+            found.append(result)
+    assert found == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(("ordered", "expected"), [(True, []), (False, [1])])
+def test_work_that_has_started_is_handed_over_before_an_exception(ordered, expected):
+    """In order there is none after it; otherwise all of it."""
+    work = Work()
+    results = prefetch(work.submit, range(9), 3, ordered=ordered)
+
+    def finish() -> None:
+        work.futures[1].set_running_or_notify_cancel()
+        work.futures[0].set_exception(ValueError("broken"))
+        work.futures[1].set_result(1)
+
+    threading.Timer(0.05, finish).start()
+    found = []
+    with pytest.raises(ValueError, match="broken"):
+        for result in results:
+            found.append(result)
+    assert found == expected
+    assert len(work.futures) == 3
+    assert work.futures[2].cancelled()

@@ -7,13 +7,14 @@ import json
 import shutil
 import sqlite3
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pycam.engines import Options
-from pycam.errors import RunError, UsageError
+from pycam.errors import ImageError, RunError, UsageError
 from pycam.evaluation.plan import Plan, Recipe, Sources
 from pycam.evaluation.run import evaluate
 from pycam.maps.boxes import BOX_RULES, iou
@@ -135,6 +136,22 @@ def test_true_boxes_are_half_open_pixels(runs):
                 assert iou(box, (0, 0, *run.image(name).size)) == pytest.approx(
                     (x1 - x0) * (y1 - y0) / np.prod(run.image(name).size)
                 )
+
+
+def test_an_image_that_has_changed_is_left_out_and_noted(runs, tmp_path):
+    """Also if its size in pixels is the same: the maps that the run stored are not those of this image."""
+    with Run.open(runs["released"]) as run:
+        changed = tmp_path / "changed.JPEG"
+        changed.write_bytes(run.plan.images[2].read_bytes() + b"more")
+        for images in ((*run.plan.images[:2], changed, *run.plan.images[3:]), (changed,) * IMAGES):
+            other = replace(run, plan=replace(run.plan, images=images))
+            heading, entries = run_page([other])
+            if len(set(images)) == 1:
+                with pytest.raises(ImageError, match=r"no image could be shown; .* has changed since the run"):
+                    next(entries)
+            else:
+                assert [entry.name for entry in entries] == [name for name, row in run.rows.items() if row != 2]
+                assert heading.notes[-1].startswith(f"skipped: {changed}: has changed since the run, when it had ")
 
 
 def test_what_is_no_finished_run_is_refused(runs, tmp_path):

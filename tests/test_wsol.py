@@ -11,7 +11,7 @@ from test_metrics import make_truth
 
 from pycam.errors import GroundTruthError
 from pycam.ilsvrc.ground_truth import read_ground_truth
-from pycam.ilsvrc.score_maps import find_map, read_map
+from pycam.ilsvrc.score_maps import find_maps, read_map
 from pycam.ilsvrc.wsol import (
     SIDE,
     THRESHOLDS,
@@ -157,9 +157,9 @@ def test_maps_need_boxes_and_sizes():
 def test_maps_are_found_under_the_usual_names(tmp_path, name, file):
     (tmp_path / "val").mkdir()
     with pytest.raises(GroundTruthError, match=r"a(\.JPEG)?\.npy: no such file"):
-        find_map(tmp_path, name)
+        find_maps(tmp_path, [name])
     (tmp_path / file).touch()
-    assert find_map(tmp_path, name) == tmp_path / file
+    assert find_maps(tmp_path, [name]) == [tmp_path / file]
 
 
 def npy(array: np.ndarray, **options) -> bytes:

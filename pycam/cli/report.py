@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from pycam.cli import options
-from pycam.console import Notes, print_line, print_lines
+from pycam.console import Notes, print_error, print_line, print_lines
 from pycam.errors import UsageError
 from pycam.evaluation.ablation import make_ablation
 from pycam.evaluation.results import read_report
@@ -95,7 +95,10 @@ def html(
                 for row in rows
             ]
             heading, entries = image_page(cams, items)
+        before = len(heading.notes)
         write_html(out, entries, heading)
+    for note in heading.notes[before:]:
+        print_error(f"pycam: {note}")
     Notes(quiet).say(f"wrote {out}")
 
 

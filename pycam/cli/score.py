@@ -17,7 +17,7 @@ from pycam.ilsvrc.baselines import Baselines, accuracies, known_class_errors
 from pycam.ilsvrc.ground_truth import GroundTruth, read_ground_truth
 from pycam.ilsvrc.metrics import box_warnings, score_predictions
 from pycam.ilsvrc.predictions import read_predictions
-from pycam.ilsvrc.score_maps import find_map, read_map
+from pycam.ilsvrc.score_maps import find_maps, read_map
 
 BASELINES = {"center": ("center Gaussian", wsol.center_gaussian), "whole": ("whole image", wsol.whole_image)}
 """Score maps that are the same for every image: names in results, and functions that score them."""
@@ -56,7 +56,7 @@ def score(
         result |= known_class_errors(Baselines.of(truth))
         result["notes"] += box_warnings(submitted, truth)
     elif maps is not None:
-        files = [find_map(maps, name) for name in truth.counted_names]
+        files = find_maps(maps, truth.counted_names)
         result |= {"maps": str(maps)} | _accuracies(wsol.score_maps(map(read_map, files), truth), truth)
     else:
         name, scored = BASELINES[baseline or ""]

@@ -190,7 +190,7 @@ def _with_stored(batches: Iterator[Batch], store: Store, positions: Sequence[int
     """Add the stored result of its image to each task; `positions` are the images' positions in the released run."""
     for batch in batches:
         stored = store.results(positions[batch[0].position], positions[batch[-1].position] + 1)
-        yield tuple(replace(task, stored=each) for task, each in zip(batch, stored, strict=True))
+        yield tuple(replace(task, file=each.file, stored=each) for task, each in zip(batch, stored, strict=True))
 
 
 def _correct(results: Results) -> dict[str, NDArray[np.bool_]]:

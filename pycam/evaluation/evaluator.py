@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -15,9 +14,11 @@ import numpy as np
 
 from pycam.engines.threads import beside_an_engine
 from pycam.errors import ImageError, PycamError, RunError
+from pycam.evaluation.image_file import read_file
 from pycam.evaluation.plan import Identity, Recipe
-from pycam.evaluation.record import TOP, TRUE, Batch, Result, Task, file_state, pack, unpack
+from pycam.evaluation.record import TOP, TRUE, Batch, Result, Task, pack, unpack
 from pycam.ilsvrc.wsol import SIDE, box_hits, candidates, scaled
+from pycam.images.read import read_image
 from pycam.images.scaling import min_max_scale
 from pycam.maps.placement import Placement
 from pycam.predict import Cam, Prepared, best
@@ -37,10 +38,42 @@ def _memory_errors() -> Iterator[None]:
 
 
 @_memory_errors()
-def prepare(cam: Cam, batch: Batch) -> list[Prepared | PycamError]:
-    """Read the images of a batch, and make the inputs of the net; an image that cannot be read becomes its error."""
-    prepared = cam.prepare([task.path for task in batch])
-    return [_checked(task, each) for task, each in zip(batch, prepared, strict=True)]
+def prepare(cam: Cam, batch: Batch) -> tuple[Batch, list[Prepared | PycamError]]:
+    """Read the images of a batch, and make the inputs of the net.
+
+    Returns
+    -------
+    batch : Batch
+        The same images, with the content of their files that was read.
+    prepared : list of (Image, array) or PycamError
+        An image that cannot be read becomes its error.
+
+    Raises
+    ------
+    RunError
+        The machine cannot read an image now.
+    """
+    found = [_prepared(cam, task) for task in batch]
+    return tuple(task for task, _ in found), [each for _, each in found]
+
+
+def _prepared(cam: Cam, task: Task) -> tuple[Task, Prepared | PycamError]:
+    try:
+        data, state = read_file(task.path)
+    except ImageError as error:
+        return task, error
+    task = replace(task, file=state)
+    try:
+        image = read_image(data, channels=cam.model.channels, path=task.path)
+    except ImageError as error:
+        return task, error
+    if task.size in ((0, 0), image.size):
+        return task, cam.prepare([image])[0]
+    (width, height), (expected_width, expected_height) = image.size, task.size
+    return task, ImageError(
+        f"{task.path}: {width}×{height} pixels, but the ground truth is for an image of "
+        f"{expected_width}×{expected_height}: its boxes would not fit; give the image that was annotated"
+    )
 
 
 def forward(cam: Cam, batch: Batch, prepared: Sequence[Prepared | PycamError]) -> list[Prediction | PycamError]:
@@ -57,7 +90,7 @@ def find_boxes(batch: Batch, predictions: Sequence[Prediction | PycamError]) -> 
     results = []
     for task, prediction in zip(batch, predictions, strict=True):
         if isinstance(prediction, PycamError):
-            results.append(Result(task.position, file_state(task.path), str(prediction)))
+            results.append(Result(task.position, task.file, str(prediction), error_type=type(prediction)))
             continue
         # Only the ablation of the released protocol needs the maps; otherwise they would only fill the disk.
         row = prediction.protocol
@@ -79,11 +112,8 @@ def _result(task: Task, prediction: Prediction, maps: bytes = b"") -> Result:
         score_map = prediction.placement.on_image(prediction.feature_maps[:, TRUE], SIDE, SIDE)
         boxes = scaled(task.boxes, prediction.size, (SIDE, SIDE))
         hits = np.packbits(box_hits(candidates(min_max_scale(score_map)), boxes), axis=-1).tobytes()
-    return Result(task.position, file_state(task.path), record=pack(prediction), maps=maps, hits=hits)
+    return Result(task.position, task.file, record=pack(prediction), maps=maps, hits=hits)
 
-
-_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-"""Errors of the machine, not of the image."""
 
 _CREATION = threading.Lock()
 _SETTINGS = ExitStack()
@@ -101,7 +131,7 @@ def evaluate_batch(recipe: Recipe, expected: Identity, batch: Batch) -> list[Res
     try:
         with _CREATION:
             cam, lock = _worker_model(recipe, expected)
-        prepared = prepare(cam, batch)
+        batch, prepared = prepare(cam, batch)
         # A Dask worker may have several threads, but some engines run only one batch at a time.
         with lock:
             predictions = forward(cam, batch, prepared)
@@ -121,18 +151,3 @@ def _worker_model(recipe: Recipe, expected: Identity) -> tuple[Cam, threading.Lo
             raise RunError(f"a worker has another {name} than the run: {found.get(name)}, not {value}")
     _SETTINGS.enter_context(beside_an_engine())
     return cam, threading.Lock()
-
-
-def _checked(task: Task, prepared: Prepared | PycamError) -> Prepared | PycamError:
-    if isinstance(prepared, PycamError):
-        cause = prepared.__context__
-        if isinstance(cause, OSError) and cause.errno in _EXHAUSTED:
-            raise RunError(f"{task.path}: cannot be read now ({cause.strerror}); the same command resumes the run")
-        return prepared
-    if task.size in ((0, 0), prepared[0].size):
-        return prepared
-    (width, height), (expected_width, expected_height) = prepared[0].size, task.size
-    return ImageError(
-        f"{task.path}: {width}×{height} pixels, but the ground truth is for an image of "
-        f"{expected_width}×{expected_height}: its boxes would not fit; give the image that was annotated"
-    )

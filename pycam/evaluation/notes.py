@@ -4,41 +4,66 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import msgspec
 
+from pycam.errors import RunError
 from pycam.formats.files import is_file
 
 _T = TypeVar("_T")
 
 LARGEST = 8 << 20
-"""The largest number of bytes of such a file: about the report of a run with 20,000 skipped images."""
+"""The largest number of bytes of such a file, without its long lists."""
+
+LONGEST = 1 << 30
+"""The largest number of bytes of a long list: more than two million skipped images take."""
 
 
-def read_note(path: Path) -> dict[str, Any]:
+def read_note(path: Path, lists: Mapping[str, type[msgspec.Struct]] = MappingProxyType({})) -> dict[str, Any]:
     """Read a JSON object that contains only finite numbers.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    lists : mapping
+        Name of each field with a list that may be long -> the kind of its items.
 
     Raises
     ------
     ValueError
-        The file does not exist, cannot be read, or is not such an object.
+        The file does not exist, or is not such an object.
+    RunError
+        The machine cannot read it now.
     """
     if not is_file(path):
         raise ValueError("no such file")
+    most = LARGEST + LONGEST * len(lists)
     try:
-        if path.stat().st_size > LARGEST:
+        if path.stat().st_size > most:
+            raise ValueError(f"it is larger than {most >> 20} MB")
+        # Split into fields first: brackets take more than twenty times their size as objects.
+        fields = msgspec.json.decode(path.read_bytes(), type=dict[str, msgspec.Raw])
+        long = {name: fields.pop(name) for name in lists if name in fields}
+        if sum(len(memoryview(raw)) for raw in fields.values()) > LARGEST:
             raise ValueError(f"it is larger than {LARGEST >> 20} MB")
-        found = json.loads(path.read_text("utf-8"), parse_float=_finite, parse_constant=_finite)
+        found = {
+            name: json.loads(bytes(raw), parse_float=_finite, parse_constant=_finite) for name, raw in fields.items()
+        }
+        for name, raw in long.items():
+            found[name] = msgspec.to_builtins(msgspec.json.decode(raw, type=list[lists[name]]))  # type: ignore[valid-type]
+        return found
     except OSError as error:
-        raise ValueError(f"it cannot be read ({error.strerror})") from None
+        raise RunError(f"{path}: cannot be read now ({error.strerror}): try the same command again") from None
     except RecursionError:
         raise ValueError("its brackets are nested too deep") from None
-    if not isinstance(found, dict):
-        raise ValueError("it is not a JSON object")
-    return found
+    except msgspec.ValidationError as error:
+        raise ValueError(f"it is not a JSON object ({error})") from None
 
 
 def _finite(text: str) -> float:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
@@ -24,6 +26,7 @@ from pycam.evaluation.notes import from_note, read_note
 from pycam.evaluation.record import Batch, Task
 from pycam.formats.files import atomic_write, exists, is_folder
 from pycam.ilsvrc.ground_truth import GroundTruth, read_ground_truth
+from pycam.ilsvrc.names import IMAGE_SUFFIXES, known_name, normal
 from pycam.ilsvrc.synsets import CLASSES
 from pycam.model import Model, load_model
 from pycam.net import Net
@@ -33,7 +36,6 @@ from pycam.predict import Cam, make_cam
 from pycam.protocols import DRAWING, Protocol
 
 PLAN = "plan.json"
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm"}
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Identity = tuple[tuple[str, str], ...]
@@ -68,7 +70,7 @@ class Recipe:
     @property
     def name(self) -> str:
         """The model's name, or its weights' file name."""
-        return zoo.card(self.model).name if self.model is not None else Path(self.weights or "").name
+        return zoo.card(self.model).name if self.model is not None else normal(Path(self.weights or "").name)
 
     @property
     def batch_invariant(self) -> bool:
@@ -246,6 +248,8 @@ class Plan:
         try:
             return cls.read(note.recipe, note.sources, note.batch)
         except (GroundTruthError, UsageError) as error:
+            if isinstance(error.__cause__, OSError) and not isinstance(error.__cause__, FileNotFoundError):
+                raise  # the machine cannot read it now
             raise type(error)(f"{path}: an input of the run has changed: {error}") from None
 
     def only(self, positions: Sequence[int]) -> Plan:
@@ -296,26 +300,39 @@ def find_images(folder: Path, names: Sequence[str]) -> tuple[Path, ...]:
     """
     if not is_folder(folder):
         raise UsageError(f"{folder}: {'not a folder' if exists(folder) else 'no such folder'}: give that of the images")
-    paths = sorted(path.absolute() for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    paths = sorted(
+        (path.absolute() for path in _files(folder) if path.suffix.lower() in IMAGE_SUFFIXES),
+        key=lambda path: [normal(part) for part in path.parts],
+    )
     if not paths:
         raise UsageError(f"{folder}: no images in it")
     by_stem: dict[str, Path] = {}
     for path in paths:
-        if (other := by_stem.setdefault(path.stem, path)) is not path:
-            raise GroundTruthError(f"{path}: {other} exists, too: which of the two is image {path.stem!r}?")
-    stems = [_stem(name) for name in names]
-    missing = next((name for name, stem in zip(names, stems, strict=True) if stem not in by_stem), None)
+        stem = normal(path.stem)
+        if (other := by_stem.setdefault(stem, path)) is not path:
+            raise GroundTruthError(f"{path}: {other} exists, too: which of the two is image {stem!r}?")
+    stems = [known_name(name, by_stem) for name in names]
+    missing = next((name for name, stem in zip(names, stems, strict=True) if stem is None), None)
     if missing == "1" and names[-1] == str(len(names)):
         if len(paths) != len(names):
             raise GroundTruthError(f"{folder}: {len(paths)} images in it, but {len(names)} in the ground truth")
         return tuple(paths)
     if missing is not None:
         raise GroundTruthError(f"{folder}: no image {missing!r} in it, which the ground truth names")
-    if extra := by_stem.keys() - set(stems):
-        raise GroundTruthError(f"{by_stem[min(extra)]}: the ground truth does not name this image")
-    return tuple(by_stem[stem] for stem in stems)
+    found = tuple(by_stem[stem] for stem in stems if stem is not None)
+    if extra := set(paths).difference(found):
+        raise GroundTruthError(f"{min(extra)}: the ground truth does not name this image")
+    if len(set(found)) < len(found):
+        twice = next(path for path, count in Counter(found).items() if count > 1)
+        raise GroundTruthError(f"{twice}: the ground truth names this image twice, with and without its suffix")
+    return found
 
 
-def _stem(name: str) -> str:
-    path = Path(name)
-    return path.stem if path.suffix.lower() in IMAGE_SUFFIXES else path.name
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield all files in a folder and in its subfolders."""
+
+    def refuse(error: OSError) -> None:
+        raise UsageError(f"{error.filename}: cannot be listed ({error.strerror}): make it readable") from error
+
+    for place, _, names in os.walk(folder, onerror=refuse):
+        yield from (Path(place, name) for name in names)

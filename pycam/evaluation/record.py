@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import stat
 import zlib
-from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pycam.errors import ImageError, PycamError
+from pycam.evaluation.image_file import NO_FILE, FileState
 from pycam.ilsvrc.synsets import CLASSES
 from pycam.maps.boxes import Boxes
 from pycam.maps.placement import Placement
@@ -39,47 +38,6 @@ TRUE = TOP
 """The position of the ground-truth class in a record: after the best classes."""
 
 
-class FileState(NamedTuple):
-    """The state of a file at some time.
-
-    Attributes
-    ----------
-    size : int
-        In bytes; -1 if the file does not exist.
-    modified : int
-        Time of modification in nanoseconds.
-    crc : int
-        CRC-32 of the content.
-    """
-
-    size: int
-    modified: int
-    crc: int
-
-    def is_of(self, path: Path | str) -> bool:
-        """Return True if a file still has this content. The file is read only if its size or time has changed."""
-        try:
-            found = Path(path).stat()
-        except OSError:
-            return self == NO_FILE
-        if (found.st_size, found.st_mtime_ns) == (self.size, self.modified):
-            return True
-        now = file_state(path)
-        return (now.size, now.crc) == (self.size, self.crc)
-
-
-NO_FILE = FileState(-1, 0, 0)
-
-
-def file_state(path: Path | str) -> FileState:
-    """Return the state of a file; `NO_FILE` if it does not exist or cannot be read."""
-    with suppress(FileNotFoundError, PermissionError):
-        found = Path(path).stat()
-        if stat.S_ISREG(found.st_mode):
-            return FileState(found.st_size, found.st_mtime_ns, zlib.crc32(Path(path).read_bytes()))
-    return NO_FILE
-
-
 @dataclass(frozen=True)
 class Result:
     """The stored result of an image.
@@ -89,7 +47,7 @@ class Result:
     position : int
         Position in the run's list of images, 0-based.
     file : FileState
-        The image's file when it was evaluated.
+        The content of the image's file that was evaluated.
     error : str
         Why the image could not be evaluated; empty if it was evaluated.
     record : bytes
@@ -98,6 +56,8 @@ class Result:
         float32, C order: the class maps of each crop before any resizing; empty if no later step needs them.
     hits : bytes
         `pycam.ilsvrc.wsol.box_hits` of the ground-truth class, packed to bits, if the protocol's metric needs them.
+    error_type : type of PycamError
+        The class of the error, which is not stored.
     """
 
     position: int
@@ -106,10 +66,11 @@ class Result:
     record: bytes = b""
     maps: bytes = b""
     hits: bytes = b""
+    error_type: type[PycamError] = field(default=ImageError, compare=False)
 
     @property
     def checksum(self) -> int:
-        """CRC-32 of all fields."""
+        """CRC-32 of all stored fields."""
         state = zlib.crc32(f"{self.position} {tuple(self.file)} {self.error}".encode())
         for part in (self.record, self.maps, self.hits):
             state = zlib.crc32(part, state)
@@ -132,6 +93,8 @@ class Task:
         Boxes of the ground-truth class, half-open.
     size : (int, int)
         Width and height in the ground truth; zeros if it has none.
+    file : FileState
+        The content of the file that was read; `NO_FILE` before.
     stored : Result, optional
         An earlier result, in whose maps only boxes are found again.
     """
@@ -141,6 +104,7 @@ class Task:
     label: int
     boxes: NDArray[np.int64]
     size: tuple[int, int]
+    file: FileState = NO_FILE
     stored: Result | None = None
 
 

@@ -103,7 +103,8 @@ def read_results(plan: Plan, store: Store) -> Results:
     """
     rows = [(each.position, each.record, each.hits) for each in store.results()]
     if not rows:
-        raise RunError(f"{store.path.parent}: none of the {len(plan)} images could be evaluated")
+        reason = next(iter(store.failures().values()), "")
+        raise RunError(f"{store.path.parent}: none of the {len(plan)} images could be evaluated; the first: {reason}")
     positions, stored, hits = zip(*rows, strict=True)
     records = np.frombuffer(b"".join(stored), RECORD)
     boxes = records["boxes"].astype(np.int64)
@@ -117,7 +118,7 @@ def read_results(plan: Plan, store: Store) -> Results:
     return Results(np.array(positions), records, boxes, bits, truth)
 
 
-class _Skipped(TypedDict):
+class _Skipped(msgspec.Struct):
     image: str
     reason: str
 
@@ -132,7 +133,7 @@ class _Report(TypedDict):
     engine: str
     overrides: dict[str, str]
     identity: dict[str, str]
-    skipped: list[_Skipped]
+    skipped: list[dict[str, str]]
     notes: list[str]
 
 
@@ -146,7 +147,7 @@ def read_report(folder: Path) -> dict[str, Any]:
     """
     path = folder / REPORT
     try:
-        report = read_note(path)
+        report = read_note(path, {"skipped": _Skipped})
     except ValueError as error:
         raise RunError(f"{folder}: not the folder of a finished run ({REPORT}: {error}): start the run again") from None
     try:

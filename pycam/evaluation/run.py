@@ -11,8 +11,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from pycam.errors import ImageError, RunError, stop_signals
+from pycam.errors import RunError, stop_signals
 from pycam.evaluation.evaluator import evaluate_batch
+from pycam.evaluation.image_file import state_of
 from pycam.evaluation.plan import Identity, Plan
 from pycam.evaluation.record import Batch
 from pycam.evaluation.results import write_results
@@ -51,7 +52,8 @@ def evaluate(
     model : Model, optional
         The recipe's model, if it is already loaded.
     skip : bool
-        Skip images that cannot be read, instead of stopping at the first.
+        Skip images that cannot be evaluated, instead of stopping at the first. Only faults of an image are skipped:
+        what the machine cannot read stops the run.
     progress : callable
         See `Progress`.
 
@@ -64,8 +66,8 @@ def evaluate(
     ------
     RunError
         The folder holds another run or is in use, or the run had to stop. Stored results are not lost.
-    ImageError
-        An image cannot be read.
+    ImageError, EngineError
+        An image cannot be read, or its scores are not finite.
     """
     recipe = plan.recipe
     alone = workers == 1 and scheduler is None
@@ -121,10 +123,10 @@ def carry_out(
             # After a signal no more batches start; those that have started are finished.
             with closing(executor(takewhile(lambda _: not signals, todo))) as results, _shortages():
                 for found in results:
-                    failure = next((each.error for each in found if each.error), None)
-                    if failure is not None and not skip:
-                        raise ImageError(failure)
                     store.add(found)
+                    failure = next((each for each in found if each.error), None)
+                    if failure is not None and not skip:
+                        raise failure.error_type(failure.error)
                     done.update(each.position for each in found)
                     progress(len(done))
         if len(done) < len(plan):
@@ -145,13 +147,14 @@ def _done(plan: Plan, store: Store, skip: bool) -> set[int]:
     Raises
     ------
     RunError
-        An image has changed after it was evaluated.
+        An image has changed after it was evaluated, or cannot be read now.
     """
     failed = store.failures()
     done = set()
     for position, was in store.files().items():
         path = plan.images[position]
-        if was.is_of(path):
+        # The whole file is read: a file can change, and keep its size and its time.
+        if state_of(path) == was:
             if skip or position not in failed:
                 done.add(position)
         elif position not in failed:

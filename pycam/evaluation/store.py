@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
 from pycam.errors import RunError
+from pycam.evaluation.image_file import FileState
 from pycam.evaluation.plan import Identity
-from pycam.evaluation.record import FileState, Result
+from pycam.evaluation.record import Result
+from pycam.formats.files import exists
 
 _TABLES = """
 CREATE TABLE identity (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE images (
     position INTEGER PRIMARY KEY,
-    file_size INTEGER NOT NULL, file_modified INTEGER NOT NULL, file_crc INTEGER NOT NULL,
+    file_size INTEGER NOT NULL, file_crc INTEGER NOT NULL,
     error TEXT NOT NULL, record BLOB NOT NULL, maps BLOB NOT NULL, hits BLOB NOT NULL, checksum INTEGER NOT NULL
 );
 """
-_TYPES = [int, int, int, int, str, bytes, bytes, bytes, int]
+_TYPES = [int, int, int, str, bytes, bytes, bytes, int]
 """Types of the columns of `images`."""
 
-_MACHINE = ("full", "I/O", "unable to open", "readonly")
+_MACHINE = ("full", "I/O", "unable to open", "readonly", "out of memory", "interrupted", "locking protocol")
 """Words in SQLite's errors about the disk, not about the file."""
+
+_CHECK_ERROR = re.compile(r"error code=(\d+)")
+_MACHINE_CODES = (7, 9, 10, 13, 14)
+"""SQLite's codes of the same, in what its check of the file finds: no memory, interrupted, I/O, full, cannot open."""
 
 
 class Store(AbstractContextManager["Store"]):
@@ -60,6 +67,9 @@ class Store(AbstractContextManager["Store"]):
                 self._check_tables()
                 (state,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
                 if state != "ok":
+                    code = _CHECK_ERROR.search(state)
+                    if code and int(code[1]) & 0xFF in _MACHINE_CODES:
+                        raise self._unusable(state)
                     raise self._damaged(" ".join(state.split()))
                 self._db.execute("BEGIN IMMEDIATE")
                 self._check_identity(identity)
@@ -94,13 +104,22 @@ class Store(AbstractContextManager["Store"]):
             raise RunError(f"{self.path.parent}: holds another run, which differs in {differences}: name another --out")
 
     def add(self, results: Iterable[Result]) -> None:
-        """Store results, all or none of them, and wait until they are on the disk."""
+        """Store results, all or none of them, and wait until they are on the disk.
+
+        Raises
+        ------
+        RunError
+            The file cannot be written, or was removed.
+        """
         rows = [
             (each.position, *each.file, each.error, each.record, each.maps, each.hits, each.checksum)
             for each in results
         ]
+        # A file that was removed can still be written, and is lost when it is closed.
+        if not exists(self.path):
+            raise RunError(f"{self.path}: was removed during the run, and its results with it: start the run again")
         with self._errors(), self._db:
-            self._db.executemany("INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            self._db.executemany("INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
     def files(self) -> dict[int, FileState]:
         """Return the file state of each stored image, evaluated or failed, by position.
@@ -129,8 +148,8 @@ class Store(AbstractContextManager["Store"]):
     def _read(self, which: str, values: tuple[int, ...] = ()) -> Iterator[Result]:
         with self._errors():
             for row in self._db.execute(f"SELECT * FROM images WHERE {which} ORDER BY position", values):
-                position, size, modified, crc, *rest, checksum = row
-                result = Result(position, FileState(size, modified, crc), *rest)
+                position, size, crc, *rest, checksum = row
+                result = Result(position, FileState(size, crc), *rest)
                 if [type(value) for value in row] != _TYPES or result.checksum != checksum:
                     raise self._damaged(f"image {result.position + 1} is not as it was written")
                 yield result
@@ -147,17 +166,23 @@ class Store(AbstractContextManager["Store"]):
         except sqlite3.OperationalError as error:
             reason = str(error)
             if "locked" in reason:
-                raise RunError(f"{self.path.parent}: another process is at work on this run: wait for it") from None
+                raise RunError(
+                    f"{self.path.parent}: another process is at work on this run: wait for it; or, if there is none, "
+                    "the file system cannot lock files: name an --out on another"
+                ) from None
             if not any(word in reason for word in _MACHINE):
                 raise self._damaged(reason) from None
-            raise RunError(
-                f"{self.path}: cannot be read or written ({reason}): make room, or make it writable; "
-                "then the same command resumes the run"
-            ) from None
+            raise self._unusable(reason) from None
         except sqlite3.DatabaseError as error:
             raise self._damaged(str(error)) from None
         except UnicodeDecodeError:  # raised for the text of SQLite's own error
             raise self._damaged("its tables cannot be read") from None
+
+    def _unusable(self, reason: str) -> RunError:
+        return RunError(
+            f"{self.path}: cannot be read or written ({' '.join(reason.split())}): make room, or make it writable; "
+            "then the same command resumes the run"
+        )
 
     def _damaged(self, reason: str) -> RunError:
         return RunError(f"{self.path}: damaged ({reason}): remove it, or name another --out, and start again")

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ from pycam.engines.threads import beside_an_engine
 from pycam.errors import PycamError, RunError
 from pycam.evaluation import evaluator
 from pycam.evaluation.record import Batch, Result
-from pycam.predict import Cam
+from pycam.predict import Cam, Prepared
 from pycam.prediction import Prediction
 from pycam.prefetch import prefetch
 
@@ -39,10 +39,16 @@ def in_threads(cam: Cam, batches: Iterable[Batch]) -> Done:
 
         def submit(batch: Batch) -> Future[tuple[Batch, list[Prediction | PycamError]]]:
             prepared = reader.submit(evaluator.prepare, cam, batch)
-            return net.submit(lambda: (batch, evaluator.forward(cam, batch, prepared.result())))
+            return net.submit(lambda: _predicted(cam, *prepared.result()))
 
         for batch, predictions in prefetch(submit, batches, streams + 2, ordered=False):
             yield evaluator.find_boxes(batch, predictions)
+
+
+def _predicted(
+    cam: Cam, batch: Batch, prepared: Sequence[Prepared | PycamError]
+) -> tuple[Batch, list[Prediction | PycamError]]:
+    return batch, evaluator.forward(cam, batch, prepared)
 
 
 def in_processes(work: Work, batches: Iterable[Batch], workers: int) -> Done:

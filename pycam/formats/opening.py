@@ -129,7 +129,7 @@ def open_file(path: str | os.PathLike[str], expected: str, error: type[PycamErro
         reason = (isinstance(cause, OSError) and cause.strerror) or cause
         if isinstance(cause, FileNotFoundError) and Path(path).is_symlink():
             reason = f"it is a link to {Path(path).readlink()}, which does not exist"
-        raise error(f"{where}, but: {reason}") from None
+        raise error(f"{where}, but: {reason}") from cause
 
 
 def read_file(path: str | os.PathLike[str], expected: str, most: int, error: type[PycamError] = FormatError) -> bytes:

@@ -14,6 +14,7 @@ from pycam.errors import GroundTruthError
 from pycam.formats.files import is_folder
 from pycam.formats.opening import read_file
 from pycam.ilsvrc.lines import whole_number
+from pycam.ilsvrc.names import image_name, known_name, normal
 from pycam.ilsvrc.source import Source
 from pycam.ilsvrc.synsets import synsets
 
@@ -77,7 +78,12 @@ def read_annotations(folder: Path) -> Source:
     """
     if not any(folder.glob("*.xml")) and is_folder(folder / "val"):
         folder = folder / "val"
-    files = sorted(folder.glob("*.xml"), key=lambda file: file.stem)
+    file_of: dict[str, Path] = {}
+    for file in folder.glob("*.xml"):
+        if (other := file_of.setdefault(normal(file.stem), file)) is not file:
+            raise GroundTruthError(f"{file}: {other} has the same name in another form: remove one of the two")
+    names = tuple(sorted(file_of))
+    files = [file_of[name] for name in names]
     if not files:
         raise GroundTruthError(f"{folder}: neither XML annotations nor a WSOL set (image_ids.txt, …) in it")
     sizes: list[tuple[int, int]] = []
@@ -97,7 +103,6 @@ def read_annotations(folder: Path) -> Source:
             images.append(image)
     if not boxes:
         raise GroundTruthError(f"{folder}: no box in {len(files)} annotations")
-    names = tuple(file.stem for file in files)
     arrays = (np.array(values) for values in (sizes, boxes, classes, images))
     return Source(folder, len(files), names, None, *arrays)
 
@@ -162,13 +167,14 @@ class _Collector(xml.sax.handler.ContentHandler):
 def _annotation(path: Path, fields: list[tuple[str, str, int]]) -> Annotation:
     if not fields or fields[-1][0] != "annotation":
         raise GroundTruthError(f"{path}:1: no <annotation>; a VOC-style annotation was expected")
+    names = {normal(path.stem), image_name(path.stem)}
     numbers: dict[str, int] = {}
     wnid = ""
     boxes: list[AnnotatedBox] = []
     for name, text, line in fields:
         where = f"{path}:{line}"
         tag = name.rpartition("/")[2]
-        if tag == "filename" and Path(text).stem != path.stem:
+        if tag == "filename" and known_name(text, names) is None:
             raise GroundTruthError(f"{where}: the file annotates {text[:80]!r}, not {path.stem!r}")
         if tag in ("width", "height", *_SIDES):
             numbers[tag] = whole_number(text, f"{where}: <{tag}>")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pycam.errors import FormatError, GroundTruthError
 from pycam.formats.mat import read_mat
 from pycam.ilsvrc.lines import numbered_lines, whole_number
+from pycam.ilsvrc.names import image_name
 from pycam.ilsvrc.source import Source
 from pycam.ilsvrc.synsets import CLASSES, synsets
 
@@ -43,7 +44,7 @@ def read_class_list(path: Path) -> Source:
         if number > 1 and bool(name) != bool(names):
             raise GroundTruthError(f"{where}: {line[:80]!r} does not have the form of the lines before it")
         if name:
-            stem = Path(name[0]).stem
+            stem = image_name(name[0])
             if stem in names:
                 raise GroundTruthError(f"{where}: image {stem!r} is already on line {names[stem]}")
             if not 0 <= value < CLASSES:

@@ -15,6 +15,7 @@ from pycam.errors import GroundTruthError, UsageError
 from pycam.formats.files import is_file, is_folder
 from pycam.ilsvrc.annotations import read_annotations
 from pycam.ilsvrc.devkit import check_meta, read_blacklist, read_cache, read_class_list
+from pycam.ilsvrc.names import known_name
 from pycam.ilsvrc.source import Source
 from pycam.ilsvrc.synsets import synsets
 from pycam.ilsvrc.wsol_metadata import is_metadata, read_metadata
@@ -28,7 +29,8 @@ class GroundTruth:
     Attributes
     ----------
     names : tuple of str
-        Image names without extension; the IDs of a WSOL set unchanged; "1", "2", … if the source has no names.
+        Image names without extension; for a WSOL set the IDs; "1", "2", … if the source has no names. In the form of
+        `pycam.ilsvrc.names.normal`.
     classes : (n,) int64
         Ground-truth class of each image, a network index.
     boxes : (m, 4) int64
@@ -211,12 +213,18 @@ def _listed_classes(listed: Source, source: Source) -> NDArray[np.int64]:
             raise GroundTruthError(f"{listed.path}:{line}: {counts}")
         return listed.classes
     row_of = {name: row for row, name in enumerate(listed.names)}
-    known = set(source.names)
-    if extra := next((name for name in row_of if name not in known), None):
+    rows: list[int] = []
+    missing = ""
+    for name in source.names:
+        # Each line is for one image.
+        row = row_of.pop(known_name(name, row_of) or "", None)
+        missing = missing or ("" if row is not None else name)
+        rows.append(-1 if row is None else row)
+    if extra := next(iter(row_of), None):
         raise GroundTruthError(f"{source.path / extra}.xml: no such file; {listed.path}:{row_of[extra] + 1} names it")
-    if missing := next((name for name in source.names if name not in row_of), None):
+    if missing:
         raise GroundTruthError(f"{listed.path}: image {missing!r} of {source.path} is missing")
-    return listed.classes[[row_of[name] for name in source.names]]
+    return listed.classes[rows]
 
 
 def _classes_of_boxes(source: Source, names: tuple[str, ...]) -> NDArray[np.int64]:
@@ -245,6 +253,6 @@ def _check_boxes(truth: GroundTruth, path: Path, listed: Source | None) -> None:
     found = f"its boxes have class {', '.join(others)}" if others else "it has no box"
     expected = ""
     if listed is not None:
-        row = listed.names.index(name) if listed.names else image
+        row = listed.names.index(known_name(name, listed.names) or name) if listed.names else image
         expected = f"{listed.path}:{row + 1} gives class {wnids[truth.classes[image]]}, but "
     raise GroundTruthError(f"{path}: image {name!r}: {expected}{found}")

@@ -2,28 +2,44 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
+from pathlib import Path, PurePath
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pycam.errors import FormatError, GroundTruthError
+from pycam.formats.files import is_file
 from pycam.formats.npy import map_numbers
+from pycam.ilsvrc.names import image_name, normal
 
 
-def find_map(folder: Path, name: str) -> Path:
-    """Return the file of an image's map: `<name>.npy`, with or without the image's extension and folders.
+def find_maps(folder: Path, names: Sequence[str]) -> list[Path]:
+    """Return the files of images' maps: `<name>.npy`, with or without the image's extension and folders.
 
     Raises
     ------
     GroundTruthError
-        The folder has no map of this image.
+        The folder has no map of an image; with the first such image.
     """
-    stem = Path(name).with_suffix("")
-    for candidate in (name, f"{name}.JPEG", stem, Path(name).name, stem.name):
-        if (path := folder / f"{candidate}.npy").is_file():
-            return path
-    raise GroundTruthError(f"{folder / name}.npy: no such file; every image needs a map")
+    listing: dict[str, Path] | None = None
+    found = []
+    for name in names:
+        last, short = PurePath(name).name, image_name(name)
+        candidates = (name, f"{name}.JPEG", str(PurePath(name).with_name(short)), last, short)
+        path = next((path for each in candidates if is_file(path := folder / f"{each}.npy")), None)
+        if path is None:
+            # The file may have the name in another form.
+            listing = _listing(folder) if listing is None else listing
+            path = next((listing[each] for each in candidates if each in listing), None)
+        if path is None:
+            raise GroundTruthError(f"{folder / name}.npy: no such file; every image needs a map")
+        found.append(path)
+    return found
+
+
+def _listing(folder: Path) -> dict[str, Path]:
+    return {normal(path.relative_to(folder).with_suffix("").as_posix()): path for path in folder.rglob("*.npy")}
 
 
 def read_map(path: Path) -> NDArray[np.floating]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pycam.errors import GroundTruthError
 from pycam.formats.files import is_file
 from pycam.ilsvrc.lines import numbered_lines, whole_number
+from pycam.ilsvrc.names import normal
 from pycam.ilsvrc.source import Source
 
 MOST = 500_000
@@ -60,6 +61,7 @@ def _read_rows(path: Path, columns: int, known: Container[str] | None = None, *,
     for number, line in numbered_lines(path, MOST):
         where = f"{path}:{number}"
         name, *cells = line.rsplit(",", columns)
+        name = normal(name)
         if not name or len(cells) != columns:
             raise GroundTruthError(f"{where}: {line[:80]!r}; an ID and {columns} numbers were expected")
         numbers = [whole_number(cell, where) for cell in cells]

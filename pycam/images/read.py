@@ -36,6 +36,9 @@ from pycam.images.scaling import min_max_scale
 LARGEST = 100_000_000
 """Maximal number of pixels of an image (300 MB decoded); a larger one counts as a decompression bomb."""
 
+LARGEST_FILE = 1 << 30
+"""Maximal number of bytes of a file: more than `LARGEST` pixels take in any format."""
+
 FORMATS = ("PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 """The formats besides JPEG, by Pillow's names."""
 
@@ -106,7 +109,7 @@ class Image:
 
 
 def read_image(
-    source: str | os.PathLike[str] | bytes | NDArray[Any], largest: int = LARGEST, channels: int = 3
+    source: str | os.PathLike[str] | bytes | NDArray[Any], largest: int = LARGEST, channels: int = 3, path: str = ""
 ) -> Image:
     """Read an image from a file, from a file's bytes, or from an array.
 
@@ -139,6 +142,8 @@ def read_image(
         Maximal number of pixels of a file's image. A `.npy` may have three bytes for each.
     channels : int
         Number of channels of the net.
+    path : str
+        The file that bytes were read from, for `Image.path` and messages.
 
     Returns
     -------
@@ -153,11 +158,9 @@ def read_image(
     if isinstance(source, np.ndarray):
         return _image_of_array(source, channels)
     if isinstance(source, (bytes, bytearray, memoryview)):
-        path, data = "", bytes(source)
+        data = bytes(source)
     else:
-        path = os.fspath(source)
-        with open_file(path, "an image", ImageError) as file:
-            data = file.read()
+        path, data = os.fspath(source), read_bytes(source)
     name = path or f"image of {len(data)} bytes"
     if data.startswith(NPY):
         array = numbers_in(data, name, ImageError)
@@ -184,6 +187,25 @@ def read_image(
             "or a .npy with an array (height, width, 4)"
         )
     return Image(pixels, path, orientation, np.dstack([pixels, alpha]))
+
+
+def read_bytes(path: str | os.PathLike[str]) -> bytes:
+    """Read the file of an image, without decoding it.
+
+    Raises
+    ------
+    ImageError
+        The file is missing, unreadable, not a regular file, empty, or larger than the file of any image. An error of
+        the operating system is its `__cause__`.
+    """
+    name = os.fspath(path)
+    try:
+        with open_file(path, "an image", ImageError) as file:
+            if (size := os.fstat(file.fileno()).st_size) > LARGEST_FILE:
+                raise ImageError(f"{name}: expected an image, found a file of {size:,} bytes: is it another file?")
+            return file.read()
+    except OSError as error:
+        raise ImageError(f"{name}: expected an image, but: {error.strerror or error}") from error
 
 
 def decode(data: bytes, name: str, flags: int) -> NDArray[Any]:

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pycam.errors import UsageError
-from pycam.formats.files import atomic_open, atomic_write, utf8
+from pycam.formats.files import atomic_open, atomic_write, exists, is_file, is_folder, utf8
 from pycam.report.outcomes import CHANGES, OUTCOMES, group_of
 from pycam.report.page import json_block, json_text, page
 from pycam.report.viewer_data import Entry as Entry, image_record, shown
 
 CHUNK = 50
 """Number of images per file in `data/`, which the page loads at once."""
+
+UNFINISHED = ".unfinished"
+"""A file that marks the folder of a page until the page is complete."""
+
+_PARTS = {"images": re.compile(r"\d{6,}\.jpg"), "data": re.compile(r"\d+\.js")}
+"""The folders of a page, and the names of the files in them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,8 +53,9 @@ def write_html(place: Path, entries: Iterable[Entry], heading: Heading) -> None:
     Parameters
     ----------
     place : Path
-        A file name with the ending `.html` gets the whole report. Anything else is a folder, new or empty; the page in
-        its `index.html` loads images and maps from the folder when they become visible.
+        A file name with the ending `.html` gets the whole report. Anything else is a folder, new, empty, or that of a
+        page that was interrupted, which is written again; the page in its `index.html` loads images and maps from the
+        folder when they become visible.
     entries : iterable of Entry
         The images, which are read one after the other. All have the same runs, one or two.
     heading : Heading
@@ -56,13 +64,13 @@ def write_html(place: Path, entries: Iterable[Entry], heading: Heading) -> None:
     Raises
     ------
     UsageError
-        The folder is not empty.
+        The folder is not empty, and not that of an interrupted page.
     """
     if place.suffix.lower() in (".html", ".htm"):
         place.parent.mkdir(parents=True, exist_ok=True)
         _write_file(place, entries, heading)
     else:
-        if place.exists() and (not place.is_dir() or any(place.iterdir())):
+        if exists(place) and not (is_file(place / UNFINISHED) or (is_folder(place) and not any(place.iterdir()))):
             raise UsageError(
                 f"{place}: exists and is not an empty folder; give a new folder, or a file that ends in .html"
             )
@@ -81,8 +89,14 @@ def _write_file(place: Path, entries: Iterable[Entry], heading: Heading) -> None
 
 
 def _write_folder(place: Path, entries: Iterable[Entry], heading: Heading) -> None:
-    for folder in ("images", "data"):
-        (place / folder).mkdir(parents=True)
+    place.mkdir(parents=True, exist_ok=True)
+    (place / UNFINISHED).touch()
+    for folder, names in _PARTS.items():
+        (place / folder).mkdir(exist_ok=True)
+        # The interrupted page may have been that of more images.
+        for old in (place / folder).iterdir():
+            if names.fullmatch(old.name):
+                old.unlink()
     cards = []
     numbered = enumerate(entries)
     for chunk in itertools.count():
@@ -98,6 +112,7 @@ def _write_folder(place: Path, entries: Iterable[Entry], heading: Heading) -> No
     # The page may load the scripts that its own script adds, and images from its folder, wherever the folder is.
     begin, end = page(heading.title, "report.js", scripts="'strict-dynamic'", images="'self' file: data:")
     atomic_write(place / "index.html", begin + json_block("report", _contents(heading, cards, chunk=CHUNK)) + end)
+    (place / UNFINISHED).unlink()
 
 
 def _card(entry: Entry) -> dict[str, Any]:

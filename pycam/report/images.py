@@ -6,11 +6,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pycam.errors import ImageError
+from pycam.errors import EngineError, ImageError, PycamError
 from pycam.images.read import read_image
 from pycam.predict import Cam
 from pycam.report.html import Entry, Heading
 from pycam.report.viewer_data import predict_by_methods
+
+SHOWN_NOTES = 20
+"""The number of notes of a kind on a page."""
 
 
 def image_page(cams: Sequence[Cam], paths: Sequence[Path]) -> tuple[Heading, Iterator[Entry]]:
@@ -26,7 +29,7 @@ def image_page(cams: Sequence[Cam], paths: Sequence[Path]) -> tuple[Heading, Ite
     Returns
     -------
     (Heading, iterator of Entry)
-        For `pycam.report.html.write_html`. The iterator raises ImageError if no image can be read.
+        For `pycam.report.html.write_html`. The iterator raises the first fault if no image can be shown.
     """
     cam = cams[0]
     notes: list[str] = []
@@ -37,12 +40,28 @@ def image_page(cams: Sequence[Cam], paths: Sequence[Path]) -> tuple[Heading, Ite
 
 def _entries(cams: Sequence[Cam], paths: Sequence[Path], notes: list[str]) -> Iterator[Entry]:
     names = Counter(path.name for path in paths)
+    faults: list[PycamError] = []
     for path in paths:
         try:
             image = read_image(path, channels=cams[0].model.channels)
-        except ImageError as error:
-            notes.append(f"skipped: {error}")
+            found = predict_by_methods(cams, image)
+        except (ImageError, EngineError) as error:
+            faults.append(error)
             continue
-        yield Entry(path.name if names[path.name] == 1 else str(path), image, {"": predict_by_methods(cams, image)})
-    if len(notes) == len(paths):
-        raise ImageError(f"no image could be read; {notes[0]}")
+        yield Entry(path.name if names[path.name] == 1 else str(path), image, {"": found})
+    notes += noted(faults, len(paths))
+
+
+def noted(faults: Sequence[PycamError], count: int) -> Iterator[str]:
+    """Yield notes about the images, of so many, that a page cannot show.
+
+    Raises
+    ------
+    PycamError
+        The first fault, if no image can be shown.
+    """
+    if len(faults) == count:
+        raise type(faults[0])(f"no image could be shown; {faults[0]}")
+    yield from (f"skipped: {fault}" for fault in faults[:SHOWN_NOTES])
+    if len(faults) > SHOWN_NOTES:
+        yield f"skipped: {len(faults) - SHOWN_NOTES} more images"

@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycam import zoo
-from pycam.errors import ImageError, RunError, UsageError
+from pycam.errors import EngineError, ImageError, PycamError, RunError, UsageError
 from pycam.evaluation.figures import errors_table
+from pycam.evaluation.image_file import read_file
 from pycam.evaluation.plan import Plan
-from pycam.evaluation.record import TOP, TRUE, unpack
+from pycam.evaluation.record import TOP, TRUE, Result, unpack
 from pycam.evaluation.results import Results, read_report, read_results
 from pycam.evaluation.run import STORE
 from pycam.evaluation.store import Store
@@ -28,12 +29,12 @@ from pycam.predict import Cam
 from pycam.prediction import Prediction
 from pycam.report import summary
 from pycam.report.html import Entry, Heading
+from pycam.report.images import SHOWN_NOTES, noted
 from pycam.report.outcomes import Outcome, group_of, judge
 from pycam.report.viewer_data import Truth
 from pycam.zoo.labels import Labels, read_labels
 
 THRESHOLDS = np.arange(5, 100, 5) / 100
-SHOWN_NOTES = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,20 +138,23 @@ class Run:
         Raises
         ------
         ImageError
-            It cannot be read, or its size has changed since the run.
+            It cannot be read, or its file has changed since the run.
+        RunError
+            The machine cannot read it now.
         """
-        row = self.rows[name]
-        image = read_image(self.plan.images[int(self.results.positions[row])], channels=channels)
-        width, height = self.results.records["size"][row].tolist()
-        if image.size != (width, height):
-            raise ImageError(f"{image.path}: changed since the run: it had {width}×{height} pixels")
-        return image
+        path = str(self.plan.images[int(self.results.positions[self.rows[name]])])
+        data, state = read_file(path)
+        if state != (was := self._stored(name).file):
+            raise ImageError(f"{path}: has changed since the run, when it had {was.size} bytes: put that file back")
+        return read_image(data, channels=channels, path=path)
+
+    def _stored(self, name: str) -> Result:
+        position = int(self.results.positions[self.rows[name]])
+        return next(self.store.results(position, position + 1))
 
     def prediction(self, name: str, image: Image, cam: Cam) -> Prediction:
         """Return the run's prediction of an image; maps that it did not keep are computed again."""
-        row = self.rows[name]
-        record, position = self.results.records[row], int(self.results.positions[row])
-        kept = next(self.store.results(position, position + 1))
+        record, kept = self.results.records[self.rows[name]], self._stored(name)
         if not kept.maps:
             source = image if cam.model.channels == image.channels else self.image(name, cam.model.channels)
             maps = cam(source, classes=record["classes"].tolist()).feature_maps
@@ -176,7 +180,8 @@ def run_page(runs: Sequence[Run], worst: int | None = None) -> tuple[Heading, It
     Returns
     -------
     (Heading, iterator of Entry)
-        For `pycam.report.html.write_html`.
+        For `pycam.report.html.write_html`. Images that cannot be shown are left out and noted; the iterator raises the
+        first fault if there is no other image.
 
     Raises
     ------
@@ -197,27 +202,38 @@ def run_page(runs: Sequence[Run], worst: int | None = None) -> tuple[Heading, It
     has_curve = shows_all and all(run.results.hits is None for run in runs)
     title = " and ".join(run.label for run in runs) if len(runs) > 1 else f"{runs[0].report['model']} on ILSVRC"
     heading = Heading(title, {run.label: _facts(run) for run in runs}, notes, sections)
-    return heading, _entries(runs, names, labels, sections, has_curve)
+    return heading, _entries(runs, names, labels, sections, notes, has_curve)
 
 
 def _entries(
-    runs: Sequence[Run], names: Sequence[str], labels: Labels, sections: list[Any], has_curve: bool
+    runs: Sequence[Run],
+    names: Sequence[str],
+    labels: Labels,
+    sections: list[Any],
+    notes: list[str],
+    has_curve: bool,
 ) -> Iterator[Entry]:
     images = 0
+    faults: list[PycamError] = []
     right = {run.label: np.zeros(len(THRESHOLDS)) for run in runs}
     with ExitStack() as stack:
         cams = [stack.enter_context(run.plan.recipe.make(run.plan.recipe.load())) for run in runs]
         for name in names:
-            image = runs[0].image(name)
             row = runs[0].rows[name]
             index = int(runs[0].results.truth.classes[row])
             truth = Truth(index, labels.label(index), runs[0].true_boxes(row))
-            found = {run.label: run.prediction(name, image, cam) for run, cam in zip(runs, cams, strict=True)}
+            try:
+                image = runs[0].image(name)
+                found = {run.label: run.prediction(name, image, cam) for run, cam in zip(runs, cams, strict=True)}
+            except (ImageError, EngineError) as error:
+                faults.append(error)
+                continue
             if has_curve and truth.boxes:
                 images += 1
                 for label, prediction in found.items():
                     right[label] += _right_boxes(prediction, truth)
             yield Entry(name, image, {label: [each] for label, each in found.items()}, truth, _outcomes(runs, name))
+    notes += noted(faults, len(names))
     if images:
         curves = {label: (THRESHOLDS, count / images) for label, count in right.items()}
         note = f"The paper's box of the ground-truth class, {images} images. Dotted: the paper's threshold."

@@ -1,0 +1,34 @@
+"""The names that join an image with its annotation, its label and its maps."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Container
+from pathlib import PurePath
+
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm"}
+
+
+def normal(text: str) -> str:
+    """Return a name in the form in which names are compared and written.
+
+    Some systems store `é` as two characters; here it is one (NFC). Bytes that are not UTF-8, and control characters,
+    become escapes.
+    """
+    text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    escaped = (c.encode("unicode_escape").decode() if unicodedata.category(c) == "Cc" else c for c in text)
+    return unicodedata.normalize("NFC", "".join(escaped))
+
+
+def image_name(text: str) -> str:
+    """Return the name of an image: that of its file, without folders and without an image's suffix.
+
+    Only an image's suffix is removed: the name of `v1.0.jpg` is `v1.0`, and so is that of `v1.0`.
+    """
+    path = PurePath(text)
+    return normal(path.stem if path.suffix.lower() in IMAGE_SUFFIXES else path.name)
+
+
+def known_name(name: str, known: Container[str]) -> str | None:
+    """Return under which of the known names an image is found: its whole name, or else without suffix; or None."""
+    return next((each for each in (normal(PurePath(name).name), image_name(name)) if each in known), None)
