@@ -20,6 +20,7 @@ from PIL import Image
 from pycam.cli import main
 from pycam.errors import PycamError, TrainingError
 from pycam.formats import caffemodel, prototxt, schema
+from pycam.formats.files import locked
 from pycam.net import net_from_message, read_net
 from pycam.training.fillers import fill
 from pycam.training.log import read_rows
@@ -575,3 +576,26 @@ def test_caffes_own_state_is_read(tmp_path):
     assert found.iteration == 5
     np.testing.assert_array_equal(found.history[0], np.arange(6).reshape(2, 3))
     np.testing.assert_array_equal(found.weights.layers["fc"][0], np.ones((2, 3)))
+
+
+def test_two_trainings_with_one_prefix(place):
+    (place / "out").mkdir()
+    lock = place / "out/tiny.lock"
+    with locked(lock), pytest.raises(TrainingError, match=r"tiny\.lock: another training has this snapshot_prefix"):
+        trained(place)
+    lock.touch()  # as a kill leaves it
+    trained(place)
+    assert not lock.exists()
+
+
+@pytest.mark.hdf5
+@pytest.mark.parametrize("kind", ["", "snapshot_format: HDF5"])
+def test_a_state_knows_its_weights(kind, place):
+    change(place / "solver.prototxt", "solver_mode: CPU", f"solver_mode: CPU {kind}")
+    last = trained(place)
+    state = last.with_name(last.name.replace("caffemodel", "solverstate"))
+    earlier = last.with_name(last.name.replace("10", "9"))
+    assert trained(place, resume=state) == last
+    last.write_bytes(earlier.read_bytes())
+    with pytest.raises(TrainingError, match=rf"{last.name} is not the caffemodel of this state: it has changed since"):
+        trained(place, resume=state)

@@ -21,11 +21,13 @@ from typing import Any, BinaryIO
 from uuid import uuid4
 
 if sys.platform == "win32":
+    import msvcrt
+
     fcntl = None
 else:
     import fcntl
 
-__all__ = ["NamedFile", "atomic_open", "atomic_write", "exists", "is_file", "is_folder", "utf8"]
+__all__ = ["NamedFile", "atomic_open", "atomic_write", "exists", "is_file", "is_folder", "locked", "utf8"]
 
 _TEMPORARY = re.compile(r"\..+\.([0-9a-f]{8})[0-9a-f]{24}\.part")
 _OLD = 24 * 3600.0
@@ -129,6 +131,37 @@ def atomic_write(path: str | os.PathLike[str], data: bytes | str) -> None:
         file.write(utf8(data) if isinstance(data, str) else data)
 
 
+@contextmanager
+def locked(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Hold a lock, so that no other process is in a block with the same path.
+
+    Parameters
+    ----------
+    path : path
+        The file of the lock. It is made, and removed after the block. What a killed process left locks nothing.
+
+    Raises
+    ------
+    BlockingIOError
+        Another process is in such a block.
+    OSError
+        The file cannot be made or locked.
+    """
+    while True:
+        file = NamedFile(path, "a")
+        with file:
+            with _errors_name(path):
+                _lock(file.fileno())
+            if os.fstat(file.fileno()).st_nlink:
+                try:
+                    yield
+                finally:
+                    with suppress(OSError):
+                        Path(path).unlink()
+                return
+        # The process that held the lock has just removed this file: another one has its name.
+
+
 def utf8(text: str) -> bytes:
     r"""Return a text as UTF-8; a byte of a file's name that is no UTF-8 becomes an escape, `\udcff`, as in JSON."""
     return text.encode(errors="backslashreplace")
@@ -185,10 +218,18 @@ def _locks(descriptor: int) -> bool:
     if fcntl is None:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(descriptor)
     except OSError:
         return False
     return True
+
+
+def _lock(descriptor: int) -> None:
+    """Lock a file, or raise an OSError."""
+    if sys.platform == "win32":
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+    else:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _machine() -> str:

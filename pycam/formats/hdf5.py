@@ -49,12 +49,15 @@ class SolverState:
         The solver's history.
     step : int
         How many steps the learning rate has made. It is written, and not read.
+    sha256 : str
+        The SHA-256 of the weights in hexadecimal; empty in Caffe's own states.
     """
 
     iteration: int
     learned_net: str
     history: tuple[NDArray[np.float32], ...]
     step: int = 0
+    sha256: str = ""
 
 
 def check_writable(what: str) -> None:
@@ -81,10 +84,12 @@ def write_state(path: str | os.PathLike[str], state: SolverState) -> None:
         for name, number in (("iter", state.iteration), ("current_step", state.step)):
             file.create_dataset(name, data=np.array([number], np.int32))
         # h5py leaves out the zero at the end of a text, up to which Caffe reads.
-        text = os.fsencode(state.learned_net) + b"\0"
-        kind, one = h5py.h5t.C_S1.copy(), h5py.h5s.create(h5py.h5s.SCALAR)
-        kind.set_size(len(text))
-        h5py.h5d.create(file.id, b"learned_net", kind, one).write(one, one, np.frombuffer(text, f"S{len(text)}"), kind)
+        for name, given in (("learned_net", state.learned_net), ("learned_net_sha256", state.sha256)):
+            text = os.fsencode(given) + b"\0"
+            kind, one = h5py.h5t.C_S1.copy(), h5py.h5s.create(h5py.h5s.SCALAR)
+            kind.set_size(len(text))
+            made = h5py.h5d.create(file.id, name.encode(), kind, one)
+            made.write(one, one, np.frombuffer(text, f"S{len(text)}"), kind)
         _put(file.create_group("history"), state.history)
 
 
@@ -114,7 +119,7 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Blobs]:
 def read_state(path: str | os.PathLike[str]) -> SolverState:
     """Read a `.solverstate.h5`; errors are those of `read_weights`."""
     found = _read(_state, path)
-    return SolverState(int(found["iter"]), str(found["learned_net"]), tuple(found["history"]))
+    return SolverState(found["iter"], found["learned_net"], tuple(found["history"]), sha256=found["sha256"])
 
 
 def _read(reader: Any, path: str | os.PathLike[str]) -> Any:
@@ -148,20 +153,30 @@ def _state(path: str) -> dict[str, Any]:
     import h5py
 
     with h5py.File(path, "r") as file:
-        number, text = (_member(file, name, h5py.Dataset) for name in ("iter", "learned_net"))
-        kind = h5py.check_string_dtype(text.dtype)
-        if number.size != 1 or number.dtype.kind not in "iu" or kind is None or text.shape != ():
-            raise FormatError("iter is not a number, or learned_net not a text: not a solverstate")
-        if kind.length is None or kind.length > LONGEST_TEXT:
-            raise FormatError(f"learned_net is not a text of up to {LONGEST_TEXT} bytes")
-        for each in (number, text):
-            _check_storage(each, "iter or learned_net")
+        number = _member(file, "iter", h5py.Dataset)
+        if number.size != 1 or number.dtype.kind not in "iu":
+            raise FormatError("iter is not a number: not a solverstate")
+        _check_storage(number, "iter")
         found = dict(_groups(_member(file, "history", h5py.Group), path))
         return {
             "iter": int(number[()] if number.shape == () else number[(0,) * number.ndim]),
-            "learned_net": bytes(text[()]).decode("utf-8", "backslashreplace").rstrip("\0"),
+            "learned_net": _text(file, "learned_net"),
+            "sha256": _text(file, "learned_net_sha256") if "learned_net_sha256" in file else "",
             "history": _in_order(found.get("", {}), "the history"),
         }
+
+
+def _text(file: Any, name: str) -> str:
+    import h5py
+
+    text = _member(file, name, h5py.Dataset)
+    kind = h5py.check_string_dtype(text.dtype)
+    if kind is None or text.shape != ():
+        raise FormatError(f"{name} is not a text: not a solverstate")
+    if kind.length is None or kind.length > LONGEST_TEXT:
+        raise FormatError(f"{name} is not a text of up to {LONGEST_TEXT} bytes")
+    _check_storage(text, name)
+    return bytes(text[()]).decode("utf-8", "backslashreplace").rstrip("\0")
 
 
 def _member(group: Any, name: str, kind: type) -> Any:

@@ -3,8 +3,8 @@
 They are made at import from the table `messages.json`, in a private descriptor pool: no generated code, any protobuf
 since 3.20, and no conflict with another Caffe in the same process.
 
-One field is not Caffe 1.0's: `shuffle_channel_param`, which the layer type ShuffleChannel of forks needs
-(`pycam.formats.forks`).
+Two fields are not Caffe 1.0's: `shuffle_channel_param`, which the layer type ShuffleChannel of forks needs
+(`pycam.formats.forks`), and `learned_net_sha256`, by which a solver's state knows its weights, and which Caffe ignores.
 """
 
 from __future__ import annotations
@@ -59,9 +59,10 @@ def caffe_table() -> Table:
 
 
 def table() -> Table:
-    """Return Caffe 1.0's messages, and ShuffleChannel's."""
+    """Return Caffe 1.0's messages, and two fields of other origin."""
     messages = caffe_table()
     messages["messages"]["LayerParameter"]["fields"]["shuffle_channel_param"] = "optional ShuffleChannelParameter 164"
+    messages["messages"]["SolverState"]["fields"]["learned_net_sha256"] = "optional string 1000"
     messages["messages"]["ShuffleChannelParameter"] = {"fields": {"group": "optional uint32 1 1"}}
     return messages
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pycam.errors import TrainingError
-from pycam.formats.files import atomic_write
+from pycam.formats.files import NamedFile, atomic_write
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ class Log:
     def add(self, row: Row) -> None:
         """Append a row."""
         self.rows.append(row)
-        with self._path.open("a", encoding="utf-8", newline="") as file:
-            file.write(_csv([self._cells(row)]))
+        with NamedFile(self._path, "a") as file:
+            file.write(_csv([self._cells(row)]).encode())
 
     def _cells(self, row: Row) -> list[object]:
         tests = [row.tests.get(name) for name in self._outputs]
@@ -83,8 +83,9 @@ def read_rows(path: Path) -> list[Row]:
     """
     rows = []
     try:
+        # A killed training may leave a part of a row.
         with path.open(encoding="utf-8", newline="") as file:
-            for cells in csv.DictReader(file):
+            for cells in csv.DictReader(line for line in file if line.endswith("\n")):
                 found = [(name.partition("test "), value) for name, value in cells.items() if value]
                 tests = {name: float(value) for (before, test, name), value in found if test and not before}
                 loss = float(cells["loss"]) if cells["loss"] else None

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import os
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from pycam.engines import Options
 from pycam.engines.torch import at_work, torch_device
 from pycam.errors import TrainingError, UsageError
 from pycam.formats import caffemodel, hdf5
-from pycam.formats.files import atomic_write
+from pycam.formats.files import atomic_write, locked
 from pycam.formats.fork_layers import distribute
 from pycam.net import Net
 from pycam.training.curves import draw_curves
@@ -101,10 +102,10 @@ def train(
     net = _initial(feed.net, solver, initial)
     bases = [_initial(test.net, solver, initial) for test in tests]
     columns = [_column(number, name, tests) for number, test in enumerate(tests) for name in measures(test.net)]
-    log = Log(solver.file("_log.csv"), columns, start if state else None)
     last = Path(state.weights.path) if state else None
 
-    with at_work(on, options.threads), torch.random.fork_rng([on] if on.type == "cuda" else []):
+    with _alone(solver), at_work(on, options.threads), torch.random.fork_rng([on] if on.type == "cuda" else []):
+        log = Log(solver.file("_log.csv"), columns, start if state else None)
         learner = Learner(net, solver, on, precision, state.history if state else None)
 
         def tested() -> dict[str, float]:
@@ -125,7 +126,8 @@ def train(
                 step=solver.step(iteration - 1),
                 in_hdf5=solver.snapshot_format == HDF5,
             )
-            _draw(log, solver)
+            if iteration < end:
+                _draw(log, solver)
             return written
 
         end = max(start, solver.max_iter)
@@ -150,8 +152,22 @@ def train(
             row = Row(end, solver.rate(end) if solver.max_iter > 0 else 0.0, loss, measured)
             log.add(row)
             tell(row)
-    _draw(log, solver)
+        _draw(log, solver)
     return last
+
+
+@contextmanager
+def _alone(solver: Solver) -> Iterator[None]:
+    """Hold the files of a training: two with one prefix would write into each other's."""
+    lock = solver.file(".lock")
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with locked(lock):
+            yield
+    except BlockingIOError:
+        raise TrainingError(
+            f"{lock}: another training has this snapshot_prefix: wait until it ends, or give this one another prefix"
+        ) from None
 
 
 def _initial(net: Net, solver: Solver, weights: Sequence[caffemodel.Weights]) -> Net:

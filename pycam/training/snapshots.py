@@ -17,10 +17,11 @@ from pycam.formats.files import atomic_write, is_file
 from pycam.formats.opening import open_file
 from pycam.formats.wire import BYTES, VARINT, Wire, WireError
 from pycam.net import Net
+from pycam.zoo.checksums import checksum
 
 Floats = NDArray[np.float32]
 
-ITERATION, LEARNED_NET, HISTORY = 1, 2, 3
+ITERATION, LEARNED_NET, HISTORY, SHA256 = 1, 2, 3, 1000
 """The fields of a `SolverState` that are read."""
 
 WEIGHTS, STATE = ".caffemodel", ".solverstate"
@@ -82,10 +83,12 @@ def write_snapshot(
         stem.parent.mkdir(parents=True, exist_ok=True)
         if in_hdf5:
             hdf5.write_weights(weights, {layer.name: net.params.get(layer.name, ()) for layer in net.layers})
-            hdf5.write_state(state, hdf5.SolverState(iteration, str(weights), tuple(history), step))
+            sha256 = checksum(weights, "sha256")
+            hdf5.write_state(state, hdf5.SolverState(iteration, str(weights), tuple(history), step, sha256))
         else:
             caffemodel.write(weights, net.message, net.params)
             content = schema.SolverState(iter=iteration, learned_net=str(weights), current_step=step)
+            content.learned_net_sha256 = checksum(weights, "sha256")
             for values in history:
                 content.history.add(shape={"dim": values.shape}, data=values.ravel())
             atomic_write(state, content.SerializeToString())
@@ -106,7 +109,7 @@ def read_state(path: Path) -> State:
         The file is missing or damaged, is a caffemodel, or its caffemodel does not exist.
     """
     try:
-        iteration, learned_net, history = _read(path)
+        state = _read(path)
     except TrainingError:
         if not _is_weights(path):
             raise
@@ -116,11 +119,16 @@ def read_state(path: Path) -> State:
             f"{path}: these are weights, from which no training can be resumed: give --resume the solverstate{beside}, "
             "or start a new training from them with --weights"
         ) from None
-    named = Path(learned_net)
+    named = Path(state.learned_net)
     weights = next((there for there in (path.parent / named.name, named) if is_file(there)), None)
     if weights is None:
         raise TrainingError(f"{path}: its caffemodel {named.name[:200]} is not beside it")
-    return State(iteration, caffemodel.read(weights), history)
+    if state.sha256 and state.sha256 != checksum(weights, "sha256"):
+        raise TrainingError(
+            f"{path}: {weights} is not the caffemodel of this state: it has changed since. Resume from another "
+            "snapshot, or start a new training from it with --weights"
+        )
+    return State(state.iteration, caffemodel.read(weights), list(state.history))
 
 
 def read_weights(path: Path) -> Weights:
@@ -137,7 +145,7 @@ def read_weights(path: Path) -> Weights:
         return caffemodel.read(path)
     except FormatError:
         try:
-            _, learned_net, _ = _read(path)
+            learned_net = _read(path).learned_net
         except TrainingError:
             learned_net = ""
         if not learned_net:
@@ -155,36 +163,35 @@ def _is_weights(path: Path) -> bool:
         return False
 
 
-def _read(path: Path) -> tuple[int, str, list[Floats]]:
-    """Read the iteration, the name of the weights, and the history."""
+def _read(path: Path) -> hdf5.SolverState:
+    """Read a solverstate in either format."""
     with open_file(path, "a solverstate", TrainingError) as file:
         in_hdf5 = file.read(len(hdf5.SIGNATURE)) == hdf5.SIGNATURE
         file.seek(0)
-        iteration, learned_net, history = _read_hdf5(path) if in_hdf5 else _read_wire(file, path)
-    if not learned_net or not 0 <= iteration < 1 << 31:
+        state = _read_hdf5(path) if in_hdf5 else _read_wire(file, path)
+    if not state.learned_net or not 0 <= state.iteration < 1 << 31:
         raise TrainingError(f"{path}: not a solverstate: it names no caffemodel, or no iteration")
-    return iteration, learned_net, history
+    return state
 
 
-def _read_wire(file: BufferedReader, path: Path) -> tuple[int, str, list[Floats]]:
-    iteration, learned_net, history = -1, "", []
+def _read_wire(file: BufferedReader, path: Path) -> hdf5.SolverState:
+    iteration, texts, history = -1, {LEARNED_NET: "", SHA256: ""}, []
     try:
         wire = Wire(file)
         for field in wire.fields(wire.size):
             if (field.number, field.kind) == (ITERATION, VARINT):
                 iteration = field.value
-            elif (field.number, field.kind) == (LEARNED_NET, BYTES):
-                learned_net = wire.text(field)
+            elif field.number in texts and field.kind == BYTES:
+                texts[field.number] = wire.text(field)
             elif (field.number, field.kind) == (HISTORY, BYTES):
                 history.append(wire.blob(field.end))
     except WireError as error:
         raise TrainingError(f"{path}: not a solverstate, or a damaged one ({error})") from None
-    return iteration, learned_net, history
+    return hdf5.SolverState(iteration, texts[LEARNED_NET], tuple(history), sha256=texts[SHA256])
 
 
-def _read_hdf5(path: Path) -> tuple[int, str, list[Floats]]:
+def _read_hdf5(path: Path) -> hdf5.SolverState:
     try:
-        state = hdf5.read_state(path)
+        return hdf5.read_state(path)
     except FormatError as error:
         raise TrainingError(str(error)) from None
-    return state.iteration, state.learned_net, list(state.history)
