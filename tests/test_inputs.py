@@ -568,3 +568,17 @@ def test_any_numbers_give_a_model_or_one_line(tmp_path_factory, channels, text, 
             assert cam.scale.shape == cam.mean.shape == (channels,)
     except PycamError as error:
         assert "\n" not in str(error)
+
+
+def test_a_bad_image_does_not_stop_the_channels_of_others(tmp_path, capsys):
+    (tmp_path / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n cut off")
+    cv2.imwrite(str(tmp_path / "good.png"), np.full((40, 50, 3), 90, np.uint8))
+    images = [str(tmp_path / name) for name in ("bad.png", "good.png", "gone.png")]
+    shown = ["--model", "squeezenet-cam-caltech101", "--layers", "conv1", "--out", str(tmp_path / "out")]
+    assert main(["activations", *images, *shown]) == 6
+    assert [path.name for path in (tmp_path / "out/good").iterdir()] == ["good_conv1.png"]
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 3 and "bad.png" in said[0] and "gone.png" in said[1]
+    assert "2 images of 3 could not be read or drawn" in said[2]
+    assert main(["activations", images[0], *shown]) == 6
+    assert len(capsys.readouterr().err.splitlines()) == 1

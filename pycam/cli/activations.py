@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -9,12 +11,13 @@ import typer
 
 from pycam.activations import activation_grids
 from pycam.cli import options
-from pycam.cli.heatmap import folders
+from pycam.cli.heatmap import folders, raise_failures
 from pycam.console import print_line
 from pycam.drawing import caption, encode_png
+from pycam.errors import ImageError, PycamError
 from pycam.formats.files import atomic_write
 from pycam.formats.names import distinct_names, stem_of
-from pycam.images.read import read_image
+from pycam.images.read import Image, read_image
 from pycam.model import FIXED_MEANS
 
 
@@ -36,14 +39,27 @@ def activations(
     if source.from_files and (source.mean or row.mean in FIXED_MEANS):
         options.refuse(context, "the net, its weights and the mean are given", "model")
     model = source.load()
-    opened = (read_image(path, channels=model.channels) for path in images)
-    grids = activation_grids(
-        model, layers.split(","), opened, engine=engine.engine, protocol=row, options=engine.options
-    )
-    for path, folder, of_image in zip(images, folders(images, out), grids, strict=True):
+    failures: list[PycamError] = []
+    places: deque[tuple[Path, Path]] = deque()
+
+    def opened() -> Iterator[Image]:
+        for path, folder in zip(images, folders(images, out), strict=True):
+            try:
+                image = read_image(path, channels=model.channels)
+            except ImageError as error:
+                failures.append(error)
+            else:
+                places.append((path, folder))
+                yield image
+
+    for of_image in activation_grids(
+        model, layers.split(","), opened(), engine=engine.engine, protocol=row, options=engine.options
+    ):
+        path, folder = places.popleft()
         folder.mkdir(parents=True, exist_ok=True)
         names = distinct_names(f"{stem_of(str(path))}_{blob}" for blob in of_image)
         for name, (blob, grid) in zip(names, of_image.items(), strict=True):
             written = folder / f"{name}.png"
             atomic_write(written, encode_png(caption(grid, blob)))
             print_line(written)
+    raise_failures(failures, len(images))

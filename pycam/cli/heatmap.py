@@ -90,12 +90,17 @@ def heatmap(
         atomic_write(out / "boxes.csv", _boxes_csv(done))
     if done:
         notes.say(f"wrote the heat maps of {_count(len(done))} to {out}{os.sep}")
-    if len(failures) == 1 == len(images):
+    raise_failures(failures, len(images))
+
+
+def raise_failures(failures: Sequence[PycamError], images: int) -> None:
+    """Print what stands in the place of some of the images, and raise an error if there is any."""
+    if len(failures) == 1 == images:
         raise failures[0]
     if failures:
         for failure in failures:
             print_error(f"pycam: {failure}")
-        raise ImageError(f"{_count(len(failures))} of {len(images)} could not be read or drawn; they are listed above")
+        raise ImageError(f"{_count(len(failures))} of {images} could not be read or drawn; they are listed above")
 
 
 def _input(cam: Cam) -> str:
