@@ -57,7 +57,7 @@ ci: ## Run all that CI runs; nothing is skipped (needs root for real Caffe and C
 fuzz: $(VENV)/.all ## Give every reader damaged files, for MINUTES=5.
 	$(RUN)/python tests/fuzz.py --minutes $(MINUTES)
 
-faults: $(VENV)/.all ## Sweep faults whole: names, locales, streams, and signals at every moment (hours).
+faults: $(VENV)/.all ## Sweep faults whole: names, locales, streams, signals at every moment, every call that fails (hours).
 	PYCAM_FAULTS=1 $(RUN)/python -m pytest -q -m faults
 
 check: $(VENV)/.all ## Check format, style, types, and packages for known vulnerabilities.

@@ -5,6 +5,9 @@ A process imports what commands need once, and then forks for each command line,
 
 from __future__ import annotations
 
+import ctypes
+import errno
+import io
 import json
 import os
 import signal
@@ -12,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,21 +48,41 @@ LOCALES: Mapping[str, Mapping[str, str]] = {
 }
 
 
+class Fault(NamedTuple):
+    """A call that fails, as `faults.c` counts them.
+
+    `below` is the folder whose files are meant. `kind` is "open", "read", "write", "fsync", "rename" or "mkdir".
+    `error` is the name of an error of the operating system, or "KILL". `n` counts from 1. A full disk stays full:
+    after ENOSPC, all later calls of the kind fail, too.
+    """
+
+    below: str
+    kind: str = ""
+    error: str = "KILL"
+    n: int = 0
+
+
 class Line(NamedTuple):
     """A command line.
 
     `streams` says what stands in for a stream: "closed", "full" (a full device), "gone" (a pipe without a reader).
+    `folder` is where the process is, if it is another than that of all. `fault` needs the library of `faults.c`.
     """
 
     arguments: Sequence[str]
     streams: Mapping[int, str] = {}
+    folder: str = ""
+    fault: Fault | None = None
 
 
 class Outcome(NamedTuple):
+    """What a process did; `calls` are kind and path of the calls that were counted for its fault."""
+
     line: Line
     code: int
     out: bytes
     err: bytes
+    calls: tuple[str, ...] = ()
 
 
 def workspace(folder: Path, name: bytes) -> dict[str, list[str]]:
@@ -133,47 +157,108 @@ def workspace(folder: Path, name: bytes) -> dict[str, list[str]]:
     }
 
 
+class Forks:
+    """A process that imports once and forks for each command line; use it in a `with` block.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the processes are, and where their outputs are kept for a while.
+    environment : mapping
+        Variables, besides those of this process.
+    modules : sequence of str
+        What is imported, besides what most commands need.
+    """
+
+    def __init__(self, folder: Path, environment: Mapping[str, str] = {}, modules: Sequence[str] = ()) -> None:
+        self._said = tempfile.TemporaryDirectory(dir=folder, prefix="said-")
+        said = self._said.name
+        settings = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYCAM_CACHE": said, **environment}
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, said, *modules],
+            cwd=folder,
+            env=settings,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def __enter__(self) -> Forks:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()
+        self._said.cleanup()
+
+    def run_all(self, lines: Sequence[Line], timeout: int = 60) -> list[Outcome]:
+        """Run command lines one after the other, each in a process of its own."""
+        return [self._run(line, timeout) for line in lines]
+
+    def _run(self, line: Line, timeout: int) -> Outcome:
+        assert self._process.stdin is not None and self._process.stdout is not None
+        case = json.dumps([list(line.arguments), line.streams, line.folder, line.fault, timeout])
+        print(case, file=self._process.stdin, flush=True)
+        answer = self._process.stdout.readline()
+        assert answer, "the process that forks has ended"
+        out, err, calls = (Path(self._said.name, end).read_bytes() for end in ("out", "err", "calls"))
+        return Outcome(line, int(answer), out, err, tuple(os.fsdecode(calls).splitlines()))
+
+
 def run_all(
     lines: Sequence[Line], folder: Path, environment: Mapping[str, str] = {}, timeout: int = 60
 ) -> list[Outcome]:
     """Run command lines one after the other, each in a process of its own, in a folder."""
-    with tempfile.TemporaryDirectory(dir=folder, prefix="said-") as said:
-        cases = Path(said, "cases.json")
-        cases.write_text(json.dumps([(list(line.arguments), dict(line.streams)) for line in lines]))
-        settings = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYCAM_CACHE": said, **environment}
-        done = subprocess.run(
-            [sys.executable, __file__, cases, str(timeout)], cwd=folder, env=settings, capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr
-        codes = list(map(int, done.stdout.split()))
-        return [
-            Outcome(line, code, *(Path(said, f"{number}.{end}").read_bytes() for end in ("out", "err")))
-            for number, (line, code) in enumerate(zip(lines, codes, strict=True))
-        ]
+    with Forks(folder, environment) as forks:
+        return forks.run_all(lines, timeout)
 
 
-def _main(cases: Path, timeout: int) -> None:
+def _main(said: Path, modules: Sequence[str]) -> None:
     import importlib
 
-    for module in ("cv2", "onnxruntime", "pandas", "rich.progress", "rich.table", "pycam.predict", "pycam.zoo"):
+    for module in (
+        "cv2",
+        "onnxruntime",
+        "pandas",
+        "rich.progress",
+        "rich.table",
+        "pycam.predict",
+        "pycam.zoo",
+        *modules,
+    ):
         importlib.import_module(module)
-    codes = []
-    for number, (arguments, streams) in enumerate(json.loads(cases.read_text())):
+    with redirect_stderr(io.StringIO()):
+        # Typer and Pillow import the rest of themselves when they are used.
+        importlib.import_module("pycam.cli").main(["net", "show", "no-such-file"])
+        importlib.import_module("PIL.Image").preinit()
+    for case in sys.stdin:
+        arguments, streams, folder, fault, timeout = json.loads(case)
+        for end in ("out", "err", "calls"):
+            Path(said, end).write_bytes(b"")
         child = os.fork()
         if not child:
             signal.alarm(timeout)
-            _become(arguments, streams, cases.with_name(str(number)))
+            _become(arguments, streams, said)
+            if folder:
+                os.chdir(folder)
+            if fault:
+                _prepare(Fault(*fault), said)
             return
         _, status = os.waitpid(child, 0)
-        codes.append(os.waitstatus_to_exitcode(status))
-    print(*codes)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+def _prepare(fault: Fault, said: Path) -> None:
+    number = 0 if fault.error == "KILL" else getattr(errno, fault.error)
+    paths = (os.fsencode(path) for path in (fault.below, said / "calls"))
+    stays = fault.error == "ENOSPC"
+    ctypes.CDLL(None).faults_begin(*paths, fault.kind.encode(), ctypes.c_long(fault.n), number, stays)
 
 
 def _become(arguments: Sequence[str], streams: Mapping[str, str], said: Path) -> None:
     """Turn this process into one that has just been started with these arguments and streams."""
     sys.argv = ["pycam", *(os.fsdecode(each.encode("utf-8", "surrogateescape")) for each in arguments)]
-    for number, (name, end) in enumerate((("stdin", ""), ("stdout", ".out"), ("stderr", ".err"))):
-        file = os.open(f"{said}{end}", os.O_RDWR | os.O_CREAT) if end else os.open(os.devnull, os.O_RDONLY)
+    for number, (name, end) in enumerate((("stdin", ""), ("stdout", "out"), ("stderr", "err"))):
+        file = os.open(said / end, os.O_RDWR) if end else os.open(os.devnull, os.O_RDONLY)
         kind = streams.get(str(number))
         if kind == "full":
             file = os.open("/dev/full", os.O_WRONLY)
@@ -196,7 +281,7 @@ def _become(arguments: Sequence[str], streams: Mapping[str, str], said: Path) ->
 
 if __name__ == "__main__":
     pid = os.getpid()
-    _main(Path(sys.argv[1]), int(sys.argv[2]))
+    _main(Path(sys.argv[1]), sys.argv[2:])
     if os.getpid() != pid:
         from pycam.__main__ import run
 

@@ -111,6 +111,12 @@ def _no_linux() -> str:
     return "" if sys.platform == "linux" else "memory is bounded and measured on Linux only"
 
 
+def _no_compiler() -> str:
+    if sys.platform != "linux":
+        return "calls are replaced on Linux only"
+    return "" if shutil.which("cc") else "there is no C compiler: install gcc"
+
+
 def _no_posix() -> str:
     return "" if os.name == "posix" else "permissions and SIGKILL are POSIX's"
 
@@ -148,6 +154,7 @@ REQUIREMENTS = {
     ),
     "gpu": Requirement("an NVIDIA GPU", _no_gpu),
     "isolated": Requirement("a network namespace of its own (unshare) and strace", _not_isolated),
+    "compiler": Requirement("a C compiler (cc), for calls that fail", _no_compiler),
     "linux": Requirement("Linux", _no_linux),
     "posix": Requirement("a POSIX system", _no_posix),
     "unprivileged": Requirement("a user other than root", _no_user),

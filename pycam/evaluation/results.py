@@ -196,8 +196,8 @@ def write_results(plan: Plan, identity: Identity, store: Store, folder: Path) ->
         atomic_write(folder / REPORT, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
     except OSError as failure:
         raise RunError(
-            f"{folder}: the results cannot be written ({failure.strerror}): all images are evaluated, and "
-            "the same command writes the results"
+            f"{failure.filename or folder}: the results cannot be written ({failure.strerror}): all images are "
+            "evaluated, and the same command writes the results"
         ) from None
     return report
 

@@ -29,8 +29,14 @@ _MACHINE = ("full", "I/O", "unable to open", "readonly", "out of memory", "inter
 """Words in SQLite's errors about the disk, not about the file."""
 
 _CHECK_ERROR = re.compile(r"error code=(\d+)")
-_MACHINE_CODES = (7, 9, 10, 13, 14)
-"""SQLite's codes of the same, in what its check of the file finds: no memory, interrupted, I/O, full, cannot open."""
+_MACHINE_CODES = {
+    7: "out of memory",
+    9: "interrupted",
+    10: "disk I/O error",
+    13: "database or disk is full",
+    14: "unable to open database file",
+}
+"""SQLite's codes of the same, in what its check of the file finds, and its words for them."""
 
 
 class Store(AbstractContextManager["Store"]):
@@ -68,8 +74,8 @@ class Store(AbstractContextManager["Store"]):
                 (state,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
                 if state != "ok":
                     code = _CHECK_ERROR.search(state)
-                    if code and int(code[1]) & 0xFF in _MACHINE_CODES:
-                        raise self._unusable(state)
+                    if code and (reason := _MACHINE_CODES.get(int(code[1]) & 0xFF)):
+                        raise self._unusable(reason)
                     raise self._damaged(" ".join(state.split()))
                 self._db.execute("BEGIN IMMEDIATE")
                 self._check_identity(identity)

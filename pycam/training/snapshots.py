@@ -94,7 +94,8 @@ def write_snapshot(
             atomic_write(state, content.SerializeToString())
     except OSError as error:
         raise TrainingError(
-            f"{weights}: the snapshot of iteration {iteration} could not be written ({error.strerror or error}); "
+            f"{error.filename or weights}: the snapshot of iteration {iteration} could not be written "
+            f"({error.strerror or error}); "
             "earlier ones are complete, resume from the last one with --resume"
         ) from None
     return weights

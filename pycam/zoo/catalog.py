@@ -15,14 +15,14 @@ SHA-256 is pinned in a small file beside it. A pin is respected in every place.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from functools import lru_cache, partial
 from hashlib import sha256
 from pathlib import Path
 
-from pycam.errors import ModelError, PycamError, suggest
+from pycam.errors import ModelError, PycamError, suggest, system_error
 from pycam.formats.files import is_file
 from pycam.zoo.cards import Card, Mean, PublishedFile, read_card, read_mean_card
 from pycam.zoo.checksums import checksum, pin as write_pin, pin_file, pinned
@@ -245,9 +245,14 @@ def _check(path: Path, place: Path, file: PublishedFile, fits: Callable[[Path], 
     if kept and not file.checksums and pin is None:
         fits(path)
         if path == place:
-            # A read-only cache needs no pin: its files cannot change.
-            with suppress(OSError):
+            try:
                 write_pin(place)
+            except OSError as error:
+                # A read-only cache needs no pin: its files cannot change.
+                if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+                    raise ModelError(
+                        f"the checksum of {place.name} could not be pinned: {system_error(error)}"
+                    ) from None
     return path
 
 
