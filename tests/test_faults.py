@@ -209,6 +209,7 @@ def sweep(workshop: Workshop, folder: Path, titles: list[str], *modules: str) ->
                 found += [f"again: {each}" for each in differences(trial, whole, complete=True)]
                 if found:
                     wrong.append(f"{title}, {fault.kind} {fault.n} {fault.error}: {'; '.join(found)}")
+                    print(wrong[-1], flush=True)  # A whole sweep takes long.
                 shutil.rmtree(trial)
             print(f"{title}: {len(done.calls)} calls, {len(tried)} tries, {len(wrong)} wrong so far")
     if wrong:
