@@ -37,7 +37,7 @@ ERRORS = {
 """What befalls a call of each kind."""
 
 CAUSES = {
-    "EIO": "disk I/O error|unable to open database",
+    "EIO": "disk I/O error|unable to open database|database disk image is malformed.* give the same command again",
     "ENOSPC": "database or disk is full|disk I/O error|unable to open database",
     "EINTR": "disk I/O error|unable to open database",
 }
