@@ -37,7 +37,7 @@ ERRORS = {
 """What befalls a call of each kind."""
 
 CAUSES = {
-    "EIO": "disk I/O error|unable to open database",
+    "EIO": "disk I/O error|unable to open database|database disk image is malformed.* give the same command again",
     "ENOSPC": "database or disk is full|disk I/O error|unable to open database",
     "EINTR": "disk I/O error|unable to open database",
 }
@@ -209,6 +209,7 @@ def sweep(workshop: Workshop, folder: Path, titles: list[str], *modules: str) ->
                 found += [f"again: {each}" for each in differences(trial, whole, complete=True)]
                 if found:
                     wrong.append(f"{title}, {fault.kind} {fault.n} {fault.error}: {'; '.join(found)}")
+                    print(wrong[-1], flush=True)  # A whole sweep takes long.
                 shutil.rmtree(trial)
             print(f"{title}: {len(done.calls)} calls, {len(tried)} tries, {len(wrong)} wrong so far")
     if wrong:

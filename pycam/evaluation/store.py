@@ -191,7 +191,11 @@ class Store(AbstractContextManager["Store"]):
         )
 
     def _damaged(self, reason: str) -> RunError:
-        return RunError(f"{self.path}: damaged ({reason}): remove it, or name another --out, and start again")
+        # SQLite also calls a file malformed whose disk has failed for a moment.
+        return RunError(
+            f"{self.path}: damaged ({reason}): give the same command again; if it fails again, remove the file, or "
+            "name another --out, and start again"
+        )
 
 
 def _short(value: str | None) -> str:

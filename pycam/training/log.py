@@ -84,7 +84,7 @@ def read_rows(path: Path) -> list[Row]:
     rows = []
     try:
         # A killed training may leave a part of a row.
-        with path.open(encoding="utf-8", newline="") as file:
+        with io.TextIOWrapper(io.BufferedReader(NamedFile(path, "r")), "utf-8", newline="") as file:
             for cells in csv.DictReader(line for line in file if line.endswith("\n")):
                 found = [(name.partition("test "), value) for name, value in cells.items() if value]
                 tests = {name: float(value) for (before, test, name), value in found if test and not before}

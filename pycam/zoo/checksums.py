@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from io import BufferedReader
 from pathlib import Path
 
 from pycam.errors import FormatError
-from pycam.formats.files import atomic_write, is_file
+from pycam.formats.files import NamedFile, atomic_write, is_file
 
 CHUNK = 1 << 20
 DIGITS = {"sha256": 64, "sha1": 40, "git_blob": 40}
@@ -30,7 +31,7 @@ def checksum(path: Path, kind: str) -> str:
     state = hashlib.new("sha1" if kind == "git_blob" else kind, usedforsecurity=False)
     if kind == "git_blob":
         state.update(b"blob %d\0" % path.stat().st_size)
-    with path.open("rb") as stream:
+    with BufferedReader(NamedFile(path, "r")) as stream:
         while chunk := stream.read(CHUNK):
             state.update(chunk)
     return state.hexdigest()
@@ -52,7 +53,7 @@ def pinned(path: Path) -> str | None:
     pin = pin_file(path)
     if not is_file(pin):
         return None
-    with pin.open("rb") as stream:
+    with BufferedReader(NamedFile(pin, "r")) as stream:
         digits = stream.read(DIGITS["sha256"])
     if len(digits) != DIGITS["sha256"] or not set(digits) <= set(b"0123456789abcdef"):
         raise FormatError(f"{pin}: expected a SHA-256 of 64 hexadecimal digits; delete this file to pin again")
