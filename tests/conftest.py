@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -20,6 +21,10 @@ from typing import NamedTuple
 
 import hypothesis
 import pytest
+
+# A shell starts its background jobs with SIGINT ignored, and so would all commands be that tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes says something of the machine, nothing of the code.
 hypothesis.settings.register_profile("pycam", deadline=None)
