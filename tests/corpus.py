@@ -358,8 +358,8 @@ mean: {value: [104, 117.5, 123]}
 input_size: 224
 cam: true
 feature_blob: conv
-class_layer: &fc fc
-score_blob: *fc
+class_layer: fc
+score_blob: fc
 notes: "\xc3\xa9"
 """ % (b"0" * 64, b"a" * 40)
 CARD_PIECES = [
