@@ -610,7 +610,7 @@ def test_store_notices_a_flipped_bit(tmp_path):
 def test_store_refuses_a_damaged_file(tmp_path, content):
     path = tmp_path / "run.sqlite"
     path.write_bytes(content)
-    with pytest.raises(RunError, match=r"damaged \(.*\): give the same command again; if it fails again, remove"):
+    with pytest.raises(RunError, match=r"damaged \(.*\): remove it, or name another --out"):
         Store(path, IDENTITY)
 
 

@@ -192,10 +192,8 @@ class Store(AbstractContextManager["Store"]):
 
     def _damaged(self, reason: str) -> RunError:
         # SQLite also calls a file malformed whose disk has failed for a moment.
-        return RunError(
-            f"{self.path}: damaged ({reason}): give the same command again; if it fails again, remove the file, or "
-            "name another --out, and start again"
-        )
+        again = "give the same command again; if that says the same, " if "image is malformed" in reason else ""
+        return RunError(f"{self.path}: damaged ({reason}): {again}remove it, or name another --out, and start again")
 
 
 def _short(value: str | None) -> str:
