@@ -38,7 +38,7 @@ def test_models_pass_the_checker_with_every_value_as_output(name):
 def test_every_layer_of_a_deployed_net_has_a_translation():
     # Silence computes nothing.
     without = {*layers.Source.__subclasses__(), layers.Data, layers.ImageData, layers.WindowData, layers.Silence}
-    judges = set(layers.Comparison.__subclasses__())
+    judges = {kind for kind in layers.LAYER_TYPES.values() if issubclass(kind, layers.Comparison)}
     assert set(layers.LAYER_TYPES.values()) - without - judges == set(onnx_graph._TRANSLATIONS)
 
 

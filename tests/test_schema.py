@@ -38,12 +38,13 @@ def test_every_message_of_the_table_is_an_attribute():
         _ = schema.Layer
 
 
-def test_only_shuffle_channel_is_not_caffes():
+def test_two_fields_are_not_caffes():
     table = json.loads(Path(schema.__file__).with_name("messages.json").read_text("utf-8"))["messages"]
     assert {name: list(message.DESCRIPTOR.fields_by_name) for name, message in schema.MESSAGES.items()} == {
         **{name: list(entry["fields"]) for name, entry in table.items()},
         "LayerParameter": [*table["LayerParameter"]["fields"], "shuffle_channel_param"],
         "ShuffleChannelParameter": ["group"],
+        "SolverState": [*table["SolverState"]["fields"], "learned_net_sha256"],
     }
 
 

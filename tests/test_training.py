@@ -425,8 +425,8 @@ def test_a_list_with_a_mistake(old, new, message, place):
         ("mean_value: 100 mean_value: 110 mean_value: 120", 'mean_file: "lost.npy"', "lost.npy"),
         (
             'type: "xavier"',
-            'type: "bilinear"',
-            r"layer 'conv\.1': filler 'bilinear' is not supported: there are constant",
+            'type: "of_a_fork"',
+            r"layer 'conv\.1': filler 'of_a_fork' is not supported: there are constant",
         ),
         ('"SoftmaxWithLoss"', '"Accuracy"', "it has no loss: add a layer of type SoftmaxWithLoss"),
         ("include { phase: TRAIN }", "include { phase: TEST stage: 'x' }", "no data layer in phase TRAIN"),

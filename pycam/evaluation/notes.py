@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -47,14 +48,15 @@ def read_note(path: Path, lists: Mapping[str, type[msgspec.Struct]] = MappingPro
     try:
         if path.stat().st_size > most:
             raise ValueError(f"it is larger than {most >> 20} MB")
+        text = path.read_bytes()
+        if not lists:
+            return _object(text)
         # Split into fields first: brackets take more than twenty times their size as objects.
-        fields = msgspec.json.decode(path.read_bytes(), type=dict[str, msgspec.Raw])
+        fields = msgspec.json.decode(_LONE.sub(rb"\1\\\\u\2", text), type=dict[str, msgspec.Raw])
         long = {name: fields.pop(name) for name in lists if name in fields}
         if sum(len(memoryview(raw)) for raw in fields.values()) > LARGEST:
             raise ValueError(f"it is larger than {LARGEST >> 20} MB")
-        found = {
-            name: json.loads(bytes(raw), parse_float=_finite, parse_constant=_finite) for name, raw in fields.items()
-        }
+        found = {name: _value(bytes(raw)) for name, raw in fields.items()}
         for name, raw in long.items():
             found[name] = msgspec.to_builtins(msgspec.json.decode(raw, type=list[lists[name]]))  # type: ignore[valid-type]
         return found
@@ -64,6 +66,21 @@ def read_note(path: Path, lists: Mapping[str, type[msgspec.Struct]] = MappingPro
         raise ValueError("its brackets are nested too deep") from None
     except msgspec.ValidationError as error:
         raise ValueError(f"it is not a JSON object ({error})") from None
+
+
+# A byte of a file's name that is not UTF-8: the other reader refuses it, and gets the escape itself as the text.
+_LONE = re.compile(rb"(?<!\\)((?:\\\\)*)\\u(d[89a-f][0-9a-f]{2})", re.IGNORECASE)
+
+
+def _object(text: bytes) -> dict[str, Any]:
+    found = _value(text)
+    if not isinstance(found, dict):
+        raise ValueError("it is not a JSON object")
+    return found
+
+
+def _value(text: bytes) -> Any:
+    return json.loads(text, parse_float=_finite, parse_constant=_finite)
 
 
 def _finite(text: str) -> float:
