@@ -110,7 +110,7 @@ def files(tmp_path_factory) -> Path:
     (folder / "list.txt").write_text("".join(f"{number}.png {number % 2}\n" for number in range(4)))
     (folder / "train.prototxt").write_text(
         'layer { name: "data" type: "ImageData" top: "data" top: "label" '
-        f'image_data_param {{ source: "{folder}/list.txt" root_folder: "{folder}/train" batch_size: 2 }} }}'
+        f'image_data_param {{ source: "{folder}/list.txt" root_folder: "{folder}/train/" batch_size: 2 }} }}'
         'layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc" inner_product_param { num_output: 2 } }'
         'layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: "loss" }'
     )
