@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable
 from functools import cache, partial
@@ -122,6 +123,18 @@ def _no_compiler() -> str:
     return "" if shutil.which("cc") else "there is no C compiler: install gcc"
 
 
+def _no_byte_names() -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        names = [os.fsdecode(b"\xff" * 255), "\u00e9", "e\u0301"]
+        try:
+            for name in names:
+                Path(folder, name).touch()
+        except (OSError, UnicodeEncodeError):
+            return f"the file system of {folder} has names of its own kind"
+        kept = len(list(Path(folder).iterdir())) == len(names)
+    return "" if kept else f"the file system of {folder} takes two forms of a name for one"
+
+
 def _no_posix() -> str:
     return "" if os.name == "posix" else "permissions and SIGKILL are POSIX's"
 
@@ -162,6 +175,7 @@ REQUIREMENTS = {
     "compiler": Requirement("a C compiler (cc), for calls that fail", _no_compiler),
     "linux": Requirement("Linux", _no_linux),
     "posix": Requirement("a POSIX system", _no_posix),
+    "byte_names": Requirement("a file system whose names are any 255 bytes, as on Linux", _no_byte_names),
     "unprivileged": Requirement("a user other than root", _no_user),
     "sha256sum": Requirement("the program sha256sum", _no_sha256sum),
 }
