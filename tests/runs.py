@@ -29,6 +29,13 @@ layer { name: "pool" type: "Pooling" bottom: "conv" top: "pool" pooling_param { 
 layer { name: "fc" type: "InnerProduct" bottom: "pool" top: "fc" inner_product_param { num_output: 1000 } }
 layer { name: "prob" type: "Softmax" bottom: "fc" top: "prob" }
 """
+TRAINING_NET = """
+layer {{ name: "data" type: "ImageData" top: "data" top: "label"
+  image_data_param {{ source: "{0}/list.txt" root_folder: "{0}/train/" batch_size: 2 }} }}
+layer {{ name: "fc" type: "InnerProduct" bottom: "data" top: "fc" inner_product_param {{ num_output: 2 }} }}
+layer {{ name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: "loss" }}
+"""
+TRAINING = 'base_lr: 0.01 lr_policy: "fixed" max_iter: 2 solver_mode: CPU snapshot_prefix: "out/tiny"'
 WIDTH, HEIGHT = 60, 50
 COUNT = 30
 BATCH = 2
@@ -95,6 +102,16 @@ def write_sources(folder: Path, images: Path, right: dict[str, tuple[int, tuple[
             f"<xmin>{x0}</xmin><ymin>{y0}</ymin><xmax>{x1}</xmax><ymax>{y1}</ymax></bndbox></object></annotation>"
         )
     return Sources(str(images), str(folder))
+
+
+def write_training(folder: Path, solver: str) -> None:
+    """Write four images with their list in a folder, a net of one layer, and a solver with these fields, too."""
+    (folder / "train").mkdir()
+    for number in range(4):
+        cv2.imwrite(str(folder / "train" / f"{number}.png"), np.full((8, 8, 3), 60 * number, np.uint8))
+    (folder / "list.txt").write_text("".join(f"{number}.png {number % 2}\n" for number in range(4)))
+    (folder / "train.prototxt").write_text(TRAINING_NET.format(folder))
+    (folder / "solver.prototxt").write_text(f'net: "{folder}/train.prototxt" {TRAINING} {solver}\n')
 
 
 def assert_same(folder: Path, whole: Path) -> None:

@@ -14,11 +14,9 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
-import numpy as np
 import pytest
 from commands import Fault, Forks, Line, Outcome
-from runs import write_images, write_model, write_sources
+from runs import write_images, write_model, write_sources, write_training
 
 WHOLE = "PYCAM_FAULTS" in os.environ
 pytestmark = [pytest.mark.compiler, pytest.mark.faults]
@@ -56,16 +54,6 @@ MODULES = [
 ]
 """What the commands import."""
 
-TRAIN = """
-layer {{ name: "data" type: "ImageData" top: "data" top: "label"
-  image_data_param {{ source: "{0}/list.txt" root_folder: "{0}/train/" batch_size: 2 }} }}
-layer {{ name: "fc" type: "InnerProduct" bottom: "data" top: "fc" inner_product_param {{ num_output: 2 }} }}
-layer {{ name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: "loss" }}
-"""
-SOLVER = """
-net: "{0}/train.prototxt" base_lr: 0.01 lr_policy: "fixed" max_iter: 2 snapshot: 1 display: 1 solver_mode: CPU
-snapshot_prefix: "out/tiny" random_seed: 1
-"""
 CARD = """
 name: tiny
 prototxt: tiny.prototxt
@@ -94,16 +82,12 @@ def workshop(tmp_path_factory) -> Iterator[Workshop]:
     subprocess.run(
         ["cc", "-shared", "-fPIC", "-O2", "-o", library, Path(__file__).with_name("faults.c"), "-ldl"], check=True
     )
-    for name in ("images", "truth", "train"):
+    for name in ("images", "truth"):
         (files / name).mkdir()
     write_model(files)
     names = [path.stem for path in sorted(write_images(files / "images", 3).iterdir())]
     write_sources(files / "truth", files / "images", dict.fromkeys(names, (7, (5, 5, 30, 30))))
-    for number in range(4):
-        cv2.imwrite(str(files / "train" / f"{number}.png"), np.full((8, 8, 3), 60 * number, np.uint8))
-    (files / "list.txt").write_text("".join(f"{number}.png {number % 2}\n" for number in range(4)))
-    (files / "train.prototxt").write_text(TRAIN.format(files))
-    (files / "solver.prototxt").write_text(SOLVER.format(files))
+    write_training(files, "snapshot: 1 display: 1 random_seed: 1")
     site = ThreadingHTTPServer(("127.0.0.1", 0), lambda *given: _Quiet(*given, directory=str(files)))
     threading.Thread(target=site.serve_forever, daemon=True).start()
     (files / "tiny.yaml").write_text(CARD.format(site.server_port))

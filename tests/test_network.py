@@ -14,10 +14,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
-from runs import write_images, write_model, write_sources
+from runs import write_images, write_model, write_sources, write_training
 
 import pycam
 from pycam.engines.caffe import find_caffe
@@ -100,24 +98,12 @@ class Watched:
 def files(tmp_path_factory) -> Path:
     """A net with its weights, images, ground truth, and a training."""
     folder = tmp_path_factory.mktemp("files")
-    for name in ("images", "truth", "train"):
+    for name in ("images", "truth"):
         (folder / name).mkdir()
     write_model(folder)
     names = [path.stem for path in sorted(write_images(folder / "images", 4).iterdir())]
     write_sources(folder / "truth", folder / "images", dict.fromkeys(names, (7, (5, 5, 30, 30))))
-    for number in range(4):
-        cv2.imwrite(str(folder / "train" / f"{number}.png"), np.full((8, 8, 3), 60 * number, np.uint8))
-    (folder / "list.txt").write_text("".join(f"{number}.png {number % 2}\n" for number in range(4)))
-    (folder / "train.prototxt").write_text(
-        'layer { name: "data" type: "ImageData" top: "data" top: "label" '
-        f'image_data_param {{ source: "{folder}/list.txt" root_folder: "{folder}/train/" batch_size: 2 }} }}'
-        'layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc" inner_product_param { num_output: 2 } }'
-        'layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: "loss" }'
-    )
-    (folder / "solver.prototxt").write_text(
-        f'net: "{folder}/train.prototxt" base_lr: 0.01 lr_policy: "fixed" max_iter: 2 snapshot: 2 solver_mode: CPU '
-        'snapshot_prefix: "out/tiny"'
-    )
+    write_training(folder, "snapshot: 2")
     return folder
 
 
