@@ -130,19 +130,16 @@ def evaluate_batch(recipe: Recipe, expected: Identity, batch: Batch) -> list[Res
     """
     try:
         with _CREATION:
-            cam, lock = _worker_model(recipe, expected)
+            cam = _worker_model(recipe, expected)
         batch, prepared = prepare(cam, batch)
-        # A Dask worker may have several threads, but some engines run only one batch at a time.
-        with lock:
-            predictions = forward(cam, batch, prepared)
-        return find_boxes(batch, predictions)
+        return find_boxes(batch, forward(cam, batch, prepared))
     except MemoryError:
         # After this error the state of the process is unreliable. A new process does the batch again.
         os._exit(1)
 
 
 @lru_cache(1)
-def _worker_model(recipe: Recipe, expected: Identity) -> tuple[Cam, threading.Lock]:
+def _worker_model(recipe: Recipe, expected: Identity) -> Cam:
     cam = recipe.make(recipe.load())
     found = dict(recipe.identity(cam))
     for name, value in expected:
@@ -150,4 +147,4 @@ def _worker_model(recipe: Recipe, expected: Identity) -> tuple[Cam, threading.Lo
             cam.close()
             raise RunError(f"a worker has another {name} than the run: {found.get(name)}, not {value}")
     _SETTINGS.enter_context(beside_an_engine())
-    return cam, threading.Lock()
+    return cam
