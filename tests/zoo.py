@@ -229,7 +229,6 @@ def _run(layer: L.Layer, values: Blobs, params: Sequence[Array]) -> list[Array]:
             outputs=(value,),
             input_shapes=(),
             output_shapes=(shape,),
-            batch=1,
             shapes_in_file=(shape,),
         )
         for value, shape in shapes.items()

@@ -89,6 +89,8 @@ def link(
             )
         except PycamError as error:
             raise NetError(f"{where} ({message.type}): {error}") from None
+        if "shapes_in_file" in resolved:  # a source
+            batch = resolved["shapes_in_file"][0][0]
         outputs = []
         for top, shape in zip(tops, resolved["output_shapes"], strict=True):
             if int(np.prod(shape, dtype=object)) > MAX_BLOB_COUNT:
@@ -100,7 +102,7 @@ def link(
                 value += "'"  # an earlier layer of that name wrote that blob, too
             outputs.append(value)
             shapes[value] = shape
-            batches[value] = resolved.get("batch", batch)
+            batches[value] = batch
             if top in message.top:
                 current[top] = value
         memory.write(message, tops, inputs, outputs)

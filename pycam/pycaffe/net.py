@@ -17,7 +17,7 @@ from pycam.errors import EngineError, NetError, UnsupportedLayerError, UsageErro
 from pycam.formats import caffemodel, hdf5, prototxt, schema
 from pycam.formats.fork_layers import distribute
 from pycam.net import net_state, takes_part
-from pycam.net.layers import Layer as NetLayer, Shape, Source, dims
+from pycam.net.layers import Layer as NetLayer, Shape, Source, dims, loss_weights
 from pycam.net.linking import AUTOMATIC
 from pycam.net.state import PHASES
 from pycam.pycaffe import modes
@@ -26,7 +26,7 @@ from pycam.pycaffe.errors import UnknownBlob, UnknownLayer, WrongArguments, Wron
 from pycam.pycaffe.ranges import Range, is_source, link_range, read_blobs
 from pycam.pycaffe.runners import EngineRunner, Step, shares_memory
 from pycam.pycaffe.sources import Arrays, Files, Filling, Script
-from pycam.pycaffe.structure import insert_splits, loss_weights, plan_backward
+from pycam.pycaffe.structure import insert_splits, plan_backward
 from pycam.training.data import DATA_TYPES
 from pycam.training.fillers import fill
 from pycam.training.nets import FedNet, feed
@@ -197,7 +197,7 @@ class Net:
                     self._blobs[i].diff[...] = weight
             if index not in computing:
                 self._fillings[index] = (
-                    Files(message, next(batches), made)
+                    Files(next(batches), made)
                     if message.type in DATA_TYPES
                     else Arrays(message, made[0].shape)
                     if message.type == "MemoryData"

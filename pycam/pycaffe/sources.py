@@ -8,7 +8,6 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pycam.formats import schema
 from pycam.net.layers import Shape, dims
 from pycam.pycaffe.blob import Blob, Floats
 from pycam.pycaffe.errors import WrongCall
@@ -36,22 +35,15 @@ class Files:
     The constants of a DummyData are written once: what a script writes over them stays.
     """
 
-    def __init__(self, layer: Any, batches: Batches, tops: Sequence[Blob]) -> None:
+    def __init__(self, batches: Batches, tops: Sequence[Blob]) -> None:
         self._batches = batches
         self._next = 0
-        fillers = list(layer.dummy_data_param.data_filler) or [schema.FillerParameter()]
-        each = fillers * (len(tops) if len(fillers) == 1 else 1)
-        self._once = {
-            top
-            for top, filler in zip(batches.tops, each, strict=False)
-            if layer.type == "DummyData" and filler.type == "constant"
-        }
-        if self._once:
-            self._write(batches[0], tops, self._once)
+        if batches.constant:
+            self._write(batches[0], tops, batches.constant)
 
     def fill(self, tops: Sequence[Blob]) -> None:
         """Read the next batch."""
-        self._write(self._batches[self._next], tops, set(self._batches.tops) - self._once)
+        self._write(self._batches[self._next], tops, set(self._batches.tops) - self._batches.constant)
         self._next += 1
 
     def _write(self, values: Mapping[str, Floats], tops: Sequence[Blob], names: Collection[str]) -> None:

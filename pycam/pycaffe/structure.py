@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pycam.formats import schema
-from pycam.net.layers import LAYER_TYPES, Source
+from pycam.net.layers import LAYER_TYPES, Source, loss_weights
 
 Place = tuple[int, int]
 """A top: the index of its layer, and its index there."""
@@ -67,13 +67,6 @@ def insert_splits(layers: Sequence[tuple[Any, int]]) -> list[tuple[Any, int]]:
                     used[i, j] += 1
                 result.append((split, line))
     return result
-
-
-def loss_weights(layer: Any, tops: int) -> list[float]:
-    """Return the loss weight of each top of a layer: the first of a loss has 1 by itself."""
-    is_loss = layer.type in LAYER_TYPES and LAYER_TYPES[layer.type].auto_tops > 0
-    given = list(layer.loss_weight) or [1.0] * is_loss
-    return (given + [0.0] * tops)[:tops]
 
 
 _ALWAYS = ("BatchNorm", "LRN", "Softmax")

@@ -32,10 +32,13 @@ class Batches(ABC):
         The blobs that it fills.
     notes : tuple of str
         What is read with a loss, or has no effect; one line for each kind.
+    constant : frozenset of str
+        The blobs that have the same values in every batch.
     """
 
     tops: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    constant: frozenset[str] = frozenset()
 
     @property
     @abstractmethod

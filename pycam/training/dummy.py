@@ -41,6 +41,8 @@ class DummyBatches(Batches):
         self.tops = tuple(layer.top)
         self._shapes = tuple(DummyData.shapes_of(layer))
         self._fillers = fillers * (len(self.tops) if len(fillers) == 1 else 1)
+        of_tops = zip(self.tops, self._fillers, strict=True)
+        self.constant = frozenset(top for top, filler in of_tops if filler.type == "constant")
         self._name = layer.name
         self._seed = (*seed, zlib.crc32(layer.name.encode()))
         for filler, shape in zip(self._fillers, self._shapes, strict=True):

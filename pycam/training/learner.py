@@ -173,9 +173,8 @@ def _loss_terms(net: Net) -> list[tuple[str, float]]:
     """Return the values that make up the loss, with their weights."""
     terms = []
     for layer in net.layers:
-        # A loss has the weight 1 by itself, and a second top none.
-        weights = list(layer.message.loss_weight) or [1.0] * layer.auto_tops
-        terms += [(value, single(weight)) for value, weight in zip(layer.outputs, weights, strict=False) if weight]
+        weights = L.loss_weights(layer.message, len(layer.outputs))
+        terms += [(value, single(weight)) for value, weight in zip(layer.outputs, weights, strict=True) if weight]
     if not terms:
         raise TrainingError(f"net {net.name!r}: it has no loss: add a layer of type SoftmaxWithLoss at its end")
     return terms

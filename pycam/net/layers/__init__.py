@@ -27,13 +27,14 @@ from pycam.net.layers.loss import (
     MultinomialLogisticLoss,
     SigmoidCrossEntropyLoss,
     SoftmaxWithLoss,
+    loss_weights,
 )
 from pycam.net.layers.normalization import LRN, BatchNorm, Scale
 from pycam.net.layers.pooling import Pooling
 from pycam.net.layers.reduction import ArgMax, Reduction
 from pycam.net.layers.shape import Crop, Flatten, Reshape, ShuffleChannel
 
-__all__ = ["LAYER_TYPES", "MAX_BLOB_COUNT", "Layer", "Pair", "Shape", "dims", "single"]
+__all__ = ["LAYER_TYPES", "MAX_BLOB_COUNT", "Layer", "Pair", "Shape", "dims", "loss_weights", "single"]
 __all__ += ["ELU", "AbsVal", "Dropout", "Exp", "Log", "PReLU", "Power", "ReLU", "Sigmoid", "Softmax", "TanH"]
 __all__ += ["ArgMax", "Concat", "Convolution", "Crop", "Deconvolution", "Eltwise", "Flatten", "InnerProduct", "Pooling"]
 __all__ += ["LRN", "Accuracy", "BatchNorm", "Data", "DummyData", "ImageData", "Input", "MemoryData", "Reduction"]

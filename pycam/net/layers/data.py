@@ -14,8 +14,6 @@ class Source(Layer):
 
     Attributes
     ----------
-    batch : int
-        The batch size in the file: the first side of the first top.
     shapes_in_file : tuple of tuple of int
         The shapes of the tops in the file, with their batch sizes.
     """
@@ -25,7 +23,6 @@ class Source(Layer):
     # Nets that differ in this name are equal: Caffe makes a layer called `input` for a file without one.
     name: str = field(compare=False)
     # Nets compute the same at any batch size.
-    batch: int = field(compare=False)
     shapes_in_file: tuple[Shape, ...] = field(compare=False)
 
     @staticmethod
@@ -34,11 +31,7 @@ class Source(Layer):
         for shape in shapes:
             need(len(shape) > 0, "an empty shape")
             need(all(d > 0 for d in shape), f"a shape with a side that is not positive: {dims(shape)}")
-        return {
-            "output_shapes": tuple((1, *shape[1:]) for shape in shapes),
-            "batch": shapes[0][0],
-            "shapes_in_file": tuple(shapes),
-        }
+        return {"output_shapes": tuple((1, *shape[1:]) for shape in shapes), "shapes_in_file": tuple(shapes)}
 
 
 def _one_per_top(given: Sequence[Any], tops: int, what: str = "shapes") -> Sequence[Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pycam.net.layers.base import Layer, Shape, count, dims, finite, need, positive_axis
+from pycam.net.layers.base import LAYER_TYPES, Layer, Shape, count, dims, finite, need, positive_axis
 
 SMALLEST = float(np.finfo(np.float32).tiny)
 
@@ -200,6 +200,13 @@ class ContrastiveLoss(Comparison):
             "margin": finite(param.margin, "margin"),
             "legacy": bool(param.legacy_version),
         }
+
+
+def loss_weights(message: Any, tops: int) -> list[float]:
+    """Return the weight in the loss of each of a layer's tops: the first top of a loss has 1 by itself."""
+    is_loss = message.type in LAYER_TYPES and LAYER_TYPES[message.type].auto_tops > 0
+    given = list(message.loss_weight) or [1.0] * is_loss
+    return (given + [0.0] * tops)[:tops]
 
 
 def _ignored(param: Any) -> int | None:
