@@ -32,7 +32,7 @@ WIDEST_TILE = 8 * STRIP_HEIGHT
 """The most room for a tile of a strip: an image that is wider for its height gets a lower tile."""
 
 DARK = 24
-"""The grey behind captions, and beside a tile that is not as high as its strip."""
+"""The grey of the background of captions, and of the room that a low tile leaves in its strip."""
 
 
 def write_on(pixels: Pixels, text: str) -> Pixels:

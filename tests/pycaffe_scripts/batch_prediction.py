@@ -40,7 +40,7 @@ first = net.forward()["prob"].copy()
 net.blobs["extra"].data[...] = 1
 net.forward()
 print("the same array is filled again:", np.array_equal(kept, net.blobs["prob"].data), np.abs(kept - first).sum())
-for wrong in (dict(image=image), dict(image=image, extra=extra), dict(picture=image)):
+for wrong in (dict(image=image), dict(image=image, extra=extra), dict(photo=image)):
     try:
         net.forward(**wrong)
     except Exception as error:
