@@ -300,6 +300,16 @@ def test_many_idle_connections_and_stalled_uploads_lock_nobody_out(address, conn
     assert time.monotonic() - begin < 6
 
 
+def test_a_new_connection_has_time_for_its_request_among_many_uploads(connect):
+    with samples.served({"blobs": samples.cams}, connections=2) as address:
+        for _ in range(4):
+            connect(address, f"{HEADERS.replace('stuck', 'blobs')}Content-Length: 1000\r\n\r\nabc")
+        client = connect(address)
+        time.sleep(0.3)
+        client.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert client.recv(1000).startswith(b"HTTP/1.1 200 ")
+
+
 @pytest.mark.parametrize(
     "headers",
     [

@@ -25,6 +25,8 @@ GRACE_SECONDS = 1
 """Time for the answers that are under way when the server is told to stop."""
 END_SECONDS = 1.3
 """Time after which the process ends, whatever still runs."""
+REQUEST_SECONDS = 1
+"""Time that a connection has for a request, however many other connections there are."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Limits:
     waiting : int
         Number of images that may wait while one is predicted.
     connections : int
-        Number of connections; of more, the longest idle ones are closed.
+        Number of connections; of more, the longest idle ones are closed, after `REQUEST_SECONDS`.
     """
 
     upload: int = 20_000_000
@@ -128,7 +130,8 @@ class ImageServer(Server):
         self._states = states
         idle.sort(key=lambda each: each[0])
         for place, (since, transport) in enumerate(idle):
-            if now - since > self._limits.idle_seconds or place < len(states) - self._limits.connections:
+            too_many = place < len(states) - self._limits.connections and now - since > REQUEST_SECONDS
+            if too_many or now - since > self._limits.idle_seconds:
                 transport.close()
 
     @contextmanager
