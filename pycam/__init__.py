@@ -22,6 +22,7 @@ _HOME = {
     "Cam": "predict",
     "Prediction": "prediction",
     "load": "predict",
+    "metrics": "metrics",
     "Net": "net",
     "read_net": "net",
     "class_activation_maps": "maps.cam",
@@ -37,6 +38,7 @@ _HOME = {
 __all__ = sorted(_HOME)
 
 if TYPE_CHECKING:
+    from pycam import metrics as metrics
     from pycam.drawing import py_map2jpg as py_map2jpg
     from pycam.errors import PycamError as PycamError
     from pycam.images.matlab import imresize as imresize
@@ -56,7 +58,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'pycam' has no attribute {name!r}")
     import importlib
 
-    value = getattr(importlib.import_module(f"pycam.{_HOME[name]}"), name)
+    module = importlib.import_module(f"pycam.{_HOME[name]}")
+    value = module if name == _HOME[name] else getattr(module, name)
     globals()[name] = value
     return value
 

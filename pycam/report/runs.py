@@ -21,9 +21,10 @@ from pycam.evaluation.record import TOP, TRUE, Result, unpack
 from pycam.evaluation.results import Results, read_report, read_results
 from pycam.evaluation.run import STORE
 from pycam.evaluation.store import Store
-from pycam.ilsvrc import wsol
+from pycam.ilsvrc import map_scores
 from pycam.images.read import Image, read_image
 from pycam.maps.boxes import RIGHT_IOU, Box, iou, paper_box
+from pycam.metrics import box_accuracy
 from pycam.paper.tables import paper_tables, ranking
 from pycam.predict import Cam
 from pycam.prediction import Prediction
@@ -121,7 +122,7 @@ class Run:
         truth = self.results.truth
         right = np.zeros(len(truth), bool)
         if len(truth.counted) and truth.has_boxes:
-            gaussian = wsol.center_gaussian(truth)
+            gaussian = map_scores.center_gaussian(truth)
             right[truth.counted] = gaussian.hits(0)[:, gaussian.curves[0].argmax()]
         return right
 
@@ -254,7 +255,7 @@ def _outcomes(runs: Sequence[Run], name: str) -> list[Outcome]:
 def _sections(runs: Sequence[Run], labels: Labels) -> Iterator[summary.Section]:
     yield errors_table({run.label: run.report for run in runs}).section()
     curves = {
-        run.label: (wsol.THRESHOLDS[::10], run.results.box_accuracy.curves[0, ::10] / 100)
+        run.label: (box_accuracy.THRESHOLDS[::10], run.results.box_accuracy.curves[0, ::10] / 100)
         for run in runs
         if run.results.box_accuracy is not None
     }
