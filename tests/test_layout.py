@@ -14,6 +14,7 @@ ORDER = [
     {"errors"},
     {"console", "prefetch", "formats"},
     {"tables"},
+    {"metrics"},
     {"net"},
     {"architectures"},
     {"zoo"},
