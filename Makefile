@@ -78,6 +78,7 @@ bench: $(VENV)/.all ## Measure speed: a table of ratios.
 	$(RUN)/python benchmarks/reading.py
 	$(RUN)/python benchmarks/maps.py
 	$(RUN)/python benchmarks/scoring.py
+	$(RUN)/python benchmarks/coverage.py
 	$(RUN)/python benchmarks/scaling.py
 	$(RUN)/python benchmarks/viewer.py
 	$(RUN)/python benchmarks/evaluate.py

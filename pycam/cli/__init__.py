@@ -58,9 +58,9 @@ class CommandGroup(TyperGroup):
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the list of commands. Click would cut the lines off."""
+        commands = ((name, self.get_command(ctx, name)) for name in self.list_commands(ctx))
         with formatter.section("Commands"):
-            commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
-            formatter.write_dl([(name, command.get_short_help_str(sys.maxsize)) for name, command in commands])
+            formatter.write_dl([(name, each.get_short_help_str(sys.maxsize)) for name, each in commands if each])
 
 
 class LazyGroup(CommandGroup):
