@@ -424,7 +424,7 @@ def test_bf16_is_near_and_said(name, small_net):
         ("onnxruntime", ["A1"], {}, NetError, "no blob 'A1'"),
         ("onnxruntime", ["a"], {"threads": 0}, UsageError, "0 threads"),
         ("onnxruntime", ["a"], {"streams": 0}, UsageError, "0 streams"),
-        pytest.param("torch", ["a"], {"streams": 2}, UsageError, "'torch' computes on one", marks=pytest.mark.torch),
+        pytest.param("torch", ["a"], {"streams": 2}, UsageError, "'torch' computes one image", marks=pytest.mark.torch),
         ("onnxruntime", ["a"], {"precision": "fp8"}, UsageError, "has no precision 'fp8': it has fp32"),
         ("onnxruntime", ["a"], {"precision": "tf32"}, EngineError, "tf32 only on CUDA"),
     ],

@@ -114,9 +114,7 @@ def make(name: str, net: Net, outputs: Sequence[str], options: Options = Options
     if options.precision is not None and options.precision not in kind.precisions:
         raise UsageError(f"engine {name!r} has no precision {options.precision!r}: it has {', '.join(kind.precisions)}")
     if options.streams > 1 and not kind.concurrent:
-        raise UsageError(
-            f"{options.streams} streams: engine {name!r} computes on one image after another: use one stream"
-        )
+        raise UsageError(f"{options.streams} streams: engine {name!r} computes one image after another: use one stream")
     for output in outputs:
         if output not in net.value_shapes:
             hint = suggest(output, net.value_shapes, "`pycam net show` lists its blobs")
