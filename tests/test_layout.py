@@ -20,6 +20,7 @@ ORDER = [
     {"images"},
     {"engines"},
     {"maps"},
+    {"metrics"},
     {"drawing"},
     {"protocols"},
     {"model"},

@@ -12,8 +12,8 @@ from runs import write_sources
 from pycam.errors import GroundTruthError, UsageError
 from pycam.evaluation.plan import find_images
 from pycam.ilsvrc.ground_truth import read_ground_truth
+from pycam.ilsvrc.maps import find_maps
 from pycam.ilsvrc.names import image_name, normal
-from pycam.ilsvrc.score_maps import find_maps
 
 COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"
 

@@ -11,19 +11,11 @@ from test_metrics import make_truth
 
 from pycam.errors import GroundTruthError
 from pycam.ilsvrc.ground_truth import read_ground_truth
-from pycam.ilsvrc.score_maps import find_maps, read_map
-from pycam.ilsvrc.wsol import (
-    SIDE,
-    THRESHOLDS,
-    BoxAccuracy,
-    box_hits,
-    candidates,
-    center_gaussian,
-    scaled,
-    score_maps,
-    whole_image,
-)
+from pycam.ilsvrc.map_scores import center_gaussian, score_maps, whole_image
+from pycam.ilsvrc.maps import find_maps, read_map
 from pycam.maps.boxes import half_open
+from pycam.metrics.baselines import SIDE
+from pycam.metrics.box_accuracy import THRESHOLDS, BoxAccuracy, box_hits, candidates, scaled
 
 
 def hills(seed: int, height: int, width: int, noise: float = 0.0) -> np.ndarray:

@@ -12,14 +12,18 @@ from pycam.cli import options
 from pycam.console import print_json, print_line
 from pycam.errors import UsageError
 from pycam.evaluation.figures import errors_table
-from pycam.ilsvrc import wsol
+from pycam.ilsvrc import map_scores
 from pycam.ilsvrc.baselines import Baselines, accuracies, known_class_errors
 from pycam.ilsvrc.ground_truth import GroundTruth, read_ground_truth
-from pycam.ilsvrc.metrics import box_warnings, score_predictions
+from pycam.ilsvrc.maps import find_maps, read_map
 from pycam.ilsvrc.predictions import read_predictions
-from pycam.ilsvrc.score_maps import find_maps, read_map
+from pycam.ilsvrc.scores import box_warnings, score_predictions
+from pycam.metrics.box_accuracy import BoxAccuracy
 
-BASELINES = {"center": ("center Gaussian", wsol.center_gaussian), "whole": ("whole image", wsol.whole_image)}
+BASELINES = {
+    "center": ("center Gaussian", map_scores.center_gaussian),
+    "whole": ("whole image", map_scores.whole_image),
+}
 """Score maps that are the same for every image: names in results, and functions that score them."""
 
 
@@ -57,7 +61,7 @@ def score(
         result["notes"] += box_warnings(submitted, truth)
     elif maps is not None:
         files = find_maps(maps, truth.counted_names)
-        result |= {"maps": str(maps)} | _accuracies(wsol.score_maps(map(read_map, files), truth), truth)
+        result |= {"maps": str(maps)} | _accuracies(map_scores.score_maps(map(read_map, files), truth), truth)
     else:
         name, scored = BASELINES[baseline or ""]
         result |= {"maps": name} | _accuracies(scored(truth), truth)
@@ -77,7 +81,7 @@ def print_errors(report: Mapping[str, Any], every_k: bool = False) -> None:
         print_line(f"note: {note}")
 
 
-def _accuracies(accuracy: wsol.BoxAccuracy, truth: GroundTruth) -> dict[str, Any]:
+def _accuracies(accuracy: BoxAccuracy, truth: GroundTruth) -> dict[str, Any]:
     baselines = Baselines.of(truth)
     assert baselines is not None, "maps were scored against this ground truth"
     first, second = accuracy.intervals().tolist()

@@ -17,10 +17,11 @@ from pycam.errors import ImageError, PycamError, RunError
 from pycam.evaluation.image_file import read_file
 from pycam.evaluation.plan import Identity, Recipe
 from pycam.evaluation.record import TOP, TRUE, Batch, Result, Task, pack, unpack
-from pycam.ilsvrc.wsol import SIDE, box_hits, candidates, scaled
 from pycam.images.read import read_image
 from pycam.images.scaling import min_max_scale
 from pycam.maps.placement import Placement
+from pycam.metrics.baselines import SIDE
+from pycam.metrics.box_accuracy import box_hits, candidates, scaled
 from pycam.predict import Cam, Prepared, best
 from pycam.prediction import Prediction
 from pycam.protocols import RELEASED_BOX_RULES, Protocol

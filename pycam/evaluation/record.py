@@ -55,7 +55,7 @@ class Result:
     maps : bytes
         float32, C order: the class maps of each crop before any resizing; empty if no later step needs them.
     hits : bytes
-        `pycam.ilsvrc.wsol.box_hits` of the ground-truth class, packed to bits, if the protocol's metric needs them.
+        `pycam.metrics.box_hits` of the ground-truth class, packed to bits, if the protocol's metric needs them.
     error_type : type of PycamError
         The class of the error, which is not stored.
     """

@@ -8,23 +8,18 @@ Localization Methods Right"; docs/wsol.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import repeat
 
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pycam.errors import GroundTruthError
-from pycam.ilsvrc.bootstrap import interval, resampled_means
-from pycam.ilsvrc.ground_truth import GroundTruth
 from pycam.maps.boxes import inclusive, iou
+from pycam.metrics.intervals import interval, resampled_means
 
 THRESHOLDS = np.arange(0, 1, 0.001)
 IOUS = (0.3, 0.5, 0.7)
-SIDE = 224
 RULES = ("largest, 0.5", *(f"any, {least}" for least in IOUS))
 
 
@@ -152,56 +147,15 @@ class BoxAccuracy:
         best: NDArray[np.float64] = THRESHOLDS[self.curves.argmax(axis=1)]
         return best
 
-    def intervals(self) -> NDArray[np.float64]:
-        """Return 95 % bootstrap intervals of MaxBoxAcc and MaxBoxAccV2, (2, 2); each sample has its best thresholds."""
+    def samples(self) -> NDArray[np.float64]:
+        """Return MaxBoxAcc and MaxBoxAccV2 of bootstrap samples of the images, (1000, 2), each at its best thresholds.
+
+        The samples of two maps of the same images are drawn alike, so that their differences are paired.
+        """
         # Rule by rule, because 50,000 images have 200 million hits; the same seed draws the same images for each rule.
         best = np.stack([resampled_means(self.hits(rule)).max(axis=1) for rule in range(len(RULES))], axis=1) * 100
-        return interval(np.stack([best[:, 0], best[:, 1:].mean(axis=1)], axis=1))
+        return np.stack([best[:, 0], best[:, 1:].mean(axis=1)], axis=1)
 
-
-def score_maps(maps: Iterable[NDArray[np.floating]], truth: GroundTruth) -> BoxAccuracy:
-    """Evaluate one map of the ground-truth class for each image that is not blacklisted.
-
-    Parameters
-    ----------
-    maps : iterable of (H, W) float arrays in [0, 1]
-        In the order of the ground truth, of any size; the ground-truth boxes are scaled to each map.
-    truth : GroundTruth
-        With boxes and sizes.
-
-    Raises
-    ------
-    GroundTruthError
-        The ground truth has no boxes or sizes, or every image is blacklisted.
-    """
-    return _score(map(candidates, maps), truth)
-
-
-def center_gaussian(truth: GroundTruth) -> BoxAccuracy:
-    """Evaluate the same map for every image: an isotropic Gaussian at the center of 224×224 pixels."""
-    steps = np.arange(SIDE) - (SIDE - 1) / 2
-    profile = np.exp(-(steps**2) / (2 * (SIDE / 4) ** 2))
-    gaussian = np.outer(profile, profile)
-    return _same_map(gaussian / gaussian.max(), truth)
-
-
-def whole_image(truth: GroundTruth) -> BoxAccuracy:
-    """Evaluate the box of the whole image at every threshold."""
-    return _same_map(np.ones((SIDE, SIDE)), truth)
-
-
-def _same_map(score_map: NDArray[np.floating], truth: GroundTruth) -> BoxAccuracy:
-    return _score(repeat(candidates(score_map), len(truth.counted)), truth)
-
-
-def _score(found: Iterable[Candidates], truth: GroundTruth) -> BoxAccuracy:
-    if not (truth.has_boxes and truth.has_sizes):
-        lacking = "sizes" if truth.has_boxes else "boxes"
-        raise GroundTruthError(f"the ground truth has no image {lacking}; maps cannot be scored without them")
-    if not len(truth.counted):
-        raise GroundTruthError("every image is on the blacklist: there is no image to score")
-    hits = [
-        np.packbits(box_hits(boxes, scaled(truth.boxes_of(image), truth.sizes[image], boxes.size)), axis=-1)
-        for image, boxes in zip(truth.counted.tolist(), found, strict=True)
-    ]
-    return BoxAccuracy(np.stack(hits))
+    def intervals(self) -> NDArray[np.float64]:
+        """Return 95 % bootstrap intervals of MaxBoxAcc and MaxBoxAccV2: (2, 2)."""
+        return interval(self.samples())
