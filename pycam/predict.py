@@ -402,7 +402,7 @@ def make_cam(
         gradients = GradientMaps(model.net, model.score_blob, *choices, options)
         if options.streams > 1:
             raise UsageError(
-                f"{options.streams} streams: method {protocol.method!r} computes one image after another: use one stream"
+                f"{options.streams} streams: method {protocol.method!r} computes one image after another: use one"
             )
     model.check_labels()
     outputs = [model.score_blob] if head is None else [head.feature_blob, head.score_blob]
