@@ -205,10 +205,16 @@ class TruthOptions:
     """Ground truth."""
 
     ground_truth: Annotated[
-        Path, typer.Option(help="XML folder, devkit cache (.mat), WSOL metadata folder, or list.", show_default=False)
+        Path,
+        typer.Option(
+            help="XML folder, devkit cache (.mat), WSOL or CUB folder, CSV, COCO's JSON, or list.", show_default=False
+        ),
     ]
     labels: Annotated[
-        Path | None, typer.Option(help="Ground-truth classes: a devkit list, or a val.txt with network indices.")
+        Path | None, typer.Option(help="Ground-truth classes: a devkit list, or a val.txt with indices or names.")
+    ] = None
+    classes: Annotated[
+        Path | None, typer.Option(help="Names of all classes, one per line, in the order of the net's outputs.")
     ] = None
     blacklist: Annotated[Path | None, typer.Option(help="Numbers, from 1, of images that localization excludes.")] = (
         None
