@@ -226,6 +226,9 @@ def _pair(number: int, sides: Pair) -> dict[int, int]:
     return {number: sides[1], number + 10: sides[0]}
 
 
+_DIRECT = 1 << 5 | 1 << 6
+"""The features that a convolution does without to be computed directly, as the layer's parameter 31."""
+
 _ADD, _MUL = 0, 2
 """Operations of BinaryOp."""
 
@@ -247,7 +250,7 @@ def _activation(layer: L.Layer, graph: _Graph) -> Settings:
     return {9: 2, 10: [relu.negative_slope]} if relu.negative_slope else {9: 1}
 
 
-def _filter(layer: L.Convolution | L.Deconvolution, graph: _Graph) -> list[str]:
+def _filter(layer: L.Convolution | L.Deconvolution, graph: _Graph, how: Settings = _NONE) -> list[str]:
     weights, *bias = graph.params[layer.name]
     if layer.transposed:
         # channels × num_output/group × kernel -> group × num_output/group × channels/group × kernel
@@ -261,11 +264,42 @@ def _filter(layer: L.Convolution | L.Deconvolution, graph: _Graph) -> list[str]:
         5: int(layer.bias),
         6: weights.size,
         **_activation(layer, graph),
+        **how,
     }
     kind = layer.type
     if layer.group > 1:
         kind, settings[7] = f"{layer.type}DepthWise", layer.group
     return graph.add(kind, graph.read(layer), settings, [weights, *bias], tagged=True)
+
+
+def _convolution(layer: L.Convolution, graph: _Graph) -> list[str]:
+    step = layer.stride[0]
+    if layer.stride == (step, step) and layer.dilation == (1, 1) and layer.group == 1:
+        if step > 1 and all(2 * step < side <= 3 * step for side in layer.kernel):
+            return _strided(layer, graph)
+        if step == 1 and layer.kernel == (3, 3) and layer.input_shapes[0][1] < 4:
+            # The three channels of an image are too few for Winograd's transform or a matrix product to be worth it.
+            return _filter(layer, graph, {31: _DIRECT})
+    return _filter(layer, graph)
+
+
+def _strided(layer: L.Convolution, graph: _Graph) -> list[str]:
+    """Write a kernel that is up to three steps wide as a 3×3 kernel without a stride, for Winograd's transform.
+
+    The positions that lie within one step become channels.
+    """
+    (blob,), (weights, *bias), step = graph.read(layer), graph.params[layer.name], layer.stride[0]
+    outputs, channels, *kernel = weights.shape
+    pads = []
+    for side, output, pad in zip(layer.input_shapes[0][2:], layer.output_shapes[0][2:], layer.pad, strict=True):
+        pads += [pad, max(0, step * (output + 2) - side - pad)]
+    (blob,) = graph.add("Padding", [blob], dict(enumerate(pads)))
+    (blob,) = graph.add("Reorg", [blob], {0: step})
+    # (T, C, h, w) -> (T, C, 3, step, 3, step) -> (T, C, step, step, 3, 3)
+    wide = np.pad(weights, ((0, 0), (0, 0), *((0, 3 * step - side) for side in kernel)))
+    wide = wide.reshape(outputs, channels, 3, step, 3, step).transpose(0, 1, 3, 5, 2, 4)
+    settings = {0: outputs, 1: 3, 5: int(layer.bias), 6: wide.size, **_activation(layer, graph)}
+    return graph.add("Convolution", [blob], settings, [wide, *bias], tagged=True)
 
 
 def _pooling(layer: L.Pooling, graph: _Graph) -> list[str]:
@@ -425,7 +459,7 @@ def _crop(layer: L.Crop, graph: _Graph) -> list[str]:
 
 
 _TRANSLATIONS: dict[type[L.Layer], Translation] = {
-    L.Convolution: _filter,
+    L.Convolution: _convolution,
     L.Deconvolution: _filter,
     L.Pooling: _pooling,
     L.LRN: _lrn,

@@ -16,7 +16,7 @@ from pycam.engines.threads import beside_an_engine
 from pycam.errors import ImageError, PycamError, RunError
 from pycam.evaluation.image_file import read_file
 from pycam.evaluation.plan import Identity, Recipe
-from pycam.evaluation.record import TOP, TRUE, Batch, Result, Task, pack, unpack
+from pycam.evaluation.record import STORED_RULES, TOP, TRUE, Batch, Result, Task, pack, unpack
 from pycam.images.read import read_image
 from pycam.images.scaling import min_max_scale
 from pycam.maps.placement import Placement
@@ -112,7 +112,8 @@ def _result(task: Task, prediction: Prediction, maps: bytes = b"") -> Result:
     if prediction.protocol.metric == "max_box_acc":
         score_map = prediction.placement.on_image(prediction.feature_maps[:, TRUE], SIDE, SIDE)
         boxes = scaled(task.boxes, prediction.size, (SIDE, SIDE))
-        hits = np.packbits(box_hits(candidates(min_max_scale(score_map)), boxes), axis=-1).tobytes()
+        found = box_hits(candidates(min_max_scale(score_map)), boxes)
+        hits = np.packbits(found[:STORED_RULES], axis=-1).tobytes()
     return Result(task.position, task.file, record=pack(prediction), maps=maps, hits=hits)
 
 

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycam.errors import RunError
-from pycam.evaluation.figures import MAX_BOX_ACCURACIES, errors_table, figures
+from pycam.evaluation.figures import errors_table, figures
 from pycam.evaluation.notes import read_note
 from pycam.evaluation.plan import Identity, Plan
-from pycam.evaluation.record import BOXES, RECORD, TOP, TRUE
+from pycam.evaluation.record import BOXES, RECORD, STORED_RULES, TOP, TRUE
 from pycam.evaluation.store import Store
 from pycam.formats.files import atomic_open, atomic_write, utf8
 from pycam.ilsvrc.baselines import Baselines, accuracies, known_class_errors
@@ -27,7 +27,7 @@ from pycam.ilsvrc.predictions import PREDICTIONS_PER_IMAGE, SUBMISSIONS, Predict
 from pycam.ilsvrc.scores import known_class_hits, score_predictions
 from pycam.ilsvrc.synsets import synsets
 from pycam.maps.boxes import half_open, inclusive, iou
-from pycam.metrics.box_accuracy import RULES, BoxAccuracy
+from pycam.metrics.box_accuracy import BoxAccuracy
 from pycam.metrics.errors import error, error_interval
 from pycam.protocols import PROTOCOLS, RELEASED_BOX_RULES
 from pycam.tables import csv_text
@@ -115,7 +115,7 @@ def read_results(plan: Plan, store: Store) -> Results:
     truth = plan.truth.select([plan.truth.names[position] for position in positions])
     if not truth.has_sizes:
         truth = replace(truth, sizes=records["size"].astype(np.int64))
-    bits = np.frombuffer(b"".join(hits), np.uint8).reshape(len(hits), len(RULES), -1) if all(hits) else None
+    bits = np.frombuffer(b"".join(hits), np.uint8).reshape(len(hits), STORED_RULES, -1) if all(hits) else None
     return Results(np.array(positions), records, boxes, bits, truth)
 
 
@@ -228,7 +228,7 @@ def _report(plan: Plan, identity: Identity, results: Results, failures: Mapping[
     }
     if baselines is not None and (accuracy := results.box_accuracy) is not None:
         report |= accuracies(accuracy, baselines)
-        report["intervals"] |= dict(zip(MAX_BOX_ACCURACIES, accuracy.intervals().tolist(), strict=True))
+        report["intervals"] |= accuracy.intervals()
     notes = list(truth.notes)
     if failures:
         notes.append(f"{len(failures)} of {len(plan)} images could not be evaluated and are excluded from all figures")
