@@ -48,14 +48,15 @@ def bench(
         about = {"weights": weights, "gflop": gflop, "machine": machine, "sgemm": found.peak}
         print_json({**about, "reference": found.reference, "engines": speeds, "advice": advice(found.speeds)})
         return
-    _table(found, f"{machine}\n{weights}").show()
+    refused = [f"{speed.engine} does not run: {speed.refused}" for speed in found.speeds if speed.refused]
+    _table(found, "\n".join([machine, weights, *refused])).show()
     print_line(advice(found.speeds))
 
 
 def _net(source: options.NetOptions) -> tuple[Net, NDArray[np.float32] | None, str]:
     """Return the net with its own weights or random ones, the scale of its input, and which weights these are."""
     card = None if source.model is None else zoo.card(source.model)
-    text = source.prototxt or (card and zoo.prototxt_path(card))
+    text = source.prototxt if card is None or source.prototxt else zoo.prototxt_path(card)
     here = source.weights is not None or (card is not None and zoo.find_weights(card) is not None)
     if text is None or here:
         loaded = source.load()
@@ -72,7 +73,7 @@ def _table(found: Comparison, note: str) -> Table:
 
     def row(speed: Speed) -> dict[str, Any]:
         if speed.refused:
-            return {"engine": speed.engine, apart: f"not run: {speed.refused}"}
+            return {"engine": speed.engine, apart: "does not run"}
         return {
             "engine": speed.engine,
             "images/s": speed.one,
