@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 import pycam
-from pycam.cli.process import close_streams, interruptible
+from pycam.cli.process import close_streams, importing, interruptible
 from pycam.console import print_error, print_line
 from pycam.errors import PycamError, system_error
 
@@ -44,7 +44,8 @@ COMMANDS = {
 
 def load_command(name: str) -> Any:
     """Import the module of a command, and return the command for Click."""
-    module = importlib.import_module(f"pycam.cli.{name}")
+    with importing():
+        module = importlib.import_module(f"pycam.cli.{name}")
     alone = typer.Typer(rich_markup_mode=None)
     if hasattr(module, "app"):
         alone.add_typer(module.app, name=name, cls=CommandGroup)
