@@ -28,7 +28,7 @@ COMMANDS = {
     "heatmap": "Write the top-5 class activation maps of images: overlays, a strip, and one JSON file per image.",
     "activations": "Write the channels of a net's layers for images, as one grid per layer.",
     "evaluate": "Compute ILSVRC's errors. The same command resumes an interrupted run.",
-    "score": "Score a submission file (ILSVRC's errors) or maps (MaxBoxAcc) against ground truth.",
+    "score": "Score predictions (ILSVRC's errors) or maps (MaxBoxAcc, PxAP, localization) against ground truth.",
     "report": "Make reports of finished runs and of images.",
     "serve": "Serve the viewer as a web page at 127.0.0.1; images are dropped, pasted or chosen.",
     "compare": "Compare every blob of two engines or files, with one row per layer. B is the reference.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,7 @@ from pycam.maps.placement import Placement
 from pycam.predict import Cam
 from pycam.prediction import Prediction
 from pycam.protocols import RELEASED_BOX_RULES
-from pycam.report.outcomes import Outcome
+from pycam.report.outcomes import Outcome, Rescored
 
 LARGEST_SIDE = 1280
 """Pixels of the longer side of a shown image. Boxes always count in the pixels of the original image."""
@@ -65,6 +66,8 @@ class Entry:
         Its ground truth.
     outcomes : sequence of Outcome
         Its outcome in each run; empty without ground truth.
+    rescored : sequence of Rescored or None
+        The image at every threshold in each run, None for a run without a threshold; empty if no run has one.
     """
 
     name: str
@@ -72,6 +75,7 @@ class Entry:
     runs: Mapping[str, Methods]
     truth: Truth | None = None
     outcomes: Sequence[Outcome] = ()
+    rescored: Sequence[Rescored | None] = ()
 
 
 def predict_by_methods(cams: Sequence[Cam], image: Image) -> Methods:
@@ -99,7 +103,10 @@ def image_record(entry: Entry, src: str | None = None) -> dict[str, Any]:
         "height": image.height,
         "note": note,
         "truth": truth and {"index": truth.index, "label": truth.label, "boxes": list(truth.boxes)},
-        "runs": [_run_record(label, run, image) for label, run in entry.runs.items()],
+        "runs": [
+            _run_record(label, run, image) | {"boxes": rescored and rescored.packed_boxes()}
+            for (label, run), rescored in itertools.zip_longest(entry.runs.items(), entry.rescored)
+        ],
     }
 
 
