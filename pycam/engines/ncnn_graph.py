@@ -226,8 +226,8 @@ def _pair(number: int, sides: Pair) -> dict[int, int]:
     return {number: sides[1], number + 10: sides[0]}
 
 
-_DIRECT = 1 << 5 | 1 << 6
-"""The features that a convolution does without to be computed directly, as the layer's parameter 31."""
+_FEATURES, _DIRECT, _ONE_THREAD = 31, 1 << 5 | 1 << 6, 1 << 7
+"""The parameter of what a layer does without: matrix products and Winograd's transform; threads."""
 
 _ADD, _MUL, _DIV = 0, 2, 3
 """Operations of BinaryOp."""
@@ -282,7 +282,7 @@ def _convolution(layer: L.Convolution, graph: _Graph) -> list[str]:
             return _strided(layer, graph)
         if step == 1 and layer.kernel == (3, 3) and layer.input_shapes[0][1] < 4:
             # The three channels of an image are too few for Winograd's transform or a matrix product to be worth it.
-            return _filter(layer, graph, {31: _DIRECT})
+            return _filter(layer, graph, {_FEATURES: _DIRECT})
     return _filter(layer, graph)
 
 
@@ -384,8 +384,8 @@ def _log(layer: L.Log, graph: _Graph) -> list[str]:
 def _softmax(layer: L.Softmax, graph: _Graph) -> list[str]:
     if layer.axis == 0:
         raise _inexact(layer, "ncnn computes one image at a time, and the layer adds those of a batch up")
-    # 1: the axis is counted as it should be.
-    return graph.add("Softmax", graph.read(layer), {0: layer.axis - 1, 1: 1})
+    # 1: the axis is counted as it should be. The bits of what several threads compute depend on their number.
+    return graph.add("Softmax", graph.read(layer), {0: layer.axis - 1, 1: 1, _FEATURES: _ONE_THREAD})
 
 
 def _same(layer: L.Dropout | L.Split, graph: _Graph) -> list[str]:
