@@ -33,6 +33,7 @@ COMMANDS = {
     "serve": "Serve the viewer as a web page at 127.0.0.1; images are dropped, pasted or chosen.",
     "compare": "Compare every blob of two engines or files, with one row per layer. B is the reference.",
     "verify": "Check a model's files, its net, and every engine against real Caffe if it is available.",
+    "bench": "Measure how fast each engine runs a net on this machine, and say which one to use.",
     "train": "Train a net from Caffe's own files, without Caffe.",
     "demo": "Run the bundled model on four photographs: heat maps, boxes, and a small evaluation.",
     "doctor": "Check versions, engines (each runs a small net), files, models and extras, and suggest fixes.",
