@@ -21,6 +21,7 @@ from pycam.ilsvrc.wsol import SIDE, box_hits, candidates, scaled
 from pycam.images.read import read_image
 from pycam.images.scaling import min_max_scale
 from pycam.maps.placement import Placement
+from pycam.maps.rules import box_rules
 from pycam.predict import Cam, Prepared, best
 from pycam.prediction import Prediction
 from pycam.protocols import RELEASED_BOX_RULES, Protocol
@@ -80,6 +81,8 @@ def forward(cam: Cam, batch: Batch, prepared: Sequence[Prepared | PycamError]) -
     """Predict the five best classes and the ground-truth class, last, of each image of a batch."""
     choices = [lambda scores, index=task.label: np.append(best(scores, TOP), index) for task in batch]
     predictions = cam.predict(prepared, choices)
+    if box_rules[cam.protocol.box_rule].needs_image:
+        return predictions
     # The pixels are not needed any more.
     return [each if isinstance(each, PycamError) else replace(each, image=None) for each in predictions]
 
