@@ -317,6 +317,7 @@ def _facts(run: Run) -> list[str]:
         report["model"],
         f"protocol {report['protocol']}",
         f"view {identity['view']}",
+        run.plan.recipe.protocol.boxes_by,
         report["engine"],
         f"{report['images']} images",
         f"weights {identity['weights'][:12]}",
