@@ -72,7 +72,7 @@ PITFALLS = {
     + conv("image", "data", params="num_output: 48 kernel_size: 3 pad: 1")
     + layer("ReLU", "leaky", "image", "image", "relu_param { negative_slope: 0.1 }")
     + layer("LRN", "norm", "image", params="lrn_param { local_size: 5 alpha: 0.01 beta: 0.75 }")
-    + layer("LRN", "wide", "image", params="lrn_param { local_size: 17 alpha: 0.3 beta: 0.75 k: 2 }")
+    + layer("LRN", "wide", "image", params="lrn_param { local_size: 17 alpha: 0.3 beta: 0.75 }")
     + layer("LRN", "one", "strided", params="lrn_param { local_size: 3 alpha: 0.5 beta: 0.75 }")
     + conv("deep", "norm", params="num_output: 40 kernel_size: 3")
     + layer("ReLU", "relu", "deep", "deep"),
