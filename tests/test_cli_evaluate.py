@@ -47,6 +47,7 @@ def fails(capsys, *arguments: object) -> tuple[int, str]:
     [
         "onnxruntime",
         pytest.param("openvino", marks=[pytest.mark.openvino, pytest.mark.slow]),
+        pytest.param("ncnn", marks=[pytest.mark.ncnn, pytest.mark.slow]),
         pytest.param("torch", marks=[pytest.mark.torch, pytest.mark.slow]),
         pytest.param("caffe", marks=[pytest.mark.caffe, pytest.mark.slow]),
     ],
@@ -113,6 +114,7 @@ def test_the_boxes_of_the_released_protocol(command, golden, tmp_path):
     [
         "onnxruntime",
         pytest.param("openvino", marks=pytest.mark.openvino),
+        pytest.param("ncnn", marks=pytest.mark.ncnn),
         pytest.param("torch", marks=pytest.mark.torch),
         pytest.param("caffe", marks=pytest.mark.caffe),
     ],

@@ -261,6 +261,7 @@ def test_another_library_version_is_refused(model, images, whole, monkeypatch):
     [
         "onnxruntime",
         pytest.param("openvino", marks=pytest.mark.openvino),
+        pytest.param("ncnn", marks=pytest.mark.ncnn),
     ],
 )
 def test_another_processor_is_refused(name, model, images, tmp_path, monkeypatch):
