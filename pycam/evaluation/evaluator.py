@@ -16,11 +16,12 @@ from pycam.engines.threads import beside_an_engine
 from pycam.errors import ImageError, PycamError, RunError
 from pycam.evaluation.image_file import read_file
 from pycam.evaluation.plan import Identity, Recipe
-from pycam.evaluation.record import TOP, TRUE, Batch, Finished, Result, Task, pack, unpack
+from pycam.evaluation.record import STORED_RULES, TOP, TRUE, Batch, Finished, Result, Task, pack, unpack
 from pycam.evaluation.timing import Clock
 from pycam.images.read import read_image
 from pycam.images.scaling import min_max_scale
 from pycam.maps.placement import Placement
+from pycam.maps.rules import box_rules
 from pycam.metrics.baselines import SIDE
 from pycam.metrics.box_accuracy import box_hits, candidates, scaled
 from pycam.predict import Cam, Prepared, best
@@ -82,6 +83,8 @@ def forward(cam: Cam, batch: Batch, prepared: Sequence[Prepared | PycamError]) -
     """Predict the five best classes and the ground-truth class, last, of each image of a batch."""
     choices = [lambda scores, index=task.label: np.append(best(scores, TOP), index) for task in batch]
     predictions = cam.predict(prepared, choices)
+    if box_rules[cam.protocol.box_rule].needs_image:
+        return predictions
     # The pixels are not needed any more.
     return [each if isinstance(each, PycamError) else replace(each, image=None) for each in predictions]
 
@@ -115,7 +118,8 @@ def _result(task: Task, prediction: Prediction, maps: bytes = b"") -> Result:
     if prediction.protocol.metric == "max_box_acc":
         score_map = prediction.placement.on_image(prediction.feature_maps[:, TRUE], SIDE, SIDE)
         boxes = scaled(task.boxes, prediction.size, (SIDE, SIDE))
-        hits = np.packbits(box_hits(candidates(min_max_scale(score_map)), boxes), axis=-1).tobytes()
+        found = box_hits(candidates(min_max_scale(score_map)), boxes)
+        hits = np.packbits(found[:STORED_RULES], axis=-1).tobytes()
     return Result(task.position, task.file, record=pack(prediction), maps=maps, hits=hits)
 
 

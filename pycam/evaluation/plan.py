@@ -153,7 +153,7 @@ class Sources:
     ----------
     images : str
         Folder of the images.
-    ground_truth, labels, blacklist, meta : str, optional
+    ground_truth, labels, blacklist, meta, classes : str, optional
         As for `pycam.ilsvrc.ground_truth.read_ground_truth`.
     limit : int, optional
         Evaluate only so many images, the first; None for all.
@@ -164,6 +164,7 @@ class Sources:
     labels: str | None = None
     blacklist: str | None = None
     meta: str | None = None
+    classes: str | None = None
     limit: Positive | None = None
 
 
@@ -213,7 +214,7 @@ class Plan:
         GroundTruthError, UsageError
             The files of the ground truth disagree, or the images are not those in the ground truth.
         """
-        optional = {"labels": sources.labels, "blacklist": sources.blacklist, "meta": sources.meta}
+        optional = {name: getattr(sources, name) for name in ("labels", "blacklist", "meta", "classes")}
         paths = {name: Path(path) for name, path in optional.items() if path is not None}
         truth = read_ground_truth(Path(sources.ground_truth), **paths)
         whole = cls(recipe, truth, find_images(Path(sources.images), truth.names), batch, sources)

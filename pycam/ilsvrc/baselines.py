@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pycam.ilsvrc import map_scores
 from pycam.ilsvrc.ground_truth import GroundTruth
 from pycam.ilsvrc.scores import known_class_hits
-from pycam.metrics import box_accuracy
 from pycam.metrics.baselines import whole_images
-from pycam.metrics.box_accuracy import BoxAccuracy
+from pycam.metrics.box_accuracy import RULES, THRESHOLDS, BoxAccuracy
 from pycam.metrics.errors import error
 
 
@@ -31,12 +33,12 @@ class Baselines:
     center_gaussian: BoxAccuracy
 
     @classmethod
-    def of(cls, truth: GroundTruth) -> Baselines | None:
+    def of(cls, truth: GroundTruth, thresholds: NDArray[np.float64] = THRESHOLDS) -> Baselines | None:
         """Evaluate the baselines; return None for a ground truth without boxes, sizes or counted images."""
         if not (truth.has_boxes and truth.has_sizes and len(truth.counted)):
             return None
-        whole = known_class_hits(whole_images(truth.sizes), truth)
-        return cls(float(error(whole)), map_scores.whole_image(truth), map_scores.center_gaussian(truth))
+        whole = float(error(known_class_hits(whole_images(truth.sizes), truth)))
+        return cls(whole, map_scores.whole_image(truth, thresholds), map_scores.center_gaussian(truth, thresholds))
 
 
 def known_class_errors(baselines: Baselines | None) -> dict[str, Any]:
@@ -49,15 +51,17 @@ def known_class_errors(baselines: Baselines | None) -> dict[str, Any]:
 
 def accuracies(accuracy: BoxAccuracy, baselines: Baselines) -> dict[str, Any]:
     """Return accuracies, best thresholds and curves of maps, and the baselines' accuracies, as in reports."""
+    best = accuracy.best_thresholds.tolist()
     return {
         **_both(accuracy),
         "center_gaussian": _both(baselines.center_gaussian),
         "whole_image": _both(baselines.whole_image),
-        "best_thresholds": dict(zip(box_accuracy.RULES, accuracy.best_thresholds.tolist(), strict=True)),
-        "thresholds": box_accuracy.THRESHOLDS.round(3).tolist(),
-        "curves": dict(zip(box_accuracy.RULES, accuracy.curves.tolist(), strict=True)),
+        "best_threshold": best[0],
+        "best_thresholds": dict(zip(RULES, best, strict=False)),
+        "thresholds": accuracy.thresholds.round(12).tolist(),
+        "curves": dict(zip(RULES, accuracy.curves.tolist(), strict=False)),
     }
 
 
-def _both(accuracy: BoxAccuracy) -> dict[str, float]:
+def _both(accuracy: BoxAccuracy) -> dict[str, Any]:
     return {"max_box_acc": accuracy.max_box_acc, "max_box_acc_v2": accuracy.max_box_acc_v2}

@@ -9,17 +9,22 @@ SIDE = 224
 """The width and height of the benchmark's maps."""
 
 
-def center_gaussian(side: int = SIDE) -> NDArray[np.float64]:
-    """Return an isotropic Gaussian at the center of a square map: (side, side), its maximum is 1.
+def center_gaussian(width: int = SIDE, height: int = SIDE) -> NDArray[np.float64]:
+    """Return a Gaussian at the center of a map: (height, width), its maximum is 1.
 
-    The map is exp(-(x² + y²) / 2σ²), x and y from the center. All thresholds are tried, so that σ = side / 4 matters
-    only for rounding.
+    The map is exp(-(x² + y²) / 2σ²), with x and y from the center, in widths and heights. All thresholds are tried, so
+    that σ = 1 / 4 matters only for rounding.
     """
-    steps = np.arange(side) - (side - 1) / 2
-    profile = np.exp(-(steps**2) / (2 * (side / 4) ** 2))
-    gaussian = np.outer(profile, profile)
+    upright, level = _profile(height), _profile(width)
+    gaussian = np.outer(upright, level)
     normal: NDArray[np.float64] = gaussian / gaussian.max()
     return normal
+
+
+def _profile(side: int) -> NDArray[np.float64]:
+    steps = np.arange(side) - (side - 1) / 2
+    profile: NDArray[np.float64] = np.exp(-(steps**2) / (2 * (side / 4) ** 2))
+    return profile
 
 
 def whole_images(sizes: ArrayLike) -> NDArray[np.int64]:
