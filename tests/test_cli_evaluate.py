@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -140,7 +141,9 @@ def test_what_is_printed(command, tmp_path, capsys):
     assert lines[0].startswith("12 images, ")
     (line,) = [line for line in lines if line.startswith("localization, top-5")]
     assert f"{report['localization_error']['top5']:.2%}" in line
-    assert output.err == f"wrote predictions and report to {tmp_path}/\n"
+    shares = ", ".join(f"{name} {share:.0%}".replace("%", " %") for name, share in report["timing"].items())
+    assert re.fullmatch(r"decode \d+ %, net \d+ %, boxes \d+ %, idle \d+ %", shares)
+    assert output.err == f"{shares}\nwrote predictions and report to {tmp_path}/\n"
     assert main([*arguments, "--json"]) == 0
     output = capsys.readouterr()
     assert json.loads(output.out) == report
