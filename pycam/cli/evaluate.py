@@ -19,6 +19,7 @@ from pycam.engines import cores
 from pycam.errors import UsageError
 from pycam.evaluation.plan import Plan, Recipe, Sources
 from pycam.evaluation.run import evaluate as run
+from pycam.evaluation.timing import line
 from pycam.model import FIXED_MEANS, numbers
 from pycam.protocols import DRAWING, Protocol, protocol as get_protocol
 
@@ -109,6 +110,8 @@ def evaluate(
         print_json(report)
     else:
         print_errors(report)
+    if report["timing"]:
+        notes.say(line(report["timing"]))
     notes.say(f"wrote predictions and report to {out}{os.sep}")
 
 

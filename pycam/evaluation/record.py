@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pycam.errors import ImageError, PycamError
 from pycam.evaluation.image_file import NO_FILE, FileState
+from pycam.evaluation.timing import Seconds
 from pycam.ilsvrc.synsets import CLASSES
 from pycam.maps.boxes import Boxes
 from pycam.maps.placement import Placement
@@ -113,6 +114,8 @@ class Task:
 
 
 Batch = tuple[Task, ...]
+Finished = tuple[list[Result], Seconds]
+"""The results of a batch, and the seconds that this process spent since the batch before."""
 
 
 def pack(prediction: Prediction) -> bytes:

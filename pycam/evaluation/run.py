@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
@@ -11,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from pycam.engines import cores
 from pycam.errors import RunError, stop_signals
 from pycam.evaluation.evaluator import evaluate_batch
 from pycam.evaluation.image_file import state_of
@@ -86,7 +88,8 @@ def evaluate(
                 return on_cluster(work, batches, scheduler)
             return in_threads(cam, batches) if alone else in_processes(work, batches, workers)
 
-        return carry_out(plan, plan.identity(of_recipe), folder, executor, skip=skip, progress=progress)
+        identity = plan.identity(of_recipe)
+        return carry_out(plan, identity, folder, executor, skip=skip, progress=progress, timed=scheduler is None)
 
 
 def carry_out(
@@ -97,6 +100,7 @@ def carry_out(
     *,
     skip: bool = False,
     progress: Progress = lambda done: None,
+    timed: bool = True,
 ) -> dict[str, Any]:
     """Run an executor on all images that are not done, store its results, and write the report.
 
@@ -108,6 +112,8 @@ def carry_out(
         Everything that affects the result.
     executor : callable
         Takes batches and yields their results, in any order.
+    timed : bool
+        Whether the executor computes on this machine only, so that its time can be compared with that of the cores.
 
     Returns
     -------
@@ -122,8 +128,12 @@ def carry_out(
             todo = (batch for batch in plan.batches() if not done.issuperset(task.position for task in batch))
             # After a signal no more batches start; those that have started are finished.
             with closing(executor(takewhile(lambda _: not signals, todo))) as results, _shortages():
-                for found in results:
-                    store.add(found)
+                since = time.perf_counter()
+                for found, spent in results:
+                    now = time.perf_counter()
+                    # How many cores a cluster has for a run is not known.
+                    store.add(found, {**spent, "available": (now - since) * cores()} if timed else {})
+                    since = now
                     failure = next((each for each in found if each.error), None)
                     if failure is not None and not skip:
                         raise failure.error_type(failure.error)
