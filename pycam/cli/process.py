@@ -58,12 +58,13 @@ def close_streams() -> str:
 
 @contextmanager
 def importing() -> Iterator[None]:
-    """Collect no garbage in this block: modules make many objects, and all of them stay."""
+    """Collect no garbage in this block, and let later collections leave out what it made: modules stay until the end."""
     collects = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
+        gc.freeze()
         if collects:
             gc.enable()
 
