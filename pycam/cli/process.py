@@ -58,7 +58,7 @@ def close_streams() -> str:
 
 @contextmanager
 def importing() -> Iterator[None]:
-    """Collect no garbage in this block, and let later collections leave out what it made: modules stay until the end."""
+    """Collect no garbage in this block, and leave what it made out of later collections: modules stay until the end."""
     collects = gc.isenabled()
     gc.disable()
     try:
