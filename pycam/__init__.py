@@ -30,6 +30,7 @@ _HOME = {
     "py_map2jpg": "drawing",
     "py_returnCAMmap": "maps.cam",
     "imresize": "images.matlab",
+    "box_rules": "maps.rules",
     "paper_box": "maps.boxes",
     "released_boxes": "maps.boxes",
     "PycamError": "errors",
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
         merge_ten_crop as merge_ten_crop,
         py_returnCAMmap as py_returnCAMmap,
     )
+    from pycam.maps.rules import box_rules as box_rules
     from pycam.net import Net as Net, read_net as read_net
     from pycam.predict import Cam as Cam, load as load
     from pycam.prediction import Prediction as Prediction

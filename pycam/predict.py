@@ -325,7 +325,7 @@ def load(
         Name or alias of a bundled model, or the path of a card. Not needed with both `prototxt` and `weights`: then
         the feature blob and the class-weight layer are found in the graph.
     engine : str
-        `onnxruntime`, `openvino`, `torch`, `opencv` or `caffe`.
+        `onnxruntime`, `openvino`, `ncnn`, `torch`, `opencv` or `caffe`.
     protocol : str or Protocol
         The name of a row of the protocol table, or a `pycam.protocols.Protocol`.
     view, method, layer, target : str, optional

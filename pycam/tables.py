@@ -6,7 +6,7 @@ import itertools
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +78,13 @@ class Table:
             "rows": [list(row) for row in zip(*map(self._cells, columns), strict=True)],
             "note": self.note,
         }
+
+    def first(self, most: int | None) -> Table:
+        """Return the table with at most so many rows, and a note about the others; None for all."""
+        if most is None or len(self.frame) <= most:
+            return self
+        more = f"{len(self.frame) - most} more rows: --out FILE writes all of them"
+        return replace(self, frame=self.frame.head(most), note=f"{self.note}\n{more}".strip())
 
     def markdown(self) -> str:
         """Return the table as a Markdown section."""

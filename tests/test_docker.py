@@ -24,9 +24,9 @@ TOOLS = Path(sys.executable).parent
 DOCKERFILES = sorted(DOCKER.glob("*/Dockerfile"))
 SCRIPTS = sorted(path for path in DOCKER.rglob("*") if path.is_file() and path.read_bytes().startswith(b"#!/bin/sh"))
 LOCKS = {
-    "caffe/requirements.txt": {"openvino", "opencv"},
-    "gpu/requirements.txt": {"openvino", "opencv", "torch"},
-    "gpu/requirements-cpu.txt": {"openvino", "opencv", "torch"},
+    "caffe/requirements.txt": {"openvino", "ncnn", "opencv"},
+    "gpu/requirements.txt": {"openvino", "ncnn", "opencv", "torch"},
+    "gpu/requirements-cpu.txt": {"openvino", "ncnn", "opencv", "torch"},
 }
 
 

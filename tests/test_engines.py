@@ -34,6 +34,7 @@ TOLERANCE = 2e-5
 ENGINES = [
     "onnxruntime",
     pytest.param("openvino", marks=pytest.mark.openvino),
+    pytest.param("ncnn", marks=pytest.mark.ncnn),
     pytest.param("torch", marks=pytest.mark.torch),
     pytest.param("opencv", marks=pytest.mark.opencv),
 ]
@@ -41,6 +42,7 @@ ENGINES = [
 GRADIENTS = pytest.param("gradients", marks=pytest.mark.torch)
 
 REFUSED = {
+    ("ncnn", "argmax"): "'channels'.* not those along an axis",
     ("opencv", "floor_pooling"): "'max'.* ignores round_mode FLOOR",
     ("opencv", "lrn_k"): "'far'.* ignores k 2.5",
     ("opencv", "deconvolution"): "'spread'.* ignores dilation",
@@ -211,7 +213,7 @@ def test_several_at_once_give_what_they_give_in_turn(name, small_net):
         make(name, small_net, ["old"], streams=3) as engine,
         ThreadPoolExecutor(engine.options.streams) as pool,
     ):
-        assert engine.options.streams == (3 if name == "onnxruntime" else 1)
+        assert engine.options.streams == (3 if name in ("onnxruntime", "ncnn") else 1)
         in_turn = [engine.forward(batch)["old"] for batch in batches]
         at_once = [values["old"] for values in pool.map(engine.forward, batches)]
     for one, other in zip(in_turn, at_once, strict=True):
@@ -390,7 +392,7 @@ def test_out_of_memory_is_pythons_own_error(name, small_net):
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
     )
     assert process.returncode == 0, process.stderr
-    assert re.match(r"(ONNX Runtime|OpenVINO|torch|OpenCV) failed.*alloc", process.stdout), process.stdout
+    assert re.match(r"(ONNX Runtime|OpenVINO|ncnn|torch|OpenCV) failed.*alloc", process.stdout), process.stdout
 
 
 @pytest.mark.parametrize(

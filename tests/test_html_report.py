@@ -97,6 +97,22 @@ def test_two_runs_are_grouped_by_their_change(first, second, expected):
     assert expected in CHANGES
 
 
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["right", "right", "right, like the centre"], "unchanged"),
+        (["too small", "too small", "right"], "fixed"),
+        (["too small", "right", "wrong class"], "fixed"),
+        (["right", "right", "shifted"], "regressed"),
+        (["too small", "too small", "too large"], "wrong in another way"),
+        (["too small", "too small", "too small"], "unchanged"),
+    ],
+)
+def test_more_runs_are_grouped_by_their_changes_from_the_first(names, expected):
+    outcomes = [Outcome(name, 0.5, severity) for name, severity in zip(names, (0.5, 0.75, 0.0), strict=True)]
+    assert group_of(outcomes) == (expected, 0.5)
+
+
 def test_one_run_is_grouped_by_its_outcome():
     assert group_of([Outcome("too small", 0.25, 0.75)]) == ("too small", 0.75)
     assert group_of([]) == ("", 0)

@@ -30,7 +30,7 @@ def test_the_list_of_commands_imports_none_of_them():
     done = subprocess.run([sys.executable, "-c", HELP], capture_output=True, text=True, check=True)
     code, listed, *loaded = done.stdout.split()
     assert (code, listed) == ("0", "True")
-    heavy = {"numpy", "scipy", "cv2", "yaml", "pandas", "onnxruntime", "torch", "PIL", "pycam.cli.heatmap"}
+    heavy = {"numpy", "scipy", "cv2", "yaml", "pandas", "onnxruntime", "torch", "PIL", "rich", "pycam.cli.heatmap"}
     assert "pycam.cli" in loaded
     assert not heavy.intersection(loaded)
 

@@ -12,12 +12,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_html_report import Blocks
 
+from pycam.cli import main
 from pycam.engines import Options
 from pycam.errors import ImageError, RunError, UsageError
 from pycam.evaluation.plan import Plan, Recipe, Sources
 from pycam.evaluation.run import evaluate
-from pycam.maps.boxes import BOX_RULES, iou
+from pycam.maps.boxes import iou
+from pycam.maps.rules import box_rules
 from pycam.protocols import protocol
 from pycam.report.html import write_html
 from pycam.report.runs import Run, run_page
@@ -79,7 +82,7 @@ def test_boxes_come_from_the_maps_that_are_shown(runs, name):
             assert entry.truth.index in prediction.classes
             for item in prediction.top:
                 map = prediction.placement.on_image(item.feature_maps, entry.image.height, entry.image.width)
-                assert [item.box] == [tuple(box) for box in BOX_RULES[prediction.protocol.box_rule](map)[:1].tolist()]
+                assert [item.box] == [tuple(box) for box in box_rules[prediction.protocol.box_rule](map)[:1].tolist()]
 
 
 def test_curve_at_the_papers_threshold_is_the_runs_error(runs):
@@ -177,6 +180,26 @@ def test_what_is_no_finished_run_is_refused(runs, tmp_path):
     ):
         pass
     with Run.open(runs["paper"], "a") as run, pytest.raises(UsageError, match="no image in common"):
-        other = Run("b", run.plan, run.results, run.report, run.store)
-        other.__dict__["rows"] = {"another image": 0}
-        run_page([run, other])
+        truth = replace(run.results.truth, names=tuple(f"another {name}" for name in run.results.truth.names))
+        run_page([run, replace(run, label="b", results=replace(run.results, truth=truth))])
+
+
+def test_three_runs_are_shown_side_by_side(runs, tmp_path):
+    place = tmp_path / "three.html"
+    names = ["paper", "full", "sweep"]
+    assert main(["report", "html", *(str(runs[name]) for name in names), "--out", str(place), "--quiet"]) == 0
+    page = Blocks(place.read_text("utf-8"))
+    report = json.loads(page.json["report"])
+    assert report["title"] == "paper, full and sweep"
+    assert [run["label"] for run in report["runs"]] == names
+    assert [len(card["runs"]) for card in report["images"]] == [3] * IMAGES
+    for number, card in enumerate(report["images"]):
+        first, *later = (run["outcome"].startswith("right") for run in card["runs"])
+        expected = ("regressed" if first else "fixed") if (not first) in later else card["group"]
+        assert card["group"] == expected
+        assert (card["group"] in ("fixed", "regressed")) == ((not first) in later)
+        assert [run["label"] for run in json.loads(page.json[f"image-{number}"])["runs"]] == names
+    titles = [section["title"] for section in report["sections"]]
+    assert titles[:3] == ["Errors", f"paper and full, {IMAGES} images", f"paper and sweep, {IMAGES} images"]
+    columns = report["sections"][2]["columns"]
+    assert columns == ["figure", "paper", "sweep", "difference (95 %)", "fixed", "regressed", "p", "mid-p"]

@@ -59,6 +59,11 @@ def print_notes(notes: Iterable[str], quiet: bool = False) -> None:
             print_error(f"pycam: {note}")
 
 
+TruthLabels = Annotated[
+    Path | None, typer.Option(help="Ground-truth classes: a devkit list, or a val.txt with indices or names.")
+]
+Blacklist = Annotated[Path | None, typer.Option(help="Numbers, from 1, of images that localization excludes.")]
+Meta = Annotated[Path | None, typer.Option(help="meta_clsloc.mat, which the class IDs are checked with.")]
 Phase = Annotated[str, one_of(PHASES, "Phase, for the net's include and exclude rules")]
 Stages = Annotated[
     list[str] | None, typer.Option("--stage", help="Stage, for the net's include and exclude rules: one or more.")
@@ -210,16 +215,12 @@ class TruthOptions:
             help="XML folder, devkit cache (.mat), WSOL or CUB folder, CSV, COCO's JSON, or list.", show_default=False
         ),
     ]
-    labels: Annotated[
-        Path | None, typer.Option(help="Ground-truth classes: a devkit list, or a val.txt with indices or names.")
-    ] = None
+    labels: TruthLabels = None
     classes: Annotated[
         Path | None, typer.Option(help="Names of all classes, one per line, in the order of the net's outputs.")
     ] = None
-    blacklist: Annotated[Path | None, typer.Option(help="Numbers, from 1, of images that localization excludes.")] = (
-        None
-    )
-    meta: Annotated[Path | None, typer.Option(help="meta_clsloc.mat, which the class IDs are checked with.")] = None
+    blacklist: Blacklist = None
+    meta: Meta = None
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:

@@ -1,4 +1,4 @@
-"""`pycam report`: the paper's tables, the ablation of the released protocol, and the HTML report."""
+"""`pycam report`: the paper's tables, comparisons, the ablation of the released protocol, and the HTML report."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from pycam.cli import options
 from pycam.console import Notes, print_error, print_line, print_lines
 from pycam.errors import UsageError
 from pycam.evaluation.ablation import make_ablation
+from pycam.evaluation.comparison import COLUMNS, SHOWN, Judged, compare as compare_all
 from pycam.evaluation.results import read_report
 from pycam.formats.files import is_folder
+from pycam.ilsvrc.ground_truth import read_ground_truth
+from pycam.ilsvrc.predictions import read_predictions
 from pycam.paper.tables import paper_tables
 from pycam.predict import make_cam
 from pycam.report.html import write_html
@@ -38,6 +41,56 @@ def tables(
 ) -> None:
     """Put runs into the paper's tables, next to the published values."""
     _present(paper_tables([read_report(folder) for folder in runs]), out, as_json)
+
+
+@app.command()
+def compare(
+    items: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Two or more: folders of finished runs (`pycam evaluate`), submission files, or both.",
+            metavar="ITEMS…",
+        ),
+    ],
+    ground_truth: Annotated[
+        Path | None, typer.Option(help="Ground truth of submission files. Default: that of the first run.")
+    ] = None,
+    labels: options.TruthLabels = None,
+    blacklist: options.Blacklist = None,
+    meta: options.Meta = None,
+    out: TablesFile = None,
+    as_json: options.Json = False,
+) -> None:
+    """Compare each run or submission with the first, on the same images.
+
+    For each error: the difference with its paired 95 % bootstrap interval, McNemar's test, and what was fixed and what
+    regressed. Submissions are those that `pycam score --predictions` reads.
+    """
+    if len(items) < 2:
+        raise UsageError(f"{items[0]}: one run or submission; give two or more, which are compared with the first")
+    files = [item for item in items if not is_folder(item)]
+    if ground_truth is None:
+        if len(files) == len(items):
+            raise UsageError(f"{items[0]}: a submission file needs --ground-truth, as for `pycam score`")
+        if given := next((each for each in (labels, blacklist, meta) if each is not None), None):
+            raise UsageError(f"{given} has no effect without --ground-truth: leave it out, or give --ground-truth, too")
+    elif not files:
+        raise UsageError(f"{ground_truth} has no effect: runs have ground truth of their own; leave it out")
+    with ExitStack() as stack:
+        named = dict(zip(items, distinct_labels(items), strict=True))
+        runs = {item: stack.enter_context(Run.open(item, named[item])) for item in items if item not in files}
+        if ground_truth is not None:
+            truth = read_ground_truth(ground_truth, labels=labels, blacklist=blacklist, meta=meta)
+        else:
+            truth = next(iter(runs.values())).plan.truth
+        judged = [
+            Judged.of_results(label, runs[item].results)
+            if item in runs
+            else Judged.of_predictions(label, read_predictions(item), truth)
+            for item, label in named.items()
+        ]
+    found = compare_all(judged)
+    _present(found, out, as_json, most=SHOWN)
 
 
 @app.command()
@@ -67,7 +120,7 @@ def ablation(
 def html(
     context: typer.Context,
     items: Annotated[
-        list[Path], typer.Argument(help="One or two runs (folders of `pycam evaluate`), or images.", metavar="ITEMS…")
+        list[Path], typer.Argument(help="One or more runs (folders of `pycam evaluate`), or images.", metavar="ITEMS…")
     ],
     out: Annotated[Path, typer.Option(help="Output: one file (.html), or a folder.", show_default=False)],
     source: options.ModelOptions,
@@ -76,7 +129,7 @@ def html(
     worst: Annotated[int | None, typer.Option(min=1, help="Show only the worst images of runs, this many.")] = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Show one run, two runs side by side, or images on a page.
+    """Show one run, several runs side by side, or images on a page.
 
     --worst is for runs. The options of model, protocol and engine are for images: a run has its own.
     """
@@ -103,15 +156,28 @@ def html(
 
 
 def _runs(folders: Sequence[Path]) -> list[AbstractContextManager[Run]]:
-    if len(folders) > 2:
-        raise UsageError(f"{len(folders)} runs: a page shows one run, or two side by side; give one or two folders")
-    # A label is the name of the folder, or its whole path if both names are equal.
-    names = [folder.name for folder in folders]
-    labels = [""] if len(folders) == 1 else names if len(set(names)) == 2 else [str(folder) for folder in folders]
+    labels = [""] if len(folders) == 1 else distinct_labels(folders)
     return [Run.open(folder, label) for folder, label in zip(folders, labels, strict=True)]
 
 
-def _present(found: Sequence[Table], out: Path | None, as_json: bool) -> None:
+def distinct_labels(paths: Sequence[Path]) -> list[str]:
+    """Return a label for each path: its last name, or the whole path if it is not the only such column.
+
+    Raises
+    ------
+    UsageError
+        A path is given twice.
+    """
+    places = [path.resolve() for path in paths]
+    if twice := next((path for path, place in zip(paths, places, strict=True) if places.count(place) > 1), None):
+        raise UsageError(f"{twice}: given twice; give each run or submission once")
+    names = [place.name for place in places]
+    # Labels are columns beside others, such as "difference".
+    return names if len({*names, *COLUMNS}) == len(names) + len(COLUMNS) else [str(place) for place in places]
+
+
+def _present(found: Sequence[Table], out: Path | None, as_json: bool, most: int | None = None) -> None:
+    """Write tables to a file, print them as JSON, or show them, at most so many rows of each."""
     if out is not None:
         write(found, out)
     if as_json:
@@ -120,4 +186,4 @@ def _present(found: Sequence[Table], out: Path | None, as_json: bool) -> None:
         for number, table in enumerate(found):
             if number:
                 print_line()
-            table.show()
+            table.first(most).show()

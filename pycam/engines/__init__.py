@@ -1,7 +1,8 @@
 """Engines: programs that run a `Net`. Each engine is one module, imported when the engine is made.
 
 To add an engine, write a module with a subclass of `Engine`, and an entry in `ENGINES`. The translations of a `Net` for
-other libraries belong here too (`onnx_graph`, `torch_graph`). What a layer computes belongs to `pycam.net`.
+other libraries belong here too (`onnx_graph`, `torch_graph`, `ncnn_graph`). What a layer computes belongs to
+`pycam.net`.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ class _Entry(NamedTuple):
 ENGINES = {
     "onnxruntime": _Entry("pycam.engines.onnxruntime", "OnnxRuntimeEngine", "pip install onnxruntime"),
     "openvino": _Entry("pycam.engines.openvino", "OpenVinoEngine", "pip install 'caffe-cam[openvino]'"),
+    "ncnn": _Entry("pycam.engines.ncnn", "NcnnEngine", "pip install 'caffe-cam[ncnn]'"),
     "torch": _Entry("pycam.engines.torch", "TorchEngine", "pip install 'caffe-cam[torch]'"),
     "opencv": _Entry("pycam.engines.opencv", "OpenCvEngine", "pip install 'caffe-cam[opencv]'"),
     "caffe": _Entry("pycam.engines.caffe", "CaffeEngine", "set PYCAM_CAFFE, or run `make caffe-root`"),

@@ -1,7 +1,7 @@
 """Metrics of classification and localization, on arrays: `pycam.metrics`.
 
-What belongs here takes and returns arrays: box accuracies at all thresholds, pixel precision, errors, intervals, and
-the maps of the baselines. Files, data sets and reports do not belong here: `pycam.ilsvrc` reads them.
+What belongs here takes and returns arrays: box accuracies at all thresholds, pixel precision, errors, intervals,
+paired tests, and the maps of the baselines. Files, data sets and reports do not belong here: `pycam.ilsvrc` reads them.
 """
 
 from pycam.metrics.baselines import center_gaussian, whole_images
@@ -17,6 +17,7 @@ from pycam.metrics.box_accuracy import (
 )
 from pycam.metrics.errors import classification_hits, correct_boxes, error, error_interval, localization_hits
 from pycam.metrics.intervals import interval, resampled_means
+from pycam.metrics.paired import McNemar, difference_interval, mcnemar
 
 __all__ = [
     "IOUS",
@@ -24,15 +25,18 @@ __all__ = [
     "THRESHOLDS",
     "BoxAccuracy",
     "Candidates",
+    "McNemar",
     "box_hits",
     "candidates",
     "center_gaussian",
     "classification_hits",
     "correct_boxes",
+    "difference_interval",
     "error",
     "error_interval",
     "interval",
     "localization_hits",
+    "mcnemar",
     "resampled_means",
     "scaled",
     "whole_images",

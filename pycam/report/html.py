@@ -57,7 +57,7 @@ def write_html(place: Path, entries: Iterable[Entry], heading: Heading) -> None:
         page that was interrupted, which is written again; the page in its `index.html` loads images and maps from the
         folder when they become visible.
     entries : iterable of Entry
-        The images, which are read one after the other. All have the same runs, one or two.
+        The images, which are read one after the other. All have the same runs, one or more.
     heading : Heading
         The part above the images.
 

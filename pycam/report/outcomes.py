@@ -1,4 +1,4 @@
-"""The outcome of an image: right, or wrong in which way; and how it differs between two runs."""
+"""The outcome of an image: right, or wrong in which way; and how it differs between runs."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ OUTCOMES = {
 """Outcome -> its tone on the page, and its meaning."""
 
 CHANGES = {
-    "fixed": ("good", "Wrong in the first run, right in the second."),
-    "regressed": ("bad", "Right in the first run, wrong in the second."),
-    "wrong in another way": ("near", "Wrong in both runs, but not in the same way."),
-    "unchanged": ("same", "The same outcome in both runs."),
+    "fixed": ("good", "Wrong in the first run, right in a later one."),
+    "regressed": ("bad", "Right in the first run, wrong in a later one."),
+    "wrong in another way": ("near", "Wrong in all runs, but not in the same way."),
+    "unchanged": ("same", "The same outcome in all runs."),
 }
-"""Change between two runs -> its tone on the page, and its meaning."""
+"""Change from the first run to later ones -> its tone on the page, and its meaning."""
 
 
 @dataclass(frozen=True)
@@ -96,23 +96,25 @@ def judge(
 
 
 def group_of(outcomes: Sequence[Outcome]) -> tuple[str, float]:
-    """Return the group and the severity of an image from its outcomes in one or two runs.
+    """Return the group and the severity of an image from its outcomes in one or more runs.
 
     Parameters
     ----------
     outcomes : sequence of Outcome
-        Those of one run or two; empty without ground truth.
+        Those of each run; empty without ground truth.
 
     Returns
     -------
     (str, float)
-        For one run, its outcome's name and severity. For two, a key of `CHANGES`, and the difference of the severities.
+        For one run, its outcome's name and severity. For more, a key of `CHANGES`, and the largest difference of a
+        severity to that of the first run.
     """
     if len(outcomes) < 2:
         return next(((outcome.name, outcome.severity) for outcome in outcomes), ("", 0.0))
-    first, second = outcomes
-    if first.right != second.right:
-        name = "fixed" if second.right else "regressed"
+    first, *later = outcomes
+    if any(other.right != first.right for other in later):
+        name = "regressed" if first.right else "fixed"
     else:
-        name = "unchanged" if first.right or first.name == second.name else "wrong in another way"
-    return name, abs(first.severity - second.severity)
+        same = first.right or all(other.name == first.name for other in later)
+        name = "unchanged" if same else "wrong in another way"
+    return name, max(abs(first.severity - other.severity) for other in later)

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycam import zoo
-from pycam.errors import EngineError, ImageError, PycamError, RunError, UsageError
+from pycam.errors import EngineError, ImageError, PycamError, RunError
+from pycam.evaluation.comparison import Judged, differences, same_images
 from pycam.evaluation.figures import errors_table
 from pycam.evaluation.image_file import read_file
 from pycam.evaluation.plan import Plan
@@ -33,6 +34,7 @@ from pycam.report.html import Entry, Heading
 from pycam.report.images import SHOWN_NOTES, noted
 from pycam.report.outcomes import Outcome, group_of, judge
 from pycam.report.viewer_data import Truth
+from pycam.tables import Table
 from pycam.zoo.labels import Labels, read_labels
 
 THRESHOLDS = np.arange(5, 100, 5) / 100
@@ -169,14 +171,14 @@ class Run:
 
 
 def run_page(runs: Sequence[Run], worst: int | None = None) -> tuple[Heading, Iterator[Entry]]:
-    """Make a page of one run, or of two side by side.
+    """Make a page of one run, or of several side by side.
 
     Parameters
     ----------
     runs : sequence of Run
-        One or two.
+        One or more.
     worst : int, optional
-        Show only the worst images, this many; for two runs, those with the largest change.
+        Show only the worst images, this many; for several runs, those with the largest change.
 
     Returns
     -------
@@ -187,21 +189,21 @@ def run_page(runs: Sequence[Run], worst: int | None = None) -> tuple[Heading, It
     Raises
     ------
     UsageError
-        The runs have no image in common.
+        The runs have no image in common, or different ground truth.
     """
-    names = [name for name in runs[0].rows if all(name in run.rows for run in runs)]
-    if not names:
-        raise UsageError("the runs have no image in common: only runs of the same images can be shown side by side")
+    first, *others = same_images([Judged.of_results(run.label, run.results) for run in runs])
+    names: Sequence[str] = first.truth.names
     notes = list(_notes(runs))
     shows_all = worst is None or worst >= len(names)
     if not shows_all:
         notes.append(f"Only the worst {worst} of {len(names)} images are shown.")
         names = sorted(names, key=lambda name: -group_of(_outcomes(runs, name))[1])[:worst]
     labels = read_labels(zoo.models_folder() / "labels" / "ilsvrc.tsv")
-    sections = list(_sections(runs, labels))
+    sections = list(_sections(runs, labels, [differences(first, other) for other in others]))
     # A curve of the worst images would mislead, and a sweep has its own.
     has_curve = shows_all and all(run.results.hits is None for run in runs)
-    title = " and ".join(run.label for run in runs) if len(runs) > 1 else f"{runs[0].report['model']} on ILSVRC"
+    *most, last = (run.label for run in runs)
+    title = f"{', '.join(most)} and {last}" if most else f"{runs[0].report['model']} on ILSVRC"
     heading = Heading(title, {run.label: _facts(run) for run in runs}, notes, sections)
     return heading, _entries(runs, names, labels, sections, notes, has_curve)
 
@@ -238,7 +240,7 @@ def _entries(
     if images:
         curves = {label: (THRESHOLDS, count / images) for label, count in right.items()}
         note = f"The paper's box of the ground-truth class, {images} images. Dotted: the paper's threshold."
-        sections.insert(1, summary.threshold_curve(curves, note, mark=0.2))
+        sections.insert(len(runs), summary.threshold_curve(curves, note, mark=0.2))
 
 
 def _right_boxes(prediction: Prediction, truth: Truth) -> Any:
@@ -252,8 +254,10 @@ def _outcomes(runs: Sequence[Run], name: str) -> list[Outcome]:
     return [run.outcomes[run.rows[name]] for run in runs]
 
 
-def _sections(runs: Sequence[Run], labels: Labels) -> Iterator[summary.Section]:
+def _sections(runs: Sequence[Run], labels: Labels, compared: Sequence[Table]) -> Iterator[summary.Section]:
     yield errors_table({run.label: run.report for run in runs}).section()
+    for table in compared:
+        yield table.section()
     curves = {
         run.label: (box_accuracy.THRESHOLDS[::10], run.results.box_accuracy.curves[0, ::10] / 100)
         for run in runs

@@ -236,6 +236,8 @@ function header() {
   );
 }
 
+const COLOURS = 6; // Lines of further runs have the same colours again.
+
 function table({ title, columns, rows, note }) {
   const isNumber = (column) => rows.every((row) => row[column] === "" || /^[–\d]/.test(row[column]));
   const numeric = columns.map((_, column) => column > 0 && isNumber(column));
@@ -264,8 +266,8 @@ function chart({ title, x, y, series, diagonal, marks, note }) {
     diagonal ? drawn("path", { class: "diagonal", d: path([[0, 0], [1, 1]]) }) : null,
     (marks ?? []).map((value) => drawn("path", { class: "diagonal", d: path([[value, 0], [value, 1]]) })),
     series.map((line, index) => [
-      drawn("path", { class: `series series-${index}`, d: path(line.points) }),
-      line.dots ? line.points.map(([px, py], i) => drawn("circle", { class: `dot series-${index}`, cx: across(px), cy: up(py), r: line.dots[i] })) : [],
+      drawn("path", { class: `series series-${index % COLOURS}`, d: path(line.points) }),
+      line.dots ? line.points.map(([px, py], i) => drawn("circle", { class: `dot series-${index % COLOURS}`, cx: across(px), cy: up(py), r: line.dots[i] })) : [],
     ]).flat(2),
     drawn("text", { class: "axis", x: across(0.5), y: height - 3, "text-anchor": "middle" }, x),
   );
@@ -274,7 +276,7 @@ function chart({ title, x, y, series, diagonal, marks, note }) {
     { class: "chart" },
     element("figcaption", {}, element("b", {}, title), element("span", {}, y)),
     plot,
-    element("ul", { class: "key" }, series.map((line, index) => element("li", { class: `series-${index}` }, line.summary))),
+    element("ul", { class: "key" }, series.map((line, index) => element("li", { class: `series-${index % COLOURS}` }, line.summary))),
     note ? element("p", { class: "note" }, note) : null,
   );
 }
