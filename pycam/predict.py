@@ -12,7 +12,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -304,6 +304,8 @@ def load(
     method: str | None = None,
     layer: str | None = None,
     target: str | None = None,
+    box_rule: str | None = None,
+    threshold: float | None = None,
     prototxt: str | os.PathLike[str] | None = None,
     weights: str | os.PathLike[str] | None = None,
     labels: str | os.PathLike[str] | None = None,
@@ -328,8 +330,10 @@ def load(
         `onnxruntime`, `openvino`, `ncnn`, `torch`, `opencv` or `caffe`.
     protocol : str or Protocol
         The name of a row of the protocol table, or a `pycam.protocols.Protocol`.
-    view, method, layer, target : str, optional
+    view, method, layer, target, box_rule : str, optional
         Choices that replace those of the protocol; see `pycam.protocols.Protocol`. Gradients need PyTorch.
+    threshold : float, optional
+        The threshold of the box rule, in place of the rule's default.
     prototxt, weights, labels, mean : path, optional
         Files that replace those of the model. The mean may be numbers, one per channel: "104,117,123".
     std : str, optional
@@ -341,7 +345,8 @@ def load(
     phase, stages, level
         The state that selects the layers of the net, as for `pycam.read_net`.
     options : Options
-        Options of the engine. With one stream per core, `Cam.stream` predicts the most images per second.
+        Options of the engine. With as many streams as `best_streams` says, `Cam.stream` predicts the most images per
+        second.
     allow_nonfinite : bool
         Whether to accept weights that are infinite or NaN.
 
@@ -359,7 +364,15 @@ def load(
         The engine is not available, or it cannot run the net exactly.
     """
     row = get_protocol(protocol) if isinstance(protocol, str) else protocol
-    row = row.with_choices(view=view, method=method, layer=layer, target=target, input_scale=input_scale)
+    row = row.with_choices(
+        view=view,
+        method=method,
+        layer=layer,
+        target=target,
+        input_scale=input_scale,
+        box_rule=box_rule,
+        threshold=threshold,
+    )
     loaded = load_model(
         model,
         prototxt=prototxt,
@@ -375,6 +388,12 @@ def load(
         needs_maps=row.method == "cam",
     )
     return make_cam(loaded, engine=engine, protocol=row, options=options)
+
+
+def best_streams(engine: str, protocol: Protocol, options: Options = Options()) -> int:
+    """Return the number of streams with which `Cam.stream` predicts the most images per second on this machine."""
+    # Gradients take turns: PyTorch's settings apply to the whole process.
+    return engines.best_streams(engine, options) if protocol.method == "cam" else 1
 
 
 def make_cam(
@@ -393,7 +412,10 @@ def make_cam(
             ) from None
         choices = protocol.method, protocol.target, protocol.layer
         gradients = GradientMaps(model.net, model.score_blob, *choices, options)
-        options = replace(options, streams=1)  # PyTorch's settings apply to the whole process
+        if options.streams > 1:
+            raise UsageError(
+                f"{options.streams} streams: method {protocol.method!r} computes one image after another: use one"
+            )
     model.check_labels()
     outputs = [model.score_blob] if head is None else [head.feature_blob, head.score_blob]
     mean = model.preprocessing.mean_values(protocol.mean)

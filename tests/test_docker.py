@@ -76,7 +76,7 @@ def test_all_images_hold_the_same_versions():
         dict(line.split("==") for line in (DOCKER / lock).read_text().splitlines() if "==" in line) for lock in LOCKS
     ]
     common = set.intersection(*map(set, pins))
-    assert {"numpy", "onnx", "opencv-python-headless", "pillow", "scipy"} <= common
+    assert {"numpy", "opencv-python-headless", "pillow", "scipy"} <= common
     assert all(pin[package] == pins[0][package] for pin in pins for package in common)
 
 

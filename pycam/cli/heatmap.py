@@ -22,7 +22,7 @@ from pycam.formats.names import distinct_names
 from pycam.model import FIXED_MEANS
 from pycam.net.layers import dims
 from pycam.net.stated import stated_input
-from pycam.predict import Cam, make_cam
+from pycam.predict import Cam, best_streams, make_cam
 from pycam.prediction import Prediction
 from pycam.prefetch import prefetch
 from pycam.tables import csv_text
@@ -30,6 +30,7 @@ from pycam.tables import csv_text
 
 @options.grouped
 def heatmap(
+    context: typer.Context,
     images: Annotated[list[Path], typer.Argument(help="Images.", show_default=False)],
     source: options.ModelOptions,
     maps: options.MapOptions,
@@ -50,6 +51,8 @@ def heatmap(
     quiet: options.Quiet = False,
 ) -> None:
     """Write the top-5 class activation maps of images: overlays, a strip, and one JSON file per image."""
+    if not boxes:
+        options.refuse(context, "boxes are computed with --boxes only", "box_rule", "threshold")
     row, *others = maps.rows
     if others:
         raise UsageError(f"{len(others) + 1} methods: a heat map is made by one method; leave out the other --method")
@@ -57,7 +60,7 @@ def heatmap(
         source.load(quiet, needs_maps=row.method == "cam"),
         engine=engine.engine,
         protocol=row,
-        options=replace(engine.options, streams=min(len(images), engine.options.most_streams)),
+        options=replace(engine.options, streams=min(len(images), best_streams(engine.engine, row, engine.options))),
     )
     notes = Notes(quiet)
     if cam.head is not None and (source.model is None or cam.head.positions or cam.head.pooling == "max"):
@@ -170,9 +173,16 @@ def _boxes_csv(done: Sequence[Mapping[str, Any]]) -> str:
     """Write one row per box: image pixels, 0-based, half-open. The sides are empty for a class without a box."""
     from pandas import DataFrame
 
-    columns = ["image", "rank", "index", "wnid", "label", "score", "x0", "y0", "x1", "y1"]
+    columns = ["image", "rank", "index", "wnid", "label", "score", "x0", "y0", "x1", "y1", "box_rule", "threshold"]
     rows = [
-        [prediction["image"], rank, *(item[key] for key in columns[2:6]), *(item["box"] or [None] * 4)]
+        [
+            prediction["image"],
+            rank,
+            *(item[key] for key in columns[2:6]),
+            *(item["box"] or [None] * 4),
+            prediction["box_rule"],
+            prediction["threshold"],
+        ]
         for prediction in done
         for rank, item in enumerate(prediction["top"], start=1)
     ]

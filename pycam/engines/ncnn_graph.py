@@ -226,8 +226,14 @@ def _pair(number: int, sides: Pair) -> dict[int, int]:
     return {number: sides[1], number + 10: sides[0]}
 
 
-_ADD, _MUL = 0, 2
+_FEATURES, _DIRECT, _ONE_THREAD = 31, 1 << 5 | 1 << 6, 1 << 7
+"""The parameter of what a layer does without: matrix products and Winograd's transform; threads."""
+
+_ADD, _MUL, _DIV = 0, 2, 3
 """Operations of BinaryOp."""
+
+_SQUARE, _SQRT = 4, 5
+"""Operations of UnaryOp."""
 
 _E = -1.0
 """What stands for e as the base of Exp and Log."""
@@ -247,7 +253,7 @@ def _activation(layer: L.Layer, graph: _Graph) -> Settings:
     return {9: 2, 10: [relu.negative_slope]} if relu.negative_slope else {9: 1}
 
 
-def _filter(layer: L.Convolution | L.Deconvolution, graph: _Graph) -> list[str]:
+def _filter(layer: L.Convolution | L.Deconvolution, graph: _Graph, how: Settings = _NONE) -> list[str]:
     weights, *bias = graph.params[layer.name]
     if layer.transposed:
         # channels × num_output/group × kernel -> group × num_output/group × channels/group × kernel
@@ -261,11 +267,42 @@ def _filter(layer: L.Convolution | L.Deconvolution, graph: _Graph) -> list[str]:
         5: int(layer.bias),
         6: weights.size,
         **_activation(layer, graph),
+        **how,
     }
     kind = layer.type
     if layer.group > 1:
         kind, settings[7] = f"{layer.type}DepthWise", layer.group
     return graph.add(kind, graph.read(layer), settings, [weights, *bias], tagged=True)
+
+
+def _convolution(layer: L.Convolution, graph: _Graph) -> list[str]:
+    step = layer.stride[0]
+    if layer.stride == (step, step) and layer.dilation == (1, 1) and layer.group == 1:
+        if step > 1 and all(2 * step < side <= 3 * step for side in layer.kernel):
+            return _strided(layer, graph)
+        if step == 1 and layer.kernel == (3, 3) and layer.input_shapes[0][1] < 4:
+            # The three channels of an image are too few for Winograd's transform or a matrix product to be worth it.
+            return _filter(layer, graph, {_FEATURES: _DIRECT})
+    return _filter(layer, graph)
+
+
+def _strided(layer: L.Convolution, graph: _Graph) -> list[str]:
+    """Write a kernel that is up to three steps wide as a 3×3 kernel without a stride, for Winograd's transform.
+
+    The positions that lie within one step become channels.
+    """
+    (blob,), (weights, *bias), step = graph.read(layer), graph.params[layer.name], layer.stride[0]
+    outputs, channels, *kernel = weights.shape
+    pads = []
+    for side, output, pad in zip(layer.input_shapes[0][2:], layer.output_shapes[0][2:], layer.pad, strict=True):
+        pads += [pad, max(0, step * (output + 2) - side - pad)]
+    (blob,) = graph.add("Padding", [blob], dict(enumerate(pads)))
+    (blob,) = graph.add("Reorg", [blob], {0: step})
+    # (T, C, h, w) -> (T, C, 3, step, 3, step) -> (T, C, step, step, 3, 3)
+    wide = np.pad(weights, ((0, 0), (0, 0), *((0, 3 * step - side) for side in kernel)))
+    wide = wide.reshape(outputs, channels, 3, step, 3, step).transpose(0, 1, 3, 5, 2, 4)
+    settings = {0: outputs, 1: 3, 5: int(layer.bias), 6: wide.size, **_activation(layer, graph)}
+    return graph.add("Convolution", [blob], settings, [wide, *bias], tagged=True)
 
 
 def _pooling(layer: L.Pooling, graph: _Graph) -> list[str]:
@@ -288,9 +325,25 @@ def _pooling(layer: L.Pooling, graph: _Graph) -> list[str]:
 
 
 def _lrn(layer: L.LRN, graph: _Graph) -> list[str]:
-    within = layer.within_channel
-    settings = {0: int(within), 1: layer.local_size, 2: layer.alpha, 3: layer.beta, 4: 1.0 if within else layer.k}
-    return graph.add("LRN", graph.read(layer), settings)
+    (x,), channels, near = graph.read(layer), layer.input_shapes[0][1], layer.local_size // 2
+    if layer.within_channel or layer.beta != 0.75 or layer.k <= 0 or layer.alpha < 0 or channels % 16 or near > 8:
+        k = 1.0 if layer.within_channel else layer.k
+        settings = {0: int(layer.within_channel), 1: layer.local_size, 2: layer.alpha, 3: layer.beta, 4: k}
+        return graph.add("LRN", [x], settings)
+    # Faster than ncnn's LRN, which computes a logarithm and an exponential of every value: a 1×1 convolution of 16
+    # channels and their neighbours adds the squares up, and the power is that of two roots.
+    (squares,) = graph.add("UnaryOp", [x], {0: _SQUARE})
+    sums = []
+    for start in range(0, channels, 16):
+        first, end = max(0, start - 8), min(channels, start + 24)
+        part = graph.add("Crop", [squares], {9: [first], 10: [end], 11: [0]})
+        band = np.abs(np.arange(start, start + 16)[:, None] - np.arange(first, end)) <= near
+        arrays = [band * np.float32(layer.alpha / layer.local_size), np.full(16, layer.k, np.float32)]
+        sums += graph.add("Convolution", part, {0: 16, 1: 1, 5: 1, 6: band.size}, arrays, tagged=True)
+    (base,) = graph.add("Concat", sums, {0: 0})
+    (root,) = graph.add("UnaryOp", [base], {0: _SQRT})
+    roots = [root, *graph.add("UnaryOp", [root], {0: _SQRT})]
+    return graph.add("BinaryOp", [x, *graph.add("BinaryOp", roots, {0: _MUL})], {0: _DIV})
 
 
 def _inner_product(layer: L.InnerProduct, graph: _Graph) -> list[str]:
@@ -331,8 +384,8 @@ def _log(layer: L.Log, graph: _Graph) -> list[str]:
 def _softmax(layer: L.Softmax, graph: _Graph) -> list[str]:
     if layer.axis == 0:
         raise _inexact(layer, "ncnn computes one image at a time, and the layer adds those of a batch up")
-    # 1: the axis is counted as it should be.
-    return graph.add("Softmax", graph.read(layer), {0: layer.axis - 1, 1: 1})
+    # 1: the axis is counted as it should be. The bits of what several threads compute depend on their number.
+    return graph.add("Softmax", graph.read(layer), {0: layer.axis - 1, 1: 1, _FEATURES: _ONE_THREAD})
 
 
 def _same(layer: L.Dropout | L.Split, graph: _Graph) -> list[str]:
@@ -425,7 +478,7 @@ def _crop(layer: L.Crop, graph: _Graph) -> list[str]:
 
 
 _TRANSLATIONS: dict[type[L.Layer], Translation] = {
-    L.Convolution: _filter,
+    L.Convolution: _convolution,
     L.Deconvolution: _filter,
     L.Pooling: _pooling,
     L.LRN: _lrn,

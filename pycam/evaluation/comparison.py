@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycam.errors import UsageError
-from pycam.evaluation.figures import ACCURACIES, whole
+from pycam.evaluation.figures import ACCURACIES
 from pycam.evaluation.results import Results
 from pycam.ilsvrc.ground_truth import GroundTruth
 from pycam.ilsvrc.predictions import Predictions
@@ -181,8 +181,10 @@ def _accuracies(first: Judged, second: Judged) -> Iterator[dict[str, object]]:
     # The same seed draws the same images for both.
     samples = [accuracy.samples() for accuracy in accuracies]
     bounds = interval(samples[1] - samples[0]).tolist()
-    for key, (low, high) in (("max_box_acc", bounds[0]), ("max_box_acc_v2", bounds[-1])):
-        one, other = (whole(getattr(accuracy, key)) for accuracy in accuracies)
+    whole = [(each.max_box_acc, each.max_box_acc_v2["mean"]) for each in accuracies]
+    for key, one, other, (low, high) in zip(
+        ("max_box_acc", "max_box_acc_v2"), *whole, (bounds[0], bounds[-1]), strict=True
+    ):
         yield {
             "figure": ACCURACIES[key],
             first.label: one,

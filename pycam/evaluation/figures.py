@@ -51,18 +51,18 @@ def figures(report: Mapping[str, Any]) -> Iterator[Figure]:
             yield Figure(f"class known, {baseline}", percent(share))
     for key, accuracy in ACCURACIES.items():
         if key in report:
-            low, high = whole(report["intervals"][key])
-            yield Figure(accuracy, whole(report[key]), low, high)
+            low, high = _whole(report["intervals"][key])
+            yield Figure(accuracy, _whole(report[key]), low, high)
             for other, baseline in BASELINES.items():
                 if key in report.get(other, {}):
-                    yield Figure(f"{accuracy}, {baseline}", whole(report[other][key]))
+                    yield Figure(f"{accuracy}, {baseline}", _whole(report[other][key]))
     if at := report.get("at_thresholds"):
         for key, accuracy in ACCURACIES.items():
             if (share := at.get(key.removeprefix("max_"))) is not None:
-                yield Figure(f"{accuracy.removeprefix('Max')}, thresholds of another set", whole(share))
+                yield Figure(f"{accuracy.removeprefix('Max')}, thresholds of another set", _whole(share))
 
 
-def whole(accuracy: Any) -> Any:
+def _whole(accuracy: Any) -> Any:
     """Return the mean of MaxBoxAccV2, or of its interval; other accuracies stay as they are."""
     return accuracy["mean"] if isinstance(accuracy, Mapping) else accuracy
 

@@ -32,7 +32,7 @@ from pycam.model import Model, load_model
 from pycam.net import Net
 from pycam.net.layers import dims
 from pycam.net.state import describe
-from pycam.predict import Cam, make_cam
+from pycam.predict import Cam, best_streams, make_cam
 from pycam.protocols import DRAWING, Protocol
 
 PLAN = "plan.json"
@@ -97,6 +97,11 @@ class Recipe:
             level=self.level,
             needs_maps=self.protocol.method == "cam",
         )
+
+    @property
+    def best_streams(self) -> int:
+        """The number of streams with the most images per second, if only one process computes."""
+        return best_streams(self.engine, self.protocol, self.options)
 
     def make(self, model: Model, streams: int = 1) -> Cam:
         """Make a `Cam` of the loaded model, for so many threads at the same time (`pycam.engines.Options`)."""

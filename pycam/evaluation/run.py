@@ -72,7 +72,7 @@ def evaluate(
     recipe = plan.recipe
     alone = workers == 1 and scheduler is None
     with ExitStack() as stack:
-        streams = recipe.options.most_streams if alone else 1
+        streams = recipe.best_streams if alone else 1
         model = model or recipe.load()
         plan = plan.for_net(model)
         cam = stack.enter_context(recipe.make(model, streams))

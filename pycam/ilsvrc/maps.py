@@ -95,7 +95,7 @@ def _in_folder(folder: Path) -> tuple[dict[str, str], Callable[[str], ScoreMap]]
             listing.setdefault(PurePath(name).suffix.lower(), []).append(str(Path(place, name)))
     suffixes, read = [".npy"], read_map
     if ".npy" not in listing:
-        suffixes, read = [each for each in sorted(IMAGE_SUFFIXES) if each in listing], _read_image
+        suffixes, read = sorted(IMAGE_SUFFIXES), _read_image
     files: dict[str, str] = {}
     for path in (path for each in suffixes for path in sorted(listing[each])):
         name = PurePath(path).relative_to(folder).as_posix()[: -len(PurePath(path).suffix)]

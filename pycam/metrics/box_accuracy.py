@@ -333,21 +333,21 @@ class BoxAccuracy:
         return {"box_acc": float(chosen[0]), "box_acc_v2": _v2(chosen[1:])}
 
     def samples(self) -> NDArray[np.float64]:
-        """Return MaxBoxAcc and MaxBoxAccV2 of bootstrap samples of the images, each at its best thresholds.
+        """Return the accuracies of bootstrap samples of the images, each at its best thresholds.
 
-        The samples of two maps of the same images are drawn alike, so that their differences are paired.
+        The samples of two sets of maps of the same images are drawn alike, so that their differences are paired.
 
         Returns
         -------
         (1000, 5) float64
-            MaxBoxAcc, and the values of MaxBoxAccV2: at IoUs of 0.3, 0.5 and 0.7, and their mean.
+            MaxBoxAcc, then MaxBoxAccV2 in the order of `V2`.
         """
         # Rule by rule, because 50,000 images have 200 million hits; the same seed draws the same images for each rule.
         best = np.stack([resampled_means(self.hits(rule)).max(axis=1) for rule in range(4)], axis=1) * 100
         return np.column_stack([best, best[:, 1:].mean(axis=1)])
 
     def intervals(self) -> dict[str, Any]:
-        """Return 95 % bootstrap intervals of both accuracies, in the same form."""
+        """Return 95 % bootstrap intervals of both accuracies, in the same form; each sample has its best thresholds."""
         bounds = interval(self.samples()).tolist()
         return {"max_box_acc": bounds[0], "max_box_acc_v2": dict(zip(V2, bounds[1:], strict=True))}
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from pycam.errors import UsageError
 from pycam.formats.files import atomic_open, atomic_write, exists, is_file, is_folder, utf8
-from pycam.report.outcomes import CHANGES, OUTCOMES, group_of
+from pycam.report.outcomes import CHANGES, OUTCOMES, THRESHOLDS, group_of
 from pycam.report.page import json_block, json_text, page
 from pycam.report.viewer_data import Entry as Entry, image_record, shown
 
@@ -39,12 +39,15 @@ class Heading:
         Lines for the reader, such as skipped images.
     sections : sequence of mapping
         Tables and charts, from `pycam.report.summary`. They are read after the last image is written.
+    threshold : float, optional
+        The threshold of the runs' box rule, which the page can change; None if no run has one.
     """
 
     title: str
     runs: Mapping[str, Sequence[str]]
     notes: Sequence[str] = ()
     sections: Sequence[Mapping[str, Any]] = ()
+    threshold: float | None = None
 
 
 def write_html(place: Path, entries: Iterable[Entry], heading: Heading) -> None:
@@ -130,8 +133,9 @@ def _card(entry: Entry) -> dict[str, Any]:
                 "score": run[0].top[0].score,
                 "outcome": outcome and outcome.name,
                 "iou": outcome and outcome.iou,
+                "rescored": rescored and rescored.packed_outcomes(),
             }
-            for run, outcome in itertools.zip_longest(entry.runs.values(), entry.outcomes)
+            for run, outcome, rescored in itertools.zip_longest(entry.runs.values(), entry.outcomes, entry.rescored)
         ],
     }
 
@@ -147,6 +151,8 @@ def _contents(heading: Heading, cards: Sequence[Mapping[str, Any]], chunk: int) 
         "judged": any(card["group"] for card in cards),
         "images": list(cards),
         "chunk": chunk,
+        "threshold": heading.threshold,
+        "thresholds": THRESHOLDS.tolist(),
     }
 
 

@@ -1,11 +1,21 @@
-"""The outcome of an image: right, or wrong in which way; and how it differs between runs."""
+"""The outcome of an image: right, or wrong in which way; and how it differs between runs and between thresholds."""
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pycam.maps.boxes import RIGHT_IOU, Box, iou, shared_area
+import numpy as np
+from numpy.typing import NDArray
+
+from pycam.maps.boxes import RIGHT_IOU, Box, Boxes, iou, shared_area
+
+THRESHOLDS = np.arange(101) / 100
+"""The thresholds that a page can apply to all images, as fractions of a map's maximum."""
+
+NO_IOU = 0xFFFF
+"""Stands for the IoU of an image without ground-truth boxes."""
 
 MOSTLY = 2 / 3
 """Fraction of a box that counts as most of it. With an IoU i below 1/2, a box cannot both lie mostly in the
@@ -54,6 +64,39 @@ class Outcome:
     def right(self) -> bool:
         """Whether the class and the box are right."""
         return self.name.startswith("right")
+
+
+@dataclass(frozen=True, eq=False)
+class Rescored:
+    """An image of a run at each of `THRESHOLDS`.
+
+    Attributes
+    ----------
+    boxes : (t, 4) int
+        The box of the best class, half-open image pixels.
+    outcomes : sequence of Outcome
+        The outcome of the image.
+    hits : (t,) bool
+        Whether the box of the ground-truth class is right.
+    """
+
+    boxes: Boxes
+    outcomes: Sequence[Outcome]
+    hits: NDArray[np.bool_]
+
+    def packed_boxes(self) -> str:
+        """Return the boxes for the viewer: base64 of little-endian int32."""
+        return base64.b64encode(self.boxes.astype("<i4").tobytes()).decode()
+
+    def packed_outcomes(self) -> str:
+        """Return the outcomes for the viewer: base64 of t bytes and t little-endian uint16.
+
+        The bytes are positions in `OUTCOMES`; the others are the IoU times 10,000, or `NO_IOU`.
+        """
+        names = list(OUTCOMES)
+        positions = np.array([names.index(outcome.name) for outcome in self.outcomes], np.uint8)
+        ious = [NO_IOU if outcome.iou is None else round(10_000 * outcome.iou) for outcome in self.outcomes]
+        return base64.b64encode(positions.tobytes() + np.array(ious, "<u2").tobytes()).decode()
 
 
 def judge(

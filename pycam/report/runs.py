@@ -24,7 +24,7 @@ from pycam.evaluation.run import STORE
 from pycam.evaluation.store import Store
 from pycam.ilsvrc import map_scores
 from pycam.images.read import Image, read_image
-from pycam.maps.boxes import RIGHT_IOU, Box, iou, paper_box
+from pycam.maps.boxes import Box
 from pycam.metrics import box_accuracy
 from pycam.paper.tables import paper_tables, ranking
 from pycam.predict import Cam
@@ -32,12 +32,13 @@ from pycam.prediction import Prediction
 from pycam.report import summary
 from pycam.report.html import Entry, Heading
 from pycam.report.images import SHOWN_NOTES, noted
-from pycam.report.outcomes import Outcome, group_of, judge
+from pycam.report.outcomes import THRESHOLDS, Outcome, Rescored, group_of, judge
+from pycam.report.rescoring import errors_at, has_threshold, live_cells, rescore
 from pycam.report.viewer_data import Truth
 from pycam.tables import Table
 from pycam.zoo.labels import Labels, read_labels
 
-THRESHOLDS = np.arange(5, 100, 5) / 100
+PAPER_THRESHOLD = 0.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,6 +129,10 @@ class Run:
             right[truth.counted] = gaussian.hits(0)[:, gaussian.curves[0].argmax()]
         return right
 
+    def is_center_right(self, name: str) -> bool:
+        """Return whether the box of a Gaussian in the middle of an image is right, as for `outcomes`."""
+        return bool(self._center[self.rows[name]])
+
     def true_boxes(self, row: int) -> list[Box]:
         """Return the ground-truth boxes of an image; an empty list if localization excludes it."""
         truth = self.results.truth
@@ -205,7 +210,8 @@ def run_page(runs: Sequence[Run], worst: int | None = None) -> tuple[Heading, It
     has_curve = shows_all and all(run.results.hits is None for run in runs)
     *most, last = (run.label for run in runs)
     title = f"{', '.join(most)} and {last}" if most else f"{runs[0].report['model']} on ILSVRC"
-    heading = Heading(title, {run.label: _facts(run) for run in runs}, notes, sections)
+    threshold = PAPER_THRESHOLD if any(has_threshold(run.plan.recipe.protocol.box_rule) for run in runs) else None
+    heading = Heading(title, {run.label: _facts(run) for run in runs}, notes, sections, threshold)
     return heading, _entries(runs, names, labels, sections, notes, has_curve)
 
 
@@ -217,9 +223,9 @@ def _entries(
     notes: list[str],
     has_curve: bool,
 ) -> Iterator[Entry]:
-    images = 0
     faults: list[PycamError] = []
-    right = {run.label: np.zeros(len(THRESHOLDS)) for run in runs}
+    hits = {run.label: np.zeros((len(run.rows), len(THRESHOLDS)), bool) for run in runs}
+    shown: list[str] = []
     with ExitStack() as stack:
         cams = [stack.enter_context(run.plan.recipe.make(run.plan.recipe.load())) for run in runs]
         for name in names:
@@ -232,23 +238,51 @@ def _entries(
             except (ImageError, EngineError) as error:
                 faults.append(error)
                 continue
-            if has_curve and truth.boxes:
-                images += 1
-                for label, prediction in found.items():
-                    right[label] += _right_boxes(prediction, truth)
-            yield Entry(name, image, {label: [each] for label, each in found.items()}, truth, _outcomes(runs, name))
+            shown.append(name)
+            rescored: list[Rescored | None] = []
+            for run, prediction in zip(runs, found.values(), strict=True):
+                each = rescore(prediction, truth, run.is_center_right(name))
+                hits[run.label][run.rows[name]] = each.hits
+                rescored.append(each if has_threshold(prediction.protocol.box_rule) else None)
+            predictions = {label: [each] for label, each in found.items()}
+            yield Entry(name, image, predictions, truth, _outcomes(runs, name), rescored)
     notes += noted(faults, len(names))
-    if images:
-        curves = {label: (THRESHOLDS, count / images) for label, count in right.items()}
-        note = f"The paper's box of the ground-truth class, {images} images. Dotted: the paper's threshold."
-        sections.insert(len(runs), summary.threshold_curve(curves, note, mark=0.2))
+    counted = [name for name in shown if runs[0].true_boxes(runs[0].rows[name])]
+    if has_curve and counted:
+        curves = {}
+        for run in runs:
+            rows = [run.rows[name] for name in counted]
+            curves[run.label] = (THRESHOLDS, hits[run.label][rows].mean(axis=0))
+        note = f"The paper's box of the ground-truth class, {len(counted)} images. Dotted: the paper's threshold."
+        sections.insert(len(runs), summary.threshold_curve(curves, note, mark=PAPER_THRESHOLD))
+    _make_live(runs, hits, len(shown), sections[0])
 
 
-def _right_boxes(prediction: Prediction, truth: Truth) -> Any:
-    """Return whether the paper's box of the ground-truth class is right at each of `THRESHOLDS`: (t,) bool."""
-    map_ = next(item.image_map for item in prediction.top if item.index == truth.index)
-    boxes = np.array([paper_box(map_, float(threshold)) for threshold in THRESHOLDS])
-    return (iou(boxes[:, None], truth.boxes) >= RIGHT_IOU).any(axis=1)
+def _make_live(runs: Sequence[Run], hits: Mapping[str, Any], shown: int, errors: summary.Section) -> None:
+    """Add to the table of errors what it says at each threshold, for the runs of which all images are shown."""
+    at = {
+        run.label: errors_at(run.results, hits[run.label])
+        for run in runs
+        if shown == len(run.rows)
+        and len(run.results.truth.counted)
+        and run.results.truth.has_boxes
+        and has_threshold(run.plan.recipe.protocol.box_rule)
+    }
+    if not at:
+        return
+    tables = [
+        errors_table(
+            {run.label: _with_errors(run, at[run.label][i] if run.label in at else {}) for run in runs}
+        ).section()
+        for i in range(len(THRESHOLDS))
+    ]
+    errors["live"] = live_cells(errors["rows"], [table["rows"] for table in tables])
+
+
+def _with_errors(run: Run, errors: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the report of a run with other errors."""
+    intervals = {**run.report.get("intervals", {}), **errors.get("intervals", {})}
+    return {**run.report, **errors, "intervals": intervals}
 
 
 def _outcomes(runs: Sequence[Run], name: str) -> list[Outcome]:
@@ -284,6 +318,7 @@ def _facts(run: Run) -> list[str]:
         report["model"],
         f"protocol {report['protocol']}",
         f"view {identity['view']}",
+        run.plan.recipe.protocol.boxes_by,
         report["engine"],
         f"{report['images']} images",
         f"weights {identity['weights'][:12]}",

@@ -4,6 +4,9 @@
 const report = JSON.parse(document.getElementById("report").textContent);
 const chunks = new Map(); // Promises of the requested chunks, and the functions that resolve them.
 const awaited = new Map();
+const OUTCOMES = new Map(report.outcomes.map((outcome) => [outcome.name, outcome]));
+const NO_IOU = 0xffff;
+const ARRANGE_AFTER = 400; // Milliseconds after the last change of the threshold.
 const SORTS = {
   [report.runs.length > 1 ? "most changed first" : "worst first"]: (a, b) => b.severity - a.severity,
   "lowest IoU first": (a, b) => (a.runs.at(-1).iou ?? 2) - (b.runs.at(-1).iou ?? 2),
@@ -33,12 +36,56 @@ function arrive(chunk, images) {
   awaited.get(chunk)(images);
 }
 
+/** Decodes what a run makes of an image at each threshold, packed by report/outcomes.py: outcome and IoU. */
+function decodeOutcomes(packed) {
+  if (!packed) return null;
+  const bytes = Uint8Array.from(atob(packed), (character) => character.charCodeAt(0));
+  const count = report.thresholds.length;
+  const view = new DataView(bytes.buffer);
+  return Array.from({ length: count }, (_, level) => {
+    const iou = view.getUint16(count + 2 * level, true);
+    return { outcome: report.outcomes[bytes[level]].name, iou: iou === NO_IOU ? null : iou / 10000 };
+  });
+}
+
+/** Decodes the boxes of the best class at each threshold; null without. */
+function decodeBoxes(packed) {
+  if (!packed) return null;
+  const sides = new Int32Array(Uint8Array.from(atob(packed), (character) => character.charCodeAt(0)).buffer);
+  return Array.from({ length: sides.length / 4 }, (_, level) => Array.from(sides.subarray(4 * level, 4 * level + 4)));
+}
+
+function isRight({ outcome }) {
+  return outcome.startsWith("right");
+}
+
+function severity({ outcome, iou }, score) {
+  if (outcome === "wrong class") return 1 + score;
+  if (iou !== null) return 1 - iou;
+  return isRight({ outcome }) ? 0 : 1;
+}
+
+/** Returns the group and the severity of an image from its outcomes, as group_of of report/outcomes.py. */
+function groupOf(runs) {
+  const severities = runs.map((run) => severity(run, run.score));
+  const [first, ...later] = runs;
+  if (later.length === 0) return { group: first.outcome, severity: severities[0] };
+  const changed = later.some((run) => isRight(run) !== isRight(first));
+  const same = isRight(first) || later.every((run) => run.outcome === first.outcome);
+  const group = changed ? (isRight(first) ? "regressed" : "fixed") : same ? "unchanged" : "wrong in another way";
+  return { group, severity: Math.max(...severities.slice(1).map((each) => Math.abs(severities[0] - each))) };
+}
+
 class Gallery {
   #order = report.images.map((_, number) => number);
   #cards = report.images.map((image, number) => this.#card(image, number));
   #filter = { text: "", groups: new Set(), sort: null };
   #list = element("ol", { class: "cards" });
   #count = element("p", { class: "count", role: "status" });
+  #chips = element("div", { role: "group", "aria-label": "Show only" });
+  #rescored = report.images.map(({ runs }) => runs.map((run) => ({ ...run, levels: decodeOutcomes(run.rescored) })));
+  #drawn = new Map(); // Number of a drawn card -> what its boxes are made of.
+  #level = null; // Position of the threshold of all images; null for that of the runs.
   #watcher = new IntersectionObserver((entries) => this.#fill(entries), { rootMargin: "800px" });
 
   constructor(onopen) {
@@ -49,7 +96,7 @@ class Gallery {
       "section",
       { class: "gallery", "aria-labelledby": "images", "data-runs": report.runs.length },
       element("h2", { id: "images" }, "Images"),
-      this.#chips(),
+      this.#chips,
       element(
         "div",
         { class: "tools", role: "search" },
@@ -64,6 +111,7 @@ class Gallery {
       this.#list,
     );
     for (const card of this.#cards) this.#watcher.observe(card);
+    this.#countGroups();
     this.#update({});
   }
 
@@ -80,6 +128,30 @@ class Gallery {
     this.#cards[number].querySelector("button").focus();
   }
 
+  /** Applies the threshold at a position to all images, or that of the runs: outcomes, counts and boxes. */
+  rescore(level) {
+    this.#level = level;
+    this.#rescored.forEach((runs, number) => {
+      const card = report.images[number];
+      const lines = this.#cards[number].querySelectorAll(".outcome");
+      runs.forEach((run, index) => {
+        const { outcome, iou } = (level !== null && run.levels?.[level]) || run;
+        const shown = card.runs[index];
+        if (shown.outcome === outcome && shown.iou === iou) return;
+        Object.assign(shown, { outcome, iou });
+        lines[index].replaceWith(outcomeLine(shown));
+      });
+      if (card.group) Object.assign(card, groupOf(card.runs));
+    });
+    this.#countGroups();
+    for (const number of this.#drawn.keys()) this.#outline(number);
+  }
+
+  /** Sorts and filters the images by their new outcomes. */
+  arrange() {
+    this.#update({});
+  }
+
   #update(changes) {
     Object.assign(this.#filter, changes);
     const { text, groups, sort } = this.#filter;
@@ -93,11 +165,12 @@ class Gallery {
     this.#count.textContent = shown === images.length ? `${shown} images` : `${shown} of ${images.length} images`;
   }
 
-  #chips() {
+  #countGroups() {
     const counts = new Map();
     for (const { group } of report.images) counts.set(group, (counts.get(group) ?? 0) + 1);
     const groups = report.groups.filter(({ name }) => counts.has(name));
-    if (groups.length === 0) return null;
+    for (const name of this.#filter.groups) if (!counts.has(name)) this.#filter.groups.delete(name);
+    if (groups.length === 0) return;
     const bar = element("div", { class: "bar", "aria-hidden": "true" }, groups.map(({ name, tone }) => {
       const part = element("span", { "data-tone": tone, title: name });
       part.style.setProperty("flex-grow", counts.get(name));
@@ -106,12 +179,12 @@ class Gallery {
     const chips = groups.map(({ name, tone, text }) =>
       element(
         "button",
-        { type: "button", class: "chip", "data-tone": tone, title: text, "aria-pressed": "false", click: (event) => this.#toggle(name, event.currentTarget) },
+        { type: "button", class: "chip", "data-tone": tone, title: text, "aria-pressed": String(this.#filter.groups.has(name)), click: (event) => this.#toggle(name, event.currentTarget) },
         name,
         element("span", {}, String(counts.get(name))),
       ),
     );
-    return element("div", { role: "group", "aria-label": "Show only" }, bar, element("div", { class: "chips" }, chips));
+    this.#chips.replaceChildren(bar, element("div", { class: "chips" }, chips));
   }
 
   #toggle(name, chip) {
@@ -162,17 +235,31 @@ class Gallery {
     const frames = card.querySelectorAll(".frame");
     image.runs.forEach((run, index) => {
       const [best] = run.top;
-      const [canvas, boxes] = frames[index].children;
+      const [canvas] = frames[index].children;
       canvas.before(element("img", { src: image.src, alt: "", decoding: "async" }));
       paintThumbnail(canvas, image, run, Object.values(best.maps)[0], colourMaps().JET);
-      const found = best.box ? [[best.box, "found"]] : [];
-      boxes.append(...outlined([...found, ...(image.truth?.boxes ?? []).map((box) => [box, "truth"])]));
     });
+    const truths = (image.truth?.boxes ?? []).map((box) => [box, "truth"]);
+    const runs = image.runs.map(({ top: [{ box }], boxes }, index) => ({
+      box,
+      levels: decodeBoxes(boxes),
+      outline: frames[index].children[2],
+    }));
+    this.#drawn.set(Number(card.dataset.number), { runs, truths });
+    this.#outline(Number(card.dataset.number));
+  }
+
+  #outline(number) {
+    const { runs, truths } = this.#drawn.get(number);
+    for (const { box, levels, outline } of runs) {
+      const found = (this.#level !== null && levels?.[this.#level]) || box;
+      outline.replaceChildren(...outlined([...(found ? [[found, "found"]] : []), ...truths]));
+    }
   }
 }
 
 function outcomeLine({ outcome, iou }) {
-  const { tone, text } = report.outcomes.find(({ name }) => name === outcome);
+  const { tone, text } = OUTCOMES.get(outcome);
   const found = iou === null ? "" : ` · IoU ${iou.toFixed(2)}`;
   return element("span", { class: "outcome", "data-tone": tone, title: text }, outcome + found);
 }
@@ -195,6 +282,11 @@ class ImageDialog {
       this.#viewer,
       element("p", { class: "keys" }, element("kbd", {}, "n"), " next ", element("kbd", {}, "p"), " previous ", element("kbd", {}, "Esc"), " close"),
     );
+  }
+
+  /** Sets the threshold of the viewer. */
+  set threshold(fraction) {
+    this.#viewer.choices.threshold = fraction;
   }
 
   async open(number) {
@@ -226,6 +318,54 @@ class ImageDialog {
   }
 }
 
+/** The threshold of all images: a slider and a number, in percent of the maximum of each map. */
+class Threshold {
+  #inputs;
+  #reset;
+  #wait;
+
+  constructor(onchange) {
+    this.onchange = onchange;
+    const own = Math.round(100 * report.threshold);
+    const most = report.thresholds.length - 1;
+    const input = (attributes) => element("input", { min: 0, max: most, step: 1, value: own, input: (event) => this.#apply(event.target), ...attributes });
+    this.#inputs = [
+      input({ type: "range", name: "all-threshold", "aria-label": "Box threshold of all images, in percent" }),
+      input({ type: "number", name: "all-threshold-number", "aria-label": "Box threshold of all images, in percent", inputmode: "numeric" }),
+    ];
+    this.#reset = element("button", { type: "button", disabled: true, click: () => this.#restore(own) }, report.runs.length > 1 ? "as in the runs" : "as in the run");
+    this.root = element(
+      "form",
+      { class: "all-threshold", "aria-label": "Box threshold", submit: (event) => event.preventDefault() },
+      element("span", { class: "name" }, "Box threshold of all images"),
+      this.#inputs[0],
+      element("span", {}, this.#inputs[1], " %"),
+      this.#reset,
+    );
+  }
+
+  #apply(input) {
+    const level = input.valueAsNumber;
+    if (!(level >= 0 && level < report.thresholds.length) || level !== Math.round(level)) return;
+    for (const other of this.#inputs) if (other !== input) other.value = level;
+    this.#reset.disabled = false;
+    this.#change(level);
+  }
+
+  #restore(own) {
+    for (const input of this.#inputs) input.value = own;
+    this.#reset.disabled = true;
+    this.#change(null);
+  }
+
+  #change(level) {
+    this.onchange.rescore(level);
+    // Cards that move at every step of the slider could not be followed, and those that move under a click are missed.
+    clearTimeout(this.#wait);
+    this.#wait = setTimeout(() => this.onchange.arrange(), ARRANGE_AFTER);
+  }
+}
+
 function header() {
   return element(
     "header",
@@ -239,7 +379,7 @@ function header() {
 const COLOURS = 6; // Lines of further runs have the same colours again.
 
 function table({ title, columns, rows, note }) {
-  const isNumber = (column) => rows.every((row) => row[column] === "" || /^[–\d]/.test(row[column]));
+  const isNumber = (column) => rows.every((row) => row[column] === "" || /^[–+-]?\d/.test(row[column]));
   const numeric = columns.map((_, column) => column > 0 && isNumber(column));
   const cell = (tag, text, column) => element(tag, { class: numeric[column] ? "number" : null, scope: tag === "th" ? "col" : null }, text);
   return element(
@@ -248,6 +388,14 @@ function table({ title, columns, rows, note }) {
     element("table", {}, element("caption", {}, title), element("thead", {}, element("tr", {}, columns.map((text, column) => cell("th", text, column)))), element("tbody", {}, rows.map((row) => element("tr", {}, row.map((text, column) => cell("td", text, column)))))),
     note ? element("figcaption", {}, note) : null,
   );
+}
+
+/** Shows a table at the threshold at a position, or as it was. */
+function showAt(figure, { title, rows, live }, level) {
+  const at = level === null ? "" : ` at a threshold of ${percent(report.thresholds[level])}`;
+  figure.querySelector("caption").textContent = title + at;
+  const lines = figure.querySelectorAll("tbody tr");
+  for (const { row, column, texts } of live) lines[row].children[column].textContent = level === null ? rows[row][column] : texts[level];
 }
 
 /** Makes a line chart; both axes go from 0 to 1. */
@@ -284,9 +432,18 @@ function chart({ title, x, y, series, diagonal, marks, note }) {
 const gallery = new Gallery((number) => dialog.open(number));
 const dialog = new ImageDialog(gallery);
 const sections = report.sections.map((section) => (section.series ? chart(section) : table(section)));
+
+/** Applies a threshold to everything that follows it: the cards, the counts, the errors, and the viewer. */
+function rescore(level) {
+  gallery.rescore(level);
+  report.sections.forEach((section, index) => section.live && showAt(sections[index], section, level));
+  dialog.threshold = level === null ? report.threshold : report.thresholds[level];
+}
+
+const threshold = report.threshold === null ? null : new Threshold({ rescore, arrange: () => gallery.arrange() });
 document.body.append(
   header(),
-  element("main", {}, sections.length ? element("section", { class: "summary", "aria-label": "Summary" }, sections) : null, gallery.root),
+  element("main", {}, threshold?.root, sections.length ? element("section", { class: "summary", "aria-label": "Summary" }, sections) : null, gallery.root),
   dialog.root,
 );
 const linked = Number(location.hash.slice(1));
