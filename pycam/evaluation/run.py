@@ -75,7 +75,9 @@ def evaluate(
     alone = workers == 1 and scheduler is None
     with ExitStack() as stack:
         streams = recipe.best_streams if alone else 1
-        cam = stack.enter_context(recipe.make(model or recipe.load(), streams))
+        model = model or recipe.load()
+        plan = plan.for_net(model)
+        cam = stack.enter_context(recipe.make(model, streams))
         of_recipe = recipe.identity(cam)
         if not alone:
             stack.close()  # the workers load models of their own

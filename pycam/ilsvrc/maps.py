@@ -97,8 +97,8 @@ def _in_folder(folder: Path) -> tuple[dict[str, str], Callable[[str], ScoreMap]]
     if ".npy" not in listing:
         suffixes, read = sorted(IMAGE_SUFFIXES), _read_image
     files: dict[str, str] = {}
-    for path in (each for suffix in suffixes for each in sorted(listing.get(suffix, ()))):
-        name = PurePath(path).relative_to(folder).with_suffix("").as_posix()
+    for path in (path for each in suffixes for path in sorted(listing[each])):
+        name = PurePath(path).relative_to(folder).as_posix()[: -len(PurePath(path).suffix)]
         if name in files:
             raise GroundTruthError(f"{path}: {files[name]} is another map of {name!r}: remove one of the two")
         files[name] = path

@@ -18,7 +18,7 @@ from pycam.evaluation.comparison import Judged, differences, same_images
 from pycam.evaluation.figures import errors_table
 from pycam.evaluation.image_file import read_file
 from pycam.evaluation.plan import Plan
-from pycam.evaluation.record import TOP, TRUE, Result, unpack
+from pycam.evaluation.record import Result, unpack
 from pycam.evaluation.results import Results, read_report, read_results
 from pycam.evaluation.run import STORE
 from pycam.evaluation.store import Store
@@ -171,7 +171,8 @@ class Run:
         made_with = {"model": cam.model.name, "engine": cam.engine.name, "labels": cam.model.labels}
         prediction = unpack(kept, cam.placement, cam.protocol, image=image, kept_boxes=boxes, **made_with)
         # The ground-truth class is kept last; in most images it is among the best classes too.
-        shown = TOP if prediction.classes[TRUE] in prediction.classes[:TOP] else TOP + 1
+        *best, true = prediction.classes.tolist()
+        shown = len(best) + (true not in best)
         return replace(prediction, classes=prediction.classes[:shown])
 
 
