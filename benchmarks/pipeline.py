@@ -141,7 +141,7 @@ def measure(model: str, names: list[str], folder: Path, images: list[Path], roun
     cams, alone = {}, {}
     for name in names:
         try:
-            cams[name] = load(model, weights=weights, engine=name, options=Options(streams=cores()))
+            cams[name] = load(model, weights=weights, engine=name, options=Options(streams=engines.best_streams(name)))
             alone[name] = load(model, weights=weights, engine=name).engine
         except EngineError as error:
             print(f"{NETS[model]}: {error}")

@@ -21,9 +21,11 @@ import cv2
 import numpy as np
 
 from pycam.ilsvrc.ground_truth import GroundTruth
-from pycam.ilsvrc.metrics import error_interval, score_predictions
+from pycam.ilsvrc.map_scores import score_maps
 from pycam.ilsvrc.predictions import Predictions, read_predictions, write_predictions
-from pycam.ilsvrc.wsol import SIDE, score_maps
+from pycam.ilsvrc.scores import score_predictions
+from pycam.metrics.baselines import SIDE
+from pycam.metrics.errors import error_interval
 
 GUESSED = 50_000
 LIMIT_GUESSES = 20.0

@@ -22,6 +22,7 @@ _HOME = {
     "Cam": "predict",
     "Prediction": "prediction",
     "load": "predict",
+    "metrics": "metrics",
     "Net": "net",
     "read_net": "net",
     "class_activation_maps": "maps.cam",
@@ -29,6 +30,7 @@ _HOME = {
     "py_map2jpg": "drawing",
     "py_returnCAMmap": "maps.cam",
     "imresize": "images.matlab",
+    "box_rules": "maps.rules",
     "paper_box": "maps.boxes",
     "released_boxes": "maps.boxes",
     "PycamError": "errors",
@@ -37,6 +39,7 @@ _HOME = {
 __all__ = sorted(_HOME)
 
 if TYPE_CHECKING:
+    from pycam import metrics as metrics
     from pycam.drawing import py_map2jpg as py_map2jpg
     from pycam.errors import PycamError as PycamError
     from pycam.images.matlab import imresize as imresize
@@ -46,6 +49,7 @@ if TYPE_CHECKING:
         merge_ten_crop as merge_ten_crop,
         py_returnCAMmap as py_returnCAMmap,
     )
+    from pycam.maps.rules import box_rules as box_rules
     from pycam.net import Net as Net, read_net as read_net
     from pycam.predict import Cam as Cam, load as load
     from pycam.prediction import Prediction as Prediction
@@ -56,7 +60,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'pycam' has no attribute {name!r}")
     import importlib
 
-    value = getattr(importlib.import_module(f"pycam.{_HOME[name]}"), name)
+    module = importlib.import_module(f"pycam.{_HOME[name]}")
+    value = module if name == _HOME[name] else getattr(module, name)
     globals()[name] = value
     return value
 

@@ -10,13 +10,14 @@ import json
 import os
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pycam.errors import escaped
 
 # Rich takes longer to import than most commands take to refuse an option: it is imported where it is used.
 if TYPE_CHECKING:
-    from rich.progress import Progress, ProgressColumn
+    from rich.console import Console
+    from rich.progress import Progress, ProgressColumn, TaskID
 
 
 def print_line(*texts: object, sep: str = " ") -> None:
@@ -69,22 +70,25 @@ class Notes:
     """
 
     def __init__(self, quiet: bool = False) -> None:
-        from rich.console import Console
+        self._quiet = quiet
+        self._console: Console | None = None
+        if sys.stderr.isatty() and not quiet:
+            from rich.console import Console
 
-        self._console = Console(stderr=True, quiet=quiet)
+            self._console = Console(stderr=True)
 
     def say(self, text: str) -> None:
         """Print a text as one line; a progress bar stays below it."""
-        if self._console.quiet:
+        if self._quiet:
             return
-        if not sys.stderr.isatty():
+        if self._console is None:
             print_error(text)
             return
         from rich.text import Text
 
         self._console.print(Text(escaped(text)), soft_wrap=True)
 
-    def progress(self, *columns: ProgressColumn) -> Progress:
+    def progress(self, *columns: ProgressColumn) -> Progress | HiddenProgress:
         """Return a progress bar that disappears at its end, and that is shown only on a terminal.
 
         Parameters
@@ -94,8 +98,10 @@ class Notes:
 
         Returns
         -------
-        Progress
+        Progress or HiddenProgress
         """
+        if self._console is None:
+            return HiddenProgress()
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         return Progress(
@@ -105,5 +111,23 @@ class Notes:
             TimeRemainingColumn(),
             console=self._console,
             transient=True,
-            disable=not sys.stderr.isatty() or self._console.quiet,
         )
+
+
+class HiddenProgress:
+    """What is used as Rich's `Progress` where nobody would see it."""
+
+    def __enter__(self) -> HiddenProgress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def add_task(self, *_: Any, **__: Any) -> TaskID:
+        """Return a number; nothing is shown."""
+        return cast("TaskID", 0)
+
+    def update(self, *_: Any, **__: Any) -> None:
+        """Do nothing."""
+
+    advance = remove_task = reset = update

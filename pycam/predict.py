@@ -12,7 +12,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -325,7 +325,7 @@ def load(
         Name or alias of a bundled model, or the path of a card. Not needed with both `prototxt` and `weights`: then
         the feature blob and the class-weight layer are found in the graph.
     engine : str
-        `onnxruntime`, `openvino`, `torch`, `opencv` or `caffe`.
+        `onnxruntime`, `openvino`, `ncnn`, `torch`, `opencv` or `caffe`.
     protocol : str or Protocol
         The name of a row of the protocol table, or a `pycam.protocols.Protocol`.
     view, method, layer, target : str, optional
@@ -341,7 +341,8 @@ def load(
     phase, stages, level
         The state that selects the layers of the net, as for `pycam.read_net`.
     options : Options
-        Options of the engine. With one stream per core, `Cam.stream` predicts the most images per second.
+        Options of the engine. With as many streams as `best_streams` says, `Cam.stream` predicts the most images per
+        second.
     allow_nonfinite : bool
         Whether to accept weights that are infinite or NaN.
 
@@ -377,6 +378,12 @@ def load(
     return make_cam(loaded, engine=engine, protocol=row, options=options)
 
 
+def best_streams(engine: str, protocol: Protocol, options: Options = Options()) -> int:
+    """Return the number of streams with which `Cam.stream` predicts the most images per second on this machine."""
+    # Gradients take turns: PyTorch's settings apply to the whole process.
+    return engines.best_streams(engine, options) if protocol.method == "cam" else 1
+
+
 def make_cam(
     model: Model, *, engine: str = engines.DEFAULT_ENGINE, protocol: Protocol, options: Options = Options()
 ) -> Cam:
@@ -393,7 +400,10 @@ def make_cam(
             ) from None
         choices = protocol.method, protocol.target, protocol.layer
         gradients = GradientMaps(model.net, model.score_blob, *choices, options)
-        options = replace(options, streams=1)  # PyTorch's settings apply to the whole process
+        if options.streams > 1:
+            raise UsageError(
+                f"{options.streams} streams: method {protocol.method!r} computes one image after another: use one"
+            )
     model.check_labels()
     outputs = [model.score_blob] if head is None else [head.feature_blob, head.score_blob]
     mean = model.preprocessing.mean_values(protocol.mean)

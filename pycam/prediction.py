@@ -22,8 +22,9 @@ from pycam.formats.files import atomic_write
 from pycam.formats.names import stem_of
 from pycam.images.read import Image
 from pycam.images.resize import resize
-from pycam.maps.boxes import BOX_RULES, Box, Boxes
+from pycam.maps.boxes import Box, Boxes
 from pycam.maps.placement import Map, Placement
+from pycam.maps.rules import box_rules
 from pycam.protocols import Protocol
 from pycam.zoo.labels import Labels
 
@@ -297,7 +298,7 @@ class ClassPrediction:
         """The boxes by the rule of the protocol: (n, 4) int, x0, y0, x1, y1 in image pixels, 0-based, half-open."""
         if self.prediction.kept_boxes is not None:
             return self.prediction.kept_boxes[self.rank]
-        return BOX_RULES[self.prediction.protocol.box_rule](self.image_map)
+        return box_rules[self.prediction.protocol.box_rule].image_boxes(self.image_map)
 
     @property
     def box(self) -> Box | None:

@@ -63,7 +63,7 @@ class Protocol:
         The image below the map: the `image` at its own size, the `canvas` of the view (256×256 for the released nets),
         or, with the view `full`, the `input` of the net.
     box_rule : str
-        The rule that finds boxes: a name in `pycam.maps.boxes.BOX_RULES`.
+        The rule that finds boxes: a name in `pycam.box_rules`.
     submission : str
         The form of the boxes that an evaluation submits: `pixels`, in ILSVRC's form; or `as_released`, the 0-based
         corners without conversion. ILSVRC counts from 1, so these boxes begin one pixel too far left and too high.

@@ -158,6 +158,7 @@ REQUIREMENTS = {
     "caffe_root": Requirement("Caffe's own tools in the folder of `make caffe-root`", _no_caffe_root),
     "torch": Requirement("PyTorch", partial(_no_packages, "torch")),
     "openvino": Requirement("OpenVINO", partial(_no_packages, "pycam.engines.openvino")),
+    "ncnn": Requirement("ncnn", partial(_no_packages, "pycam.engines.ncnn")),
     "opencv": Requirement("OpenCV 4, whose DNN module reads Caffe's files", _no_opencv),
     "bf16": Requirement("OpenVINO and a processor that has bf16", _no_bf16),
     "cluster": Requirement("Dask", partial(_no_packages, "distributed")),

@@ -17,9 +17,9 @@ from pycam.evaluation import ablation as ablation_module, evaluator
 from pycam.evaluation.ablation import CHANGES, COLUMNS, make_ablation
 from pycam.evaluation.plan import Plan
 from pycam.evaluation.run import evaluate
-from pycam.ilsvrc.bootstrap import interval, resampled_means
-from pycam.ilsvrc.metrics import score_predictions
 from pycam.ilsvrc.predictions import read_predictions
+from pycam.ilsvrc.scores import score_predictions
+from pycam.metrics.intervals import interval, resampled_means
 from pycam.protocols import protocol
 from pycam.tables import text
 

@@ -10,7 +10,6 @@ from scipy import ndimage
 
 from pycam.errors import UsageError
 from pycam.maps.boxes import (
-    BOX_RULES,
     corners,
     grey_heatmap,
     half_open,
@@ -218,29 +217,6 @@ def test_the_grey_heat_map_is_scaled_by_the_maximum():
     assert [heatmap[5, 5], heatmap[20, 40], heatmap[35, 2]] == [85, 255, 0]
     assert 0 < np.abs(grey_heatmap(map).astype(int) - heatmap).max() < 40
     assert not grey_heatmap(-map - 5).any()
-
-
-def test_each_rule_finds_its_boxes():
-    map = np.zeros((200, 200))
-    map[20:160, 40:160] = 2
-    assert BOX_RULES["paper"](map).tolist() == [[40, 20, 160, 160]]
-    for rule, thresholds, jpeg in [
-        ("released", (20, 100, 110), True),
-        ("released_30_90_150", (30, 90, 150), True),
-        ("released_no_jpeg", (20, 100, 110), False),
-    ]:
-        expected = corners(released_boxes(grey_heatmap(map, jpeg=jpeg), thresholds))
-        assert BOX_RULES[rule](map).tolist() == expected.tolist()
-        assert BOX_RULES[rule](map * 0).shape == (0, 4)
-
-
-def test_a_cloud_of_points_is_boxed_when_it_is_smoothed():
-    cloud = np.zeros((100, 140), np.float32)
-    cloud[30:70:4, 40:90:4] = np.random.default_rng(0).uniform(0.5, 1, (10, 13))
-    x0, y0, x1, y1 = BOX_RULES["paper"](cloud)[0]
-    assert (x1 - x0, y1 - y0) == (1, 1)
-    x0, y0, x1, y1 = BOX_RULES["smoothed"](cloud)[0]
-    assert np.abs([x0 - 40, y0 - 30, x1 - 89, y1 - 67]).max() <= 6
 
 
 def test_ilsvrcs_form_holds_the_same_pixels():

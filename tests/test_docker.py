@@ -24,9 +24,9 @@ TOOLS = Path(sys.executable).parent
 DOCKERFILES = sorted(DOCKER.glob("*/Dockerfile"))
 SCRIPTS = sorted(path for path in DOCKER.rglob("*") if path.is_file() and path.read_bytes().startswith(b"#!/bin/sh"))
 LOCKS = {
-    "caffe/requirements.txt": {"openvino", "opencv"},
-    "gpu/requirements.txt": {"openvino", "opencv", "torch"},
-    "gpu/requirements-cpu.txt": {"openvino", "opencv", "torch"},
+    "caffe/requirements.txt": {"openvino", "ncnn", "opencv"},
+    "gpu/requirements.txt": {"openvino", "ncnn", "opencv", "torch"},
+    "gpu/requirements-cpu.txt": {"openvino", "ncnn", "opencv", "torch"},
 }
 
 
@@ -76,7 +76,7 @@ def test_all_images_hold_the_same_versions():
         dict(line.split("==") for line in (DOCKER / lock).read_text().splitlines() if "==" in line) for lock in LOCKS
     ]
     common = set.intersection(*map(set, pins))
-    assert {"numpy", "onnx", "opencv-python-headless", "pillow", "scipy"} <= common
+    assert {"numpy", "opencv-python-headless", "pillow", "scipy"} <= common
     assert all(pin[package] == pins[0][package] for pin in pins for package in common)
 
 

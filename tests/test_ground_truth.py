@@ -87,7 +87,7 @@ def test_annotation_is_read_and_parts_are_not_objects(tmp_path):
     (tmp_path / "a.xml").write_text(XML)
     annotation = read_annotation(tmp_path / "a.xml")
     assert annotation.size == (50, 40)
-    assert [(box.wnid, box.box, box.line) for box in annotation.boxes] == [(TENCH, (1, 2, 50, 40), 13)]
+    assert [(box.label, box.box, box.line) for box in annotation.boxes] == [(TENCH, (1, 2, 50, 40), 13)]
 
 
 @pytest.mark.parametrize(

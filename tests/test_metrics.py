@@ -10,24 +10,18 @@ import scipy.io
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from pycam.errors import GroundTruthError
-from pycam.ilsvrc.bootstrap import interval, resampled_means
 from pycam.ilsvrc.ground_truth import GroundTruth, read_ground_truth
-from pycam.ilsvrc.metrics import (
-    box_warnings,
-    by_k,
-    error,
-    error_interval,
-    known_class_hits,
-    score_predictions,
-    whole_images,
-)
 from pycam.ilsvrc.predictions import (
     Predictions,
     read_predictions,
     write_predictions,
 )
+from pycam.ilsvrc.scores import box_warnings, by_k, known_class_hits, score_predictions
 from pycam.ilsvrc.synsets import synsets
 from pycam.maps.boxes import corners, half_open
+from pycam.metrics.baselines import whole_images
+from pycam.metrics.errors import error, error_interval
+from pycam.metrics.intervals import interval, resampled_means
 
 
 def make_truth(classes, boxes, *, box_classes=None, blacklisted=None, sizes=None) -> GroundTruth:
@@ -110,7 +104,7 @@ def test_predictions_of_another_count_are_refused():
 
 def test_the_box_of_the_whole_image():
     truth = make_truth([1], [[(1, 1, 2, 2)]], sizes=[(30, 20)])
-    assert whole_images(truth).tolist() == [[0, 0, 30, 20]]
+    assert whole_images(truth.sizes).tolist() == [[0, 0, 30, 20]]
 
 
 def test_suspicious_boxes_give_warnings():
@@ -226,7 +220,7 @@ def test_every_digit_of_the_original_evaluation(shared, tmp_path, source, labell
 @pytest.mark.shared
 def test_whole_images_on_real_boxes(shared):
     truth = read_ground_truth(shared / "data" / "ilsvrc-mini" / "ILSVRC2012_bbox_val")
-    assert error(known_class_hits(whole_images(truth), truth)) == pytest.approx(0.51)
+    assert error(known_class_hits(whole_images(truth.sizes), truth)) == pytest.approx(0.51)
 
 
 @pytest.mark.shared

@@ -12,8 +12,8 @@ from runs import write_sources
 from pycam.errors import GroundTruthError, UsageError
 from pycam.evaluation.plan import find_images
 from pycam.ilsvrc.ground_truth import read_ground_truth
+from pycam.ilsvrc.maps import find_maps
 from pycam.ilsvrc.names import image_name, normal
-from pycam.ilsvrc.score_maps import find_maps
 
 COMPOSED, DECOMPOSED = "caf\u00e9", "cafe\u0301"
 
@@ -71,9 +71,7 @@ def test_images_are_found_whatever_the_form_of_their_name(tmp_path, image, annot
         )
     for name in (annotated, "other"):
         (tmp_path / "maps" / f"{name}.npy").touch()
-    assert sorted(path.name for path in find_maps(tmp_path / "maps", truth.names)) == sorted(
-        [f"{annotated}.npy", "other.npy"]
-    )
+    assert sorted(find_maps(tmp_path / "maps", truth.names).keys) == sorted([annotated, "other"])
 
 
 @pytest.mark.linux

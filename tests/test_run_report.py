@@ -19,7 +19,8 @@ from pycam.engines import Options
 from pycam.errors import ImageError, RunError, UsageError
 from pycam.evaluation.plan import Plan, Recipe, Sources
 from pycam.evaluation.run import evaluate
-from pycam.maps.boxes import BOX_RULES, iou
+from pycam.maps.boxes import iou
+from pycam.maps.rules import box_rules
 from pycam.protocols import protocol
 from pycam.report.html import write_html
 from pycam.report.runs import Run, run_page
@@ -81,7 +82,7 @@ def test_boxes_come_from_the_maps_that_are_shown(runs, name):
             assert entry.truth.index in prediction.classes
             for item in prediction.top:
                 map = prediction.placement.on_image(item.feature_maps, entry.image.height, entry.image.width)
-                assert [item.box] == [tuple(box) for box in BOX_RULES[prediction.protocol.box_rule](map)[:1].tolist()]
+                assert [item.box] == [tuple(box) for box in box_rules[prediction.protocol.box_rule](map)[:1].tolist()]
 
 
 def test_curve_at_the_papers_threshold_is_the_runs_error(runs):

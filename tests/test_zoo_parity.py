@@ -15,6 +15,7 @@ pytestmark = [pytest.mark.shared, pytest.mark.caffe]
 ENGINES = [
     "onnxruntime",
     pytest.param("openvino", marks=pytest.mark.openvino),
+    pytest.param("ncnn", marks=pytest.mark.ncnn),
     pytest.param("torch", marks=pytest.mark.torch),
     pytest.param("opencv", marks=pytest.mark.opencv),
 ]

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from pycam.errors import GroundTruthError
 from pycam.ilsvrc.ground_truth import read_ground_truth
-from pycam.ilsvrc.metrics import score_predictions
 from pycam.ilsvrc.predictions import PREDICTIONS_PER_IMAGE, read_predictions
+from pycam.ilsvrc.scores import score_predictions
 
 
 def simpleEvaluation(

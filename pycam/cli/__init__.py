@@ -45,15 +45,25 @@ COMMANDS = {
 def load_command(name: str) -> Any:
     """Import the module of a command, and return the command for Click."""
     module = importlib.import_module(f"pycam.cli.{name}")
-    alone = typer.Typer()
+    alone = typer.Typer(rich_markup_mode=None)
     if hasattr(module, "app"):
-        alone.add_typer(module.app, name=name)
+        alone.add_typer(module.app, name=name, cls=CommandGroup)
     else:
         alone.command(name)(getattr(module, name))
     return typer.main.get_group(alone).commands[name]
 
 
-class LazyGroup(TyperGroup):
+class CommandGroup(TyperGroup):
+    """A group whose help lists each command with its whole first sentence."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the list of commands. Click would cut the lines off."""
+        commands = ((name, self.get_command(ctx, name)) for name in self.list_commands(ctx))
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, each.get_short_help_str(sys.maxsize)) for name, each in commands if each])
+
+
+class LazyGroup(CommandGroup):
     """A group that imports a command when it is called, and lists commands without their modules."""
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
@@ -73,10 +83,11 @@ app = typer.Typer(
     help="The Caffe models of the CAM paper, on any machine, without Caffe.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # Rich takes longer to import than all the rest of a help page
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for _name, _line in COMMANDS.items():
-    app.command(_name, help=_line)(lambda: None)
+    app.command(_name, short_help=_line)(lambda: None)
 
 
 def _print_version(wanted: bool) -> None:

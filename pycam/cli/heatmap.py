@@ -22,7 +22,7 @@ from pycam.formats.names import distinct_names
 from pycam.model import FIXED_MEANS
 from pycam.net.layers import dims
 from pycam.net.stated import stated_input
-from pycam.predict import Cam, make_cam
+from pycam.predict import Cam, best_streams, make_cam
 from pycam.prediction import Prediction
 from pycam.prefetch import prefetch
 from pycam.tables import csv_text
@@ -57,7 +57,7 @@ def heatmap(
         source.load(quiet, needs_maps=row.method == "cam"),
         engine=engine.engine,
         protocol=row,
-        options=replace(engine.options, streams=min(len(images), engine.options.most_streams)),
+        options=replace(engine.options, streams=min(len(images), best_streams(engine.engine, row, engine.options))),
     )
     notes = Notes(quiet)
     if cam.head is not None and (source.model is None or cam.head.positions or cam.head.pooling == "max"):

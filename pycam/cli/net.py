@@ -14,6 +14,7 @@ from pycam import architectures, zoo
 from pycam.cli import options
 from pycam.cli.net_cam import cam
 from pycam.console import print_json, print_line
+from pycam.engines.onnx_graph import onnx_cam_model, onnx_model
 from pycam.errors import NetError, UsageError
 from pycam.formats import caffemodel
 from pycam.formats.files import atomic_write
@@ -72,9 +73,6 @@ def export(
         options.refuse(context, "no maps are written without --maps", "top", "head")
         if source.from_files:
             options.refuse(context, "the net and its weights are given", "model")
-    # Only this command needs the package onnx.
-    from pycam.engines.onnx_graph import onnx_cam_model, onnx_model
-
     loaded = source.load(head=head)
     written = onnx_cam_model(loaded.net, loaded.head, top) if maps else onnx_model(loaded.net, loaded.net.outputs)
     atomic_write(onnx, written.SerializeToString())

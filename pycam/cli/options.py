@@ -60,7 +60,10 @@ def print_notes(notes: Iterable[str], quiet: bool = False) -> None:
 
 
 TruthLabels = Annotated[
-    Path | None, typer.Option(help="Ground-truth classes: a devkit list, or a val.txt with network indices.")
+    Path | None, typer.Option(help="Ground-truth classes: a devkit list, or a val.txt with indices or names.")
+]
+Classes = Annotated[
+    Path | None, typer.Option(help="Names of all classes, one per line, in the order of the net's outputs.")
 ]
 Blacklist = Annotated[Path | None, typer.Option(help="Numbers, from 1, of images that localization excludes.")]
 Meta = Annotated[Path | None, typer.Option(help="meta_clsloc.mat, which the class IDs are checked with.")]
@@ -210,9 +213,13 @@ class TruthOptions:
     """Ground truth."""
 
     ground_truth: Annotated[
-        Path, typer.Option(help="XML folder, devkit cache (.mat), WSOL metadata folder, or list.", show_default=False)
+        Path,
+        typer.Option(
+            help="XML folder, devkit cache (.mat), WSOL or CUB folder, CSV, COCO's JSON, or list.", show_default=False
+        ),
     ]
     labels: TruthLabels = None
+    classes: Classes = None
     blacklist: Blacklist = None
     meta: Meta = None
 

@@ -56,6 +56,7 @@ def compare(
         Path | None, typer.Option(help="Ground truth of submission files. Default: that of the first run.")
     ] = None,
     labels: options.TruthLabels = None,
+    classes: options.Classes = None,
     blacklist: options.Blacklist = None,
     meta: options.Meta = None,
     out: TablesFile = None,
@@ -72,7 +73,7 @@ def compare(
     if ground_truth is None:
         if len(files) == len(items):
             raise UsageError(f"{items[0]}: a submission file needs --ground-truth, as for `pycam score`")
-        if given := next((each for each in (labels, blacklist, meta) if each is not None), None):
+        if given := next((each for each in (labels, classes, blacklist, meta) if each is not None), None):
             raise UsageError(f"{given} has no effect without --ground-truth: leave it out, or give --ground-truth, too")
     elif not files:
         raise UsageError(f"{ground_truth} has no effect: runs have ground truth of their own; leave it out")
@@ -80,7 +81,7 @@ def compare(
         named = dict(zip(items, distinct_labels(items), strict=True))
         runs = {item: stack.enter_context(Run.open(item, named[item])) for item in items if item not in files}
         if ground_truth is not None:
-            truth = read_ground_truth(ground_truth, labels=labels, blacklist=blacklist, meta=meta)
+            truth = read_ground_truth(ground_truth, labels=labels, classes=classes, blacklist=blacklist, meta=meta)
         else:
             truth = next(iter(runs.values())).plan.truth
         judged = [

@@ -12,55 +12,93 @@ from pycam.cli import options
 from pycam.console import print_json, print_line
 from pycam.errors import UsageError
 from pycam.evaluation.figures import errors_table
-from pycam.ilsvrc import wsol
+from pycam.ilsvrc import map_scores
 from pycam.ilsvrc.baselines import Baselines, accuracies, known_class_errors
+from pycam.ilsvrc.chosen import BEST, Chosen
 from pycam.ilsvrc.ground_truth import GroundTruth, read_ground_truth
-from pycam.ilsvrc.metrics import box_warnings, score_predictions
-from pycam.ilsvrc.predictions import read_predictions
-from pycam.ilsvrc.score_maps import find_maps, read_map
+from pycam.ilsvrc.maps import find_maps
+from pycam.ilsvrc.masks import read_masks
+from pycam.ilsvrc.predictions import names_images, read_classes, read_predictions
+from pycam.ilsvrc.scores import Scores, box_warnings, score_predictions
+from pycam.metrics.box_accuracy import BoxAccuracy, thresholds as thresholds_of
+from pycam.metrics.errors import classification_hits
 
-BASELINES = {"center": ("center Gaussian", wsol.center_gaussian), "whole": ("whole image", wsol.whole_image)}
+BASELINES = {
+    "center": ("center Gaussian", map_scores.center_gaussian),
+    "whole": ("whole image", map_scores.whole_image),
+}
 """Score maps that are the same for every image: names in results, and functions that score them."""
 
 
 @options.grouped
 def score(
+    context: typer.Context,
     source: options.TruthOptions,
     predictions: Annotated[
-        Path | None, typer.Option(help="Submission file: up to 5 times `label xmin ymin xmax ymax` per line.")
+        Path | None,
+        typer.Option(
+            help="Up to 5 times `label xmin ymin xmax ymax` per line (ILSVRC), or `image,class,…` without boxes."
+        ),
     ] = None,
     maps: Annotated[
         Path | None,
-        typer.Option(help="Folder with one .npy per image: the map of its ground-truth class, in [0, 1]."),
+        typer.Option(help="Maps of the ground-truth classes: a folder with one .npy or 8-bit image each, or a .npz."),
     ] = None,
+    masks: Annotated[
+        Path | None,
+        typer.Option(help="Ground-truth masks, for PxAP: a folder with the WSOL benchmark's localization.txt."),
+    ] = None,
+    mask_root: Annotated[Path | None, typer.Option(help="Folder of the files that --masks names.")] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Threshold of localization errors. Default: the best one for these maps.")
+    ] = None,
+    threshold_from: Annotated[
+        Path | None, typer.Option(help="Use the best thresholds of another set: its `pycam score --json`, or a run.")
+    ] = None,
+    step: Annotated[float, typer.Option(help="Distance of the thresholds that maps are cut at.")] = 0.001,
     baseline: Annotated[
         str | None, options.one_of(BASELINES, "Score a Gaussian in the center, or the whole image, in place of maps")
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Score a submission file (ILSVRC's errors) or maps (MaxBoxAcc) against ground truth."""
-    if sum(given is not None for given in (predictions, maps, baseline)) != 1:
-        raise UsageError("give exactly one of --predictions FILE, --maps DIR and --baseline NAME")
+    """Score predictions (ILSVRC's errors) or maps (MaxBoxAcc, PxAP, localization) against ground truth."""
+    if (maps, baseline, predictions) == (None, None, None) or (baseline is not None and (maps or predictions)):
+        raise UsageError("give --predictions FILE, --maps PATH, both of them, or --baseline NAME")
     if baseline not in (None, *BASELINES):
         raise UsageError(f"no baseline is called {baseline!r}: the baselines are {', '.join(BASELINES)}")
-    truth = read_ground_truth(source.ground_truth, labels=source.labels, blacklist=source.blacklist, meta=source.meta)
+    if maps is None:
+        options.refuse(context, "only maps have them", "masks", "mask_root", "threshold", "threshold_from")
+        if baseline is None:
+            options.refuse(context, "only maps have thresholds", "step")
+    if masks is None:
+        options.refuse(context, "no --masks are given", "mask_root")
+    truth = read_ground_truth(
+        source.ground_truth,
+        labels=source.labels,
+        blacklist=source.blacklist,
+        meta=source.meta,
+        classes=source.classes,
+    )
     result: dict[str, Any] = {
         "ground_truth": str(source.ground_truth),
         "images": len(truth),
         "blacklisted": int(truth.blacklisted.sum()),
         "notes": list(truth.notes),
     }
-    if predictions is not None:
-        submitted = read_predictions(predictions)
+    if maps is not None:
+        chosen = Chosen.of(threshold, threshold_from)
+        _score_maps(result, maps, truth, masks, mask_root, predictions, chosen, step)
+    elif predictions is not None and names_images(predictions):
+        result["predictions"] = str(predictions)
+        result |= Scores(classification_hits(read_classes(predictions, truth), truth.classes), None).figures()
+    elif predictions is not None:
+        submitted = read_predictions(predictions, truth.class_names)
         result |= {"predictions": str(predictions)} | score_predictions(submitted, truth).figures()
         result |= known_class_errors(Baselines.of(truth))
         result["notes"] += box_warnings(submitted, truth)
-    elif maps is not None:
-        files = find_maps(maps, truth.counted_names)
-        result |= {"maps": str(maps)} | _accuracies(wsol.score_maps(map(read_map, files), truth), truth)
     else:
         name, scored = BASELINES[baseline or ""]
-        result |= {"maps": name} | _accuracies(scored(truth), truth)
+        result |= {"maps": name} | _accuracies(scored(truth, _thresholds(step)), truth)
     if as_json:
         print_json(result)
         return
@@ -77,8 +115,56 @@ def print_errors(report: Mapping[str, Any], every_k: bool = False) -> None:
         print_line(f"note: {note}")
 
 
-def _accuracies(accuracy: wsol.BoxAccuracy, truth: GroundTruth) -> dict[str, Any]:
-    baselines = Baselines.of(truth)
+def _score_maps(
+    result: dict[str, Any],
+    path: Path,
+    truth: GroundTruth,
+    masks: Path | None,
+    mask_root: Path | None,
+    predictions: Path | None,
+    chosen: Chosen,
+    step: float,
+) -> None:
+    """Add the scores of maps, of all kinds that the ground truth allows, to a result."""
+    names = truth.counted_names
+    found = find_maps(path, names, truth.names)
+    targets = None if masks is None else read_masks(masks, names, mask_root)
+    classified = None if predictions is None else classification_hits(read_classes(predictions, truth), truth.classes)
+    if not truth.has_boxes and chosen != BEST:
+        raise UsageError(f"{chosen.option} has no effect: {path.name} is scored without boxes; leave it out")
+    scores = map_scores.score_maps(found, truth, targets, _thresholds(step))
+    result["maps"] = str(path)
+    if classified is not None:
+        result |= {"predictions": str(predictions)} | Scores(classified, None).figures()
+    if scores.boxes is not None:
+        intervals = result.pop("intervals", {})
+        result |= _accuracies(scores.boxes, scores.truth)
+        result |= chosen.figures(scores.boxes)
+        result["notes"].append(
+            f"localization, with the box of the largest contour at threshold {result['threshold']:g} "
+            f"({result['threshold_from']})"
+        )
+        located = map_scores.localization(
+            scores.boxes, result["threshold"], None if classified is None else classified[truth.counted]
+        )
+        result["intervals"] |= intervals | located.pop("intervals")
+        result |= located
+    for key, figures in scores.pixel_figures().items():
+        result[key] = result.get(key, {}) | figures if isinstance(figures, dict) else figures
+    lists = {"zero_maps": scores.zero_maps, "nan_maps": scores.nan_maps, "extra_maps": found.extra}
+    result |= {key: list(each) for key, each in lists.items()}
+    result["notes"] += scores.notes
+    if found.extra:
+        result["notes"].append(f"{map_scores.listed(found.extra, 'map')} of no image of the ground truth: not scored")
+
+
+def _accuracies(accuracy: BoxAccuracy, truth: GroundTruth) -> dict[str, Any]:
+    baselines = Baselines.of(truth, accuracy.thresholds)
     assert baselines is not None, "maps were scored against this ground truth"
-    first, second = accuracy.intervals().tolist()
-    return accuracies(accuracy, baselines) | {"intervals": {"max_box_acc": first, "max_box_acc_v2": second}}
+    return accuracies(accuracy, baselines) | known_class_errors(baselines) | {"intervals": accuracy.intervals()}
+
+
+def _thresholds(step: float) -> Any:
+    if not 0 < step <= 1 or abs(1 / step - round(1 / step)) > 1e-6:
+        raise UsageError(f"--step {step:g}: 1 divided by a whole number was expected, as in 0.001 or 0.01")
+    return thresholds_of(1 / round(1 / step))

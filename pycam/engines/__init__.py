@@ -1,14 +1,14 @@
 """Engines: programs that run a `Net`. Each engine is one module, imported when the engine is made.
 
 To add an engine, write a module with a subclass of `Engine`, and an entry in `ENGINES`. The translations of a `Net` for
-other libraries belong here too (`onnx_graph`, `torch_graph`). What a layer computes belongs to `pycam.net`.
+other libraries belong here too (`onnx_graph`, `torch_graph`, `ncnn_graph`). What a layer computes belongs to
+`pycam.net`.
 """
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from pycam.engines.options import Options as Options, cores as cores
@@ -28,6 +28,7 @@ class _Entry(NamedTuple):
 ENGINES = {
     "onnxruntime": _Entry("pycam.engines.onnxruntime", "OnnxRuntimeEngine", "pip install onnxruntime"),
     "openvino": _Entry("pycam.engines.openvino", "OpenVinoEngine", "pip install 'caffe-cam[openvino]'"),
+    "ncnn": _Entry("pycam.engines.ncnn", "NcnnEngine", "pip install 'caffe-cam[ncnn]'"),
     "torch": _Entry("pycam.engines.torch", "TorchEngine", "pip install 'caffe-cam[torch]'"),
     "opencv": _Entry("pycam.engines.opencv", "OpenCvEngine", "pip install 'caffe-cam[opencv]'"),
     "caffe": _Entry("pycam.engines.caffe", "CaffeEngine", "set PYCAM_CAFFE, or run `make caffe-root`"),
@@ -66,6 +67,24 @@ def engine_class(name: str) -> type[Engine]:
     return found
 
 
+def best_streams(name: str, options: Options = Options()) -> int:
+    """Return the number of streams with which an engine computes the most images per second on this machine.
+
+    Parameters
+    ----------
+    name : str
+        A key of `ENGINES`.
+    options : Options
+        Device and threads of the engine; the number of streams in it does not matter.
+
+    Raises
+    ------
+    UsageError, EngineError
+        As `engine_class`.
+    """
+    return engine_class(name).best_streams(options)
+
+
 def make(name: str, net: Net, outputs: Sequence[str], options: Options = Options()) -> Engine:
     """Make an engine that computes some values of a net.
 
@@ -78,7 +97,7 @@ def make(name: str, net: Net, outputs: Sequence[str], options: Options = Options
     outputs : sequence of str
         Names of values, see `Engine`.
     options : Options
-        Device, threads, streams and precision. An engine that is not concurrent gets one stream.
+        Device, threads, streams and precision.
 
     Returns
     -------
@@ -87,7 +106,7 @@ def make(name: str, net: Net, outputs: Sequence[str], options: Options = Options
     Raises
     ------
     UsageError
-        There is no such engine, or the engine has no such precision.
+        There is no such engine, or the engine has no such precision, or not several streams.
     NetError
         The net has no parameters or no such blob.
     EngineError
@@ -96,6 +115,8 @@ def make(name: str, net: Net, outputs: Sequence[str], options: Options = Options
     kind = engine_class(name)
     if options.precision is not None and options.precision not in kind.precisions:
         raise UsageError(f"engine {name!r} has no precision {options.precision!r}: it has {', '.join(kind.precisions)}")
+    if options.streams > 1 and not kind.concurrent:
+        raise UsageError(f"{options.streams} streams: engine {name!r} computes one image after another: use one stream")
     for output in outputs:
         if output not in net.value_shapes:
             hint = suggest(output, net.value_shapes, "`pycam net show` lists its blobs")
@@ -103,4 +124,4 @@ def make(name: str, net: Net, outputs: Sequence[str], options: Options = Options
     bare = next((layer.name for layer in net.layers if layer.param_shapes and layer.name not in net.params), None)
     if bare is not None:
         raise NetError(f"the net has no weights (layer {bare!r}): read the net together with its caffemodel")
-    return kind(net, outputs, options if kind.concurrent else replace(options, streams=1))
+    return kind(net, outputs, options)

@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pycam.engines.options import Options
+from pycam.engines.options import Options, cores
 from pycam.engines.processor import instruction_set
 from pycam.engines.threads import Turn
 from pycam.errors import EngineError
@@ -103,6 +103,15 @@ class Engine(ABC):
                     "training only; with --phase TEST, or without the field, the stored ones are used"
                 )
         self._load(net)
+
+    @classmethod
+    def best_streams(cls, options: Options) -> int:
+        """Return the number of streams with the most images per second; the number in `options` does not matter.
+
+        It is one per core on a CPU if the engine is concurrent, never more than threads, and otherwise one.
+        """
+        on_cpu = (options.device or "cpu").lower() == "cpu"
+        return min(options.threads or cores(), cores()) if cls.concurrent and on_cpu else 1
 
     def forward(self, inputs: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
         """Run the net.

@@ -13,11 +13,12 @@ from itertools import count
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import ArrayLike
-from onnx import TensorProto, helper, numpy_helper
 
+from pycam.engines import onnx_messages
+from pycam.engines.onnx_messages import FLOAT, INT64
 from pycam.errors import UnsupportedLayerError
+from pycam.formats.schema import Message
 from pycam.net import CamHead, Net, Params, head_weights, layers as L
 from pycam.net.layers import Shape
 
@@ -28,7 +29,7 @@ IR_VERSION = 8
 BATCH = "N"
 
 
-def onnx_model(net: Net, outputs: Sequence[str]) -> onnx.ModelProto:
+def onnx_model(net: Net, outputs: Sequence[str]) -> Message:
     """Translate the part of a net that computes some of its values.
 
     Parameters
@@ -40,7 +41,7 @@ def onnx_model(net: Net, outputs: Sequence[str]) -> onnx.ModelProto:
 
     Returns
     -------
-    onnx.ModelProto
+    ModelProto
         A model from those inputs of the net that `outputs` depend on to `outputs`. All are float32 with axis 0
         open. Images are (N, C, H, W), BGR, mean subtracted.
 
@@ -56,7 +57,7 @@ def onnx_model(net: Net, outputs: Sequence[str]) -> onnx.ModelProto:
     return graph.model(net.name)
 
 
-def onnx_cam_model(net: Net, head: CamHead, top: int = 5) -> onnx.ModelProto:
+def onnx_cam_model(net: Net, head: CamHead, top: int = 5) -> Message:
     """Translate a net together with its class activation maps, for use without pycam.
 
     Parameters
@@ -70,7 +71,7 @@ def onnx_cam_model(net: Net, head: CamHead, top: int = 5) -> onnx.ModelProto:
 
     Returns
     -------
-    onnx.ModelProto
+    ModelProto
         A model from images, (N, C, H, W), BGR, mean subtracted, to these outputs, in this order:
 
         `scores`
@@ -115,7 +116,7 @@ def onnx_cam_model(net: Net, head: CamHead, top: int = 5) -> onnx.ModelProto:
         graph.add("Reshape", [rows, graph.constant([0, top, height, width])], maps)
 
     graph.add_output(scores, (1, class_count))
-    graph.add_output(classes, (1, top), TensorProto.INT64)
+    graph.add_output(classes, (1, top), INT64)
     graph.add_output(maps, (1, top, height, width))
     return graph.model(net.name)
 
@@ -154,15 +155,15 @@ class _Graph:
         self._numbers = count()
 
     def add_input(self, name: str, shape: Shape) -> None:
-        self._inputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [BATCH, *shape[1:]]))
+        self._inputs.append(onnx_messages.value(name, FLOAT, [BATCH, *shape[1:]]))
 
-    def add_output(self, name: str, shape: Shape, kind: int = TensorProto.FLOAT) -> None:
-        self._outputs.append(helper.make_tensor_value_info(name, kind, [BATCH, *shape[1:]]))
+    def add_output(self, name: str, shape: Shape, kind: int = FLOAT) -> None:
+        self._outputs.append(onnx_messages.value(name, kind, [BATCH, *shape[1:]]))
 
     def add(self, operator: str, inputs: Sequence[str], *outputs: str, **attributes: Any) -> str:
         """Append a node, by default with one output of a new name, and return the name of its first output."""
         outputs = outputs or (self.unused(operator),)
-        self._nodes.append(helper.make_node(operator, inputs, outputs, f"{operator}/{outputs[0]}", **attributes))
+        self._nodes.append(onnx_messages.node(operator, inputs, outputs, f"{operator}/{outputs[0]}", attributes))
         return outputs[0]
 
     def rename_last(self, output: str) -> None:
@@ -177,7 +178,7 @@ class _Graph:
             array = array.astype(np.float32, copy=False)
         if not name or any(constant.name == name for constant in self._constants):
             name = self.unused(name or "constant")
-        self._constants.append(numpy_helper.from_array(array, name))
+        self._constants.append(onnx_messages.tensor(array, name))
         return name
 
     def learned(self, layer: L.Layer, *roles: str) -> list[str]:
@@ -189,11 +190,16 @@ class _Graph:
         """Return a new name."""
         return f"{role}#{next(self._numbers)}"
 
-    def model(self, name: str) -> onnx.ModelProto:
+    def model(self, name: str) -> Message:
         """Return the finished model."""
-        graph = helper.make_graph(self._nodes, name or "net", self._inputs, self._outputs, self._constants)
-        opsets = [helper.make_opsetid("", OPSET)]
-        return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="pycam")
+        graph = onnx_messages.MESSAGES["GraphProto"](
+            name=name or "net",
+            node=self._nodes,
+            input=self._inputs,
+            output=self._outputs,
+            initializer=self._constants,
+        )
+        return onnx_messages.model(graph, OPSET, IR_VERSION)
 
 
 Translation = Callable[[Any, _Graph], str]
@@ -354,7 +360,7 @@ def _argmax(layer: L.ArgMax, graph: _Graph) -> str:
     reversed_ = graph.add("Gather", [value, graph.constant(np.arange(last, -1, -1))], axis=axis)
     values, places = graph.unused("TopK"), graph.unused("TopK")
     graph.add("TopK", [reversed_, graph.constant([layer.top_k])], values, places, axis=axis)
-    positions = graph.add("Sub", [graph.constant(np.float32(last)), graph.add("Cast", [places], to=TensorProto.FLOAT)])
+    positions = graph.add("Sub", [graph.constant(np.float32(last)), graph.add("Cast", [places], to=FLOAT)])
     if layer.gives == "both":
         positions = graph.add("Concat", [positions, values], axis=1)
     found = values if layer.gives == "values" else positions

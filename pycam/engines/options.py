@@ -23,7 +23,8 @@ class Options:
         Number of threads; None for one per core.
     streams : int
         Number of `forward` calls that may run at the same time, each on its share of the threads. More streams give
-        more images per second, and a longer time per image. Engines that are not `concurrent` have one stream.
+        more images per second, and a longer time per image; `pycam.engines.best_streams` tells how many. Engines that
+        are not `concurrent` have one.
     precision : str, optional
         One of the engine's `precisions`; None for its first.
 
@@ -49,11 +50,6 @@ class Options:
     def threads_per_stream(self) -> int:
         """The number of threads of one `forward` call, at least one."""
         return max(1, (self.threads or cores()) // self.streams)
-
-    @property
-    def most_streams(self) -> int:
-        """The number of streams with the most images per second: one per core on a CPU, otherwise one."""
-        return min(self.threads or MOST_THREADS, cores()) if self.device in (None, "cpu") else 1
 
 
 def cores() -> int:

@@ -24,10 +24,10 @@ from pycam.evaluation.results import Results, read_results
 from pycam.evaluation.run import STORE, Progress, carry_out, evaluate
 from pycam.evaluation.store import Store
 from pycam.evaluation.workers import Done, in_processes
-from pycam.ilsvrc.bootstrap import interval, resampled_means
-from pycam.ilsvrc.metrics import score_predictions
+from pycam.ilsvrc.scores import score_predictions
 from pycam.images.views import Size, view_of
 from pycam.maps.placement import Placement
+from pycam.metrics.intervals import interval, resampled_means
 from pycam.tables import PERCENT, Table, percent, write
 
 ABLATION = "ablation"

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycam.errors import UsageError
-from pycam.evaluation.figures import MAX_BOX_ACCURACIES
+from pycam.evaluation.figures import ACCURACIES
 from pycam.evaluation.results import Results
-from pycam.ilsvrc.bootstrap import interval
 from pycam.ilsvrc.ground_truth import GroundTruth
-from pycam.ilsvrc.metrics import score_predictions
 from pycam.ilsvrc.predictions import Predictions
-from pycam.ilsvrc.wsol import BoxAccuracy
+from pycam.ilsvrc.scores import score_predictions
+from pycam.metrics.box_accuracy import BoxAccuracy
+from pycam.metrics.intervals import interval
 from pycam.metrics.paired import difference_interval, mcnemar
 from pycam.tables import PERCENT, Table, percent
 
@@ -181,10 +181,12 @@ def _accuracies(first: Judged, second: Judged) -> Iterator[dict[str, object]]:
     # The same seed draws the same images for both.
     samples = [accuracy.samples() for accuracy in accuracies]
     bounds = interval(samples[1] - samples[0]).tolist()
-    for (key, name), (low, high) in zip(MAX_BOX_ACCURACIES.items(), bounds, strict=True):
-        one, other = (getattr(accuracy, key) for accuracy in accuracies)
+    whole = [(each.max_box_acc, each.max_box_acc_v2["mean"]) for each in accuracies]
+    for key, one, other, (low, high) in zip(
+        ("max_box_acc", "max_box_acc_v2"), *whole, (bounds[0], bounds[-1]), strict=True
+    ):
         yield {
-            "figure": f"{name} (accuracy)",
+            "figure": ACCURACIES[key],
             first.label: one,
             second.label: other,
             "difference": other - one,

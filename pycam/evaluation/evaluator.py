@@ -16,11 +16,12 @@ from pycam.engines.threads import beside_an_engine
 from pycam.errors import ImageError, PycamError, RunError
 from pycam.evaluation.image_file import read_file
 from pycam.evaluation.plan import Identity, Recipe
-from pycam.evaluation.record import TOP, TRUE, Batch, Result, Task, pack, unpack
-from pycam.ilsvrc.wsol import SIDE, box_hits, candidates, scaled
+from pycam.evaluation.record import STORED_RULES, TOP, TRUE, Batch, Result, Task, pack, unpack
 from pycam.images.read import read_image
 from pycam.images.scaling import min_max_scale
 from pycam.maps.placement import Placement
+from pycam.metrics.baselines import SIDE
+from pycam.metrics.box_accuracy import box_hits, candidates, scaled
 from pycam.predict import Cam, Prepared, best
 from pycam.prediction import Prediction
 from pycam.protocols import RELEASED_BOX_RULES, Protocol
@@ -111,7 +112,8 @@ def _result(task: Task, prediction: Prediction, maps: bytes = b"") -> Result:
     if prediction.protocol.metric == "max_box_acc":
         score_map = prediction.placement.on_image(prediction.feature_maps[:, TRUE], SIDE, SIDE)
         boxes = scaled(task.boxes, prediction.size, (SIDE, SIDE))
-        hits = np.packbits(box_hits(candidates(min_max_scale(score_map)), boxes), axis=-1).tobytes()
+        found = box_hits(candidates(min_max_scale(score_map)), boxes)
+        hits = np.packbits(found[:STORED_RULES], axis=-1).tobytes()
     return Result(task.position, task.file, record=pack(prediction), maps=maps, hits=hits)
 
 

@@ -10,7 +10,11 @@ from pycam.tables import PERCENT, Table, percent
 
 MIDDLE = ("top-2", "top-3", "top-4")
 BASELINES = {"whole_image": "whole image", "center_gaussian": "center Gaussian"}
-MAX_BOX_ACCURACIES = {"max_box_acc": "MaxBoxAcc", "max_box_acc_v2": "MaxBoxAccV2"}
+ACCURACIES = {
+    "max_box_acc": "MaxBoxAcc (accuracy)",
+    "max_box_acc_v2": "MaxBoxAccV2 (accuracy)",
+    "pxap": "PxAP (precision)",
+}
 
 
 class Figure(NamedTuple):
@@ -45,12 +49,22 @@ def figures(report: Mapping[str, Any]) -> Iterator[Figure]:
     for key, baseline in BASELINES.items():
         if (share := report.get(f"{key}_gt_known_error")) is not None:
             yield Figure(f"class known, {baseline}", percent(share))
-    for key, accuracy in MAX_BOX_ACCURACIES.items():
+    for key, accuracy in ACCURACIES.items():
         if key in report:
-            low, high = report["intervals"][key]
-            yield Figure(f"{accuracy} (accuracy)", report[key], low, high)
+            low, high = _whole(report["intervals"][key])
+            yield Figure(accuracy, _whole(report[key]), low, high)
             for other, baseline in BASELINES.items():
-                yield Figure(f"{accuracy} (accuracy), {baseline}", report[other][key])
+                if key in report.get(other, {}):
+                    yield Figure(f"{accuracy}, {baseline}", _whole(report[other][key]))
+    if at := report.get("at_thresholds"):
+        for key, accuracy in ACCURACIES.items():
+            if (share := at.get(key.removeprefix("max_"))) is not None:
+                yield Figure(f"{accuracy.removeprefix('Max')}, thresholds of another set", _whole(share))
+
+
+def _whole(accuracy: Any) -> Any:
+    """Return the mean of MaxBoxAccV2, or of its interval; other accuracies are one number."""
+    return accuracy["mean"] if isinstance(accuracy, Mapping) else accuracy
 
 
 def errors_table(reports: Mapping[str, Mapping[str, Any]], every_k: bool = False) -> Table:

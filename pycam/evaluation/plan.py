@@ -32,7 +32,7 @@ from pycam.model import Model, load_model
 from pycam.net import Net
 from pycam.net.layers import dims
 from pycam.net.state import describe
-from pycam.predict import Cam, make_cam
+from pycam.predict import Cam, best_streams, make_cam
 from pycam.protocols import DRAWING, Protocol
 
 PLAN = "plan.json"
@@ -103,6 +103,11 @@ class Recipe:
             raise UsageError(f"{model.name} has {model.class_count} classes: ILSVRC's errors need a net of {CLASSES}")
         return model
 
+    @property
+    def best_streams(self) -> int:
+        """The number of streams with the most images per second, if only one process computes."""
+        return best_streams(self.engine, self.protocol, self.options)
+
     def make(self, model: Model, streams: int = 1) -> Cam:
         """Make a `Cam` of the loaded model, for so many threads at the same time (`pycam.engines.Options`)."""
         options = replace(self.options, streams=streams)
@@ -148,7 +153,7 @@ class Sources:
     ----------
     images : str
         Folder of the images.
-    ground_truth, labels, blacklist, meta : str, optional
+    ground_truth, labels, blacklist, meta, classes : str, optional
         As for `pycam.ilsvrc.ground_truth.read_ground_truth`.
     limit : int, optional
         Evaluate only so many images, the first; None for all.
@@ -159,6 +164,7 @@ class Sources:
     labels: str | None = None
     blacklist: str | None = None
     meta: str | None = None
+    classes: str | None = None
     limit: Positive | None = None
 
 
@@ -208,7 +214,7 @@ class Plan:
         GroundTruthError, UsageError
             The files of the ground truth disagree, or the images are not those in the ground truth.
         """
-        optional = {"labels": sources.labels, "blacklist": sources.blacklist, "meta": sources.meta}
+        optional = {name: getattr(sources, name) for name in ("labels", "blacklist", "meta", "classes")}
         paths = {name: Path(path) for name, path in optional.items() if path is not None}
         truth = read_ground_truth(Path(sources.ground_truth), **paths)
         whole = cls(recipe, truth, find_images(Path(sources.images), truth.names), batch, sources)

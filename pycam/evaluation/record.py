@@ -34,6 +34,9 @@ RECORD = np.dtype(
 scores; the number of boxes of each class, at most two, and these boxes, half-open; the shape of the maps,
 (crops, 6, h, w)."""
 
+STORED_RULES = 4
+"""How many of `pycam.metrics.RULES`, the first, have stored hits: those of MaxBoxAcc and MaxBoxAccV2."""
+
 TRUE = TOP
 """The position of the ground-truth class in a record: after the best classes."""
 
@@ -55,7 +58,8 @@ class Result:
     maps : bytes
         float32, C order: the class maps of each crop before any resizing; empty if no later step needs them.
     hits : bytes
-        `pycam.ilsvrc.wsol.box_hits` of the ground-truth class, packed to bits, if the protocol's metric needs them.
+        `pycam.metrics.box_hits` of the ground-truth class under the first `STORED_RULES`, packed to bits, if the
+        protocol's metric needs them.
     error_type : type of PycamError
         The class of the error, which is not stored.
     """

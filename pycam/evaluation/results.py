@@ -15,19 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycam.errors import RunError
-from pycam.evaluation.figures import MAX_BOX_ACCURACIES, errors_table, figures
+from pycam.evaluation.figures import errors_table, figures
 from pycam.evaluation.notes import read_note
 from pycam.evaluation.plan import Identity, Plan
-from pycam.evaluation.record import BOXES, RECORD, TOP, TRUE
+from pycam.evaluation.record import BOXES, RECORD, STORED_RULES, TOP, TRUE
 from pycam.evaluation.store import Store
 from pycam.formats.files import atomic_open, atomic_write, utf8
-from pycam.ilsvrc import wsol
 from pycam.ilsvrc.baselines import Baselines, accuracies, known_class_errors
 from pycam.ilsvrc.ground_truth import GroundTruth
-from pycam.ilsvrc.metrics import error, error_interval, known_class_hits, score_predictions
 from pycam.ilsvrc.predictions import PREDICTIONS_PER_IMAGE, SUBMISSIONS, Predictions, write_predictions
+from pycam.ilsvrc.scores import known_class_hits, score_predictions
 from pycam.ilsvrc.synsets import synsets
 from pycam.maps.boxes import half_open, inclusive, iou
+from pycam.metrics.box_accuracy import BoxAccuracy
+from pycam.metrics.errors import error, error_interval
 from pycam.protocols import PROTOCOLS, RELEASED_BOX_RULES
 from pycam.tables import csv_text
 
@@ -49,7 +50,7 @@ class Results:
     boxes : (n, 6, 2, 4) int64
         The records' boxes as the protocol submits them, half-open.
     hits : (n, 4, 125) uint8, optional
-        `wsol.box_hits`, packed to bits, for the metric `max_box_acc`.
+        `box_hits`, packed to bits, for the metric `max_box_acc`.
     truth : GroundTruth
         Ground truth of these images.
     """
@@ -67,11 +68,11 @@ class Results:
         return np.stack([known_class_hits(boxes[:, number], self.truth) for number in range(BOXES)], axis=1)
 
     @cached_property
-    def box_accuracy(self) -> wsol.BoxAccuracy | None:
+    def box_accuracy(self) -> BoxAccuracy | None:
         """The accuracies from `hits`, for the images that are not blacklisted; None without them or without boxes."""
         if self.hits is None or not (self.truth.has_boxes and len(self.truth.counted)):
             return None
-        return wsol.BoxAccuracy(self.hits[self.truth.counted])
+        return BoxAccuracy(self.hits[self.truth.counted])
 
     def predictions(self, submission: str) -> Predictions:
         """Return the five predictions per image of one of the `SUBMISSIONS`."""
@@ -114,7 +115,7 @@ def read_results(plan: Plan, store: Store) -> Results:
     truth = plan.truth.select([plan.truth.names[position] for position in positions])
     if not truth.has_sizes:
         truth = replace(truth, sizes=records["size"].astype(np.int64))
-    bits = np.frombuffer(b"".join(hits), np.uint8).reshape(len(hits), len(wsol.RULES), -1) if all(hits) else None
+    bits = np.frombuffer(b"".join(hits), np.uint8).reshape(len(hits), STORED_RULES, -1) if all(hits) else None
     return Results(np.array(positions), records, boxes, bits, truth)
 
 
@@ -227,7 +228,7 @@ def _report(plan: Plan, identity: Identity, results: Results, failures: Mapping[
     }
     if baselines is not None and (accuracy := results.box_accuracy) is not None:
         report |= accuracies(accuracy, baselines)
-        report["intervals"] |= dict(zip(MAX_BOX_ACCURACIES, accuracy.intervals().tolist(), strict=True))
+        report["intervals"] |= accuracy.intervals()
     notes = list(truth.notes)
     if failures:
         notes.append(f"{len(failures)} of {len(plan)} images could not be evaluated and are excluded from all figures")

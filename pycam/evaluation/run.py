@@ -72,7 +72,7 @@ def evaluate(
     recipe = plan.recipe
     alone = workers == 1 and scheduler is None
     with ExitStack() as stack:
-        streams = recipe.options.most_streams if alone else 1
+        streams = recipe.best_streams if alone else 1
         cam = stack.enter_context(recipe.make(model or recipe.load(), streams))
         of_recipe = recipe.identity(cam)
         if not alone:

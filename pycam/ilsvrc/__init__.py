@@ -1,5 +1,5 @@
-"""The ILSVRC localization task: ground truth, submission files, errors, and the WSOL benchmark.
+"""The ILSVRC localization task and the WSOL benchmark: ground truth, submission files, maps, and their scores.
 
-Modules here compare predictions with ground truth, on arrays. Running a model over a data set belongs to
-`pycam.evaluation`.
+Modules here read files and compare predictions with ground truth. The metrics themselves, on arrays, belong to
+`pycam.metrics`, running a model over a data set to `pycam.evaluation`.
 """

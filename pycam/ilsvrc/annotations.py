@@ -1,4 +1,4 @@
-"""VOC-style XML files, one per image, as ImageNet publishes its boxes."""
+"""VOC-style XML files, one per image, as Pascal VOC and ImageNet publish them: 1-based, both corners included."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import numpy as np
 from pycam.errors import GroundTruthError
 from pycam.formats.files import is_folder
 from pycam.formats.opening import read_file
+from pycam.ilsvrc.classes import number_classes
 from pycam.ilsvrc.lines import whole_number
 from pycam.ilsvrc.names import image_name, known_name, normal
 from pycam.ilsvrc.source import Source
-from pycam.ilsvrc.synsets import synsets
 
 LARGEST = 1 << 20
 """The largest number of bytes of an annotation. Larger files could make expat use minutes and much memory."""
@@ -39,15 +39,15 @@ class AnnotatedBox:
 
     Attributes
     ----------
-    wnid : str
-        WordNet ID.
+    label : str
+        Name of the class; a WordNet ID in ImageNet's files.
     box : tuple of int
         xmin, ymin, xmax, ymax in 1-based inclusive pixels.
     line : int
         The line of the file on which the box ends.
     """
 
-    wnid: str
+    label: str
     box: tuple[int, int, int, int]
     line: int
 
@@ -68,16 +68,18 @@ class Annotation:
     boxes: tuple[AnnotatedBox, ...]
 
 
-def read_annotations(folder: Path) -> Source:
-    """Read all annotations of a folder, or of its subfolder `val/`, in the order of their names.
+def read_annotations(folder: Path, listed: tuple[str, ...] = ()) -> Source:
+    """Read all annotations of a folder, or of its subfolder `val/` or `Annotations/`, in the order of their names.
+
+    Classes are numbered as in `number_classes`; `listed` has their names, if the user gives them.
 
     Raises
     ------
     GroundTruthError
         The folder has no annotations or no boxes, a box has an unknown class, or as `read_annotation`.
     """
-    if not any(folder.glob("*.xml")) and is_folder(folder / "val"):
-        folder = folder / "val"
+    if not any(folder.glob("*.xml")):
+        folder = next((each for name in ("val", "Annotations") if is_folder(each := folder / name)), folder)
     file_of: dict[str, Path] = {}
     for file in folder.glob("*.xml"):
         if (other := file_of.setdefault(normal(file.stem), file)) is not file:
@@ -85,26 +87,26 @@ def read_annotations(folder: Path) -> Source:
     names = tuple(sorted(file_of))
     files = [file_of[name] for name in names]
     if not files:
-        raise GroundTruthError(f"{folder}: neither XML annotations nor a WSOL set (image_ids.txt, …) in it")
+        others = "a WSOL set (image_ids.txt, …) nor CUB's files (images.txt, …)"
+        raise GroundTruthError(f"{folder}: neither XML annotations nor {others} in it")
     sizes: list[tuple[int, int]] = []
     boxes: list[tuple[int, int, int, int]] = []
-    classes: list[int] = []
+    labels: list[str] = []
+    places: list[str] = []
     images: list[int] = []
     for image, file in enumerate(files):
         annotation = read_annotation(file)
         sizes.append(annotation.size or (0, 0))
         for annotated in annotation.boxes:
-            index = synsets().index_of_wnid.get(annotated.wnid)
-            if index is None:
-                unknown = f"{annotated.wnid[:40]!r} is not the WordNet ID of a class of ILSVRC"
-                raise GroundTruthError(f"{file}:{annotated.line}: {unknown}")
-            classes.append(index)
+            labels.append(annotated.label)
+            places.append(f"{file}:{annotated.line}")
             boxes.append(annotated.box)
             images.append(image)
     if not boxes:
         raise GroundTruthError(f"{folder}: no box in {len(files)} annotations")
-    arrays = (np.array(values) for values in (sizes, boxes, classes, images))
-    return Source(folder, len(files), names, None, *arrays)
+    classes, class_names = number_classes(labels, places, listed)
+    arrays = (np.array(sizes), np.array(boxes), classes, np.array(images))
+    return Source(folder, len(files), names, None, *arrays, class_names=class_names)
 
 
 def read_annotation(path: Path) -> Annotation:
@@ -169,7 +171,7 @@ def _annotation(path: Path, fields: list[tuple[str, str, int]]) -> Annotation:
         raise GroundTruthError(f"{path}:1: no <annotation>; a VOC-style annotation was expected")
     names = {normal(path.stem), image_name(path.stem)}
     numbers: dict[str, int] = {}
-    wnid = ""
+    label = ""
     boxes: list[AnnotatedBox] = []
     for name, text, line in fields:
         where = f"{path}:{line}"
@@ -181,13 +183,13 @@ def _annotation(path: Path, fields: list[tuple[str, str, int]]) -> Annotation:
             if tag not in _SIDES and numbers[tag] < 1:
                 raise GroundTruthError(f"{where}: <{tag}> is {numbers[tag]}; at least 1 pixel was expected")
         elif tag == "name":
-            wnid = text
+            label = text
         elif tag == "object":
             if missing := [side for side in _SIDES if side not in numbers]:
                 raise GroundTruthError(f"{where}: an object has no <{missing[0]}>")
             x0, y0, x1, y1 = (numbers.pop(side) for side in _SIDES)
-            boxes.append(AnnotatedBox(wnid, (x0, y0, x1, y1), line))
-            wnid = ""
+            boxes.append(AnnotatedBox(label, (x0, y0, x1, y1), line))
+            label = ""
     size = (numbers["width"], numbers["height"]) if {"width", "height"} <= numbers.keys() else None
     for annotated in boxes:
         _check_inside(annotated, size, f"{path}:{annotated.line}")

@@ -5,9 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pycam.ilsvrc import wsol
+import numpy as np
+from numpy.typing import NDArray
+
+from pycam.ilsvrc import map_scores
 from pycam.ilsvrc.ground_truth import GroundTruth
-from pycam.ilsvrc.metrics import error, known_class_hits, whole_images
+from pycam.ilsvrc.scores import known_class_hits
+from pycam.metrics.baselines import whole_images
+from pycam.metrics.box_accuracy import RULES, THRESHOLDS, BoxAccuracy
+from pycam.metrics.errors import error
 
 
 @dataclass(frozen=True)
@@ -18,21 +24,21 @@ class Baselines:
     ----------
     whole_image_error : float
         GT-known localization error of the box of the whole image, a fraction.
-    whole_image, center_gaussian : wsol.BoxAccuracy
+    whole_image, center_gaussian : BoxAccuracy
         Accuracies of the baselines as score maps.
     """
 
     whole_image_error: float
-    whole_image: wsol.BoxAccuracy
-    center_gaussian: wsol.BoxAccuracy
+    whole_image: BoxAccuracy
+    center_gaussian: BoxAccuracy
 
     @classmethod
-    def of(cls, truth: GroundTruth) -> Baselines | None:
+    def of(cls, truth: GroundTruth, thresholds: NDArray[np.float64] = THRESHOLDS) -> Baselines | None:
         """Evaluate the baselines; return None for a ground truth without boxes, sizes or counted images."""
         if not (truth.has_boxes and truth.has_sizes and len(truth.counted)):
             return None
-        whole = known_class_hits(whole_images(truth), truth)
-        return cls(float(error(whole)), wsol.whole_image(truth), wsol.center_gaussian(truth))
+        whole = float(error(known_class_hits(whole_images(truth.sizes), truth)))
+        return cls(whole, map_scores.whole_image(truth, thresholds), map_scores.center_gaussian(truth, thresholds))
 
 
 def known_class_errors(baselines: Baselines | None) -> dict[str, Any]:
@@ -43,17 +49,19 @@ def known_class_errors(baselines: Baselines | None) -> dict[str, Any]:
     }
 
 
-def accuracies(accuracy: wsol.BoxAccuracy, baselines: Baselines) -> dict[str, Any]:
+def accuracies(accuracy: BoxAccuracy, baselines: Baselines) -> dict[str, Any]:
     """Return accuracies, best thresholds and curves of maps, and the baselines' accuracies, as in reports."""
+    best = accuracy.best_thresholds.tolist()
     return {
         **_both(accuracy),
         "center_gaussian": _both(baselines.center_gaussian),
         "whole_image": _both(baselines.whole_image),
-        "best_thresholds": dict(zip(wsol.RULES, accuracy.best_thresholds.tolist(), strict=True)),
-        "thresholds": wsol.THRESHOLDS.round(3).tolist(),
-        "curves": dict(zip(wsol.RULES, accuracy.curves.tolist(), strict=True)),
+        "best_threshold": best[0],
+        "best_thresholds": dict(zip(RULES, best, strict=False)),
+        "thresholds": accuracy.thresholds.round(12).tolist(),
+        "curves": dict(zip(RULES, accuracy.curves.tolist(), strict=False)),
     }
 
 
-def _both(accuracy: wsol.BoxAccuracy) -> dict[str, float]:
+def _both(accuracy: BoxAccuracy) -> dict[str, Any]:
     return {"max_box_acc": accuracy.max_box_acc, "max_box_acc_v2": accuracy.max_box_acc_v2}

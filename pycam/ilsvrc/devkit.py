@@ -10,19 +10,23 @@ from numpy.typing import NDArray
 
 from pycam.errors import FormatError, GroundTruthError
 from pycam.formats.mat import read_mat
+from pycam.ilsvrc.classes import class_index, has_ilsvrc_classes, indices
 from pycam.ilsvrc.lines import numbered_lines, whole_number
 from pycam.ilsvrc.names import image_name
 from pycam.ilsvrc.source import Source
 from pycam.ilsvrc.synsets import CLASSES, synsets
 
 
-def read_class_list(path: Path) -> Source:
+def read_class_list(path: Path, names: tuple[str, ...] = ()) -> Source:
     """Read the ground-truth class of each image from a list.
 
     Parameters
     ----------
     path : Path
-        A devkit list with one ILSVRC2014 ID per line, or a `val.txt` with one file name and network index per line.
+        A devkit list with one ILSVRC2014 ID per line, or a `val.txt` with one file name and class per line, a network
+        index or a name. If the classes are not ILSVRC's, the class alone may stand on each line, too.
+    names : tuple of str
+        The names of the classes; empty if they are not known, which are ILSVRC's for a list without file names.
 
     Returns
     -------
@@ -32,32 +36,33 @@ def read_class_list(path: Path) -> Source:
     Raises
     ------
     GroundTruthError
-        With file and line: the list is empty, a line has another form, an ID is outside of 1…1000, an index is
-        outside of 0…999, or a name occurs twice.
+        With file and line: the list is empty, a line has another form, a class is unknown, or a file name occurs
+        twice.
     """
-    names: dict[str, int] = {}
+    known, ilsvrc = indices(names), has_ilsvrc_classes(names)
+    line_of: dict[str, int] = {}
     classes: list[int] = []
     for number, line in numbered_lines(path):
         where = f"{path}:{number}"
         *name, text = line.rsplit(maxsplit=1) or [""]
-        value = whole_number(text, where)
-        if number > 1 and bool(name) != bool(names):
+        if number > 1 and bool(name) != bool(line_of):
             raise GroundTruthError(f"{where}: {line[:80]!r} does not have the form of the lines before it")
         if name:
             stem = image_name(name[0])
-            if stem in names:
-                raise GroundTruthError(f"{where}: image {stem!r} is already on line {names[stem]}")
-            if not 0 <= value < CLASSES:
-                raise GroundTruthError(f"{where}: network index {value}; 0…{CLASSES - 1} was expected")
-            names[stem] = number
-            classes.append(value)
+            if stem in line_of:
+                raise GroundTruthError(f"{where}: image {stem!r} is already on line {line_of[stem]}")
+            line_of[stem] = number
+        if name or not ilsvrc:
+            classes.append(class_index(text, known, where))
         else:
+            value = whole_number(text, where)
             if not 1 <= value <= CLASSES:
                 raise GroundTruthError(f"{where}: label {value}; an ILSVRC2014 ID, 1…{CLASSES}, was expected")
             classes.append(int(synsets().index_of_id[value]))
     if not classes:
         raise GroundTruthError(f"{path}:1: an empty list; one label per line was expected")
-    return Source(path, len(classes), tuple(names) or None, np.array(classes))
+    found = names if line_of or not ilsvrc else synsets().wnids
+    return Source(path, len(classes), tuple(line_of) or None, np.array(classes), class_names=found)
 
 
 def read_blacklist(path: Path | None, count: int) -> tuple[NDArray[np.bool_], str]:
@@ -158,7 +163,14 @@ def read_cache(path: Path) -> Source:
             found = f"label {labels[first]:g}, bbox {' '.join(f'{value:g}' for value in boxes[first])}"
             raise GroundTruthError(f"{path}: rec({images[first] + 1}): {complaint} ({found})")
     classes = synsets().index_of_id[ids.astype(np.int64)]
-    return Source(path, len(records), boxes=boxes.astype(np.int64), box_classes=classes, box_images=np.array(images))
+    return Source(
+        path,
+        len(records),
+        boxes=boxes.astype(np.int64),
+        box_classes=classes,
+        box_images=np.array(images),
+        class_names=synsets().wnids,
+    )
 
 
 def _read_structs(path: Path, name: str) -> NDArray[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,10 +14,13 @@ from numpy.typing import NDArray
 from pycam.errors import GroundTruthError, UsageError
 from pycam.formats.files import is_file, is_folder
 from pycam.ilsvrc.annotations import read_annotations
+from pycam.ilsvrc.classes import read_class_names
+from pycam.ilsvrc.coco import read_coco
+from pycam.ilsvrc.csv_boxes import read_csv
+from pycam.ilsvrc.cub import is_cub, read_cub
 from pycam.ilsvrc.devkit import check_meta, read_blacklist, read_cache, read_class_list
 from pycam.ilsvrc.names import known_name
 from pycam.ilsvrc.source import Source
-from pycam.ilsvrc.synsets import synsets
 from pycam.ilsvrc.wsol_metadata import is_metadata, read_metadata
 from pycam.maps.boxes import half_open
 
@@ -43,6 +46,8 @@ class GroundTruth:
         Images that localization excludes.
     notes : tuple of str
         Remarks that a reader of the results needs.
+    class_names : tuple of str
+        The name of each network index; empty if only indices are known.
     """
 
     names: tuple[str, ...]
@@ -53,6 +58,7 @@ class GroundTruth:
     sizes: NDArray[np.int64]
     blacklisted: NDArray[np.bool_]
     notes: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for array in self._arrays:
@@ -72,8 +78,8 @@ class GroundTruth:
 
     @property
     def has_sizes(self) -> bool:
-        """True if the size of every image is known."""
-        return bool((self.sizes > 0).all())
+        """True if the size of every image that localization counts is known."""
+        return bool((self.sizes[self.counted] > 0).all())
 
     @property
     def counted(self) -> NDArray[np.int64]:
@@ -90,6 +96,15 @@ class GroundTruth:
         """The boxes of the ground-truth class of their image, (t, 4), and the positions of these images, (t,)."""
         target = self.box_classes == self.classes[self.box_images]
         return self.boxes[target], self.box_images[target]
+
+    @property
+    def class_count(self) -> int:
+        """The least number of classes that a net for these images has."""
+        return len(self.class_names) or int(self.classes.max(initial=-1)) + 1
+
+    def class_name(self, index: int) -> str:
+        """Return the name of a class, or its network index if it has none."""
+        return self.class_names[index] if self.class_names else str(index)
 
     def boxes_of(self, image: int) -> NDArray[np.int64]:
         """Return the boxes of the ground-truth class of the image at a position: (b, 4), half-open."""
@@ -131,16 +146,21 @@ class GroundTruth:
 
 
 def read_ground_truth(
-    path: Path, *, labels: Path | None = None, blacklist: Path | None = None, meta: Path | None = None
+    path: Path,
+    *,
+    labels: Path | None = None,
+    blacklist: Path | None = None,
+    meta: Path | None = None,
+    classes: Path | None = None,
 ) -> GroundTruth:
     """Read ground truth, join its files, and check that they agree.
 
     Parameters
     ----------
     path : Path
-        A folder of VOC-style XML files (or a folder with them in its `val/`): images in the order of their names.
-        A devkit's `cache_groundtruth.mat`: images in its order. A WSOL metadata folder. Or a list of labels,
-        which has no boxes.
+        A folder of VOC-style XML files (or a folder with them in its `val/` or `Annotations/`): images in the order of
+        their names. A devkit's `cache_groundtruth.mat`: images in its order. A WSOL metadata folder, CUB's folder, a
+        CSV file, or COCO's JSON. Or a list of labels, which has no boxes.
     labels : Path, optional
         Ground-truth classes: a devkit list in the order of the images, or a `val.txt`, joined by name if `path`
         has names. Without it, the class of an image is that of its boxes.
@@ -148,6 +168,8 @@ def read_ground_truth(
         Numbers, 1-based, of the images that localization excludes.
     meta : Path, optional
         `meta_clsloc.mat`, which is compared with pycam's own table of classes.
+    classes : Path, optional
+        The names of all classes, one per line, in the order of the network's outputs.
 
     Raises
     ------
@@ -158,20 +180,29 @@ def read_ground_truth(
     """
     if meta is not None:
         check_meta(meta)
-    is_list = is_file(path) and path.suffix != ".mat"
-    if labels is not None and (is_list or is_metadata(path)):
+    is_list = is_file(path) and path.suffix.lower() not in _READERS
+    if labels is not None and (is_list or is_metadata(path) or is_cub(path)):
         raise UsageError(f"{labels} has no effect: {path} has labels of its own; give only one of the two")
     if blacklist is not None and is_list:
         raise UsageError(f"{blacklist} has no effect: {path} has no boxes, and a blacklist affects only localization")
-    listed = None if labels is None else read_class_list(labels)
-    source = _read_source(path)
+    given = () if classes is None else read_class_names(classes)
+    source = _read_source(path, given)
+    class_names = given or source.class_names
+    listed = None if labels is None else read_class_list(labels, class_names)
     names = source.names or (listed and listed.names) or tuple(str(number) for number in range(1, source.count + 1))
     if source.classes is not None:
-        classes = source.classes
+        indices = source.classes
     elif listed is not None:
-        classes = _listed_classes(listed, source)
+        indices = _listed_classes(listed, source)
+        class_names = class_names or listed.class_names
     else:
-        classes = _classes_of_boxes(source, names)
+        indices = _classes_of_boxes(source, names)
+    if class_names and (indices >= len(class_names)).any():
+        image = int(np.argmax(indices >= len(class_names)))
+        where = f"{path}: image {names[image]!r} has class {indices[image]}"
+        raise GroundTruthError(
+            f"{where}, but {classes or path} has {len(class_names)} classes: 0…{len(class_names) - 1}"
+        )
     blacklisted, note = read_blacklist(blacklist, source.count)
     if blacklisted.all():
         raise GroundTruthError(f"{blacklist}: excludes every image of {path}")
@@ -182,25 +213,36 @@ def read_ground_truth(
         notes.insert(0, f"{path.name} has no image names: all files are joined by order")
     truth = GroundTruth(
         names,
-        classes,
+        indices,
         half_open(source.boxes),
-        source.box_classes,
+        source.box_classes if source.labelled else indices[source.box_images],
         source.box_images,
         np.zeros((source.count, 2), np.int64) if source.sizes is None else source.sizes,
         blacklisted,
         tuple(notes),
+        class_names,
     )
     if truth.has_boxes:
         _check_boxes(truth, path, listed)
     return truth
 
 
-def _read_source(path: Path) -> Source:
+_READERS: dict[str, Callable[[Path, tuple[str, ...]], Source]] = {
+    ".mat": lambda path, _: read_cache(path),
+    ".csv": read_csv,
+    ".json": read_coco,
+}
+"""Readers of files with boxes, by the file's suffix. They take the names of all classes, if the user gives them."""
+
+
+def _read_source(path: Path, class_names: tuple[str, ...]) -> Source:
     if is_metadata(path):
         return read_metadata(path)
+    if is_cub(path):
+        return read_cub(path)
     if is_folder(path):
-        return read_annotations(path)
-    return read_cache(path) if path.suffix == ".mat" else read_class_list(path)
+        return read_annotations(path, class_names)
+    return _READERS.get(path.suffix.lower(), read_class_list)(path, class_names)
 
 
 def _listed_classes(listed: Source, source: Source) -> NDArray[np.int64]:
@@ -248,11 +290,11 @@ def _check_boxes(truth: GroundTruth, path: Path, listed: Source | None) -> None:
     if not wrong.any():
         return
     image = int(np.argmax(wrong))
-    name, wnids = truth.names[image], synsets().wnids
-    others = sorted({wnids[index] for index in truth.box_classes[truth.box_images == image]})
+    name = truth.names[image]
+    others = sorted({truth.class_name(index) for index in truth.box_classes[truth.box_images == image].tolist()})
     found = f"its boxes have class {', '.join(others)}" if others else "it has no box"
     expected = ""
     if listed is not None:
         row = listed.names.index(known_name(name, listed.names) or name) if listed.names else image
-        expected = f"{listed.path}:{row + 1} gives class {wnids[truth.classes[image]]}, but "
+        expected = f"{listed.path}:{row + 1} gives class {truth.class_name(int(truth.classes[image]))}, but "
     raise GroundTruthError(f"{path}: image {name!r}: {expected}{found}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Container
+from collections.abc import Container, Iterable, Sequence
 from pathlib import PurePath
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm"}
@@ -32,3 +32,35 @@ def image_name(text: str) -> str:
 def known_name(name: str, known: Container[str]) -> str | None:
     """Return under which of the known names an image is found: its whole name, or else without suffix; or None."""
     return next((each for each in (normal(PurePath(name).name), image_name(name)) if each in known), None)
+
+
+def join(names: Sequence[str], keys: Iterable[str]) -> list[str | None]:
+    """Find the key of each image among those of another source, such as a folder of maps.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Names of images: IDs with folders and suffix, or file names with or without suffix.
+    keys : iterable of str
+        The other source's names of the same images. Either side may lack folders and suffixes.
+
+    Returns
+    -------
+    list of str or None
+        The key of each name; None if there is none, or if several could be meant.
+    """
+    exact: dict[str, str] = {}
+    by_stem: dict[str, list[str]] = {}
+    for key in keys:
+        exact.setdefault(normal(key), key)
+        by_stem.setdefault(image_name(key), []).append(key)
+    found: list[str | None] = []
+    for name in names:
+        near = [each for each in by_stem.get(image_name(name), ()) if _same_folder(name, each)]
+        found.append(exact.get(normal(name), near[0] if len(near) == 1 else None))
+    return found
+
+
+def _same_folder(name: str, key: str) -> bool:
+    folders = {PurePath(normal(each)).parent.as_posix() for each in (name, key)}
+    return len(folders) == 1 or "." in folders

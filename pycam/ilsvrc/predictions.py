@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 
 from pycam.errors import GroundTruthError
 from pycam.formats.files import atomic_write
+from pycam.ilsvrc.classes import class_index, has_ilsvrc_classes, indices
+from pycam.ilsvrc.ground_truth import GroundTruth
 from pycam.ilsvrc.lines import numbered_lines
+from pycam.ilsvrc.names import join, normal
 from pycam.ilsvrc.synsets import CLASSES, synsets
 from pycam.maps.boxes import half_open, inclusive
 
@@ -48,8 +51,13 @@ class Predictions:
         return len(self.classes)
 
 
-def read_predictions(path: Path) -> Predictions:
-    """Read a submission file; its labels are ILSVRC2014 IDs.
+def names_images(path: Path) -> bool:
+    """Return True for a file with commas, as `read_classes` reads, which names images and has no boxes."""
+    return "," in next((line for _, line in numbered_lines(path, MOST) if line), "")
+
+
+def read_predictions(path: Path, class_names: tuple[str, ...] = ()) -> Predictions:
+    """Read a submission file; its labels are ILSVRC2014 IDs, or network indices if the classes are not ILSVRC's.
 
     An empty line is an image without predictions. A box with xmin > xmax is read, too; it is never correct.
 
@@ -57,7 +65,7 @@ def read_predictions(path: Path) -> Predictions:
     ------
     GroundTruthError
         With file and line: the file is empty, a line is not up to five times five numbers, a label is outside of
-        1…1000, or a coordinate is not finite.
+        its range, or a coordinate is not finite.
     """
     values = array("d")
     counts: list[int] = []
@@ -75,18 +83,77 @@ def read_predictions(path: Path) -> Predictions:
     numbers = np.frombuffer(values).reshape(-1, PREDICTIONS_PER_IMAGE, _FIELDS)
     labels, boxes = numbers[:, :, 0], numbers[:, :, 1:]
     made = np.arange(PREDICTIONS_PER_IMAGE) < np.array(counts)[:, None]
-    wrong = made & ~((labels >= 1) & (labels <= CLASSES) & (labels == np.rint(labels)))
+    ilsvrc = has_ilsvrc_classes(class_names)
+    low, high = (1, CLASSES) if ilsvrc else (0, len(class_names) - 1)
+    wrong = made & ~((labels >= low) & (labels <= high) & (labels == np.rint(labels)))
     if wrong.any():
         row, column = np.argwhere(wrong)[0]
-        label = f"label {labels[row, column]:g}"
-        raise GroundTruthError(f"{path}:{row + 1}: {label}; an ILSVRC2014 ID, 1…{CLASSES}, was expected")
-    ids = np.where(made, labels, 0).astype(np.int64)
-    return Predictions(synsets().index_of_id[ids], half_open(boxes))
+        kind = "an ILSVRC2014 ID" if ilsvrc else "a network index"
+        raise GroundTruthError(f"{path}:{row + 1}: label {labels[row, column]:g}; {kind}, {low}…{high}, was expected")
+    ids = np.where(made, labels, 0 if ilsvrc else -1).astype(np.int64)
+    return Predictions(synsets().index_of_id[ids] if ilsvrc else ids, half_open(boxes))
 
 
-def write_predictions(path: Path, predictions: Predictions) -> None:
-    """Write a submission file atomically; its labels are ILSVRC2014 IDs."""
-    ids = synsets().ids[predictions.classes].tolist()
+def read_classes(path: Path, truth: GroundTruth) -> NDArray[np.int64]:
+    """Read the classes that are predicted for each image, best first, without boxes.
+
+    Parameters
+    ----------
+    path : Path
+        A submission file, as for `read_predictions`; or a comma-separated file with a line per image, in any order: its
+        name and up to five classes, which are network indices or names of classes. A first line `image,…` is a header.
+    truth : GroundTruth
+        Images and names of classes.
+
+    Returns
+    -------
+    (n, 5) int64
+        In the order of the ground truth; -1 where an image has fewer predictions.
+
+    Raises
+    ------
+    GroundTruthError
+        With file and line: a line has another form, a class is unknown, an image occurs twice; or an image has no line.
+    """
+    if not names_images(path):
+        classes = read_predictions(path, truth.class_names).classes
+        if len(classes) != len(truth):
+            raise GroundTruthError(
+                f"{path}: {len(classes)} lines for {len(truth)} images; one line per image was expected"
+            )
+        return classes
+    known = indices(truth.class_names)
+    row_of: dict[str, int] = {}
+    rows: list[list[int]] = []
+    for number, line in numbered_lines(path, MOST):
+        where = f"{path}:{number}"
+        name, *cells = [each.strip() for each in line.split(",")]
+        if not line or (number == 1 and name.lower() in ("image", "id", "image_id")):
+            continue
+        if not name or not 1 <= len(cells) <= PREDICTIONS_PER_IMAGE:
+            form = f"an image and up to {PREDICTIONS_PER_IMAGE} classes, best first"
+            raise GroundTruthError(f"{where}: {line[:80]!r}; {form}, with commas between, were expected")
+        if normal(name) in row_of:
+            raise GroundTruthError(f"{where}: image {name!r} occurs twice")
+        row_of[normal(name)] = len(rows)
+        rows.append([class_index(cell, known, where) for cell in cells])
+    keys = join(truth.names, row_of)
+    if missing := [name for name, key in zip(truth.names, keys, strict=True) if key is None]:
+        count = f"{len(missing)} of {len(truth)} images have no line"
+        raise GroundTruthError(
+            f"{path}: {count}, the first is {missing[0]!r}: every image of the ground truth needs one"
+        )
+    classes = np.full((len(truth), PREDICTIONS_PER_IMAGE), -1)
+    for row, key in enumerate(keys):
+        found = rows[row_of[key or ""]]
+        classes[row, : len(found)] = found
+    return classes
+
+
+def write_predictions(path: Path, predictions: Predictions, class_names: tuple[str, ...] = ()) -> None:
+    """Write a submission file atomically; its labels are those that `read_predictions` reads."""
+    ilsvrc = has_ilsvrc_classes(class_names)
+    ids = (synsets().ids[predictions.classes] if ilsvrc else predictions.classes).tolist()
     classes, boxes = predictions.classes.tolist(), inclusive(predictions.boxes).tolist()
     lines = (
         " ".join(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pycam.errors import GroundTruthError
 from pycam.formats.files import is_file
 from pycam.ilsvrc.lines import numbered_lines, whole_number
-from pycam.ilsvrc.names import normal
+from pycam.ilsvrc.names import IMAGE_SUFFIXES, normal
 from pycam.ilsvrc.source import Source
 
 MOST = 500_000
@@ -29,6 +29,8 @@ def is_metadata(folder: Path) -> bool:
 def read_metadata(folder: Path) -> Source:
     """Read `image_ids.txt`, `class_labels.txt`, `image_sizes.txt` and `localization.txt`, joined by ID.
 
+    A set with masks, whose `localization.txt` names files, has no boxes.
+
     Raises
     ------
     GroundTruthError
@@ -39,6 +41,8 @@ def read_metadata(folder: Path) -> Source:
     place = {name: row for row, name in enumerate(names)}
     classes = _read_columns(folder / "class_labels.txt", 1, place)[:, 0]
     sizes = _read_columns(folder / "image_sizes.txt", 2, place)
+    if _names_masks(folder / "localization.txt"):
+        return Source(folder, len(names), names, classes, sizes)
     rows = _read_rows(folder / "localization.txt", 4, place, unique=False)
     images = np.array([place[name] for name, _, _ in rows])
     boxes = np.array([numbers for _, numbers, _ in rows])
@@ -52,6 +56,12 @@ def read_metadata(folder: Path) -> Source:
     order = np.argsort(images, kind="stable")
     images = images[order]
     return Source(folder, len(names), names, classes, sizes, boxes[order], classes[images], images)
+
+
+def _names_masks(path: Path) -> bool:
+    """Return True if the first line names a mask and an ignore file, in place of a box."""
+    _, line = next(numbered_lines(path, MOST), (1, ""))
+    return line.count(",") in (1, 2) and PurePath(line.split(",")[1].strip()).suffix.lower() in IMAGE_SUFFIXES
 
 
 def _read_rows(path: Path, columns: int, known: Container[str] | None = None, *, unique: bool = True) -> list[_Row]:

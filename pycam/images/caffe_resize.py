@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from pycam.errors import UsageError
 
@@ -62,6 +61,8 @@ def caffe_resize(array: NDArray[Any], height: int, width: int, order: int = 1) -
 
 
 def _by_corners(array: NDArray[Any], height: int, width: int, order: Any) -> NDArray[Any]:
+    from scipy import ndimage  # takes half a second to import, and most resizes don't need it
+
     return ndimage.zoom(array, (height / array.shape[0], width / array.shape[1], 1), order=order)
 
 
@@ -80,6 +81,8 @@ def _by_kernel(array: NDArray[Any], rows: Floats, columns: Floats, order: int) -
 
 
 def _by_spline(array: NDArray[Any], rows: Floats, columns: Floats, order: Any) -> NDArray[Any]:
+    from scipy import ndimage  # as above
+
     grid = np.stack(np.meshgrid(rows, columns, indexing="ij"))
     channels = np.moveaxis(np.atleast_3d(array), 2, 0)
     resized = [ndimage.map_coordinates(channel, grid, order=order, mode="constant") for channel in channels]

@@ -5,8 +5,7 @@ A box is (x0, y0, x1, y1) in image pixels, 0-based, half-open: x1 and y1 are the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -38,7 +37,7 @@ def paper_box(map: NDArray[Any], threshold: float = 0.2) -> Box:
     map : (H, W)
         The map of a class at the image's size.
     threshold : float
-        A pixel is foreground if its value is at least `threshold` times the maximum.
+        From 0 to 1. A pixel is foreground if its value is at least `threshold` times the maximum.
 
     Returns
     -------
@@ -50,8 +49,10 @@ def paper_box(map: NDArray[Any], threshold: float = 0.2) -> Box:
     Raises
     ------
     UsageError
-        The map is not two-dimensional or not finite.
+        The map is not two-dimensional or not finite, or the threshold is outside its range.
     """
+    if not 0 <= threshold <= 1:
+        raise UsageError(f"paper_box: threshold is {threshold}; expected a number from 0 to 1")
     map = np.asarray(map)
     if map.dtype.kind != "f":
         map = map.astype(np.float64)
@@ -186,33 +187,6 @@ def shared_area(a: ArrayLike, b: ArrayLike) -> NDArray[np.float64]:
     sides = np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(first[..., :2], second[..., :2])
     width, height = np.moveaxis(np.maximum(sides, 0), -1, 0)
     return np.asarray(width * height)
-
-
-def _paper_boxes(map: NDArray[Any], blur: float = 0.0) -> Boxes:
-    """Smooth a map, with a standard deviation of `blur` times its shorter side, and apply the paper's rule."""
-    smooth = cv2.GaussianBlur(map, (0, 0), blur * min(map.shape)) if blur else map
-    return np.array([paper_box(smooth)], np.intp)
-
-
-def _generated_boxes(
-    map: NDArray[Any], thresholds: tuple[int, int, int] = RELEASED_THRESHOLDS, jpeg: bool = True
-) -> Boxes:
-    return corners(released_boxes(grey_heatmap(map, jpeg=jpeg), thresholds))
-
-
-BOX_RULES: dict[str, Callable[[NDArray[Any]], Boxes]] = {
-    "paper": _paper_boxes,
-    "released": _generated_boxes,
-    "released_30_90_150": partial(_generated_boxes, thresholds=OWN_THRESHOLDS),
-    "released_no_jpeg": partial(_generated_boxes, jpeg=False),
-    # The gradient at single pixels is a cloud of points that no threshold connects.
-    "smoothed": partial(_paper_boxes, blur=0.035),
-}
-"""The box rules of protocols, by name.
-
-Each takes the map of a class, (H, W) at the image's size, and returns half-open boxes, (n, 4), best first. The paper's
-rule finds one box. The released generator finds any number, and none in an empty map.
-"""
 
 
 def _core(heatmap: NDArray[np.uint8], threshold: int) -> Mask:

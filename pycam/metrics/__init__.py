@@ -1,4 +1,43 @@
-"""Metrics on arrays: figures, intervals and tests, computed from arrays alone.
+"""Metrics of classification and localization, on arrays: `pycam.metrics`.
 
-Functions of NumPy arrays that know no file and no data set belong here. Reading ground truth and predictions does not.
+What belongs here takes and returns arrays: box accuracies at all thresholds, pixel precision, errors, intervals,
+paired tests, and the maps of the baselines. Files, data sets and reports do not belong here: `pycam.ilsvrc` reads them.
 """
+
+from pycam.metrics.baselines import center_gaussian, whole_images
+from pycam.metrics.box_accuracy import (
+    IOUS,
+    RULES,
+    THRESHOLDS,
+    BoxAccuracy,
+    Candidates,
+    box_hits,
+    candidates,
+    scaled,
+)
+from pycam.metrics.errors import classification_hits, correct_boxes, error, error_interval, localization_hits
+from pycam.metrics.intervals import interval, resampled_means
+from pycam.metrics.paired import McNemar, difference_interval, mcnemar
+
+__all__ = [
+    "IOUS",
+    "RULES",
+    "THRESHOLDS",
+    "BoxAccuracy",
+    "Candidates",
+    "McNemar",
+    "box_hits",
+    "candidates",
+    "center_gaussian",
+    "classification_hits",
+    "correct_boxes",
+    "difference_interval",
+    "error",
+    "error_interval",
+    "interval",
+    "localization_hits",
+    "mcnemar",
+    "resampled_means",
+    "scaled",
+    "whole_images",
+]

@@ -22,17 +22,18 @@ from pycam.evaluation.record import TOP, TRUE, Result, unpack
 from pycam.evaluation.results import Results, read_report, read_results
 from pycam.evaluation.run import STORE
 from pycam.evaluation.store import Store
-from pycam.ilsvrc import wsol
+from pycam.ilsvrc import map_scores
 from pycam.images.read import Image, read_image
 from pycam.maps.boxes import Box
+from pycam.metrics import box_accuracy
 from pycam.paper.tables import paper_tables, ranking
 from pycam.predict import Cam
 from pycam.prediction import Prediction
 from pycam.report import summary
 from pycam.report.html import Entry, Heading
 from pycam.report.images import SHOWN_NOTES, noted
-from pycam.report.outcomes import THRESHOLDS, Outcome, Rescored, group_of, judge
-from pycam.report.rescoring import errors_at, has_threshold, live_cells, rescore
+from pycam.report.outcomes import Outcome, Rescored, group_of, judge
+from pycam.report.rescoring import common_thresholds, errors_at, has_threshold, live_cells, rescore
 from pycam.report.viewer_data import Truth
 from pycam.tables import Table
 from pycam.zoo.labels import Labels, read_labels
@@ -124,7 +125,7 @@ class Run:
         truth = self.results.truth
         right = np.zeros(len(truth), bool)
         if len(truth.counted) and truth.has_boxes:
-            gaussian = wsol.center_gaussian(truth)
+            gaussian = map_scores.center_gaussian(truth)
             right[truth.counted] = gaussian.hits(0)[:, gaussian.curves[0].argmax()]
         return right
 
@@ -208,9 +209,11 @@ def run_page(runs: Sequence[Run], worst: int | None = None) -> tuple[Heading, It
     has_curve = shows_all and all(run.results.hits is None for run in runs)
     *most, last = (run.label for run in runs)
     title = f"{', '.join(most)} and {last}" if most else f"{runs[0].report['model']} on ILSVRC"
-    threshold = PAPER_THRESHOLD if any(has_threshold(run.plan.recipe.protocol.box_rule) for run in runs) else None
-    heading = Heading(title, {run.label: _facts(run) for run in runs}, notes, sections, threshold)
-    return heading, _entries(runs, names, labels, sections, notes, has_curve)
+    rules = [run.plan.recipe.protocol.box_rule for run in runs]
+    thresholds = common_thresholds(rules)
+    own = PAPER_THRESHOLD if any(map(has_threshold, rules)) else None
+    heading = Heading(title, {run.label: _facts(run) for run in runs}, notes, sections, own, thresholds)
+    return heading, _entries(runs, names, labels, sections, notes, has_curve, thresholds)
 
 
 def _entries(
@@ -220,9 +223,10 @@ def _entries(
     sections: list[Any],
     notes: list[str],
     has_curve: bool,
+    thresholds: Sequence[float],
 ) -> Iterator[Entry]:
     faults: list[PycamError] = []
-    hits = {run.label: np.zeros((len(run.rows), len(THRESHOLDS)), bool) for run in runs}
+    hits = {run.label: np.zeros((len(run.rows), len(thresholds)), bool) for run in runs}
     shown: list[str] = []
     with ExitStack() as stack:
         cams = [stack.enter_context(run.plan.recipe.make(run.plan.recipe.load())) for run in runs]
@@ -239,7 +243,7 @@ def _entries(
             shown.append(name)
             rescored: list[Rescored | None] = []
             for run, prediction in zip(runs, found.values(), strict=True):
-                each = rescore(prediction, truth, run.is_center_right(name))
+                each = rescore(prediction, truth, run.is_center_right(name), thresholds)
                 hits[run.label][run.rows[name]] = each.hits
                 rescored.append(each if has_threshold(prediction.protocol.box_rule) else None)
             predictions = {label: [each] for label, each in found.items()}
@@ -250,7 +254,7 @@ def _entries(
         curves = {}
         for run in runs:
             rows = [run.rows[name] for name in counted]
-            curves[run.label] = (THRESHOLDS, hits[run.label][rows].mean(axis=0))
+            curves[run.label] = (np.array(thresholds), hits[run.label][rows].mean(axis=0))
         note = f"The paper's box of the ground-truth class, {len(counted)} images. Dotted: the paper's threshold."
         sections.insert(len(runs), summary.threshold_curve(curves, note, mark=PAPER_THRESHOLD))
     _make_live(runs, hits, len(shown), sections[0])
@@ -272,7 +276,7 @@ def _make_live(runs: Sequence[Run], hits: Mapping[str, Any], shown: int, errors:
         errors_table(
             {run.label: _with_errors(run, at[run.label][i] if run.label in at else {}) for run in runs}
         ).section()
-        for i in range(len(THRESHOLDS))
+        for i in range(len(next(iter(at.values()))))
     ]
     errors["live"] = live_cells(errors["rows"], [table["rows"] for table in tables])
 
@@ -292,7 +296,7 @@ def _sections(runs: Sequence[Run], labels: Labels, compared: Sequence[Table]) ->
     for table in compared:
         yield table.section()
     curves = {
-        run.label: (wsol.THRESHOLDS[::10], run.results.box_accuracy.curves[0, ::10] / 100)
+        run.label: (box_accuracy.THRESHOLDS[::10], run.results.box_accuracy.curves[0, ::10] / 100)
         for run in runs
         if run.results.box_accuracy is not None
     }

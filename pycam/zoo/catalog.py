@@ -55,7 +55,7 @@ def cache_folder() -> Path:
 
 def all_cards() -> list[Card]:
     """Return the bundled cards, in the order of their names."""
-    return list(_read_cards(models_folder()))
+    return [_read_card(path) for path in _card_paths().values()]
 
 
 def card(name: str | Path) -> Card:
@@ -78,6 +78,8 @@ def card(name: str | Path) -> Card:
         if not is_file(text):
             raise ModelError(f"no model card {text}; `pycam models list` shows the models that need no card")
         return read_card(Path(text), models_folder() / "mean")
+    if _fold(text) in (paths := _card_paths()):
+        return _read_card(paths[_fold(text)])  # without the others
     known = {_fold(alias): entry for entry in all_cards() for alias in (entry.name, *entry.aliases)}
     if _fold(text) in known:
         return known[_fold(text)]
@@ -272,10 +274,14 @@ def _bundled(name: str) -> Path:
     raise ModelError(f"{PACKAGE}: {name}/ is missing, install pycam again")
 
 
+def _card_paths() -> dict[str, Path]:
+    """Return the bundled cards' files by the models' names, in their order."""
+    return {path.stem: path for path in sorted(models_folder().glob("*.yaml"), key=lambda path: path.stem)}
+
+
 @lru_cache
-def _read_cards(folder: Path) -> tuple[Card, ...]:
-    paths = sorted(folder.glob("*.yaml"), key=lambda path: path.stem)
-    return tuple(read_card(path, folder / "mean") for path in paths)
+def _read_card(path: Path) -> Card:
+    return read_card(path, path.parent / "mean")
 
 
 def _fold(name: str) -> str:

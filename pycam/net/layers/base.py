@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, fields
+from inspect import get_annotations
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -74,7 +75,8 @@ class Layer:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        dataclass(frozen=True, kw_only=True)(cls)
+        if get_annotations(cls):  # a type without fields of its own inherits what a dataclass has
+            dataclass(frozen=True, kw_only=True)(cls)
         if "type" in cls.__dict__:
             LAYER_TYPES[cls.type] = cls
 

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pycam.errors import GroundTruthError
-from pycam.ilsvrc.bootstrap import interval, resampled_means
 from pycam.ilsvrc.ground_truth import GroundTruth
 from pycam.ilsvrc.predictions import Predictions
-from pycam.maps.boxes import RIGHT_IOU, inclusive, iou
+from pycam.maps.boxes import inclusive
+from pycam.metrics.errors import classification_hits, correct_boxes, error, error_interval, localization_hits
 
 
 @dataclass(frozen=True)
@@ -70,13 +70,11 @@ def score_predictions(predictions: Predictions, truth: GroundTruth) -> Scores:
         raise GroundTruthError(
             f"{len(predictions)} lines of predictions for {len(truth)} images; one line per image was expected"
         )
-    named = predictions.classes == truth.classes[:, None]
-    classified = np.logical_or.accumulate(named, axis=1)
+    classified = classification_hits(predictions.classes, truth.classes)
     if not truth.has_boxes:
         return Scores(classified, None)
-    placed = named & _correct_boxes(predictions.boxes, truth)
-    localized = np.logical_or.accumulate(placed, axis=1)[~truth.blacklisted]
-    return Scores(classified, localized)
+    localized = localization_hits(predictions.classes, predictions.boxes, truth.classes, *truth.targets)
+    return Scores(classified, localized[~truth.blacklisted])
 
 
 def box_warnings(predictions: Predictions, truth: GroundTruth) -> list[str]:
@@ -111,34 +109,10 @@ def known_class_hits(boxes: ArrayLike, truth: GroundTruth) -> NDArray[np.bool_]:
     (c,) bool
         True for a correct box, for the c images that are not blacklisted.
     """
-    correct = _correct_boxes(np.asarray(boxes, dtype=np.float64)[:, None], truth)[:, 0]
+    correct = correct_boxes(np.asarray(boxes, dtype=np.float64)[:, None], *truth.targets)[:, 0]
     return correct[~truth.blacklisted]
-
-
-def whole_images(truth: GroundTruth) -> NDArray[np.int64]:
-    """Return the box of the whole of each image: (n, 4), half-open."""
-    return np.hstack([np.zeros_like(truth.sizes), truth.sizes])
-
-
-def error(correct: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return the fraction of the images, the first dimension, that are not correct."""
-    wrong: NDArray[np.float64] = np.mean(~correct, axis=0)
-    return wrong
-
-
-def error_interval(correct: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return the 95 % bootstrap interval over images of the error: (n, m) -> (m, 2)."""
-    return interval(1 - resampled_means(correct))
 
 
 def by_k(values: NDArray[np.float64]) -> dict[str, Any]:
     """Return figures for k = 1…5, the first dimension, under their names in reports: "top1", …, "top5"."""
     return {f"top{k}": value for k, value in enumerate(values.tolist(), 1)}
-
-
-def _correct_boxes(boxes: NDArray[np.float64], truth: GroundTruth) -> NDArray[np.bool_]:
-    """Compare (n, g, 4) boxes with the boxes of the ground-truth class: (n, g), True if one IoU is at least 0.5."""
-    targets, images = truth.targets
-    correct = np.zeros(boxes.shape[:2], dtype=bool)
-    np.logical_or.at(correct, images, iou(boxes[images], targets[:, None]) >= RIGHT_IOU)
-    return correct

@@ -1,0 +1,117 @@
+"""The messages of an ONNX file that `pycam.engines.onnx_graph` writes, as classes of protobuf.
+
+The package `onnx` has all of them, and takes as long to import as ONNX Runtime itself. The numbers are those of ONNX's
+published format, which only grows: https://github.com/onnx/onnx/blob/main/onnx/onnx-ml.proto.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycam.formats.schema import Message, Schema
+
+FLOAT, INT64 = 1, 7
+"""Types of elements."""
+
+_TABLE: dict[str, Any] = {
+    "enums": {},
+    "messages": {
+        "ModelProto": {
+            "fields": {
+                "ir_version": "optional int64 1",
+                "producer_name": "optional string 2",
+                "graph": "optional GraphProto 7",
+                "opset_import": "repeated OperatorSetIdProto 8",
+            }
+        },
+        "OperatorSetIdProto": {"fields": {"domain": "optional string 1", "version": "optional int64 2"}},
+        "GraphProto": {
+            "fields": {
+                "node": "repeated NodeProto 1",
+                "name": "optional string 2",
+                "initializer": "repeated TensorProto 5",
+                "input": "repeated ValueInfoProto 11",
+                "output": "repeated ValueInfoProto 12",
+            }
+        },
+        "NodeProto": {
+            "fields": {
+                "input": "repeated string 1",
+                "output": "repeated string 2",
+                "name": "optional string 3",
+                "op_type": "optional string 4",
+                "attribute": "repeated AttributeProto 5",
+            }
+        },
+        "AttributeProto": {
+            "fields": {
+                "name": "optional string 1",
+                "f": "optional float 2",
+                "i": "optional int64 3",
+                "ints": "repeated int64 8",
+                "type": "optional AttributeType 20",
+            },
+            "enums": {"AttributeType": {"FLOAT": 1, "INT": 2, "INTS": 7}},
+        },
+        "TensorProto": {
+            "fields": {
+                "dims": "repeated int64 1",
+                "data_type": "optional int32 2",
+                "name": "optional string 8",
+                "raw_data": "optional bytes 9",
+            }
+        },
+        "ValueInfoProto": {"fields": {"name": "optional string 1", "type": "optional TypeProto 2"}},
+        "TypeProto": {"fields": {"tensor_type": "optional TensorTypeProto 1"}},
+        "TensorTypeProto": {"fields": {"elem_type": "optional int32 1", "shape": "optional TensorShapeProto 2"}},
+        "TensorShapeProto": {"fields": {"dim": "repeated DimensionProto 1"}},
+        "DimensionProto": {"fields": {"dim_value": "optional int64 1", "dim_param": "optional string 2"}},
+    },
+}
+
+MESSAGES = Schema(_TABLE).messages
+"""Every message class by its name; ONNX nests the last three in others, which files do not show."""
+
+
+def model(graph: Message, opset: int, ir_version: int) -> Message:
+    """Make the model of a graph."""
+    made = MESSAGES["ModelProto"](ir_version=ir_version, producer_name="pycam", graph=graph)
+    made.opset_import.add(domain="", version=opset)
+    return made
+
+
+def node(
+    operator: str, inputs: Sequence[str], outputs: Sequence[str], name: str, attributes: dict[str, Any]
+) -> Message:
+    """Make a node; an attribute is a float, an integer or a sequence of integers."""
+    made = MESSAGES["NodeProto"](op_type=operator, input=inputs, output=outputs, name=name)
+    for key, value in sorted(attributes.items()):
+        if isinstance(value, float):
+            made.attribute.add(name=key, type="FLOAT", f=value)
+        elif np.ndim(value):
+            made.attribute.add(name=key, type="INTS", ints=value)
+        else:
+            made.attribute.add(name=key, type="INT", i=value)
+    return made
+
+
+def tensor(array: NDArray[Any], name: str) -> Message:
+    """Make a constant: float32 or int64."""
+    kind, dtype = (INT64, "<i8") if array.dtype.kind == "i" else (FLOAT, "<f4")
+    return MESSAGES["TensorProto"](
+        dims=array.shape, data_type=kind, name=name, raw_data=array.astype(dtype, copy=False).tobytes()
+    )
+
+
+def value(name: str, kind: int, shape: Sequence[int | str]) -> Message:
+    """Make an input or output of a graph; a side is a number, or the name of an open one."""
+    made = MESSAGES["ValueInfoProto"](name=name)
+    made.type.tensor_type.elem_type = kind
+    sides = made.type.tensor_type.shape
+    for side in shape:
+        sides.dim.add(**{"dim_param" if isinstance(side, str) else "dim_value": side})
+    return made
