@@ -17,8 +17,10 @@ from pycam.evaluation.image_file import state_of
 from pycam.evaluation.plan import Identity, Plan
 from pycam.evaluation.record import Batch
 from pycam.evaluation.results import write_results
+from pycam.evaluation.saved_maps import SavedMaps
 from pycam.evaluation.store import Store
 from pycam.evaluation.workers import Done, in_processes, in_threads
+from pycam.ilsvrc.manifest import Manifest
 from pycam.model import Model
 
 STORE = "run.sqlite"
@@ -36,6 +38,7 @@ def evaluate(
     model: Model | None = None,
     skip: bool = False,
     progress: Progress = lambda done: None,
+    save_maps: tuple[Path, str, str] | None = None,
 ) -> dict[str, Any]:
     """Evaluate all images that are not evaluated yet, and write the results.
 
@@ -56,6 +59,8 @@ def evaluate(
         what the machine cannot read stops the run.
     progress : callable
         See `Progress`.
+    save_maps : (Path, str, str), optional
+        A folder for the maps of the ground-truth classes, their size and their dtype: `pycam.ilsvrc.manifest.Manifest`.
 
     Returns
     -------
@@ -74,7 +79,7 @@ def evaluate(
     with ExitStack() as stack:
         streams = recipe.best_streams if alone else 1
         cam = stack.enter_context(recipe.make(model or recipe.load(), streams))
-        of_recipe = recipe.identity(cam)
+        of_recipe, placement = recipe.identity(cam), cam.placement
         if not alone:
             stack.close()  # the workers load models of their own
         work = partial(evaluate_batch, recipe, of_recipe)
@@ -86,7 +91,13 @@ def evaluate(
                 return on_cluster(work, batches, scheduler)
             return in_threads(cam, batches) if alone else in_processes(work, batches, workers)
 
-        return carry_out(plan, plan.identity(of_recipe), folder, executor, skip=skip, progress=progress)
+        identity = plan.identity(of_recipe)
+        maps = None
+        if save_maps is not None:
+            place, size, dtype = save_maps
+            made_with = {"model": recipe.name, "protocol": recipe.protocol.name, "identity": dict(identity)}
+            maps = SavedMaps(place, Manifest.of(size, dtype, placement, **made_with), plan.truth.names)
+        return carry_out(plan, identity, folder, executor, skip=skip, progress=progress, maps=maps)
 
 
 def carry_out(
@@ -97,6 +108,7 @@ def carry_out(
     *,
     skip: bool = False,
     progress: Progress = lambda done: None,
+    maps: SavedMaps | None = None,
 ) -> dict[str, Any]:
     """Run an executor on all images that are not done, store its results, and write the report.
 
@@ -108,6 +120,8 @@ def carry_out(
         Everything that affects the result.
     executor : callable
         Takes batches and yields their results, in any order.
+    maps : SavedMaps, optional
+        Where to write the maps of the ground-truth classes. An image without its map is not done.
 
     Returns
     -------
@@ -117,12 +131,18 @@ def carry_out(
     with Store(folder / STORE, identity) as store:
         plan.save(folder)
         done = _done(plan, store, skip)
+        if maps is not None:
+            maps.begin()
+            failed = store.failures()
+            done = {position for position in done if position in failed or maps.has(position)}
         with _stop_signals() as signals:
             progress(len(done))
             todo = (batch for batch in plan.batches() if not done.issuperset(task.position for task in batch))
             # After a signal no more batches start; those that have started are finished.
             with closing(executor(takewhile(lambda _: not signals, todo))) as results, _shortages():
                 for found in results:
+                    if maps is not None:
+                        maps.write(found)
                     store.add(found)
                     failure = next((each for each in found if each.error), None)
                     if failure is not None and not skip:
