@@ -304,6 +304,8 @@ def load(
     method: str | None = None,
     layer: str | None = None,
     target: str | None = None,
+    box_rule: str | None = None,
+    threshold: float | None = None,
     prototxt: str | os.PathLike[str] | None = None,
     weights: str | os.PathLike[str] | None = None,
     labels: str | os.PathLike[str] | None = None,
@@ -328,8 +330,10 @@ def load(
         `onnxruntime`, `openvino`, `ncnn`, `torch`, `opencv` or `caffe`.
     protocol : str or Protocol
         The name of a row of the protocol table, or a `pycam.protocols.Protocol`.
-    view, method, layer, target : str, optional
+    view, method, layer, target, box_rule : str, optional
         Choices that replace those of the protocol; see `pycam.protocols.Protocol`. Gradients need PyTorch.
+    threshold : float, optional
+        The threshold of the box rule, in place of the rule's default.
     prototxt, weights, labels, mean : path, optional
         Files that replace those of the model. The mean may be numbers, one per channel: "104,117,123".
     std : str, optional
@@ -360,7 +364,15 @@ def load(
         The engine is not available, or it cannot run the net exactly.
     """
     row = get_protocol(protocol) if isinstance(protocol, str) else protocol
-    row = row.with_choices(view=view, method=method, layer=layer, target=target, input_scale=input_scale)
+    row = row.with_choices(
+        view=view,
+        method=method,
+        layer=layer,
+        target=target,
+        input_scale=input_scale,
+        box_rule=box_rule,
+        threshold=threshold,
+    )
     loaded = load_model(
         model,
         prototxt=prototxt,

@@ -135,7 +135,9 @@ class Prediction:
             f"<td>{item.score:.4f}</td><td>{', '.join(map(str, item.box or ()))}</td></tr>"
             for item in self.top
         )
-        about = f"{self.model}, view {self.protocol.view}, {self.engine}; boxes: x0, y0, x1, y1"
+        about = (
+            f"{self.model}, view {self.protocol.view}, {self.engine}; boxes: x0, y0, x1, y1; {self.protocol.boxes_by}"
+        )
         return (
             f"<figure style='margin: 0'><img alt='The image and the maps of its classes' style='max-width: 100%' "
             f"src='data:image/jpeg;base64,{base64.b64encode(self._repr_jpeg_()).decode()}'>"
@@ -194,6 +196,8 @@ class Prediction:
                 for item in self.top
             ],
         }
+        if boxes:
+            found |= {"box_rule": self.protocol.box_rule, "threshold": self.protocol.box_threshold}
         if self.protocol.method != "cam":
             found["method"] = self.protocol.method
         if self._image.exif_orientation != 1:
@@ -313,7 +317,10 @@ class ClassPrediction:
         """The boxes by the rule of the protocol: (n, 4) int, x0, y0, x1, y1 in image pixels, 0-based, half-open."""
         if self.prediction.kept_boxes is not None:
             return self.prediction.kept_boxes[self.rank]
-        return box_rules[self.prediction.protocol.box_rule].image_boxes(self.image_map)
+        protocol, image = self.prediction.protocol, self.prediction.image
+        rule = box_rules[protocol.box_rule]
+        pixels = image.pixels if rule.needs_image and image is not None else None
+        return rule.image_boxes(self.image_map, protocol.threshold, pixels)
 
     @property
     def box(self) -> Box | None:

@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from pycam.errors import UsageError, suggest
 from pycam.formats.numbers import read_number
+from pycam.maps.rules import PYTHON_ONLY, box_rules
 
 DRAWING = ("base", "overlay", "caption", "strip")
 """Choices that change drawings only, and no score, map or box."""
@@ -64,6 +65,9 @@ class Protocol:
         or, with the view `full`, the `input` of the net.
     box_rule : str
         The rule that finds boxes: a name in `pycam.box_rules`.
+    threshold : float, optional
+        The threshold of the box rule, from 0 to 1, if the rule takes one. Without it, the threshold is the rule's own
+        default.
     submission : str
         The form of the boxes that an evaluation submits: `pixels`, in ILSVRC's form; or `as_released`, the 0-based
         corners without conversion. ILSVRC counts from 1, so these boxes begin one pixel too far left and too high.
@@ -102,7 +106,8 @@ class Protocol:
     merge: Literal["single", "absolute_sum", "sum", "absolute_mean"] = "single"
     placement: Literal["in_place", "stretched"] = "in_place"
     base: Literal["image", "canvas", "input"] = "image"
-    box_rule: Literal["paper", "released", "released_30_90_150", "released_no_jpeg", "smoothed"] = "paper"
+    box_rule: str = "paper"
+    threshold: float | None = None
     submission: Literal["pixels", "as_released"] = "pixels"
     metric: Literal["errors", "max_box_acc"] = "errors"
     overlay: Literal[
@@ -114,10 +119,15 @@ class Protocol:
     section: str = ""
 
     def __post_init__(self) -> None:
+        if self.box_rule in PYTHON_ONLY:
+            raise UsageError(PYTHON_ONLY[self.box_rule])
         for choice, allowed in CHOICES.items():
             value = getattr(self, choice)
             if value not in allowed:
-                raise UsageError(f"protocol {self.name!r}: {choice} is {value!r}; expected one of {', '.join(allowed)}")
+                hint = suggest(str(value), allowed, f"expected one of {', '.join(allowed)}")
+                raise UsageError(f"protocol {self.name!r}: {choice} is {value!r}; {hint}")
+        if self.threshold is not None:
+            box_rules[self.box_rule].check_threshold(self.threshold)
         if self.input_scale is not None and not 0 < self.input_scale < math.inf:
             raise UsageError(
                 f"protocol {self.name!r}: input_scale is {self.input_scale}; expected a finite number above 0"
@@ -134,11 +144,27 @@ class Protocol:
                 )
 
     def choices(self) -> dict[str, str]:
-        """Return all choices by name: all fields but `name`, `top` and `section`; "" for a choice left to the model."""
+        """Return all choices by name: all fields but `name`, `top` and `section`.
+
+        A choice that is left to the model is "", and so is the threshold of a box rule that has none.
+        """
         found = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("name", "top", "section")}
+        found["threshold"] = self.box_threshold
         return {name: "" if value is None else str(value) for name, value in found.items()}
 
-    def with_choices(self, **choices: str | None) -> Protocol:
+    @property
+    def box_threshold(self) -> float | None:
+        """The threshold that the box rule uses: the row's, or else the rule's own; None if it takes none."""
+        default = box_rules[self.box_rule].threshold
+        return self.threshold if self.threshold is not None or default is None else default.default
+
+    @property
+    def boxes_by(self) -> str:
+        """The box rule and its threshold, in words."""
+        threshold = self.box_threshold
+        return f"box rule {self.box_rule}" + ("" if threshold is None else f", threshold {threshold:g}")
+
+    def with_choices(self, **choices: str | float | None) -> Protocol:
         """Return the row with those of `choices` that are not None.
 
         A view sets its merge, saliency sets its box rule, and a box rule sets its submission, unless `choices` has
@@ -150,53 +176,59 @@ class Protocol:
             A value is invalid, or the choices cannot be combined.
         """
         given: dict[str, Any] = {name: value for name, value in choices.items() if value is not None}
-        if "input_scale" in given:
-            given["input_scale"] = _number(given["input_scale"])
+        for name in {"input_scale", "threshold"} & given.keys():
+            given[name] = _number(name, given[name])
         if given.get("method") == "saliency" and self.box_rule == "paper":
             given.setdefault("box_rule", "smoothed")
         if "view" in given:
             given.setdefault("merge", "absolute_sum" if given["view"] == "ten" else "single")
         if "box_rule" in given:
             given.setdefault("submission", "as_released" if given["box_rule"] in RELEASED_BOX_RULES else "pixels")
+        if self.threshold is not None and box_rules[given.get("box_rule", self.box_rule)].threshold is None:
+            given.setdefault("threshold", None)
         for choice, (other, values) in NEEDS.items():
             if given.get(other, getattr(self, other)) not in values:
                 given.setdefault(choice, getattr(Protocol, choice))
         return replace(self, **given)
 
-    def with_methods(self, methods: Sequence[str], **choices: str | None) -> list[Protocol]:
+    def with_methods(self, methods: Sequence[str], **choices: str | float | None) -> list[Protocol]:
         """Return the row once per method; each of `choices` is used with the methods for which it has an effect.
 
         Parameters
         ----------
         methods : sequence of str
             One or more.
-        **choices : str, optional
-            `layer` and `target`.
+        **choices
+            As for `with_choices`.
 
         Raises
         ------
         UsageError
             A choice has no effect with any of the methods.
         """
-        takers = {name: [method for method in methods if method in NEEDS[name][1]] or methods for name in choices}
+        takers = {
+            name: [method for method in methods if name not in NEEDS or method in NEEDS[name][1]] or methods
+            for name in choices
+        }
         return [self.with_choices(method=m, **{n: choices[n] for n in choices if m in takers[n]}) for m in methods]
 
 
 CHOICES: dict[str, tuple[str, ...]] = {
     name: get_args(hint) for name, hint in get_type_hints(Protocol).items() if get_origin(hint) is Literal
 }
+CHOICES["box_rule"] = tuple(name for name in box_rules if name not in PYTHON_ONLY)
 """The values of each choice that has a fixed list of them."""
 
 RELEASED_BOX_RULES = tuple(rule for rule in CHOICES["box_rule"] if rule.startswith("released"))
 """The box rules of the released generator, which finds any number of boxes in a map."""
 
 
-def _number(text: str) -> float:
+def _number(choice: str, text: str | float) -> float:
     """Parse a number such as 0.017, or a fraction such as 1/255."""
     try:
-        return read_number(text)
+        return read_number(str(text))
     except (ValueError, ZeroDivisionError, OverflowError):
-        raise UsageError(f"input_scale is {text!r}; expected a number or a fraction, as in 0.017 or 1/255") from None
+        raise UsageError(f"{choice} is {text!r}; expected a number or a fraction, as in 0.017 or 1/255") from None
 
 
 PROTOCOLS = {

@@ -20,6 +20,7 @@ def test_rows_have_the_choices_of_the_release():
         "view": "center", "resizer": "opencv_bilinear", "input_scale": "", "mean": "value",
         "method": "cam", "target": "logit", "layer": "", "map_resizer": "opencv_bilinear",
         "merge": "single", "placement": "in_place", "base": "image", "box_rule": "paper",
+        "threshold": "0.2",
         "submission": "pixels", "metric": "errors", "overlay": "half", "caption": "label", "strip": "captioned",
     }  # fmt: skip
     assert (protocol("py_demo").placement, protocol("py_demo").base) == ("stretched", "canvas")

@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 import pycam
-from pycam.cli.process import close_streams, interruptible
+from pycam.cli.process import close_streams, importing, interruptible
 from pycam.console import print_error, print_line
 from pycam.errors import PycamError, system_error
 
@@ -28,11 +28,12 @@ COMMANDS = {
     "heatmap": "Write the top-5 class activation maps of images: overlays, a strip, and one JSON file per image.",
     "activations": "Write the channels of a net's layers for images, as one grid per layer.",
     "evaluate": "Compute ILSVRC's errors. The same command resumes an interrupted run.",
-    "score": "Score a submission file (ILSVRC's errors) or maps (MaxBoxAcc) against ground truth.",
+    "score": "Score predictions (ILSVRC's errors) or maps (MaxBoxAcc, PxAP, localization) against ground truth.",
     "report": "Make reports of finished runs and of images.",
     "serve": "Serve the viewer as a web page at 127.0.0.1; images are dropped, pasted or chosen.",
     "compare": "Compare every blob of two engines or files, with one row per layer. B is the reference.",
     "verify": "Check a model's files, its net, and every engine against real Caffe if it is available.",
+    "bench": "Measure how fast each engine runs a net on this machine, and say which one to use.",
     "train": "Train a net from Caffe's own files, without Caffe.",
     "demo": "Run the bundled model on four photographs: heat maps, boxes, and a small evaluation.",
     "doctor": "Check versions, engines (each runs a small net), files, models and extras, and suggest fixes.",
@@ -44,7 +45,8 @@ COMMANDS = {
 
 def load_command(name: str) -> Any:
     """Import the module of a command, and return the command for Click."""
-    module = importlib.import_module(f"pycam.cli.{name}")
+    with importing():
+        module = importlib.import_module(f"pycam.cli.{name}")
     alone = typer.Typer(rich_markup_mode=None)
     if hasattr(module, "app"):
         alone.add_typer(module.app, name=name, cls=CommandGroup)

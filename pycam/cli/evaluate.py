@@ -43,7 +43,7 @@ def evaluate(
     ],
     source: options.HeadOptions,
     engine: options.EngineOptions,
-    protocol: options.ProtocolOptions = options.ProtocolOptions("paper"),
+    protocol: options.BoxOptions = options.BoxOptions("paper"),
     choices: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="CHOICE=VALUE", help="Replace a choice of the protocol, as in mean=image."),
@@ -143,7 +143,7 @@ class _Rate(ProgressColumn):
         return Text("" if speed is None else f"{speed:.1f}/s")
 
 
-def _protocol(named: options.ProtocolOptions, choices: list[str], mean: Path | None) -> Protocol:
+def _protocol(named: options.BoxOptions, choices: list[str], mean: Path | None) -> Protocol:
     row = get_protocol(named.protocol)
     given = {name: value for name, value in vars(named).items() if name != "protocol" and value is not None}
     for choice, _, value in (each.partition("=") for each in choices):

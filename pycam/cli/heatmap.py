@@ -30,6 +30,7 @@ from pycam.tables import csv_text
 
 @options.grouped
 def heatmap(
+    context: typer.Context,
     images: Annotated[list[Path], typer.Argument(help="Images.", show_default=False)],
     source: options.ModelOptions,
     maps: options.MapOptions,
@@ -56,6 +57,8 @@ def heatmap(
     """Write the top-5 class activation maps of images: overlays, a strip, and one JSON file per image."""
     if raw not in (None, "npy"):
         raise UsageError(f"--maps {raw}: expected npy")
+    if not boxes:
+        options.refuse(context, "boxes are computed with --boxes only", "box_rule", "threshold")
     row, *others = maps.rows
     if others:
         raise UsageError(f"{len(others) + 1} methods: a heat map is made by one method; leave out the other --method")
@@ -176,9 +179,16 @@ def _boxes_csv(done: Sequence[Mapping[str, Any]]) -> str:
     """Write one row per box: image pixels, 0-based, half-open. The sides are empty for a class without a box."""
     from pandas import DataFrame
 
-    columns = ["image", "rank", "index", "wnid", "label", "score", "x0", "y0", "x1", "y1"]
+    columns = ["image", "rank", "index", "wnid", "label", "score", "x0", "y0", "x1", "y1", "box_rule", "threshold"]
     rows = [
-        [prediction["image"], rank, *(item[key] for key in columns[2:6]), *(item["box"] or [None] * 4)]
+        [
+            prediction["image"],
+            rank,
+            *(item[key] for key in columns[2:6]),
+            *(item["box"] or [None] * 4),
+            prediction["box_rule"],
+            prediction["threshold"],
+        ]
         for prediction in done
         for rank, item in enumerate(prediction["top"], start=1)
     ]

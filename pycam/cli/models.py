@@ -66,7 +66,7 @@ def show(name: Name, as_json: options.Json = False) -> None:
 @app.command("protocols")
 def list_protocols(as_json: options.Json = False) -> None:
     """List the protocols: how an image becomes maps and boxes, with one column per protocol."""
-    rows = [dataclasses.asdict(row) for row in PROTOCOLS.values()]
+    rows = [dataclasses.asdict(row) | {"threshold": row.box_threshold} for row in PROTOCOLS.values()]
     facts = (*PROTOCOLS["default"].choices(), "top", "section")
     cells = [(fact, *(str(row[fact] or "-") for row in rows)) for fact in facts]
     _present(as_json, rows, ("protocol", *PROTOCOLS), cells)

@@ -34,9 +34,10 @@ def models(incomplete: str) -> list[str]:
     return [card.name for card in zoo.all_cards() if card.name.startswith(incomplete)]
 
 
-def one_of(names: Iterable[str], about: str) -> Any:
+def one_of(names: Iterable[str], about: str, *flags: str) -> Any:
     """Make a Typer option that accepts one of some names; its help lists them, and shells complete them."""
     return typer.Option(
+        *flags,
         help=f"{about}: {', '.join(names)}.",
         autocompletion=lambda incomplete: [name for name in names if name.startswith(incomplete)],
     )
@@ -190,7 +191,17 @@ class ProtocolOptions:
 
 
 @dataclass(frozen=True)
-class MapOptions(ProtocolOptions):
+class BoxOptions(ProtocolOptions):
+    """A row of the protocol table, and how boxes are found."""
+
+    box_rule: Annotated[str | None, one_of(CHOICES["box_rule"], "Box rule that replaces the protocol's")] = None
+    threshold: Annotated[
+        float | None, typer.Option(help="Threshold of the box rule, from 0 to 1. Default: the rule's, 0.2 in most.")
+    ] = None
+
+
+@dataclass(frozen=True)
+class MapOptions(BoxOptions):
     """A row of the protocol table, and how maps are made."""
 
     method: Annotated[
@@ -204,8 +215,9 @@ class MapOptions(ProtocolOptions):
 
     @property
     def rows(self) -> list[Protocol]:
-        """The row with the view, once per method."""
-        return self.row.with_methods(self.method or [self.row.method], layer=self.layer, target=self.target)
+        """The row with the view and the box rule, once per method."""
+        choices = {name: getattr(self, name) for name in ("layer", "target", "box_rule", "threshold")}
+        return self.row.with_methods(self.method or [self.row.method], **choices)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import gc
 import json
 import os
 import signal
@@ -53,6 +54,18 @@ def close_streams() -> str:
             # Without this, Python's own flush at exit fails too.
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     return broken
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Collect no garbage in this block: modules make many objects, and all of them stay."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 @contextmanager

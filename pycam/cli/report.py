@@ -1,4 +1,4 @@
-"""`pycam report`: the paper's tables, comparisons, the ablation of the released protocol, and the HTML report."""
+"""`pycam report`: tables, comparisons, the ablation of the released protocol, box rules, and the HTML report."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from pycam.ilsvrc.ground_truth import read_ground_truth
 from pycam.ilsvrc.predictions import read_predictions
 from pycam.paper.tables import paper_tables
 from pycam.predict import make_cam
+from pycam.protocols import CHOICES
+from pycam.report.box_rules import compare_rules
 from pycam.report.html import write_html
 from pycam.report.images import image_page
 from pycam.report.runs import Run, run_page
@@ -114,6 +116,32 @@ def ablation(
 
         found = make_ablation(run, workers=workers, progress=task)
     _present(found, out, as_json)
+
+
+@app.command()
+def rules(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run (`pycam evaluate`).")],
+    names: Annotated[
+        list[str] | None,
+        options.one_of(CHOICES["box_rule"], "Box rule, one or more; default: all that need maps only", "--box-rule"),
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Threshold of all rules that take one. Default: the run's, or each rule's own.")
+    ] = None,
+    out: TablesFile = None,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Compute the errors of a run under every box rule, from the same maps.
+
+    Maps that the run did not keep are computed again from its images.
+    """
+    with Notes(quiet).progress() as shown:
+        bar = shown.add_task("box rules", total=None)
+        found = compare_rules(
+            run, names or (), threshold, progress=lambda done, count: shown.update(bar, completed=done, total=count)
+        )
+    _present([found], out, as_json)
 
 
 @app.command()

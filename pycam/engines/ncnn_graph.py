@@ -226,11 +226,14 @@ def _pair(number: int, sides: Pair) -> dict[int, int]:
     return {number: sides[1], number + 10: sides[0]}
 
 
-_DIRECT = 1 << 5 | 1 << 6
-"""The features that a convolution does without to be computed directly, as the layer's parameter 31."""
+_FEATURES, _DIRECT, _ONE_THREAD = 31, 1 << 5 | 1 << 6, 1 << 7
+"""The parameter of what a layer does without: matrix products and Winograd's transform; threads."""
 
-_ADD, _MUL = 0, 2
+_ADD, _MUL, _DIV = 0, 2, 3
 """Operations of BinaryOp."""
+
+_SQUARE, _SQRT = 4, 5
+"""Operations of UnaryOp."""
 
 _E = -1.0
 """What stands for e as the base of Exp and Log."""
@@ -279,7 +282,7 @@ def _convolution(layer: L.Convolution, graph: _Graph) -> list[str]:
             return _strided(layer, graph)
         if step == 1 and layer.kernel == (3, 3) and layer.input_shapes[0][1] < 4:
             # The three channels of an image are too few for Winograd's transform or a matrix product to be worth it.
-            return _filter(layer, graph, {31: _DIRECT})
+            return _filter(layer, graph, {_FEATURES: _DIRECT})
     return _filter(layer, graph)
 
 
@@ -322,9 +325,25 @@ def _pooling(layer: L.Pooling, graph: _Graph) -> list[str]:
 
 
 def _lrn(layer: L.LRN, graph: _Graph) -> list[str]:
-    within = layer.within_channel
-    settings = {0: int(within), 1: layer.local_size, 2: layer.alpha, 3: layer.beta, 4: 1.0 if within else layer.k}
-    return graph.add("LRN", graph.read(layer), settings)
+    (x,), channels, near = graph.read(layer), layer.input_shapes[0][1], layer.local_size // 2
+    if layer.within_channel or layer.beta != 0.75 or layer.k <= 0 or layer.alpha < 0 or channels % 16 or near > 8:
+        k = 1.0 if layer.within_channel else layer.k
+        settings = {0: int(layer.within_channel), 1: layer.local_size, 2: layer.alpha, 3: layer.beta, 4: k}
+        return graph.add("LRN", [x], settings)
+    # Faster than ncnn's LRN, which computes a logarithm and an exponential of every value: a 1×1 convolution of 16
+    # channels and their neighbours adds the squares up, and the power is that of two roots.
+    (squares,) = graph.add("UnaryOp", [x], {0: _SQUARE})
+    sums = []
+    for start in range(0, channels, 16):
+        first, end = max(0, start - 8), min(channels, start + 24)
+        part = graph.add("Crop", [squares], {9: [first], 10: [end], 11: [0]})
+        band = np.abs(np.arange(start, start + 16)[:, None] - np.arange(first, end)) <= near
+        arrays = [band * np.float32(layer.alpha / layer.local_size), np.full(16, layer.k, np.float32)]
+        sums += graph.add("Convolution", part, {0: 16, 1: 1, 5: 1, 6: band.size}, arrays, tagged=True)
+    (base,) = graph.add("Concat", sums, {0: 0})
+    (root,) = graph.add("UnaryOp", [base], {0: _SQRT})
+    roots = [root, *graph.add("UnaryOp", [root], {0: _SQRT})]
+    return graph.add("BinaryOp", [x, *graph.add("BinaryOp", roots, {0: _MUL})], {0: _DIV})
 
 
 def _inner_product(layer: L.InnerProduct, graph: _Graph) -> list[str]:
@@ -365,8 +384,8 @@ def _log(layer: L.Log, graph: _Graph) -> list[str]:
 def _softmax(layer: L.Softmax, graph: _Graph) -> list[str]:
     if layer.axis == 0:
         raise _inexact(layer, "ncnn computes one image at a time, and the layer adds those of a batch up")
-    # 1: the axis is counted as it should be.
-    return graph.add("Softmax", graph.read(layer), {0: layer.axis - 1, 1: 1})
+    # 1: the axis is counted as it should be. The bits of what several threads compute depend on their number.
+    return graph.add("Softmax", graph.read(layer), {0: layer.axis - 1, 1: 1, _FEATURES: _ONE_THREAD})
 
 
 def _same(layer: L.Dropout | L.Split, graph: _Graph) -> list[str]:

@@ -20,6 +20,7 @@ from pycam.evaluation.record import STORED_RULES, TOP, TRUE, Batch, Result, Task
 from pycam.images.read import read_image
 from pycam.images.scaling import min_max_scale
 from pycam.maps.placement import Placement
+from pycam.maps.rules import box_rules
 from pycam.metrics.baselines import SIDE
 from pycam.metrics.box_accuracy import box_hits, candidates, scaled
 from pycam.predict import Cam, Prepared, best
@@ -81,6 +82,8 @@ def forward(cam: Cam, batch: Batch, prepared: Sequence[Prepared | PycamError]) -
     """Predict the five best classes and the ground-truth class, last, of each image of a batch."""
     choices = [lambda scores, index=task.label: np.append(best(scores, TOP), index) for task in batch]
     predictions = cam.predict(prepared, choices)
+    if box_rules[cam.protocol.box_rule].needs_image:
+        return predictions
     # The pixels are not needed any more.
     return [each if isinstance(each, PycamError) else replace(each, image=None) for each in predictions]
 

@@ -29,7 +29,7 @@ from pycam.ilsvrc.synsets import synsets
 from pycam.maps.boxes import half_open, inclusive, iou
 from pycam.metrics.box_accuracy import BoxAccuracy
 from pycam.metrics.errors import error, error_interval
-from pycam.protocols import PROTOCOLS, RELEASED_BOX_RULES
+from pycam.protocols import PROTOCOLS, RELEASED_BOX_RULES, Protocol
 from pycam.tables import csv_text
 
 REPORT = "report.json"
@@ -108,15 +108,19 @@ def read_results(plan: Plan, store: Store) -> Results:
         raise RunError(f"{store.path.parent}: none of the {len(plan)} images could be evaluated; the first: {reason}")
     positions, stored, hits = zip(*rows, strict=True)
     records = np.frombuffer(b"".join(stored), RECORD)
-    boxes = records["boxes"].astype(np.int64)
-    if plan.recipe.protocol.submission == "as_released":
-        # The release writes 0-based half-open corners, and its evaluation reads them as 1-based inclusive ones.
-        boxes = half_open(boxes)
+    boxes = submitted(records, plan.recipe.protocol)
     truth = plan.truth.select([plan.truth.names[position] for position in positions])
     if not truth.has_sizes:
         truth = replace(truth, sizes=records["size"].astype(np.int64))
     bits = np.frombuffer(b"".join(hits), np.uint8).reshape(len(hits), STORED_RULES, -1) if all(hits) else None
     return Results(np.array(positions), records, boxes, bits, truth)
+
+
+def submitted(records: NDArray[np.void], protocol: Protocol) -> NDArray[np.int64]:
+    """Return the boxes of records as a protocol submits them: (n, 6, 2, 4) int64, half-open."""
+    boxes = records["boxes"].astype(np.int64)
+    # The release writes 0-based half-open corners, and its evaluation reads them as 1-based inclusive ones.
+    return half_open(boxes) if protocol.submission == "as_released" else boxes
 
 
 class _Skipped(msgspec.Struct):
@@ -213,7 +217,7 @@ def _report(plan: Plan, identity: Identity, results: Results, failures: Mapping[
     protocol = plan.recipe.protocol
     row = PROTOCOLS[protocol.name].choices()
     baselines = Baselines.of(truth)
-    errors = {name: _errors(results, name) for name in _submissions(plan)}
+    errors = {name: errors_of(results, name) for name in _submissions(plan)}
     submissions = {name: each | results.fallbacks(name) for name, each in errors.items()}
     report: dict[str, Any] = {
         "images": len(truth),
@@ -221,7 +225,9 @@ def _report(plan: Plan, identity: Identity, results: Results, failures: Mapping[
         "blacklisted": int(truth.blacklisted.sum()),
         "model": plan.recipe.name,
         "protocol": protocol.name,
-        "overrides": {name: value for name, value in protocol.choices().items() if value != row[name]},
+        "box_rule": protocol.box_rule,
+        "threshold": protocol.box_threshold,
+        "overrides": {name: value for name, value in protocol.choices().items() if value not in ("", row[name])},
         "engine": plan.recipe.engine,
         **({"submissions": submissions} if len(errors) > 1 else errors["bbox1"]),
         **known_class_errors(baselines),
@@ -235,7 +241,8 @@ def _report(plan: Plan, identity: Identity, results: Results, failures: Mapping[
     return report | {"notes": notes, "identity": dict(identity)}
 
 
-def _errors(results: Results, submission: str) -> dict[str, Any]:
+def errors_of(results: Results, submission: str) -> dict[str, Any]:
+    """Return the errors of one of the `SUBMISSIONS` of a run, with their intervals, as in its `report.json`."""
     scores = score_predictions(results.predictions(submission), results.truth)
     found = scores.figures() | {"gt_known_error": None}
     if found["localization_error"] is not None:

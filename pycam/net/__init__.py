@@ -21,6 +21,7 @@ from pycam.net.heads import (
 from pycam.net.linear_path import logits_of, positions_of
 from pycam.net.net import Net, ParamKey, Sources, net_from_message, read_net
 from pycam.net.params import Params
+from pycam.net.random_weights import random_weights
 from pycam.net.state import net_state, takes_part
 
 __all__ = [
@@ -35,4 +36,4 @@ __all__ = [
     "read_net",
 ]
 __all__ += ["check_scores", "describe_heads", "find_head", "find_heads", "find_scores", "head_weights", "logits_of"]
-__all__ += ["named_head", "positions_of", "score_inputs", "score_positions", "takes_part"]
+__all__ += ["named_head", "positions_of", "random_weights", "score_inputs", "score_positions", "takes_part"]

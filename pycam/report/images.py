@@ -33,7 +33,9 @@ def image_page(cams: Sequence[Cam], paths: Sequence[Path]) -> tuple[Heading, Ite
     """
     cam = cams[0]
     notes: list[str] = []
-    facts = [cam.model.name, f"view {cam.protocol.view}", f"protocol {cam.protocol.name}", cam.engine.description]
+    protocol = cam.protocol
+    shown = f"view {protocol.view}", f"protocol {protocol.name}", protocol.boxes_by
+    facts = [cam.model.name, *shown, cam.engine.description]
     title = paths[0].name if len(paths) == 1 else f"{len(paths)} images"
     return Heading(title, {"": facts}, notes), _entries(cams, paths, notes)
 

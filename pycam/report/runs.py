@@ -34,11 +34,9 @@ from pycam.report.html import Entry, Heading
 from pycam.report.images import SHOWN_NOTES, noted
 from pycam.report.outcomes import Outcome, Rescored, group_of, judge
 from pycam.report.rescoring import common_thresholds, errors_at, has_threshold, live_cells, rescore
-from pycam.report.viewer_data import Truth
+from pycam.report.viewer_data import PAPER_THRESHOLD, Truth
 from pycam.tables import Table
 from pycam.zoo.labels import Labels, read_labels
-
-PAPER_THRESHOLD = 0.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,9 +207,9 @@ def run_page(runs: Sequence[Run], worst: int | None = None) -> tuple[Heading, It
     has_curve = shows_all and all(run.results.hits is None for run in runs)
     *most, last = (run.label for run in runs)
     title = f"{', '.join(most)} and {last}" if most else f"{runs[0].report['model']} on ILSVRC"
-    rules = [run.plan.recipe.protocol.box_rule for run in runs]
-    thresholds = common_thresholds(rules)
-    own = PAPER_THRESHOLD if any(map(has_threshold, rules)) else None
+    rows = [run.plan.recipe.protocol for run in runs]
+    thresholds = common_thresholds(row.box_rule for row in rows)
+    own = next((row.box_threshold for row in rows if has_threshold(row.box_rule)), None)
     heading = Heading(title, {run.label: _facts(run) for run in runs}, notes, sections, own, thresholds)
     return heading, _entries(runs, names, labels, sections, notes, has_curve, thresholds)
 
@@ -255,7 +253,10 @@ def _entries(
         for run in runs:
             rows = [run.rows[name] for name in counted]
             curves[run.label] = (np.array(thresholds), hits[run.label][rows].mean(axis=0))
-        note = f"The paper's box of the ground-truth class, {len(counted)} images. Dotted: the paper's threshold."
+        note = (
+            f"The box of the ground-truth class, {len(counted)} images. Dotted: the paper's threshold. The paper's rule "
+            "stands in for a box rule without a threshold."
+        )
         sections.insert(len(runs), summary.threshold_curve(curves, note, mark=PAPER_THRESHOLD))
     _make_live(runs, hits, len(shown), sections[0])
 
@@ -320,6 +321,7 @@ def _facts(run: Run) -> list[str]:
         report["model"],
         f"protocol {report['protocol']}",
         f"view {identity['view']}",
+        run.plan.recipe.protocol.boxes_by,
         report["engine"],
         f"{report['images']} images",
         f"weights {identity['weights'][:12]}",

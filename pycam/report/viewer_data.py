@@ -18,11 +18,16 @@ from pycam.maps.boxes import Box
 from pycam.maps.placement import Placement
 from pycam.predict import Cam
 from pycam.prediction import Prediction
-from pycam.protocols import RELEASED_BOX_RULES
 from pycam.report.outcomes import Outcome, Rescored
 
 LARGEST_SIDE = 1280
 """Pixels of the longer side of a shown image. Boxes always count in the pixels of the original image."""
+
+PAGE_BOX_RULES = ("paper", "smoothed")
+"""The box rules whose boxes the page itself finds, on the map that it shows."""
+
+PAPER_THRESHOLD = 0.2
+"""The threshold at which the page starts for a box rule that has none."""
 
 METHODS = {"cam": "CAM", "gradcam": "Grad-CAM", "gradcam_mean": "Grad-CAM of the mean", "saliency": "saliency"}
 """Method of a protocol -> its name on the page."""
@@ -134,14 +139,17 @@ def placement_record(placement: Placement, height: int, width: int) -> dict[str,
 
 def _run_record(label: str, predictions: Methods, image: Image) -> dict[str, Any]:
     first = predictions[0]
-    rule = first.protocol.box_rule
+    protocol = first.protocol
+    threshold = protocol.box_threshold
     return {
         "label": label,
         "model": first.model,
         "engine": first.engine,
         "protocol": first.protocol.name,
         "view": first.placement.view.name,
-        "own_rule": rule if rule in RELEASED_BOX_RULES else "",
+        # The page computes the box of the paper's rule, at any threshold.
+        "own_rule": "" if protocol.box_rule in PAGE_BOX_RULES else protocol.boxes_by,
+        "threshold": PAPER_THRESHOLD if threshold is None else threshold,
         "placement": placement_record(first.placement, image.height, image.width),
         "top": [
             {name: getattr(item, name) for name in ("index", "wnid", "label", "score", "box")}

@@ -39,6 +39,14 @@ _MODULES = {
     "chexnet-peaks": "peaks",
 }
 
+PYTHON_ONLY = {
+    "chexnet-peaks": (
+        "box rule 'chexnet-peaks' needs the size of the boxes of a disease, which no map tells: use it in Python, "
+        "pycam.box_rules['chexnet-peaks'](map, box=(width, height))"
+    ),
+}
+"""Rules that cannot find boxes in the maps of images, and the reason."""
+
 
 class UnknownRuleError(UsageError, KeyError):
     """No box rule has this name."""

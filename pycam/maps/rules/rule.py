@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from pycam.errors import UsageError, suggest
 from pycam.images.scaling import min_max_scale
 from pycam.maps.boxes import Boxes, grey_heatmap
+from pycam.maps.rules import PYTHON_ONLY
 
 Numbers = NDArray[Any]
 
@@ -128,6 +129,11 @@ class BoxRule:
         parameters = inspect.signature(self.find).parameters.values()
         return tuple(each.name for each in parameters if each.kind is each.KEYWORD_ONLY)
 
+    @property
+    def needs_image(self) -> bool:
+        """Whether the rule needs the pixels of the image."""
+        return "image" in self.options
+
     def image_boxes(
         self, map: Numbers, threshold: float | None = None, image: NDArray[np.uint8] | None = None
     ) -> Boxes:
@@ -153,8 +159,12 @@ class BoxRule:
         UsageError
             The rule needs more than a map, or cannot take the threshold.
         """
-        if reason := self.refused_for_images(pixels=image is not None):
-            raise UsageError(reason)
+        if self.name in PYTHON_ONLY:
+            raise UsageError(PYTHON_ONLY[self.name])
+        if self.needs_image and image is None:
+            raise UsageError(
+                f"box rule {self.name!r} needs the pixels of the image, which are not kept here: choose another rule"
+            )
         map = _checked(self.name, map, "any")
         own: dict[str, Any] = {"size": map.shape[::-1], "image": image}
         boxes = self(
@@ -164,17 +174,6 @@ class BoxRule:
         )
         sides = boxes[:, 2:] - boxes[:, :2]
         return np.asarray(boxes[np.argsort(-sides.prod(axis=1), kind="stable")], np.intp)
-
-    def refused_for_images(self, *, pixels: bool = True) -> str:
-        """Return why the rule cannot find boxes in the maps of images, or ""; `pixels` says if the images are there."""
-        if "box" in self.options:
-            return (
-                f"box rule {self.name!r} needs the size of the boxes of a disease, which no map has: "
-                f"use pycam.box_rules[{self.name!r}](map, box=(width, height))"
-            )
-        if "image" in self.options and not pixels:
-            return f"box rule {self.name!r} needs the pixels of the image, which are not kept here: choose another rule"
-        return ""
 
     def check_threshold(self, threshold: float) -> None:
         """Refuse a threshold that the rule does not take.

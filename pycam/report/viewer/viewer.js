@@ -14,7 +14,7 @@ function colourMaps() {
 }
 
 class CamViewer extends HTMLElement {
-  choices = { opacity: 0.5, threshold: 0.2, colours: "JET", method: "CAM", box: true, truth: true };
+  choices = { opacity: 0.5, threshold: null, colours: "JET", method: "CAM", box: true, truth: true };
   #panes = [];
   #controls = null;
 
@@ -24,6 +24,7 @@ class CamViewer extends HTMLElement {
 
   /** Shows the predictions of an image: of one run, or of several side by side. */
   show(image) {
+    this.choices.threshold ??= image.runs[0].threshold;
     this.#panes = image.runs.map((run) => new Pane(image, run, this.choices));
     this.#controls = new Controls(image, this.choices, () => this.refresh());
     this.replaceChildren(
@@ -132,7 +133,7 @@ class Pane {
     this.figures.replaceChildren(...this.#figures(item, map, found, truths));
   }
 
-  /** Returns the box of a run with another box rule than the paper's. It has no threshold. */
+  /** Returns the box of a run with another box rule than the paper's. The slider does not change it. */
   #ownBox(item) {
     return this.#run.own_rule && item.box;
   }
@@ -156,7 +157,7 @@ class Pane {
       ["Box", box.join(", "), "x0, y0, x1, y1 in pixels of the image, x1 and y1 exclusive"],
       ["Box size", `${box[2] - box[0]} × ${box[3] - box[1]}, ${percent(share)} of the image`],
     ];
-    if (this.#ownBox(item)) figures.push(["Box of the run", item.box.join(", "), `by the rule “${this.#run.own_rule}”, which has no threshold`]);
+    if (this.#ownBox(item)) figures.push(["Box of the run", item.box.join(", "), `by ${this.#run.own_rule}, which the slider does not change`]);
     if (truths.length) {
       const best = Math.max(...truths.map((truth) => iou(box, truth)));
       const outcome = best >= 0.5 ? "right (0.50 or more)" : "wrong (below 0.50)";
