@@ -27,7 +27,7 @@ NO_BOX = (0, 0, 0, 0)
 def has_threshold(rule: str) -> bool:
     """Return whether a box rule has a threshold that a page can change: one that needs only the map."""
     found = box_rules[rule]
-    return found.threshold is not None and not found.refused_for_images(pixels=False)
+    return found.threshold is not None and not found.needs_image
 
 
 def common_thresholds(rules: Iterable[str]) -> list[float]:

@@ -254,8 +254,8 @@ def _entries(
             rows = [run.rows[name] for name in counted]
             curves[run.label] = (np.array(thresholds), hits[run.label][rows].mean(axis=0))
         note = (
-            f"The box of the ground-truth class, {len(counted)} images. Dotted: the paper's threshold. The paper's rule "
-            "stands in for a box rule without a threshold."
+            f"The box of the ground-truth class, {len(counted)} images. Dotted: the paper's threshold. The paper's "
+            "rule stands in for a box rule without a threshold."
         )
         sections.insert(len(runs), summary.threshold_curve(curves, note, mark=PAPER_THRESHOLD))
     _make_live(runs, hits, len(shown), sections[0])
