@@ -89,7 +89,7 @@ def compare(
         judged = [
             Judged.of_results(label, runs[item].results)
             if item in runs
-            else Judged.of_predictions(label, read_predictions(item), truth)
+            else Judged.of_predictions(label, read_predictions(item, truth.class_names), truth)
             for item, label in named.items()
         ]
     found = compare_all(judged)

@@ -101,7 +101,8 @@ def find_boxes(batch: Batch, predictions: Sequence[Prediction | PycamError]) -> 
         row = prediction.protocol
         needed = row.box_rule in RELEASED_BOX_RULES and row.method == "cam"
         maps = np.ascontiguousarray(prediction.feature_maps, "<f4").tobytes() if needed else b""
-        results.append(_result(task, prediction, maps))
+        true_maps = np.ascontiguousarray(prediction.feature_maps[:, -1], "<f4").tobytes()
+        results.append(replace(_result(task, prediction, maps), true_maps=true_maps))
     return results
 
 
