@@ -173,6 +173,7 @@ REQUIREMENTS = {
     "captum": Requirement("captum", partial(_no_cam_tool, "captum.attr", "captum")),
     "openvino": Requirement("OpenVINO", partial(_no_packages, "pycam.engines.openvino")),
     "ncnn": Requirement("ncnn", partial(_no_packages, "pycam.engines.ncnn")),
+    "onnx": Requirement("the package onnx, which checks what is written", partial(_no_packages, "onnx")),
     "opencv": Requirement("OpenCV 4, whose DNN module reads Caffe's files", _no_opencv),
     "bf16": Requirement("OpenVINO and a processor that has bf16", _no_bf16),
     "cluster": Requirement("Dask", partial(_no_packages, "distributed")),
