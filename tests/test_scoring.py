@@ -287,6 +287,32 @@ def test_without_sizes_a_map_has_the_size_of_its_image(capsys, truth, tmp_path):
     )
 
 
+def test_localization_by_a_named_rule(capsys, truth, tmp_path):
+    path = save(tmp_path / "maps", "npy", made_maps())
+    sources = ("--maps", path, "--ground-truth", truth, "--json")
+    for rule, threshold, options in (
+        ("tscam", 0.2, ()),
+        ("paper", 0.9, ("--threshold", "0.9")),
+        ("psol-448", None, ()),
+    ):
+        result = json.loads(run(capsys, *sources, "--box-rule", rule, *options))
+        assert (result["box_rule"], result["threshold"], result["max_box_acc"]) == (rule, threshold, 100)
+        boxes = [pycam.box_rules[rule](values, threshold) for values in made_maps().values()]
+        right = [
+            pycam.maps.boxes.iou(found, true).max() >= 0.5
+            for found, true in zip(boxes, ((0, 0, 20, 15), (10, 10, 40, 30)), strict=True)
+        ]
+        assert result["gt_known_error"] == 1 - np.mean(right)
+    for options, message in (
+        (("--box-rule", "tscan"), "unknown box rule 'tscan': did you mean 'tscam'?"),
+        (("--box-rule", "grabcut"), "needs the pixels of the image"),
+        (("--box-rule", "psol-448", "--threshold", "0.2"), "takes no threshold"),
+        (("--box-rule", "tscam", "--threshold-from", "x"), "--threshold-from has no effect here"),
+    ):
+        code, error = fail(capsys, *sources, *options)
+        assert (code, message in error) == (2, True), error
+
+
 def test_a_set_with_masks_only_has_pxap_only(capsys, tmp_path):
     folder = tmp_path / "set"
     folder.mkdir()

@@ -98,7 +98,7 @@ def _in_folder(folder: Path) -> tuple[dict[str, str], Callable[[str], ScoreMap]]
     if ".npy" not in listing:
         suffixes, read = sorted(IMAGE_SUFFIXES), _read_image
     files: dict[str, str] = {}
-    for path in (path for each in suffixes for path in sorted(listing[each])):
+    for path in (path for each in suffixes for path in sorted(listing.get(each, ()))):
         name = PurePath(path).relative_to(folder).as_posix()[: -len(PurePath(path).suffix)]
         if name in files:
             raise GroundTruthError(f"{path}: {files[name]} is another map of {name!r}: remove one of the two")
