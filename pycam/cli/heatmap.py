@@ -58,7 +58,9 @@ def heatmap(
     if raw not in (None, "npy"):
         raise UsageError(f"--maps {raw}: expected npy")
     if not boxes:
-        options.refuse(context, "boxes are computed with --boxes only", "box_rule", "threshold")
+        options.refuse(
+            context, "boxes are found with --boxes only", "box_rule", "threshold", fix="add --boxes, or leave it out"
+        )
     row, *others = maps.rows
     if others:
         raise UsageError(f"{len(others) + 1} methods: a heat map is made by one method; leave out the other --method")
