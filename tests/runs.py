@@ -49,15 +49,16 @@ Model = tuple[Path, Path]
 """Prototxt and weights."""
 
 
-def write_model(folder: Path, seed: int = 0) -> Model:
+def write_model(folder: Path, seed: int = 0, classes: int = 1000) -> Model:
     rng = np.random.default_rng(seed)
     net, weights = folder / "tiny.prototxt", folder / f"tiny{seed}.caffemodel"
-    net.write_text(NET)
+    text = NET.replace("num_output: 1000", f"num_output: {classes}")
+    net.write_text(text)
     params = {
         "conv": (rng.normal(0, 0.01, (8, 3, 5, 5)).astype(np.float32), np.full(8, 0.1, np.float32)),
-        "fc": (rng.normal(size=(1000, 8)).astype(np.float32), np.zeros(1000, np.float32)),
+        "fc": (rng.normal(size=(classes, 8)).astype(np.float32), np.zeros(classes, np.float32)),
     }
-    caffemodel.write(weights, prototxt.parse(NET).message, params)
+    caffemodel.write(weights, prototxt.parse(text).message, params)
     return net, weights
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from runs import COUNT, FILES, HEIGHT, NET, WIDTH, assert_same, make_plan, make_truth, write_model
+from runs import COUNT, FILES, HEIGHT, NET, WIDTH, assert_same, make_plan, make_recipe, make_truth, write_model
 
 from matlab_ports.ILSVRC_evaluate_bbox import submission
 from pycam.engines import cores, processor
@@ -27,7 +27,7 @@ from pycam.errors import EngineError, GroundTruthError, ImageError, RunError, Us
 from pycam.evaluation import evaluator, plan
 from pycam.evaluation.image_file import NO_FILE, FileState
 from pycam.evaluation.notes import LARGEST
-from pycam.evaluation.plan import Plan, find_images
+from pycam.evaluation.plan import Plan, Sources, find_images
 from pycam.evaluation.record import Result
 from pycam.evaluation.results import read_report
 from pycam.evaluation.run import evaluate
@@ -313,15 +313,40 @@ def test_a_worker_with_another_library_is_refused(model, images, monkeypatch):
         evaluator.evaluate_batch(planned.recipe, expected, ())
 
 
-def test_a_net_of_other_classes_is_refused(model, images, tmp_path):
-    net = tmp_path / "small.prototxt"
-    net.write_text(NET.replace("num_output: 1000", "num_output: 6"))
-    weights = tmp_path / "small.caffemodel"
-    params = {"conv": (np.zeros((8, 3, 5, 5), np.float32), np.zeros(8, np.float32))}
-    params["fc"] = (np.zeros((6, 8), np.float32), np.zeros(6, np.float32))
-    caffemodel.write(weights, prototxt.parse(net.read_text()).message, params)
-    with pytest.raises(UsageError, match="has 6 classes: ILSVRC's errors need a net of 1000"):
-        evaluate(make_plan((net, weights), images), tmp_path / "run")
+def test_a_net_of_other_classes_is_refused(images, tmp_path):
+    with pytest.raises(UsageError, match=r"has 6 classes, but image .* has class \d+ in the ground truth: 0…5"):
+        evaluate(make_plan(write_model(tmp_path, classes=6), images), tmp_path / "run")
+
+
+def test_any_data_set_with_any_net_of_its_classes(images, tmp_path):
+    names = sorted(path.stem for path in images.iterdir())
+    lines = [f"{name}.png,5,5,40,30,{('cat', 'dog', 'bird')[row % 3]}" for row, name in enumerate(names)]
+    truth = tmp_path / "boxes.csv"
+    truth.write_text("\n".join(["image,x0,y0,x1,y1,label", *lines]))
+    recipe = make_recipe(write_model(tmp_path, classes=3), "sweep")
+    plan = Plan.read(recipe, Sources(str(images), str(truth)), batch=4)
+    report = evaluate(plan, tmp_path / "run")
+    with recipe.make(recipe.load()) as cam:
+        best = [int(cam(path, top=1).top[0].index) for path in plan.images]
+    right = [
+        index == ("bird", "cat", "dog").index(line.rsplit(",", 1)[1]) for index, line in zip(best, lines, strict=True)
+    ]
+    assert report["classification_error"]["top1"] == pytest.approx(1 - np.mean(right))
+    assert report["classification_error"]["top3"] == report["classification_error"]["top5"] == 0
+    assert report["localization_error"]["top3"] == report["gt_known_error"]
+    rows = (tmp_path / "run" / "predictions.csv").read_text().splitlines()
+    assert rows[0].startswith("image,true_class,rank,index,class,")
+    assert rows[1].split(",")[1] == "cat"
+    submitted = read_predictions(tmp_path / "run" / "predictions.txt", plan.truth.class_names)
+    assert submitted.classes[:, 0].tolist() == best
+    assert (submitted.classes[:, 3:] == -1).all()
+    (tmp_path / "names.txt").write_text("dog\ncat\nbird\nfish\n")
+    other = Plan.read(recipe, Sources(str(images), str(truth), classes=str(tmp_path / "names.txt")), batch=4)
+    assert other.truth.classes[:3].tolist() == [1, 0, 2]
+    with pytest.raises(
+        UsageError, match=r"has 3 classes, but the ground truth names 4 \(dog, cat, bird, …\): .*--classes"
+    ):
+        evaluate(other, tmp_path / "other")
 
 
 # Faulty images

@@ -14,12 +14,13 @@ from pycam.errors import UsageError
 from pycam.evaluation.figures import errors_table
 from pycam.ilsvrc import map_scores
 from pycam.ilsvrc.baselines import Baselines, accuracies, known_class_errors
-from pycam.ilsvrc.chosen import BEST, Chosen
+from pycam.ilsvrc.chosen import BEST, Chosen, Rule
 from pycam.ilsvrc.ground_truth import GroundTruth, read_ground_truth
 from pycam.ilsvrc.maps import find_maps
 from pycam.ilsvrc.masks import read_masks
 from pycam.ilsvrc.predictions import names_images, read_classes, read_predictions
 from pycam.ilsvrc.scores import Scores, box_warnings, score_predictions
+from pycam.maps.rules import box_rules
 from pycam.metrics.box_accuracy import BoxAccuracy, thresholds as thresholds_of
 from pycam.metrics.errors import classification_hits
 
@@ -55,6 +56,9 @@ def score(
     threshold_from: Annotated[
         Path | None, typer.Option(help="Use the best thresholds of another set: its `pycam score --json`, or a run.")
     ] = None,
+    box_rule: Annotated[
+        str | None, options.one_of(box_rules, "Box rule of localization errors, in place of the largest contour")
+    ] = None,
     step: Annotated[float, typer.Option(help="Distance of the thresholds that maps are cut at.")] = 0.001,
     baseline: Annotated[
         str | None, options.one_of(BASELINES, "Score a Gaussian in the center, or the whole image, in place of maps")
@@ -67,7 +71,7 @@ def score(
     if baseline not in (None, *BASELINES):
         raise UsageError(f"no baseline is called {baseline!r}: the baselines are {', '.join(BASELINES)}")
     if maps is None:
-        options.refuse(context, "only maps have them", "masks", "mask_root", "threshold", "threshold_from")
+        options.refuse(context, "only maps have them", "masks", "mask_root", "threshold", "threshold_from", "box_rule")
         if baseline is None:
             options.refuse(context, "only maps have thresholds", "step")
     if masks is None:
@@ -86,8 +90,11 @@ def score(
         "notes": list(truth.notes),
     }
     if maps is not None:
-        chosen = Chosen.of(threshold, threshold_from)
-        _score_maps(result, maps, truth, masks, mask_root, predictions, chosen, step)
+        if box_rule is not None:
+            options.refuse(context, "a box rule has a threshold of its own: give --threshold", "threshold_from")
+        rule = None if box_rule is None else Rule.of(box_rule, threshold)
+        chosen = BEST if rule else Chosen.of(threshold, threshold_from)
+        _score_maps(result, maps, truth, masks, mask_root, predictions, chosen, rule, step)
     elif predictions is not None and names_images(predictions):
         result["predictions"] = str(predictions)
         result |= Scores(classification_hits(read_classes(predictions, truth), truth.classes), None).figures()
@@ -123,6 +130,7 @@ def _score_maps(
     mask_root: Path | None,
     predictions: Path | None,
     chosen: Chosen,
+    rule: Rule | None,
     step: float,
 ) -> None:
     """Add the scores of maps, of all kinds that the ground truth allows, to a result."""
@@ -130,22 +138,25 @@ def _score_maps(
     found = find_maps(path, names, truth.names)
     targets = None if masks is None else read_masks(masks, names, mask_root)
     classified = None if predictions is None else classification_hits(read_classes(predictions, truth), truth.classes)
-    if not truth.has_boxes and chosen != BEST:
-        raise UsageError(f"{chosen.option} has no effect: {path.name} is scored without boxes; leave it out")
-    scores = map_scores.score_maps(found, truth, targets, _thresholds(step))
+    if not truth.has_boxes and (chosen != BEST or rule):
+        given = "--box-rule" if rule else chosen.option
+        raise UsageError(f"{given} has no effect: {path.name} is scored without boxes; leave it out")
+    scores = map_scores.score_maps(found, truth, targets, _thresholds(step), rule.find_boxes if rule else None)
     result["maps"] = str(path)
     if classified is not None:
         result |= {"predictions": str(predictions)} | Scores(classified, None).figures()
     if scores.boxes is not None:
         intervals = result.pop("intervals", {})
         result |= _accuracies(scores.boxes, scores.truth)
-        result |= chosen.figures(scores.boxes)
-        result["notes"].append(
-            f"localization, with the box of the largest contour at threshold {result['threshold']:g} "
-            f"({result['threshold_from']})"
+        result |= rule.figures() if rule else chosen.figures(scores.boxes)
+        box = f"box rule {rule.name}" if rule else "the box of the largest contour"
+        at = (
+            "" if result["threshold"] is None else f" at threshold {result['threshold']:g} ({result['threshold_from']})"
         )
+        result["notes"].append(f"localization, with {box}{at}")
+        right = chosen.right(scores.boxes) if scores.rule_hits is None else scores.rule_hits
         located = map_scores.localization(
-            scores.boxes, result["threshold"], None if classified is None else classified[truth.counted]
+            scores.boxes, right, None if classified is None else classified[truth.counted]
         )
         result["intervals"] |= intervals | located.pop("intervals")
         result |= located

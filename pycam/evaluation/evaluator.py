@@ -16,7 +16,7 @@ from pycam.engines.threads import beside_an_engine
 from pycam.errors import ImageError, PycamError, RunError
 from pycam.evaluation.image_file import read_file
 from pycam.evaluation.plan import Identity, Recipe
-from pycam.evaluation.record import STORED_RULES, TOP, TRUE, Batch, Finished, Result, Task, pack, unpack
+from pycam.evaluation.record import STORED_RULES, TOP, Batch, Finished, Result, Task, pack, unpack
 from pycam.evaluation.timing import Clock
 from pycam.images.read import read_image
 from pycam.images.scaling import min_max_scale
@@ -101,7 +101,8 @@ def find_boxes(batch: Batch, predictions: Sequence[Prediction | PycamError]) -> 
         row = prediction.protocol
         needed = row.box_rule in RELEASED_BOX_RULES and row.method == "cam"
         maps = np.ascontiguousarray(prediction.feature_maps, "<f4").tobytes() if needed else b""
-        results.append(_result(task, prediction, maps))
+        true_maps = np.ascontiguousarray(prediction.feature_maps[:, -1], "<f4").tobytes()
+        results.append(replace(_result(task, prediction, maps), true_maps=true_maps))
     return results
 
 
@@ -116,7 +117,7 @@ def find_boxes_again(placement: Placement, protocol: Protocol, batch: Batch) -> 
 def _result(task: Task, prediction: Prediction, maps: bytes = b"") -> Result:
     hits = b""
     if prediction.protocol.metric == "max_box_acc":
-        score_map = prediction.placement.on_image(prediction.feature_maps[:, TRUE], SIDE, SIDE)
+        score_map = prediction.placement.on_image(prediction.feature_maps[:, -1], SIDE, SIDE)
         boxes = scaled(task.boxes, prediction.size, (SIDE, SIDE))
         found = box_hits(candidates(min_max_scale(score_map)), boxes)
         hits = np.packbits(found[:STORED_RULES], axis=-1).tobytes()

@@ -63,7 +63,7 @@ def figures(report: Mapping[str, Any]) -> Iterator[Figure]:
 
 
 def _whole(accuracy: Any) -> Any:
-    """Return the mean of MaxBoxAccV2, or of its interval; other accuracies are one number."""
+    """Return the mean of MaxBoxAccV2, or of its interval; other accuracies stay as they are."""
     return accuracy["mean"] if isinstance(accuracy, Mapping) else accuracy
 
 

@@ -27,7 +27,7 @@ from pycam.evaluation.record import Batch, Task
 from pycam.formats.files import atomic_write, exists, is_folder
 from pycam.ilsvrc.ground_truth import GroundTruth, read_ground_truth
 from pycam.ilsvrc.names import IMAGE_SUFFIXES, known_name, normal
-from pycam.ilsvrc.synsets import CLASSES
+from pycam.ilsvrc.synsets import CLASSES, synsets
 from pycam.model import Model, load_model
 from pycam.net import Net
 from pycam.net.layers import dims
@@ -82,12 +82,10 @@ class Recipe:
 
         Raises
         ------
-        UsageError
-            The net does not have ILSVRC's 1000 classes.
         PycamError
             As `load_model`.
         """
-        model = load_model(
+        return load_model(
             self.model,
             prototxt=self.prototxt,
             weights=self.weights,
@@ -99,9 +97,6 @@ class Recipe:
             level=self.level,
             needs_maps=self.protocol.method == "cam",
         )
-        if model.class_count != CLASSES:
-            raise UsageError(f"{model.name} has {model.class_count} classes: ILSVRC's errors need a net of {CLASSES}")
-        return model
 
     @property
     def best_streams(self) -> int:
@@ -175,6 +170,7 @@ class _Note:
     recipe: Recipe
     sources: Sources
     batch: Positive
+    class_count: Positive = CLASSES
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,6 +190,8 @@ class Plan:
         interruptions do not change results.
     sources : Sources, optional
         Files from which ground truth and images were read.
+    class_count : int
+        The number of classes of the net.
     """
 
     recipe: Recipe
@@ -201,6 +199,7 @@ class Plan:
     images: tuple[Path, ...]
     batch: int
     sources: Sources | None = None
+    class_count: int = CLASSES
 
     def __len__(self) -> int:
         return len(self.images)
@@ -229,7 +228,7 @@ class Plan:
             The file cannot be written.
         """
         if self.sources is not None:
-            made = asdict(_Note(self.recipe, self.sources, self.batch))
+            made = asdict(_Note(self.recipe, self.sources, self.batch, self.class_count))
             try:
                 atomic_write(folder / PLAN, json.dumps(made, indent=2) + "\n")
             except OSError as error:
@@ -252,11 +251,40 @@ class Plan:
         except (ValueError, UsageError) as error:
             raise RunError(f"{folder}: not the folder of a run ({PLAN}: {error}): start the run again") from None
         try:
-            return cls.read(note.recipe, note.sources, note.batch)
+            return replace(cls.read(note.recipe, note.sources, note.batch), class_count=note.class_count)
         except (GroundTruthError, UsageError) as error:
             if isinstance(error.__cause__, OSError) and not isinstance(error.__cause__, FileNotFoundError):
                 raise  # the machine cannot read it now
             raise type(error)(f"{path}: an input of the run has changed: {error}") from None
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the net's classes. If the ground truth has none: ILSVRC's for a net of 1000, or else numbers."""
+        if self.truth.class_names:
+            return self.truth.class_names
+        return synsets().wnids if self.class_count == CLASSES else tuple(map(str, range(self.class_count)))
+
+    def for_net(self, model: Model) -> Plan:
+        """Return the same plan for a net, whose number of classes must fit the ground truth.
+
+        Raises
+        ------
+        UsageError
+            The ground truth names another number of classes, or has a class that the net does not have.
+        """
+        count, names = model.class_count, self.truth.class_names
+        if names and len(names) != count:
+            raise UsageError(
+                f"{model.name} has {count} classes, but the ground truth names {len(names)} "
+                f"({', '.join(names[:3])}, …): give the names of all, in the order of the net's outputs, with --classes"
+            )
+        if (wrong := self.truth.classes >= count).any():
+            row = int(np.argmax(wrong))
+            raise UsageError(
+                f"{model.name} has {count} classes, but image {self.truth.names[row]!r} has class "
+                f"{self.truth.classes[row]} in the ground truth: 0…{count - 1} was expected; is it their net?"
+            )
+        return replace(self, class_count=count)
 
     def only(self, positions: Sequence[int]) -> Plan:
         """Return the same plan for only the images at these positions."""

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from pycam.errors import ImageError, PycamError
 from pycam.evaluation.image_file import NO_FILE, FileState
 from pycam.evaluation.timing import Seconds
-from pycam.ilsvrc.synsets import CLASSES
 from pycam.maps.boxes import Boxes
 from pycam.maps.placement import Placement
 from pycam.prediction import Prediction
@@ -31,9 +30,9 @@ RECORD = np.dtype(
         ("maps", "<i4", 4),
     ]
 )
-"""The stored prediction of an image: width and height; the five best classes and the ground-truth class, with their
-scores; the number of boxes of each class, at most two, and these boxes, half-open; the shape of the maps,
-(crops, 6, h, w)."""
+"""The stored prediction of an image: width and height; the five best classes, -1 where the net has fewer, and the
+ground-truth class, with their scores; the number of boxes of each class, at most two, and these boxes, half-open; the
+shape of the maps, (crops, classes, h, w)."""
 
 STORED_RULES = 4
 """How many of `pycam.metrics.RULES`, the first, have stored hits: those of MaxBoxAcc and MaxBoxAccV2."""
@@ -61,6 +60,8 @@ class Result:
     hits : bytes
         `pycam.metrics.box_hits` of the ground-truth class under the first `STORED_RULES`, packed to bits, if the
         protocol's metric needs them.
+    true_maps : bytes
+        float32, C order: the maps of the ground-truth class in each crop, (crops, h, w), which are not stored.
     error_type : type of PycamError
         The class of the error, which is not stored.
     """
@@ -71,6 +72,7 @@ class Result:
     record: bytes = b""
     maps: bytes = b""
     hits: bytes = b""
+    true_maps: bytes = field(default=b"", compare=False)
     error_type: type[PycamError] = field(default=ImageError, compare=False)
 
     @property
@@ -121,9 +123,12 @@ Finished = tuple[list[Result], Seconds]
 def pack(prediction: Prediction) -> bytes:
     """Pack a prediction of the five best classes and the ground-truth class into a `RECORD`, without its maps."""
     record = np.zeros((), RECORD)
+    # A net may have fewer classes than the best that are stored.
+    ranks = np.append(np.arange(len(prediction.classes) - 1), TRUE)
     record["size"] = prediction.size
-    record["classes"] = prediction.classes
-    record["scores"] = prediction.scores[prediction.classes]
+    record["classes"] = -1
+    record["classes"][ranks] = prediction.classes
+    record["scores"][ranks] = prediction.scores[prediction.classes]
     record["maps"] = prediction.feature_maps.shape
     # The ground-truth class is often among the best, with the same boxes.
     found: dict[int, Boxes] = {}
@@ -131,8 +136,8 @@ def pack(prediction: Prediction) -> bytes:
         if item.index not in found:
             found[item.index] = item.boxes[:BOXES]
         boxes = found[item.index]
-        record["found"][item.rank] = len(boxes)
-        record["boxes"][item.rank, : len(boxes)] = boxes
+        record["found"][ranks[item.rank]] = len(boxes)
+        record["boxes"][ranks[item.rank], : len(boxes)] = boxes
     return record.tobytes()
 
 
@@ -151,9 +156,10 @@ def unpack(stored: Result, placement: Placement, protocol: Protocol, **made_with
         Other attributes of `Prediction` that are not stored.
     """
     record = np.frombuffer(stored.record, RECORD)[0]
-    classes = record["classes"].astype(np.intp)
-    scores = np.full(CLASSES, np.nan, np.float32)
-    scores[classes] = record["scores"]
+    made = record["classes"] >= 0
+    classes = record["classes"][made].astype(np.intp)
+    scores = np.full(classes.max() + 1, np.nan, np.float32)
+    scores[classes] = record["scores"][made]
     maps = np.frombuffer(stored.maps, "<f4").reshape(record["maps"])
     width, height = record["size"].tolist()
     return Prediction(classes, scores, maps, (width, height), placement, protocol, **made_with)

@@ -23,10 +23,10 @@ from pycam.evaluation.store import Store
 from pycam.evaluation.timing import shares
 from pycam.formats.files import atomic_open, atomic_write, utf8
 from pycam.ilsvrc.baselines import Baselines, accuracies, known_class_errors
+from pycam.ilsvrc.classes import has_ilsvrc_classes
 from pycam.ilsvrc.ground_truth import GroundTruth
 from pycam.ilsvrc.predictions import PREDICTIONS_PER_IMAGE, SUBMISSIONS, Predictions, write_predictions
 from pycam.ilsvrc.scores import known_class_hits, score_predictions
-from pycam.ilsvrc.synsets import synsets
 from pycam.maps.boxes import half_open, inclusive, iou
 from pycam.metrics.box_accuracy import BoxAccuracy
 from pycam.metrics.errors import error, error_interval
@@ -111,6 +111,7 @@ def read_results(plan: Plan, store: Store) -> Results:
     records = np.frombuffer(b"".join(stored), RECORD)
     boxes = submitted(records, plan.recipe.protocol)
     truth = plan.truth.select([plan.truth.names[position] for position in positions])
+    truth = replace(truth, class_names=plan.class_names)
     if not truth.has_sizes:
         truth = replace(truth, sizes=records["size"].astype(np.int64))
     bits = np.frombuffer(b"".join(hits), np.uint8).reshape(len(hits), STORED_RULES, -1) if all(hits) else None
@@ -196,7 +197,9 @@ def write_results(plan: Plan, identity: Identity, store: Store, folder: Path) ->
     try:
         for number, submission in enumerate(_submissions(plan)):
             path = folder / (f"predictions_{submission}.txt" if number else "predictions.txt")
-            write_predictions(path, _with_gaps(results.predictions(submission), results.positions, len(plan)))
+            write_predictions(
+                path, _with_gaps(results.predictions(submission), results.positions, len(plan)), plan.class_names
+            )
         _write_boxes(folder / "predictions.csv", results)
         atomic_write(folder / "report.md", _page(report))
         atomic_write(folder / REPORT, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
@@ -280,17 +283,18 @@ def _boxes_csv(results: Results, best: NDArray[np.float64], images: slice, heade
     from pandas import DataFrame
 
     records = results.records[images]
-    wnids = np.array(synsets().wnids)
+    names = np.array(results.truth.class_names, object)
+    kind = "wnid" if has_ilsvrc_classes(results.truth.class_names) else "class"
     row, rank, number = np.nonzero(np.arange(BOXES) < records["found"][:, :, None])
     classes = records["classes"][row, rank]
     xmin, ymin, xmax, ymax = inclusive(results.boxes[images][row, rank, number]).T
     frame = DataFrame(
         {
             "image": np.array(results.truth.names[images], object)[row],
-            "true_wnid": wnids[records["classes"][row, TRUE]],
+            f"true_{kind}": names[records["classes"][row, TRUE]],
             "rank": np.array([*range(1, TOP + 1), "true"], object)[rank],
             "index": classes,
-            "wnid": wnids[classes],
+            kind: names[classes],
             "score": [f"{score:.6g}" for score in records["scores"][row, rank].tolist()],
             "box": number + 1,
             "xmin": xmin,

@@ -19,8 +19,10 @@ from pycam.evaluation.image_file import state_of
 from pycam.evaluation.plan import Identity, Plan
 from pycam.evaluation.record import Batch
 from pycam.evaluation.results import write_results
+from pycam.evaluation.saved_maps import SavedMaps
 from pycam.evaluation.store import Store
 from pycam.evaluation.workers import Done, in_processes, in_threads
+from pycam.ilsvrc.manifest import Manifest
 from pycam.model import Model
 
 STORE = "run.sqlite"
@@ -38,6 +40,7 @@ def evaluate(
     model: Model | None = None,
     skip: bool = False,
     progress: Progress = lambda done: None,
+    save_maps: tuple[Path, str, str] | None = None,
 ) -> dict[str, Any]:
     """Evaluate all images that are not evaluated yet, and write the results.
 
@@ -58,6 +61,8 @@ def evaluate(
         what the machine cannot read stops the run.
     progress : callable
         See `Progress`.
+    save_maps : (Path, str, str), optional
+        A folder for the maps of the ground-truth classes, their size and their dtype: `pycam.ilsvrc.manifest.Manifest`.
 
     Returns
     -------
@@ -75,8 +80,10 @@ def evaluate(
     alone = workers == 1 and scheduler is None
     with ExitStack() as stack:
         streams = recipe.best_streams if alone else 1
-        cam = stack.enter_context(recipe.make(model or recipe.load(), streams))
-        of_recipe = recipe.identity(cam)
+        model = model or recipe.load()
+        plan = plan.for_net(model)
+        cam = stack.enter_context(recipe.make(model, streams))
+        of_recipe, placement = recipe.identity(cam), cam.placement
         if not alone:
             stack.close()  # the workers load models of their own
         work = partial(evaluate_batch, recipe, of_recipe)
@@ -89,7 +96,14 @@ def evaluate(
             return in_threads(cam, batches) if alone else in_processes(work, batches, workers)
 
         identity = plan.identity(of_recipe)
-        return carry_out(plan, identity, folder, executor, skip=skip, progress=progress, timed=scheduler is None)
+        maps = None
+        if save_maps is not None:
+            place, size, dtype = save_maps
+            made_with = {"model": recipe.name, "protocol": recipe.protocol.name, "identity": dict(identity)}
+            maps = SavedMaps(place, Manifest.of(size, dtype, placement, **made_with), plan.truth.names)
+        return carry_out(
+            plan, identity, folder, executor, skip=skip, progress=progress, timed=scheduler is None, maps=maps
+        )
 
 
 def carry_out(
@@ -101,6 +115,7 @@ def carry_out(
     skip: bool = False,
     progress: Progress = lambda done: None,
     timed: bool = True,
+    maps: SavedMaps | None = None,
 ) -> dict[str, Any]:
     """Run an executor on all images that are not done, store its results, and write the report.
 
@@ -114,6 +129,8 @@ def carry_out(
         Takes batches and yields their results, in any order.
     timed : bool
         Whether the executor computes on this machine only, so that its time can be compared with that of the cores.
+    maps : SavedMaps, optional
+        Where to write the maps of the ground-truth classes. An image without its map is not done.
 
     Returns
     -------
@@ -123,6 +140,10 @@ def carry_out(
     with Store(folder / STORE, identity) as store:
         plan.save(folder)
         done = _done(plan, store, skip)
+        if maps is not None:
+            maps.begin()
+            failed = store.failures()
+            done = {position for position in done if position in failed or maps.has(position)}
         with _stop_signals() as signals:
             progress(len(done))
             todo = (batch for batch in plan.batches() if not done.issuperset(task.position for task in batch))
@@ -131,6 +152,8 @@ def carry_out(
                 since = time.perf_counter()
                 for found, spent in results:
                     now = time.perf_counter()
+                    if maps is not None:
+                        maps.write(found)
                     # How many cores a cluster has for a run is not known.
                     store.add(found, {**spent, "available": (now - since) * cores()} if timed else {})
                     since = now

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pycam.errors import UsageError
 from pycam.formats.files import is_folder
 from pycam.formats.opening import read_file
+from pycam.maps.rules import PYTHON_ONLY, box_rules
 from pycam.metrics.box_accuracy import RULES, BoxAccuracy
 
 LARGEST = 1 << 28
@@ -67,8 +68,60 @@ class Chosen:
         at = {"at_thresholds": {"thresholds": dict(self.thresholds)} | accuracy.at(found)} if len(found) > 1 else {}
         return {"threshold": self.thresholds[RULES[0]], "threshold_from": self.source} | at
 
+    def right(self, accuracy: BoxAccuracy) -> NDArray[np.bool_]:
+        """Return whether the box of the largest contour is correct at the threshold: (n,) bool."""
+        threshold = self.thresholds.get(RULES[0], accuracy.best_thresholds[0])
+        return accuracy.hits(0)[:, _position(threshold, accuracy.thresholds, self.option)]
+
 
 BEST = Chosen()
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A named box rule with its threshold, in place of the largest contour.
+
+    Attributes
+    ----------
+    name : str
+        Its name in `pycam.box_rules`.
+    threshold : float or None
+        None for a rule without one.
+    source : str
+        Where the threshold comes from.
+    """
+
+    name: str
+    threshold: float | None
+    source: str
+
+    @classmethod
+    def of(cls, name: str, threshold: float | None) -> Rule:
+        """Choose a rule by its name, and its threshold; without one, the rule's default.
+
+        Raises
+        ------
+        UsageError
+            No rule has the name, the rule needs more than a map, or it does not take the threshold.
+        """
+        rule = box_rules[name]
+        if name in PYTHON_ONLY:
+            raise UsageError(PYTHON_ONLY[name])
+        if rule.needs_image:
+            raise UsageError(f"box rule {name!r} needs the pixels of the image, which maps do not have: choose another")
+        if threshold is not None:
+            rule.check_threshold(threshold)
+            return cls(name, threshold, "given")
+        return cls(name, None if rule.threshold is None else rule.threshold.default, "the rule's default")
+
+    def find_boxes(self, score_map: NDArray[Any]) -> NDArray[Any]:
+        """Return the boxes of a map, (b, 4), half-open, in pixels of the map."""
+        boxes: NDArray[Any] = box_rules[self.name](score_map, self.threshold)
+        return boxes
+
+    def figures(self) -> dict[str, Any]:
+        """Return the rule, its threshold and where that comes from, as in reports."""
+        return {"box_rule": self.name, "threshold": self.threshold, "threshold_from": self.source}
 
 
 class _Report(msgspec.Struct):

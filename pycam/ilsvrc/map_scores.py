@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -15,6 +15,7 @@ from pycam.ilsvrc.ground_truth import GroundTruth
 from pycam.ilsvrc.maps import ScoreMap
 from pycam.ilsvrc.masks import ImageMasks
 from pycam.ilsvrc.scores import by_k
+from pycam.maps.boxes import RIGHT_IOU, iou
 from pycam.metrics import baselines
 from pycam.metrics.box_accuracy import THRESHOLDS, BoxAccuracy, box_hits, candidates, grey_levels, scaled
 from pycam.metrics.errors import error, error_interval
@@ -35,6 +36,8 @@ class MapScores:
         Precision and recall of the maps, and of a Gaussian at the center; None without masks.
     zero_maps, nan_maps : tuple of str
         Names of the images whose maps are zero in 8 bits, and of those whose maps have a NaN.
+    rule_hits : (n,) bool, or None
+        Whether the largest box of a box rule is correct; None without a rule or boxes.
     """
 
     truth: GroundTruth
@@ -43,6 +46,7 @@ class MapScores:
     gaussian_pixels: PixelPrecision | None
     zero_maps: tuple[str, ...]
     nan_maps: tuple[str, ...]
+    rule_hits: NDArray[np.bool_] | None = None
 
     @property
     def notes(self) -> list[str]:
@@ -77,6 +81,7 @@ def score_maps(
     truth: GroundTruth,
     masks: Sequence[ImageMasks] | None = None,
     thresholds: NDArray[np.float64] = THRESHOLDS,
+    find_boxes: Callable[[ScoreMap], NDArray[Any]] | None = None,
 ) -> MapScores:
     """Evaluate one map of the ground-truth class for each image that is not blacklisted.
 
@@ -90,6 +95,8 @@ def score_maps(
         The masks of the same images.
     thresholds : (t,) float64
         Thresholds from 0 on, evenly spaced, below 1.
+    find_boxes : callable, optional
+        A box rule at one threshold: takes a map and returns half-open boxes in its pixels, (b, 4).
 
     Raises
     ------
@@ -104,6 +111,7 @@ def score_maps(
         raise GroundTruthError("the ground truth has neither boxes nor masks; maps cannot be scored without them")
     pixels, gaussian = (None, None) if masks is None else (PixelPrecision(len(rows), thresholds) for _ in range(2))
     hits: list[NDArray[np.uint8]] = []
+    rule_hits: list[bool] = []
     sizes = truth.sizes.copy()
     zero: list[str] = []
     nan: list[str] = []
@@ -122,6 +130,11 @@ def score_maps(
         if truth.has_boxes:
             boxes = np.zeros((0, 4), np.int64) if broken else scaled(truth.boxes_of(row), sizes[row], size)
             hits.append(np.packbits(box_hits(candidates(score_map, thresholds), boxes), axis=-1))
+            if find_boxes is not None:
+                found = np.zeros((0, 4)) if broken else find_boxes(score_map)
+                rule_hits.append(
+                    _largest_is_right(found / np.tile(size, 2) * np.tile(sizes[row], 2), truth.boxes_of(row))
+                )
         if masks is not None and pixels is not None and gaussian is not None:
             areas = masks[number].read(size)
             pixels.add(pixel_histograms(score_map, *areas, thresholds))
@@ -129,29 +142,36 @@ def score_maps(
     if pixels is not None and not pixels.histograms[0].any():
         raise GroundTruthError("no mask has a pixel of an object; PxAP is the precision for objects")
     accuracy = BoxAccuracy(np.stack(hits), thresholds) if hits else None
-    return MapScores(replace(truth, sizes=sizes), accuracy, pixels, gaussian, tuple(zero), tuple(nan))
+    right = np.array(rule_hits) if rule_hits else None
+    return MapScores(replace(truth, sizes=sizes), accuracy, pixels, gaussian, tuple(zero), tuple(nan), right)
+
+
+def _largest_is_right(boxes: NDArray[np.float64], true: NDArray[np.int64]) -> bool:
+    if not len(boxes):
+        return False
+    largest = boxes[(boxes[:, 2:] - boxes[:, :2]).prod(axis=1).argmax()]
+    return bool(iou(largest, true).max(initial=0.0) >= RIGHT_IOU)
 
 
 _gaussian = cache(baselines.center_gaussian)
 
 
 def localization(
-    accuracy: BoxAccuracy, threshold: float, classified: NDArray[np.bool_] | None = None
+    accuracy: BoxAccuracy, right: NDArray[np.bool_], classified: NDArray[np.bool_] | None = None
 ) -> dict[str, Any]:
-    """Return localization errors at a threshold, their intervals and their curves, as in reports: fractions.
+    """Return localization errors, their intervals, and curves over all thresholds, as in reports: fractions.
 
     Parameters
     ----------
     accuracy : BoxAccuracy
-        The hits of n maps. The box is that of the largest contour.
-    threshold : float
-        One of the thresholds of the accuracy.
+        The hits of n maps; the box of the curves is that of the largest contour.
+    right : (n,) bool
+        Whether the box of each image is correct.
     classified : (n, 5) bool, optional
         `classification_hits` of the same images. The maps are of the ground-truth class: a prediction with another
         class cannot be right.
     """
-    hits = accuracy.hits(0)
-    right = hits[:, [int(np.abs(accuracy.thresholds - threshold).argmin())]]
+    hits, right = accuracy.hits(0), right[:, None]
     found: dict[str, Any] = {"gt_known_error": float(error(right)[0]), "localization_error": None}
     intervals: dict[str, Any] = {"gt_known_error": error_interval(right)[0].tolist(), "localization_error": None}
     curves = {"gt_known_error": (1 - accuracy.curves[0] / 100).tolist()}

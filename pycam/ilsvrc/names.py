@@ -54,13 +54,20 @@ def join(names: Sequence[str], keys: Iterable[str]) -> list[str | None]:
     for key in keys:
         exact.setdefault(normal(key), key)
         by_stem.setdefault(image_name(key), []).append(key)
-    found: list[str | None] = []
-    for name in names:
-        near = [each for each in by_stem.get(image_name(name), ()) if _same_folder(name, each)]
-        found.append(exact.get(normal(name), near[0] if len(near) == 1 else None))
-    return found
+    return [exact.get(normal(name)) or _only_near(name, by_stem.get(image_name(name), [])) for name in names]
 
 
-def _same_folder(name: str, key: str) -> bool:
-    folders = {PurePath(normal(each)).parent.as_posix() for each in (name, key)}
-    return len(folders) == 1 or "." in folders
+def _only_near(name: str, keys: list[str]) -> str | None:
+    """Return the only key in the folder of a name; or else the only one without a folder, or for a name without one."""
+    folder = _folder(name)
+    for near in (
+        [key for key in keys if _folder(key) == folder],
+        [key for key in keys if folder == "." or _folder(key) == "."],
+    ):
+        if near:
+            return near[0] if len(near) == 1 else None
+    return None
+
+
+def _folder(name: str) -> str:
+    return PurePath(normal(name)).parent.as_posix()

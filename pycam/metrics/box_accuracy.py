@@ -132,7 +132,7 @@ class _Shapes:
     @classmethod
     def of(cls, grey: NDArray[np.uint8]) -> _Shapes:
         pixels = _histogram(grey)
-        # Each pixel is a closed square. Its sides and corners are as bright as the brightest pixel that they belong to.
+        # Each pixel is a closed square. A side or a corner has the largest value of the pixels that it belongs to.
         padded = cv2.copyMakeBorder(grey, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
         upright, level = cv2.max(padded[:, 1:], padded[:, :-1]), cv2.max(padded[1:], padded[:-1])
         corners = cv2.max(upright[1:], upright[:-1])

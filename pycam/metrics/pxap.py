@@ -61,7 +61,7 @@ def _bins(score_map: NDArray[np.floating] | NDArray[np.uint8], thresholds: NDArr
         levels: NDArray[np.intp] = (np.searchsorted(edges, np.arange(256) / 255, side="right") - 1)[score_map]
         return levels
     values = score_map.astype(np.float64)
-    # A guess, at most one bin too high or too low by rounding.
+    # By rounding, at most one bin too high or too low.
     bins = (values * len(thresholds)).astype(np.intp)
     bins -= values < edges[bins]
     bins += values >= edges[bins + 1]

@@ -87,7 +87,7 @@ class BoxRule:
 
     def __post_init__(self) -> None:
         # What `help` and a notebook show of one rule is that of its program.
-        object.__setattr__(self, "__doc__", self.find.__doc__)
+        object.__setattr__(self, "__doc__", inspect.getdoc(self.find))
 
     def __call__(self, map: ArrayLike, threshold: float | None = None, **options: Any) -> Numbers:
         """Return the boxes of a map.
