@@ -19,7 +19,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from pipeline import random_weights
 from skimage import data
 
 from pycam import zoo
@@ -28,7 +27,7 @@ from pycam.evaluation.plan import Plan, Recipe, Sources
 from pycam.evaluation.run import evaluate
 from pycam.formats import caffemodel
 from pycam.ilsvrc.synsets import synsets
-from pycam.net import read_net
+from pycam.net import random_weights, read_net
 from pycam.predict import load
 from pycam.protocols import protocol
 

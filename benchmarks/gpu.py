@@ -1,9 +1,9 @@
 """How fast a GPU is, and how close to the CPU: `python benchmarks/gpu.py [--device cuda] [--batches …]`.
 
-For AlexNet+-CAM, GoogLeNet-CAM and VGG16-CAM with seeded random weights: images a second of torch and ONNX Runtime by
-batch and precision, copies to and from the GPU included, and the largest difference of any score from ONNX Runtime's
-on the CPU in fp32, as a part of the largest score before softmax. Last, ten crops of many images: what a run over
-ILSVRC's 50,000 would take. `--device cpu` walks the same pipeline without a GPU.
+For AlexNet+-CAM, GoogLeNet-CAM and VGG16-CAM with seeded random weights: images a second of torch (fp32, tf32, bf16)
+and ONNX Runtime (fp32, tf32) by batch and precision, copies to and from the GPU included, and the largest difference of
+any score from ONNX Runtime's on the CPU in fp32, as a part of the largest score before softmax. Last, ten crops of many
+images: what a run over ILSVRC's 50,000 would take. `--device cpu` walks the same pipeline without a GPU.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ import statistics
 import time
 
 import numpy as np
-from pipeline import NETS, random_weights
+from pipeline import NETS
 
 from pycam import engines, zoo
+from pycam.engines.processor import gpus, instruction_set
 from pycam.errors import PycamError
-from pycam.net import Net, find_head, read_net
+from pycam.net import find_head, random_weights, read_net
 
 ROUNDS = 7
 
@@ -35,7 +36,7 @@ def rate(engine: engines.base.Engine, inputs: dict[str, np.ndarray], images: int
 def measure(model: str, device: str, batches: list[int]) -> None:
     card = zoo.card(model)
     bare = read_net(zoo.prototxt_path(card))
-    net: Net = bare.with_params(random_weights(bare))
+    net = bare.with_params(random_weights(bare))
     head = find_head(net)
     outputs = [head.feature_blob, head.logits]
     rng = np.random.default_rng(0)
@@ -76,6 +77,7 @@ def main() -> None:
     parser.add_argument("--nets", nargs="+", default=list(NETS), choices=NETS)
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8, 32, 128])
     options = parser.parse_args()
+    print(f"{gpus() or 'no GPU'}; {instruction_set()}\n")
     columns = [f"batch {batch}" for batch in options.batches]
     print("| net | engine | precision | apart | " + " | ".join(columns) + " | ten crops | 50,000 images |")
     print("|---" * (6 + len(columns)) + "|")

@@ -5,8 +5,11 @@ Images a second, fp32, on all cores, medians of interleaved rounds:
 (a)  the released Python driver's steps (docs/release.md, section 2) with real Caffe and OpenBLAS, windows left out:
      the forward pass timed inside Caffe's own process, the other steps here;
 (b)  pycam's whole pipeline as `pycam heatmap` walks it: read a JPEG, view, forward, five maps, five overlays;
-(b') the same without overlays;
+(b') the same without overlays; also with other packages for the maps, where they are installed (`others.py`);
 (c)  the engine alone: one image after another, each on all cores.
+
+GFLOP/s are those of direct convolution at the best of (b') and (c), beside the product of two matrices that the
+same cores compute in the same rounds (SGEMM): an engine that needs fewer multiplications can exceed it.
 
 Weights are random with a fixed seed: they do not change how long a net takes.
 """
@@ -26,19 +29,22 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from others import OTHERS, Maps
 from skimage import data
 
 from pycam import engines, zoo
 from pycam.drawing.overlays import normalize, py_map2jpg
 from pycam.engines import Options, cores
 from pycam.engines.caffe import find_caffe
+from pycam.engines.processor import instruction_set
 from pycam.engines.threads import beside_an_engine
 from pycam.errors import EngineError
 from pycam.formats import caffemodel
 from pycam.maps.cam import py_returnCAMmap
-from pycam.net import Net, head_weights, read_net
+from pycam.net import random_weights, read_net
 from pycam.predict import Cam, load
 from pycam.prediction import Prediction
+from pycam.verification.speed import sgemm_peak
 
 NETS = {
     "alexnetplus-cam": "AlexNet+-CAM",
@@ -64,21 +70,6 @@ for _ in range(int(sys.argv[3])):
     times.append(time.time() - start)
 print(sorted(times[1:])[len(times) // 2 - 1])
 """
-
-
-def random_weights(net: Net) -> dict[str, tuple[np.ndarray, ...]]:
-    """Give weights that keep values in range from layer to layer."""
-    rng = np.random.default_rng(0)
-    return {
-        layer.name: tuple(
-            rng.normal(0, (2 / np.prod(shape[1:])) ** 0.5, shape).astype(np.float32)
-            if len(shape) > 1
-            else np.zeros(shape, np.float32)
-            for shape in layer.param_shapes
-        )
-        for layer in net.layers
-        if layer.param_shapes
-    }
 
 
 def caffe_forward(text: Path, weights: Path, runs: int) -> float:
@@ -131,8 +122,16 @@ def pipeline(cam: Cam, images: list[Path], overlays: bool) -> None:
             future.result()
 
 
+def with_another(maps: Maps, cam: Cam, images: list[Path]) -> None:
+    """Walk the pipeline without overlays, with maps of another package, one image after another."""
+    for image in images:
+        ((_, crops),) = cam.prepare([image])
+        maps(crops)
+
+
 def measure(model: str, names: list[str], folder: Path, images: list[Path], rounds: int) -> None:
     card = zoo.card(model)
+    title = NETS.get(model, model)
     bare = read_net(zoo.prototxt_path(card))
     weights = folder / f"{model}.caffemodel"
     caffemodel.write(weights, bare.message, random_weights(bare))
@@ -144,13 +143,21 @@ def measure(model: str, names: list[str], folder: Path, images: list[Path], roun
             cams[name] = load(model, weights=weights, engine=name, options=Options(streams=engines.best_streams(name)))
             alone[name] = load(model, weights=weights, engine=name).engine
         except EngineError as error:
-            print(f"{NETS[model]}: {error}")
+            print(f"{title}: {error}")
     some = next(iter(cams.values()))
+    others: dict[str, Maps] = {}
+    for name, make in OTHERS.items():
+        try:
+            others[name] = make(some.model.net, some.head)
+        except Exception as error:  # each has its own ways not to be importable
+            print(f"{title}: {name} is left out: {' '.join(str(error).split())}")
     features = np.zeros(bare.shapes[some.head.feature_blob], np.float32)
-    five = head_weights(some.net, some.head).matrix[:5]
+    matrix = some.head_weights.matrix
+    five = (np.eye(features.shape[1], dtype=np.float32) if matrix is None else matrix)[:5]
     x = {bare.inputs[0]: np.random.default_rng(0).uniform(-120, 140, bare.shapes[bare.inputs[0]]).astype(np.float32)}
 
     times: dict[tuple[str, str], list[float]] = {}
+    peak = 0.0
 
     def note(name: str, what: str, seconds: float) -> None:
         times.setdefault((name, what), []).append(seconds)
@@ -158,6 +165,7 @@ def measure(model: str, names: list[str], folder: Path, images: list[Path], roun
     for cam in cams.values():
         pipeline(cam, images[:2], True)
     for _ in range(rounds):
+        peak = max(peak, sgemm_peak(cores()))
         try:
             forward = caffe_forward(zoo.prototxt_path(card), weights, 12)
             steps = statistics.median(
@@ -174,19 +182,32 @@ def measure(model: str, names: list[str], folder: Path, images: list[Path], roun
             )
             note(name, "b", timed(lambda cam=cam: pipeline(cam, images, True), 1) / len(images))
             note(name, "b'", timed(lambda cam=cam: pipeline(cam, images, False), 1) / len(images))
+        for name, maps in others.items():
+            few = images[:8]
+            note(name, "b'", timed(lambda maps=maps, few=few: with_another(maps, some, few), 1) / len(few))
 
     rate = {key: 1 / statistics.median(values) for key, values in times.items()}
-    caffe = rate.get(("caffe", "a"))
+    caffe, default = rate.get(("caffe", "a")), rate.get((engines.DEFAULT_ENGINE, "b"))
+
+    def ratio(value: float, base: float | None) -> str:
+        return f"{value / base:.2f}" if base else "–"
+
     if caffe:
-        print(f"| {NETS[model]} | real Caffe | {caffe:.1f} | | | | 1 | | {gflop:.1f} | |")
+        print(f"| {title} | real Caffe | {caffe:.1f} | | | | 1 | {ratio(caffe, default)} | | | |")
     for name in cams:
-        whole, bare_road, engine = (rate[name, what] for what in ("b", "b'", "c"))
-        ratio = f"{whole / caffe:.2f}" if caffe else "–"
+        whole, without, engine = (rate[name, what] for what in ("b", "b'", "c"))
+        speed = gflop * max(without, engine)
         print(
-            f"| {NETS[model]} | {name} | | {whole:.1f} | {bare_road:.1f} | {engine:.1f} | {ratio} | "
-            f"{bare_road / engine:.2f} | {gflop:.1f} | {gflop * engine:.0f} |",
+            f"| {title} | {name} | | {whole:.1f} | {without:.1f} | {engine:.1f} | {ratio(whole, caffe)} | "
+            f"{ratio(whole, default)} | {without / engine:.2f} | {speed:.0f} | {speed / peak:.2f} |",
             flush=True,
         )
+    for name in others:
+        without = rate[name, "b'"]
+        print(
+            f"| {title} | {name} | | | {without:.1f} | | | | | {gflop * without:.0f} | {gflop * without / peak:.2f} |"
+        )
+    print(f"| {title} | SGEMM | | | | | | | | {peak:.0f} | 1 |", flush=True)
     for name, cam in cams.items():
         cam.close()
         alone[name].close()
@@ -194,14 +215,14 @@ def measure(model: str, names: list[str], folder: Path, images: list[Path], roun
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--nets", nargs="+", default=list(NETS), choices=NETS)
+    parser.add_argument("--nets", nargs="+", default=list(NETS), help="names of models with class activation maps")
     parser.add_argument("--engines", nargs="+", default=[name for name in engines.ENGINES if name != "caffe"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--images", type=int, default=48)
     options = parser.parse_args()
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
-    print("| net | engine | (a) | (b) | (b') | (c) | (b)/(a) | (b')/(c) | GFLOP | GFLOP/s alone |")
-    print("|---|---|---|---|---|---|---|---|---|---|")
+    print(f"{platform.machine()}, {cores()} cores: {instruction_set()}; Python {platform.python_version()}\n")
+    print("| net | engine | (a) | (b) | (b') | (c) | (b)/(a) | (b)/default | (b')/(c) | GFLOP/s | of SGEMM |")
+    print("|---|---|---|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         photograph = cv2.resize(data.chelsea()[..., ::-1], (500, 375), interpolation=cv2.INTER_CUBIC)

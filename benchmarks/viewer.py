@@ -24,7 +24,7 @@ from pycam.prediction import Prediction
 from pycam.protocols import protocol
 from pycam.report.html import Entry, Heading, write_html
 from pycam.report.outcomes import judge
-from pycam.report.rescoring import rescore
+from pycam.report.rescoring import PERCENTS, rescore
 from pycam.report.viewer_data import Truth
 from pycam.zoo.labels import Labels
 
@@ -71,7 +71,7 @@ def entries(count: int, live: bool = False) -> Iterator[Entry]:
         )
         truth = Truth(0, "class 0", [(100, 40, 460, 300)])
         outcome = judge(0, 0.9, prediction.top[0].box, 0, truth.boxes)
-        rescored = [rescore(prediction, truth, False)] if live else []
+        rescored = [rescore(prediction, truth, False, PERCENTS)] if live else []
         yield Entry(f"{number:04}.jpg", Image(grounds[number % 20]), {"": [prediction]}, truth, [outcome], rescored)
 
 
@@ -101,7 +101,9 @@ def main() -> None:
 def measure_rescoring(chromium: Browser, place: Path) -> None:
     """Measure a change of the threshold, to the finished layout, with every card drawn."""
     start = time.perf_counter()
-    write_html(place, entries(RESCORED, live=True), Heading("Images of a run", {"": []}, threshold=0.2))
+    write_html(
+        place, entries(RESCORED, live=True), Heading("Images of a run", {"": []}, threshold=0.2, thresholds=PERCENTS)
+    )
     written = time.perf_counter() - start
     page = chromium.new_page(viewport={"width": 1280, "height": 900})
     page.goto(place.as_uri())

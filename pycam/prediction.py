@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import io
 import json
 import os
 from collections.abc import Sequence
@@ -203,7 +204,7 @@ class Prediction:
             found["exif_orientation_not_applied"] = self._image.exif_orientation
         return found
 
-    def save(self, folder: str | os.PathLike[str], *, boxes: bool = False) -> list[Path]:
+    def save(self, folder: str | os.PathLike[str], *, boxes: bool = False, maps: bool = False) -> list[Path]:
         """Write the overlays, the strip and the JSON of the prediction.
 
         Parameters
@@ -212,11 +213,15 @@ class Prediction:
             The output folder; it is created if it does not exist.
         boxes : bool
             Whether to draw boxes and to write them to the JSON.
+        maps : bool
+            Whether to write the maps, too, as float32, without scaling.
 
         Returns
         -------
         list of Path
-            `<stem>_1.jpg` …, best class first, `<stem>_strip.jpg`, and `<stem>.json`. Each file is written atomically.
+            `<stem>_1.jpg` …, best class first, `<stem>_strip.jpg`, and `<stem>.json`; with maps also `<stem>_maps.npy`,
+            (T, H, W) at the size of the image, and `<stem>_features.npy`, (n, T, h, w), the map of each class in each
+            crop at the size of the features. Each file is written atomically.
 
         Raises
         ------
@@ -239,9 +244,19 @@ class Prediction:
             tile, jpeg = self._drawn(rank, boxes)
             tiles.append(tile)
             write(f"_{rank + 1}.jpg", jpeg)
+        if maps:
+            write("_maps.npy", _npy(np.stack([item.image_map for item in self.top])))
+            write("_features.npy", _npy(self.feature_maps))
         write("_strip.jpg", drawing.encode_jpeg(self._strip_of(tiles)))
         write(".json", json.dumps(self.as_dict(boxes=boxes), indent=2, ensure_ascii=False) + "\n")
         return written
+
+
+def _npy(array: NDArray[np.float32]) -> bytes:
+    """Return the content of a `.npy` file."""
+    content = io.BytesIO()
+    np.save(content, np.ascontiguousarray(array, np.float32))
+    return content.getvalue()
 
 
 @dataclass(frozen=True, eq=False)

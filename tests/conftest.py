@@ -87,6 +87,14 @@ def _no_packages(*modules: str) -> str:
     return ""
 
 
+def _no_cam_tool(module: str, package: str) -> str:
+    try:
+        importlib.import_module(module)
+    except ImportError as error:
+        return f"{error}: install {package}, which no command of this project does"
+    return ""
+
+
 def _no_browser() -> str:
     if not CHROMIUM.exists():
         return f"there is no Chromium at {CHROMIUM}: install it, or set PYCAM_CHROMIUM"
@@ -157,8 +165,15 @@ REQUIREMENTS = {
     "caffe": Requirement("a real Caffe, found through PYCAM_CAFFE or at its default place", _no_caffe),
     "caffe_root": Requirement("Caffe's own tools in the folder of `make caffe-root`", _no_caffe_root),
     "torch": Requirement("PyTorch", partial(_no_packages, "torch")),
+    "torchcam": Requirement("torch-cam", partial(_no_cam_tool, "torchcam.methods", "torchcam")),
+    "gradcam": Requirement(
+        "pytorch-grad-cam, with a torchvision of the same build as PyTorch",
+        partial(_no_cam_tool, "pytorch_grad_cam", "grad-cam and torchvision"),
+    ),
+    "captum": Requirement("captum", partial(_no_cam_tool, "captum.attr", "captum")),
     "openvino": Requirement("OpenVINO", partial(_no_packages, "pycam.engines.openvino")),
     "ncnn": Requirement("ncnn", partial(_no_packages, "pycam.engines.ncnn")),
+    "onnx": Requirement("the package onnx, which checks what is written", partial(_no_packages, "onnx")),
     "opencv": Requirement("OpenCV 4, whose DNN module reads Caffe's files", _no_opencv),
     "bf16": Requirement("OpenVINO and a processor that has bf16", _no_bf16),
     "cluster": Requirement("Dask", partial(_no_packages, "distributed")),

@@ -63,6 +63,19 @@ PITFALLS = {
     + pool("average_even", "data", "pool: AVE kernel_size: 2 stride: 2 pad: 1")
     + pool("oblong", "data", "pool: AVE kernel_h: 2 kernel_w: 5 stride_h: 3 stride_w: 2 pad_h: 1 pad_w: 0")
     + pool("sparse", "data", "pool: MAX kernel_size: 2 stride: 4 pad: 1"),
+    # Layers that an engine may compute in another form: wide kernels with a stride, an image's own channels, and sums
+    # over many channels.
+    "other_forms": data(1, 3, 29, 31)
+    + conv("strided", "data", params="num_output: 24 kernel_size: 11 stride: 4")
+    + conv("oblong", "data", params="num_output: 8 kernel_h: 5 kernel_w: 6 stride: 2 pad_h: 0 pad_w: 4")
+    + conv("narrow", "data", params="num_output: 4 kernel_size: 5 stride: 3 pad: 1 bias_term: false")
+    + conv("image", "data", params="num_output: 48 kernel_size: 3 pad: 1")
+    + layer("ReLU", "leaky", "image", "image", "relu_param { negative_slope: 0.1 }")
+    + layer("LRN", "norm", "image", params="lrn_param { local_size: 5 alpha: 0.01 beta: 0.75 }")
+    + layer("LRN", "wide", "image", params="lrn_param { local_size: 17 alpha: 0.3 beta: 0.75 }")
+    + layer("LRN", "one", "strided", params="lrn_param { local_size: 3 alpha: 0.5 beta: 0.75 }")
+    + conv("deep", "norm", params="num_output: 40 kernel_size: 3")
+    + layer("ReLU", "relu", "deep", "deep"),
     # Caffe leaves out a last window that would begin in the padding.
     "clipped_pooling": data(1, 2, 5, 7)
     + pool("max", "data", "pool: MAX kernel_size: 2 stride: 2 pad: 1")

@@ -327,9 +327,7 @@ def test_an_option_out_of_its_range_is_refused(name, options, message):
 def test_rules_for_images_say_what_they_need():
     map = np.zeros((30, 40), np.float32)
     map[5:20, 10:30] = 3
-    with pytest.raises(
-        UsageError, match=r"'chexnet-peaks' needs the size of the boxes of a disease, .*: use it in Python"
-    ):
+    with pytest.raises(UsageError, match="'chexnet-peaks' needs the size of its boxes: box is None"):
         box_rules["chexnet-peaks"].image_boxes(map)
     with pytest.raises(UsageError, match="'grabcut' needs the pixels of the image"):
         box_rules["grabcut"].image_boxes(map)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -47,6 +48,7 @@ def fails(capsys, *arguments: object) -> tuple[int, str]:
     [
         "onnxruntime",
         pytest.param("openvino", marks=[pytest.mark.openvino, pytest.mark.slow]),
+        pytest.param("ncnn", marks=[pytest.mark.ncnn, pytest.mark.slow]),
         pytest.param("torch", marks=[pytest.mark.torch, pytest.mark.slow]),
         pytest.param("caffe", marks=[pytest.mark.caffe, pytest.mark.slow]),
     ],
@@ -113,6 +115,7 @@ def test_the_boxes_of_the_released_protocol(command, golden, tmp_path):
     [
         "onnxruntime",
         pytest.param("openvino", marks=pytest.mark.openvino),
+        pytest.param("ncnn", marks=pytest.mark.ncnn),
         pytest.param("torch", marks=pytest.mark.torch),
         pytest.param("caffe", marks=pytest.mark.caffe),
     ],
@@ -138,7 +141,9 @@ def test_what_is_printed(command, tmp_path, capsys):
     assert lines[0].startswith("12 images, ")
     (line,) = [line for line in lines if line.startswith("localization, top-5")]
     assert f"{report['localization_error']['top5']:.2%}" in line
-    assert output.err == f"wrote predictions and report to {tmp_path}/\n"
+    shares = ", ".join(f"{name} {share:.0%}".replace("%", " %") for name, share in report["timing"].items())
+    assert re.fullmatch(r"decode \d+ %, net \d+ %, boxes \d+ %, idle \d+ %", shares)
+    assert output.err == f"{shares}\nwrote predictions and report to {tmp_path}/\n"
     assert main([*arguments, "--json"]) == 0
     output = capsys.readouterr()
     assert json.loads(output.out) == report

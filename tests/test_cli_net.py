@@ -160,6 +160,7 @@ def small_files(tmp_path: Path) -> tuple[Path, Path]:
     return text, weights
 
 
+@pytest.mark.onnx
 def test_exported_maps_run_without_pycam(small_files, tmp_path):
     text, weights = small_files
     out = tmp_path / "small.onnx"

@@ -349,7 +349,7 @@ UNWANTED = {
     r"steady": "batch_invariant",
     r"cures?": "fix, install_hint",
     r"crew": "executor, worker",
-    r"bench": "evaluator",
+    r'(?<!pycam )(?<!def )(?<!")bench': "evaluator",  # but the command `pycam bench`
     r"badness": "severity",
     r"mend(s|ed)?": "fixed",
     r"is_there|write_whole": "exists, atomic_write",

@@ -42,7 +42,7 @@ ENGINES = [
 GRADIENTS = pytest.param("gradients", marks=pytest.mark.torch)
 
 REFUSED = {
-    ("ncnn", "argmax"): "'channels'.* not those along an axis",
+    ("ncnn", "argmax"): "'best'.* has no ArgMax",
     ("opencv", "floor_pooling"): "'max'.* ignores round_mode FLOOR",
     ("opencv", "lrn_k"): "'far'.* ignores k 2.5",
     ("opencv", "deconvolution"): "'spread'.* ignores dilation",
@@ -286,7 +286,14 @@ os._exit(0)
 
 
 @pytest.mark.posix
-@pytest.mark.parametrize("name", ["onnxruntime", pytest.param("torch", marks=pytest.mark.torch)])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "onnxruntime",
+        pytest.param("ncnn", marks=pytest.mark.ncnn),
+        pytest.param("torch", marks=pytest.mark.torch),
+    ],
+)
 def test_a_forked_process_computes_the_same_or_says_why_not(name):
     command = [sys.executable, "-W", "ignore", "-c", FORKED, name]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)

@@ -9,7 +9,9 @@ import json
 import os
 import shutil
 import sqlite3
+import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +22,7 @@ import pytest
 from runs import COUNT, FILES, HEIGHT, NET, WIDTH, assert_same, make_plan, make_recipe, make_truth, write_model
 
 from matlab_ports.ILSVRC_evaluate_bbox import submission
-from pycam.engines import processor
+from pycam.engines import cores, processor
 from pycam.errors import EngineError, GroundTruthError, ImageError, RunError, UsageError
 from pycam.evaluation import evaluator, plan
 from pycam.evaluation.image_file import NO_FILE, FileState
@@ -30,6 +32,7 @@ from pycam.evaluation.record import Result
 from pycam.evaluation.results import read_report
 from pycam.evaluation.run import evaluate
 from pycam.evaluation.store import Store
+from pycam.evaluation.timing import Clock, line, shares
 from pycam.formats import caffemodel, prototxt
 from pycam.ilsvrc import map_scores
 from pycam.ilsvrc.predictions import SUBMISSIONS, read_predictions
@@ -261,6 +264,7 @@ def test_another_library_version_is_refused(model, images, whole, monkeypatch):
     [
         "onnxruntime",
         pytest.param("openvino", marks=pytest.mark.openvino),
+        pytest.param("ncnn", marks=pytest.mark.ncnn),
     ],
 )
 def test_another_processor_is_refused(name, model, images, tmp_path, monkeypatch):
@@ -478,7 +482,6 @@ def test_what_is_no_file_is_skipped_and_what_disappears_is_not(model, own_images
         evaluate(planned, tmp_path / "run", skip=True)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
 def test_an_image_without_finite_scores_does_not_stop_the_others(model, own_images, tmp_path, workers):
     """Infinite values of a `.npy` are refused, but the sums of finite ones can be infinite: only the net knows."""
     net, _ = model
@@ -621,6 +624,87 @@ def test_store_returns_what_was_stored(tmp_path):
         assert list(store.results(0, 3)) == []
         assert store.failures() == {1: "no such image"}
         assert store.files() == {1: NO_FILE, 3: FILE}
+
+
+def test_store_adds_up_the_seconds_of_all_sessions(tmp_path):
+    path = tmp_path / "run.sqlite"
+    for position in (1, 2):
+        with Store(path, IDENTITY) as store:
+            store.add([Result(position, FILE)], {"net": 1.5, "available": 4.0})
+            with pytest.raises(RunError, match="damaged"):  # neither a result nor its seconds
+                store.add([Result(9, FILE, None)], {"net": 100.0})
+    with Store(path, IDENTITY) as store:
+        assert store.spent() == {"net": 3.0, "available": 8.0}
+    with closing(sqlite3.connect(path)) as database:
+        database.executescript("UPDATE timing SET seconds = 9e999")
+    with Store(path, IDENTITY) as store, pytest.raises(RunError, match="the timing of its run cannot be read"):
+        store.spent()
+
+
+def test_a_run_of_before_seconds_were_stored_is_resumed(model, images, whole, tmp_path):
+    shutil.copytree(whole, tmp_path / "run")
+    with closing(sqlite3.connect(tmp_path / "run/run.sqlite")) as database:
+        database.executescript("DROP TABLE timing; DELETE FROM images WHERE position >= 10")
+    report = evaluate(make_plan(model, images), tmp_path / "run")
+    assert report["timing"] is not None
+    assert_same(tmp_path / "run", whole)
+    with closing(sqlite3.connect(tmp_path / "run/run.sqlite")) as database:
+        database.executescript("DROP TABLE timing")
+    assert evaluate(make_plan(model, images), tmp_path / "run")["timing"] is None
+
+
+# The time
+
+
+def busy(seconds: float) -> None:
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
+
+
+def test_a_clock_tells_the_stages_of_all_threads_from_the_rest():
+    def stage(name: str, seconds: float) -> None:
+        with clock.stage(name):
+            busy(seconds)
+            time.sleep(0.05)  # of the wall clock, not of a core
+
+    before, clock = time.process_time(), Clock()
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(stage, ["decode", "boxes", "decode"], [0.05, 0.1, 0.05]))
+    busy(0.15)
+    first = clock.take()
+    busy(0.05)
+    second = clock.take()
+    assert first["decode"] == pytest.approx(0.1, abs=0.03)
+    assert first["boxes"] == pytest.approx(0.1, abs=0.03)
+    assert first["net"] == pytest.approx(0.15, abs=0.03)
+    assert second == {"decode": 0, "boxes": 0, "net": pytest.approx(0.05, abs=0.03)}
+    assert sum(first.values()) + sum(second.values()) == pytest.approx(time.process_time() - before, abs=0.03)
+
+
+def test_the_shares_of_a_run_are_those_of_its_stages(model, images, tmp_path):
+    start = time.process_time(), time.perf_counter()
+    report = evaluate(make_plan(model, images), tmp_path)
+    used, available = time.process_time() - start[0], (time.perf_counter() - start[1]) * cores()
+    timing = report["timing"]
+    assert list(timing) == ["decode", "net", "boxes", "idle"]
+    assert sum(timing.values()) == pytest.approx(1, abs=0.01)
+    with Store(tmp_path / "run.sqlite", tuple(report["identity"].items())) as store:
+        spent = store.spent()
+    assert min(spent.values()) > 0
+    assert spent["available"] <= available
+    assert spent["decode"] + spent["net"] + spent["boxes"] <= used
+    assert line(timing).startswith(f"decode {timing['decode']:.0%}"[:-1])
+
+
+def test_shares_without_time_are_none():
+    assert shares({}) is None
+    assert shares({"decode": 1.0, "net": 2.0, "boxes": 0.5, "available": 4.0}) == {
+        "decode": 0.25, "net": 0.5, "boxes": 0.125, "idle": 0.125
+    }  # fmt: skip
+    assert line({"decode": 0.25, "net": 0.5, "boxes": 0.125, "idle": 0.125}) == (
+        "decode 25 %, net 50 %, boxes 12 %, idle 12 %"
+    )
 
 
 def test_store_writes_all_of_a_batch_or_nothing(tmp_path):

@@ -24,6 +24,7 @@ RNG = np.random.default_rng(7)
 ENGINES = [
     "onnxruntime",
     pytest.param("openvino", marks=pytest.mark.openvino),
+    pytest.param("ncnn", marks=pytest.mark.ncnn),
     pytest.param("torch", marks=pytest.mark.torch),
     pytest.param("opencv", marks=pytest.mark.opencv),
 ]

@@ -14,7 +14,7 @@ from pycam.zoo import BUNDLED
 def test_importing_pycam_loads_no_engine_and_no_opencv():
     script = "import pycam, sys; print('\\n'.join(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
-    heavy = {"cv2", "onnx", "onnxruntime", "openvino", "torch", "scipy", "pandas", "PIL"}
+    heavy = {"cv2", "onnx", "onnxruntime", "openvino", "ncnn", "torch", "scipy", "pandas", "PIL"}
     assert "pycam" in loaded
     assert not heavy.intersection(loaded)
 

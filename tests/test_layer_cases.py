@@ -17,6 +17,12 @@ pytestmark = pytest.mark.shared
 
 TOLERANCE = 2e-5
 
+ENGINES = [
+    "onnxruntime",
+    pytest.param("ncnn", marks=pytest.mark.ncnn),
+    pytest.param("opencv", marks=pytest.mark.opencv),
+]
+
 
 @pytest.fixture
 def cases(shared) -> Path:
@@ -35,7 +41,7 @@ def cases(shared) -> Path:
         ("zoo-10-opencv-output-name", {}, {"data": (1, 3, 8, 8), "scores": (1, 4, 8, 8)}),
     ],
 )
-@pytest.mark.parametrize("name", ["onnxruntime", pytest.param("opencv", marks=pytest.mark.opencv)])
+@pytest.mark.parametrize("name", ENGINES)
 def test_nets_that_caffe_takes_have_its_values(case, state, shapes, name, cases):
     path = cases / case / "net.prototxt"
     read = read_net(path, **state)
@@ -121,7 +127,7 @@ def test_variants_of_layers_have_caffes_values(net, cases):
 
 @pytest.mark.parametrize(
     "name",
-    ["onnxruntime", pytest.param("opencv", marks=pytest.mark.opencv), pytest.param("caffe", marks=pytest.mark.caffe)],
+    [*ENGINES, pytest.param("caffe", marks=pytest.mark.caffe)],
 )
 @pytest.mark.parametrize("net", ["unused_input", "two_inputs_shapes"])
 def test_an_unused_input_may_be_left_out(net, name, cases):
@@ -140,7 +146,7 @@ def test_heads_with_the_rarer_layers_have_caffes_values(net, cases):
 
 
 @pytest.mark.caffe
-@pytest.mark.parametrize("name", ["onnxruntime", pytest.param("opencv", marks=pytest.mark.opencv)])
+@pytest.mark.parametrize("name", ENGINES)
 def test_log_sum_exp_pooling_has_caffes_values(name, cases):
     net = read_net(*(cases / f"05-heads/lse.{suffix}" for suffix in ("prototxt", "caffemodel")))
     computed = [value for value in net.value_shapes if value != "data"]

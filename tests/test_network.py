@@ -120,7 +120,7 @@ def commands(files: Path) -> list[list[str]]:
     model = ["--prototxt", f"{files}/tiny.prototxt", "--weights", f"{files}/tiny0.caffemodel"]
     truth = ["--ground-truth", f"{files}/truth"]
     run = ["evaluate", *model, "--images", f"{files}/images", *truth, "--protocol", "paper", "--quiet"]
-    engines = ("onnxruntime", "openvino", "torch", "opencv")
+    engines = ("onnxruntime", "openvino", "ncnn", "torch", "opencv")
     return [
         *(["heatmap", image, *BUNDLED, "--engine", engine, "--out", "maps"] for engine in engines),
         ["heatmap", image, *BUNDLED, "--method", "gradcam", "--out", "gradients"],
@@ -148,6 +148,7 @@ def commands(files: Path) -> list[list[str]]:
 
 @pytest.mark.torch
 @pytest.mark.openvino
+@pytest.mark.ncnn
 @pytest.mark.opencv
 @pytest.mark.web
 @pytest.mark.demo

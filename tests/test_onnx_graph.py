@@ -1,10 +1,10 @@
 from __future__ import annotations
 
+from contextlib import suppress
 from itertools import product
 from typing import Any
 
 import numpy as np
-import onnx
 import onnxruntime
 import pytest
 from hypothesis import assume, given, settings, strategies as st
@@ -16,6 +16,11 @@ from pycam.errors import NetError, UnsupportedLayerError
 from pycam.formats import prototxt
 from pycam.maps.cam import class_activation_maps
 from pycam.net import Net, find_head, layers, net_from_message
+
+with suppress(ImportError):
+    import onnx
+
+pytestmark = pytest.mark.onnx
 
 
 def net_of(text: str) -> Net:

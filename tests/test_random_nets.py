@@ -17,6 +17,7 @@ TOLERANCE = 2e-5
 
 @pytest.mark.caffe
 @pytest.mark.torch
+@pytest.mark.ncnn
 def test_random_nets_compute_what_caffe_computes(caffe):
     drawn, refused = [], []
 
@@ -35,7 +36,7 @@ def test_random_nets_compute_what_caffe_computes(caffe):
         caffe.set_params(net.params)
         tops = [top_in_caffe(net, value) for value in computed]
         truth = dict(zip(computed, caffe.forward_tops(inputs, tops), strict=True))
-        for name in ("onnxruntime", "torch"):
+        for name in ("onnxruntime", "torch", "ncnn"):
             with engines.make(name, net, computed) as engine:
                 values = engine.forward(inputs)
             assert {blob: values[blob].shape for blob in truth} == {blob: truth[blob].shape for blob in truth}

@@ -203,8 +203,14 @@ def test_a_heat_map_records_its_rule_and_threshold(folder, tmp_path, capsys):
         pixels = cv2.imread(str(image))
         assert written["top"][0]["box"] == pycam.box_rules["grabcut"].image_boxes(item.map, image=pixels)[0].tolist()
     for arguments, message in [
-        (["--threshold", "0.3"], "--threshold has no effect here: boxes are computed with --boxes only; leave it out"),
-        (["--box-rule", "adl"], "--box-rule has no effect here: boxes are computed with --boxes only; leave it out"),
+        (
+            ["--threshold", "0.3"],
+            "--threshold has no effect here: boxes are found with --boxes only; add --boxes, or leave it out",
+        ),
+        (
+            ["--box-rule", "adl"],
+            "--box-rule has no effect here: boxes are found with --boxes only; add --boxes, or leave it out",
+        ),
         (["--boxes", "--box-rule", "tscan"], "box_rule is 'tscan'; did you mean 'tscam'?"),
         (["--boxes", "--box-rule", "chexnet-peaks"], "use it in Python, pycam.box_rules['chexnet-peaks']"),
         (

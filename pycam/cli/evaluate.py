@@ -19,8 +19,12 @@ from pycam.engines import cores
 from pycam.errors import UsageError
 from pycam.evaluation.plan import Plan, Recipe, Sources
 from pycam.evaluation.run import evaluate as run
+from pycam.evaluation.timing import line
+from pycam.ilsvrc.manifest import SIZES
 from pycam.model import FIXED_MEANS, numbers
 from pycam.protocols import DRAWING, Protocol, protocol as get_protocol
+
+MAP_TYPES = ("float32", "float16")
 
 
 class OnError(str, Enum):
@@ -54,6 +58,14 @@ def evaluate(
     on_error: Annotated[
         OnError, typer.Option(help="If an image cannot be read: fail, or skip the image and list it.")
     ] = OnError.FAIL,
+    save_maps: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the maps of the ground-truth classes, for `pycam score --maps` and other programs."
+        ),
+    ] = None,
+    map_size: Annotated[str, options.one_of(SIZES, "Size of the saved maps")] = "features",
+    map_type: Annotated[str, options.one_of(MAP_TYPES, "Type of the saved maps")] = "float32",
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -63,6 +75,11 @@ def evaluate(
     """
     if scheduler is not None:
         options.refuse(context, "the scheduler has its own workers", "workers")
+    if save_maps is None:
+        options.refuse(context, "no maps are saved without --save-maps", "map_size", "map_type")
+    for option, value, allowed in (("--map-size", map_size, tuple(SIZES)), ("--map-type", map_type, MAP_TYPES)):
+        if value not in allowed:
+            raise UsageError(f"{option} {value}: expected one of {', '.join(allowed)}")
     sources = Sources(_absolute(images), **{name: _absolute(path) for name, path in vars(truth).items()}, limit=limit)
     files = {name: _absolute(getattr(source, name)) for name in ("model", "prototxt", "weights", "mean")}
     # Workers may have another working directory; a model's name and mean values are not paths.
@@ -103,12 +120,21 @@ def evaluate(
             shown.update(bar, completed=done)
 
         report = run(
-            plan, out, workers=workers, scheduler=scheduler, skip=on_error is OnError.SKIP, progress=show, model=model
+            plan,
+            out,
+            workers=workers,
+            scheduler=scheduler,
+            skip=on_error is OnError.SKIP,
+            progress=show,
+            model=model,
+            save_maps=None if save_maps is None else (save_maps, map_size, map_type),
         )
     if as_json:
         print_json(report)
     else:
         print_errors(report)
+    if report["timing"]:
+        notes.say(line(report["timing"]))
     notes.say(f"wrote predictions and report to {out}{os.sep}")
 
 

@@ -45,14 +45,22 @@ def heatmap(
         ),
     ] = None,
     boxes: Annotated[bool, typer.Option("--boxes", help="Compute, draw and write boxes.")] = False,
+    raw: Annotated[
+        str | None,
+        typer.Option("--maps", help="Write the maps, too: npy, as float32 at both sizes, image and features."),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Output folder. Each image gets a folder in it.")] = Path("heatmaps"),
     batch: options.Batch = 1,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Write the top-5 class activation maps of images: overlays, a strip, and one JSON file per image."""
+    if raw not in (None, "npy"):
+        raise UsageError(f"--maps {raw}: expected npy")
     if not boxes:
-        options.refuse(context, "boxes are computed with --boxes only", "box_rule", "threshold")
+        options.refuse(
+            context, "boxes are found with --boxes only", "box_rule", "threshold", fix="add --boxes, or leave it out"
+        )
     row, *others = maps.rows
     if others:
         raise UsageError(f"{len(others) + 1} methods: a heat map is made by one method; leave out the other --method")
@@ -74,7 +82,7 @@ def heatmap(
         found = (prediction for _, prediction in cam.stream(images, top=top, classes=classes, batch=batch))
         given = zip(found, folders(images, out), strict=True)
         # Maps are drawn and written while the net runs on the next images.
-        for saved in prefetch(lambda each: writer.submit(_saved, *each, boxes), given, 5):
+        for saved in prefetch(lambda each: writer.submit(_saved, *each, boxes, raw is not None), given, 5):
             shown.advance(bar)
             if isinstance(saved, PycamError):
                 failures.append(saved)
@@ -147,12 +155,12 @@ def folders(images: Sequence[Path], out: Path) -> list[Path]:
     return [out / name for name in distinct_names(image.stem for image in images)]
 
 
-def _saved(prediction: Prediction | PycamError, place: Path, boxes: bool) -> dict[str, Any] | PycamError:
+def _saved(prediction: Prediction | PycamError, place: Path, boxes: bool, maps: bool) -> dict[str, Any] | PycamError:
     """Draw and write a prediction; return its values, which are small, or the error that stands in its place."""
     if isinstance(prediction, PycamError):
         return prediction
     try:
-        prediction.save(place, boxes=boxes)
+        prediction.save(place, boxes=boxes, maps=maps)
     except ImageError as error:
         return error
     return prediction.as_dict(boxes=boxes)

@@ -275,7 +275,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     return call
 
 
-def refuse(context: typer.Context, reason: str, *refused: str | type[Any]) -> None:
+def refuse(context: typer.Context, reason: str, *refused: str | type[Any], fix: str = "leave it out") -> None:
     """Refuse options that stand on the command line but have no effect there.
 
     Parameters
@@ -286,6 +286,8 @@ def refuse(context: typer.Context, reason: str, *refused: str | type[Any]) -> No
         Why the options have no effect.
     *refused : str or group
         Parameters of the command, or groups of them.
+    fix : str
+        What to do.
 
     Raises
     ------
@@ -296,4 +298,4 @@ def refuse(context: typer.Context, reason: str, *refused: str | type[Any]) -> No
     for parameter in context.command.params:
         source = context.get_parameter_source(parameter.name or "")
         if parameter.name in names and source is not None and source.name == "COMMANDLINE":
-            raise UsageError(f"{parameter.opts[0]} has no effect here: {reason}; leave it out")
+            raise UsageError(f"{parameter.opts[0]} has no effect here: {reason}; {fix}")

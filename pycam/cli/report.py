@@ -89,7 +89,7 @@ def compare(
         judged = [
             Judged.of_results(label, runs[item].results)
             if item in runs
-            else Judged.of_predictions(label, read_predictions(item), truth)
+            else Judged.of_predictions(label, read_predictions(item, truth.class_names), truth)
             for item, label in named.items()
         ]
     found = compare_all(judged)
@@ -123,7 +123,9 @@ def rules(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run (`pycam evaluate`).")],
     names: Annotated[
         list[str] | None,
-        options.one_of(CHOICES["box_rule"], "Box rule, one or more; default: all that need maps only", "--box-rule"),
+        options.one_of(
+            CHOICES["box_rule"], "Box rule, one or more, in place of all that need only a map", "--box-rule"
+        ),
     ] = None,
     threshold: Annotated[
         float | None, typer.Option(help="Threshold of all rules that take one. Default: the run's, or each rule's own.")

@@ -79,6 +79,8 @@ def ncnn_model(net: Net, outputs: Sequence[str]) -> NcnnModel:
     graph = _Graph(net.params, _rectified(path, readers))
     parts = {relu.outputs for relu in graph.rectified.values()}
     for layer in path:
+        if not isinstance(layer, L.Source) and type(layer) not in _TRANSLATIONS:
+            raise _inexact(layer, f"ncnn has no {layer.type}")
         needed = {
             value: shape for value, shape in zip(layer.outputs, layer.output_shapes, strict=True) if readers[value]
         }
@@ -90,11 +92,8 @@ def ncnn_model(net: Net, outputs: Sequence[str]) -> NcnnModel:
         if isinstance(layer, L.Source):
             for value, shape in needed.items():
                 graph.add_input(value, shape[1:])
-        elif type(layer) in _TRANSLATIONS:
-            if layer.outputs not in parts:
-                graph.name(layer, _TRANSLATIONS[type(layer)](layer, graph))
-        else:
-            raise _inexact(layer, f"ncnn has no {layer.type}")
+        elif layer.outputs not in parts:
+            graph.name(layer, _TRANSLATIONS[type(layer)](layer, graph))
     return graph.model(outputs)
 
 
@@ -413,23 +412,6 @@ def _reduction(layer: L.Reduction, graph: _Graph) -> list[str]:
     return graph.reshaped(blob, (rows,), output[1:])
 
 
-def _argmax(layer: L.ArgMax, graph: _Graph) -> list[str]:
-    (blob,), (shape,), (output,) = graph.read(layer), layer.input_shapes, layer.output_shapes
-    size = int(np.prod(shape[1:]))
-    if layer.axis is not None and shape[layer.axis] != size:
-        raise _inexact(layer, "ncnn compares all values of an image, and not those along an axis")
-    (blob,) = graph.reshaped(blob, shape[1:], (size,))
-    with_values = layer.gives != "positions"
-    (blob,) = graph.add("ArgMax", [blob], {0: int(with_values), 1: layer.top_k})
-    rows = 1
-    if with_values:
-        values, positions = graph.add("Slice", [blob], {0: [1, 1], 1: 0}, outputs=2)
-        blob = values
-        if layer.gives == "both":
-            (blob,), rows = graph.add("Concat", [positions, values], {0: 0}), 2
-    return graph.reshaped(blob, (rows, layer.top_k), output[1:])
-
-
 def _batch_norm(layer: L.BatchNorm, graph: _Graph) -> list[str]:
     mean, variance, factor = graph.params[layer.name]
     share = 1 / factor[0] if factor[0] else 0
@@ -500,7 +482,6 @@ _TRANSLATIONS: dict[type[L.Layer], Translation] = {
     L.Tile: _layer("Tile", lambda layer: {0: layer.axis - 1, 1: layer.tiles}),
     L.Eltwise: _eltwise,
     L.Reduction: _reduction,
-    L.ArgMax: _argmax,
     L.BatchNorm: _batch_norm,
     L.Scale: _scale,
     L.Flatten: _reshape,

@@ -16,7 +16,8 @@ from pycam.engines.threads import beside_an_engine
 from pycam.errors import ImageError, PycamError, RunError
 from pycam.evaluation.image_file import read_file
 from pycam.evaluation.plan import Identity, Recipe
-from pycam.evaluation.record import STORED_RULES, TOP, Batch, Result, Task, pack, unpack
+from pycam.evaluation.record import STORED_RULES, TOP, Batch, Finished, Result, Task, pack, unpack
+from pycam.evaluation.timing import Clock
 from pycam.images.read import read_image
 from pycam.images.scaling import min_max_scale
 from pycam.maps.placement import Placement
@@ -100,14 +101,17 @@ def find_boxes(batch: Batch, predictions: Sequence[Prediction | PycamError]) -> 
         row = prediction.protocol
         needed = row.box_rule in RELEASED_BOX_RULES and row.method == "cam"
         maps = np.ascontiguousarray(prediction.feature_maps, "<f4").tobytes() if needed else b""
-        results.append(_result(task, prediction, maps))
+        true_maps = np.ascontiguousarray(prediction.feature_maps[:, -1], "<f4").tobytes()
+        results.append(replace(_result(task, prediction, maps), true_maps=true_maps))
     return results
 
 
-def find_boxes_again(placement: Placement, protocol: Protocol, batch: Batch) -> list[Result]:
+def find_boxes_again(placement: Placement, protocol: Protocol, batch: Batch) -> Finished:
     """Find boxes in the stored maps of a batch, with another protocol than before."""
-    with beside_an_engine():
-        return [_result(task, unpack(task.stored, placement, protocol)) for task in batch if task.stored is not None]
+    clock = Clock()
+    with beside_an_engine(), clock.stage("boxes"):
+        found = [_result(task, unpack(task.stored, placement, protocol)) for task in batch if task.stored is not None]
+    return found, clock.take()
 
 
 def _result(task: Task, prediction: Prediction, maps: bytes = b"") -> Result:
@@ -125,7 +129,7 @@ _SETTINGS = ExitStack()
 """The thread settings of a worker, which apply until its process ends."""
 
 
-def evaluate_batch(recipe: Recipe, expected: Identity, batch: Batch) -> list[Result]:
+def evaluate_batch(recipe: Recipe, expected: Identity, batch: Batch) -> Finished:
     """Evaluate a batch in a worker process. The model is loaded for the first batch only.
 
     Raises
@@ -136,8 +140,13 @@ def evaluate_batch(recipe: Recipe, expected: Identity, batch: Batch) -> list[Res
     try:
         with _CREATION:
             cam = _worker_model(recipe, expected)
-        batch, prepared = prepare(cam, batch)
-        return find_boxes(batch, forward(cam, batch, prepared))
+        clock = Clock()
+        with clock.stage("decode"):
+            batch, prepared = prepare(cam, batch)
+        predictions = forward(cam, batch, prepared)
+        with clock.stage("boxes"):
+            found = find_boxes(batch, predictions)
+        return found, clock.take()
     except MemoryError:
         # After this error the state of the process is unreliable. A new process does the batch again.
         os._exit(1)

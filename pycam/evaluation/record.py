@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pycam.errors import ImageError, PycamError
 from pycam.evaluation.image_file import NO_FILE, FileState
+from pycam.evaluation.timing import Seconds
 from pycam.maps.boxes import Boxes
 from pycam.maps.placement import Placement
 from pycam.prediction import Prediction
@@ -59,6 +60,8 @@ class Result:
     hits : bytes
         `pycam.metrics.box_hits` of the ground-truth class under the first `STORED_RULES`, packed to bits, if the
         protocol's metric needs them.
+    true_maps : bytes
+        float32, C order: the maps of the ground-truth class in each crop, (crops, h, w), which are not stored.
     error_type : type of PycamError
         The class of the error, which is not stored.
     """
@@ -69,6 +72,7 @@ class Result:
     record: bytes = b""
     maps: bytes = b""
     hits: bytes = b""
+    true_maps: bytes = field(default=b"", compare=False)
     error_type: type[PycamError] = field(default=ImageError, compare=False)
 
     @property
@@ -112,6 +116,8 @@ class Task:
 
 
 Batch = tuple[Task, ...]
+Finished = tuple[list[Result], Seconds]
+"""The results of a batch, and the seconds that this process spent since the batch before."""
 
 
 def pack(prediction: Prediction) -> bytes:

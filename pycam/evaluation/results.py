@@ -20,6 +20,7 @@ from pycam.evaluation.notes import read_note
 from pycam.evaluation.plan import Identity, Plan
 from pycam.evaluation.record import BOXES, RECORD, STORED_RULES, TOP, TRUE
 from pycam.evaluation.store import Store
+from pycam.evaluation.timing import shares
 from pycam.formats.files import atomic_open, atomic_write, utf8
 from pycam.ilsvrc.baselines import Baselines, accuracies, known_class_errors
 from pycam.ilsvrc.classes import has_ilsvrc_classes
@@ -192,7 +193,7 @@ def write_results(plan: Plan, identity: Identity, store: Store, folder: Path) ->
         A file cannot be written.
     """
     results = read_results(plan, store)
-    report = _report(plan, identity, results, store.failures())
+    report = _report(plan, identity, results, store.failures()) | {"timing": shares(store.spent())}
     try:
         for number, submission in enumerate(_submissions(plan)):
             path = folder / (f"predictions_{submission}.txt" if number else "predictions.txt")

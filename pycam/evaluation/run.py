@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
@@ -11,14 +12,17 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from pycam.engines import cores
 from pycam.errors import RunError, stop_signals
 from pycam.evaluation.evaluator import evaluate_batch
 from pycam.evaluation.image_file import state_of
 from pycam.evaluation.plan import Identity, Plan
 from pycam.evaluation.record import Batch
 from pycam.evaluation.results import write_results
+from pycam.evaluation.saved_maps import SavedMaps
 from pycam.evaluation.store import Store
 from pycam.evaluation.workers import Done, in_processes, in_threads
+from pycam.ilsvrc.manifest import Manifest
 from pycam.model import Model
 
 STORE = "run.sqlite"
@@ -36,6 +40,7 @@ def evaluate(
     model: Model | None = None,
     skip: bool = False,
     progress: Progress = lambda done: None,
+    save_maps: tuple[Path, str, str] | None = None,
 ) -> dict[str, Any]:
     """Evaluate all images that are not evaluated yet, and write the results.
 
@@ -56,6 +61,8 @@ def evaluate(
         what the machine cannot read stops the run.
     progress : callable
         See `Progress`.
+    save_maps : (Path, str, str), optional
+        A folder for the maps of the ground-truth classes, their size and their dtype: `pycam.ilsvrc.manifest.Manifest`.
 
     Returns
     -------
@@ -76,7 +83,7 @@ def evaluate(
         model = model or recipe.load()
         plan = plan.for_net(model)
         cam = stack.enter_context(recipe.make(model, streams))
-        of_recipe = recipe.identity(cam)
+        of_recipe, placement = recipe.identity(cam), cam.placement
         if not alone:
             stack.close()  # the workers load models of their own
         work = partial(evaluate_batch, recipe, of_recipe)
@@ -88,7 +95,15 @@ def evaluate(
                 return on_cluster(work, batches, scheduler)
             return in_threads(cam, batches) if alone else in_processes(work, batches, workers)
 
-        return carry_out(plan, plan.identity(of_recipe), folder, executor, skip=skip, progress=progress)
+        identity = plan.identity(of_recipe)
+        maps = None
+        if save_maps is not None:
+            place, size, dtype = save_maps
+            made_with = {"model": recipe.name, "protocol": recipe.protocol.name, "identity": dict(identity)}
+            maps = SavedMaps(place, Manifest.of(size, dtype, placement, **made_with), plan.truth.names)
+        return carry_out(
+            plan, identity, folder, executor, skip=skip, progress=progress, timed=scheduler is None, maps=maps
+        )
 
 
 def carry_out(
@@ -99,6 +114,8 @@ def carry_out(
     *,
     skip: bool = False,
     progress: Progress = lambda done: None,
+    timed: bool = True,
+    maps: SavedMaps | None = None,
 ) -> dict[str, Any]:
     """Run an executor on all images that are not done, store its results, and write the report.
 
@@ -110,6 +127,10 @@ def carry_out(
         Everything that affects the result.
     executor : callable
         Takes batches and yields their results, in any order.
+    timed : bool
+        Whether the executor computes on this machine only, so that its time can be compared with that of the cores.
+    maps : SavedMaps, optional
+        Where to write the maps of the ground-truth classes. An image without its map is not done.
 
     Returns
     -------
@@ -119,13 +140,23 @@ def carry_out(
     with Store(folder / STORE, identity) as store:
         plan.save(folder)
         done = _done(plan, store, skip)
+        if maps is not None:
+            maps.begin()
+            failed = store.failures()
+            done = {position for position in done if position in failed or maps.has(position)}
         with _stop_signals() as signals:
             progress(len(done))
             todo = (batch for batch in plan.batches() if not done.issuperset(task.position for task in batch))
             # After a signal no more batches start; those that have started are finished.
             with closing(executor(takewhile(lambda _: not signals, todo))) as results, _shortages():
-                for found in results:
-                    store.add(found)
+                since = time.perf_counter()
+                for found, spent in results:
+                    now = time.perf_counter()
+                    if maps is not None:
+                        maps.write(found)
+                    # How many cores a cluster has for a run is not known.
+                    store.add(found, {**spent, "available": (now - since) * cores()} if timed else {})
+                    since = now
                     failure = next((each for each in found if each.error), None)
                     if failure is not None and not skip:
                         raise failure.error_type(failure.error)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 from pycam.errors import RunError
 from pycam.evaluation.image_file import FileState
 from pycam.evaluation.plan import Identity
 from pycam.evaluation.record import Result
+from pycam.evaluation.timing import Seconds
 from pycam.formats.files import exists
 
 _TABLES = """
@@ -22,6 +25,12 @@ CREATE TABLE images (
     error TEXT NOT NULL, record BLOB NOT NULL, maps BLOB NOT NULL, hits BLOB NOT NULL, checksum INTEGER NOT NULL
 );
 """
+_TIMING = "CREATE TABLE timing (stage TEXT PRIMARY KEY, seconds REAL NOT NULL);"
+"""Runs of earlier versions lack this table."""
+_ADD_SECONDS = """
+INSERT INTO timing VALUES (?, ?) ON CONFLICT (stage) DO UPDATE SET seconds = seconds + excluded.seconds
+"""
+
 _TYPES = [int, int, int, str, bytes, bytes, bytes, int]
 """Types of the columns of `images`."""
 
@@ -85,11 +94,14 @@ class Store(AbstractContextManager["Store"]):
 
     def _check_tables(self) -> None:
         tables = "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name"
-        if not self._db.execute(tables).fetchall():
-            # In one transaction: a kill leaves either no tables or all of them.
-            self._db.executescript(f"BEGIN; {_TABLES} COMMIT;")
         with closing(sqlite3.connect(":memory:")) as fresh:
             fresh.executescript(_TABLES)
+            earlier = fresh.execute(tables).fetchall()
+            fresh.executescript(_TIMING)
+            found = self._db.execute(tables).fetchall()
+            if found in ([], earlier):
+                # In one transaction: a kill leaves either no tables or all of them.
+                self._db.executescript(f"BEGIN; {'' if found else _TABLES} {_TIMING} COMMIT;")
             if self._db.execute(tables).fetchall() != fresh.execute(tables).fetchall():
                 raise self._damaged("it has other tables")
 
@@ -109,8 +121,8 @@ class Store(AbstractContextManager["Store"]):
         if differences:
             raise RunError(f"{self.path.parent}: holds another run, which differs in {differences}: name another --out")
 
-    def add(self, results: Iterable[Result]) -> None:
-        """Store results, all or none of them, and wait until they are on the disk.
+    def add(self, results: Iterable[Result], spent: Seconds = MappingProxyType({})) -> None:
+        """Store results and the seconds spent on them, all or none of them, and wait until they are on the disk.
 
         Raises
         ------
@@ -126,6 +138,15 @@ class Store(AbstractContextManager["Store"]):
             raise RunError(f"{self.path}: was removed during the run, and its results with it: start the run again")
         with self._errors(), self._db:
             self._db.executemany("INSERT OR REPLACE INTO images VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            self._db.executemany(_ADD_SECONDS, spent.items())
+
+    def spent(self) -> Seconds:
+        """Return the seconds that were spent on all stored results, in all sessions of the run."""
+        with self._errors():
+            found = dict(self._db.execute("SELECT stage, seconds FROM timing"))
+        if not all(isinstance(seconds, float) and math.isfinite(seconds) for seconds in found.values()):
+            raise self._damaged("the timing of its run cannot be read")
+        return found
 
     def files(self) -> dict[int, FileState]:
         """Return the file state of each stored image, evaluated or failed, by position.

@@ -17,13 +17,14 @@ from multiprocessing.connection import wait as wait_for
 from pycam.engines.threads import beside_an_engine
 from pycam.errors import PycamError, RunError
 from pycam.evaluation import evaluator
-from pycam.evaluation.record import Batch, Result
+from pycam.evaluation.record import Batch, Finished
+from pycam.evaluation.timing import Clock
 from pycam.predict import Cam, Prepared
 from pycam.prediction import Prediction
 from pycam.prefetch import prefetch
 
-Work = Callable[[Batch], list[Result]]
-Done = Generator[list[Result]]
+Work = Callable[[Batch], Finished]
+Done = Generator[Finished]
 
 DEATHS = 3
 """After so many deaths of workers without a finished batch, the run stops."""
@@ -34,15 +35,22 @@ def in_threads(cam: Cam, batches: Iterable[Batch]) -> Done:
 
     Boxes are found on request, so that at most one finished batch is not stored yet.
     """
-    streams = cam.engine.options.streams
+    streams, clock = cam.engine.options.streams, Clock()
     with beside_an_engine(), ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(streams, "net") as net:
 
         def submit(batch: Batch) -> Future[tuple[Batch, list[Prediction | PycamError]]]:
-            prepared = reader.submit(evaluator.prepare, cam, batch)
+            prepared = reader.submit(_prepared, cam, batch, clock)
             return net.submit(lambda: _predicted(cam, *prepared.result()))
 
         for batch, predictions in prefetch(submit, batches, streams + 2, ordered=False):
-            yield evaluator.find_boxes(batch, predictions)
+            with clock.stage("boxes"):
+                found = evaluator.find_boxes(batch, predictions)
+            yield found, clock.take()
+
+
+def _prepared(cam: Cam, batch: Batch, clock: Clock) -> tuple[Batch, list[Prepared | PycamError]]:
+    with clock.stage("decode"):
+        return evaluator.prepare(cam, batch)
 
 
 def _predicted(
@@ -81,10 +89,10 @@ def in_processes(work: Work, batches: Iterable[Batch], workers: int) -> Done:
         try:
             with _pool(work, workers) as submit:
                 # One batch per worker at a time, so that a kill costs no more than that.
-                for results in prefetch(submit, handed_out(list(out.values())), workers, ordered=False):
+                for results, spent in prefetch(submit, handed_out(list(out.values())), workers, ordered=False):
                     del out[results[0].position]
                     deaths = 0
-                    yield results
+                    yield results, spent
                 return
         except BrokenProcessPool:
             deaths += 1
@@ -97,12 +105,12 @@ def in_processes(work: Work, batches: Iterable[Batch], workers: int) -> Done:
 
 
 @contextmanager
-def _pool(work: Work, workers: int) -> Iterator[Callable[[Batch], Future[list[Result]]]]:
+def _pool(work: Work, workers: int) -> Iterator[Callable[[Batch], Future[Finished]]]:
     # A forked process would inherit the locks of an engine's threads without the threads.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, _begin_worker) as pool:
 
-        def submit(batch: Batch) -> Future[list[Result]]:
+        def submit(batch: Batch) -> Future[Finished]:
             with ctrl_c_blocked():
                 return pool.submit(work, batch)
 

@@ -18,6 +18,7 @@ from pycam.errors import FormatError, GroundTruthError
 from pycam.formats.files import is_folder
 from pycam.formats.npy import map_numbers, numbers_in
 from pycam.formats.opening import open_file, read_file
+from pycam.ilsvrc.manifest import Manifest, read_manifest
 from pycam.ilsvrc.names import IMAGE_SUFFIXES, join
 
 LARGEST = 1 << 30
@@ -104,6 +105,9 @@ def _in_folder(folder: Path) -> tuple[dict[str, str], Callable[[str], ScoreMap]]
         files[name] = path
     if not files:
         raise GroundTruthError(f"{folder}: no map in it: one .npy, or one 8-bit image, per image was expected")
+    manifest = read_manifest(folder)
+    if manifest is not None and manifest.size == "features":
+        return files, lambda path: _placed(Path(path), manifest)
     return files, lambda path: read(Path(path))
 
 
@@ -150,6 +154,22 @@ def read_map(path: Path) -> ScoreMap:
     except FormatError as error:
         raise GroundTruthError(str(error)) from None
     return _checked(content, str(path))
+
+
+def _placed(path: Path, manifest: Manifest) -> ScoreMap:
+    """Read the maps of an image at the size of the features, and place them on the image."""
+    try:
+        content = map_numbers(path)
+    except FormatError as error:
+        raise GroundTruthError(str(error)) from None
+    if not manifest.fits(content):
+        shape = "×".join(map(str, content.shape))
+        raise GroundTruthError(
+            f"{path}: {shape} of {content.dtype}; its manifest says: maps of the view {manifest.view}, crops×h×w, of "
+            f"{manifest.dtype}: save the maps again"
+        )
+    maps = np.asarray(content, np.float32)
+    return manifest.score_map(maps) if np.isfinite(maps).all() else np.full((1, 1), np.nan)
 
 
 def _read_image(path: Path) -> ScoreMap:

@@ -63,6 +63,9 @@ def paper_box(map: NDArray[Any], threshold: float = 0.2) -> Box:
         return 0, 0, width, height
     # In the precision of the map: a float32 value at the threshold can lie below the float64 threshold.
     foreground = (map >= map.dtype.type(threshold) * peak).view(np.uint8)
+    left, top, width, height = cv2.boundingRect(foreground)
+    # Labels take most of the time, and outside there is only background.
+    foreground = foreground[top : top + height, left : left + width]
     count, labels = cv2.connectedComponents(foreground, connectivity=8)
     if count > 2:  # one of them is the background
         blocks = row_blocks(height, width)  # NumPy counts in a copy of 64 bits
@@ -71,9 +74,9 @@ def paper_box(map: NDArray[Any], threshold: float = 0.2) -> Box:
         # Labels are not in raster order, so the first of equally large regions is searched for.
         largest = np.flatnonzero(areas == areas.max())
         chosen = largest[0] if len(largest) == 1 else labels.flat[np.isin(labels, largest).argmax()]
-        np.equal(labels, chosen, out=foreground.view(np.bool_))
-    x, y, w, h = cv2.boundingRect(foreground)
-    return x, y, x + w, y + h
+        x, y, width, height = cv2.boundingRect((labels == chosen).view(np.uint8))
+        left, top = left + x, top + y
+    return left, top, left + width, top + height
 
 
 def released_boxes(heatmap: NDArray[np.uint8], thresholds: Sequence[int] = RELEASED_THRESHOLDS) -> Boxes:

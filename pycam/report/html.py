@@ -11,7 +11,7 @@ from typing import Any
 
 from pycam.errors import UsageError
 from pycam.formats.files import atomic_open, atomic_write, exists, is_file, is_folder, utf8
-from pycam.report.outcomes import CHANGES, OUTCOMES, THRESHOLDS, group_of
+from pycam.report.outcomes import CHANGES, OUTCOMES, group_of
 from pycam.report.page import json_block, json_text, page
 from pycam.report.viewer_data import Entry as Entry, image_record, shown
 
@@ -40,7 +40,9 @@ class Heading:
     sections : sequence of mapping
         Tables and charts, from `pycam.report.summary`. They are read after the last image is written.
     threshold : float, optional
-        The threshold of the runs' box rule, which the page can change; None if no run has one.
+        The threshold of the runs' box rule; None if no run has one.
+    thresholds : sequence of float
+        The thresholds that the page can apply to all images, those of `Entry.rescored`, in steps of 1 % from 0 on.
     """
 
     title: str
@@ -48,6 +50,7 @@ class Heading:
     notes: Sequence[str] = ()
     sections: Sequence[Mapping[str, Any]] = ()
     threshold: float | None = None
+    thresholds: Sequence[float] = ()
 
 
 def write_html(place: Path, entries: Iterable[Entry], heading: Heading) -> None:
@@ -152,7 +155,7 @@ def _contents(heading: Heading, cards: Sequence[Mapping[str, Any]], chunk: int) 
         "images": list(cards),
         "chunk": chunk,
         "threshold": heading.threshold,
-        "thresholds": THRESHOLDS.tolist(),
+        "thresholds": list(heading.thresholds),
     }
 
 

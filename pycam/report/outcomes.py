@@ -1,4 +1,4 @@
-"""The outcome of an image: right, or wrong in which way; and how it differs between runs and between thresholds."""
+"""The outcome of an image: right, or wrong in which way; and how it differs between runs and thresholds."""
 
 from __future__ import annotations
 
@@ -10,9 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycam.maps.boxes import RIGHT_IOU, Box, Boxes, iou, shared_area
-
-THRESHOLDS = np.arange(101) / 100
-"""The thresholds that a page can apply to all images, as fractions of a map's maximum."""
 
 NO_IOU = 0xFFFF
 """Stands for the IoU of an image without ground-truth boxes."""
@@ -68,7 +65,7 @@ class Outcome:
 
 @dataclass(frozen=True, eq=False)
 class Rescored:
-    """An image of a run at each of `THRESHOLDS`.
+    """An image of a run at each of t thresholds.
 
     Attributes
     ----------

@@ -32,13 +32,11 @@ from pycam.prediction import Prediction
 from pycam.report import summary
 from pycam.report.html import Entry, Heading
 from pycam.report.images import SHOWN_NOTES, noted
-from pycam.report.outcomes import THRESHOLDS, Outcome, Rescored, group_of, judge
-from pycam.report.rescoring import errors_at, has_threshold, live_cells, rescore
-from pycam.report.viewer_data import Truth
+from pycam.report.outcomes import Outcome, Rescored, group_of, judge
+from pycam.report.rescoring import common_thresholds, errors_at, has_threshold, live_cells, rescore
+from pycam.report.viewer_data import PAPER_THRESHOLD, Truth
 from pycam.tables import Table
 from pycam.zoo.labels import Labels, read_labels
-
-PAPER_THRESHOLD = 0.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,9 +208,11 @@ def run_page(runs: Sequence[Run], worst: int | None = None) -> tuple[Heading, It
     has_curve = shows_all and all(run.results.hits is None for run in runs)
     *most, last = (run.label for run in runs)
     title = f"{', '.join(most)} and {last}" if most else f"{runs[0].report['model']} on ILSVRC"
-    threshold = PAPER_THRESHOLD if any(has_threshold(run.plan.recipe.protocol.box_rule) for run in runs) else None
-    heading = Heading(title, {run.label: _facts(run) for run in runs}, notes, sections, threshold)
-    return heading, _entries(runs, names, labels, sections, notes, has_curve)
+    rows = [run.plan.recipe.protocol for run in runs]
+    thresholds = common_thresholds(row.box_rule for row in rows)
+    own = next((row.box_threshold for row in rows if has_threshold(row.box_rule)), None)
+    heading = Heading(title, {run.label: _facts(run) for run in runs}, notes, sections, own, thresholds)
+    return heading, _entries(runs, names, labels, sections, notes, has_curve, thresholds)
 
 
 def _entries(
@@ -222,9 +222,10 @@ def _entries(
     sections: list[Any],
     notes: list[str],
     has_curve: bool,
+    thresholds: Sequence[float],
 ) -> Iterator[Entry]:
     faults: list[PycamError] = []
-    hits = {run.label: np.zeros((len(run.rows), len(THRESHOLDS)), bool) for run in runs}
+    hits = {run.label: np.zeros((len(run.rows), len(thresholds)), bool) for run in runs}
     shown: list[str] = []
     with ExitStack() as stack:
         cams = [stack.enter_context(run.plan.recipe.make(run.plan.recipe.load())) for run in runs]
@@ -241,7 +242,7 @@ def _entries(
             shown.append(name)
             rescored: list[Rescored | None] = []
             for run, prediction in zip(runs, found.values(), strict=True):
-                each = rescore(prediction, truth, run.is_center_right(name))
+                each = rescore(prediction, truth, run.is_center_right(name), thresholds)
                 hits[run.label][run.rows[name]] = each.hits
                 rescored.append(each if has_threshold(prediction.protocol.box_rule) else None)
             predictions = {label: [each] for label, each in found.items()}
@@ -252,8 +253,11 @@ def _entries(
         curves = {}
         for run in runs:
             rows = [run.rows[name] for name in counted]
-            curves[run.label] = (THRESHOLDS, hits[run.label][rows].mean(axis=0))
-        note = f"The paper's box of the ground-truth class, {len(counted)} images. Dotted: the paper's threshold."
+            curves[run.label] = (np.array(thresholds), hits[run.label][rows].mean(axis=0))
+        note = (
+            f"The box of the ground-truth class, {len(counted)} images. Dotted: the paper's threshold. The paper's "
+            "rule stands in for a box rule without a threshold."
+        )
         sections.insert(len(runs), summary.threshold_curve(curves, note, mark=PAPER_THRESHOLD))
     _make_live(runs, hits, len(shown), sections[0])
 
@@ -274,7 +278,7 @@ def _make_live(runs: Sequence[Run], hits: Mapping[str, Any], shown: int, errors:
         errors_table(
             {run.label: _with_errors(run, at[run.label][i] if run.label in at else {}) for run in runs}
         ).section()
-        for i in range(len(THRESHOLDS))
+        for i in range(len(next(iter(at.values()))))
     ]
     errors["live"] = live_cells(errors["rows"], [table["rows"] for table in tables])
 

@@ -189,18 +189,21 @@ def _repeats(engine: Engine, inputs: Mapping[str, NDArray[np.float32]]) -> int:
 
 
 def _seconds(engine: Engine, inputs: Mapping[str, NDArray[np.float32]], repeats: int) -> float:
-    """Return how long so many runs take in the engine's streams."""
+    """Return how long so many runs take in the engine's streams; in a single one, by the median run."""
     streams = engine.options.streams
     if streams == 1:
-        start = time.perf_counter()
-        for _ in range(repeats):
-            engine.forward(inputs)
-        return time.perf_counter() - start
+        return repeats * median(_seconds_of_run(engine, inputs) for _ in range(repeats))
     with ThreadPoolExecutor(streams) as pool:
         start = time.perf_counter()
         for future in [pool.submit(engine.forward, inputs) for _ in range(repeats)]:
             future.result()
         return time.perf_counter() - start
+
+
+def _seconds_of_run(engine: Engine, inputs: Mapping[str, NDArray[np.float32]]) -> float:
+    start = time.perf_counter()
+    engine.forward(inputs)
+    return time.perf_counter() - start
 
 
 def sgemm_peak(threads: int) -> float:

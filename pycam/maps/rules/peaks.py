@@ -77,8 +77,8 @@ def _quarter(box: Iterable[float] | None) -> tuple[int, int]:
     except (TypeError, ValueError):
         pass
     raise UsageError(
-        f"box rule 'chexnet-peaks': box is {box}; expected (width, height) from 4 to 1024 pixels, as in "
-        "pycam.maps.rules.peaks.BOXES"
+        f"box rule 'chexnet-peaks' needs the size of its boxes: box is {box}; expected (width, height) from 4 to 1024 "
+        "pixels, as in pycam.maps.rules.peaks.BOXES"
     )
 
 

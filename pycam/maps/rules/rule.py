@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple, final
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,7 +15,6 @@ from numpy.typing import ArrayLike, NDArray
 from pycam.errors import UsageError, suggest
 from pycam.images.scaling import min_max_scale
 from pycam.maps.boxes import Boxes, grey_heatmap
-from pycam.maps.rules import PYTHON_ONLY
 
 Numbers = NDArray[Any]
 
@@ -23,7 +22,8 @@ FIRST_PIXEL = (0, 0, 1, 1)
 """The box of several programs for a map without foreground, half-open."""
 
 
-class Found(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Found:
     """The boxes of a map.
 
     Attributes
@@ -87,7 +87,7 @@ class BoxRule:
 
     def __post_init__(self) -> None:
         # What `help` and a notebook show of one rule is that of its program.
-        object.__setattr__(self, "__doc__", self.find.__doc__)
+        object.__setattr__(self, "__doc__", inspect.getdoc(self.find))
 
     def __call__(self, map: ArrayLike, threshold: float | None = None, **options: Any) -> Numbers:
         """Return the boxes of a map.
@@ -159,8 +159,6 @@ class BoxRule:
         UsageError
             The rule needs more than a map, or cannot take the threshold.
         """
-        if self.name in PYTHON_ONLY:
-            raise UsageError(PYTHON_ONLY[self.name])
         if self.needs_image and image is None:
             raise UsageError(
                 f"box rule {self.name!r} needs the pixels of the image, which are not kept here: choose another rule"

@@ -264,12 +264,22 @@ function outcomeLine({ outcome, iou }) {
   return element("span", { class: "outcome", "data-tone": tone, title: text }, outcome + found);
 }
 
+/** Returns an image with the boxes that its runs find at a threshold; only those of the best classes are known. */
+function boxesAt(image, level) {
+  const runs = image.runs.map((run) => {
+    const levels = decodeBoxes(run.boxes);
+    return levels ? { ...run, top: run.top.map((item, rank) => ({ ...item, box: rank ? null : levels[level] })) } : run;
+  });
+  return { ...image, runs };
+}
+
 /** The viewer in a dialog, with buttons for the previous and the next image. */
 class ImageDialog {
   #viewer = element("cam-viewer");
   #title = element("h2", { id: "dialog-title" });
   #place = element("span", { class: "place" });
   #number = null;
+  #level = null;
 
   constructor(gallery) {
     this.gallery = gallery;
@@ -284,9 +294,10 @@ class ImageDialog {
     );
   }
 
-  /** Sets the threshold of the viewer. */
-  set threshold(fraction) {
-    this.#viewer.choices.threshold = fraction;
+  /** Applies the threshold at a position to the images that are opened from now on; null for that of the runs. */
+  rescore(level) {
+    this.#level = level;
+    this.#viewer.choices.threshold = level === null ? report.threshold : report.thresholds[level];
   }
 
   async open(number) {
@@ -297,7 +308,7 @@ class ImageDialog {
     this.previous.disabled = this.gallery.neighbour(number, -1) === null;
     this.next.disabled = this.gallery.neighbour(number, 1) === null;
     if (!this.root.open) this.root.showModal();
-    this.#viewer.show(image);
+    this.#viewer.show(this.#level === null ? image : boxesAt(image, this.#level));
     this.root.scrollTop = 0;
     history.replaceState(null, "", `#${number + 1}`);
   }
@@ -437,7 +448,7 @@ const sections = report.sections.map((section) => (section.series ? chart(sectio
 function rescore(level) {
   gallery.rescore(level);
   report.sections.forEach((section, index) => section.live && showAt(sections[index], section, level));
-  dialog.threshold = level === null ? report.threshold : report.thresholds[level];
+  dialog.rescore(level);
 }
 
 const threshold = report.threshold === null ? null : new Threshold({ rescore, arrange: () => gallery.arrange() });
