@@ -597,6 +597,16 @@ def test_images_are_joined_by_name(images, tmp_path):
         find_images(tmp_path, ["a"])
 
 
+def test_images_of_the_same_name_are_told_apart_by_their_folders(tmp_path):
+    for folder in ("cat", "dog"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "1.png").touch()
+    found = find_images(tmp_path, ["dog/1.png", "cat/1"])
+    assert [path.parent.name for path in found] == ["dog", "cat"]
+    with pytest.raises(GroundTruthError, match=r"no image '1\.png' in it, .*, with its folder: several folders"):
+        find_images(tmp_path, ["1.png", "2.png"])
+
+
 # The store
 
 

@@ -103,6 +103,10 @@ def score(
         result |= {"predictions": str(predictions)} | score_predictions(submitted, truth).figures()
         result |= known_class_errors(Baselines.of(truth))
         result["notes"] += box_warnings(submitted, truth)
+        if not truth.class_names:
+            result["notes"].append(
+                "the ground truth has no names of classes: labels of predictions are read as ILSVRC2014 IDs"
+            )
     else:
         name, scored = BASELINES[baseline or ""]
         result |= {"maps": name} | _accuracies(scored(truth, _thresholds(step)), truth)

@@ -6,10 +6,10 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated
 
 import cv2
@@ -26,7 +26,7 @@ from pycam.evaluation.notes import from_note, read_note
 from pycam.evaluation.record import Batch, Task
 from pycam.formats.files import atomic_write, exists, is_folder
 from pycam.ilsvrc.ground_truth import GroundTruth, read_ground_truth
-from pycam.ilsvrc.names import IMAGE_SUFFIXES, known_name, normal
+from pycam.ilsvrc.names import IMAGE_SUFFIXES, image_name, known_name, normal
 from pycam.ilsvrc.synsets import CLASSES, synsets
 from pycam.model import Model, load_model
 from pycam.net import Net
@@ -340,26 +340,36 @@ def find_images(folder: Path, names: Sequence[str]) -> tuple[Path, ...]:
     )
     if not paths:
         raise UsageError(f"{folder}: no images in it")
-    by_stem: dict[str, Path] = {}
-    for path in paths:
-        stem = normal(path.stem)
-        if (other := by_stem.setdefault(stem, path)) is not path:
-            raise GroundTruthError(f"{path}: {other} exists, too: which of the two is image {stem!r}?")
-    stems = [known_name(name, by_stem) for name in names]
-    missing = next((name for name, stem in zip(names, stems, strict=True) if stem is None), None)
+    places, stems = [normal(str(path.parent)) for path in paths], [normal(path.stem) for path in paths]
+    # Images of the same name in several folders are told apart by their folders, in the ground truth, too.
+    nested = len(set(stems)) < len(set(zip(places, stems, strict=True)))
+    by_name: dict[str, Path] = {}
+    for path, stem in zip(paths, stems, strict=True):
+        name = normal(path.relative_to(folder.absolute()).with_name(path.stem).as_posix()) if nested else stem
+        if (other := by_name.setdefault(name, path)) is not path:
+            raise GroundTruthError(f"{path}: {other} exists, too: which of the two is image {name!r}?")
+    keys = [_in_its_folder(name, by_name) if nested else known_name(name, by_name) for name in names]
+    missing = next((name for name, key in zip(names, keys, strict=True) if key is None), None)
     if missing == "1" and names[-1] == str(len(names)):
         if len(paths) != len(names):
             raise GroundTruthError(f"{folder}: {len(paths)} images in it, but {len(names)} in the ground truth")
         return tuple(paths)
     if missing is not None:
-        raise GroundTruthError(f"{folder}: no image {missing!r} in it, which the ground truth names")
-    found = tuple(by_stem[stem] for stem in stems if stem is not None)
+        hint = ", with its folder: several folders have images of the same name" if nested else ""
+        raise GroundTruthError(f"{folder}: no image {missing!r} in it, which the ground truth names{hint}")
+    found = tuple(by_name[key] for key in keys if key is not None)
     if extra := set(paths).difference(found):
         raise GroundTruthError(f"{min(extra)}: the ground truth does not name this image")
     if len(set(found)) < len(found):
         twice = next(path for path, count in Counter(found).items() if count > 1)
         raise GroundTruthError(f"{twice}: the ground truth names this image twice, with and without its suffix")
     return found
+
+
+def _in_its_folder(name: str, known: Container[str]) -> str | None:
+    """Return under which of the known names, with folders, an image is found: its whole name, or without suffix."""
+    short = PurePath(name).parent / image_name(name)
+    return next((each for each in (normal(name), normal(short.as_posix())) if each in known), None)
 
 
 def _files(folder: Path) -> Iterator[Path]:
