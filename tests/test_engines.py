@@ -15,7 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from nets import CAM_NETS, PITFALLS, data, images, message_of, seeded_net, worst
+from nets import CAM_NETS, PITFALLS, data, images, layer, message_of, seeded_net, worst
 
 import pycam.architectures
 from pycam import engines
@@ -468,6 +468,32 @@ def test_opencv_cannot_give_a_second_top():
     net = seeded_net(prototxt.parse(data(1, 3, 2, 2) + sliced).message)
     with pytest.raises(EngineError, match="cannot return blob 'b': OpenCV names only the first top"):
         engines.make("opencv", net, ["b"])
+
+
+@pytest.mark.ncnn
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (layer("Concat", "both", "data data", params="concat_param { axis: 0 }"), "blob 'both' mixes those of a batch"),
+        (layer("Softmax", "over", "data", params="softmax_param { axis: 0 }"), "adds those of a batch up"),
+        (
+            layer("Reshape", "deep", "data", params="reshape_param { axis: 4 num_axes: 0 shape { dim: 1 dim: 1 } }"),
+            "at most 4 axes",
+        ),
+    ],
+)
+def test_ncnn_computes_images_one_by_one(text, reason):
+    net = seeded_net(prototxt.parse(data(1, 3, 2, 2) + text).message)
+    with pytest.raises(EngineError, match=f"^engine 'ncnn' cannot be exact on layer '[a-z]+': [^\n]*{reason}"):
+        engines.make("ncnn", net, list(net.outputs))
+
+
+@pytest.mark.ncnn
+def test_ncnn_is_given_one_batch_size():
+    net = seeded_net(message_of("eltwise"))
+    inputs = {"data": images(net, 2)["data"], "more": images(net, 3)["more"]}
+    with engines.make("ncnn", net, ["sum"]) as engine, pytest.raises(EngineError, match="have batches of 2 and 3"):
+        engine.forward(inputs)
 
 
 @lru_cache(1)
