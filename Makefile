@@ -5,7 +5,8 @@ VENV ?= .venv
 TORCH ?= torch==2.13.0
 MINUTES ?= 5
 RUN = $(VENV)/bin
-PACKAGES = $(patsubst %/__init__.py,%,$(wildcard pycam/*/__init__.py))
+# `pycam` itself names its metrics.
+PACKAGES = $(filter-out pycam/metrics,$(patsubst %/__init__.py,%,$(wildcard pycam/*/__init__.py)))
 MODULES = pycam $(subst /,.,$(basename $(wildcard pycam/[a-z]*.py)) $(PACKAGES)) matlab_ports
 
 .DEFAULT_GOAL := help
