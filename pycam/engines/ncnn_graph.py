@@ -139,13 +139,15 @@ class _Graph:
         self.params = params
         self.rectified = rectified
         self._blobs: dict[str, str] = {}
+        # ncnn chooses how to compute a convolution by the shapes that it knows: (channels, rows, columns).
+        self._shapes: dict[str, Shape] = {}
         self._inputs: dict[str, str] = {}
         self._nodes: list[_Node] = []
         self._weights: list[bytes] = []
         self._numbers = count()
 
     def add_input(self, value: str, shape: Shape) -> None:
-        (self._inputs[value],) = (self._blobs[value],) = self.add("Input", [], _sides(shape))
+        (self._inputs[value],) = (self._blobs[value],) = self.add("Input", [], _sides(shape), shape=shape)
 
     def read(self, layer: L.Layer) -> list[str]:
         """Return the blobs of a layer's inputs."""
@@ -155,6 +157,7 @@ class _Graph:
         """Give the blobs that a layer has computed to its outputs, or to that of its ReLU."""
         relu = self.rectified.get(layer.outputs[0]) if layer.outputs else None
         self._blobs.update(zip((relu or layer).outputs, blobs, strict=True))
+        self._shapes.update((blob, shape[1:]) for blob, shape in zip(blobs, layer.output_shapes, strict=True))
 
     def add(
         self,
@@ -164,14 +167,16 @@ class _Graph:
         weights: Sequence[NDArray[np.float32]] = (),
         *,
         outputs: int = 1,
+        shape: Shape = (),
         tagged: bool = False,
     ) -> list[str]:
         """Append a layer of ncnn and return its outputs.
 
-        `weights` are the arrays that it loads. `tagged`: it loads the first of them in several types, and reads from a
-        tag in which.
+        `weights` are the arrays that it loads. `shape`: that of each output, if it is known. `tagged`: it loads the
+        first of the arrays in several types, and reads from a tag in which.
         """
         made = [str(next(self._numbers)) for _ in range(outputs)]
+        self._shapes.update((blob, shape) for blob in made)
         self._nodes.append(_Node(kind, inputs, made, settings))
         if tagged:
             self._weights.append(bytes(4))
@@ -207,11 +212,18 @@ class _Graph:
                 copies[blob] = [blob]
                 if readers[blob] > 1:
                     copies[blob] = [f"{blob}_{number}" for number in range(readers[blob])]
+                    self._shapes.update((copy, self._shapes[blob]) for copy in copies[blob])
                     nodes.append(_Node("Split", [blob], list(copies[blob]), {}))
+        nodes = [node._replace(settings={**node.settings, **self._known(node.outputs)}) for node in nodes]
         blobs = {value: copies[self._blobs[value]].pop() for value in wanted}
         counts = f"{len(nodes)} {sum(len(node.outputs) for node in nodes)}"
         lines = [str(MAGIC), counts, *(node.line(str(number)) for number, node in enumerate(nodes)), ""]
         return NcnnModel("\n".join(lines), b"".join(self._weights), self._inputs, blobs)
+
+    def _known(self, blobs: Sequence[str]) -> Settings:
+        """Return the parameter that tells the shapes of a layer's outputs, if all are images."""
+        shapes = [self._shapes[blob] for blob in blobs]
+        return {_SHAPES: [n for shape in shapes for n in (3, *shape[::-1])]} if {len(s) for s in shapes} == {3} else {}
 
 
 def _sides(shape: Shape) -> Settings:
@@ -227,6 +239,9 @@ def _pair(number: int, sides: Pair) -> dict[int, int]:
 
 _FEATURES, _DIRECT, _ONE_THREAD = 31, 1 << 5 | 1 << 6, 1 << 7
 """The parameter of what a layer does without: matrix products and Winograd's transform; threads."""
+
+_SHAPES = 30
+"""The parameter of the outputs' shapes: 3, columns, rows and channels of each."""
 
 _ADD, _MUL, _DIV = 0, 2, 3
 """Operations of BinaryOp."""
@@ -276,6 +291,8 @@ def _filter(layer: L.Convolution | L.Deconvolution, graph: _Graph, how: Settings
 
 def _convolution(layer: L.Convolution, graph: _Graph) -> list[str]:
     step = layer.stride[0]
+    if layer.group in range(2, 5) and (layer.kernel, layer.stride, layer.dilation) == ((3, 3), (1, 1), (1, 1)):
+        return _grouped(layer, graph)
     if layer.stride == (step, step) and layer.dilation == (1, 1) and layer.group == 1:
         if step > 1 and all(2 * step < side <= 3 * step for side in layer.kernel):
             return _strided(layer, graph)
@@ -283,6 +300,27 @@ def _convolution(layer: L.Convolution, graph: _Graph) -> list[str]:
             # The three channels of an image are too few for Winograd's transform or a matrix product to be worth it.
             return _filter(layer, graph, {_FEATURES: _DIRECT})
     return _filter(layer, graph)
+
+
+def _grouped(layer: L.Convolution, graph: _Graph) -> list[str]:
+    """Write a few large groups as convolutions of their own, of whose shapes ncnn can be told."""
+    (weights, *bias), groups = graph.params[layer.name], layer.group
+    channels, *sides = layer.input_shapes[0][1:]
+    share = (channels // groups, *sides)
+    parts = graph.add("Slice", graph.read(layer), {0: [share[0]] * groups, 1: 0}, outputs=groups, shape=share)
+    made = (layer.num_output // groups, *layer.output_shapes[0][2:])
+    settings = {
+        0: made[0],
+        1: 3,
+        **_pair(4, layer.pad),
+        5: int(layer.bias),
+        6: weights.size // groups,
+        **_activation(layer, graph),
+    }
+    found = []
+    for part, *arrays in zip(parts, *(np.split(array, groups) for array in (weights, *bias)), strict=True):
+        found += graph.add("Convolution", [part], settings, arrays, shape=made, tagged=True)
+    return graph.add("Concat", found, {0: 0})
 
 
 def _strided(layer: L.Convolution, graph: _Graph) -> list[str]:
