@@ -37,6 +37,7 @@ from pycam.formats.hdf5_arrays import check_arrays, read_arrays
 from pycam.formats.mean import read_mean
 from pycam.formats.npy import read_tensors
 from pycam.ilsvrc.annotations import read_annotation
+from pycam.ilsvrc.classes import MOST
 from pycam.ilsvrc.devkit import check_meta, read_blacklist, read_cache, read_class_list
 from pycam.ilsvrc.maps import read_map
 from pycam.ilsvrc.predictions import read_predictions
@@ -483,7 +484,7 @@ def _annotation(path: Path) -> None:
 def _class_list(path: Path) -> None:
     found = read_class_list(path)
     assert len(found.classes)
-    assert ((found.classes >= 0) & (found.classes < 1000)).all()
+    assert ((found.classes >= 0) & (found.classes < MOST)).all()
     assert found.names is None or len(set(found.names)) == len(found.classes)
 
 
@@ -554,7 +555,8 @@ def _log(path: Path) -> None:
 
 def _solver(path: Path) -> None:
     solver = read_solver(path)
-    assert np.isfinite([solver.rate(iteration) for iteration in (0, solver.max_iter - 1)]).all()
+    # Without iterations, there is no rate.
+    assert np.isfinite([solver.rate(iteration) for iteration in (0, solver.max_iter - 1) if solver.max_iter > 0]).all()
 
 
 def _plan(path: Path) -> None:

@@ -116,7 +116,6 @@ def test_the_boxes_of_the_released_protocol(command, golden, tmp_path):
         "onnxruntime",
         pytest.param("openvino", marks=pytest.mark.openvino),
         pytest.param("ncnn", marks=pytest.mark.ncnn),
-        pytest.param("torch", marks=pytest.mark.torch),
         pytest.param("caffe", marks=pytest.mark.caffe),
     ],
 )

@@ -482,6 +482,7 @@ def test_what_is_no_file_is_skipped_and_what_disappears_is_not(model, own_images
         evaluate(planned, tmp_path / "run", skip=True)
 
 
+@pytest.mark.parametrize("workers", [1, 2])
 def test_an_image_without_finite_scores_does_not_stop_the_others(model, own_images, tmp_path, workers):
     """Infinite values of a `.npy` are refused, but the sums of finite ones can be infinite: only the net knows."""
     net, _ = model

@@ -192,6 +192,7 @@ def test_boxes_of_several_classes_need_labels(images):
         ("a 0\nb 1\nc 1\nd 1\n", r"d\.xml: no such file; .*labels\.txt:4 names it"),
         ("a 0\nb 1\na 1\n", r"labels\.txt:3: image 'a' is already on line 1"),
         ("a 0\nb 1000\nc 1\n", r"labels\.txt:2: network index 1000; 0…999"),
+        ("a 0\nb -1\nc 1\n", r"labels\.txt:2: network index -1; 0…999"),
         ("a 0\n450\nc 1\n", r"labels\.txt:2: '450' does not have the form"),
         ("449\nb 1\nc 1\n", r"labels\.txt:2: 'b 1' does not have the form"),
         ("\udcff\n", r"labels\.txt:1: not UTF-8"),

@@ -63,7 +63,8 @@ def class_index(text: str, known: Mapping[str, int], where: str) -> int:
         shown = f"the classes are {', '.join(names[:3])}{', …' if len(names) > 3 else ''}"
         hint = suggest(text, names, shown) if names else "a network index, a whole number, was expected"
         raise GroundTruthError(f"{where}: unknown class {text[:40]!r}: {hint}") from None
-    if not 0 <= index < (most := len(known) or MOST):
+    most = len(known) or MOST
+    if not 0 <= index < most:
         raise GroundTruthError(f"{where}: network index {index}; 0…{most - 1} was expected")
     return index
 
