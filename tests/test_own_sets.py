@@ -142,7 +142,7 @@ def test_faulty_csv(tmp_path, old, new, message):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('"images"', '"pictures"', r"instances\.json: expected COCO's JSON .*missing required field `images`"),
+        ('"images"', '"photos"', r"instances\.json: expected COCO's JSON .*missing required field `images`"),
         ('"category_id": 5,', '"category_id": 6,', r"annotations\[0\]: category_id 6: the file has no such category"),
         ('"image_id": 10,', '"image_id": 11,', r"annotations\[1\]: image_id 11: the file has no such image"),
         ('"id": 10, "file', '"id": 0, "file', r"images: an id occurs twice"),

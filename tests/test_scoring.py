@@ -262,6 +262,8 @@ def test_bad_archives_and_images_give_one_line(capsys, truth, tmp_path):
         save(tmp_path / name, "images", made_maps() | {"a": values})
         for name, values in (("colour", colours), ("deep", colours[..., 0].astype(np.uint16)))
     )
+    cut = save(tmp_path / "cut", "images", made_maps())
+    (cut / "a.png").write_bytes((cut / "a.png").read_bytes()[:-20])
     both = save(tmp_path / "both", "npy", made_maps())
     (both / "x").mkdir()
     np.save(both / "x" / "a.npy", made_maps()["a"])
@@ -269,6 +271,7 @@ def test_bad_archives_and_images_give_one_line(capsys, truth, tmp_path):
         (tmp_path / "bad.npz", "bad.npz: expected a folder of maps or a .npz, but: File is not a zip file"),
         (colour, "a.png: a colour image; the map itself, an 8-bit grey image, was expected"),
         (deep, "a.png: an image of uint16; the map itself"),
+        (cut, "a.png: damaged, or not an image; an 8-bit grey image was expected"),
     ):
         code, error = fail(capsys, "--maps", path, "--ground-truth", truth)
         assert (code, message in error) == (8, True), error

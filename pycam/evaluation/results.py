@@ -109,7 +109,7 @@ def read_results(plan: Plan, store: Store) -> Results:
         raise RunError(f"{store.path.parent}: none of the {len(plan)} images could be evaluated; the first: {reason}")
     positions, stored, hits = zip(*rows, strict=True)
     records = np.frombuffer(b"".join(stored), RECORD)
-    boxes = submitted(records, plan.recipe.protocol)
+    boxes = submitted(records["boxes"].astype(np.int64), plan.recipe.protocol)
     truth = plan.truth.select([plan.truth.names[position] for position in positions])
     truth = replace(truth, class_names=plan.class_names)
     if not truth.has_sizes:
@@ -118,9 +118,8 @@ def read_results(plan: Plan, store: Store) -> Results:
     return Results(np.array(positions), records, boxes, bits, truth)
 
 
-def submitted(records: NDArray[np.void], protocol: Protocol) -> NDArray[np.int64]:
-    """Return the boxes of records as a protocol submits them: (n, 6, 2, 4) int64, half-open."""
-    boxes = records["boxes"].astype(np.int64)
+def submitted(boxes: NDArray[np.int64], protocol: Protocol) -> NDArray[np.int64]:
+    """Return half-open boxes, (..., 4), as a protocol submits them, half-open as well."""
     # The release writes 0-based half-open corners, and its evaluation reads them as 1-based inclusive ones.
     return half_open(boxes) if protocol.submission == "as_released" else boxes
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -153,7 +153,8 @@ def _largest_is_right(boxes: NDArray[np.float64], true: NDArray[np.int64]) -> bo
     return bool(iou(largest, true).max(initial=0.0) >= RIGHT_IOU)
 
 
-_gaussian = cache(baselines.center_gaussian)
+# Maps may have the sizes of their images: as many as there are images.
+_gaussian = lru_cache(8)(baselines.center_gaussian)
 
 
 def localization(

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from pycam.errors import FormatError, GroundTruthError
 from pycam.formats.files import is_folder
 from pycam.formats.npy import map_numbers, numbers_in
-from pycam.formats.opening import open_file, read_file
+from pycam.formats.opening import open_file
 from pycam.ilsvrc.manifest import Manifest, read_manifest
-from pycam.ilsvrc.names import IMAGE_SUFFIXES, join
+from pycam.ilsvrc.names import IMAGE_SUFFIXES, join, join_all
+from pycam.ilsvrc.pixels import read_pixels
 
 LARGEST = 1 << 30
 """The largest number of bytes of a map."""
@@ -71,13 +72,7 @@ def find_maps(path: Path, names: Sequence[str], others: Sequence[str] = ()) -> M
         files, read = _in_folder(path)
     else:
         files, read = _in_archive(path)
-    keys = join(names, files)
-    if missing := [name for name, key in zip(names, keys, strict=True) if key is None]:
-        count = f"{len(missing)} of {len(names)} images have no map"
-        raise GroundTruthError(
-            f"{path}: {count}, the first is {missing[0]!r}: every image of the ground truth needs one"
-        )
-    found = [key for key in keys if key is not None]
+    found = join_all(names, files, path, "map")
     owner: dict[str, str] = {}
     for name, key in zip(names, found, strict=True):
         if key in owner:
@@ -149,19 +144,19 @@ def read_map(path: Path) -> ScoreMap:
         The file is not a `.npy`, is cut short, or holds pickled objects (which are never loaded); or the array has
         another shape or type, or values outside of [0, 1].
     """
+    return _checked(_numbers(path), str(path))
+
+
+def _numbers(path: Path) -> NDArray[Any]:
     try:
-        content = map_numbers(path)
+        return map_numbers(path)
     except FormatError as error:
         raise GroundTruthError(str(error)) from None
-    return _checked(content, str(path))
 
 
 def _placed(path: Path, manifest: Manifest) -> ScoreMap:
     """Read the maps of an image at the size of the features, and place them on the image."""
-    try:
-        content = map_numbers(path)
-    except FormatError as error:
-        raise GroundTruthError(str(error)) from None
+    content = _numbers(path)
     if not manifest.fits(content):
         shape = "×".join(map(str, content.shape))
         raise GroundTruthError(
@@ -174,13 +169,7 @@ def _placed(path: Path, manifest: Manifest) -> ScoreMap:
 
 def _read_image(path: Path) -> ScoreMap:
     """Read a map from an 8-bit grey image."""
-    data = np.frombuffer(read_file(path, "an 8-bit grey image", LARGEST, GroundTruthError), np.uint8)
-    try:
-        content = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
-    except cv2.error:
-        content = None
-    if content is None:
-        raise GroundTruthError(f"{path}: damaged, or not an image; an 8-bit grey image was expected")
+    content = read_pixels(path, "an 8-bit grey image", LARGEST, cv2.IMREAD_UNCHANGED)
     if content.ndim == 3 and (content[..., 1:3] == content[..., :1]).all():
         content = content[..., 0]
     if content.ndim != 2 or content.dtype != np.uint8:

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from pycam.errors import GroundTruthError
 from pycam.formats.files import is_file
-from pycam.formats.opening import read_file
 from pycam.ilsvrc.lines import numbered_lines
-from pycam.ilsvrc.names import join, normal
+from pycam.ilsvrc.names import join_all, normal
+from pycam.ilsvrc.pixels import read_pixels
 
 LARGEST = 1 << 28
 """The largest number of bytes of a mask."""
@@ -86,13 +86,7 @@ def read_masks(folder: Path, names: Sequence[str], root: Path | None = None) -> 
             if name in ignored:
                 raise GroundTruthError(f"{where}: image {name!r} has an ignore file already: leave this one empty")
             ignored[name] = files.find(cells[1], where)
-    keys = join(names, objects)
-    if missing := [name for name, key in zip(names, keys, strict=True) if key is None]:
-        count = f"{len(missing)} of {len(names)} images have no mask"
-        raise GroundTruthError(
-            f"{path}: {count}, the first is {missing[0]!r}: every image of the ground truth needs one"
-        )
-    return [ImageMasks(tuple(objects[key]), ignored.get(key)) for key in keys if key is not None]
+    return [ImageMasks(tuple(objects[key]), ignored.get(key)) for key in join_all(names, objects, path, "mask")]
 
 
 class _Files:
@@ -120,11 +114,5 @@ class _Files:
 
 
 def _read(path: Path, size: tuple[int, int]) -> NDArray[np.bool_]:
-    data = np.frombuffer(read_file(path, "a mask", LARGEST, GroundTruthError), np.uint8)
-    try:
-        mask = cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
-    except cv2.error:
-        mask = None
-    if mask is None:
-        raise GroundTruthError(f"{path}: damaged, or not an image; a mask was expected")
+    mask = read_pixels(path, "a mask", LARGEST, cv2.IMREAD_GRAYSCALE)
     return np.asarray(cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST) > 0)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Container, Iterable, Sequence
-from pathlib import PurePath
+from pathlib import Path, PurePath
+
+from pycam.errors import GroundTruthError
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm"}
 
@@ -55,6 +57,32 @@ def join(names: Sequence[str], keys: Iterable[str]) -> list[str | None]:
         exact.setdefault(normal(key), key)
         by_stem.setdefault(image_name(key), []).append(key)
     return [exact.get(normal(name)) or _only_near(name, by_stem.get(image_name(name), [])) for name in names]
+
+
+def join_all(names: Sequence[str], keys: Iterable[str], path: Path, what: str) -> list[str]:
+    """Find the key of each image as `join` does, where each needs one.
+
+    Parameters
+    ----------
+    names, keys
+        As for `join`.
+    path : Path
+        Where the keys come from, for messages.
+    what : str
+        What a key stands for, for messages: "map".
+
+    Raises
+    ------
+    GroundTruthError
+        Images have no key; with their number and the first one.
+    """
+    found = join(names, keys)
+    if missing := [name for name, key in zip(names, found, strict=True) if key is None]:
+        count = f"{len(missing)} of {len(names)} images have no {what}"
+        raise GroundTruthError(
+            f"{path}: {count}, the first is {missing[0]!r}: every image of the ground truth needs one"
+        )
+    return [key for key in found if key is not None]
 
 
 def _only_near(name: str, keys: list[str]) -> str | None:

@@ -15,7 +15,7 @@ from pycam.formats.files import atomic_write
 from pycam.ilsvrc.classes import class_index, has_ilsvrc_classes, indices
 from pycam.ilsvrc.ground_truth import GroundTruth
 from pycam.ilsvrc.lines import numbered_lines
-from pycam.ilsvrc.names import join, normal
+from pycam.ilsvrc.names import join_all, normal
 from pycam.ilsvrc.synsets import CLASSES, synsets
 from pycam.maps.boxes import half_open, inclusive
 
@@ -137,15 +137,9 @@ def read_classes(path: Path, truth: GroundTruth) -> NDArray[np.int64]:
             raise GroundTruthError(f"{where}: image {name!r} occurs twice")
         row_of[normal(name)] = len(rows)
         rows.append([class_index(cell, known, where) for cell in cells])
-    keys = join(truth.names, row_of)
-    if missing := [name for name, key in zip(truth.names, keys, strict=True) if key is None]:
-        count = f"{len(missing)} of {len(truth)} images have no line"
-        raise GroundTruthError(
-            f"{path}: {count}, the first is {missing[0]!r}: every image of the ground truth needs one"
-        )
     classes = np.full((len(truth), PREDICTIONS_PER_IMAGE), -1)
-    for row, key in enumerate(keys):
-        found = rows[row_of[key or ""]]
+    for row, key in enumerate(join_all(truth.names, row_of, path, "line")):
+        found = rows[row_of[key]]
         classes[row, : len(found)] = found
     return classes
 

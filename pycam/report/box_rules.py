@@ -136,7 +136,7 @@ def _with_boxes(results: Results, found: Found, row: Protocol) -> Results:
     records = results.records.copy()
     records["found"] = found[..., 0]
     records["boxes"] = found[..., 1:].reshape(records["boxes"].shape)
-    return replace(results, records=records, boxes=submitted(records, row))
+    return replace(results, records=records, boxes=submitted(records["boxes"].astype(np.int64), row))
 
 
 def _table(title: str, rows: Sequence[tuple[Protocol, Results]], note: str) -> Table:

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pycam.evaluation.results import Results
+from pycam.evaluation.results import Results, submitted
 from pycam.ilsvrc.scores import by_k
-from pycam.maps.boxes import RIGHT_IOU, Box, Boxes, half_open, iou, paper_box
+from pycam.maps.boxes import RIGHT_IOU, Box, Boxes, iou, paper_box
 from pycam.maps.placement import Map
 from pycam.maps.rules import box_rules
 from pycam.metrics.errors import classification_hits, error, error_interval
@@ -58,11 +58,10 @@ def rescore(prediction: Prediction, truth: Truth, centre: bool, thresholds: Sequ
     boxes = boxes_at(rule, best.image_map, thresholds)
     of_truth = boxes if true.index == best.index else boxes_at(rule, true.image_map, thresholds)
     # The shown box is in pixels of the image; the errors use it as an evaluation reads what is submitted.
-    as_released = prediction.protocol.submission == "as_released"
-    submitted, counted = (half_open(found) if as_released else found for found in (boxes, of_truth))
+    given, counted = (submitted(found, prediction.protocol) for found in (boxes, of_truth))
     outcomes: dict[Box | None, Outcome] = {}
     judged = []
-    for shown, (x0, y0, x1, y1) in zip(boxes.tolist(), submitted.tolist(), strict=True):
+    for shown, (x0, y0, x1, y1) in zip(boxes.tolist(), given.tolist(), strict=True):
         box = None if tuple(shown) == NO_BOX else (x0, y0, x1, y1)
         if box not in outcomes:
             outcomes[box] = judge(best.index, best.score, box, truth.index, truth.boxes, centre)
