@@ -43,7 +43,7 @@ $(VENV)/.core: pyproject.toml $(VENV)/pyvenv.cfg
 
 $(VENV)/.all: $(VENV)/.core
 	$(RUN)/python -m pip install --quiet '$(TORCH)'
-	$(RUN)/python -m pip install --quiet --editable '.[demo,openvino,ncnn,torch,opencv,cluster,lmdb,hdf5,web,test,check,docs]'
+	$(RUN)/python -m pip install --quiet --editable '.[demo,openvino,ncnn,torch,opencv,cluster,lmdb,hdf5,paper,web,test,check,docs]'
 	@touch $@
 
 demo: $(VENV)/.core ## Heat maps and a small evaluation of four photographs, from nothing.

@@ -179,6 +179,7 @@ REQUIREMENTS = {
     "cluster": Requirement("Dask", partial(_no_packages, "distributed")),
     "lmdb": Requirement("lmdb", partial(_no_packages, "lmdb")),
     "hdf5": Requirement("h5py", partial(_no_packages, "h5py")),
+    "paper": Requirement("scikit-learn and matplotlib", partial(_no_packages, "sklearn", "matplotlib")),
     "web": Requirement("FastAPI and uvicorn", partial(_no_packages, "fastapi", "uvicorn")),
     "browser": Requirement("headless Chromium, Playwright and axe", _no_browser),
     "demo": Requirement("scikit-image", partial(_no_packages, "skimage")),

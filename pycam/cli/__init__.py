@@ -30,6 +30,7 @@ COMMANDS = {
     "evaluate": "Compute ILSVRC's errors. The same command resumes an interrupted run.",
     "score": "Score predictions (ILSVRC's errors) or maps (MaxBoxAcc, PxAP, localization) against ground truth.",
     "report": "Make reports of finished runs and of images.",
+    "paper": "Make the paper's tables and figures.",
     "serve": "Serve the viewer as a web page at 127.0.0.1; images are dropped, pasted or chosen.",
     "compare": "Compare every blob of two engines or files, with one row per layer. B is the reference.",
     "verify": "Check a model's files, its net, and every engine against real Caffe if it is available.",

@@ -1,0 +1,7 @@
+"""`pycam paper`: the paper's tables and figures, one module per subcommand."""
+
+from __future__ import annotations
+
+import typer
+
+app = typer.Typer(help="Make the paper's tables and figures.", no_args_is_help=True)
