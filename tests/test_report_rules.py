@@ -58,7 +58,7 @@ def run(folder: Path, out: str, row: str, **choices) -> Path:
 
 
 @pytest.fixture(scope="module")
-def paper(folder) -> Path:
+def first_run(folder) -> Path:
     return run(folder, "paper", "paper", threshold=0.6)
 
 
@@ -82,11 +82,11 @@ def said(row: dict) -> dict:
     return {name: value for name, value in row.items() if name not in ("rule", "threshold")}
 
 
-def test_each_row_is_a_run_of_its_rule(folder, paper):
-    table = compare_rules(paper)
+def test_each_row_is_a_run_of_its_rule(folder, first_run):
+    table = compare_rules(first_run)
     first, *rows = table.rows()
     assert (first["rule"], first["threshold"]) == ("paper (the run)", "0.6")
-    assert said(first) == values_of(report_of(paper))
+    assert said(first) == values_of(report_of(first_run))
     by_rule = {row["rule"]: row for row in rows}
     assert list(by_rule) == [name for name in pycam.box_rules if name not in ("grabcut", "chexnet-peaks")]
     assert by_rule["paper"] == first | {"rule": "paper"}
@@ -94,7 +94,7 @@ def test_each_row_is_a_run_of_its_rule(folder, paper):
     assert len({tuple(said(row).values()) for row in rows}) > 3
     for name, choices in [("tscam", {"threshold": 0.6}), ("danet-union", {"threshold": 0.6}), ("released", {})]:
         assert said(by_rule[name]) == values_of(report_of(run(folder, name, "paper", box_rule=name, **choices)))
-    assert json.loads((paper / FILE).read_text())[0]["rows"] == table.rows()
+    assert json.loads((first_run / FILE).read_text())[0]["rows"] == table.rows()
 
 
 def test_kept_maps_give_the_same_and_one_threshold_is_for_all(folder):
@@ -118,12 +118,12 @@ def fails(capsys, *arguments: object) -> str:
     return line
 
 
-def test_the_command_prints_the_table(paper, capsys, tmp_path):
-    assert main(["report", "rules", str(paper), "--box-rule", "adl", "--box-rule", "paper", "--json", "-q"]) == 0
+def test_the_command_prints_the_table(first_run, capsys, tmp_path):
+    assert main(["report", "rules", str(first_run), "--box-rule", "adl", "--box-rule", "paper", "--json", "-q"]) == 0
     (table,) = json.loads(capsys.readouterr().out)
     assert [row["rule"] for row in table["rows"]] == ["paper (the run)", "adl", "paper"]
     out = tmp_path / "rules.csv"
-    assert main(["report", "rules", str(paper), "--box-rule", "adl", "--threshold", "0.5", "--out", str(out)]) == 0
+    assert main(["report", "rules", str(first_run), "--box-rule", "adl", "--threshold", "0.5", "--out", str(out)]) == 0
     assert [row["threshold"] for row in csv.DictReader(out.read_text().splitlines())] == ["0.6", "0.5"]
 
 
@@ -137,8 +137,8 @@ def test_the_command_prints_the_table(paper, capsys, tmp_path):
         (["--threshold", "1"], "box rule 'wsol-single': threshold is 1.0; expected a number from 0 to below 1"),
     ],
 )
-def test_rules_that_cannot_be_compared_are_refused(paper, arguments, message, capsys):
-    assert message in fails(capsys, "report", "rules", paper, *arguments)
+def test_rules_that_cannot_be_compared_are_refused(first_run, arguments, message, capsys):
+    assert message in fails(capsys, "report", "rules", first_run, *arguments)
 
 
 def test_a_run_without_boxes_has_nothing_to_compare(folder, tmp_path, capsys):
@@ -151,7 +151,7 @@ def test_a_run_without_boxes_has_nothing_to_compare(folder, tmp_path, capsys):
     assert main(["report", "rules", str(folder / "images")]) == 10
 
 
-def test_a_run_records_its_rule_and_threshold(folder, paper, tmp_path, capsys):
+def test_a_run_records_its_rule_and_threshold(folder, first_run, tmp_path, capsys):
     arguments = ["--images", folder / "images", "--ground-truth", folder / "truth", "--out", tmp_path / "run", "-q"]
     chosen = ["--box-rule", "wsol-single", "--threshold", "0.25"]
     assert main(command(folder, "evaluate", *arguments, *chosen)) == 0
@@ -173,7 +173,7 @@ def test_a_run_records_its_rule_and_threshold(folder, paper, tmp_path, capsys):
     assert "the threshold is already chosen: 0.3" in fails(
         capsys, *command(folder, "evaluate", *arguments, "--threshold", "0.3", "--set", "threshold=0.2")
     )
-    assert main(["report", "html", str(paper), "--out", str(tmp_path / "page.html")]) == 0
+    assert main(["report", "html", str(first_run), "--out", str(tmp_path / "page.html")]) == 0
     page = (tmp_path / "page.html").read_text()
     assert "box rule paper, threshold 0.6" in page
     assert '"threshold":0.6' in page.replace(" ", "")

@@ -53,6 +53,7 @@ class NcnnEngine(Engine):
         model = ncnn_model(net, self.outputs)
         self._inputs = {name: model.inputs[value] for name, value in net.input_values.items() if value in model.inputs}
         self._blobs = model.outputs
+        self._pools = threading.local()
         self._net = ncnn.Net()
         settings = self._net.opt
         settings.num_threads = self.options.threads_per_stream
@@ -78,8 +79,14 @@ class NcnnEngine(Engine):
 
     def _run_images(self, inputs: Mapping[str, NDArray[np.float32]], found: Mapping[str, NDArray[np.float32]]) -> None:
         """Run the net for one image after another, and write its outputs to `found`."""
+        pools = self._pools
+        if not hasattr(pools, "blobs"):
+            # Memory that a thread keeps from image to image: faster, and it does not grow.
+            pools.blobs, pools.workspace = ncnn.UnlockedPoolAllocator(), ncnn.PoolAllocator()
         for image in range(len(next(iter(found.values())))):
             with self._net.create_extractor() as extractor:
+                extractor.set_blob_allocator(pools.blobs)
+                extractor.set_workspace_allocator(pools.workspace)
                 for name, blob in self._inputs.items():
                     values = np.ascontiguousarray(inputs[name][image], np.float32)
                     # ncnn would keep a reference to the values, and may overwrite them.
