@@ -25,6 +25,8 @@ from pycam.net import (
     check_scores,
     find_head,
     find_scores,
+    head_weights,
+    logits_of,
     named_head,
     read_net,
     score_inputs,
@@ -245,6 +247,31 @@ class Model:
     def class_count(self) -> int:
         """The number of classes."""
         return math.prod(self.net.shapes[self.score_blob][1:]) // math.prod(self.positions or (1, 1))
+
+    def notes(self, *, maps: bool = True, boxes: bool = False) -> list[str]:
+        """Return what a reader of scores, maps and boxes must know about the head; for most nets nothing.
+
+        Parameters
+        ----------
+        maps : bool
+            Whether maps are computed from the class weights.
+        boxes : bool
+            Whether boxes are found in them.
+        """
+        notes = []
+        margins = logits_of(self.net, self.score_blob) == self.score_blob
+        if maps and self.head.pooling == "max":
+            notes.append("global max pooling: the mean of a class's map plus its bias is not its score")
+        if margins:
+            notes.append(f"scores are margins, not probabilities: no softmax comes after {self.score_blob!r}")
+        if maps and boxes and margins:
+            bias = head_weights(self.net, self.head).bias
+            if bias.any():
+                notes.append(
+                    f"the head has a bias, {bias.min():.3g} to {bias.max():.3g}, which maps leave out: where it is not "
+                    "near 0, boxes become too large or too small"
+                )
+        return notes
 
     def check_labels(self) -> None:
         """Check that there is one label per class.

@@ -107,6 +107,8 @@ def evaluate(
     model = recipe.load()
     options.print_notes(model.net.notes, quiet)
     notes = Notes(quiet)
+    for note in model.notes(maps=row.method == "cam", boxes=True):
+        notes.say(note)
     with notes.progress(MofNCompleteColumn(), _Rate()) as shown:
         bar = shown.add_task("images", total=len(plan))
         earlier: list[int] = []

@@ -75,6 +75,8 @@ def heatmap(
         notes.say(f"class maps: {cam.head}")
     elif cam.model.positions:
         notes.say(f"each score is the mean over {dims(cam.model.positions)} positions of {cam.model.score_blob!r}")
+    for note in cam.model.notes(maps=row.method == "cam", boxes=boxes):
+        notes.say(note)
     failures: list[PycamError] = []
     done: list[dict[str, Any]] = []
     with cam, beside_an_engine(), ThreadPoolExecutor(1, "pycam-write") as writer, notes.progress() as shown:

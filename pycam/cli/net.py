@@ -13,6 +13,7 @@ import typer
 from pycam import architectures, zoo
 from pycam.cli import options
 from pycam.cli.net_cam import cam
+from pycam.cli.net_fit import fit
 from pycam.console import print_json, print_line
 from pycam.engines.onnx_graph import onnx_cam_model, onnx_model
 from pycam.errors import NetError, UsageError
@@ -96,6 +97,7 @@ def write(
 
 
 app.command()(cam)
+app.command()(fit)
 
 
 @app.command("import")

@@ -60,7 +60,7 @@ def cam(
         options.refuse(context, "it is about the training net of --train-val", "freeze_batch_norm")
     new_weights = None if weights is None else out.parent / f"{out.stem}.caffemodel"
     written = [path for path in (out, new_weights, train_val) if path is not None]
-    _check_paths(written, [path for path in (prototxt, weights) if path is not None])
+    check_paths(written, [path for path in (prototxt, weights) if path is not None])
 
     net = read_net(prototxt, weights)
     options.print_notes(net.notes)
@@ -93,12 +93,12 @@ def cam(
             print_error(note)
 
 
-def _check_paths(written: Sequence[Path], read: Sequence[Path]) -> None:
+def check_paths(written: Sequence[Path], read: Sequence[Path]) -> None:
     """Raise a `UsageError` if a file would be written over another one of the same command, or cannot be written."""
     known = [path.resolve() for path in read]
     for path in written:
         if path.resolve() in known:
-            raise UsageError(f"{path} is another file of this command already: change the name in --out or --train-val")
+            raise UsageError(f"{path} is another file of this command already: change the name of the output")
         if is_folder(path) or not is_folder(path.parent):
             raise UsageError(f"{path}: expected the name of a file in a folder that exists")
         known.append(path.resolve())

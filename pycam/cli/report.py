@@ -178,6 +178,8 @@ def html(
                 stack.enter_context(make_cam(model, engine=engine.engine, protocol=row, options=engine.options))
                 for row in rows
             ]
+            for note in model.notes(maps=any(row.method == "cam" for row in rows), boxes=True):
+                Notes(quiet).say(note)
             heading, entries = image_page(cams, items)
         before = len(heading.notes)
         write_html(out, entries, heading)

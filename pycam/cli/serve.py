@@ -11,7 +11,7 @@ import typer
 
 from pycam import zoo
 from pycam.cli import options
-from pycam.console import print_line
+from pycam.console import print_error, print_line
 from pycam.errors import ModelError, UsageError
 from pycam.model import load_model
 from pycam.predict import Cam, make_cam
@@ -54,6 +54,8 @@ def serve(
 
     def cams(name: str) -> list[Cam]:
         model = load_model(name, needs_maps=any(row.method == "cam" for row in rows))
+        for note in model.notes(maps=any(row.method == "cam" for row in rows), boxes=True):
+            print_error(f"{name}: {note}")
         return [make_cam(model, engine=engine.engine, protocol=row, options=engine.options) for row in rows]
 
     makers = {}

@@ -50,7 +50,7 @@ class Outcome:
     iou : float, optional
         Intersection over union with the nearest ground-truth box; None without such a box.
     severity : float
-        Order of "worst first": above 1 for a wrong class, 1 + its score; for a box 1 - IoU.
+        Order of "worst first": 1 or more for a wrong class, 1 + its score if that is above 0; for a box 1 - IoU.
     """
 
     name: str
@@ -115,7 +115,7 @@ def judge(
     ious = iou(box, truths).tolist() if box is not None and truths else []
     best = max(ious, default=None)
     if index != true_index:
-        return Outcome("wrong class", best, 1 + score)
+        return Outcome("wrong class", best, 1 + max(score, 0.0))
     if not truths:
         return Outcome("right", None, 0.0)
     if box is None or best is None:

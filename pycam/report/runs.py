@@ -304,9 +304,10 @@ def _sections(runs: Sequence[Run], labels: Labels, compared: Sequence[Table]) ->
     }
     if curves:
         yield summary.threshold_curve(curves, "The largest contour in the map of the ground-truth class (MaxBoxAcc).")
-    yield summary.calibration(
-        {run.label: (run.results.records["scores"][:, 0].astype(float), run.class_right) for run in runs}
-    )
+    scores = {run.label: run.results.records["scores"].astype(float) for run in runs}
+    # Margins are no probabilities, which alone can be compared with accuracies.
+    if all(((each >= 0) & (each <= 1)).all() for each in scores.values()):
+        yield summary.calibration({run.label: (scores[run.label][:, 0], run.class_right) for run in runs})
     if len(runs) == 1:
         (run,) = runs
         right = np.array([outcome.right for outcome in run.outcomes])

@@ -60,7 +60,7 @@ function isRight({ outcome }) {
 }
 
 function severity({ outcome, iou }, score) {
-  if (outcome === "wrong class") return 1 + score;
+  if (outcome === "wrong class") return 1 + Math.max(score, 0);
   if (iou !== null) return 1 - iou;
   return isRight({ outcome }) ? 0 : 1;
 }
