@@ -1,6 +1,4 @@
-"""Training nets: those of GoogLeNet-CAM, GoogLeNet-GMP, AlexNet-GAP and NIN with their solvers, and those made from
-deploy nets.
-"""
+"""Training nets: those of released nets, with their solvers, and those made from deploy nets."""
 
 from __future__ import annotations
 
