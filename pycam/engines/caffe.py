@@ -359,7 +359,8 @@ class CaffeEngine(Engine):
         else:
             if sources.prototxt in sources.foreign:
                 raise EngineError(
-                    f"engine 'caffe' runs the net's own file, which has what only forks of Caffe know: {_foreign(net, sources.prototxt)}"
+                    "engine 'caffe' runs the net's own file, which has what only forks of Caffe know: "
+                    f"{_foreign(net, sources.prototxt)}"
                 )
             text, name = _read(sources.prototxt), sources.prototxt
             self.note = ", weights written by pycam" if own_weights is None and net.params else ""
