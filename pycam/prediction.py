@@ -126,7 +126,7 @@ class Prediction:
         return self._strip_of([self._tile(self.overlay(rank, box=box)) for rank in range(len(self.top))])
 
     def _repr_jpeg_(self) -> bytes:
-        return drawing.encode_jpeg(self.strip(box=True))
+        return self._jpeg(self.strip(box=True))
 
     def _repr_html_(self) -> str:
         """Return the prediction as HTML for a notebook: the strip with boxes, and a table of the classes."""
@@ -151,9 +151,12 @@ class Prediction:
         overlay = self.overlay(rank, box=box)
         tile = self._tile(overlay)
         try:
-            return tile, drawing.encode_jpeg(drawing.caption(overlay, *self._caption(rank)))
+            return tile, self._jpeg(drawing.caption(overlay, *self._caption(rank)))
         except ImageError as error:
             raise ImageError(f"{self._image.path}: {error}") from None
+
+    def _jpeg(self, pixels: NDArray[np.uint8]) -> bytes:
+        return drawing.encode_jpeg(pixels, self.protocol.quality)
 
     def _tile(self, overlay: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return drawing.strip_tile(overlay, len(self.top), self.protocol.strip)
@@ -247,7 +250,7 @@ class Prediction:
         if maps:
             write("_maps.npy", _npy(np.stack([item.image_map for item in self.top])))
             write("_features.npy", _npy(self.feature_maps))
-        write("_strip.jpg", drawing.encode_jpeg(self._strip_of(tiles)))
+        write("_strip.jpg", self._jpeg(self._strip_of(tiles)))
         write(".json", json.dumps(self.as_dict(boxes=boxes), indent=2, ensure_ascii=False) + "\n")
         return written
 

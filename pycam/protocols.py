@@ -15,7 +15,7 @@ from pycam.errors import UsageError, suggest
 from pycam.formats.numbers import read_number
 from pycam.maps.rules import PYTHON_ONLY, box_rules
 
-DRAWING = ("base", "overlay", "caption", "strip")
+DRAWING = ("base", "overlay", "caption", "strip", "quality")
 """Choices that change drawings only, and no score, map or box."""
 
 NEEDS = {
@@ -80,6 +80,8 @@ class Protocol:
         The text of an overlay: the `label` below the map, the label after an `ordinal`, or a sentence `on_image`.
     strip : str
         The layout of the image and its overlays: `captioned`, all at one height; or as in the `matlab_demo`.
+    quality : int
+        The quality of drawings as JPEG, from 1 to 100.
     top : int
         The default number of classes.
     section : str
@@ -91,6 +93,7 @@ class Protocol:
     resizer: Literal[
         "opencv_bilinear",
         "opencv_cubic",
+        "pillow_bilinear",
         "pillow_bicubic",
         "pillow_nearest",
         "matlab_bicubic",
@@ -102,7 +105,9 @@ class Protocol:
     method: Literal["cam", "gradcam", "gradcam_mean", "saliency"] = "cam"
     target: Literal["logit", "probability"] = "logit"
     layer: str = ""
-    map_resizer: Literal["opencv_bilinear", "opencv_cubic", "matlab_bicubic", "tf_corner"] = "opencv_bilinear"
+    map_resizer: Literal["opencv_bilinear", "opencv_cubic", "matlab_bicubic", "tf_corner", "levels_256"] = (
+        "opencv_bilinear"
+    )
     merge: Literal["single", "absolute_sum", "sum", "absolute_mean"] = "single"
     placement: Literal["in_place", "stretched"] = "in_place"
     base: Literal["image", "canvas", "input"] = "image"
@@ -111,10 +116,11 @@ class Protocol:
     submission: Literal["pixels", "as_released"] = "pixels"
     metric: Literal["errors", "max_box_acc"] = "errors"
     overlay: Literal[
-        "half", "py_demo", "matlab_demo", "jet_50", "viridis_30", "viridis_40", "keras", "keras_clipped"
+        "half", "py_demo", "matlab_demo", "pytorch_cam", "jet_50", "viridis_30", "viridis_40", "keras", "keras_clipped"
     ] = "half"
     caption: Literal["label", "ordinal", "on_image"] = "label"
     strip: Literal["captioned", "matlab_demo"] = "captioned"
+    quality: int = 92
     top: int = 5
     section: str = ""
 
@@ -132,6 +138,8 @@ class Protocol:
             raise UsageError(
                 f"protocol {self.name!r}: input_scale is {self.input_scale}; expected a finite number above 0"
             )
+        if not 1 <= self.quality <= 100:
+            raise UsageError(f"protocol {self.name!r}: quality is {self.quality}; expected 1 to 100")
         if (self.view == "ten") != (self.merge != "single"):
             raise UsageError(f"protocol {self.name!r}: view {self.view!r} cannot have merge {self.merge!r}")
         if self.base == "input" and self.view != "full":
@@ -258,6 +266,16 @@ PROTOCOLS = {
             box_rule="released",
             submission="as_released",
             section="4, 5",
+        ),
+        Protocol(
+            name="pytorch_cam",
+            view="full",
+            resizer="pillow_bilinear",
+            map_resizer="levels_256",
+            overlay="pytorch_cam",
+            quality=95,
+            top=1,
+            section="8",
         ),
         Protocol(name="paper", section="2, 5"),
         Protocol(name="sweep", view="full", metric="max_box_acc", section="2, 5"),

@@ -22,6 +22,7 @@ def test_rows_have_the_choices_of_the_release():
         "merge": "single", "placement": "in_place", "base": "image", "box_rule": "paper",
         "threshold": "0.2",
         "submission": "pixels", "metric": "errors", "overlay": "half", "caption": "label", "strip": "captioned",
+        "quality": "92",
     }  # fmt: skip
     assert (protocol("py_demo").placement, protocol("py_demo").base) == ("stretched", "canvas")
     assert (protocol("matlab_demo").view, protocol("matlab_demo").mean) == ("ten", "image")

@@ -57,7 +57,8 @@ def test_the_other_resizers_are_what_their_names_say():
 def test_every_resizer_takes_every_shape(resizer, shape):
     pixels = RANDOM.integers(0, 256, shape, dtype=np.uint8)
     resized = resize(pixels, 256, 256, resizer)
-    assert resized.dtype == (np.float32 if resizer in ("matlab_bilinear", "caffe_bilinear", "tf_corner") else np.uint8)
+    floats = ("matlab_bilinear", "caffe_bilinear", "tf_corner", "levels_256")
+    assert resized.dtype == (np.float32 if resizer in floats else np.uint8)
     assert resized.shape == (256, 256, 3)
     if shape == resized.shape:
         assert np.array_equal(resized, pixels)
@@ -68,7 +69,7 @@ def test_unknown_resizer():
         resize(PIXELS, 9, 9, "nearest")
 
 
-@pytest.mark.parametrize("resizer", [name for name in RESIZERS if not name.startswith(("pillow", "caffe"))])
+@pytest.mark.parametrize("resizer", [name for name in RESIZERS if not name.startswith(("pillow", "caffe", "levels"))])
 def test_channels_are_resized_one_by_one(resizer):
     array = RANDOM.normal(size=(13, 9, 4)).astype(np.float32)
     resized = resize(array, 20, 31, resizer)

@@ -1,9 +1,10 @@
-"""`pycam report`: tables, comparisons, the ablation of the released protocol, box rules, and the HTML report."""
+"""`pycam report`: tables, comparisons, the ablation of the released protocol, box rules, and HTML pages."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from pycam.console import Notes, print_error, print_line, print_lines
 from pycam.errors import UsageError
 from pycam.evaluation.ablation import make_ablation
 from pycam.evaluation.comparison import COLUMNS, SHOWN, Judged, compare as compare_all
+from pycam.evaluation.plan import find_images
 from pycam.evaluation.results import read_report
 from pycam.formats.files import is_folder
 from pycam.ilsvrc.ground_truth import read_ground_truth
@@ -22,6 +24,7 @@ from pycam.paper.tables import paper_tables
 from pycam.predict import make_cam
 from pycam.protocols import CHOICES
 from pycam.report.box_rules import compare_rules
+from pycam.report.ground_truth import truth_page
 from pycam.report.html import write_html
 from pycam.report.images import image_page
 from pycam.report.runs import Run, run_page
@@ -150,23 +153,43 @@ def rules(
 @options.grouped
 def html(
     context: typer.Context,
-    items: Annotated[
-        list[Path], typer.Argument(help="One or more runs (folders of `pycam evaluate`), or images.", metavar="ITEMS…")
-    ],
     out: Annotated[Path, typer.Option(help="Output: one file (.html), or a folder.", show_default=False)],
     source: options.ModelOptions,
     maps: options.MapOptions,
     engine: options.EngineOptions,
+    items: Annotated[
+        list[Path] | None,
+        typer.Argument(help="One or more runs (folders of `pycam evaluate`), or images.", metavar="ITEMS…"),
+    ] = None,
+    ground_truth: Annotated[
+        Path | None, typer.Option(help="Ground truth to show without a run, as for `pycam evaluate`; needs --images.")
+    ] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder of the images of --ground-truth.")] = None,
+    classes: options.Classes = None,
     worst: Annotated[int | None, typer.Option(min=1, help="Show only the worst images of runs, this many.")] = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Show one run, several runs side by side, or images on a page.
+    """Show one run, several runs side by side, images, or ground truth on a page.
 
-    --worst is for runs. The options of model, protocol and engine are for images: a run has its own.
+    --worst is for runs. The options of model, protocol and engine are for images: a run has its own. With
+    --ground-truth, --labels are the ground-truth classes, as for `pycam evaluate`.
     """
+    if ground_truth is None:
+        options.refuse(context, "they are for --ground-truth", "images", "classes")
+    groups = options.ModelOptions, options.MapOptions, options.EngineOptions
     with ExitStack() as stack:
-        if is_folder(items[0]):
-            groups = options.ModelOptions, options.MapOptions, options.EngineOptions
+        if ground_truth is not None:
+            if items:
+                raise UsageError(f"{items[0]} has no effect with --ground-truth, which shows no runs: leave it out")
+            if images is None:
+                raise UsageError(f"{ground_truth}: give the folder of its images with --images")
+            names = {field.name for group in groups for field in fields(group)} - {"labels"}
+            options.refuse(context, "a page of ground truth shows no model", *names, "worst")
+            truth = read_ground_truth(ground_truth, labels=source.labels, classes=classes)
+            heading, entries = truth_page(truth, find_images(images, truth.names), ground_truth.name)
+        elif not items:
+            raise UsageError("give runs (folders of `pycam evaluate`), images, or --ground-truth with --images")
+        elif is_folder(items[0]):
             options.refuse(context, "a page of runs uses the model, protocol and engine of the runs", *groups)
             runs = [stack.enter_context(run) for run in _runs(items)]
             heading, entries = run_page(runs, worst)

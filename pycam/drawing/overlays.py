@@ -127,6 +127,24 @@ def overlay_matlab_demo(pixels: Pixels, map_: Map) -> NDArray[np.float64]:
     return 0.2 * pixels / 255 + 0.7 * colours[..., ::-1]
 
 
+def overlay_pytorch_cam(pixels: Pixels, map_: Map) -> NDArray[np.float64]:
+    """Add 0.3 times the JET colours of a map to half of an image, as the release's PyTorch driver does.
+
+    Parameters
+    ----------
+    pixels : (H, W, 3) uint8 BGR
+        The image.
+    map_ : (H, W)
+        Indices of colours, 0…255, as the resizer `levels_256` makes them; they are truncated, not rescaled.
+
+    Returns
+    -------
+    (H, W, 3) float64 BGR
+        Values from 0 to 204. docs/release.md, section 8, step 6.
+    """
+    return opencv_jet(np.clip(map_, 0, 255).astype(np.uint8)) * 0.3 + pixels * 0.5
+
+
 def _with_opacity(colour: Callable[[NDArray[np.uint8]], Pixels], levels: int, opacity: float) -> Overlay:
     """Return an overlay: opacity · colours + (1 − opacity) · image.
 
@@ -176,6 +194,7 @@ OVERLAYS: dict[str, Overlay] = {
     "half": overlay_half,
     "py_demo": lambda pixels, map_, _: to_pixels(overlay_py_demo(pixels, map_)),
     "matlab_demo": lambda pixels, map_, _: to_pixels(overlay_matlab_demo(pixels, map_)),
+    "pytorch_cam": lambda pixels, map_, _: np.rint(overlay_pytorch_cam(pixels, map_)).astype(np.uint8),
     "jet_50": _with_opacity(matplotlib_jet, 255, 0.5),
     "viridis_30": _with_opacity(viridis, 256, 0.3),
     "viridis_40": _with_opacity(viridis, 256, 0.4),

@@ -112,6 +112,11 @@ class GroundTruth:
         start, stop = np.searchsorted(images, [image, image + 1])
         return boxes[start:stop]
 
+    def objects_of(self, image: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the classes and boxes of all objects of the image at a position: (b,) and (b, 4), half-open."""
+        start, stop = np.searchsorted(self.box_images, [image, image + 1])
+        return self.box_classes[start:stop], self.boxes[start:stop]
+
     def digest(self) -> str:
         """Return the SHA-256 of everything here that affects a result."""
         state = hashlib.sha256("\n".join(self.names).encode(errors="surrogatepass"))

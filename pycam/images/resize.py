@@ -13,6 +13,7 @@ from PIL import Image
 from pycam.errors import UsageError
 from pycam.images.caffe_resize import caffe_resize
 from pycam.images.matlab import imresize, imresize_single
+from pycam.images.scaling import min_max_scale
 
 Array = NDArray[Any]
 Resizer = Callable[[Array, int, int], Array]
@@ -29,13 +30,15 @@ def resize(array: Array, height: int, width: int, resizer: str = "opencv_bilinea
         The new size.
     resizer : str
         A name in `RESIZERS`. `opencv_bilinear`, `opencv_cubic`, `pillow_nearest`, `caffe_bilinear` and `tf_corner`
-        sample: they skip pixels if the array shrinks. `opencv_area`, `pillow_bicubic`, `matlab_bicubic` and
-        `matlab_bilinear` average over all pixels.
+        sample: they skip pixels if the array shrinks. `opencv_area`, `pillow_bilinear`, `pillow_bicubic`,
+        `matlab_bicubic` and `matlab_bilinear` average over all pixels. `levels_256` is for maps: it scales them to
+        whole levels, 0…255.
 
     Returns
     -------
     (height, width) or (height, width, C)
-        The dtype of `array`; float32, not rounded, for `matlab_bilinear`, `caffe_bilinear` and `tf_corner`.
+        The dtype of `array`; float32, not rounded, for `matlab_bilinear`, `caffe_bilinear` and `tf_corner`; float32,
+        whole numbers, for `levels_256`.
 
     Raises
     ------
@@ -90,10 +93,22 @@ def _linear_weights(count: int, length: int) -> NDArray[np.float64]:
     return weights
 
 
+def _levels_256(array: Array, height: int, width: int) -> Array:
+    """Resize a map as the release's PyTorch driver does, in 8 bits: to 256×256, and from there to the size.
+
+    docs/release.md, section 8, steps 4 and 5.
+    """
+    levels = (min_max_scale(np.asarray(array, np.float32)) * 255).astype(np.uint8)
+    return _BILINEAR(_BILINEAR(levels, 256, 256), height, width).astype(np.float32)
+
+
+_BILINEAR = _opencv(cv2.INTER_LINEAR)
+
 RESIZERS: dict[str, Resizer] = {
-    "opencv_bilinear": _opencv(cv2.INTER_LINEAR),
+    "opencv_bilinear": _BILINEAR,
     "opencv_cubic": _opencv(cv2.INTER_CUBIC),
     "opencv_area": _opencv(cv2.INTER_AREA),
+    "pillow_bilinear": _pillow(Image.Resampling.BILINEAR),
     "pillow_bicubic": _pillow(Image.Resampling.BICUBIC),
     "pillow_nearest": _pillow(Image.Resampling.NEAREST),
     "matlab_bicubic": lambda array, height, width: imresize(array, (height, width), "bicubic"),
@@ -102,5 +117,6 @@ RESIZERS: dict[str, Resizer] = {
     # `caffe.io.Transformer` converts to single precision before it resizes.
     "caffe_bilinear": lambda array, height, width: caffe_resize(array.astype(np.float32), height, width),
     "tf_corner": _tf_corner,
+    "levels_256": _levels_256,
 }
 """Name -> function of an array, a height and a width. `pycam.protocols.CHOICES` lists the choices of protocols."""

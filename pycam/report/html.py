@@ -34,7 +34,7 @@ class Heading:
     title : str
         Title of the page.
     runs : mapping
-        Label of each run, `""` for a single one -> short facts about it.
+        Label of each run, `""` for a single one -> short facts about it; empty for a page of ground truth alone.
     notes : sequence of str
         Lines for the reader, such as skipped images.
     sections : sequence of mapping
@@ -63,7 +63,7 @@ def write_html(place: Path, entries: Iterable[Entry], heading: Heading) -> None:
         page that was interrupted, which is written again; the page in its `index.html` loads images and maps from the
         folder when they become visible.
     entries : iterable of Entry
-        The images, which are read one after the other. All have the same runs, one or more.
+        The images, which are read one after the other. All have the same runs; without runs, they have ground truth.
     heading : Heading
         The part above the images.
 

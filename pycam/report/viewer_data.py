@@ -48,11 +48,14 @@ class Truth:
         Its label.
     boxes : sequence of Box
         Image pixels, 0-based half-open.
+    objects : sequence of (str, Box)
+        Label and box of every object, of any class, for a page of ground truth alone.
     """
 
     index: int
     label: str
     boxes: Sequence[Box] = ()
+    objects: Sequence[tuple[str, Box]] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +69,7 @@ class Entry:
     image : Image
         The image.
     runs : mapping
-        Label of each run, `""` for a single one -> its predictions.
+        Label of each run, `""` for a single one -> its predictions; empty on a page of ground truth alone.
     truth : Truth, optional
         Its ground truth.
     outcomes : sequence of Outcome
@@ -107,7 +110,7 @@ def image_record(entry: Entry, src: str | None = None) -> dict[str, Any]:
         "width": image.width,
         "height": image.height,
         "note": note,
-        "truth": truth and {"index": truth.index, "label": truth.label, "boxes": list(truth.boxes)},
+        "truth": truth and {name: getattr(truth, name) for name in ("index", "label", "boxes", "objects")},
         "runs": [
             _run_record(label, run, image) | {"boxes": rescored and rescored.packed_boxes()}
             for (label, run), rescored in itertools.zip_longest(entry.runs.items(), entry.rescored)

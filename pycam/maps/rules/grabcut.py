@@ -12,9 +12,12 @@ from pycam.errors import UsageError
 from pycam.maps.boxes import Mask, corners
 from pycam.maps.rules.rule import Found, by_name, rule
 
+THRESHOLDS = (10, 40)
+"""The program's own thresholds."""
+
 
 @rule("grabcut", takes="grey", fixed="it has two, the option `thresholds`")
-def grabcut(map: Mask, *, image: NDArray[np.uint8] | None = None, thresholds: Sequence[int] = (10, 40)) -> Found:
+def grabcut(map: Mask, *, image: NDArray[np.uint8] | None = None, thresholds: Sequence[int] = THRESHOLDS) -> Found:
     """Cut the object out of the image with GrabCut, which starts from an 8-bit heat map.
 
     Source: zhoubolei/CAM, commit c63f285, `bboxgenerator/cut`; Rother et al., "GrabCut", 2004. Pixels of the heat map
@@ -48,24 +51,29 @@ def grabcut(map: Mask, *, image: NDArray[np.uint8] | None = None, thresholds: Se
         in_order = False
     if not in_order:
         raise UsageError(f"box rule 'grabcut': thresholds are {thresholds}; expected two increasing ints, 0 to 255")
-    boxes = _cut(map, image, low, high)
+    boxes = _boxes(cut_out(map, image, (low, high)))
     if not len(boxes):
         boxes = np.array([[0, 0, width, height]], np.intp)
     return Found(corners(boxes), boxes)
 
 
-def _cut(map: Mask, image: NDArray[np.uint8], low: int, high: int) -> NDArray[np.intp]:
-    """Return the boxes of the object, x y w h, the largest first; none if there is no object."""
+def cut_out(map: Mask, image: NDArray[np.uint8], thresholds: Sequence[int]) -> NDArray[np.bool_]:
+    """Return the pixels of the object, (H, W) bool; the parameters are those of the rule, and none are checked."""
+    low, high = thresholds
     likely = map > high
     if not likely.any() or likely.all():
-        return np.empty((0, 4), np.intp)
+        return np.zeros(map.shape, np.bool_)
     labels = np.where(map > low, np.uint8(cv2.GC_PR_BGD), np.uint8(cv2.GC_BGD))
     labels[likely] = cv2.GC_PR_FGD
     cv2.setRNGSeed(0)
     models = np.zeros((1, 65)), np.zeros((1, 65))
     cv2.grabCut(np.ascontiguousarray(image), labels, None, *models, 1, cv2.GC_INIT_WITH_MASK)
-    cut = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD)).view(np.uint8)
-    found, _ = cv2.findContours(cut, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    return np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD))
+
+
+def _boxes(cut: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Return the boxes of the object, x y w h, the largest first; none if there is no object."""
+    found, _ = cv2.findContours(cut.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     boxes = np.array([cv2.boundingRect(contour) for contour in found], np.intp).reshape(-1, 4)
     areas = boxes[:, 2:].prod(axis=1)
     order = np.argsort(-areas, kind="stable")

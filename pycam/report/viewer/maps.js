@@ -98,12 +98,60 @@ function neighbours(from, to) {
   return { first, second, fraction };
 }
 
+/** Scales a map to 8 bits, and resizes it to 256×256 and then to its size, like OpenCV's INTER_LINEAR on 8 bits. */
+function resizeLevels(map, height, width) {
+  const peak = largest(map.values);
+  const bottom = -largest(map.values.map((value) => -value));
+  const range = Math.fround(peak - bottom);
+  const level = (value) => (range > 0 ? Math.trunc(Math.fround(Math.fround(Math.fround(value - bottom) / range) * 255)) : 0);
+  return resizeBytes(resizeBytes({ ...map, values: map.values.map(level) }, 256, 256), height, width);
+}
+
+/** OpenCV's arithmetic: weights in parts of 2048, and shifts that truncate. */
+function resizeBytes(map, height, width) {
+  const across = byteTaps(map.width, width);
+  const down = byteTaps(map.height, height);
+  const rows = new Int32Array(map.height * width);
+  for (let y = 0; y < map.height; y++) {
+    for (let x = 0; x < width; x++) {
+      const { first, second, weight, outside } = across[x];
+      const start = map.values[y * map.width + first];
+      // Beyond the ends, a column is copied, and a row below is the sum of two parts of it, each of which is truncated.
+      rows[y * width + x] = outside ? start * 2048 : start * (2048 - weight) + map.values[y * map.width + second] * weight;
+    }
+  }
+  const values = new Float32Array(height * width);
+  for (let y = 0; y < height; y++) {
+    const { first, second, weight } = down[y];
+    for (let x = 0; x < width; x++) {
+      const upper = ((2048 - weight) * (rows[first * width + x] >> 4)) >> 16;
+      const lower = (weight * (rows[second * width + x] >> 4)) >> 16;
+      values[y * width + x] = (upper + lower + 2) >> 2;
+    }
+  }
+  return { height, width, values };
+}
+
+function byteTaps(from, to) {
+  return Array.from({ length: to }, (_, i) => {
+    const centre = (i + 0.5) * (from / to) - 0.5;
+    const floor = Math.floor(centre);
+    const inside = (position) => Math.min(Math.max(position, 0), from - 1);
+    const exact = Math.fround(Math.fround(centre) - floor) * 2048;
+    const below = Math.floor(exact);
+    // Halves are rounded to the even number.
+    const weight = exact - below === 0.5 ? below + (below % 2) : Math.round(exact);
+    return { first: inside(floor), second: inside(floor + 1), weight, outside: floor < 0 || floor >= from - 1 };
+  });
+}
+
 /** The resizers of maps, by their names in protocols: images/resize.py. */
 const RESIZERS = {
   opencv_bilinear: resizeOpenCv,
   opencv_cubic: resizerOf(openCvTaps),
   matlab_bicubic: resizerOf(matlabTaps),
   tf_corner: resizerOf(cornerTaps),
+  levels_256: resizeLevels,
 };
 
 /** Makes a resizer: float32 in and out, float64 in between. `tapsOf` returns the taps of an axis. */

@@ -6,6 +6,7 @@ const chunks = new Map(); // Promises of the requested chunks, and the functions
 const awaited = new Map();
 const OUTCOMES = new Map(report.outcomes.map((outcome) => [outcome.name, outcome]));
 const NO_IOU = 0xffff;
+const HAS_RUNS = report.runs.length > 0; // Without runs, the page shows ground truth alone.
 const ARRANGE_AFTER = 400; // Milliseconds after the last change of the threshold.
 const SORTS = {
   [report.runs.length > 1 ? "most changed first" : "worst first"]: (a, b) => b.severity - a.severity,
@@ -14,6 +15,7 @@ const SORTS = {
   "least confident first": (a, b) => a.runs.at(-1).score - b.runs.at(-1).score,
   "by name": (a, b) => a.name.localeCompare(b.name, "en", { numeric: true }),
 };
+const TRUTH_SORTS = { "as listed": () => 0, "by name": SORTS["by name"], "by class": (a, b) => a.truth.localeCompare(b.truth, "en") };
 
 /** Returns the data of an image for the viewer, from this page or from its folder. */
 async function detail(number) {
@@ -90,11 +92,12 @@ class Gallery {
 
   constructor(onopen) {
     this.onopen = onopen;
-    const sorts = Object.keys(SORTS).filter((name) => report.judged || !/changed|worst|IoU/.test(name));
-    this.#filter.sort = sorts[0];
+    const known = HAS_RUNS ? SORTS : TRUTH_SORTS;
+    const sorts = Object.keys(known).filter((name) => !HAS_RUNS || report.judged || !/changed|worst|IoU/.test(name));
+    this.#filter.sort = known[sorts[0]];
     this.root = element(
       "section",
-      { class: "gallery", "aria-labelledby": "images", "data-runs": report.runs.length },
+      { class: "gallery", "aria-labelledby": "images", "data-runs": Math.max(1, report.runs.length) },
       element("h2", { id: "images" }, "Images"),
       this.#chips,
       element(
@@ -103,7 +106,7 @@ class Gallery {
         element("input", { type: "search", placeholder: "Name or class", "aria-label": "Name or class", input: (event) => this.#update({ text: event.target.value.toLowerCase() }) }),
         element(
           "select",
-          { "aria-label": "Order", change: (event) => this.#update({ sort: event.target.value }) },
+          { "aria-label": "Order", change: (event) => this.#update({ sort: known[event.target.value] }) },
           sorts.map((name) => element("option", {}, name)),
         ),
         this.#count,
@@ -159,7 +162,7 @@ class Gallery {
       (groups.size === 0 || groups.has(group)) &&
       [name, truth ?? "", ...runs.map((run) => run.label)].some((value) => value.toLowerCase().includes(text));
     const images = report.images;
-    this.#order = [...images.keys()].filter((number) => fits(images[number])).sort((a, b) => SORTS[sort](images[a], images[b]) || a - b);
+    this.#order = [...images.keys()].filter((number) => fits(images[number])).sort((a, b) => sort(images[a], images[b]) || a - b);
     this.#list.replaceChildren(...this.#order.map((number) => this.#cards[number]));
     const shown = this.#order.length;
     this.#count.textContent = shown === images.length ? `${shown} images` : `${shown} of ${images.length} images`;
@@ -207,6 +210,10 @@ class Gallery {
         run.outcome && outcomeLine(run),
       );
     });
+    if (!HAS_RUNS) {
+      const boxes = drawn("svg", { viewBox: `0 0 ${image.size.join(" ")}`, "aria-hidden": "true" });
+      runs.push(element("span", { class: "run" }, element("span", { class: "frame" }, boxes), element("b", { title: image.truth }, image.truth.split(", ")[0])));
+    }
     const isMissed = image.truth && image.runs.some((run) => run.label !== image.truth);
     return element(
       "li",
@@ -233,18 +240,15 @@ class Gallery {
   async #draw(card) {
     const image = await detail(Number(card.dataset.number));
     const frames = card.querySelectorAll(".frame");
+    for (const each of frames) each.prepend(element("img", { src: image.src, alt: "", decoding: "async" }));
     image.runs.forEach((run, index) => {
       const [best] = run.top;
-      const [canvas] = frames[index].children;
-      canvas.before(element("img", { src: image.src, alt: "", decoding: "async" }));
+      const canvas = frames[index].querySelector("canvas");
       paintThumbnail(canvas, image, run, Object.values(best.maps)[0], colourMaps().JET);
     });
-    const truths = (image.truth?.boxes ?? []).map((box) => [box, "truth"]);
-    const runs = image.runs.map(({ top: [{ box }], boxes }, index) => ({
-      box,
-      levels: decodeBoxes(boxes),
-      outline: frames[index].children[2],
-    }));
+    const truths = truthBoxes(image);
+    const found = HAS_RUNS ? image.runs.map(({ top: [{ box }], boxes }) => ({ box, levels: decodeBoxes(boxes) })) : [{}];
+    const runs = found.map((each, index) => ({ ...each, outline: frames[index].querySelector("svg") }));
     this.#drawn.set(Number(card.dataset.number), { runs, truths });
     this.#outline(Number(card.dataset.number));
   }

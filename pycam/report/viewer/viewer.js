@@ -22,11 +22,17 @@ class CamViewer extends HTMLElement {
     this.addEventListener("keydown", (event) => this.#press(event));
   }
 
-  /** Shows the predictions of an image: of one run, or of several side by side. */
+  /** Shows the predictions of an image, of one run or of several side by side; without runs, its ground truth. */
   show(image) {
-    this.choices.threshold ??= image.runs[0].threshold;
-    this.#panes = image.runs.map((run) => new Pane(image, run, this.choices));
-    this.#controls = new Controls(image, this.choices, () => this.refresh());
+    const refresh = () => this.refresh();
+    if (image.runs.length) {
+      this.choices.threshold ??= image.runs[0].threshold;
+      this.#panes = image.runs.map((run) => new Pane(image, run, this.choices));
+      this.#controls = new Controls(image, this.choices, refresh);
+    } else {
+      this.#panes = [new TruthPane(image, this.choices)];
+      this.#controls = new TruthControls(this.choices, refresh);
+    }
     this.replaceChildren(
       element("div", { class: "panes", "data-count": this.#panes.length }, this.#panes.map((pane) => pane.root)),
       this.#controls.root,
@@ -217,6 +223,90 @@ class Pane {
     const value = this.#map.values[y * this.#map.width + x];
     if (value !== undefined && this.#map.peak > 0) readout.textContent = `${x}, ${y}: ${percent(Math.max(0, value / this.#map.peak))} of the maximum`;
   }
+}
+
+/** The objects of an image: their boxes with labels, and a list of them. */
+class TruthPane {
+  #image;
+  #choices;
+
+  constructor(image, choices) {
+    this.#image = image;
+    this.#choices = choices;
+    const { width, height, truth, note } = image;
+    this.boxes = drawn("svg", { viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" });
+    this.tags = element("span", { class: "tags", "aria-hidden": "true" }, truth.objects.map(([label, box]) => this.#tag(label, box)));
+    const rows = truth.objects.map(([label, [x0, y0, x1, y1]]) =>
+      element("div", {}, element("dt", {}, label), element("dd", { title: "x0, y0, x1, y1 in pixels of the image, x1 and y1 exclusive" }, [x0, y0, x1, y1].join(", "))),
+    );
+    this.root = element(
+      "section",
+      { class: "pane", "aria-label": "Ground truth" },
+      element(
+        "figure",
+        { class: "stage" },
+        frame(image, null, [this.boxes, this.tags]),
+        element(
+          "figcaption",
+          {},
+          element("span", { class: "name" }, image.name),
+          element("span", {}, [`${width} × ${height}`, note].filter(Boolean).join(" · ")),
+          element("span", { class: "line" }, "Class of the image: ", element("b", {}, truth.label)),
+        ),
+      ),
+      element("div", { class: "side" }, element("dl", { class: "figures", "aria-label": "Objects" }, rows.length ? rows : element("div", {}, element("dt", {}, "no boxes"), element("dd", {}, "")))),
+    );
+  }
+
+  select() {} // There are no classes to select.
+
+  refresh() {
+    const shown = this.#choices.truth;
+    this.tags.hidden = !shown;
+    this.boxes.replaceChildren(...outlined(shown ? truthBoxes(this.#image) : []));
+  }
+
+  /** Makes the label of a box, at its upper left corner: above the box, or inside it if there is no room. */
+  #tag(label, [x0, y0]) {
+    const { width, height } = this.#image;
+    const tag = element("span", { class: y0 < height / 16 ? "inside" : null }, label.split(", ")[0]);
+    tag.style.setProperty("left", percent(x0 / width, 2).replace(" ", ""));
+    tag.style.setProperty("top", percent(y0 / height, 2).replace(" ", ""));
+    tag.style.setProperty("max-width", percent(1 - x0 / width, 2).replace(" ", ""));
+    return tag;
+  }
+}
+
+/** The only switch of ground truth alone: its boxes. */
+class TruthControls {
+  #choices;
+
+  constructor(choices, onchange) {
+    this.#choices = choices;
+    this.input = element("input", { type: "checkbox", name: "truth", change: () => ((choices.truth = this.input.checked), onchange()) });
+    this.root = element(
+      "form",
+      { class: "controls", "aria-label": "Display options", submit: (event) => event.preventDefault() },
+      element("fieldset", { class: "choice boxes" }, element("legend", {}, "Boxes"), element("label", {}, this.input, element("span", {}, "ground truth"))),
+      element("p", { class: "keys" }, element("kbd", {}, "t"), " ground truth"),
+    );
+  }
+
+  refresh() {
+    this.input.checked = this.#choices.truth;
+  }
+
+  press(key) {
+    if (key !== "t") return false;
+    this.#choices.truth = !this.#choices.truth;
+    return true;
+  }
+}
+
+/** Returns the boxes of ground truth for `outlined`: of all objects if they are known, else of the image's class. */
+function truthBoxes({ truth }) {
+  const boxes = truth?.objects.length ? truth.objects.map(([, box]) => box) : truth?.boxes ?? [];
+  return boxes.map((box) => [box, "truth"]);
 }
 
 /** Makes an image with a canvas for the map, and optionally boxes, on top of it. */
