@@ -36,13 +36,6 @@ class PublishedCell(_Value, frozen=True):
     note: str = ""
 
 
-class Training(_Value, frozen=True):
-    """The files in `prototxt/` that train a net whose weights were never published."""
-
-    prototxt: str
-    solver: str
-
-
 class Row(_Value, frozen=True):
     """A row of a table.
 
@@ -64,8 +57,6 @@ class Row(_Value, frozen=True):
         The feature of the row.
     certainty, evidence : str
         How sure it is that these weights made the published row, and why.
-    train : Training, optional
-        How to make weights that were never published.
     others : str
         Why pycam cannot make the row, if so.
     annotation : str
@@ -81,7 +72,6 @@ class Row(_Value, frozen=True):
     blob: str | None = None
     certainty: str = ""
     evidence: str = ""
-    train: Training | None = None
     others: str = ""
     annotation: str = ""
 

@@ -72,6 +72,12 @@ class Verdict:
         return f"{self.answer} ({needs})"
 
 
+def check_margin(margin: float) -> None:
+    """Raise a UsageError unless a margin is a positive number."""
+    if not (margin > 0 and math.isfinite(margin)):
+        raise UsageError(f"a margin of {margin} points: a positive number was expected")
+
+
 def of_share(published: float, count: int, images: int, margin: float, population: int | None = None) -> Verdict:
     """Compare a published percentage with a share of images.
 
@@ -192,8 +198,7 @@ def _decide(
     published: float, margin: float, bounds: Callable[[int], tuple[float, float]], images: int, most: int
 ) -> Verdict:
     """Return the verdict; `bounds` gives those of so many images, up to `most`, if our value stays as it is."""
-    if not (margin > 0 and math.isfinite(margin)):
-        raise UsageError(f"a margin of {margin} points: a positive number was expected")
+    check_margin(margin)
 
     def answer(total: int) -> str:
         low, high = bounds(total)
