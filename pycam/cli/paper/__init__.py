@@ -8,11 +8,15 @@ from typing import Annotated
 import typer
 
 from pycam.cli import options
+from pycam.cli.paper.table4 import table4
+from pycam.cli.paper.table5 import table5
 from pycam.console import Notes, print_line
 from pycam.errors import UsageError
 from pycam.formats.files import atomic_write
 
 app = typer.Typer(invoke_without_command=True)
+app.command()(table4)
+app.command()(table5)
 
 PAGE = Path("paper.html")
 
