@@ -163,7 +163,7 @@ def test_faulty_coco(tmp_path, old, new, message):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("images.txt", "1\n", r"images\.txt:1: '1'; an ID and a value was expected"),
+        ("images.txt", "1\n", r"images\.txt:1: '1'; an ID, a blank and a value were expected"),
         ("images.txt", "1 a\n1 b\n", r"images\.txt:2: ID 1 occurs twice"),
         ("bounding_boxes.txt", "1 1 1 x 2\n", r"bounding_boxes\.txt:1: 'x'; a number"),
         ("bounding_boxes.txt", "1 1 1 90 2\n2 1 1 2 2\n3 1 1 2 2\n", r"bounding_boxes\.txt:1: box .* outside"),

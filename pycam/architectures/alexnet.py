@@ -33,6 +33,21 @@ def bvlc_caffenet() -> Any:
     return net.message
 
 
+def caffenet_cam() -> Any:
+    """Write AlexNet-GAP: CaffeNet up to `relu5`, a convolution and a global average; the maps are 13×13.
+
+    docs/release.md, "Nets without published weights".
+    """
+    net = NetSpec("CaffeNet")
+    x = _conv1_to_norm2(net)
+    x = _conv3_to_conv5(net, x, num_output=256)
+    x = net.convolution_relu("CAM_conv", "CAM_relu", x, num_output=1024, kernel_size=3, pad=1, group=2)
+    x = net.average_pooling("CAM_pool", x, kernel_size=13, stride=13)
+    x = net.inner_product("CAM_fc", x, num_output=1000)
+    net.softmax("prob", x)
+    return net.message
+
+
 def alexnetplus_cam(name: str, *, classes: int, dropout: bool) -> Any:
     """Write AlexNet+-CAM: CaffeNet with two more convolutions and a global average in place of fc6 and fc7.
 

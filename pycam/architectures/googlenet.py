@@ -1,4 +1,4 @@
-"""GoogLeNet as BVLC released it, and GoogLeNet-CAM, which ends after inception_4e."""
+"""GoogLeNet as BVLC released it, and GoogLeNet-CAM and GoogLeNet-GMP, which end after inception_4e."""
 
 from __future__ import annotations
 
@@ -24,10 +24,22 @@ def bvlc_googlenet() -> Any:
 def googlenet_cam(*, classes: int) -> Any:
     """Write GoogLeNet-CAM: the maps are 14×14. docs/release.md section 1."""
     net = NetSpec("GoogleNet")
-    x = _conv1_to_inception_4e(net)
-    x = net.convolution_relu("CAM_conv", "CAM_relu", x, num_output=1024, kernel_size=3, pad=1, group=2)
+    x = _conv1_to_cam_conv(net)
     x = net.average_pooling("CAM_pool", x, kernel_size=14, stride=14)
     x = net.inner_product("CAM_fc", x, num_output=classes)
+    net.softmax("prob", x)
+    return net.message
+
+
+def googlenet_gmp() -> Any:
+    """Write GoogLeNet-GMP: GoogLeNet-CAM with a global maximum in place of the global average.
+
+    docs/release.md, "Nets without published weights".
+    """
+    net = NetSpec("GoogleNet")
+    x = _conv1_to_cam_conv(net)
+    x = net.max_pooling("CAM_pool", x, kernel_size=14, stride=14)
+    x = net.inner_product("CAM_fc", x, num_output=1000)
     net.softmax("prob", x)
     return net.message
 
@@ -54,6 +66,11 @@ def inception(
     pool = net.max_pooling(f"{name}/pool", bottom, kernel_size=3, stride=1, pad=1)
     pool = convolution("pool_proj", pool, num_pool_proj, kernel_size=1)
     return net.concat(f"{name}/output", one, three, five, pool)
+
+
+def _conv1_to_cam_conv(net: NetSpec) -> str:
+    x = _conv1_to_inception_4e(net)
+    return net.convolution_relu("CAM_conv", "CAM_relu", x, num_output=1024, kernel_size=3, pad=1, group=2)
 
 
 def _conv1_to_inception_4e(net: NetSpec) -> str:

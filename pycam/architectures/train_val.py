@@ -1,4 +1,4 @@
-"""Training nets: the released one of GoogLeNet-CAM with its solver, and those made from deploy nets."""
+"""Training nets: those of released nets, with their solvers, and those made from deploy nets."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pycam.architectures.googlenet import googlenet_cam
+from pycam.architectures.alexnet import caffenet_cam
+from pycam.architectures.googlenet import googlenet_cam, googlenet_gmp
+from pycam.architectures.nin import nin_imagenet
 from pycam.errors import NetError
 from pycam.formats import schema
 from pycam.formats.prototxt import NetText
@@ -33,39 +35,102 @@ _STD = {
     "pool_proj": 0.1,
 }
 
+_CAM_FILLERS: Mapping[str, tuple[Fields, Fields]] = {
+    "CAM_conv": ({"type": "gaussian", "std": 0.01}, {"type": "constant", "value": 1}),
+    "CAM_fc": ({"type": "xavier"}, {"type": "constant", "value": 0}),
+}
+"""The fillers of the layers that GoogLeNet-CAM has instead of GoogLeNet's last ones."""
+
 
 def train_val_googlenet_cam() -> Any:
     """Write the released training net of GoogLeNet-CAM; docs/caffe.md, "Training"."""
+    return _train_val_googlenet(googlenet_cam(classes=1000))
 
-    def data(phase: str, folder: str, batch_size: int) -> Fields:
-        return {
-            "type": "Data",
-            "include": [{"phase": phase}],
-            "transform_param": {"mirror": phase == "TRAIN", "crop_size": 224, "mean_value": MEAN},
-            "data_param": {"source": folder, "batch_size": batch_size, "backend": "LMDB"},
-        }
 
+def train_val_googlenet_gmp() -> Any:
+    """Write a training net of GoogLeNet-GMP, with the settings of GoogLeNet-CAM's."""
+    return _train_val_googlenet(googlenet_gmp())
+
+
+def _train_val_googlenet(deploy: Any) -> Any:
     def fillers(name: str) -> tuple[Fields, Fields]:
-        if name == "CAM_fc":
-            return {"type": "xavier"}, {"type": "constant", "value": 0}
-        if name == "CAM_conv":
-            return {"type": "gaussian", "std": 0.01}, {"type": "constant", "value": 1}
+        if name in _CAM_FILLERS:
+            return _CAM_FILLERS[name]
         std = 0.1 if name == "conv2/3x3_reduce" else _STD[name.rpartition("/")[2]]
         return {"type": "xavier", "std": std}, {"type": "constant", "value": 0.2}
 
     return train_val(
-        googlenet_cam(classes=1000),
-        data=[data("TRAIN", "ilsvrc12_train_lmdb", 64), data("TEST", "ilsvrc12_val_lmdb", 50)],
+        deploy,
+        data=_imagenet(batch_sizes=(64, 50), crop_size=224, mean_value=MEAN),
         fillers=fillers,
         loss="loss3/loss3",
         accuracies={"loss3/top-1": 1, "loss3/top-5": 5},
     )
 
 
+def train_val_caffenet_cam() -> Any:
+    """Write a training net of AlexNet-GAP: CaffeNet's fillers, and for the rest the settings of GoogLeNet-CAM."""
+
+    def fillers(name: str) -> tuple[Fields, Fields]:
+        bias = 0 if name in ("conv1", "conv3") else 1
+        return _CAM_FILLERS.get(name) or ({"type": "gaussian", "std": 0.01}, {"type": "constant", "value": bias})
+
+    return train_val(
+        caffenet_cam(),
+        data=_imagenet(batch_sizes=(64, 50), crop_size=227, mean_value=MEAN),
+        fillers=fillers,
+        accuracies={"accuracy/top-1": 1, "accuracy/top-5": 5},
+    )
+
+
+def train_val_nin_imagenet() -> Any:
+    """Write the training net of NIN, with the settings that its author released."""
+
+    def fillers(name: str) -> tuple[Fields, Fields]:
+        std = 0.01 if name in ("conv1", "conv3", "cccp8-1024") else 0.05
+        return {"type": "gaussian", "std": std}, {"type": "constant", "value": 0}
+
+    return train_val(
+        nin_imagenet(),
+        data=_imagenet(batch_sizes=(64, 89), crop_size=224, mean_file="imagenet_mean.binaryproto"),
+        fillers=fillers,
+    )
+
+
+def _imagenet(*, batch_sizes: tuple[int, int], **transform: Any) -> list[Fields]:
+    """Return the data layers of ImageNet: databases of whole images, which are cropped, and mirrored in training."""
+    databases = zip(("TRAIN", "TEST"), ("ilsvrc12_train_lmdb", "ilsvrc12_val_lmdb"), batch_sizes, strict=True)
+    return [
+        {
+            "type": "Data",
+            "include": [{"phase": phase}],
+            "transform_param": {"mirror": phase == "TRAIN", **transform},
+            "data_param": {"source": folder, "batch_size": batch_size, "backend": "LMDB"},
+        }
+        for phase, folder, batch_size in databases
+    ]
+
+
 def solver_imagenet_googlenet_cam() -> Any:
     """Write the released solver of GoogLeNet-CAM, which has another name for its net than the file."""
+    return _solver_imagenet(
+        "train_val_imagenet_googlenetCAM.prototxt", "CAMmodels/imagenet_googlenetCAM_train", device_id=1
+    )
+
+
+def solver_imagenet_googlenet_gmp() -> Any:
+    """Write a solver of GoogLeNet-GMP: that of GoogLeNet-CAM."""
+    return _solver_imagenet("train_val_googlenetGMP.prototxt", "CAMmodels/imagenet_googlenetGMP_train")
+
+
+def solver_imagenet_caffenet_cam() -> Any:
+    """Write a solver of AlexNet-GAP: that of GoogLeNet-CAM, with the release's name for the weights."""
+    return _solver_imagenet("train_val_caffeNetCAM.prototxt", "CAMmodels/caffeNetCAM_imagenet_train")
+
+
+def _solver_imagenet(net: str, snapshot_prefix: str, device_id: int | None = None) -> Any:
     return schema.SolverParameter(
-        net="train_val_imagenet_googlenetCAM.prototxt",
+        net=net,
         test_iter=[1000],
         test_interval=3000,
         base_lr=0.001,
@@ -77,9 +142,29 @@ def solver_imagenet_googlenet_cam() -> Any:
         momentum=0.9,
         weight_decay=0.0005,
         snapshot=10000,
-        snapshot_prefix="CAMmodels/imagenet_googlenetCAM_train",
+        snapshot_prefix=snapshot_prefix,
         solver_mode="GPU",
-        device_id=1,
+        device_id=device_id,
+    )
+
+
+def solver_nin_imagenet() -> Any:
+    """Write the solver of NIN, with the settings that its author released."""
+    return schema.SolverParameter(
+        net="train_val_nin_imagenet.prototxt",
+        test_iter=[1000],
+        test_interval=1000,
+        base_lr=0.01,
+        lr_policy="step",
+        gamma=0.1,
+        stepsize=200000,
+        display=20,
+        max_iter=450000,
+        momentum=0.9,
+        weight_decay=0.0005,
+        snapshot=10000,
+        snapshot_prefix="models/nin_imagenet/nin_imagenet_train",
+        solver_mode="GPU",
     )
 
 

@@ -49,7 +49,7 @@ def list_models(as_json: options.Json = False) -> None:
     found = [(card, zoo.find_weights(card)) for card in zoo.all_cards()]
     keys = ("name", "title", "aliases", "cam", "licence")
     facts = [{key: getattr(card, key) for key in keys} | {"weights": path} for card, path in found]
-    cells = [(card.name, card.title, "yes" if card.cam else "no", str(path or "missing")) for card, path in found]
+    cells = [(card.name, card.title, "yes" if card.cam else "no", str(path or _absent(card))) for card, path in found]
     _present(as_json, facts, ("model", "description", "class maps", "weights"), cells)
 
 
@@ -58,7 +58,12 @@ def show(name: Name, as_json: options.Json = False) -> None:
     """Show the card of a model, and whether its weights on this machine are the published ones."""
     card = zoo.card(name)
     path = zoo.find_weights(card)
-    state = zoo.identify(card, path) if path else f"missing: run `pycam models download {name}`"
+    if path is not None:
+        state = zoo.identify(card, path)
+    else:
+        command = zoo.training_command(card)
+        fix = f"train them with `{command}`" if command else f"run `pycam models download {name}`"
+        state = f"{_absent(card)}: {fix}"
     facts = _without_folder(msgspec.to_builtins(card, enc_hook=str)) | {"found": {"weights": path, "state": state}}
     _present(as_json, facts, ("field", "value"), list(_flat(facts)))
 
@@ -121,6 +126,11 @@ def download(
         print_line("ilsvrc-2012", zoo.mean_path(zoo.bvlc_mean(), download=True), "mean", sep="\t")
     if failures:
         raise ModelError("; ".join(str(failure) for failure in failures))
+
+
+def _absent(card: Card) -> str:
+    """Say why the weights of a card are not on this machine."""
+    return "never published" if card.weights.solver is not None else "missing"
 
 
 def _without_folder(facts: dict[str, Any]) -> dict[str, Any]:

@@ -14,11 +14,11 @@ from pycam.console import Notes, print_error, print_line, print_lines
 from pycam.errors import UsageError
 from pycam.evaluation.ablation import make_ablation
 from pycam.evaluation.comparison import COLUMNS, SHOWN, Judged, compare as compare_all
-from pycam.evaluation.results import read_report
 from pycam.formats.files import is_folder
 from pycam.ilsvrc.ground_truth import read_ground_truth
 from pycam.ilsvrc.predictions import read_predictions
-from pycam.paper.tables import paper_tables
+from pycam.paper.sources import Sources
+from pycam.paper.tables import missing_weights, paper_tables
 from pycam.predict import make_cam
 from pycam.protocols import CHOICES
 from pycam.report.box_rules import compare_rules
@@ -37,12 +37,14 @@ TablesFile = Annotated[
 
 @app.command()
 def tables(
-    runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs (`pycam evaluate`).")],
+    runs: Annotated[
+        list[Path], typer.Argument(help="Folders with finished runs (`pycam evaluate`) or cells (`pycam paper`).")
+    ],
     out: TablesFile = None,
     as_json: options.Json = False,
 ) -> None:
     """Put runs into the paper's tables, next to the published values."""
-    _present(paper_tables([read_report(folder) for folder in runs]), out, as_json)
+    _present(paper_tables(Sources.read(runs), missing_weights()), out, as_json)
 
 
 @app.command()

@@ -359,7 +359,8 @@ class CaffeEngine(Engine):
         else:
             if sources.prototxt in sources.foreign:
                 raise EngineError(
-                    f"engine 'caffe' runs the net's own file, which has what only forks of Caffe know: {_foreign(net)}"
+                    "engine 'caffe' runs the net's own file, which has what only forks of Caffe know: "
+                    f"{_foreign(net, sources.prototxt)}"
                 )
             text, name = _read(sources.prototxt), sources.prototxt
             self.note = ", weights written by pycam" if own_weights is None and net.params else ""
@@ -400,9 +401,10 @@ class CaffeEngine(Engine):
         self._process.close()
 
 
-def _foreign(net: Net) -> str:
-    """Return what of a net only forks of Caffe have."""
-    return net.notes[0] if net.notes else f"layer {net.forks[0].name!r} of type {net.forks[0].type!r}"
+def _foreign(net: Net, path: str) -> str:
+    """Return what of a net in a file only forks of Caffe have."""
+    notes = (note for note in net.notes if note.startswith(f"{path}:"))
+    return next(notes, None) or f"layer {net.forks[0].name!r} of type {net.forks[0].type!r}"
 
 
 def _trains(layer: L.Layer) -> bool:

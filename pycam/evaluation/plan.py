@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 from collections import Counter
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -33,7 +34,7 @@ from pycam.net import Net
 from pycam.net.layers import dims
 from pycam.net.state import describe
 from pycam.predict import Cam, best_streams, make_cam
-from pycam.protocols import DRAWING, Protocol
+from pycam.protocols import DRAWING, PROTOCOLS, Protocol
 
 PLAN = "plan.json"
 
@@ -164,13 +165,61 @@ class Sources:
 
 
 @dataclass(frozen=True)
-class _Note:
-    """The content of a run's `PLAN`."""
+class PlanNote:
+    """The content of a run's `PLAN`: how each image is evaluated, from which files, and how many at once."""
 
     recipe: Recipe
     sources: Sources
     batch: Positive
     class_count: Positive = CLASSES
+
+    @classmethod
+    def read(cls, folder: Path) -> PlanNote:
+        """Read the note in the folder of a run.
+
+        Raises
+        ------
+        RunError
+            The folder is not that of a run.
+        """
+        try:
+            return from_note(cls, read_note(folder / PLAN))
+        except (ValueError, UsageError) as error:
+            raise RunError(f"{folder}: not the folder of a run ({PLAN}: {error}): start the run again") from None
+
+    def command(self, out: Path) -> str:
+        """Return the command line of `pycam evaluate` that makes the run again, in a folder `out`."""
+        recipe, sources, protocol = self.recipe, self.sources, self.recipe.protocol
+        row = PROTOCOLS[protocol.name]
+        single = ("model", "prototxt", "weights", "mean", "std", "head")
+        values: list[tuple[str, object]] = [
+            ("images", sources.images),
+            *((name, getattr(sources, name)) for name in ("ground_truth", "labels", "classes", "blacklist", "meta")),
+            ("limit", sources.limit),
+            *((name, getattr(recipe, name)) for name in single),
+            ("phase", None if recipe.phase == "TEST" else recipe.phase),
+            *(("stage", stage) for stage in recipe.stages),
+            ("level", recipe.level or None),
+            ("protocol", protocol.name),
+            *(
+                ("set", f"{name}={value}")
+                for name, value in protocol.choices().items()
+                if value not in ("", row.choices()[name])
+            ),
+            ("engine", recipe.engine),
+            ("device", recipe.options.device),
+            ("threads", recipe.options.threads),
+            ("precision", recipe.options.precision),
+            ("batch", self.batch),
+            ("out", out),
+        ]
+        words = (
+            word
+            for name, value in values
+            if value is not None
+            for word in (f"--{name.replace('_', '-')}", str(value))
+        )
+        return shlex.join(["pycam", "evaluate", *words])
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,7 +277,7 @@ class Plan:
             The file cannot be written.
         """
         if self.sources is not None:
-            made = asdict(_Note(self.recipe, self.sources, self.batch, self.class_count))
+            made = asdict(PlanNote(self.recipe, self.sources, self.batch, self.class_count))
             try:
                 atomic_write(folder / PLAN, json.dumps(made, indent=2) + "\n")
             except OSError as error:
@@ -245,11 +294,7 @@ class Plan:
         GroundTruthError, UsageError
             As `read`.
         """
-        path = folder / PLAN
-        try:
-            note = from_note(_Note, read_note(path))
-        except (ValueError, UsageError) as error:
-            raise RunError(f"{folder}: not the folder of a run ({PLAN}: {error}): start the run again") from None
+        path, note = folder / PLAN, PlanNote.read(folder)
         try:
             return replace(cls.read(note.recipe, note.sources, note.batch), class_count=note.class_count)
         except (GroundTruthError, UsageError) as error:

@@ -109,9 +109,9 @@ def dumps(message: Message) -> str:
     return re.sub(r"shape \{((?:\n *dim: -?\d+)+)\n *\}", lambda dims: f"shape {{ {' '.join(dims[1].split())} }}", text)
 
 
-def write(path: str | os.PathLike[str], message: Message) -> None:
-    """Write a message as prototxt; the file is complete or absent."""
-    atomic_write(path, dumps(message))
+def write(path: str | os.PathLike[str], message: Message, comment: str = "") -> None:
+    """Write a message as prototxt, after a line with a comment if one is given; the file is complete or absent."""
+    atomic_write(path, (f"# {comment}\n" if comment else "") + dumps(message))
 
 
 def _check_layer(layer: Message, where: str) -> None:

@@ -20,7 +20,7 @@ from pycam.formats import caffemodel, prototxt, schema
 from pycam.formats.fork_layers import ForkLayer, distribute
 from pycam.net.layers import Convolution, InnerProduct, Layer, Reshape, Shape, Source
 from pycam.net.linking import AUTOMATIC, link
-from pycam.net.params import Params, fit_params
+from pycam.net.params import Params, fit_params, matrix_notes
 from pycam.net.state import describe, net_state, stages_of, takes_part
 
 ParamKey: TypeAlias = tuple[str, int]
@@ -38,7 +38,7 @@ class Sources:
     caffemodel : str or None
         Path of the weights.
     foreign : tuple of str
-        Those of the two that Caffe 1.0 cannot read: files of forks, and HDF5.
+        Those of the two that Caffe 1.0 cannot read: files of forks, HDF5, and weights of other shapes than its own.
     """
 
     prototxt: str
@@ -71,7 +71,7 @@ class Net:
     forks : tuple of ForkLayer
         Layers of forks of Caffe in the prototxt, and the layers of the net that they were converted to.
     notes : tuple of str
-        What was changed to read the file of a fork, one line for each kind of change.
+        What was changed to read the files of a fork, one line for each kind of change. Each begins with its file.
     """
 
     name: str
@@ -283,11 +283,13 @@ def read_net(
     weights = caffemodel.read(caffemodel_path)
     given = distribute(weights.layers, net.forks, weights.path)
     params = fit_params(net.layers, given, weights.path, allow_nonfinite)
+    changed = matrix_notes(net.layers, given, weights.path)
     return replace(
         net,
         params=params,
         ignored_weights=tuple(name for name in given if name not in params),
-        sources=Sources(text.path, weights.path, (*foreign, weights.path) if weights.foreign else foreign),
+        sources=Sources(text.path, weights.path, (*foreign, weights.path) if weights.foreign or changed else foreign),
+        notes=(*net.notes, *changed),
     )
 
 

@@ -8,7 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycam.errors import NetError
-from pycam.net.layers import BatchNorm, Dropout, Flatten, InnerProduct, Layer, Reshape, Shape, Source, dims
+from pycam.net.layers import (
+    BatchNorm,
+    Convolution,
+    Dropout,
+    Flatten,
+    InnerProduct,
+    Layer,
+    Reshape,
+    Shape,
+    Source,
+    dims,
+)
 
 Params = dict[str, tuple[NDArray[np.float32], ...]]
 
@@ -44,6 +55,31 @@ def fit_params(
             for key, array, shape in zip(layer.param_names, own, layer.param_shapes, strict=True)
         )
     return params
+
+
+def matrix_notes(
+    layers: Sequence[Layer], given: Mapping[str, Sequence[NDArray[np.float32]]], path: str
+) -> tuple[str, ...]:
+    """Return a note that names the layers whose weights in a file are matrices (`is_matrix`); none without them."""
+    names = [layer.name for layer in layers if layer.name in given and is_matrix(layer, given[layer.name])]
+    if not names:
+        return ()
+    some = ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
+    count = f"{len(names)} layers" if len(names) > 1 else "layer"
+    return (f"{path}: 1×1×N×K weights, which Caffe refuses, were read as N×K×1×1 in {count} {some}",)
+
+
+def is_matrix(layer: Layer, arrays: Sequence[NDArray[np.float32]]) -> bool:
+    """Return True for the weights of a 1×1 convolution as a matrix: 1×1×N×K, or N×K, in place of N×K×1×1.
+
+    The first of the two published files of NIN has them, and Caffe refuses them. The values are in the same order.
+    """
+    if not isinstance(layer, Convolution) or len(arrays) != len(layer.param_shapes):
+        return False
+    weights, *biases = layer.param_shapes
+    found, *others = (array.shape for array in arrays)
+    matrix = weights[2:] == (1, 1) and not _same_shape(found, weights) and _same_shape(found, weights[:2])
+    return matrix and all(map(_same_shape, others, biases))
 
 
 def _why_misfit(layer: Layer, found: Sequence[Shape], layers: Sequence[Layer]) -> str:
@@ -106,7 +142,8 @@ def _check_arrays(
 ) -> None:
     """Raise a `NetError` for arrays that do not fit a layer."""
     found = tuple(tuple(array.shape) for array in arrays)
-    if len(found) != len(layer.param_shapes) or not all(map(_same_shape, found, layer.param_shapes)):
+    fits = len(found) == len(layer.param_shapes) and all(map(_same_shape, found, layer.param_shapes))
+    if not fits and not is_matrix(layer, arrays):
         raise NetError(
             f"{path}: layer {layer.name!r}{_at(layer)} has weights of {_list_shapes(found)}, the net expects "
             f"{_list_shapes(layer.param_shapes)}: {_why_misfit(layer, found, layers)}"

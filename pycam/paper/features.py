@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pycam import engines
 from pycam.engines import Options
-from pycam.errors import EngineError, FormatError, NetError, PycamError, suggest
+from pycam.errors import EngineError, FormatError, NetError, PycamError, UsageError, suggest
 from pycam.formats.files import atomic_open
 from pycam.formats.npy import numbers_in
 from pycam.formats.opening import open_file
@@ -160,6 +160,15 @@ def default_blob(model: Model) -> str:
         return model.head.feature_blob
     except NetError as error:
         raise NetError(f"{error}; or name the features with --blob: {_examples(model.net)}") from None
+
+
+def default_pooling(model: Model, blob: str) -> str:
+    """Return `max` for the blob under a global max pooling of the model's head, else `average`."""
+    try:
+        head = model.head
+    except (NetError, UsageError):
+        return "average"
+    return "max" if head.pooling == "max" and head.feature_blob == blob else "average"
 
 
 def check_blob(net: Net, blob: str) -> None:

@@ -1,110 +1,274 @@
-"""The paper's tables: each published figure beside those of our runs."""
+"""The paper's tables: each published value beside those of our runs, or the reason why there is none."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pycam import zoo
 from pycam.evaluation.figures import figures
+from pycam.paper.outputs import CellsFile
+from pycam.paper.published import PaperTable, Row, published
+from pycam.paper.sources import Run, Sources
 from pycam.tables import PERCENT, Table
 
-PUBLISHED = Path(__file__).with_name("published.json")
-ERRORS = ("top-1", "top-5")
+_VAL = (
+    "--images ILSVRC2012_img_val --ground-truth ILSVRC2012_bbox_val/val "
+    "--labels devkit/data/ILSVRC2014_clsloc_validation_ground_truth.txt "
+    "--blacklist devkit/data/ILSVRC2014_clsloc_validation_blacklist.txt --meta devkit/data/meta_clsloc.mat"
+)
+"""The files of ILSVRC val, as in docs/reproduce.md."""
 
-_PUBLISHED_ERRORS = tuple(f"published {error}" for error in ERRORS)
-_OWN_ERRORS = tuple(f"{error}{bound}" for error in ERRORS for bound in ("", " low", " high"))
-_FORMATS = dict.fromkeys(_PUBLISHED_ERRORS, "{:.2f}".format) | dict.fromkeys(ERRORS, PERCENT)
+
+@dataclass(frozen=True)
+class Missing:
+    """Why something is missing, and what would provide it."""
+
+    reason: str
+    fix: str = ""
 
 
-def paper_tables(reports: Sequence[Mapping[str, Any]]) -> list[Table]:
-    """Return the paper's tables with our runs in them.
+@dataclass(frozen=True)
+class Measured:
+    """One of our values, in percent, with its 95 % interval.
+
+    Attributes
+    ----------
+    value, low, high : float
+        In percent.
+    images : int
+        The number of images that count.
+    count : int, optional
+        How many of them the value is; None if it is not a share of images.
+    population : int, optional
+        The number of images of the whole set, if ours are a part of it.
+    """
+
+    value: float
+    low: float
+    high: float
+    images: int
+    count: int | None = None
+    population: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Line:
+    """A row of a table with the values of one run, or with none.
+
+    Attributes
+    ----------
+    row : Row
+        The row of the paper; one without published cells if the paper has no such row.
+    cells : mapping
+        Column -> our value.
+    place : Path, optional
+        The run's folder, or the file with the cells.
+    command : str
+        The command that makes the values.
+    facts : mapping
+        What the values depend on: images, protocol, weights.
+    """
+
+    row: Row
+    cells: Mapping[str, Measured] = field(default_factory=dict)
+    place: Path | None = None
+    command: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def missing_weights() -> dict[str, Missing]:
+    """Return the models of the paper whose weights are not on this machine: why, and how to get them."""
+    names = {row.model for table in published().tables for row in table.rows if row.model}
+    found = {}
+    for card in map(zoo.card, sorted(names)):
+        if zoo.find_weights(card) is not None:
+            continue
+        if command := zoo.training_command(card):
+            found[card.name] = Missing("weights never published", f"train with {command}")
+        else:
+            where = f", or get {card.weights.mirrors[0]}" if card.weights.mirrors else ""
+            found[card.name] = Missing("weights not here", f"pycam models download {card.name}{where}")
+    return found
+
+
+def missing_cell(table: PaperTable, row: Row, column: str, weights: Mapping[str, Missing]) -> Missing:
+    """Return why a cell has no value of ours.
 
     Parameters
     ----------
-    reports : sequence of mapping
-        The `report.json` of each run. A run of a model that is not in the paper gets a row of its own.
+    table, row, column
+        The cell.
+    weights : mapping
+        As `missing_weights` returns them.
+    """
+    if row.model is None:
+        return Missing("not ours", row.others)
+    if row.model in weights:
+        return weights[row.model]
+    if not table.of_runs:
+        return Missing("not run yet", f"get {table.data[column]}, then run {table.command}")
+    method = f" --set method={row.method}" if row.method not in (None, "cam") else ""
+    protocol = " --protocol released" if row.submission else ""
+    return Missing("not run yet", f"pycam evaluate --model {row.model}{protocol}{method} {_VAL} --out runs/{row.model}")
+
+
+def lines(table: PaperTable, sources: Sources) -> list[Line]:
+    """Return the rows of a table with our values: one for each run of a row, or one without values.
+
+    A run of a model that is not in the table gets a row of its own.
+    """
+    made = list(_of_runs(table, sources.runs) if table.of_runs else _of_files(table, sources.cells))
+    found: list[Line] = []
+    for row in table.rows:
+        found += [line for line in made if line.row is row] or [Line(row)]
+    return found + [line for line in made if not any(line.row is row for row in table.rows)]
+
+
+def columns_of(table: PaperTable, found: Iterable[Line]) -> list[str]:
+    """Return the columns of a table with those that only our values have."""
+    return list(dict.fromkeys([*table.columns, *(column for line in found for column in line.cells)]))
+
+
+def paper_tables(sources: Sources, weights: Mapping[str, Missing]) -> list[Table]:
+    """Return the paper's tables and the authors' log, with our values in them.
+
+    Parameters
+    ----------
+    sources : Sources
+        Our runs and cells.
+    weights : mapping
+        As `missing_weights` returns them.
 
     Returns
     -------
     list of Table
-        Tables 1 and 2, and the row of Table 3 that the release can compute; errors in percent. The note of the last
-        table tells how figures compare with the paper's, and how to compute the missing ones.
+        In percent. The note of a table tells which weights its rows are; that of the last one also tells how to fill
+        the empty rows.
     """
-    from pandas import DataFrame
+    fixes: dict[str, None] = {}
+    said: dict[str, None] = {}
+    tables = []
+    for table in published().tables:
+        made = _frame(table, lines(table, sources), weights, fixes)
+        evidence = [f"{row.name}: {row.model}, {row.certainty}. {row.evidence}" for row in table.rows if row.evidence]
+        new = [line for line in evidence if line.partition(": ")[2] not in said]
+        said |= dict.fromkeys(line.partition(": ")[2] for line in evidence)
+        tables.append(replace(made, note="\n".join([*filter(None, [table.note]), *new])))
+    return [*tables[:-1], replace(tables[-1], note="\n".join([tables[-1].note, *fixes]))]
 
-    paper = json.loads(PUBLISHED.read_text("utf-8"))
-    tables: list[Table] = []
-    remedies: dict[str, None] = {}
-    for table in paper["tables"]:
-        runs = [run for report in reports if (run := _run(report, table)) is not None]
-        rows: list[dict[str, Any]] = []
-        for row in table["rows"]:
-            published = {f"published {error}": row.get(error) for error in ERRORS}
-            about = {"network": row["network"], **published}
-            own = [
-                run
-                for run in runs
-                if run["model"] == row.get("model") and row.get("method", run["method"]) == run["method"]
-            ]
-            rows += [about | run for run in own]
-            if not own:
-                about["note"], remedy = _missing(row.get("model"))
-                rows.append(about)
-                remedies[remedy] = None
-            runs = [run for run in runs if run not in own]
-        rows += [{"network": run["model"]} | run for run in runs]
-        columns = ["network", *_PUBLISHED_ERRORS, *_OWN_ERRORS, "images", "protocol", "weights", "note"]
-        kinds = dict.fromkeys([*_PUBLISHED_ERRORS, *_OWN_ERRORS], "float64") | {"images": "Int64"}
-        frame = DataFrame(rows, columns=columns).astype(kinds)
-        tables.append(Table(table["title"], frame, formats=_FORMATS | {"weights": "{:.12}".format}))
-    tables[-1] = replace(tables[-1], note="\n".join([paper["note"], *filter(None, remedies)]))
-    return tables
+
+def error_tables(reports: Sequence[Mapping[str, Any]]) -> list[Table]:
+    """Return Tables 1 to 3 with runs in them, from their `report.json`, for `ranking`."""
+    sources = Sources(tuple(map(Run, reports)))
+    tables = [table for table in published().tables if table.of_runs and table.judged]
+    return [_frame(table, lines(table, sources), {}, {}) for table in tables]
 
 
 def ranking(table: Table) -> Table:
-    """Sort the networks of one of the paper's tables, published and run here, by their errors."""
+    """Sort the networks of one of the `error_tables`, published and run here, by their errors."""
     from pandas import concat
 
-    frame, errors = table.frame, list(ERRORS)
-    published = frame[["network", *_PUBLISHED_ERRORS]].drop_duplicates().set_axis(["network", *errors], axis=1)
+    frame = table.frame
+    errors = [column.removeprefix("published ") for column in frame if column.startswith("published ")]
+    names = {f"published {error}": error for error in errors}
+    published_rows = frame[["network", *names]].drop_duplicates().rename(columns=names)
     name = frame["network"] + ", " + frame["protocol"] + ": here, " + frame["images"].astype(str) + " images"
     here = frame[["network", *errors]].assign(network=name)
-    both = concat([published, here], ignore_index=True).dropna(how="all", subset=errors)
-    order = both["top-1"].fillna(both["top-5"]).sort_values(kind="stable").index
+    both = concat([published_rows, here], ignore_index=True).dropna(how="all", subset=errors)
+    order = both[errors[0]].fillna(both[errors[-1]]).sort_values(kind="stable").index
     return Table(table.title, both.loc[order], formats=dict.fromkeys(errors, PERCENT))
 
 
-def _run(report: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return a run's values by column of a table, with its model and method; None if the run has no such errors."""
-    submissions = report.get("submissions")
-    wanted = table.get("submission", "bbox1" if submissions else None)
-    if wanted is not None and not submissions:
-        return None
+def _frame(
+    table: PaperTable, found: Sequence[Line], weights: Mapping[str, Missing], fixes: dict[str, None]
+) -> Table:
+    """Return a table without its note, and add to `fixes` how to fill its empty rows."""
+    from pandas import DataFrame
+
+    columns = columns_of(table, found)
+    rows = []
+    for line in found:
+        published_cells = line.row.cells
+        row: dict[str, Any] = {"network": line.row.name, **line.facts}
+        row |= {f"published {column}": cell.value for column, cell in published_cells.items()}
+        words = {column: cell.confidence for column, cell in published_cells.items()}
+        differ = len({*words.values()}) > 1
+        shown = [f"{column}: {word}" if differ else word for column, word in words.items()]
+        row["confidence"] = "; ".join(dict.fromkeys(shown)) or None
+        for column, cell in line.cells.items():
+            row |= {column: cell.value, f"{column} low": cell.low, f"{column} high": cell.high}
+        if not line.cells and line.place is None and not line.facts:
+            absent = [missing_cell(table, line.row, column, weights) for column in table.columns]
+            row["note"] = "; ".join(dict.fromkeys(each.reason for each in absent))
+            name = line.row.model or line.row.name
+            fixes |= dict.fromkeys(f"{name}: {each.fix}" for each in absent if each.fix)
+        rows.append(row)
+    own = [f"{column}{bound}" for column in columns for bound in ("", " low", " high")]
+    numbers = [*(f"published {column}" for column in table.columns), *own]
+    about = ["images", "protocol", "weights"] if table.of_runs else ["images"]
+    frame = DataFrame(rows, columns=["network", *numbers, *about, "confidence", "note"])
+    formats = {f"published {column}": f"{{:.{table.decimals}f}}".format for column in table.columns}
+    formats |= dict.fromkeys(columns, PERCENT) | {"weights": "{:.12}".format}
+    return Table(table.title, frame.astype(dict.fromkeys(numbers, "float64") | {"images": "Int64"}), formats=formats)
+
+
+def _of_runs(table: PaperTable, runs: Sequence[Run]) -> Iterator[Line]:
+    for run in runs:
+        report = run.report
+        method = report["identity"].get("method", "cam")
+        rows = [row for row in table.rows if row.model == report["model"] and row.method in (None, method)]
+        if not rows and table.judged:
+            rows = [Row(report["model"], {}, report["model"], submission=table.rows[0].submission)]
+        for row in rows:
+            submissions = report.get("submissions")
+            wanted = row.submission or ("bbox1" if submissions else None)
+            if wanted is None or submissions:
+                yield _line(table, row, run, wanted)
+
+
+def _line(table: PaperTable, row: Row, run: Run, submission: str | None) -> Line:
+    """Return the values of a run, or of one of its submissions, for a row."""
+    report, quantity = run.report, row.quantity or table.quantity
+    all_images = report["images"]
+    counted = all_images - (report["blacklisted"] if quantity == "localization" else 0)
+    # A part of the set, without those of its images that are blacklisted in the same share.
+    population = table.images and round(table.images * counted / max(all_images, 1))
+    cells = {}
+    for name, value, low, high in figures(report):
+        for column in table.columns:
+            if name == f"{quantity}, {column}{f', {submission}' if submission else ''}" and counted:
+                whole = population if population is not None and counted <= population else None
+                cells[column] = Measured(value, low, high, counted, round(value / 100 * counted), whole)
     overrides = [f"{name} {value}" for name, value in report["overrides"].items()]
-    values = {
-        "model": report["model"],
-        "method": report["identity"].get("method", "cam"),
-        "images": report["images"],
-        "protocol": ", ".join([report["protocol"], *overrides, *([wanted] if wanted else [])]),
+    facts = {
+        "images": all_images,
+        "protocol": ", ".join([report["protocol"], *overrides, *([submission] if submission else [])]),
         "weights": report["identity"]["weights"],
     }
-    columns = {f"{table['error']}, {error}{f', {wanted}' if wanted else ''}": error for error in ERRORS}
-    for name, *figure in figures(report):
-        if error := columns.get(name):
-            values |= zip((error, f"{error} low", f"{error} high"), figure, strict=True)
-    return values
+    return Line(row, cells, run.place, run.command, facts)
 
 
-def _missing(model: str | None) -> tuple[str, str]:
-    """Return why a row has no run, and how to get one."""
-    if model is None:
-        return "weights never published", ""
-    card = zoo.card(model)
-    if zoo.find_weights(card) is not None:
-        return "not run yet", f"{model}: pycam evaluate --model {model}"
-    where = f", or get {card.weights.mirrors[0]}" if card.weights.mirrors else ""
-    return "weights not here", f"{model}: pycam models download {model}{where}"
+def _of_files(table: PaperTable, files: Mapping[Path, CellsFile]) -> Iterator[Line]:
+    known = {row.name: row for row in table.rows}
+    for path, file in files.items():
+        if file.table != table.number:
+            continue
+        for name in dict.fromkeys(cell.row for cell in file.cells):
+            cells = {
+                cell.column: Measured(cell.value, cell.low, cell.high, cell.images, *_share(table, cell.value, cell.images))
+                for cell in file.cells
+                if cell.row == name
+            }
+            counts = {cell.images for cell in cells.values()}
+            facts = {"images": counts.pop()} if len(counts) == 1 else {}
+            yield Line(known.get(name, Row(name, {})), cells, path, file.command, facts)
+
+
+def _share(table: PaperTable, value: float, images: int) -> tuple[int | None, int | None]:
+    """Return the count and the population of a value, if it is a share of images of a set of a known number."""
+    count = round(value / 100 * images)
+    is_share = table.images is not None and abs(100 * count / images - value) < 1e-6
+    return (count, table.images if table.images and images <= table.images else None) if is_share else (None, None)

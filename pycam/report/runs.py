@@ -26,7 +26,7 @@ from pycam.ilsvrc import map_scores
 from pycam.images.read import Image, read_image
 from pycam.maps.boxes import Box
 from pycam.metrics import box_accuracy
-from pycam.paper.tables import paper_tables, ranking
+from pycam.paper.tables import error_tables, ranking
 from pycam.predict import Cam
 from pycam.prediction import Prediction
 from pycam.report import summary
@@ -311,7 +311,7 @@ def _sections(runs: Sequence[Run], labels: Labels, compared: Sequence[Table]) ->
         (run,) = runs
         right = np.array([outcome.right for outcome in run.outcomes])
         yield summary.errors_by_class(run.results.truth.classes, labels.names, run.class_right, right).section()
-    for table in paper_tables([run.report for run in runs]):
+    for table in error_tables([run.report for run in runs]):
         if table.frame["top-5"].notna().any():
             yield ranking(table).section()
 

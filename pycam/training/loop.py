@@ -19,6 +19,7 @@ from pycam.formats import caffemodel, hdf5
 from pycam.formats.files import atomic_write, locked
 from pycam.formats.fork_layers import distribute
 from pycam.net import Net
+from pycam.net.params import matrix_notes
 from pycam.training.curves import draw_curves
 from pycam.training.fillers import fill
 from pycam.training.learner import Learner, judge, measures
@@ -99,6 +100,9 @@ def train(
     start = state.iteration if state else 0
     initial = [state.weights] if state else [read_weights(Path(path)) for path in weights or solver.weights]
     _check_weights(feed.net, initial)
+    for each in initial:
+        for line in matrix_notes(feed.net.layers, distribute(each.layers, feed.net.forks, each.path), each.path):
+            note(line)
     net = _initial(feed.net, solver, initial)
     bases = [_initial(test.net, solver, initial) for test in tests]
     columns = [_column(number, name, tests) for number, test in enumerate(tests) for name in measures(test.net)]

@@ -182,6 +182,8 @@ def _models() -> Iterator[Finding]:
             wrong = bundled or zoo.find_weights(card) is not None
             told = str(error) if wrong else f"no {card.weights.file}"
             fix = "install pycam again" if bundled else f"pycam models download {card.name}"
+            if command := zoo.training_command(card):
+                told, fix = f"{told}, never published", command
             yield Finding("models", card.name, "wrong" if wrong else "not here", told, fix, core=bundled)
 
 

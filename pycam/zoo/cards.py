@@ -98,9 +98,24 @@ class Weights(PublishedFile, frozen=True):
     ----------
     layer_sha256 : mapping of str to str
         Layer name -> SHA-256 of its first blob as float32, little-endian, in C order.
+    solver : str, optional
+        For weights that were never published: the file name of the solver that trains them, beside the card or the name
+        of a bundled one.
+    initial : str, optional
+        With `solver`: the model whose weights the training starts from.
     """
 
     layer_sha256: Mapping[str, Sha256] = {}
+    solver: str | None = None
+    initial: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        published = [name for name in ("mirrors", "layer_sha256") if getattr(self, name)] + [*self.checksums]
+        if self.solver is not None and published:
+            raise ValueError(f"solver is for weights that were never published: leave out solver, or {published[0]}")
+        if self.initial is not None and self.solver is None:
+            raise ValueError("initial needs a solver, which trains from these weights")
 
 
 class Mean(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 from hashlib import sha256
@@ -91,10 +92,23 @@ def card(name: str | Path) -> Card:
 
 def prototxt_path(card: Card) -> Path:
     """Return the path of the card's deploy net: beside the card, or the bundled one of that name."""
-    for path in (card.path.parent / card.prototxt, prototxt_folder() / card.prototxt):
+    return _prototxt(card, "prototxt", card.prototxt)
+
+
+def training_command(card: Card) -> str:
+    """Return the command that trains a card's weights, if they were never published; else an empty text."""
+    weights = card.weights
+    if weights.solver is None:
+        return ""
+    command = f"pycam train --solver {shlex.quote(str(_prototxt(card, 'solver', weights.solver)))}"
+    return f'{command} --weights "$(pycam models path {weights.initial})"' if weights.initial else command
+
+
+def _prototxt(card: Card, key: str, name: str) -> Path:
+    for path in (card.path.parent / name, prototxt_folder() / name):
         if is_file(path):
             return path
-    raise ModelError(f"{card.path}: prototxt: {card.prototxt} is neither beside the card nor in {prototxt_folder()}")
+    raise ModelError(f"{card.path}: {key}: {name} is neither beside the card nor in {prototxt_folder()}")
 
 
 def labels_path(card: Card) -> Path | None:
@@ -136,6 +150,11 @@ def weights_path(card: Card, download: bool = False) -> Path:
     """
     from pycam.net import read_net
 
+    if card.weights.solver is not None and find_weights(card) is None:
+        raise ModelError(
+            f"{card.weights.names[0]} is not on this machine{_missing_folders()}: weights of {card.name} were never "
+            f"published: train them with `{training_command(card)}`, and put the file into {_places()}"
+        )
     name = card.name if card.path.parent == models_folder() else str(card.path)
     command = f"pycam models download {name}"
     return _checked_file(card.weights, lambda path: read_net(prototxt_path(card), path), download, command)
@@ -186,6 +205,8 @@ def identify(card: Card, path: Path) -> str:
             if layer not in layers or sha256(layers[layer][0].astype("<f4").tobytes()).hexdigest() != expected:
                 return f"not the published weights: {layer} differs"
         return f"the published weights, according to {', '.join(layer_sha256)}"
+    if card.weights.solver is not None:
+        return "trained by a user: no weights were published"
     return "the same as at first use" if pinned(path) else "unknown: no checksum was published"
 
 
@@ -196,7 +217,7 @@ def _checked_file(file: PublishedFile, fits: Callable[[Path], object], download:
         try:
             return _check(found, found, file, fits)
         except PycamError:
-            if not (download and _is_kept_by_pycam(found)):
+            if not (download and file.mirrors and _is_kept_by_pycam(found)):
                 raise
     elif not download:
         raise ModelError(_how_to_get(file, command))
@@ -259,11 +280,17 @@ def _check(path: Path, place: Path, file: PublishedFile, fits: Callable[[Path], 
 
 
 def _how_to_get(file: PublishedFile, command: str) -> str:
-    missing = [str(folder) for folder in _named_folders() if not folder.is_dir()]
-    notes = f" (PYCAM_MODELS names folders that do not exist: {', '.join(missing)})" if missing else ""
     address = f"run `{command}`, or get {file.mirrors[0]} and" if file.mirrors else "no address is known;"
-    place = f"{cache_folder()}, or a folder that PYCAM_MODELS names"
-    return f"{file.names[0]} is not on this machine{notes}: {address} put it into {place}"
+    return f"{file.names[0]} is not on this machine{_missing_folders()}: {address} put it into {_places()}"
+
+
+def _missing_folders() -> str:
+    missing = [str(folder) for folder in _named_folders() if not folder.is_dir()]
+    return f" (PYCAM_MODELS names folders that do not exist: {', '.join(missing)})" if missing else ""
+
+
+def _places() -> str:
+    return f"{cache_folder()}, or a folder that PYCAM_MODELS names"
 
 
 def _bundled(name: str) -> Path:

@@ -1,0 +1,111 @@
+"""What the paper's tables and figures are made from: finished runs, and what the paper's commands wrote."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pycam.errors import RunError
+from pycam.evaluation.plan import PLAN, PlanNote
+from pycam.evaluation.results import REPORT, read_report
+from pycam.formats.files import is_file, is_folder
+from pycam.paper.outputs import CELLS, FIGURE, CellsFile, FigureFile, read_outputs
+from pycam.paper.published import published
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A finished run of `pycam evaluate`.
+
+    Attributes
+    ----------
+    report : mapping
+        Its `report.json`.
+    place : Path, optional
+        Its folder.
+    command : str
+        The command that makes it; empty if the run does not say.
+    """
+
+    report: Mapping[str, Any]
+    place: Path | None = None
+    command: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Sources:
+    """Runs, cells and figures.
+
+    Attributes
+    ----------
+    runs : tuple of Run
+        By their folders.
+    cells, figures : mapping
+        The file of each -> its content.
+    """
+
+    runs: tuple[Run, ...] = ()
+    cells: Mapping[Path, CellsFile] = field(default_factory=dict)
+    figures: Mapping[Path, FigureFile] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, folders: Iterable[Path]) -> Sources:
+        """Read everything in and below folders. Runs inside of a run, such as those of its ablation, do not count.
+
+        Raises
+        ------
+        RunError
+            A folder has nothing, or a file in it is damaged.
+        """
+        given = list(dict.fromkeys(folders))
+        places = [place for folder in given for place in _runs(folder)]
+        cells, figures = read_outputs(given)
+        for folder in given:
+            if not any(path.is_relative_to(folder) for path in (*places, *cells, *figures)):
+                raise RunError(
+                    f"{folder}: not the folder of a finished run, and none lies below it ({REPORT}, {CELLS}, {FIGURE}: "
+                    "no such file): give folders of `pycam evaluate` or of the commands of `pycam paper`"
+                )
+        for path, file in cells.items():
+            _check_cells(path, file)
+        for path, figure in figures.items():
+            _check_figure(path, figure)
+        return cls(tuple(_run(place) for place in dict.fromkeys(places)), cells, figures)
+
+
+def _runs(folder: Path) -> Iterator[Path]:
+    if is_file(folder / REPORT):
+        yield folder
+    elif is_folder(folder):
+        for below in sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink()):
+            yield from _runs(below)
+
+
+def _run(place: Path) -> Run:
+    command = PlanNote.read(place).command(Path(place.name)) if is_file(place / PLAN) else ""
+    return Run(read_report(place), place, command)
+
+
+def _check_cells(path: Path, file: CellsFile) -> None:
+    tables = {table.number: table for table in published().tables if not table.of_runs}
+    if file.table not in tables:
+        numbers = " and ".join(map(str, tables))
+        raise RunError(f"{path}: it has cells of Table {file.table}; only Tables {numbers} are made of such files")
+    for cell in file.cells:
+        bounds = (cell.low, cell.value, cell.high)
+        if not (all(map(math.isfinite, bounds)) and 0 <= cell.low <= cell.value <= cell.high <= 100 and cell.images > 0):
+            raise RunError(
+                f"{path}: {cell.row}, {cell.column}: {cell.value} ({cell.low} to {cell.high}) of {cell.images} images; "
+                "a percentage inside of its interval was expected: make the file again"
+            )
+
+
+def _check_figure(path: Path, figure: FigureFile) -> None:
+    if figure.figure not in (each.number for each in published().figures):
+        raise RunError(f"{path}: the paper has no Figure {figure.figure}: remove the file, or make it again")
+    for name in figure.images:
+        if Path(name).name != name or not is_file(path.parent / name):
+            raise RunError(f"{path}: its image {name!r} is not beside it: make the figure again")
