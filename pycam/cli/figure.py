@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from pycam.cli import options
-from pycam.console import Notes, print_error
+from pycam.console import Notes
 from pycam.drawing.print_figure import FORMS, PAPER, Grid, Panel, form_of, without_glyph
 from pycam.errors import PycamError, UsageError
 from pycam.formats.files import atomic_write
@@ -86,7 +86,7 @@ def figure(
         options.refuse(context, "--class chooses the classes", "top")
     if models is not None:
         options.refuse(context, "--models names the models", options.ModelOptions)
-    sources = [replace(source, model=name) for name in _names("--models", models)] if models else [source]
+    sources = [replace(source, model=name) for name in names_in("--models", models)] if models else [source]
     rows = _rows(maps, methods, layers, target)
     shown = len(classes or range(top))
     chosen = [Column(each, row, _heading(each, row, sources, rows)) for each in sources for row in rows]
@@ -174,13 +174,20 @@ def side_by_side(rows: Sequence[Sequence[Panel | None]], count: int) -> list[lis
 
 
 def write_figure(
-    grid: Grid, rows: Sequence[Sequence[Panel | None]], headings: Sequence[str], form: str, out: Path, notes: Notes
+    grid: Grid,
+    rows: Sequence[Sequence[Panel | None]],
+    headings: Sequence[str],
+    form: str,
+    out: Path,
+    notes: Notes,
+    titles: Sequence[Sequence[str]] = (),
 ) -> None:
     """Draw a figure and write it, and tell which characters no font has."""
-    texts = [*headings, *(text for row in rows for panel in row if panel for text in panel.captions)]
-    data = grid.draw(rows, headings, form)
+    data = grid.draw(rows, headings, form, titles)
+    texts = [*headings, *(text for lines in titles for text in lines)]
+    texts += [text for row in rows for panel in row if panel for text in panel.captions]
     if missing := without_glyph(texts):
-        print_error(f"pycam: no font on this machine has {missing}: install one, such as Noto, and run it again")
+        notes.say(f"no font on this machine has {missing}: install one, such as Noto, and run it again")
     out.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(out, data)
     notes.say(f"wrote {out}")
@@ -188,8 +195,8 @@ def write_figure(
 
 def _rows(maps: options.BoxOptions, methods: str | None, layers: str | None, target: str | None) -> list[Protocol]:
     """Return the protocol once per method, and once per layer if the method takes one."""
-    names = _names("--methods", methods) if methods is not None else [maps.row.method]
-    blobs = _names("--layers", layers) if layers is not None else [None]
+    names = names_in("--methods", methods) if methods is not None else [maps.row.method]
+    blobs = names_in("--layers", layers) if layers is not None else [None]
     choices: Mapping[str, str | float | None] = {
         "target": target,
         "box_rule": maps.box_rule,
@@ -227,7 +234,7 @@ def _side(columns: int | None, per_image: int) -> int:
     return columns // per_image
 
 
-def _names(option: str, text: str) -> list[str]:
+def names_in(option: str, text: str) -> list[str]:
     """Return the names of a list with commas."""
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names or len(set(names)) < len(names):

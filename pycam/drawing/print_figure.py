@@ -148,7 +148,13 @@ class Grid:
         frames = tuple((x0 / width, y0 / height, x1 / width, y1 / height, c) for (x0, y0, x1, y1), c in boxes)
         return Panel(np.asarray(resize(pixels, tall, wide, resizer), np.uint8), tuple(captions), frames)
 
-    def draw(self, rows: Sequence[Sequence[Panel | None]], headings: Sequence[str] = (), form: str = "pdf") -> bytes:
+    def draw(
+        self,
+        rows: Sequence[Sequence[Panel | None]],
+        headings: Sequence[str] = (),
+        form: str = "pdf",
+        titles: Sequence[Sequence[str]] = (),
+    ) -> bytes:
         """Draw the figure.
 
         Parameters
@@ -159,6 +165,8 @@ class Grid:
             The headings of the columns; none for no headings.
         form : str
             One of the values of `FORMS`.
+        titles : sequence of sequences of str
+            Lines above each row, over the whole width; none for no titles.
 
         Returns
         -------
@@ -170,50 +178,32 @@ class Grid:
         UsageError
             matplotlib is not installed, or the figure would be too high.
         """
-        with _matplotlib([*headings, *(text for panel in _panels(rows) for text in panel.captions)]):
-            from matplotlib.figure import Figure
-
+        above = [tuple(lines) for lines in titles] or [()] * len(rows)
+        texts = [*headings, *(text for lines in above for text in lines)]
+        texts += [text for row in rows for panel in row if panel for text in panel.captions]
+        with _matplotlib(texts):
             measure = _Measure()
-            tops = [measure.wrapped([text], self.room, _HEADING, bold=True) for text in headings]
-            texts = [
+            top = [measure.wrapped([text], self.room, _HEADING, bold=True) for text in headings]
+            over = [measure.wrapped(lines, self.width, _CAPTION) for lines in above]
+            under = [
                 [measure.wrapped(panel.captions if panel else (), self.room, _CAPTION) for panel in row] for row in rows
             ]
-            heights = [max((self._height(panel) for panel in row if panel), default=0.0) for row in rows]
-            below = [_text_height(max(map(len, row), default=0), _CAPTION) for row in texts]
-            above = _text_height(max(map(len, tops), default=0), _HEADING)
-            total = above + sum(heights) + sum(below) + max(len(rows) - 1, 0) * _GAP
-            self._check(total)
-            figure = Figure(figsize=(self.width / 2.54, total / 2.54), dpi=self.dpi)
-
-            def place(x: float, y: float, wide: float, tall: float) -> tuple[float, float, float, float]:
-                """Return a rectangle in cm from the top left corner as matplotlib's shares."""
-                return x / self.width, 1 - (y + tall) / total, wide / self.width, tall / total
-
-            def write(lines: Sequence[str], x: float, y: float, size: float, **style: Any) -> None:
-                for number, line in enumerate(lines):
-                    baseline = y + (number * _LINE + 1) * size * _POINT
-                    left, bottom, _, _ = place(x + self.room / 2, baseline, 0, 0)
-                    figure.text(
-                        left, bottom, line, fontsize=size, ha="center", va="baseline", parse_math=False, **style
-                    )
-
-            lefts = [column * (self.room + _GAP) for column in range(self.columns)]
-            for left, lines in zip(lefts, tops, strict=False):
-                write(lines, left, above - _text_height(len(lines), _HEADING), _HEADING, fontweight="bold")
-            top = above
-            for row, lines_of, height, under in zip(rows, texts, heights, below, strict=True):
-                for left, panel, lines in zip(lefts, row, lines_of, strict=False):
+            page = _Page(self)
+            for left, lines in zip(page.lefts, top, strict=False):
+                skipped = _text_height(max(map(len, top)), _HEADING) - _text_height(len(lines), _HEADING)
+                page.write(lines, left + self.room / 2, skipped, _HEADING, fontweight="bold")
+            page.skip(_text_height(max(map(len, top), default=0), _HEADING))
+            for row, lines, captions in zip(rows, over, under, strict=True):
+                page.write(lines, 0, 0, _CAPTION, ha="left")
+                page.skip(_text_height(len(lines), _CAPTION))
+                height = max((panel.pixels.shape[0] * 2.54 / self.dpi for panel in row if panel), default=0.0)
+                for left, panel, caption in zip(page.lefts, row, captions, strict=False):
                     if panel is not None:
-                        wide, tall = (side * 2.54 / self.dpi for side in panel.pixels.shape[1::-1])
-                        _draw_panel(
-                            figure, place(left + (self.room - wide) / 2, top + (height - tall) / 2, wide, tall), panel
-                        )
-                        write(lines, left, top + height, _CAPTION)
-                top += height + under + _GAP
-            return _saved(figure, form)
-
-    def _height(self, panel: Panel) -> float:
-        return float(panel.pixels.shape[0] * 2.54 / self.dpi)
+                        page.show(panel, left, height)
+                        page.write(caption, left + self.room / 2, height, _CAPTION)
+                page.skip(height + _text_height(max(map(len, captions), default=0), _CAPTION) + _GAP)
+            self._check(page.top)
+            return _saved(page.figure(), form)
 
     def _check(self, total: float) -> None:
         height, width = (side / 2.54 * self.dpi for side in (total, self.width))
@@ -368,8 +358,43 @@ def _text_height(lines: int, size: float) -> float:
     return (lines * _LINE * size + (0.4 * size if lines else 0)) * _POINT
 
 
-def _panels(rows: Sequence[Sequence[Panel | None]]) -> Iterator[Panel]:
-    return (panel for row in rows for panel in row if panel is not None)
+class _Page:
+    """A figure that grows downwards; what is on it is drawn when its height is known. Measures are in cm."""
+
+    def __init__(self, grid: Grid) -> None:
+        self.top = 0.0
+        self.lefts = [column * (grid.room + _GAP) for column in range(grid.columns)]
+        self._grid = grid
+        self._texts: list[tuple[float, float, str, dict[str, Any]]] = []
+        self._panels: list[tuple[float, float, float, float, Panel]] = []
+
+    def skip(self, height: float) -> None:
+        """Continue below."""
+        self.top += height
+
+    def write(self, lines: Sequence[str], x: float, y: float, size: float, **style: Any) -> None:
+        """Write lines, in the middle of x by default, from y below the top on."""
+        for number, line in enumerate(lines):
+            baseline = self.top + y + (number * _LINE + 1) * size * _POINT
+            self._texts.append((x, baseline, line, {"fontsize": size, "ha": "center", **style}))
+
+    def show(self, panel: Panel, left: float, height: float) -> None:
+        """Put a panel into the middle of its place below the top."""
+        wide, tall = (side * 2.54 / self._grid.dpi for side in panel.pixels.shape[1::-1])
+        place = left + (self._grid.room - wide) / 2, self.top + (height - tall) / 2, wide, tall
+        self._panels.append((*place, panel))
+
+    def figure(self) -> Any:
+        """Return matplotlib's figure."""
+        from matplotlib.figure import Figure
+
+        width, height = self._grid.width, self.top
+        figure = Figure(figsize=(width / 2.54, height / 2.54), dpi=self._grid.dpi)
+        for x, y, line, style in self._texts:
+            figure.text(x / width, 1 - y / height, line, va="baseline", parse_math=False, **style)
+        for left, top, wide, tall, panel in self._panels:
+            _draw_panel(figure, (left / width, 1 - (top + tall) / height, wide / width, tall / height), panel)
+        return figure
 
 
 def _draw_panel(figure: Any, place: tuple[float, float, float, float], panel: Panel) -> None:
