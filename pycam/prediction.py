@@ -7,7 +7,7 @@ import html
 import io
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from pycam import drawing
 from pycam.drawing.layout import write_on
+from pycam.drawing.print_figure import FOUND, TRUTH, Grid, Panel
 from pycam.errors import ImageError
 from pycam.formats.files import atomic_write
 from pycam.formats.names import stem_of
@@ -120,6 +121,37 @@ class Prediction:
             scaled = x0 * width // wide, y0 * height // tall, -(-x1 * width // wide), -(-y1 * height // tall)
             drawn = drawing.draw_box(drawn, scaled)
         return drawn
+
+    def panel(
+        self,
+        grid: Grid,
+        rank: int | None,
+        *,
+        captions: Iterable[str] = (),
+        box: bool = False,
+        truth: Iterable[Sequence[float]] = (),
+    ) -> Panel:
+        """Make a panel of a figure for print.
+
+        Parameters
+        ----------
+        grid : Grid
+            The figure.
+        rank : int or None
+            The position of the class in `top` whose map lies over the image; None for the image without a map.
+        captions : iterable of str
+            Lines below the panel.
+        box : bool
+            Whether to draw the box of the class, in red.
+        truth : iterable of (x0, y0, x1, y1)
+            Ground-truth boxes in image pixels, 0-based, half-open; they are drawn in green.
+        """
+        height, width = self.base.shape[:2]
+        scale = np.tile([width / self.size[0], height / self.size[1]], 2)
+        boxes = [(np.multiply(each, scale).tolist(), TRUTH) for each in truth]
+        if box and rank is not None and (found := self.top[rank].box) is not None:
+            boxes.append((np.multiply(found, scale).tolist(), FOUND))
+        return grid.panel(self.base if rank is None else self.overlay(rank), captions, boxes)
 
     def strip(self, *, box: bool = False) -> NDArray[np.uint8]:
         """Return the image and the overlays of `top` side by side: (H, W, 3) uint8 BGR."""

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import xml.sax.handler
-import xml.sax.xmlreader
 from dataclasses import dataclass
 from pathlib import Path
 
-import defusedxml.sax
 import numpy as np
 
 from pycam.errors import GroundTruthError
 from pycam.formats.files import is_folder
-from pycam.formats.opening import read_file
+from pycam.formats.xml_elements import Element, read_elements
 from pycam.ilsvrc.classes import number_classes
 from pycam.ilsvrc.lines import whole_number
 from pycam.ilsvrc.names import image_name, known_name, normal
 from pycam.ilsvrc.source import Source
 
 LARGEST = 1 << 20
-"""The largest number of bytes of an annotation. Larger files could make expat use minutes and much memory."""
+"""The largest number of bytes of an annotation."""
 
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 _WANTED = {
@@ -121,59 +118,17 @@ def read_annotation(path: Path) -> Annotation:
         With file and line: the XML is damaged or is not an annotation, the file name is that of another image,
         a coordinate is not a whole number, xmin > xmax, or a box lies outside of the image.
     """
-    content = read_file(path, "the annotation of an image", LARGEST, GroundTruthError)
-    collector = _Collector()
-    try:
-        defusedxml.sax.parseString(content, collector)
-    except defusedxml.DefusedXmlException as error:
-        raise GroundTruthError(
-            f"{path}:{collector.line}: refused ({type(error).__name__}): an annotation defines no entities"
-        ) from None
-    except (xml.sax.SAXException, ValueError, LookupError) as error:
-        reason = error.getMessage() if isinstance(error, xml.sax.SAXException) else error
-        raise GroundTruthError(
-            f"{path}:{collector.line}: not well-formed XML ({reason}): is the file complete?"
-        ) from None
-    return _annotation(path, collector.fields)
+    return _annotation(path, read_elements(path, _WANTED, LARGEST, "the annotation of an image"))
 
 
-class _Collector(xml.sax.handler.ContentHandler):
-    """Collects the few elements that matter as (path of names, text, line), each when it ends."""
-
-    _locator: xml.sax.xmlreader.Locator | None
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.fields: list[tuple[str, str, int]] = []
-        self._names: list[str] = []
-        self._text: list[str] = []
-
-    @property
-    def line(self) -> int:
-        return (self._locator.getLineNumber() if self._locator else None) or 1
-
-    def startElement(self, name: str, attrs: xml.sax.xmlreader.AttributesImpl) -> None:
-        self._names.append(name)
-        self._text.clear()
-
-    def characters(self, content: str) -> None:
-        self._text.append(content)
-
-    def endElement(self, name: str) -> None:
-        # Joining the names of a deeply nested file at every level would take quadratic time.
-        if len(self._names) <= 4 and (path := "/".join(self._names)) in _WANTED:
-            self.fields.append((path, "".join(self._text).strip(), self.line))
-        self._names.pop()
-
-
-def _annotation(path: Path, fields: list[tuple[str, str, int]]) -> Annotation:
-    if not fields or fields[-1][0] != "annotation":
+def _annotation(path: Path, fields: list[Element]) -> Annotation:
+    if not fields or fields[-1].path != "annotation":
         raise GroundTruthError(f"{path}:1: no <annotation>; a VOC-style annotation was expected")
     names = {normal(path.stem), image_name(path.stem)}
     numbers: dict[str, int] = {}
     label = ""
     boxes: list[AnnotatedBox] = []
-    for name, text, line in fields:
+    for name, text, line, _ in fields:
         where = f"{path}:{line}"
         tag = name.rpartition("/")[2]
         if tag == "filename" and known_name(text, names) is None:

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Sequence
-from pathlib import Path
 
-from platformdirs import user_config_path
-
-from pycam import zoo
+from pycam.drawing.print_figure import prepare_matplotlib
 from pycam.training.log import Row
 
 
@@ -28,9 +24,7 @@ def draw_curves(rows: Sequence[Row], title: str) -> bytes:
     bytes
         A PNG with one panel, or two when there are test outputs besides losses.
     """
-    # Matplotlib keeps a list of fonts: in pycam's cache, unless the user has a place for Matplotlib's files.
-    if not any(place.is_dir() for place in (user_config_path("matplotlib"), Path.home() / ".matplotlib")):
-        os.environ.setdefault("MPLCONFIGDIR", str(zoo.cache_folder() / "matplotlib"))
+    prepare_matplotlib()
     # Without pyplot, which would choose a backend for the whole process.
     from matplotlib.figure import Figure
 

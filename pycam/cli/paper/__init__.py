@@ -8,6 +8,11 @@ from typing import Annotated
 import typer
 
 from pycam.cli import options
+from pycam.cli.paper.figure5 import figure5
+from pycam.cli.paper.figure7 import figure7, figure8
+from pycam.cli.paper.figure9 import figure9
+from pycam.cli.paper.figure10 import figure10
+from pycam.cli.paper.figure11 import figure11
 from pycam.cli.paper.table4 import table4
 from pycam.cli.paper.table5 import table5
 from pycam.console import Notes, print_line
@@ -17,6 +22,12 @@ from pycam.formats.files import atomic_write
 app = typer.Typer(invoke_without_command=True)
 app.command()(table4)
 app.command()(table5)
+app.command()(figure5)
+app.command()(figure7)
+app.command()(figure8)
+app.command()(figure9)
+app.command()(figure10)
+app.command()(figure11)
 
 PAGE = Path("paper.html")
 

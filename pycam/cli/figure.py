@@ -1,0 +1,242 @@
+"""`pycam figure`: maps of images as a figure for print."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pycam.cli import options
+from pycam.console import Notes
+from pycam.drawing.print_figure import FORMS, PAPER, Grid, Panel, form_of, without_glyph
+from pycam.errors import PycamError, UsageError
+from pycam.formats.files import atomic_write
+from pycam.formats.names import stem_of
+from pycam.predict import best_streams, make_cam
+from pycam.prediction import ClassPrediction
+from pycam.protocols import CHOICES, NEEDS, Protocol
+
+METHODS = {
+    "cam": "CAM",
+    "gradcam": "Grad-CAM",
+    "gradcam_mean": "Grad-CAM, mean over channels",
+    "saliency": "backpropagation",
+}
+"""What the columns of a figure call the methods."""
+
+Width = Annotated[
+    float, typer.Option(help=f"Width in cm: {PAPER['columns']:g} for a page, {PAPER['column']:g} for a column.")
+]
+Dpi = Annotated[float, typer.Option(help="Pixels per inch of the images, and of a PNG.")]
+FigureFile = Annotated[
+    Path, typer.Option(help=f"File of the figure; its ending is the form: {', '.join(FORMS)}.", show_default=False)
+]
+
+
+@options.grouped
+def figure(
+    context: typer.Context,
+    images: Annotated[list[Path], typer.Argument(help="Images.", show_default=False)],
+    out: FigureFile,
+    source: options.ModelOptions,
+    maps: options.BoxOptions,
+    engine: options.EngineOptions,
+    models: Annotated[
+        str | None, typer.Option(help="Several models, in place of --model, as in googlenet-cam,vgg16-cam.")
+    ] = None,
+    methods: Annotated[str | None, typer.Option(help=f"Methods, of {', '.join(CHOICES['method'])}.")] = None,
+    layers: Annotated[str | None, typer.Option(help="Blobs for Grad-CAM, as in conv3,conv5.")] = None,
+    target: Annotated[str | None, options.one_of(CHOICES["target"], "Value that gradients are taken of")] = None,
+    top: Annotated[int, typer.Option(min=1, help="Number of classes, best first: one column each.")] = 1,
+    classes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--class", help="Class to show in place of the best ones, one or more: index, WordNet ID or label."
+        ),
+    ] = None,
+    boxes: Annotated[bool, typer.Option("--boxes", help="Draw the box of each class.")] = False,
+    columns: Annotated[
+        int | None, typer.Option(min=2, help="Panels side by side: several images, if they have room.")
+    ] = None,
+    headings: Annotated[
+        str | None, typer.Option(help="Headings in place of the names, as in image,AlexNet,GoogLeNet; blank for none.")
+    ] = None,
+    captions: Annotated[
+        bool, typer.Option("--captions/--no-captions", help="Names, classes and scores below the panels.")
+    ] = True,
+    width: Width = PAPER["columns"],
+    dpi: Dpi = 300,
+    batch: options.Batch = 1,
+    quiet: options.Quiet = False,
+) -> None:
+    """Write maps as a figure for print: one row per image, one column per model, method or layer.
+
+    The image comes first. Each map shows the best class of its model, or the classes of --class.
+    """
+    form = form_of(out)
+    if not boxes:
+        options.refuse(
+            context, "boxes are found with --boxes only", "box_rule", "threshold", fix="add --boxes, or leave it out"
+        )
+    if classes:
+        options.refuse(context, "--class chooses the classes", "top")
+    if models is not None:
+        options.refuse(context, "--models names the models", options.ModelOptions)
+    sources = [replace(source, model=name) for name in names_in("--models", models)] if models else [source]
+    rows = _rows(maps, methods, layers, target)
+    shown = len(classes or range(top))
+    chosen = [Column(each, row, _heading(each, row, sources, rows)) for each in sources for row in rows]
+    per_image = 1 + shown * len(chosen)
+    side = _side(columns, per_image)
+    names = ["image", *(column.heading for column in chosen for _ in range(shown))]
+    if headings is not None:
+        names = headings.split(",") if headings.strip() else []
+        if names and len(names) != per_image:
+            raise UsageError(
+                f"--headings {headings}: {len(names)} headings for {per_image} columns, the image first; "
+                "give one per column"
+            )
+    grid = Grid(side * per_image, width, dpi)
+    notes = Notes(quiet)
+    found = panels(
+        grid, chosen, images, engine, notes, top=None if classes else top, classes=classes, boxes=boxes,
+        captions=captions, batch=batch,
+    )  # fmt: skip
+    write_figure(grid, side_by_side(found, side), names * side, form, out, notes)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a figure: a model, a row of the protocol table, and the heading."""
+
+    source: options.ModelOptions
+    row: Protocol
+    heading: str
+
+
+def panels(
+    grid: Grid,
+    columns: Sequence[Column],
+    images: Sequence[Path],
+    engine: options.EngineOptions,
+    notes: Notes,
+    *,
+    top: int | None = 1,
+    classes: Sequence[str] | None = None,
+    boxes: bool = False,
+    captions: bool = True,
+    batch: int = 1,
+) -> list[list[Panel]]:
+    """Return the row of panels of each image: the image, and its maps column by column.
+
+    Raises
+    ------
+    PycamError
+        A model, a method or a layer is not possible, or an image cannot be read: the first one ends the figure.
+    """
+    rows: list[list[Panel]] = [[] for _ in images]
+    model, of = None, None
+    with notes.progress() as shown:
+        bar = shown.add_task("maps", total=len(images) * len(columns))
+        for column in columns:
+            if model is None or column.source is not of:
+                model, of = column.source.load(needs_maps=column.row.method == "cam"), column.source
+            streams = min(len(images), best_streams(engine.engine, column.row, engine.options))
+            settings = replace(engine.options, streams=streams)
+            with make_cam(model, engine=engine.engine, protocol=column.row, options=settings) as cam:
+                stream = cam.stream(images, top=top, classes=classes, batch=batch)
+                for row, (path, found) in zip(rows, stream, strict=True):
+                    if isinstance(found, PycamError):
+                        raise found
+                    if not row:
+                        row.append(found.panel(grid, None, captions=[stem_of(str(path))] if captions else []))
+                    row += [
+                        found.panel(grid, item.rank, captions=caption(item) if captions else [], box=boxes)
+                        for item in found.top
+                    ]
+                    shown.advance(bar)
+    return rows
+
+
+def caption(item: ClassPrediction) -> list[str]:
+    """Return the caption of a map: the label of its class, and the score."""
+    return [item.label or f"class {item.index}", f"{item.score:.3f}"]
+
+
+def side_by_side(rows: Sequence[Sequence[Panel | None]], count: int) -> list[list[Panel | None]]:
+    """Put the rows of several images beside each other."""
+    starts = range(0, len(rows), count)
+    return [list(itertools.chain.from_iterable(rows[start : start + count])) for start in starts]
+
+
+def write_figure(
+    grid: Grid,
+    rows: Sequence[Sequence[Panel | None]],
+    headings: Sequence[str],
+    form: str,
+    out: Path,
+    notes: Notes,
+    titles: Sequence[Sequence[str]] = (),
+) -> None:
+    """Draw a figure and write it, and tell which characters no font has."""
+    data = grid.draw(rows, headings, form, titles)
+    texts = [*headings, *(text for lines in titles for text in lines)]
+    texts += [text for row in rows for panel in row if panel for text in panel.captions]
+    if missing := without_glyph(texts):
+        notes.say(f"no font on this machine has {missing}: install one, such as Noto, and run it again")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write(out, data)
+    notes.say(f"wrote {out}")
+
+
+def _rows(maps: options.BoxOptions, methods: str | None, layers: str | None, target: str | None) -> list[Protocol]:
+    """Return the protocol once per method, and once per layer if the method takes one."""
+    names = names_in("--methods", methods) if methods is not None else [maps.row.method]
+    blobs = names_in("--layers", layers) if layers is not None else [None]
+    choices: Mapping[str, str | float | None] = {
+        "target": target,
+        "box_rule": maps.box_rule,
+        "threshold": maps.threshold,
+    }
+    found: dict[Protocol, None] = {}
+    for blob in blobs:
+        found |= dict.fromkeys(maps.row.with_methods(names, **choices, layer=blob))
+    # Methods in the given order; the layers of each in theirs.
+    order = {name: index for index, name in enumerate(dict.fromkeys(names))}
+    return sorted(found, key=lambda row: order[row.method])
+
+
+def _heading(
+    source: options.ModelOptions, row: Protocol, sources: Sequence[options.ModelOptions], rows: Sequence[Protocol]
+) -> str:
+    """Return the heading of a column: what distinguishes it from the others."""
+    several = len({each.method for each in rows}) > 1
+    layers = len({each.layer for each in rows if each.method in NEEDS["layer"][1]}) > 1
+    parts = [Path(source.model or source.prototxt or "").stem] if len(sources) > 1 or not (several or layers) else []
+    parts += [METHODS[row.method]] if several or (not parts and not layers) else []
+    parts += [row.layer] if layers and row.layer else []
+    return " ".join(parts)
+
+
+def _side(columns: int | None, per_image: int) -> int:
+    """Return how many images stand side by side."""
+    if columns is None:
+        return 1
+    if columns < per_image:
+        raise UsageError(
+            f"--columns {columns}: one image takes {per_image} columns, itself and its maps; give {per_image} or more, "
+            "or fewer models, methods, layers or classes"
+        )
+    return columns // per_image
+
+
+def names_in(option: str, text: str) -> list[str]:
+    """Return the names of a list with commas."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names or len(set(names)) < len(names):
+        raise UsageError(f"{option} {text}: expected names that differ, with commas between them")
+    return names
