@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,8 @@ from pycam.protocols import Protocol, protocol as get_protocol
 
 if TYPE_CHECKING:
     from pycam.maps.gradients import GradientMaps
+
+_T = TypeVar("_T")
 
 Source = Image | str | os.PathLike[str] | bytes | NDArray[Any]
 Prepared = tuple[Image, NDArray[np.float32]]
@@ -138,28 +140,56 @@ class Cam:
             top = min(self.protocol.top, self.model.class_count)
         if not 1 <= top <= self.model.class_count:
             raise UsageError(f"top is {top}; expected 1 to {self.model.class_count}, the number of classes")
-        if batch < 1:
-            raise UsageError(f"batch is {batch}; expected 1 or more")
         wanted = None if classes is None else np.array([self.model.labels.find(name) for name in classes], np.intp)
 
         def choose(scores: NDArray[np.float32]) -> NDArray[np.intp]:
             return best(scores, top) if wanted is None else wanted
 
+        def predict(prepared: list[Prepared | PycamError]) -> list[Prediction | PycamError]:
+            return self.predict(prepared, [choose] * len(prepared))
+
+        yield from self.on_batches(images, predict, batch=batch, ahead=ahead)
+
+    def on_batches(
+        self,
+        images: Iterable[Source],
+        work: Callable[[list[Prepared | PycamError]], list[_T]],
+        *,
+        batch: int = 1,
+        ahead: int = 4,
+    ) -> Iterator[tuple[Source, _T]]:
+        """Prepare many images, and call a function with each batch, in order; read images ahead while it works.
+
+        Parameters
+        ----------
+        images, batch, ahead
+            The same as for `stream`.
+        work : callable
+            Takes the results of `prepare` for a batch and returns one value per image. As many threads call it at the
+            same time as the engine has streams.
+
+        Yields
+        ------
+        (image, value)
+        """
+        if batch < 1:
+            raise UsageError(f"batch is {batch}; expected 1 or more")
+
         def read(sources: list[Source]) -> Batch:
             return sources, self.prepare(sources)
 
-        def predict(batch: Batch) -> list[tuple[Source, Prediction | PycamError]]:
+        def run(batch: Batch) -> list[tuple[Source, _T]]:
             sources, prepared = batch
-            return list(zip(sources, self.predict(prepared, [choose] * len(prepared)), strict=True))
+            return list(zip(sources, work(prepared), strict=True))
 
         streams = self.engine.options.streams
         with ThreadPoolExecutor(1, "pycam-read") as reader, ThreadPoolExecutor(streams, "pycam-forward") as runner:
             prepared = prefetch(lambda sources: reader.submit(read, sources), _batches(images, batch), ahead + 1)
             # A single stream runs in the calling thread.
             found = (
-                prefetch(lambda each: runner.submit(predict, each), prepared, min(ahead, streams) + 1)
+                prefetch(lambda each: runner.submit(run, each), prepared, min(ahead, streams) + 1)
                 if streams > 1
-                else map(predict, prepared)
+                else map(run, prepared)
             )
             yield from itertools.chain.from_iterable(found)
 

@@ -116,7 +116,7 @@ def map_numbers(path: str | os.PathLike[str], expected: str = "a .npy of numbers
         raise FormatError(f"{path}: not a readable .npy of numbers: {reason}") from None
 
 
-def numbers_in(data: bytes, name: str, error: type[PycamError] = FormatError) -> NDArray[Any]:
+def numbers_in(data: bytes, name: str, error: type[PycamError] = FormatError, kinds: str = "fiub") -> NDArray[Any]:
     """Return the array of numbers in the content of a `.npy` file.
 
     Parameters
@@ -127,6 +127,8 @@ def numbers_in(data: bytes, name: str, error: type[PycamError] = FormatError) ->
         Name of the file in messages.
     error : type of PycamError
         The class of the error to raise.
+    kinds : str
+        The accepted kinds of NumPy's types; with "U", texts.
 
     Returns
     -------
@@ -136,13 +138,13 @@ def numbers_in(data: bytes, name: str, error: type[PycamError] = FormatError) ->
     Raises
     ------
     PycamError
-        The file is damaged, truncated, or has other values than numbers.
+        The file is damaged, truncated, or has values of another kind.
     """
     file = io.BytesIO(data)
     try:
         with _quietly():
             shape, by_columns, dtype = _header(file)
-            if dtype.kind not in "fiub":
+            if dtype.kind not in kinds:
                 raise ValueError(f"it has {dtype}")
             values: NDArray[Any] = np.ndarray(shape, dtype, data, file.tell(), order="F" if by_columns else "C")
             return values

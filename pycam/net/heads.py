@@ -358,7 +358,13 @@ def _between(net: Net, goals: Sequence[str], value: str) -> str:
             return f"it comes from {value!r} without it"
         one = positions_of(layer.input_shapes[0]) is None
         apart = isinstance(layer, _EACH_CHANNEL) or pools(layer)
-        if len(layer.inputs) > 1 or not (apart or (one and isinstance(layer, RENAMING))):
+        alone = len(layer.inputs) == 1 or _scales_images(layer)
+        if not (alone and (apart or (one and isinstance(layer, RENAMING)))):
             return f"layer {layer.name!r} ({layer.type}) stands between them"
         value = layer.inputs[0]
     return ""
+
+
+def _scales_images(layer: L.Layer) -> bool:
+    """Return whether a layer multiplies all values of an image with one number, such as the inverse of their norm."""
+    return isinstance(layer, L.Scale) and layer.axis == 0 and len(layer.input_shapes[-1]) == 1

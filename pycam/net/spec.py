@@ -92,6 +92,22 @@ class NetSpec:
         param = {"num_output": num_output, "bias_term": bias_term, "weight_filler": weight_filler}
         return self._layer("InnerProduct", name, bottom, inner_product_param=param)
 
+    def flatten(self, name: str, bottom: str) -> str:
+        """Append a blob of one axis per image."""
+        return self._layer("Flatten", name, bottom)
+
+    def power(self, name: str, bottom: str, **param: float) -> str:
+        """Append (shift + scale · x) ^ power: `power`, `scale`, `shift`."""
+        return self._layer("Power", name, bottom, power_param=param)
+
+    def reshape(self, name: str, bottom: str, *dim: int) -> str:
+        """Append the same values in another shape; 0 keeps a side of the bottom."""
+        return self._layer("Reshape", name, bottom, reshape_param={"shape": {"dim": dim}})
+
+    def scale(self, name: str, bottom: str, factors: str, *, axis: int) -> str:
+        """Append the product with a second bottom, whose axes are those of the first one from `axis` on."""
+        return self._layer("Scale", name, bottom, factors, scale_param={"axis": axis})
+
     def softmax(self, name: str, bottom: str) -> str:
         """Append a softmax over the channels."""
         return self._layer("Softmax", name, bottom)

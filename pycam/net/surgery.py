@@ -84,11 +84,7 @@ def cam_net(
     if classes < 1 or channels < 0:
         raise NetError(f"a head of {channels} channels and {classes} classes: give 0 or more and 1 or more")
 
-    kept = net.layers_before([blob])
-    read = {value for layer in kept for value in layer.inputs} | {blob}
-    spec = NetSpec(f"{net.name}-CAM" if net.name else "CAM")
-    for layer in kept:
-        spec.message.layer.add().CopyFrom(_kept(layer, read))
+    spec, kept = trunk(net, blob)
     taken = {name for layer in spec.message.layer for name in (layer.name, *layer.top)}
     for given in (conv_name, class_name):
         if given in taken:
@@ -108,6 +104,16 @@ def cam_net(
     params = {layer.name: net.params[layer.name] for layer in kept if layer.name in net.params}
     transforms = [layer.message.transform_param for layer in kept if isinstance(layer, Data | ImageData)]
     return Cut(cut, params, transforms[0] if transforms else None)
+
+
+def trunk(net: Net, blob: str) -> tuple[NetSpec, tuple[Layer, ...]]:
+    """Return the layers of a net that a blob depends on: as the beginning of a new net, and in the old one."""
+    kept = net.layers_before([blob])
+    read = {value for layer in kept for value in layer.inputs} | {blob}
+    spec = NetSpec(f"{net.name}-CAM" if net.name else "CAM")
+    for layer in kept:
+        spec.message.layer.add().CopyFrom(_kept(layer, read))
+    return spec, kept
 
 
 def free_name(name: str, taken: Set[str]) -> str:
