@@ -26,6 +26,7 @@ OUT_OF_MEMORY = "out of memory: try a smaller batch (--batch; for a net to train
 
 COMMANDS = {
     "heatmap": "Write the top-5 class activation maps of images: overlays, a strip, and one JSON file per image.",
+    "explain": "Show which units of a net give how much of a class's score, and where.",
     "activations": "Write the channels of a net's layers for images, as one grid per layer.",
     "evaluate": "Compute ILSVRC's errors. The same command resumes an interrupted run.",
     "score": "Score predictions (ILSVRC's errors) or maps (MaxBoxAcc, PxAP, localization) against ground truth.",

@@ -39,18 +39,38 @@ def page(
         HTML: up to the beginning of the body, and from the end of the body.
     """
     style, code = _files(script)
-    policy = (
-        "default-src 'none'; base-uri 'none'; form-action 'none'; "
-        f"style-src '{_hash(style)}'; script-src '{_hash(code)}' {scripts}; img-src {images}; connect-src {answers}"
-    )
-    begin = (
+    policy = f"script-src '{_hash(code)}' {scripts}; img-src {images}; connect-src {answers}"
+    noscript = "<noscript>This page draws its maps in the browser: allow its scripts.</noscript>\n"
+    end = f"{json_block('colours', colour_tables())}<script>{code}</script>\n{_END}"
+    return _begin(title, style, policy) + noscript, end
+
+
+def static_page(title: str, style: str, body: str) -> str:
+    """Return a page that runs no script and shows only images that it contains.
+
+    Parameters
+    ----------
+    title : str
+        Title of the page.
+    style : str
+        The file in `viewer/` with its styles, besides `viewer.css`.
+    body : str
+        HTML.
+    """
+    return _begin(title, _text("viewer.css", style), "img-src data:") + body + _END
+
+
+_END = "</body>\n</html>\n"
+
+
+def _begin(title: str, style: str, policy: str) -> str:
+    return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; base-uri 'none'; "
+        f"form-action 'none'; style-src '{_hash(style)}'; {policy}\">\n"
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{html.escape(title)}</title>\n<style>{style}</style>\n</head>\n<body>\n"
-        "<noscript>This page draws its maps in the browser: allow its scripts.</noscript>\n"
     )
-    return begin, f"{json_block('colours', colour_tables())}<script>{code}</script>\n</body>\n</html>\n"
 
 
 def json_block(name: str, value: Any) -> str:
@@ -63,12 +83,16 @@ def json_text(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 
 
+def _text(*names: str) -> str:
+    """Return files in `viewer/` as one text."""
+    folder = resources.files("pycam.report") / "viewer"
+    return "\n".join((folder / name).read_text("utf-8") for name in names)
+
+
 @cache
 def _files(script: str) -> tuple[str, str]:
-    folder = resources.files("pycam.report") / "viewer"
-    styles = [(folder / name).read_text("utf-8") for name in ("viewer.css", script.replace(".js", ".css"))]
-    scripts = [(folder / name).read_text("utf-8") for name in ("maps.js", "elements.js", "viewer.js", script)]
-    return "\n".join(styles), "\n".join(scripts)
+    scripts = ("maps.js", "elements.js", "viewer.js", script)
+    return _text("viewer.css", script.replace(".js", ".css")), _text(*scripts)
 
 
 def _hash(text: str) -> str:
