@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -13,9 +13,6 @@ from pycam.predict import best
 from pycam.tables import Table
 from pycam.units.activations import Activations
 from pycam.units.head import Account
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 MEASURES = {"average": "mean", "max": "maximum", "layers": "value"}
 """Pooling of the units -> the name of what their weights multiply."""
@@ -137,13 +134,9 @@ class ClassExplanation:
             **dict.fromkeys(["weight", measure, "contribution", "largest"], "{:.4f}".format),
             "share": "{:.1%}".format,
         }
-        return Table(title, _numbers_first(DataFrame(rows)), formats=formats)
-
-
-def _numbers_first(frame: DataFrame) -> DataFrame:
-    """Return the frame with numbers as numbers, also where all are missing."""
-    numbers = [column for column in frame if column in ("share", "largest", "weight")]
-    return frame.astype(dict.fromkeys(numbers, float))
+        # As numbers, also where all are missing.
+        frame = DataFrame(rows).astype(dict.fromkeys(["weight", "share", "largest"], float))
+        return Table(title, frame, formats=formats)
 
 
 def explain(activations: Activations, classes: Sequence[int] | None, top: int, most: int) -> list[ClassExplanation]:

@@ -79,11 +79,12 @@ class UnitHead:
         weights, bias = self.weights[index], float(self.bias[index])
         # (K,) and (n, K, h, w) -> (n, h, w)
         map_: Floats = np.einsum("k,nkhw->nhw", weights, units)
-        if pooled is not None:
+        if pooled is not None or self.slope is None:
+            assert pooled is not None
             of_image = pooled.mean(axis=0)
             drawn = map_ if self.coverage is None else map_ * self.coverage
             return Account(index, weights, of_image, weights * of_image, bias, drawn)
-        gate = np.where(map_ + bias > 0, 1.0, self.slope)
+        gate: Floats = np.where(map_ + bias > 0, 1.0, self.slope)
         of_image = np.einsum("nhw,nkhw->k", gate, units) / gate.size
         return Account(index, weights, of_image, weights * of_image, bias * float(gate.mean()), map_ * gate)
 
