@@ -47,9 +47,22 @@ def test_show_prints_layers_shapes_and_sums(small):
     assert result.exit_code == 0
     rows = {line.split()[0]: line.split() for line in result.output.splitlines() if line}
     assert [*rows["name"]] == [*json.loads(run("show", small, "--json").output)["layers"][0]]
-    assert rows["conv"] == ["conv", "Convolution", "data", "conv", "1×4×6×6", "4×3×3×3,", "4", "112", "3,888"]
-    assert rows["relu"] == ["relu", "ReLU", "conv", "conv", "1×4×6×6", "-", "-", "-"]
-    assert rows["fc"] == ["fc", "InnerProduct", "pool", "fc", "1×5", "5×4,", "5", "25", "20"]
+    assert rows["conv"] == [
+        "conv",
+        "Convolution",
+        "data",
+        "conv",
+        "1×4×6×6",
+        "4×3×3×3,",
+        "4",
+        "112",
+        "3,888",
+        "3",
+        "every",
+        "1",
+    ]
+    assert rows["relu"] == ["relu", "ReLU", "conv", "conv", "1×4×6×6", "-", "-", "-", "3", "every", "1"]
+    assert rows["fc"] == ["fc", "InnerProduct", "pool", "fc", "1×5", "5×4,", "5", "25", "20", "8"]
     assert rows["input"] == ["input", "data", "1×3×8×8"]
     assert rows["output"] == ["output", "prob", "1×5"]
     assert rows["parameters"] == ["parameters", "137"]
@@ -77,6 +90,7 @@ def test_show_as_json_has_everything(small):
         "param_shapes": [[4, 3, 3, 3], [4]],
         "parameters": 112,
         "multiply_adds": 3888,
+        "receptive_fields": [{"size": [3, 3], "center": [1.0, 1.0], "distance": [1, 1]}],
     }
     assert shown["blobs"] == {
         "data": [1, 3, 8, 8],

@@ -27,6 +27,7 @@ OUT_OF_MEMORY = "out of memory: try a smaller batch (--batch; for a net to train
 COMMANDS = {
     "heatmap": "Write the top-5 class activation maps of images: overlays, a strip, and one JSON file per image.",
     "figure": "Write maps as a figure for print: one row per image, one column per model, method or layer.",
+    "explain": "Show which units of a net give how much of a class's score, and where.",
     "activations": "Write the channels of a net's layers for images, as one grid per layer.",
     "features": "Compute the features of images: a blob, averaged over its rows and columns.",
     "evaluate": "Compute ILSVRC's errors. The same command resumes an interrupted run.",

@@ -22,6 +22,7 @@ from pycam.formats.files import atomic_write
 from pycam.formats.npy import read_tensors
 from pycam.net import CamHead, Net, describe_heads, find_head, find_heads, read_net
 from pycam.net.layers import dims
+from pycam.net.receptive_fields import ReceptiveField, receptive_fields
 from pycam.net.stated import stated_input
 from pycam.net.tensorflow import with_tf_weights
 from pycam.tables import Table
@@ -40,15 +41,19 @@ def show(
     allow_nonfinite: options.AllowNonfinite = False,
     as_json: options.Json = False,
 ) -> None:
-    """Print the layers, shapes, parameters and multiply-adds of a net, and the source of its class maps.
+    """Print the layers, shapes, receptive fields and parameters of a net, and the source of its class maps.
 
-    Shapes are for one image. Multiply-adds count the multiplications with a weight.
+    Shapes are for one image. A receptive field is how many rows and columns of the input a value can depend on; that of
+    "195 every 32" moves by 32 pixels from one position to the next. Multiply-adds count multiplications with a weight.
     """
     if weights is None:
         options.refuse(context, "no weights are read", "allow_nonfinite")
     net = read_net(prototxt, weights, phase=phase, stages=stages or (), level=level, allow_nonfinite=allow_nonfinite)
     if as_json:
-        print_json(_as_dict(net))
+        shown = _as_dict(net)
+        for layer in shown["layers"]:
+            layer["receptive_fields"] = [field and field.as_dict() for field in layer["receptive_fields"]]
+        print_json(shown)
     else:
         _print_net(net)
 
@@ -123,6 +128,7 @@ def import_weights(
 def _as_dict(net: Net) -> dict[str, Any]:
     head = _only_head(net)
     properties = ("name", "type", "bottoms", "tops", "output_shapes", "param_shapes")
+    fields = _fields(net)
     return {
         "name": net.name,
         "layers": [
@@ -130,6 +136,7 @@ def _as_dict(net: Net) -> dict[str, Any]:
             | {
                 "parameters": sum(math.prod(shape) for shape in layer.param_shapes),
                 "multiply_adds": layer.multiply_adds,
+                "receptive_fields": [fields.get(value) for value in layer.outputs],
             }
             for layer in net.layers
         ],
@@ -147,6 +154,12 @@ def _as_dict(net: Net) -> dict[str, Any]:
         "fork_layers": net.fork_types,
         "notes": net.notes,
     }
+
+
+def _fields(net: Net) -> dict[str, ReceptiveField]:
+    """Return the receptive fields of a net's values; none if it has not exactly one input with rows and columns."""
+    images = [blob for blob in net.inputs if len(net.shapes[blob]) == 4]
+    return receptive_fields(net, images[0]) if len(images) == 1 else {}
 
 
 def _only_head(net: Net) -> CamHead | None:
@@ -183,4 +196,5 @@ FORMATS: dict[str, Callable[[Any], str]] = {
     **dict.fromkeys(["bottoms", "tops"], _join),
     **dict.fromkeys(["output_shapes", "param_shapes"], lambda shapes: _join(map(dims, shapes))),
     **dict.fromkeys(["parameters", "multiply_adds"], lambda count: f"{count:,}" if count else "-"),
+    "receptive_fields": lambda fields: _join("-" if field is None else str(field) for field in fields),
 }

@@ -72,6 +72,31 @@ class View:
         x0, x1 = (round(x * width / self.canvas[1]) for x in (crop.x, crop.x + self.size[1]))
         return x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)
 
+    def on_image(
+        self, crop: Crop, box: tuple[int, int, int, int], height: int, width: int
+    ) -> tuple[int, int, int, int]:
+        """Return where a box of the net's input lies on an image: each pixel that it covers at least in part.
+
+        Parameters
+        ----------
+        crop : Crop
+            The crop that the input is.
+        box : (x0, y0, x1, y1)
+            Pixels of the input, half-open.
+        height, width : int
+            The sides of the image.
+        """
+        x0, y0, x1, y1 = box
+        if crop.mirrored:
+            x0, x1 = self.size[1] - x1, self.size[1] - x0
+        tall, wide = self.canvas
+        return (
+            (crop.x + x0) * width // wide,
+            (crop.y + y0) * height // tall,
+            -(-(crop.x + x1) * width // wide),
+            -(-(crop.y + y1) * height // tall),
+        )
+
 
 def canvas_of(size: Size) -> Size:
     """Return the size of the canvas for a net's input.

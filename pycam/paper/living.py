@@ -152,7 +152,9 @@ def _table(
     found = lines(table, sources)
     columns = columns_of(table, found)
     return LivingTable(
-        table, columns, [(line, {each: _cell(table, line, each, weights, margins) for each in columns}) for line in found]
+        table,
+        columns,
+        [(line, {each: _cell(table, line, each, weights, margins) for each in columns}) for line in found],
     )
 
 

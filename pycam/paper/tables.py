@@ -182,9 +182,7 @@ def ranking(table: Table) -> Table:
     return Table(table.title, both.loc[order], formats=dict.fromkeys(errors, PERCENT))
 
 
-def _frame(
-    table: PaperTable, found: Sequence[Line], weights: Mapping[str, Missing], fixes: dict[str, None]
-) -> Table:
+def _frame(table: PaperTable, found: Sequence[Line], weights: Mapping[str, Missing], fixes: dict[str, None]) -> Table:
     """Return a table without its note, and add to `fixes` how to fill its empty rows."""
     from pandas import DataFrame
 
@@ -258,7 +256,9 @@ def _of_files(table: PaperTable, files: Mapping[Path, CellsFile]) -> Iterator[Li
             continue
         for name in dict.fromkeys(cell.row for cell in file.cells):
             cells = {
-                cell.column: Measured(cell.value, cell.low, cell.high, cell.images, *_share(table, cell.value, cell.images))
+                cell.column: Measured(
+                    cell.value, cell.low, cell.high, cell.images, *_share(table, cell.value, cell.images)
+                )
                 for cell in file.cells
                 if cell.row == name
             }

@@ -326,7 +326,10 @@ def _error_difference(folder: Path, place: Path, check: Check) -> str:
         predictions = read_predictions(path, plan.class_names)
         if len(predictions) != len(truth):
             return f"{shown}/{path.name}: {len(predictions)} lines for {len(truth)} images"
-        scores = score_predictions(Predictions(predictions.classes[rows], predictions.boxes[rows]), truth.select([truth.names[row] for row in rows]))
+        scores = score_predictions(
+            Predictions(predictions.classes[rows], predictions.boxes[rows]),
+            truth.select([truth.names[row] for row in rows]),
+        )
         if difference := _value_difference(reported, scores.figures()):
             return f"{shown}/{REPORT}: {f'{submission}: ' if submission else ''}{difference}, by {path.name}"
     check.confirmed.append(f"{shown}: its errors, from its predictions and {sources.ground_truth}")

@@ -106,9 +106,7 @@ def _table(living: LivingTable, root: Path | None) -> str:
     )
 
 
-def _row(
-    living: LivingTable, line: Line, cells: Mapping[str, LivingCell], notes: _Notes, root: Path | None
-) -> str:
+def _row(living: LivingTable, line: Line, cells: Mapping[str, LivingCell], notes: _Notes, root: Path | None) -> str:
     made = _made(line, root)
     show = f"{{:.{living.table.decimals}f}}".format
     tds = "".join(f"<td>{_cell(cell, made, show, notes)}</td>" for cell in cells.values())

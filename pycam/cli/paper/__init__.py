@@ -13,6 +13,7 @@ from pycam.cli.paper.figure7 import figure7, figure8
 from pycam.cli.paper.figure9 import figure9
 from pycam.cli.paper.figure10 import figure10
 from pycam.cli.paper.figure11 import figure11
+from pycam.cli.paper.figure13 import figure13
 from pycam.cli.paper.table4 import table4
 from pycam.cli.paper.table5 import table5
 from pycam.console import Notes, print_line
@@ -28,6 +29,7 @@ app.command()(figure8)
 app.command()(figure9)
 app.command()(figure10)
 app.command()(figure11)
+app.command()(figure13)
 
 PAGE = Path("paper.html")
 

@@ -98,7 +98,8 @@ def figure11(
     table = _table(rows, f"{right} of {len(margins)} images that were not for training are classified correctly.")
     caption = (
         f"Maps of a detector of text, a linear support vector machine on {heads.blob} of {heads.model.name}: the "
-        f"images with the highest margins{', with the rectangles of the words in green' if tagged else ''}. {table.note}"
+        f"images with the highest margins{', with the rectangles of the words in green' if tagged else ''}. "
+        f"{table.note}"
     )
     settings = heads.settings(classifier, positives=len(positive), negatives=len(negative), seed=seed)
     lines = side_by_side([[panel] for _, panel in best], side)
