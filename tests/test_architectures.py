@@ -162,6 +162,10 @@ def window(layer):
         ("deploy_bvlc_alexnet", 60_965_224, 724_406_816),
         ("deploy_bvlc_caffenet", 60_965_224, 724_406_816),
         ("deploy_bvlc_googlenet", 6_998_552, 1_582_671_872),
+        # As published: NIN in its author's readme (29 MiB), AlexNet-GAP in the authors' later code.
+        ("deploy_nin_imagenet", 7_595_176, 1_100_188_800),
+        ("deploy_caffeNetCAM", 4_539_752, 866_169_376),
+        ("deploy_googlenetGMP", 8_345_896, 2_212_330_496),
         ("deploy_squeezenet_v1.0", 1_248_424, 861_339_936),
         ("deploy_squeezenet_v1.1", 1_235_496, 387_747_520),
     ],
@@ -180,6 +184,9 @@ def test_parameters_and_multiply_adds(name, parameters, multiply_adds):
         ("deploy_googlenetCAM", "CAM_conv", "CAM_fc", 14),
         ("deploy_googlenetCAM_places205", "CAM_conv", "CAM_fc", 14),
         ("deploy_vgg16CAM", "CAM_conv", "CAM_fc", 14),
+        ("deploy_caffeNetCAM", "CAM_conv", "CAM_fc", 13),
+        ("deploy_googlenetGMP", "CAM_conv", "CAM_fc", 14),
+        ("deploy_nin_imagenet", "cccp8-1024", None, 6),
         ("deploy_squeezenet_v1.0", "conv10", None, 15),
         ("deploy_squeezenet_v1.1", "conv10", None, 14),
         ("deploy_bvlc_googlenet", "inception_5b/output", "loss3/classifier", 7),
@@ -213,7 +220,7 @@ def test_building_twice_gives_two_messages():
 def test_an_unknown_name_offers_the_nearest():
     with pytest.raises(UsageError, match=r"'deploy_vgg16cam': did you mean 'deploy_vgg16CAM'\?"):
         architectures.build("deploy_vgg16cam")
-    with pytest.raises(UsageError, match=r"deploy_alexnetplusCAM_imagenet, .*solver_imagenet_googlenetCAM$"):
+    with pytest.raises(UsageError, match=r"deploy_alexnetplusCAM_imagenet, .*solver_nin_imagenet$"):
         architectures.build("?")
 
 

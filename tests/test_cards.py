@@ -136,6 +136,18 @@ def test_a_mean_by_name_is_the_bundled_one(read):
             "weights.sha1: Expected `str` matching regex",
         ),
         (
+            SMALLEST.replace("mine.caffemodel", "{file: a, solver: s.prototxt, mirrors: ['http://b/a']}"),
+            "weights: solver is for weights that were never published: leave out solver, or mirrors",
+        ),
+        (
+            SMALLEST.replace("mine.caffemodel", f"{{file: a, solver: s.prototxt, sha1: {'0' * 40}}}"),
+            "weights: solver is for weights that were never published: leave out solver, or sha1",
+        ),
+        (
+            SMALLEST.replace("mine.caffemodel", "{file: a, initial: vgg16}"),
+            "weights: initial needs a solver, which trains from these weights",
+        ),
+        (
             SMALLEST.replace("mine.caffemodel", "{file: a, mirrors: ['ftp://b/a']}"),
             "is not an http or https address",
         ),

@@ -2,12 +2,16 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
+from scipy.io import loadmat
 
-from pycam import drawing
+import pycam
+from pycam import drawing, engines, zoo
 from pycam.drawing import layout, overlays, py_map2jpg
 from pycam.images.read import read_image
 from pycam.images.resize import resize
+from pycam.maps.cam import class_activation_maps
 
 RNG = np.random.default_rng(0)
 IMAGE = RNG.integers(0, 256, (40, 60, 3), np.uint8)
@@ -58,6 +62,56 @@ def test_py_demo_overlay_by_its_definition():
     np.testing.assert_allclose(
         overlays.overlay_py_demo(image, map_), 0.2 * stretched[0] + 0.7 * stretched[1], atol=1e-9
     )
+
+
+@pytest.mark.shared
+def test_pytorch_cam_has_the_levels_and_the_sums_of_the_driver(shared):
+    golden = np.load(shared / "data/golden/pytorch_cam.npz")
+    features = loadmat(shared / "data/cam-release/data_img1.mat")["activation_lastconv"].transpose(3, 2, 1, 0)[4:5]
+    weights = loadmat(shared / "data/cam-release/data_net.mat")["weights_LR"].T
+    maps = class_activation_maps(features, weights[golden["index"]])[0]
+    assert (np.stack([resize(map_, 256, 256, "levels_256") for map_ in maps]) == golden["maps"]).all()
+    image = read_image(shared / "data/samples/cat.jpg").pixels
+    levels = resize(maps[0], 360, 480, "levels_256")
+    drawn = overlays.overlay_pytorch_cam(image, levels)
+    assert (drawn[golden["y"], golden["x"]] == golden["result"]).all() and drawn.sum() == golden["result_sum"]
+    assert cv2.applyColorMap(levels.astype(np.uint8), cv2.COLORMAP_JET).sum() == golden["heat_sum"]
+
+
+def test_pytorch_cam_is_the_driver_on_a_net_with_its_own_preprocessing(tmp_path):
+    image = RNG.integers(0, 256, (90, 130, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "image.png"), image)
+    with pycam.load("squeezenet-cam-caltech101", protocol="pytorch_cam") as cam:
+        prediction = cam(str(tmp_path / "image.png"))
+        net = cam.model.net
+    # The driver's own steps, with the net's order of channels and its mean in place of torchvision's.
+    pixels = np.asarray(PIL.Image.open(tmp_path / "image.png").resize((227, 227), PIL.Image.BILINEAR))[:, :, ::-1]
+    inputs = (pixels.transpose(2, 0, 1)[None] - np.float32(zoo.bvlc_mean().value)[:, None, None]).astype(np.float32)
+    with engines.make("onnxruntime", net, ["fire9/concat", "prob"], engines.Options(threads=1)) as engine:
+        features, scores = (engine.forward({"data": inputs})[blob][0] for blob in ("fire9/concat", "prob"))
+    best = int(scores.argmax())
+    assert [item.index for item in prediction.top] == [best]
+    map_ = np.tensordot(net.params["CAM_fc"][0][best], features, 1)
+    map_ = map_ - map_.min()
+    levels = cv2.resize((255 * (map_ / map_.max())).astype(np.uint8), (256, 256))
+    colours = cv2.applyColorMap(cv2.resize(levels, (130, 90)), cv2.COLORMAP_JET)
+    # A sum in another order can change a level by one.
+    assert np.abs(prediction.overlay() - (0.3 * colours + 0.5 * image)).max() <= 0.3 * 6 + 0.5
+    assert np.abs(prediction.top[0].map - cv2.resize(levels, (130, 90))).max() <= 1
+    (overlay, *_) = prediction.save(tmp_path)
+    found = overlay.read_bytes()
+    with PIL.Image.open(overlay) as written:
+        ours = written.quantization
+    cv2.imwrite(str(tmp_path / "driver.jpg"), np.asarray(PIL.Image.open(overlay)))
+    with PIL.Image.open(tmp_path / "driver.jpg") as written:
+        assert found.startswith(b"\xff\xd8") and written.quantization == ours  # OpenCV's default, 95
+
+
+@pytest.mark.parametrize("map_", [np.full((3, 4), 7, np.float32), np.zeros((1, 1), np.float32)])
+def test_pytorch_cam_of_a_constant_map_has_the_lowest_colour(map_):
+    levels = resize(map_, 40, 60, "levels_256")
+    assert not levels.any()
+    assert overlays.overlay_pytorch_cam(IMAGE, levels) == pytest.approx(0.5 * IMAGE + 0.3 * np.array([128, 0, 0]))
 
 
 def test_matlab_overlay_of_extremes():

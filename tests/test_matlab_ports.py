@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from scipy.io import loadmat, savemat
 
+from matlab_ports.cut import cut
 from matlab_ports.demo import demo
 from matlab_ports.evaluation.compute_overlap import compute_overlap
 from matlab_ports.evaluation.eval_clsloc import eval_clsloc
@@ -288,6 +289,36 @@ def test_generate_bbox_of_an_empty_heat_map(tmp_path):
     with pytest.raises(ImageError, match="expected an image, but: No such file"):
         generate_bbox(tmp_path / "missing.jpg", tmp_path / "others.txt")
     assert not (tmp_path / "others.txt").exists()
+
+
+@pytest.mark.shared
+def test_cut_finds_the_published_boxes_and_cuts_the_object_out(release, tmp_path):
+    files = release / "sample_6.jpg", release / "heatmap_6.jpg"
+    made = run("matlab_ports.cut", *files, tmp_path / "boxes.txt", "--cutout", tmp_path / "cut.png")
+    assert (made.returncode, made.stdout, made.stderr) == (0, "63 151 361 217\n", "")
+    assert (tmp_path / "boxes.txt").read_bytes() == b"63 151 361 217 "
+    assert cut(*files, thresholds=(20, 80)).tolist() == [[83, 153, 322, 195]]
+    image, left = cv2.imread(str(files[0])), cv2.imread(str(tmp_path / "cut.png"))
+    kept = (left > 0).any(axis=2)
+    assert (left[kept] == image[kept]).all() and 0.1 < kept.mean() < 0.5
+    assert cv2.boundingRect(kept.view(np.uint8)) == (63, 151, 361, 217)
+    # Other thresholds have another cutout, unlike in the program, which ignores them then.
+    cut(*files, thresholds=(20, 80), cutout=tmp_path / "other.png")
+    kept = (cv2.imread(str(tmp_path / "other.png")) > 0).any(axis=2)
+    assert cv2.boundingRect(kept.view(np.uint8)) == (83, 153, 322, 195)
+
+
+def test_cut_of_nothing_is_the_whole_image(tmp_path):
+    image, heat = tmp_path / "image.png", tmp_path / "heat.png"
+    cv2.imwrite(str(image), np.full((40, 50, 3), 90, np.uint8))
+    cv2.imwrite(str(heat), np.zeros((40, 50), np.uint8))
+    assert cut(image, heat, tmp_path / "boxes.txt", cutout=tmp_path / "cut.png").tolist() == [[0, 0, 50, 40]]
+    assert not cv2.imread(str(tmp_path / "cut.png")).any()
+    cv2.imwrite(str(heat), np.zeros((40, 51), np.uint8))
+    with pytest.raises(ImageError, match=r"heat\.png is 51×40, and .*image\.png is 50×40"):
+        cut(image, heat)
+    with pytest.raises(UsageError, match=r"cut\.gif: expected a file that ends in \.png or \.jpg"):
+        cut(image, heat, cutout=tmp_path / "cut.gif")
 
 
 # ---- evaluation

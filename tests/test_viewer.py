@@ -294,6 +294,51 @@ def test_keyboard_alone(page, report):
     assert page.evaluate("document.activeElement.closest('.card') !== null")
 
 
+@pytest.fixture
+def truth_page(tmp_path) -> str:
+    """A page of ground truth alone."""
+    image = samples.image(4, 120, 160)
+    objects = [("fox, Vulpes", (0, 0, 50, 40)), (samples.MARKUP, (60, 30, 150, 110))]
+    truths = [Truth(0, "fox, Vulpes", [objects[0][1]], objects), Truth(1, "cup", [], [])]
+    entries = [Entry(f"{i}.png", image, {}, truth) for i, truth in enumerate(truths)]
+    write_html(tmp_path / "truth.html", entries, Heading("Ground truth: set", {}))
+    return (tmp_path / "truth.html").as_uri()
+
+
+def test_ground_truth_alone_can_be_leafed_through(page, truth_page):
+    page.goto(truth_page)
+    assert [each.inner_text() for each in page.query_selector_all(".card b")] == ["fox", "cup"]
+    page.wait_for_selector(".card img")
+    assert page.locator(".card:first-child rect.truth.line").count() == 2
+    assert page.eval_on_selector_all("option", "(options) => options.map((option) => option.textContent)") == [
+        "as listed", "by name", "by class"
+    ]  # fmt: skip
+    page.click(".card button")
+    assert page.eval_on_selector_all(".tags span", "(tags) => tags.map((tag) => tag.textContent)") == [
+        "fox", samples.MARKUP
+    ]  # fmt: skip
+    places = page.eval_on_selector_all(
+        ".tags span", "(tags) => tags.map((tag) => tag.getBoundingClientRect().toJSON())"
+    )
+    frame = page.eval_on_selector(".stage .frame", "(frame) => frame.getBoundingClientRect().toJSON()")
+    scale = frame["width"] / 160
+    # The label of the first box lies inside of it, because the box begins at the border; that of the second, above it.
+    assert (places[0]["x"], places[0]["y"]) == pytest.approx((frame["x"], frame["y"]), abs=1)
+    assert (places[1]["x"], places[1]["bottom"]) == pytest.approx(
+        (frame["x"] + 60 * scale, frame["y"] + 30 * scale), abs=1
+    )
+    assert figures(page)["fox, Vulpes"] == "0, 0, 50, 40"
+    assert page.locator("cam-viewer .stage rect.truth.line").count() == 2
+    page.keyboard.press("t")
+    assert page.locator("cam-viewer .stage rect").count() == 0 and not page.is_visible(".tags")
+    page.keyboard.press("t")
+    assert page.locator("cam-viewer .stage rect.truth.line").count() == 2
+    page.keyboard.press("n")
+    assert page.inner_text("dialog h2") == "1.png" and "cup" in page.inner_text("figcaption")
+    page.keyboard.press("p")
+    assert page.inner_text("dialog h2") == "0.png"
+
+
 def painted(page, selector: str = ".stage canvas") -> str:
     return page.eval_on_selector(selector, "(canvas) => canvas.toDataURL()")
 
@@ -511,6 +556,14 @@ def inspect(page, request) -> Callable[[str], None]:
         assert faults == []
 
     return inspect
+
+
+def test_ground_truth_has_no_serious_accessibility_fault(page, inspect, truth_page):
+    page.goto(truth_page)
+    page.wait_for_selector(".card img")
+    inspect("truth")
+    page.click(".card button")
+    inspect("truth-open")
 
 
 @pytest.mark.parametrize("name", ["report", "comparison"])

@@ -4,12 +4,14 @@ import functools
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
 from collections import Counter
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -45,7 +47,7 @@ FACTS = {
     "squeezenet-v1.1": "squeezenet-v1.1",
     "vgg16-cam": "vgg16-cam",
 }
-RELEASED = {*FACTS, "vgg16"}
+RELEASED = {*FACTS, "vgg16", "nin-imagenet", "alexnet-gap", "googlenet-gmp"}
 
 
 def by_name(card):
@@ -118,8 +120,9 @@ def test_no_name_is_used_twice():
 def test_a_card_says_what_people_need(card):
     assert card.title and card.licence and card.source and card.paper
     assert card.path.stem == card.name and card.prototxt.startswith("deploy_")
-    assert all(Path(url).name in card.weights.names for url in card.weights.mirrors)
-    assert card.weights.mirrors or (zoo.models_folder() / card.weights.file).is_file()
+    assert all(Path(urlsplit(url).path).name in card.weights.names for url in card.weights.mirrors)
+    in_repository = (zoo.models_folder() / card.weights.file).is_file()
+    assert card.weights.mirrors or in_repository or (zoo.prototxt_folder() / card.weights.solver).is_file()
 
 
 @pytest.mark.parametrize("card", CARDS, ids=by_name)
@@ -255,6 +258,22 @@ def test_missing_files_of_a_card_are_named(tmp_path):
         zoo.card_labels(card)
     (tmp_path / "plain.yaml").write_text("name: my\nprototxt: no.prototxt\nweights: no.caffemodel\n")
     assert zoo.card_labels(zoo.card(tmp_path / "plain.yaml")) is None
+
+
+def test_a_card_of_ones_own_may_name_the_solver_of_its_weights(card, machine):
+    home = machine / "mine"
+    tiny = card("{file: tiny.caffemodel, solver: my solver.prototxt}")
+    with pytest.raises(ModelError, match=r"tiny\.yaml: solver: my solver\.prototxt is neither beside the card nor in"):
+        zoo.weights_path(tiny, download=True)
+    (home / "my solver.prototxt").write_text('net: "tiny.prototxt"')
+    expected = f"pycam train --solver '{home / 'my solver.prototxt'}'"
+    with pytest.raises(
+        ModelError, match=f"weights of tiny were never published: train them with `{re.escape(expected)}`"
+    ):
+        zoo.weights_path(tiny, download=True)
+    path = write_weights(home / "tiny.caffemodel", 1)
+    assert zoo.weights_path(tiny) == path
+    assert zoo.training_command(card()) == ""
 
 
 # Where weights are looked for
