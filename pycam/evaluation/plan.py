@@ -214,10 +214,7 @@ class PlanNote:
             ("out", out),
         ]
         words = (
-            word
-            for name, value in values
-            if value is not None
-            for word in (f"--{name.replace('_', '-')}", str(value))
+            word for name, value in values if value is not None for word in (f"--{name.replace('_', '-')}", str(value))
         )
         return shlex.join(["pycam", "evaluate", *words])
 

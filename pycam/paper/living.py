@@ -108,7 +108,7 @@ class LivingPaper:
                             "made by": line.command or None,
                             "place": shown(line.place, root) or None,
                             "empty because": missing and missing.reason,
-                            "to fill it": missing and (missing.fix or None),
+                            "to fill it": missing and missing.fix,
                         }
                     )
         return Table("Cells", DataFrame(rows, dtype=object))
@@ -152,7 +152,9 @@ def _table(
     found = lines(table, sources)
     columns = columns_of(table, found)
     return LivingTable(
-        table, columns, [(line, {each: _cell(table, line, each, weights, margins) for each in columns}) for line in found]
+        table,
+        columns,
+        [(line, {each: _cell(table, line, each, weights, margins) for each in columns}) for line in found],
     )
 
 
@@ -176,5 +178,7 @@ def _missing(table: PaperTable, line: Line, column: str, weights: Mapping[str, M
     if column not in table.columns or (line.place is not None and not line.row.cells):
         return Missing("no such cell", "neither the paper nor this run has this value")
     if table.of_runs and line.place is not None:
-        return Missing("no boxes", "the ground truth of the run has no boxes: give --ground-truth one that has them")
+        return Missing(
+            "no boxes", "the ground truth of the run has no boxes: run it again with --ground-truth that has them"
+        )
     return missing_cell(table, line.row, column, {} if line.place is not None else weights)

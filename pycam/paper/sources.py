@@ -96,7 +96,9 @@ def _check_cells(path: Path, file: CellsFile) -> None:
         raise RunError(f"{path}: it has cells of Table {file.table}; only Tables {numbers} are made of such files")
     for cell in file.cells:
         bounds = (cell.low, cell.value, cell.high)
-        if not (all(map(math.isfinite, bounds)) and 0 <= cell.low <= cell.value <= cell.high <= 100 and cell.images > 0):
+        if not (
+            all(map(math.isfinite, bounds)) and 0 <= cell.low <= cell.value <= cell.high <= 100 and cell.images > 0
+        ):
             raise RunError(
                 f"{path}: {cell.row}, {cell.column}: {cell.value} ({cell.low} to {cell.high}) of {cell.images} images; "
                 "a percentage inside of its interval was expected: make the file again"
