@@ -493,15 +493,16 @@ def test_dropped_image_is_predicted(page):
 
 
 @pytest.fixture(params=[(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")], ids=str)
-def inspect(page, request) -> Callable[[str], None]:
+def inspect(page, request) -> Callable[..., None]:
     """Take a screenshot of the page; fail on what is wider than the window, or a serious accessibility fault."""
     axe = resources.files("axe_playwright_python") / "axe.min.js"
     width, scheme = request.param
     page.set_viewport_size({"width": width, "height": 844})
     page.emulate_media(color_scheme=scheme)
 
-    def inspect(name: str) -> None:
-        page.screenshot(path=SCREENSHOTS / f"{name}-{scheme}-{width}.png", full_page=not page.is_visible("dialog"))
+    def inspect(name: str, is_short: bool = True) -> None:
+        whole = is_short and not page.is_visible("dialog")
+        page.screenshot(path=SCREENSHOTS / f"{name}-{scheme}-{width}.png", full_page=whole)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         page.evaluate(axe.read_text("utf-8"))
         found = page.evaluate("axe.run({ resultTypes: ['violations'] })")["violations"]
@@ -559,7 +560,8 @@ def living(tmp_path_factory) -> str:
 @pytest.mark.parametrize("inspect", [(1280, "light"), (390, "dark")], indirect=True, ids=str)
 def test_living_paper_has_no_serious_accessibility_fault(page, inspect, living):
     page.goto(living)
-    inspect("living-paper")
+    inspect("living-paper", is_short=False)
+    assert page.locator("#figure-8 img").evaluate("each => each.complete && each.naturalWidth") == 1500
 
 
 def test_living_paper_is_read_without_scripts_by_keyboard_and_on_paper(browser, living):

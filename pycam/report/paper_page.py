@@ -46,7 +46,7 @@ def paper_page(paper: LivingPaper, root: Path | None = None) -> str:
         f"<p>Its tables and figures, published and made again with pycam {escape(pycam.__version__)}.</p>"
         f"{_counts(paper)}{_contents(paper)}</header>\n<main>\n"
         + "".join(_table(table, root) for table in paper.tables)
-        + '<section id="figures" aria-labelledby="figures-title"><h2 id="figures-title">Figures</h2>'
+        + '<section id="figures"><h2>Figures</h2>'
         + "".join(_figure(figure, root) for figure in paper.figures)
         + f"</section>\n{_reading(paper.margins)}</main>\n"
     )
@@ -99,7 +99,7 @@ def _table(living: LivingTable, root: Path | None) -> str:
     rows = "".join(_row(living, line, cells, notes, root) for line, cells in living.lines)
     about = f"<p>{escape(table.note)}</p>" if table.note else ""
     return (
-        f'<section id="{anchor}" aria-labelledby="{anchor}-title"><h2 id="{anchor}-title">{escape(table.title)}</h2>'
+        f'<section id="{anchor}"><h2 id="{anchor}-title">{escape(table.title)}</h2>'
         f'{about}<div class="scroll" role="region" tabindex="0" aria-labelledby="{anchor}-title"><table>'
         f'<thead><tr><th scope="col">row of the paper</th>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
         f"{notes.html()}</section>\n"
@@ -216,7 +216,7 @@ def _reading(margins: Mapping[str, float]) -> str:
         EMPTY: "we have no value; the note tells why, and what would fill the cell",
     }
     return (
-        '<section id="reading" aria-labelledby="reading-title"><h2 id="reading-title">How to read this page</h2>'
+        '<section id="reading"><h2>How to read this page</h2>'
         "<p>Each cell has the published value with how sure it is, and ours with its 95 % interval. A verdict is an "
         f"equivalence test with a margin in points ({escape(points)}). Its bounds are those of two one-sided tests; a "
         f"wrong answer has a probability of at most {100 * ALPHA:g} %. The published value is taken as a fixed number. "
