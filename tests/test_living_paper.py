@@ -87,7 +87,10 @@ def test_cells_are_filled_and_judged(tmp_path):
         Cell("GoogLeNet-GAP on crop", "boxes", 40, 39, 41, 5794),
     )
     write_output(tmp_path / "birds", CellsFile(4, "pycam paper table4 --data CUB_200_2011", cells))
+    slip = Cell("fc7 from AlexNet", "SUN Attribute", 84.23, 84, 84.5, 1000)
+    write_output(tmp_path / "features", CellsFile(5, "pycam paper table5 --data sets", (slip,)))
     found = cells_of(Sources.read([tmp_path]))
+    assert found[5, "fc7 from AlexNet", "SUN Attribute"].state == "ours"  # a slip is no target
     assert found[1, "GoogLeNet-GAP", "top-1"].state == REPRODUCED  # 0.3 points beside 35.0, of all images
     assert found[1, "GoogLeNet-GAP", "top-5"].state == NOT_REPRODUCED
     part = found[1, "VGGnet-GAP", "top-1"]

@@ -29,7 +29,7 @@ class LivingCell:
     measured : Measured, optional
         Ours.
     verdict : Verdict, optional
-        Whether they are equal, if both are there and the table is judged.
+        Whether they are equal, if both are there and the published one is a target.
     missing : Missing, optional
         Why there is no value of ours; None if there is one.
     """
@@ -164,7 +164,7 @@ def _cell(
     theirs, ours = line.row.cells.get(column), line.cells.get(column)
     if ours is None:
         return LivingCell(theirs, None, None, _missing(table, line, column, weights))
-    if theirs is None or not table.judged:
+    if theirs is None or not (table.judged and theirs.judged):
         return LivingCell(theirs, ours, None, None)
     margin = margins[line.row.quantity or table.quantity]
     if ours.count is not None:
