@@ -10,8 +10,8 @@
 set -eu
 PATH=$(dirname "$0"):$PATH
 
-models="googlenet-cam vgg16-cam alexnetplus-cam bvlc-googlenet"
-backprop="bvlc-googlenet vgg16 bvlc-alexnet"
+models="googlenet-cam vgg16-cam alexnetplus-cam bvlc-googlenet nin-imagenet"
+backprop="bvlc-googlenet vgg16 bvlc-caffenet bvlc-alexnet"
 if [ "${1:-}" = --mini ]; then
     models=squeezenet-v1.0
     backprop=
@@ -47,4 +47,9 @@ for run in "$runs"/*-paper "$runs"/*-released "$runs"/backprop/*-paper; do
 done
 [ $# -gt 0 ] || { echo "reproduce.sh: no model has its weights: nothing is reproduced" >&2; exit 1; }
 pycam report tables "$@" --out "$runs/tables.md"
+for run; do
+    shift
+    set -- "$@" --run "$run"
+done
+pycam paper "$@" --out "$runs/paper.html"
 cat "$runs/tables.md"

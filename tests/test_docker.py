@@ -153,7 +153,7 @@ def test_models_without_weights_are_left_out_and_named(stubs, tmp_path):
     program(stubs / "pycam", 'test "$1 $2" != "models download"')
     found = run(DOCKER / "reproduce.sh", tmp_path, tmp_path / "runs", PATH=f"{stubs}:/usr/bin:/bin")
     assert found.returncode == 1
-    for model in ("googlenet-cam", "vgg16-cam", "alexnetplus-cam", "bvlc-alexnet"):
+    for model in ("googlenet-cam", "vgg16-cam", "alexnetplus-cam", "nin-imagenet", "bvlc-caffenet"):
         assert f"{model} is left out" in found.stderr
     assert found.stderr.endswith("nothing is reproduced\n")
 

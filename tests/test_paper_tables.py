@@ -8,11 +8,15 @@ import json
 import numpy as np
 import pandas
 import pytest
-from runs import made_report
+from runs import made_report, write_report
 
+from pycam import zoo
 from pycam.cli import main
 from pycam.errors import RunError
-from pycam.paper.tables import PUBLISHED, paper_tables, ranking
+from pycam.paper.outputs import Cell, CellsFile, write_output
+from pycam.paper.published import published
+from pycam.paper.sources import Run, Sources
+from pycam.paper.tables import error_tables, missing_weights, paper_tables, ranking
 from pycam.tables import text
 
 
@@ -26,19 +30,96 @@ def rows_of(table, network: str) -> list[dict]:
     return [row for row in table.rows() if row["network"] == network]
 
 
+def tables_of(*reports: dict) -> list:
+    return paper_tables(Sources(tuple(map(Run, reports))), missing_weights())
+
+
 @pytest.mark.shared
-def test_published_figures_are_those_of_the_paper(shared):
-    facts = json.loads((shared / "facts/paper.json").read_text())
-    first, second, third = json.loads(PUBLISHED.read_text())["tables"]
-    for table, fact in ((first, "classification_error_ilsvrc_val"), (second, "localization_error_ilsvrc_val")):
-        ours = {row["network"]: [row["top-1"], row["top-5"]] for row in table["rows"]}
-        assert ours == {name: row for name, row in facts[fact].items() if name != "columns"}
-    (row,) = third["rows"]
-    assert row["top-5"] == facts["localization_error_ilsvrc_test_top5"][row["network"]]
+def test_published_values_are_those_of_the_paper(shared):
+    """Every cell with its confidence and sources; the log is in the order of its file."""
+    facts = json.loads((shared / "facts/paper-tables.json").read_text())
+    of_paper = {"top1": "top-1", "top5": "top-5"}
+    for ours, theirs in zip(published().tables, facts["tables"], strict=False):
+        assert ours.number == theirs["number"]
+        assert list(ours.columns) == [of_paper.get(column, column) for column in theirs["columns"]]
+        rows = [row for row in ours.rows if row.cells]
+        assert [row.name.removesuffix(" (full supervision)") for row in rows] == [row["name"] for row in theirs["rows"]]
+        for row, fact in zip(rows, theirs["rows"], strict=True):
+            assert row.blob == fact.get("blob")
+            if "model" in fact:
+                assert row.model == fact["model"]
+            for column in theirs["columns"]:
+                cell, expected = row.cells[of_paper.get(column, column)], fact["cells"][column]
+                assert (cell.value, cell.confidence, list(cell.sources)) == tuple(
+                    expected[key] for key in ("value", "confidence", "sources")
+                )
+                assert cell.value == round(cell.value, ours.decimals)
+    log = json.loads((shared / "facts/authors-log.json").read_text())["networks"]
+    ours = {row.name: [cell.value for cell in row.cells.values()] for row in published().tables[-1].rows}
+    assert ours == {
+        f"{name}, {kind}": [round(100 * value, 2) for value in net[f"{kind}_error"]]
+        for name, net in log.items()
+        for kind in ("classification", "localization")
+    }
+
+
+def test_published_json_fits_together():
+    names = {card.name for card in zoo.all_cards()}
+    for table in published().tables:
+        assert len({row.name for row in table.rows}) == len(table.rows)
+        for row in table.rows:
+            assert set(row.cells) <= set(table.columns)
+            assert (row.model in names) != bool(row.others)
+            assert bool(row.evidence) == (row.model is not None)
+            for cell in row.cells.values():
+                assert cell.confidence in published().confidence
+                assert set(cell.sources) <= set(published().sources)
+        assert table.of_runs or set(table.data) == set(table.columns)
+    assert [figure.number for figure in published().figures] == list(range(1, 14))
+
+
+def test_the_row_alexnet_is_caffenet_and_alexnet_a_row_of_its_own():
+    first, second, *_ = tables_of(made_report("bvlc-caffenet", "saliency"), made_report("bvlc-alexnet", "saliency"))
+    assert (rows_of(first, "AlexNet")[0]["published top-1"], rows_of(first, "AlexNet")[0]["top-1"]) == (42.6, 50)
+    assert (rows_of(first, "BVLC AlexNet")[0]["published top-1"], rows_of(first, "BVLC AlexNet")[0]["top-1"]) == (
+        None,
+        50,
+    )
+    assert rows_of(second, "Backprop on AlexNet")[0]["top-1"] == 50
+    assert rows_of(second, "Backprop on BVLC AlexNet")[0]["top-1"] == 50
+    assert "AlexNet: bvlc-caffenet, most likely. " in first.note
+
+
+def test_the_authors_log_stands_beside_ours():
+    *_, log = tables_of(made_report("googlenet-cam"))
+    (classification,) = rows_of(log, "googleNet_imagenet, classification")
+    assert [classification[f"published top-{k}"] for k in range(1, 6)] == [34.5, 22.94, 17.86, 15.03, 13.14]
+    assert [classification[f"top-{k}"] for k in range(1, 6)] == [50, 50, 30, 30, 30]
+    assert classification["confidence"] == "the release's own file"
+    (localization,) = rows_of(log, "googleNet_imagenet, localization")
+    assert (localization["published top-1"], localization["top-5 low"]) == (66.91, 28)
+    assert rows_of(log, "alexFullConv network, classification")[0]["note"] == "weights never published"
+
+
+def test_cells_of_files_are_in_their_tables(tmp_path):
+    cells = (
+        Cell("gap from GoogLeNet-GAP", "Caltech101", 91.0, 90.0, 92.0, 1692),
+        Cell("SqueezeNet, mean-norm", "Caltech101", 87.6, 86.0, 89.0, 1692),
+    )
+    write_output(tmp_path / "a", CellsFile(5, "pycam paper table5 --data sets", cells))
+    fifth = paper_tables(Sources.read([tmp_path]), missing_weights())[4]
+    (row,) = rows_of(fifth, "gap from GoogLeNet-GAP")
+    values = [row[f"{column}Caltech101{bound}"] for column, bound in (("published ", ""), ("", ""), ("", " low"))]
+    assert values == [91.98, 91, 90]
+    assert (row["SUN397"], row["images"], row["note"]) == (None, 1692, None)
+    (extra,) = rows_of(fifth, "SqueezeNet, mean-norm")
+    assert (extra["published Caltech101"], extra["Caltech101"]) == (None, 87.6)
+    assert "Caltech101: from memory" not in row["confidence"]
+    assert row["confidence"] == "from memory"
 
 
 def test_a_run_has_its_figures_in_its_rows():
-    first, second, third = paper_tables([made_report("googlenet-cam"), made_report("googlenet-cam", submissions=True)])
+    first, second, third, *_ = tables_of(made_report("googlenet-cam"), made_report("googlenet-cam", submissions=True))
     for table, width in ((first, 1), (second, 2)):
         plain, released = rows_of(table, "GoogLeNet-GAP")
         assert (plain["protocol"], released["protocol"]) == ("paper", "released, bbox1")
@@ -48,63 +129,76 @@ def test_a_run_has_its_figures_in_its_rows():
         assert plain["top-5 low"] == pytest.approx(30 - width)
     published = rows_of(second, "GoogLeNet-GAP")[0]
     assert (published["published top-1"], published["published top-5"]) == (56.4, 43.0)
-    (heuristics,) = third.rows()
-    assert (heuristics["published top-1"], heuristics["published top-5"]) == (None, 37.1)
+    (heuristics,) = rows_of(third, "GoogLeNet-GAP (heuristics)")
+    assert heuristics["published top-5"] == 37.1
     assert heuristics["top-5"] == 10
     assert heuristics["protocol"] == "released, bboxCombine"
+    assert [row["top-5"] for row in rows_of(third, "GoogLeNet-GAP")] == [30, 20]
 
 
 def test_gradients_have_rows_of_their_own():
-    _, second, _ = paper_tables([made_report("bvlc-googlenet", "saliency")])
+    _, second, *_ = tables_of(made_report("bvlc-googlenet", "saliency"))
     assert [row["top-1"] for row in rows_of(second, "Backprop on GoogLeNet")] == [50]
     assert [row["top-1"] for row in rows_of(second, "GoogLeNet")] == [None]
 
 
 def test_another_model_gets_a_row_of_its_own():
     report = made_report("squeezenet-v1.0", overrides={"view": "full", "mean": "image"})
-    for table in paper_tables([report])[:2]:
+    for table in tables_of(report)[:2]:
         row = table.rows()[-1]
         assert (row["network"], row["published top-1"]) == ("squeezenet-v1.0", None)
         assert row["protocol"] == "paper, view full, mean image"
 
 
 def test_rows_without_a_run_tell_where_their_weights_are(monkeypatch, tmp_path):
-    tables = paper_tables([])
+    tables = tables_of()
     said = {row["network"]: row["note"] for row in tables[0].rows()}
     assert said["VGGnet-GAP"] == "weights not here"
-    assert said["NIN"] == "weights never published"
+    assert said["NIN"] == "weights not here"
+    assert said["GoogLeNet-GMP"] == "weights never published"
     notes = tables[-1].note.splitlines()
     (remedy,) = [note for note in notes if note.startswith("vgg16-cam: ")]
-    assert remedy.startswith("vgg16-cam: pycam models download vgg16-cam, or get http://cnnlocalization.csail.mit.edu/")
-    assert not any(note.startswith("NIN") or not note for note in notes)
+    assert remedy.startswith(
+        "vgg16-cam: `pycam models download vgg16-cam`, or get http://cnnlocalization.csail.mit.edu/"
+    )
+    assert "; then `pycam evaluate --model vgg16-cam --images" in remedy
+    (trained,) = [note for note in notes if note.startswith("googlenet-gmp: ")]
+    assert "train with `pycam train --solver " in trained
+    assert "solver_imagenet_googlenetGMP.prototxt" in trained
+    assert [
+        note for note in notes if note.startswith("nin-imagenet: `pycam models download nin-imagenet`, or get http")
+    ]
+    assert all(notes)
     (tmp_path / "vgg16CAM_train_iter_90000.caffemodel").touch()
     monkeypatch.setenv("PYCAM_MODELS", str(tmp_path))
-    tables = paper_tables([])
+    tables = tables_of()
     assert [row["note"] for row in rows_of(tables[0], "VGGnet-GAP")] == ["not run yet"]
-    assert "vgg16-cam: pycam evaluate --model vgg16-cam" in tables[-1].note.splitlines()
+    (remedy,) = [note for note in tables[-1].note.splitlines() if note.startswith("vgg16-cam: ")]
+    assert remedy.startswith("vgg16-cam: `pycam evaluate --model vgg16-cam --images ILSVRC2012_img_val --ground-truth")
 
 
 def test_ground_truth_without_boxes_leaves_localization_empty():
     report = made_report("vgg16-cam", localization_error=None, gt_known_error=None)
-    first, second, _ = paper_tables([report])
+    first, second, *_ = tables_of(report)
     assert rows_of(first, "VGGnet-GAP")[0]["top-1"] == 50
     (row,) = rows_of(second, "VGGnet-GAP")
     assert (row["top-1"], row["note"]) == (None, None)
 
 
 def test_runs_are_ranked_among_the_networks():
-    first, _, third = paper_tables([made_report("googlenet-cam"), made_report("googlenet-cam", submissions=True)])
+    first, _, third = error_tables([made_report("googlenet-cam"), made_report("googlenet-cam", submissions=True)])
     rows = ranking(first).section()["rows"]
     ours = "GoogLeNet-GAP, released, bbox1: here, 300 images"
     assert [name for name, *_ in rows].count("GoogLeNet-GAP") == 1
     assert [ours, "40.00%", "20.00%"] in rows
     assert [float(top1[:-1]) for _, top1, _ in rows] == sorted(float(top1[:-1]) for _, top1, _ in rows)
-    theirs, here = ranking(third).section()["rows"]
-    assert (theirs[1:], here[1:]) == (["", "37.10%"], ["40.00%", "10.00%"])
+    rows = ranking(third).section()["rows"]
+    assert rows[0] == ["GoogLeNet-GAP (heuristics), released, bboxCombine: here, 300 images", "10.00%"]
+    assert ["GoogLeNet-GAP (heuristics)", "37.10%"] in rows
 
 
 def test_texts():
-    tables = paper_tables([made_report("googlenet-cam")])
+    tables = tables_of(made_report("googlenet-cam"))
     shown = [
         "GoogLeNet-GAP",
         "56.40",
@@ -114,6 +208,7 @@ def test_texts():
         "300",
         "paper",
         "0123456789ab",
+        "top-1: single source; top-5: confirmed by 2 independent sources",
         "",
     ]
     assert tables[1].section()["rows"][0] == shown
@@ -124,14 +219,12 @@ def test_texts():
     row = read[read["table"].str.startswith("Table 2")].to_dict("records")[0]
     columns = ["published top-5", "top-5", "top-5 low", "top-5 high", "images"]
     assert [row[column] for column in columns] == [43, 30, 28, 32, 300]
-    assert set(read.loc[read["network"] == "NIN", "note"]) == {"weights never published"}
+    assert set(read.loc[read["network"] == "NIN", "note"]) == {"weights not here"}
     assert np.isnan(read.loc[read["network"] == "NIN", "top-1"]).all()
 
 
 def test_the_command(tmp_path, capsys):
-    folder = tmp_path / "run"
-    folder.mkdir()
-    (folder / "report.json").write_text(json.dumps(made_report("googlenet-cam")))
+    folder = write_report(tmp_path / "run", made_report("googlenet-cam"))
     assert main(["report", "tables", str(folder)]) == 0
     output = capsys.readouterr().out
     assert "Table 1: classification error" in output

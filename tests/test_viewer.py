@@ -15,12 +15,14 @@ import pytest
 import samples
 from conftest import CHROMIUM
 from pandas import DataFrame
+from runs import made_report, write_report
 
 import pycam
 from pycam.cli import main
 from pycam.images.views import view_of
 from pycam.maps.boxes import iou, paper_box
 from pycam.maps.placement import Placement
+from pycam.paper.outputs import Cell, CellsFile, FigureFile, write_output
 from pycam.protocols import CHOICES, PROTOCOLS
 from pycam.report import summary
 from pycam.report.html import Entry, Heading, write_html
@@ -536,15 +538,16 @@ def test_dropped_image_is_predicted(page):
 
 
 @pytest.fixture(params=[(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")], ids=str)
-def inspect(page, request) -> Callable[[str], None]:
+def inspect(page, request) -> Callable[..., None]:
     """Take a screenshot of the page; fail on what is wider than the window, or a serious accessibility fault."""
     axe = resources.files("axe_playwright_python") / "axe.min.js"
     width, scheme = request.param
     page.set_viewport_size({"width": width, "height": 844})
     page.emulate_media(color_scheme=scheme)
 
-    def inspect(name: str) -> None:
-        page.screenshot(path=SCREENSHOTS / f"{name}-{scheme}-{width}.png", full_page=not page.is_visible("dialog"))
+    def inspect(name: str, is_short: bool = True) -> None:
+        whole = is_short and not page.is_visible("dialog")
+        page.screenshot(path=SCREENSHOTS / f"{name}-{scheme}-{width}.png", full_page=whole)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         page.evaluate(axe.read_text("utf-8"))
         found = page.evaluate("axe.run({ resultTypes: ['violations'] })")["violations"]
@@ -587,3 +590,59 @@ def test_serve_page_has_no_serious_accessibility_fault(page, inspect):
         drop(page, "cut.jpg", "image/jpeg", samples.jpeg(7)[:1000])
         page.locator(".problems >> text=cut.jpg").wait_for()
         inspect("serve")
+
+
+@pytest.fixture(scope="module")
+def living(tmp_path_factory) -> str:
+    """The living paper with runs, cells with every verdict, and a figure."""
+    root = tmp_path_factory.mktemp("living")
+    write_report(root / "one", made_report("googlenet-cam"))
+    write_report(root / "two", made_report("googlenet-cam", submissions=True))
+    write_report(root / "three", made_report("my <b>net</b>"))
+    cell = Cell("gap from GoogLeNet-GAP", "Caltech101", 92.2, 91.9, 92.5, 1692)
+    write_output(root / "table5", CellsFile(5, "pycam paper table5 --data sets", (cell,)))
+    caption = "Heads & <wings> of birds."
+    write_output(root / "birds", FigureFile(8, "pycam paper figure8 --data birds", ("birds.png",), caption))
+    (root / "birds" / "birds.png").write_bytes(
+        cv2.imencode(".png", np.full((300, 1500, 3), 128, np.uint8))[1].tobytes()
+    )
+    assert main(["paper", "--run", str(root), "--out", str(root / "paper.html"), "-q"]) == 0
+    return (root / "paper.html").as_uri()
+
+
+@pytest.mark.parametrize("inspect", [(1280, "light"), (390, "dark")], indirect=True, ids=str)
+def test_living_paper_has_no_serious_accessibility_fault(page, inspect, living):
+    page.goto(living)
+    inspect("living-paper", is_short=False)
+    assert page.locator("#figure-8 img").evaluate("each => each.complete && each.naturalWidth") == 1500
+
+
+def test_living_paper_is_read_without_scripts_by_keyboard_and_on_paper(browser, living):
+    context = browser.new_context(viewport={"width": 390, "height": 844}, java_script_enabled=False)
+    page = context.new_page()
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto(living)
+    assert page.locator("script").count() == 0
+    assert page.locator("b", has_text="net").count() == 0
+    assert page.get_by_text("Heads & <wings> of birds.").is_visible()
+    badges = page.locator("td .badge").all_inner_texts()
+    assert {"reproduced", "not reproduced", "empty: weights never published", "empty: weights not here"} <= {*badges}
+    page.keyboard.press("Tab")
+    assert page.locator("nav a:focus").inner_text() == "Table 1"
+    page.keyboard.press("Enter")
+    assert page.url.endswith("#table-1")
+    page.keyboard.press("Tab")
+    assert page.locator("#table-1 .scroll:focus").count() == 1
+    # Each empty cell tells why, and its note how to fill it.
+    for cell in page.locator("td", has_text="empty:").all()[:10]:
+        cell.locator("a.ref").last.click()
+        note = page.locator(f"#{page.url.partition('#')[2]}")
+        assert note.is_visible()
+        assert "pycam" in note.inner_text()
+    page.emulate_media(media="print")
+    assert page.locator("nav").is_hidden()
+    assert page.locator("#table-1 .scroll").evaluate("each => getComputedStyle(each).overflowX") == "visible"
+    (SCREENSHOTS / "living-paper.pdf").write_bytes(page.pdf(format="A4"))
+    assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
+    context.close()

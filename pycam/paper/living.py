@@ -29,7 +29,7 @@ class LivingCell:
     measured : Measured, optional
         Ours.
     verdict : Verdict, optional
-        Whether they are equal, if both are there and the table is judged.
+        Whether they are equal, if both are there and the published one is a target.
     missing : Missing, optional
         Why there is no value of ours; None if there is one.
     """
@@ -108,7 +108,7 @@ class LivingPaper:
                             "made by": line.command or None,
                             "place": shown(line.place, root) or None,
                             "empty because": missing and missing.reason,
-                            "to fill it": missing and (missing.fix or None),
+                            "to fill it": missing and missing.fix,
                         }
                     )
         return Table("Cells", DataFrame(rows, dtype=object))
@@ -164,7 +164,7 @@ def _cell(
     theirs, ours = line.row.cells.get(column), line.cells.get(column)
     if ours is None:
         return LivingCell(theirs, None, None, _missing(table, line, column, weights))
-    if theirs is None or not table.judged:
+    if theirs is None or not (table.judged and theirs.judged):
         return LivingCell(theirs, ours, None, None)
     margin = margins[line.row.quantity or table.quantity]
     if ours.count is not None:
@@ -178,5 +178,7 @@ def _missing(table: PaperTable, line: Line, column: str, weights: Mapping[str, M
     if column not in table.columns or (line.place is not None and not line.row.cells):
         return Missing("no such cell", "neither the paper nor this run has this value")
     if table.of_runs and line.place is not None:
-        return Missing("no boxes", "the ground truth of the run has no boxes: give --ground-truth one that has them")
+        return Missing(
+            "no boxes", "the ground truth of the run has no boxes: run it again with --ground-truth that has them"
+        )
     return missing_cell(table, line.row, column, {} if line.place is not None else weights)

@@ -28,12 +28,15 @@ class PublishedCell(_Value, frozen=True):
         Where it was found, from `Published.sources`.
     note : str
         A sentence for readers.
+    judged : bool
+        False if the value is no target.
     """
 
     value: float
     confidence: str
     sources: tuple[str, ...] = ()
     note: str = ""
+    judged: bool = True
 
 
 class Row(_Value, frozen=True):

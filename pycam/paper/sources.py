@@ -97,7 +97,10 @@ def _check_cells(path: Path, file: CellsFile) -> None:
     for cell in file.cells:
         bounds = (cell.low, cell.value, cell.high)
         if not (
-            all(map(math.isfinite, bounds)) and 0 <= cell.low <= cell.value <= cell.high <= 100 and cell.images > 0
+            all(map(math.isfinite, bounds))
+            and cell.low <= cell.value <= cell.high
+            and 0 <= cell.value <= 100
+            and cell.images > 0
         ):
             raise RunError(
                 f"{path}: {cell.row}, {cell.column}: {cell.value} ({cell.low} to {cell.high}) of {cell.images} images; "

@@ -24,10 +24,10 @@ _VAL = (
 
 @dataclass(frozen=True)
 class Missing:
-    """Why something is missing, and what would provide it."""
+    """Why something is missing, in a few words, and what would provide it; commands stand between backquotes."""
 
     reason: str
-    fix: str = ""
+    fix: str
 
 
 @dataclass(frozen=True)
@@ -87,10 +87,10 @@ def missing_weights() -> dict[str, Missing]:
         if zoo.find_weights(card) is not None:
             continue
         if command := zoo.training_command(card):
-            found[card.name] = Missing("weights never published", f"train with {command}")
+            found[card.name] = Missing("weights never published", f"train with `{command}`")
         else:
             where = f", or get {card.weights.mirrors[0]}" if card.weights.mirrors else ""
-            found[card.name] = Missing("weights not here", f"pycam models download {card.name}{where}")
+            found[card.name] = Missing("weights not here", f"`pycam models download {card.name}`{where}")
     return found
 
 
@@ -106,13 +106,15 @@ def missing_cell(table: PaperTable, row: Row, column: str, weights: Mapping[str,
     """
     if row.model is None:
         return Missing("not ours", row.others)
-    if row.model in weights:
-        return weights[row.model]
-    if not table.of_runs:
-        return Missing("not run yet", f"get {table.data[column]}, then run {table.command}")
-    method = f" --set method={row.method}" if row.method not in (None, "cam") else ""
-    protocol = " --protocol released" if row.submission else ""
-    return Missing("not run yet", f"pycam evaluate --model {row.model}{protocol}{method} {_VAL} --out runs/{row.model}")
+    if table.of_runs:
+        method = f" --set method={row.method}" if row.method not in (None, "cam") else ""
+        protocol = " --protocol released" if row.submission else ""
+        fix = f"`pycam evaluate --model {row.model}{protocol}{method} {_VAL} --out runs/{row.model}`"
+    else:
+        fix = f"get {table.data[column]}, then `{table.command}`"
+    if absent := weights.get(row.model):
+        return Missing(absent.reason, f"{absent.fix}; then {fix}")
+    return Missing("not run yet", fix)
 
 
 def lines(table: PaperTable, sources: Sources) -> list[Line]:
@@ -172,7 +174,7 @@ def ranking(table: Table) -> Table:
     from pandas import concat
 
     frame = table.frame
-    errors = [column.removeprefix("published ") for column in frame if column.startswith("published ")]
+    errors = [column.removeprefix("published ") for column in map(str, frame) if column.startswith("published ")]
     names = {f"published {error}": error for error in errors}
     published_rows = frame[["network", *names]].drop_duplicates().rename(columns=names)
     name = frame["network"] + ", " + frame["protocol"] + ": here, " + frame["images"].astype(str) + " images"
@@ -202,7 +204,7 @@ def _frame(table: PaperTable, found: Sequence[Line], weights: Mapping[str, Missi
             absent = [missing_cell(table, line.row, column, weights) for column in table.columns]
             row["note"] = "; ".join(dict.fromkeys(each.reason for each in absent))
             name = line.row.model or line.row.name
-            fixes |= dict.fromkeys(f"{name}: {each.fix}" for each in absent if each.fix)
+            fixes |= dict.fromkeys(f"{name}: {each.fix}" for each in absent)
         rows.append(row)
     own = [f"{column}{bound}" for column in columns for bound in ("", " low", " high")]
     numbers = [*(f"published {column}" for column in table.columns), *own]

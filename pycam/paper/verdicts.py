@@ -1,14 +1,14 @@
 """Verdicts: is our value equal to the published one, within a margin? An equivalence test.
 
-The published value is taken as a fixed number, as printed. Ours comes from some of the images, and lies within bounds. Of
-the three answers two are wrong with a probability of at most `ALPHA`, whatever our value on all images is:
+The published value is taken as a fixed number, as printed. Ours comes from some of the images, and lies within bounds.
+Two of the three answers can be wrong, each with a probability of at most `ALPHA`, whatever our value on all images is:
 
 - reproduced: both bounds lie within the margin around the published value (two one-sided tests);
 - not reproduced: both bounds lie outside, on the same side;
 - undecided: anything else.
 
-The bounds of a share of images are exact: Clopper and Pearson's, or those of the hypergeometric distribution if the images
-are a part of a known number of images.
+The bounds of a share of images are exact: Clopper and Pearson's, or those of the hypergeometric distribution if the
+images are a part of a known number of images.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ class Verdict:
     margin : float
         The largest difference, in points, that counts as equal.
     more : int, optional
-        About how many more images would decide, if our value stays as it is; None for a decision, and if no number would.
+        About how many more images would decide, if our value stays as it is; None for a decision, and if no number
+        would.
     """
 
     answer: str

@@ -1,8 +1,8 @@
 """A bundle of the living paper: everything that it is made from, and a check that makes it again from there.
 
-A bundle is a folder: the files of runs in `runs/`, cells and figures in `outputs/`, what is made from them, `state.json`
-with everything else that it depends on, `codecheck.yml` with the manifest that the CODECHECK community uses, and
-`SHA256SUMS` with the hash of every other file.
+A bundle is a folder: the files of runs in `runs/`, cells and figures in `outputs/`, what is made from them,
+`state.json` with everything else that it depends on, `codecheck.yml` with the manifest that the CODECHECK community
+uses, and `SHA256SUMS` with the hash of every other file.
 """
 
 from __future__ import annotations
@@ -323,7 +323,10 @@ def _error_difference(folder: Path, place: Path, check: Check) -> str:
         path = place / (f"predictions_{submission}.txt" if number else "predictions.txt")
         if not is_file(path):
             return f"{shown}/{path.name}: missing, and the report has its errors"
-        predictions = read_predictions(path, plan.class_names)
+        try:
+            predictions = read_predictions(path, plan.class_names)
+        except GroundTruthError as error:
+            return str(error)
         if len(predictions) != len(truth):
             return f"{shown}/{path.name}: {len(predictions)} lines for {len(truth)} images"
         scores = score_predictions(

@@ -21,7 +21,7 @@ TONES = {REPRODUCED: "good", NOT_REPRODUCED: "bad", UNDECIDED: "near", "ours": "
 """The colour of each state of a cell."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-_ADDRESS = re.compile(r"pycam \w+ .*", re.DOTALL)
+_COMMAND = re.compile("`([^`]*)`")
 
 
 def paper_page(paper: LivingPaper, root: Path | None = None) -> str:
@@ -46,7 +46,7 @@ def paper_page(paper: LivingPaper, root: Path | None = None) -> str:
         f"<p>Its tables and figures, published and made again with pycam {escape(pycam.__version__)}.</p>"
         f"{_counts(paper)}{_contents(paper)}</header>\n<main>\n"
         + "".join(_table(table, root) for table in paper.tables)
-        + '<section id="figures" aria-labelledby="figures-title"><h2 id="figures-title">Figures</h2>'
+        + '<section id="figures"><h2>Figures</h2>'
         + "".join(_figure(figure, root) for figure in paper.figures)
         + f"</section>\n{_reading(paper.margins)}</main>\n"
     )
@@ -99,7 +99,7 @@ def _table(living: LivingTable, root: Path | None) -> str:
     rows = "".join(_row(living, line, cells, notes, root) for line, cells in living.lines)
     about = f"<p>{escape(table.note)}</p>" if table.note else ""
     return (
-        f'<section id="{anchor}" aria-labelledby="{anchor}-title"><h2 id="{anchor}-title">{escape(table.title)}</h2>'
+        f'<section id="{anchor}"><h2 id="{anchor}-title">{escape(table.title)}</h2>'
         f'{about}<div class="scroll" role="region" tabindex="0" aria-labelledby="{anchor}-title"><table>'
         f'<thead><tr><th scope="col">row of the paper</th>{heads}</tr></thead><tbody>{rows}</tbody></table></div>'
         f"{notes.html()}</section>\n"
@@ -109,8 +109,9 @@ def _table(living: LivingTable, root: Path | None) -> str:
 def _row(living: LivingTable, line: Line, cells: Mapping[str, LivingCell], notes: _Notes, root: Path | None) -> str:
     made = _made(line, root)
     show = f"{{:.{living.table.decimals}f}}".format
+    head = _head(line, notes)
     tds = "".join(f"<td>{_cell(cell, made, show, notes)}</td>" for cell in cells.values())
-    return f'<tr><th scope="row">{_head(line, notes)}</th>{tds}</tr>'
+    return f'<tr><th scope="row">{head}</th>{tds}</tr>'
 
 
 def _head(line: Line, notes: _Notes) -> str:
@@ -118,7 +119,7 @@ def _head(line: Line, notes: _Notes) -> str:
     facts = [row.model, row.blob and f"blob {row.blob}", {"saliency": "by backpropagation"}.get(row.method or "")]
     facts += [row.certainty and f"weights: {row.certainty}", row.annotation and f"annotation: {row.annotation}"]
     said = "; ".join(escape(fact) for fact in facts if fact)
-    ref = notes.link(escape(f"{row.name}: {row.evidence}")) if row.evidence else ""
+    ref = notes.link(escape(f"{row.model}: {row.evidence}")) if row.evidence else ""
     run = f"<small>{escape(str(line.facts['protocol']))}</small>" if "protocol" in line.facts else ""
     return f"{escape(row.name)} {ref}<small>{said}</small>{run}"
 
@@ -139,8 +140,7 @@ def _cell(cell: LivingCell, made: str, show: Callable[[float], str], notes: _Not
         bounds = f"bounds {cell.verdict.low:.2f} to {cell.verdict.high:.2f}, margin {cell.verdict.margin:g}"
         parts.append(f"{_badge(cell.verdict.answer, str(cell.verdict))}<small>{bounds}</small>")
     if cell.missing is not None:
-        fix = _fix(cell.missing.fix)
-        ref = notes.link(f"{escape(cell.missing.reason)}: {fix}") if fix else ""
+        ref = notes.link(f"{escape(cell.missing.reason)}: {_fix(cell.missing.fix)}")
         parts.append(f"{_badge(EMPTY, f'empty: {cell.missing.reason}')} {ref}")
     return "".join(f"<div>{part}</div>" for part in parts if part)
 
@@ -149,7 +149,7 @@ def _published(cell: PublishedCell | None, show: Callable[[float], str], notes: 
     if cell is None:
         return '<span class="quiet">not in the paper</span>'
     ref = notes.link(escape(cell.note)) if cell.note else ""
-    return f'<b class="value">{show(cell.value)}</b> <small>{escape(cell.confidence)}</small>{ref}'
+    return f'published <b class="value">{show(cell.value)}</b> {ref}<small>{escape(cell.confidence)}</small>'
 
 
 def _ours(measured: Measured, ref: str) -> str:
@@ -164,9 +164,8 @@ def _badge(state: str, text: str) -> str:
 
 
 def _fix(text: str) -> str:
-    """Return advice as HTML, with its command as code."""
-    found = _ADDRESS.search(text)
-    return escape(text) if found is None else f"{escape(text[: found.start()])}{_code(found[0])}"
+    """Return advice as HTML, with its commands as code."""
+    return _COMMAND.sub(r"<code>\1</code>", escape(text))
 
 
 def _code(command: str) -> str:
@@ -217,7 +216,7 @@ def _reading(margins: Mapping[str, float]) -> str:
         EMPTY: "we have no value; the note tells why, and what would fill the cell",
     }
     return (
-        '<section id="reading" aria-labelledby="reading-title"><h2 id="reading-title">How to read this page</h2>'
+        '<section id="reading"><h2>How to read this page</h2>'
         "<p>Each cell has the published value with how sure it is, and ours with its 95 % interval. A verdict is an "
         f"equivalence test with a margin in points ({escape(points)}). Its bounds are those of two one-sided tests; a "
         f"wrong answer has a probability of at most {100 * ALPHA:g} %. The published value is taken as a fixed number. "

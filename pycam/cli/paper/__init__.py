@@ -65,7 +65,7 @@ def paper(
     """
     every = ("runs", "out", "margin", "bundle", "check", "quiet")
     if context.invoked_subcommand is not None:
-        options.refuse(context, f"it is of the page, and stands before {context.invoked_subcommand}", *every)
+        options.refuse(context, f"it belongs to the page, not to {context.invoked_subcommand}", *every)
         return
     if check is not None:
         options.refuse(context, "a bundle has its runs", "runs", "out", "margin", "bundle")
