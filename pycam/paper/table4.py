@@ -397,9 +397,9 @@ def box_table(results: BirdResults) -> Table:
     frame = DataFrame(rows).astype(dict.fromkeys(["right", "images", "whole images", "maps without a peak"], "Int64"))
     best = max(blind, key=lambda name: blind[name])
     note = (
-        f"The boxes below the map's never look at the image; of these, {best}, is correct most often, {blind[best]:.1%}. "
-        "The paper has 41.0 % for GoogLeNet-GAP, and 5.5 % by chance (both from memory); how chance was computed is "
-        "not known."
+        f"The boxes below the map's never look at the image; of these, {best}, is correct most often: "
+        f"{blind[best]:.1%}. The paper has 41.0 % for GoogLeNet-GAP, and 5.5 % by chance (both from memory); how it "
+        "computed chance is not known."
     )
     return Table("Boxes of birds", frame, note, {"IoU ≥ 0.5": PERCENT, "mean area": PERCENT})
 
