@@ -132,6 +132,17 @@ def tiny(tmp_path_factory) -> tuple[Path, Path]:
     return write_model(tmp_path_factory.mktemp("tiny"), seed=3)
 
 
+@pytest.fixture
+def mat_in_process(monkeypatch):
+    """Read MATLAB's files without a child process, which takes long to start."""
+
+    def read_mat(path, variables):
+        found = scipy.io.loadmat(path)
+        return {name: found[name] for name in variables}
+
+    monkeypatch.setattr("pycam.paper.datasets.sun_attribute.read_mat", read_mat)
+
+
 def opened(root: Path, name: str, **choices):
     data_set = DATA_SETS[name]
     folder = data_set.find(root)
@@ -178,7 +189,7 @@ def test_the_papers_numbers_of_images_bound_a_split(tmp_path):
     assert (len(split.training), len(split.test)) == (150, 105)
 
 
-def test_attributes_have_splits_of_their_own(root):
+def test_attributes_have_splits_of_their_own(root, mat_in_process):
     found = opened(root, "sun-attribute", splits=3)
     folder = root / "SUNAttributeDB"
     shares = scipy.io.loadmat(folder / "attributeLabels_continuous.mat")["labels_cv"]
@@ -222,7 +233,7 @@ def made(root, tiny, tmp_path_factory):
 
 
 @pytest.mark.paper
-def test_scores_equal_a_plain_computation(made, root):
+def test_scores_equal_a_plain_computation(made, root, mat_in_process):
     from sklearn.metrics import average_precision_score
     from sklearn.svm import LinearSVC
 
@@ -360,7 +371,7 @@ def save(name: str, **variables) -> Callable[[Path], None]:
         ),
     ],
 )
-def test_a_faulty_copy_is_refused_with_file_and_line(tmp_path, name, fault, message):
+def test_a_faulty_copy_is_refused_with_file_and_line(tmp_path, mat_in_process, name, fault, message):
     folder = tmp_path / DATA_SETS[name].folders[0]
     folder.mkdir()
     WRITERS[name][1](folder)
