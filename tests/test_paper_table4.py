@@ -36,7 +36,8 @@ def write_birds(folder: Path) -> Path:
         x, y = int(rng.integers(0, width - w + 1)), int(rng.integers(0, height - h + 1))
         x = {4: 0, 5: width - w}.get(row, x)
         pixels = rng.integers(90, 130, (height, width, 3), np.uint8)
-        pixels[y : y + h, x : x + w] = np.clip(COLOURS[label] + rng.normal(0, 40, (h, w, 3)), 0, 255)
+        colours = COLOURS[label] + rng.normal(0, 70, 3) + rng.normal(0, 40, (h, w, 3))
+        pixels[y : y + h, x : x + w] = np.clip(colours, 0, 255)
         name = f"{NAMES[label]}/bird {key}.png" if row == 7 else f"{NAMES[label]}/bird_{key}.png"
         path = folder / "images" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -79,7 +80,7 @@ def read_plainly(folder: Path):
     train = np.array([tables["train_test_split"][key] == "1" for key in keys])
     boxes = np.array([[float(side) for side in tables["bounding_boxes"][key].split()] for key in keys])
     boxes[:, 2:] += boxes[:, :2]
-    return keys, images, labels, train, boxes
+    return images, labels, train, boxes
 
 
 def plain_features(pixels: np.ndarray, weights, bias) -> np.ndarray:
@@ -115,11 +116,11 @@ def test_the_whole_way_equals_a_plain_computation(birds, tiny, tmp_path, capsys,
     assert main(command) == 0
     shown = capsys.readouterr().out
 
-    params = caffemodel.read(weights).params
-    keys, images, labels, train, truth = read_plainly(birds)
+    conv = caffemodel.read(weights).layers["conv"]
+    images, labels, train, truth = read_plainly(birds)
 
     def classify(inputs):
-        features = [plain_features(pixels, *params["conv"]) for pixels in inputs]
+        features = [plain_features(pixels, *conv) for pixels in inputs]
         values = np.array([each.mean(axis=(1, 2)) for each in features], np.float32).astype(np.float64)
         values /= np.linalg.norm(values[train], axis=1).mean()
         machine = LinearSVC(C=1, dual=False, fit_intercept=False, tol=1e-4, max_iter=10000, random_state=0)
@@ -197,7 +198,7 @@ def test_features_are_used_again_and_a_variant_of_the_view_is_computed(birds, ti
 
 def test_the_reader_has_every_image_and_the_fractions_of_boxes(birds):
     found = read_cub_images(birds)
-    _, images, labels, train, boxes = read_plainly(birds)
+    images, labels, train, boxes = read_plainly(birds)
     assert found.class_names == tuple(NAMES)
     np.testing.assert_array_equal(found.classes, labels)
     np.testing.assert_array_equal(found.is_training, train)

@@ -103,7 +103,7 @@ def table5(
                         "mean over classes": of_set.of_classes,
                         "deviation over splits": of_set.deviation,
                         "classifier": dict(of_set.classifier),
-                        "features": found.about,
+                        "features": dict(sorted(found.about.items())),
                     }
     if not scores:
         raise ModelError("; ".join(missing))
