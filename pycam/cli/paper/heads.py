@@ -146,8 +146,7 @@ def save_figure(
 ) -> None:
     """Write a figure as PNG and PDF, its tables as Markdown, CSV and JSON, and the file that `pycam paper` reads."""
     name = f"figure{number}"
-    for form in ("pdf", "png"):
-        write_figure(grid, rows, headings, form, out / f"{name}.{form}", notes, titles)
+    write_figure(grid, rows, headings, [out / f"{name}.pdf", out / f"{name}.png"], notes, titles)
     if tables:
         for ending in (".md", ".csv", ".json"):
             write(tables, out / f"{name}{ending}")
