@@ -165,6 +165,7 @@ def test_methods_and_layers_are_columns(small, images, tmp_path):
     assert run("paper", "figure5", image, *small, "--out", tmp_path / "five", "--dpi", 40, "-q") == 0
     ((_, five),) = read_outputs([tmp_path])[1].items()
     assert (five.figure, five.images) == (5, ("figure5.png",))
+    assert five.command.startswith(f"pycam paper figure5 {image} --prototxt ")
     assert five.settings["columns"] == ["tiny", "tiny, backpropagation"]
 
 
@@ -445,7 +446,7 @@ def test_lists_of_words_that_are_not_valid(text, message, tmp_path):
 def output(folder: Path) -> dict:
     (found,) = read_outputs([folder])[1].values()
     assert (folder / found.images[0]).read_bytes().startswith(b"\x89PNG")
-    assert found.command.startswith("pycam")
+    assert found.command.startswith(f"pycam paper figure{found.figure} ")
     return json.loads((folder / "paper-figure.json").read_text("utf-8"))
 
 

@@ -12,7 +12,7 @@ import typer
 
 from pycam.cli import options
 from pycam.console import Notes
-from pycam.drawing.print_figure import FORMS, PAPER, Grid, Panel, form_of, without_glyph
+from pycam.drawing.print_figure import FORMS, PAPER, Grid, Panel, check_matplotlib, form_of, without_glyph
 from pycam.errors import PycamError, UsageError
 from pycam.formats.files import atomic_write
 from pycam.formats.names import stem_of
@@ -78,6 +78,7 @@ def figure(
     The image comes first. Each map shows the best class of its model, or the classes of --class.
     """
     form_of(out)
+    check_matplotlib()
     if not boxes:
         options.refuse(
             context, "boxes are found with --boxes only", "box_rule", "threshold", fix="add --boxes, or leave it out"

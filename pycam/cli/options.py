@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, is_dataclass
 from inspect import Parameter
@@ -299,3 +300,27 @@ def refuse(context: typer.Context, reason: str, *refused: str | type[Any], fix: 
         source = context.get_parameter_source(parameter.name or "")
         if parameter.name in names and source is not None and source.name == "COMMANDLINE":
             raise UsageError(f"{parameter.opts[0]} has no effect here: {reason}; {fix}")
+
+
+def command_line(context: typer.Context) -> str:
+    """Return the command that makes the same again: its options that are given, by the command line or the environment.
+
+    Parameters
+    ----------
+    context : typer.Context
+        Context of the command.
+    """
+    words = context.command_path.split()
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if source is None or source.name not in ("COMMANDLINE", "ENVIRONMENT"):
+            continue
+        value = context.params[parameter.name or ""]
+        for each in value if isinstance(value, list | tuple) else [value]:
+            if parameter.param_type_name == "argument":
+                words.append(str(each))
+            elif isinstance(each, bool):
+                words.append((parameter.opts if each else parameter.secondary_opts)[0])
+            else:
+                words += [parameter.opts[0], str(each)]
+    return shlex.join(words)

@@ -232,6 +232,12 @@ def form_of(path: str | os.PathLike[str]) -> str:
     return FORMS[suffix.lower()]
 
 
+def check_matplotlib() -> None:
+    """Raise a UsageError if matplotlib is not installed: before the maps of a figure are computed."""
+    with _matplotlib(()):
+        pass
+
+
 def without_glyph(texts: Iterable[str]) -> str:
     """Return the characters of texts that no font on this machine has, in the order of their numbers."""
     with _matplotlib(()):

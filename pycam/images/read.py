@@ -18,7 +18,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import cv2
@@ -106,6 +106,13 @@ class Image:
     def size(self) -> tuple[int, int]:
         """The pair (width, height)."""
         return self.width, self.height
+
+    def part(self, box: tuple[int, int, int, int]) -> Image:
+        """Return a part of the image: x0, y0, x1, y1 in pixels, 0-based, half-open."""
+        x0, y0, x1, y1 = box
+        inside = np.s_[y0:y1, x0:x1]
+        planes = None if self.planes is None else np.ascontiguousarray(self.planes[inside])
+        return replace(self, pixels=np.ascontiguousarray(self.pixels[inside]), planes=planes)
 
 
 def read_image(

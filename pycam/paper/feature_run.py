@@ -23,10 +23,12 @@ from pycam.errors import ImageError, PycamError, RunError
 from pycam.evaluation.image_file import FileState, state_of
 from pycam.formats.files import NamedFile, atomic_write, exists, locked
 from pycam.formats.opening import read_file
+from pycam.images.read import read_image
+from pycam.maps.boxes import Box
 from pycam.net.layers import dims
 from pycam.net.state import PHASES
 from pycam.paper.features import Features, feature_values
-from pycam.predict import Cam
+from pycam.predict import Cam, Source
 
 MAGIC = b"pycam features 1\n"
 LARGEST = 1 << 40
@@ -49,12 +51,26 @@ class Images:
         Their labels.
     class_names : tuple of str, optional
         The name of each label, from 0 on.
+    boxes : tuple of (x0, y0, x1, y1), optional
+        The part of each image that is the input, in pixels, half-open; the whole image without.
     """
 
     names: tuple[str, ...]
     paths: tuple[str, ...]
     labels: tuple[int, ...] | None = None
     class_names: tuple[str, ...] | None = None
+    boxes: tuple[Box, ...] | None = None
+
+    def source(self, index: int, channels: int) -> Source:
+        """Return an image as `feature_values` takes it, for a net of so many channels.
+
+        Raises
+        ------
+        ImageError
+            A part is needed of an image that cannot be read.
+        """
+        path = self.paths[index]
+        return path if self.boxes is None else read_image(path, channels=channels).part(self.boxes[index])
 
 
 def about_features(cam: Cam, blob: str, pooling: str, batch: int) -> dict[str, str]:
@@ -154,7 +170,7 @@ def compute_features(
             progress(done)
             for index in (index for index in store.read()[1] if index < done):
                 skipped(f"{images.paths[index]}: skipped by the interrupted run")
-            for count, error in enumerate(store.extend(cam, images.paths, blob, pooling, batch, done), done + 1):
+            for count, error in enumerate(store.extend(cam, images, blob, pooling, batch, done), done + 1):
                 if error is not None:
                     if not skip:
                         raise error
@@ -175,6 +191,7 @@ def _identity(about: dict[str, str], images: Images) -> bytes:
         "files": images.paths,
         "labels": images.labels,
         "class names": images.class_names,
+        "boxes": images.boxes,
     }
     digests = {
         name: f"{len(each or ())} with CRC-32 {zlib.crc32(json.dumps(each).encode()):08x}"
@@ -263,15 +280,15 @@ class _Partial:
         return done
 
     def extend(
-        self, cam: Cam, paths: Sequence[str], blob: str, pooling: str, batch: int, done: int
+        self, cam: Cam, images: Images, blob: str, pooling: str, batch: int, done: int
     ) -> Iterator[PycamError | None]:
         """Compute and append the features of the images from `done` on; yield the error of each, or None."""
         states: deque[FileState] = deque()
 
-        def todo() -> Iterator[str]:
-            for path in paths[done:]:
-                states.append(state_of(path))
-                yield path
+        def todo() -> Iterator[Source]:
+            for index in range(done, len(images.paths)):
+                states.append(state_of(images.paths[index]))
+                yield images.source(index, cam.model.channels)
 
         with BufferedWriter(NamedFile(self.path, "a")) as file:
             for found in feature_values(cam, todo(), blob, pooling=pooling, batch=batch):

@@ -44,6 +44,8 @@ class DataSet:
         The reader of the folder: keywords `splits`, and `training` if the split is random.
     training : int, optional
         The number of training images per class of a random split; None if the data set comes with its splits.
+    one_label : bool
+        Whether each image has one label, so that Caffe's image lists can be read in place of the data set's own files.
     """
 
     name: str
@@ -53,6 +55,7 @@ class DataSet:
     layout: str
     read: Callable[..., LabelledImages | AttributeImages]
     training: int | None = None
+    one_label: bool = True
 
     def find(self, root: Path) -> Path | None:
         """Return the folder of the data set in another folder, or None."""
@@ -82,7 +85,7 @@ class DataSet:
         GroundTruthError, FormatError
             A file is missing or damaged, or the files do not fit each other.
         """
-        has_lists = has_image_lists(folder)
+        has_lists = self.one_label and has_image_lists(folder)
         if training is not None and (has_lists or self.training is None):
             raise UsageError(f"{training} training images: {folder} comes with its splits, so the number has no effect")
         if has_lists:
@@ -96,7 +99,7 @@ class DataSet:
         """Say where the data set comes from, and which layout is expected."""
         return (
             f"{self.column}: not found; get it from {self.source} and name its folder {self.folders[0]}: "
-            f"{self.layout}, or train.txt and test.txt with a path and a label per line"
+            f"{self.layout}{', or train.txt and test.txt with a path and a label per line' * self.one_label}"
         )
 
 
@@ -147,6 +150,7 @@ DATA_SETS = {
             "images with the images, images.mat, attributes.mat and attributeLabels_continuous.mat",
             read_sun_attribute,
             training=150,
+            one_label=False,
         ),
         DataSet(
             "caltech101",
