@@ -12,7 +12,7 @@ import typer
 
 from pycam.cli import options
 from pycam.console import Notes
-from pycam.drawing.print_figure import FORMS, PAPER, Grid, Panel, form_of, without_glyph
+from pycam.drawing.print_figure import FORMS, PAPER, Grid, Panel, check_matplotlib, form_of, without_glyph
 from pycam.errors import PycamError, UsageError
 from pycam.formats.files import atomic_write
 from pycam.formats.names import stem_of
@@ -77,7 +77,8 @@ def figure(
 
     The image comes first. Each map shows the best class of its model, or the classes of --class.
     """
-    form = form_of(out)
+    form_of(out)
+    check_matplotlib()
     if not boxes:
         options.refuse(
             context, "boxes are found with --boxes only", "box_rule", "threshold", fix="add --boxes, or leave it out"
@@ -106,7 +107,7 @@ def figure(
         grid, chosen, images, engine, notes, top=None if classes else top, classes=classes, boxes=boxes,
         captions=captions, batch=batch,
     )  # fmt: skip
-    write_figure(grid, side_by_side(found, side), names * side, form, out, notes)
+    write_figure(grid, side_by_side(found, side), names * side, [out], notes)
 
 
 @dataclass(frozen=True)
@@ -177,20 +178,20 @@ def write_figure(
     grid: Grid,
     rows: Sequence[Sequence[Panel | None]],
     headings: Sequence[str],
-    form: str,
-    out: Path,
+    outs: Sequence[Path],
     notes: Notes,
     titles: Sequence[Sequence[str]] = (),
 ) -> None:
-    """Draw a figure and write it, and tell which characters no font has."""
-    data = grid.draw(rows, headings, form, titles)
+    """Draw a figure, write it in the form of each file, and tell which characters no font has."""
     texts = [*headings, *(text for lines in titles for text in lines)]
     texts += [text for row in rows for panel in row if panel for text in panel.captions]
     if missing := without_glyph(texts):
         notes.say(f"no font on this machine has {missing}: install one, such as Noto, and run it again")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write(out, data)
-    notes.say(f"wrote {out}")
+    for out in outs:
+        data = grid.draw(rows, headings, form_of(out), titles)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(out, data)
+        notes.say(f"wrote {out}")
 
 
 def _rows(maps: options.BoxOptions, methods: str | None, layers: str | None, target: str | None) -> list[Protocol]:

@@ -317,5 +317,10 @@ def command_line(context: typer.Context) -> str:
             continue
         value = context.params[parameter.name or ""]
         for each in value if isinstance(value, list | tuple) else [value]:
-            words += [parameter.opts[0]] if each is True else [parameter.opts[0], str(each)]
+            if parameter.param_type_name == "argument":
+                words.append(str(each))
+            elif isinstance(each, bool):
+                words.append((parameter.opts if each else parameter.secondary_opts)[0])
+            else:
+                words += [parameter.opts[0], str(each)]
     return shlex.join(words)

@@ -1,4 +1,4 @@
-"""Drawing: colour maps, overlays, captions, strips, channel grids, and image encoding.
+"""Drawing: colour maps, overlays, captions, strips, channel grids, figures for print, and image encoding.
 
 Functions that turn arrays into pixels, usually (H, W, 3) uint8 BGR, belong here. These do not belong here: arithmetic
 that decides a result (maps, their placement, boxes), HTML pages, and curves.

@@ -232,6 +232,12 @@ def form_of(path: str | os.PathLike[str]) -> str:
     return FORMS[suffix.lower()]
 
 
+def check_matplotlib() -> None:
+    """Raise a UsageError if matplotlib is not installed: before the maps of a figure are computed."""
+    with _matplotlib(()):
+        pass
+
+
 def without_glyph(texts: Iterable[str]) -> str:
     """Return the characters of texts that no font on this machine has, in the order of their numbers."""
     with _matplotlib(()):
@@ -363,14 +369,14 @@ class _Page:
 
     def __init__(self, grid: Grid) -> None:
         self.top = 0.0
-        self.lefts = [column * (grid.room + _GAP) for column in range(grid.columns)]
         self._grid = grid
+        self.lefts = [self._whole(column * (grid.room + _GAP)) for column in range(grid.columns)]
         self._texts: list[tuple[float, float, str, dict[str, Any]]] = []
         self._panels: list[tuple[float, float, float, float, Panel]] = []
 
     def skip(self, height: float) -> None:
         """Continue below."""
-        self.top += height
+        self.top = self._whole(self.top + height)
 
     def write(self, lines: Sequence[str], x: float, y: float, size: float, **style: Any) -> None:
         """Write lines, in the middle of x by default, from y below the top on."""
@@ -381,14 +387,18 @@ class _Page:
     def show(self, panel: Panel, left: float, height: float) -> None:
         """Put a panel into the middle of its place below the top."""
         wide, tall = (side * 2.54 / self._grid.dpi for side in panel.pixels.shape[1::-1])
-        place = left + (self._grid.room - wide) / 2, self.top + (height - tall) / 2, wide, tall
-        self._panels.append((*place, panel))
+        place = self._whole(left + (self._grid.room - wide) / 2), self.top + self._whole((height - tall) / 2)
+        self._panels.append((*place, wide, tall, panel))
+
+    def _whole(self, measure: float) -> float:
+        """Round a measure to whole pixels, so that the pixels of panels are the pixels of a PNG."""
+        return round(measure * self._grid.dpi / 2.54) * 2.54 / self._grid.dpi
 
     def figure(self) -> Any:
         """Return matplotlib's figure."""
         from matplotlib.figure import Figure
 
-        width, height = self._grid.width, self.top
+        width, height = self._whole(self._grid.width), self.top
         figure = Figure(figsize=(width / 2.54, height / 2.54), dpi=self._grid.dpi)
         for x, y, line, style in self._texts:
             figure.text(x / width, 1 - y / height, line, va="baseline", parse_math=False, **style)

@@ -19,6 +19,7 @@ from pycam.paper.concepts import DROPPED, FIRST, MARGIN, ROUNDS, UNSEEN, Caption
 
 @options.grouped
 def figure10(
+    context: typer.Context,
     captions: Annotated[
         Path,
         typer.Option(
@@ -88,7 +89,7 @@ def figure10(
         f"The images with the highest margins for {', '.join(phrases)}, with maps and captions, by linear support "
         f"vector machines on {heads.blob} of {heads.model.name}, after {rounds} rounds of hard negatives."
     )
-    save_figure(10, out, grid, rows, [], caption, settings | about, notes, titles=titles)
+    save_figure(context, 10, out, grid, rows, [], caption, settings | about, notes, titles=titles)
 
 
 class _Known:

@@ -25,6 +25,7 @@ from pycam.tables import PERCENT, Table, percent
 
 @options.grouped
 def figure11(
+    context: typer.Context,
     data: Annotated[
         Path, typer.Option(help="Folder with positive/ (images with text) and negative/.", show_default=False)
     ],
@@ -98,12 +99,11 @@ def figure11(
     table = _table(rows, f"{right} of {len(margins)} images that were not for training are classified correctly.")
     caption = (
         f"Maps of a detector of text, a linear support vector machine on {heads.blob} of {heads.model.name}: the "
-        f"images with the highest margins{', with the rectangles of the words in green' if tagged else ''}. "
-        f"{table.note}"
+        f"images with the highest margins{', with the rectangles of words in green' if tagged else ''}. {table.note}"
     )
     settings = heads.settings(classifier, positives=len(positive), negatives=len(negative), seed=seed)
     lines = side_by_side([[panel] for _, panel in best], side)
-    save_figure(11, out, grid, lines, [], caption, settings, heads.notes, [table])
+    save_figure(context, 11, out, grid, lines, [], caption, settings, heads.notes, [table])
     table.first(10).show()
 
 

@@ -12,11 +12,12 @@ from pycam.cli import options
 from pycam.cli.figure import METHODS, Column, Dpi, Width, names_in, panels
 from pycam.cli.paper.heads import Out, save_figure
 from pycam.console import Notes
-from pycam.drawing.print_figure import PAPER, Grid
+from pycam.drawing.print_figure import PAPER, Grid, check_matplotlib
 
 
 @options.grouped
 def figure5(
+    context: typer.Context,
     images: Annotated[list[Path], typer.Argument(help="Images.", show_default=False)],
     source: options.ModelOptions,
     maps: options.BoxOptions,
@@ -41,6 +42,7 @@ def figure5(
 
     Backpropagation is the gradient of the class's score at the input (saliency); it needs PyTorch.
     """
+    check_matplotlib()
     sources = {name: replace(source, model=name) for name in names_in("--models", models)} if models else {}
     sources = sources or {source.model or Path(source.prototxt or "net").stem: source}
     deep = next(iter(sources)) if backprop is None else backprop
@@ -61,4 +63,4 @@ def figure5(
         "view": maps.row.view,
     }
     headings = ["image", *(column.heading for column in columns)]
-    save_figure(5, out, grid, found, headings, caption, settings, notes)
+    save_figure(context, 5, out, grid, found, headings, caption, settings, notes)

@@ -45,6 +45,7 @@ class Images:
 
 @options.grouped
 def figure7(
+    context: typer.Context,
     data: Data,
     source: options.ModelOptions,
     maps: options.BoxOptions = FULL,
@@ -66,11 +67,12 @@ def figure7(
     predicted class; where it is not the ground-truth class, the map of that one is beside it.
     """
     heads = Heads(source, maps, engine, fit, Notes(quiet))
-    _svm_figure(7, heads, _by_folders(data, training, seed), shown, 3, per_class, out, width, dpi, batch)
+    _svm_figure(context, 7, heads, _by_folders(data, training, seed), shown, 3, per_class, out, width, dpi, batch)
 
 
 @options.grouped
 def figure8(
+    context: typer.Context,
     data: Annotated[
         Path, typer.Option(help="CUB_200_2011, or a folder with one folder of images per class.", show_default=False)
     ],
@@ -95,7 +97,7 @@ def figure8(
     """
     images = _of_cub(data) if is_cub(data) else _by_folders(data, training, seed)
     heads = Heads(source, maps, engine, fit, Notes(quiet))
-    _svm_figure(8, heads, images, shown, 4, per_class, out, width, dpi, batch)
+    _svm_figure(context, 8, heads, images, shown, 4, per_class, out, width, dpi, batch)
 
 
 def _by_folders(folder: Path, training: int, seed: int) -> Images:
@@ -116,6 +118,7 @@ def _of_cub(folder: Path) -> Images:
 
 
 def _svm_figure(
+    context: typer.Context,
     number: int,
     heads: Heads,
     images: Images,
@@ -164,7 +167,7 @@ def _svm_figure(
         "ground-truth class where it differs. The images are the first test images of their class."
     )
     settings = heads.settings(classifier, classes=[images.names[label] for label in labels], boxes=heads.row.boxes_by)
-    save_figure(number, out, grid, rows, headings, caption, settings, heads.notes)
+    save_figure(context, number, out, grid, rows, headings, caption, settings, heads.notes)
 
 
 def margin_caption(item: ClassPrediction) -> list[str]:

@@ -24,6 +24,7 @@ OBJECTS = 6
 
 @options.grouped
 def figure9(
+    context: typer.Context,
     images: Annotated[
         Path, typer.Option(help="Folder of the images, with one folder per category.", show_default=False)
     ],
@@ -106,6 +107,6 @@ def figure9(
         f"highest margins of {' and '.join(chosen)}. {note}"
     )
     settings = heads.settings(classifier, categories=list(found), high=high, share=share, least=least, seed=seed)
-    save_figure(9, out, grid, rows, [], caption, settings, heads.notes, tables, titles)
+    save_figure(context, 9, out, grid, rows, [], caption, settings, heads.notes, tables, titles)
     for table in tables:
         table.show()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import platform
-import shlex
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,7 +18,7 @@ import pycam
 from pycam.cli import options
 from pycam.cli.figure import write_figure
 from pycam.console import Notes
-from pycam.drawing.print_figure import Grid, Panel
+from pycam.drawing.print_figure import Grid, Panel, check_matplotlib
 from pycam.engines import best_streams
 from pycam.errors import PycamError
 from pycam.model import Model
@@ -70,6 +68,9 @@ class Heads:
         fit: FitOptions,
         notes: Notes,
     ) -> None:
+        check_matplotlib()
+        self.fit = partial(fit_classifier, c=fit.c, scale=fit.scale)
+        self.fit(np.eye(2), [0, 1])  # finds a missing package and a wrong option before the net runs
         self.model: Model = source.load()
         self.blob = fit.blob or default_blob(self.model)
         check_blob(self.model.net, self.blob)
@@ -77,7 +78,6 @@ class Heads:
         choices = {"box_rule": boxes.box_rule, "threshold": boxes.threshold}
         self.row: Protocol = boxes.row.with_choices(**choices)
         self.engine = engine
-        self.fit = partial(fit_classifier, c=fit.c, scale=fit.scale)
         self.notes = notes
 
     def features(self, paths: Sequence[Path], batch: int = 8) -> NDArray[np.float32]:
@@ -127,12 +127,8 @@ class Heads:
         }
 
 
-def command_line() -> str:
-    """Return the command line of this process, as a user types it."""
-    return shlex.join(["pycam", *sys.argv[1:]])
-
-
 def save_figure(
+    context: typer.Context,
     number: int,
     out: Path,
     grid: Grid,
@@ -146,9 +142,8 @@ def save_figure(
 ) -> None:
     """Write a figure as PNG and PDF, its tables as Markdown, CSV and JSON, and the file that `pycam paper` reads."""
     name = f"figure{number}"
-    for form in ("pdf", "png"):
-        write_figure(grid, rows, headings, form, out / f"{name}.{form}", notes, titles)
+    write_figure(grid, rows, headings, [out / f"{name}.pdf", out / f"{name}.png"], notes, titles)
     if tables:
         for ending in (".md", ".csv", ".json"):
             write(tables, out / f"{name}{ending}")
-    write_output(out, FigureFile(number, command_line(), (f"{name}.png",), caption, settings))
+    write_output(out, FigureFile(number, options.command_line(context), (f"{name}.png",), caption, settings))
