@@ -216,11 +216,12 @@ def files(tmp_path_factory) -> list[str]:
         caffemodel.write(folder / "net.caffemodel", cam.model.net.message, cam.model.net.params)
     (folder / "net.prototxt").write_text(samples.NET)
     # Whatever a label contains stays text.
-    (folder / "labels.txt").write_text("\n".join([samples.MARKUP, *(f"blob {i}" for i in range(1, 8))]))
+    (folder / "labels.txt").write_text("\n".join([f"say {samples.MARKUP}", *(f"blob {i}" for i in range(1, 8))]))
     (folder / "a.jpg").write_bytes(samples.jpeg(3))
     (folder / "b.jpg").write_bytes(samples.jpeg(5))
     flags = {"prototxt": "net.prototxt", "weights": "net.caffemodel", "labels": "labels.txt"}
-    return [str(folder), *(word for flag, name in flags.items() for word in (f"--{flag}", str(folder / name)))]
+    given = [word for flag, name in flags.items() for word in (f"--{flag}", str(folder / name))]
+    return [str(folder), *given, "--mean", "110"]
 
 
 def test_json_and_table_add_up(files, capsys):
@@ -252,7 +253,7 @@ def test_json_and_table_add_up(files, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--protocol", "ramprs"], "makes maps by gradcam"),
+        (["--protocol", "keras_gradcam"], "protocol 'keras_gradcam' makes maps by gradcam_mean"),
         (["--top", "9"], "--top 9: the net has 8 classes"),
         (["--class", "blob 77"], "blob 77"),
         (["--class", "1", "--top", "2"], "--top has no effect here"),
@@ -284,23 +285,26 @@ def test_pages_are_accessible_and_ask_nobody(files, tmp_path):
 
     folder, *options = files
     out, figure = tmp_path / "out", tmp_path / "figure"
-    assert main(["explain", f"{folder}/a.jpg", "--top", "8", "--out", str(out), "-q", *options]) == 0
+    assert main(["explain", f"{folder}/a.jpg", "--class", "0", "--class", "3", "--out", str(out), "-q", *options]) == 0
     assert main(["paper", "figure13", folder, "--class", "0", "--out", str(figure), "-q", *options]) == 0
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--headless", "--no-sandbox"])
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--headless", "--no-sandbox", "--disable-gpu"]
+        )
         for path in (out / "a.html", figure / "index.html"):
-            for width in (1280, 390):
-                page = browser.new_page(viewport={"width": width, "height": 900})
-                problems: list[str] = []
-                page.on("console", lambda message, into=problems: into.append(message.text))
-                page.on("request", lambda request, into=problems: into.append(request.url))
-                page.goto(path.as_uri())
-                assert [each for each in problems if not each.startswith(("data:", path.as_uri()))] == []
-                assert page.evaluate("document.documentElement.scrollWidth") == width
-                assert Axe().run(page).response["violations"] == []
-                assert samples.MARKUP in page.inner_text("main")
-                assert page.evaluate("[...document.images].every(each => each.naturalWidth > 0)")
-                page.close()
+            page = browser.new_page(viewport={"width": 1280, "height": 900})
+            problems: list[str] = []
+            page.on("console", lambda message, into=problems: into.append(message.text))
+            page.on("request", lambda request, into=problems: into.append(request.url))
+            page.goto(path.as_uri())
+            assert [each for each in problems if not each.startswith(("data:", path.as_uri()))] == []
+            assert page.evaluate("document.documentElement.scrollWidth") == 1280
+            assert page.evaluate("[...document.images].every(each => each.naturalWidth > 0)")
+            assert samples.MARKUP in page.inner_text("main")
+            page.set_viewport_size({"width": 390, "height": 900})
+            assert page.evaluate("document.documentElement.scrollWidth") == 390
+            assert Axe().run(page).response["violations"] == []
+            page.close()
         browser.close()
 
 
