@@ -73,7 +73,7 @@ def explain(
                 atomic_write(out / f"{name}.html", explanation_page(found, explained))
                 atomic_write(out / f"{name}.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
             shown.append(record)
-            if as_json:
+            if as_json or quiet:
                 continue
             if len(shown) == 1:
                 notes.say(how_it_adds_up(found))

@@ -109,9 +109,9 @@ def _sum(explained: ClassExplanation, tiles: _Tiles) -> str:
     for number, unit in enumerate(explained.listed[:TERMS]):
         weight = float(account.weights[unit])
         sign = ("+" if number else "") if weight >= 0 else "−"
-        picture = tiles.unit(unit, f"The map of unit {unit} on the image, with the field of its largest position")
+        tile = tiles.unit(unit, f"The map of unit {unit} on the image, with the field of its largest position")
         items.append(
-            f'<li><span class="sign">{sign} {abs(weight):.4f} ×</span><figure>{picture}'
+            f'<li><span class="sign">{sign} {abs(weight):.4f} ×</span><figure>{tile}'
             f"<figcaption>unit {unit}<b>{_number(float(account.contributions[unit]))}</b></figcaption></figure></li>"
         )
     shown = account.contributions[account.order[:TERMS]]

@@ -103,7 +103,7 @@ def figure13(
     if as_json:
         print_json(record)
         return
-    for sheet in sheets:
+    for sheet in () if quiet else sheets:
         print_line(f"{sheet.label} ({sheet.index}), {sheet.predicted} images predicted as this class")
         for each in sheet.rows:
             share = "" if each.share is None else f", {each.share:.1%} of the logit"
