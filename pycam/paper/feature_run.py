@@ -22,14 +22,15 @@ import pycam
 from pycam.errors import ImageError, PycamError, RunError
 from pycam.evaluation.image_file import FileState, state_of
 from pycam.formats.files import NamedFile, atomic_write, exists, locked
-from pycam.formats.opening import read_file
+from pycam.formats.opening import open_file
 from pycam.net.layers import dims
 from pycam.net.state import PHASES
 from pycam.paper.features import Features, feature_values
 from pycam.predict import Cam
 
 MAGIC = b"pycam features 1\n"
-LARGEST = 1 << 40
+MOST = 1 << 20
+"""More bytes than a header of another run has in addition."""
 _HEAD = struct.Struct("<qI?")
 """What stands before the values of an image: size and CRC-32 of its file, and whether it has values."""
 _CRC = struct.Struct("<I")
@@ -215,7 +216,8 @@ class _Partial:
         self.channels = channels
         self.length = _HEAD.size + 4 * channels + _CRC.size
         if exists(path):
-            self._check(read_file(path, "features that are not complete", LARGEST, RunError))
+            with open_file(path, "features that are not complete", RunError) as file:
+                self._check(file.read(len(self.header) + MOST))
         else:
             atomic_write(path, self.header)
 
