@@ -25,14 +25,14 @@ class Element(NamedTuple):
         The text between its last tag and its end, without surrounding white space.
     line : int
         The line of the file on which it ends.
-    attributes : mapping
+    attributes : dict
         Its attributes.
     """
 
     path: str
     text: str
     line: int
-    attributes: Mapping[str, str]
+    attributes: dict[str, str]
 
 
 def read_elements(path: Path, wanted: Collection[str], largest: int, expected: str) -> list[Element]:

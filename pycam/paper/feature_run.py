@@ -22,7 +22,7 @@ import pycam
 from pycam.errors import ImageError, PycamError, RunError
 from pycam.evaluation.image_file import FileState, state_of
 from pycam.formats.files import NamedFile, atomic_write, exists, locked
-from pycam.formats.opening import read_file
+from pycam.formats.opening import open_file
 from pycam.images.read import read_image
 from pycam.maps.boxes import Box
 from pycam.net.layers import dims
@@ -31,7 +31,8 @@ from pycam.paper.features import Features, feature_values
 from pycam.predict import Cam, Source
 
 MAGIC = b"pycam features 1\n"
-LARGEST = 1 << 40
+MOST = 1 << 20
+"""More bytes than a header of another run has in addition."""
 _HEAD = struct.Struct("<qI?")
 """What stands before the values of an image: size and CRC-32 of its file, and whether it has values."""
 _CRC = struct.Struct("<I")
@@ -232,7 +233,8 @@ class _Partial:
         self.channels = channels
         self.length = _HEAD.size + 4 * channels + _CRC.size
         if exists(path):
-            self._check(read_file(path, "features that are not complete", LARGEST, RunError))
+            with open_file(path, "features that are not complete", RunError) as file:
+                self._check(file.read(len(self.header) + MOST))
         else:
             atomic_write(path, self.header)
 
