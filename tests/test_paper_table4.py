@@ -151,7 +151,7 @@ def test_the_whole_way_equals_a_plain_computation(birds, tiny, tmp_path, capsys,
 
     written = json.loads((tmp_path / "paper-table.json").read_text())
     assert [cell["images"] for cell in written["cells"]] == [12] * 3
-    of_class = "" if map_class == "predicted" else f" of the {map_class} class"
+    of_class = "" if map_class == "predicted" else f", class {map_class}"
     assert [cell["row"] for cell in written["cells"]] == [
         f"tiny on {x}" for x in ("full image", f"crop{of_class}", "BBox")
     ]
@@ -163,7 +163,7 @@ def test_the_whole_way_equals_a_plain_computation(birds, tiny, tmp_path, capsys,
     assert "--class" in written["command"]
 
     table = pd.read_csv(tmp_path / "table.csv")
-    ours = table[table["box"] == f"map of the {map_class} class"].set_index("images of")
+    ours = table[table["box"] == f"map, class {map_class}"].set_index("images of")
     for part, chosen in (("test", ~train), ("training", train)):
         assert ours.loc[part, "right"] == (ious[chosen] >= 0.5).sum()
         assert ours.loc[part, "IoU ≥ 0.5"] == pytest.approx(100 * (ious[chosen] >= 0.5).mean())

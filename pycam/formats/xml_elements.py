@@ -98,5 +98,5 @@ class _Collector(xml.sax.handler.ContentHandler):
         attributes = self._attributes.pop()
         # Joining the names of a deeply nested file at every level would take quadratic time.
         if len(self._names) <= self._deepest and (path := "/".join(self._names)) in self._wanted:
-            self.elements.append(Element(path, "".join(self._text).strip(), self.line, attributes))
+            self.elements.append(Element(path, "".join(self._text).strip(), self.line, dict(attributes)))
         self._names.pop()

@@ -87,8 +87,8 @@ def read_cub_images(folder: Path) -> CubImages:
     corners = _in_order(images, boxes)
     whole_boxes(corners, sizes, [boxes[key][1] for key in images])
     is_training = _in_order(images, split)
-    for part, found in (("training", is_training.any()), ("test", not is_training.all())):
-        if not found:
+    for part, has_images in (("training", is_training.any()), ("test", not is_training.all())):
+        if not has_images:
             raise GroundTruthError(f"{folder / 'train_test_split.txt'}: no image for {part} in it")
     paths = tuple(path for path, _ in images.values())
     return CubImages(folder, paths, _in_order(images, labels), _names_in_order(names), is_training, corners, sizes)

@@ -30,7 +30,7 @@ from pycam.protocols import Protocol
 from pycam.tables import PERCENT, Table, csv_text, percent
 
 CLASSES = ("predicted", "true-in-training", "true")
-"""Whose map gives the box of an image: the predicted class; for training images the true class; the true class."""
+"""Whose map gives the box of an image: the predicted class; for training images its label; the label of any image."""
 
 INPUTS = ("full image", "crop", "BBox")
 """What the classifier of each row sees, in the words of the paper."""
@@ -110,7 +110,7 @@ class BirdResults:
     def names(self) -> list[str]:
         """The names of the rows; the paper's own, if the model and the choice are the paper's."""
         network = PAPER_NAME if self.model.card and self.model.card.name == PAPER_MODEL else self.model.name
-        variant = "" if self.map_class == CLASSES[0] else f" of the {self.map_class} class"
+        variant = "" if self.map_class == CLASSES[0] else f", class {self.map_class}"
         return [f"{network} on {seen}{variant if seen == 'crop' else ''}" for seen in INPUTS]
 
     def localization(self, part: NDArray[np.bool_]) -> Localization:
@@ -378,7 +378,7 @@ def box_table(results: BirdResults) -> Table:
         value, low, high = found.correct.percent
         rows.append(
             {
-                "box": f"map of the {results.map_class} class",
+                "box": f"map, class {results.map_class}",
                 "images of": part,
                 "IoU ≥ 0.5": value,
                 "IoU ≥ 0.5 low": low,
