@@ -140,7 +140,7 @@ def test_a_mean_by_name_is_the_bundled_one(read):
             "weights: solver is for weights that were never published: leave out solver, or mirrors",
         ),
         (
-            SMALLEST.replace("mine.caffemodel", f"{{file: a, solver: s.prototxt, sha1: {'0' * 40}}}"),
+            SMALLEST.replace("mine.caffemodel", f"{{file: a, solver: s.prototxt, sha1: {'a' * 40}}}"),
             "weights: solver is for weights that were never published: leave out solver, or sha1",
         ),
         (

@@ -81,12 +81,14 @@ def test_pytorch_cam_has_the_levels_and_the_sums_of_the_driver(shared):
 def test_pytorch_cam_is_the_driver_on_a_net_with_its_own_preprocessing(tmp_path):
     image = RNG.integers(0, 256, (90, 130, 3), np.uint8)
     cv2.imwrite(str(tmp_path / "image.png"), image)
-    with pycam.load("squeezenet-cam-caltech101", protocol="pytorch_cam") as cam:
+    with pycam.load(zoo.BUNDLED, protocol="pytorch_cam") as cam:
         prediction = cam(str(tmp_path / "image.png"))
         net = cam.model.net
     # The driver's own steps, with the net's order of channels and its mean in place of torchvision's.
     pixels = np.asarray(PIL.Image.open(tmp_path / "image.png").resize((227, 227), PIL.Image.BILINEAR))[:, :, ::-1]
-    inputs = (pixels.transpose(2, 0, 1)[None] - np.float32(zoo.bvlc_mean().value)[:, None, None]).astype(np.float32)
+    inputs = (pixels.transpose(2, 0, 1)[None] - np.float32(zoo.card(zoo.BUNDLED).mean.value)[:, None, None]).astype(
+        np.float32
+    )
     with engines.make("onnxruntime", net, ["fire9/concat", "prob"], engines.Options(threads=1)) as engine:
         features, scores = (engine.forward({"data": inputs})[blob][0] for blob in ("fire9/concat", "prob"))
     best = int(scores.argmax())
@@ -95,8 +97,8 @@ def test_pytorch_cam_is_the_driver_on_a_net_with_its_own_preprocessing(tmp_path)
     map_ = map_ - map_.min()
     levels = cv2.resize((255 * (map_ / map_.max())).astype(np.uint8), (256, 256))
     colours = cv2.applyColorMap(cv2.resize(levels, (130, 90)), cv2.COLORMAP_JET)
-    # A sum in another order can change a level by one.
-    assert np.abs(prediction.overlay() - (0.3 * colours + 0.5 * image)).max() <= 0.3 * 6 + 0.5
+    # A sum in another order can change a level by one, and a colour by five.
+    assert np.abs(prediction.overlay() - (0.3 * colours + 0.5 * image)).max() <= 0.3 * 5 + 0.5
     assert np.abs(prediction.top[0].map - cv2.resize(levels, (130, 90))).max() <= 1
     (overlay, *_) = prediction.save(tmp_path)
     found = overlay.read_bytes()

@@ -65,15 +65,18 @@ def test_the_page_has_every_object_with_its_class(truth, capsys):
 
 def test_a_folder_holds_thousands_and_a_list_has_no_boxes(truth):
     out = truth / "page"
-    list_only = [*map(str, ["--ground-truth", truth / "val.txt", "--images", truth / "images", "--out", out])]
-    assert main(["report", "html", *list_only]) == 0
+    (truth / "list.txt").write_text("a.png 968\nb.png 277\n")
+    list_only = ["--ground-truth", truth / "list.txt", "--images", truth / "images", "--out", out]
+    assert main(["report", "html", *map(str, list_only)]) == 0
     assert sorted(path.name for path in out.rglob("*.*")) == ["0.js", "000001.jpg", "000002.jpg", "index.html"]
     (first, _) = json.loads((out / "data/0.js").read_text("utf-8").split(", ", 1)[1].removesuffix(");\n"))
-    assert (first["truth"]["label"], first["truth"]["objects"], first["runs"]) == ("cup", [], [])
+    assert (first["truth"]["label"], first["truth"]["objects"], first["runs"]) == ("class 968", [], [])
+    notes = blocks((out / "index.html").read_text("utf-8"))["report"]["notes"]
+    assert "list.txt has no names of classes: give them with --classes" in notes
 
 
 def test_classes_of_ones_own_have_their_names(truth):
-    (truth / "boxes.csv").write_text("image,class,x0,y0,x1,y1\na,mug,4,9,20,20\nb,<b>dog</b>,0,0,40,30\n")
+    (truth / "boxes.csv").write_text("image,label,x0,y0,x1,y1\na,mug,4,9,20,20\nb,<b>dog</b>,0,0,40,30\n")
     given = ["--ground-truth", truth / "boxes.csv", "--images", truth / "images", "--out", truth / "own.html"]
     assert main(["report", "html", *map(str, given)]) == 0
     page = (truth / "own.html").read_text("utf-8")
@@ -89,7 +92,7 @@ def test_an_unreadable_image_is_left_out_and_named(truth, capsys):
     ]
     assert "skipped: " in capsys.readouterr().err
     (truth / "images/b.png").write_bytes(b"nothing")
-    assert main(command(truth, "--out", truth / "none.html")) == 3
+    assert main(command(truth, "--out", truth / "none.html")) == 6
     assert "no image could be shown" in capsys.readouterr().err
 
 

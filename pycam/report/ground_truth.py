@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pycam import zoo
 from pycam.errors import ImageError, PycamError
-from pycam.ilsvrc.classes import has_ilsvrc_classes
 from pycam.ilsvrc.ground_truth import GroundTruth
+from pycam.ilsvrc.synsets import synsets
 from pycam.images.read import read_image
 from pycam.report.html import Entry, Heading
 from pycam.report.images import noted
@@ -34,18 +34,19 @@ def truth_page(truth: GroundTruth, paths: Sequence[Path], name: str) -> tuple[He
         For `pycam.report.html.write_html`. The page skips an image that cannot be read, and gives the reason; the
         iterator raises the first fault if no image can be shown.
     """
-    notes = list(filter(None, truth.notes))
+    notes = list(truth.notes)
+    if not truth.class_names:
+        notes.append(f"{name} has no names of classes: give them with --classes")
     heading = Heading(f"Ground truth: {name}", {}, notes)
     return heading, _entries(truth, paths, _labels(truth), notes)
 
 
 def _labels(truth: GroundTruth) -> Sequence[str]:
-    """Return the label of each class: that of ILSVRC's class, or the name in the ground truth, or its number."""
-    if not has_ilsvrc_classes(truth.class_names):
-        return truth.class_names
-    known = read_labels(zoo.models_folder() / "labels" / "ilsvrc.tsv").names
+    """Return the label of each class: that of ILSVRC's WordNet ID, the name in the ground truth, or a number."""
+    if truth.class_names == synsets().wnids:
+        return read_labels(zoo.models_folder() / "labels" / "ilsvrc.tsv").names
     count = max(truth.class_count, int(truth.box_classes.max(initial=-1)) + 1)
-    return [*known, *(f"class {index}" for index in range(len(known), count))]
+    return truth.class_names or [f"class {index}" for index in range(count)]
 
 
 def _entries(truth: GroundTruth, paths: Sequence[Path], labels: Sequence[str], notes: list[str]) -> Iterator[Entry]:

@@ -311,6 +311,8 @@ class ImageDialog {
     this.#place.textContent = this.gallery.place(number);
     this.previous.disabled = this.gallery.neighbour(number, -1) === null;
     this.next.disabled = this.gallery.neighbour(number, 1) === null;
+    // A disabled button that keeps the focus would swallow the keys.
+    if (document.activeElement.disabled) this.root.querySelector("header button:enabled").focus();
     if (!this.root.open) this.root.showModal();
     this.#viewer.show(this.#level === null ? image : boxesAt(image, this.#level));
     this.root.scrollTop = 0;
@@ -325,6 +327,8 @@ class ImageDialog {
   #press(event) {
     const step = { n: 1, p: -1 }[event.key];
     if (step && !event.ctrlKey && !event.metaKey && !event.altKey) this.#step(step);
+    // The viewer hears its own keys; until something in it has the focus, the dialog passes them on.
+    else if (!this.#viewer.contains(event.target)) this.#viewer.press(event);
   }
 
   #closed() {

@@ -19,7 +19,7 @@ class CamViewer extends HTMLElement {
   #controls = null;
 
   connectedCallback() {
-    this.addEventListener("keydown", (event) => this.#press(event));
+    this.addEventListener("keydown", (event) => this.press(event));
   }
 
   /** Shows the predictions of an image, of one run or of several side by side; without runs, its ground truth. */
@@ -46,7 +46,7 @@ class CamViewer extends HTMLElement {
     for (const pane of this.#panes) pane.refresh();
   }
 
-  #press(event) {
+  press(event) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const rank = Number.parseInt(event.key, 10) - 1;
     if (rank >= 0) for (const pane of this.#panes) pane.select(rank);
