@@ -128,6 +128,10 @@ class NetError(PycamError):
     exit_code = 4
 
 
+class NoMapsError(NetError):
+    """A net has no class activation maps. The message ends in "; " and what to do to get maps."""
+
+
 class UnsupportedLayerError(NetError):
     """pycam, or one of its engines, does not support a layer type."""
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycam import zoo
-from pycam.errors import FormatError, NetError, UsageError
+from pycam.errors import FormatError, NetError, NoMapsError, UsageError
 from pycam.formats.files import exists
 from pycam.formats.mean import read_mean
 from pycam.formats.numbers import read_number
@@ -399,7 +399,7 @@ def refuse_without_maps(card: Card | None) -> None:
         The card says that the model has no class activation maps.
     """
     if card is not None and not card.cam:
-        raise NetError(
+        raise NoMapsError(
             f"{card.name} has no class activation maps: no global average pooling before its scores; "
             "use method gradcam, which computes maps from gradients, or convert the net with `pycam net cam`"
         )

@@ -32,7 +32,7 @@ def offered(*words: str) -> list[str]:
         (["heatmap", "--model", "vgg"], ["vgg16", "vgg16-cam"]),
         (["models", "show", "squeezenet-cam"], ["squeezenet-cam-caltech101"]),
         (["evaluate", "--engine", "o"], ["onnxruntime", "openvino", "opencv"]),
-        (["heatmap", "--protocol", "py"], ["py_demo"]),
+        (["heatmap", "--protocol", "py"], ["py_demo", "pytorch_cam"]),
         (["serve", "--view", "f"], ["full"]),
     ],
 )

@@ -267,6 +267,18 @@ def test_impossible_explanations_are_refused(files, capsys, options, message):
     assert message in line
 
 
+def test_a_net_without_maps_is_refused_with_advice_for_units(tmp_path, capsys):
+    net = parsed(FEATURES + layer("InnerProduct", "fc", "relu", params="inner_product_param { num_output: 5 }"))
+    caffemodel.write(tmp_path / "net.caffemodel", net.message, net.params)
+    text = FEATURES + layer("InnerProduct", "fc", "relu", params="inner_product_param { num_output: 5 }")
+    (tmp_path / "net.prototxt").write_text(text)
+    files = ["--prototxt", str(tmp_path / "net.prototxt"), "--weights", str(tmp_path / "net.caffemodel")]
+    assert main(["explain", "a.jpg", *files]) == 4
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "there is no global pooling before the scores, so that its scores are no sum over units" in line
+    assert line.endswith("; convert the net with `pycam net cam`, or choose another model")
+
+
 def test_an_image_that_cannot_be_read_stops_no_other(files, tmp_path, capsys):
     folder, *options = files
     (tmp_path / "bad.jpg").write_bytes(b"no image")

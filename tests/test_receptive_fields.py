@@ -73,7 +73,7 @@ def ranges(field: ReceptiveField, net: Net, value: str, axis: int) -> list[tuple
     return [(box[1], box[3]) if axis == 2 else (box[0], box[2]) for box in boxes]
 
 
-@pytest.mark.parametrize(("name", "blob"), PUBLISHED, ids="-".join)
+@pytest.mark.parametrize(("name", "blob"), PUBLISHED)
 def test_fields_have_the_published_sizes(name, blob):
     size, center, distance = PUBLISHED[name, blob]
     field = receptive_fields(net_from_message(architectures.build(name)), "data")[blob]
@@ -95,6 +95,7 @@ def test_fields_of_every_net_are_what_pixels_change(name):
         assert (min(pixels, default=0), max(pixels, default=-1) + 1) == (first, end), position
 
 
+WITHIN = "norm_region: WITHIN_CHANNEL"
 SIDES = st.tuples(st.integers(1, 4), st.integers(1, 4), st.integers(1, 3), st.integers(1, 2), st.integers(0, 1))
 
 
@@ -105,7 +106,7 @@ def step(kind: str, bottom: str, name: str, rows: int, columns: int, stride: int
     if kind == "pool":
         stride, pad = min(stride, rows, columns), min(pad, rows - 1, columns - 1)
         return pool(name, bottom, f"pool: MAX kernel_h: {rows} kernel_w: {columns} stride: {stride} pad: {pad}")
-    param = f"norm_region: {'WITHIN_CHANNEL' if pad else 'ACROSS_CHANNELS'} local_size: {2 * rows - 1}"
+    param = f"{WITHIN if pad else ''} local_size: {2 * rows - 1}"
     return layer("LRN", name, bottom, params=f"lrn_param {{ {param} }}")
 
 
@@ -120,7 +121,7 @@ def assert_covered(net: Net, value: str, exactly: bool) -> None:
             assert not exactly or end - first == (max(pixels) + 1 - min(pixels) if len(pixels) else 0)
 
 
-@settings(max_examples=25)
+@settings(max_examples=20)
 @given(st.lists(st.tuples(st.sampled_from(["conv", "pool", "lrn"]), SIDES), min_size=1, max_size=4), st.booleans())
 def test_fields_of_any_layers_are_what_pixels_change(layers, branch):
     text, last = data(1, 1, 41, 38), "data"
@@ -136,8 +137,24 @@ def test_fields_of_any_layers_are_what_pixels_change(layers, branch):
     except NetError as error:  # too small in the end
         assume("does not fit" not in str(error) and "without a value" not in str(error))
         raise
-    # Taps that a dilation or a stride leaves out may lie at the ends of a range.
-    assert_covered(net, last, all(kind == "lrn" or sides[2:4] == (1, 1) for kind, sides in layers))
+    # Taps that a dilation or a stride leaves out may lie at the ends of a range, and a normalized 0 stays 0.
+    exactly = all(sides[4] == 0 if kind == "lrn" else sides[2:4] == (1, 1) for kind, sides in layers)
+    assert_covered(net, last, exactly)
+
+
+def test_normalization_within_a_channel_reads_its_window():
+    net = parsed(
+        data(1, 1, 12, 12) + layer("LRN", "it", "data", params=f"lrn_param {{ {WITHIN} local_size: 5 alpha: 9 }}")
+    )
+    ones = np.ones((1, 1, 12, 12), np.float32)
+    altered = np.repeat(ones, 12, axis=0)
+    altered[np.arange(12), 0, np.arange(12)] = 3
+    with engines.make("onnxruntime", net, ["it"], engines.Options(threads=1)) as engine:
+        before, after = (engine.forward({"data": values})["it"] for values in (ones, altered))
+    changed = (abs(after - before) > 1e-3).any(axis=(1, 3)).T
+    expected = ranges(receptive_fields(net, "data")["it"], net, "it", 2)
+    found = [np.flatnonzero(pixels) for pixels in changed]
+    assert [(pixels[0], pixels[-1] + 1) for pixels in found] == expected
 
 
 SPECIAL = {

@@ -61,6 +61,8 @@ def test_real_caffe_builds_the_training_nets(name, data):
         # Fresh weights, and one class of 1000: the label is either right or wrong.
         assert found and all(value in (0, 1) for value in map(float, found.values()))
         caffe.load(text.encode(), name, phase="TRAIN")
+        deploy = FOLDER / f"{name.replace('train_val', 'deploy')}.prototxt"
+        caffe.load(deploy.read_bytes(), deploy.name)
 
 
 @pytest.mark.parametrize("name", [name for name in architectures.TRAINING if name.startswith("solver")])

@@ -112,7 +112,7 @@ def test_other_segmentations_dim_the_rest(colours, tmp_path, way):
         pictures.append((out / "1-green.png").read_bytes())
     assert pictures[0] == pictures[1]
     sheet = cv2.imread(str(tmp_path / "a/1-green.png"))
-    assert sheet.shape == (24 + 150 + 6 + 24, 150, 3)
+    assert sheet.shape == (24 + 150 + 6 + 24, 240, 3)
     assert sheet[24 + 3 + 75, 67].tolist() == [0, 200, 0]
     if way == "measured":
         ((unit,),) = [each["units"] for each in json.loads((tmp_path / "a/units.json").read_text())["classes"]]

@@ -561,6 +561,7 @@ def inspect(page, request) -> Callable[..., None]:
     return inspect
 
 
+@pytest.mark.parametrize("inspect", [(1280, "light"), (390, "dark")], indirect=True, ids=str)
 def test_ground_truth_has_no_serious_accessibility_fault(page, inspect, truth_page):
     page.goto(truth_page)
     page.wait_for_selector(".card img")

@@ -49,7 +49,7 @@ def explain(
     if classes is not None:
         options.refuse(context, "the classes are given", "top")
     row = protocol.row
-    model = source.load(quiet, needs_maps=True)
+    model = source.load(quiet)
     streams = min(len(images), best_streams(engine.engine, row, engine.options))
     notes = Notes(quiet)
     failures: list[PycamError] = []

@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pycam.errors import NetError, UsageError, suggest
+from pycam.errors import NetError, NoMapsError, UsageError, suggest
 from pycam.net import layers as L
 from pycam.net.layers import dims
 from pycam.net.linear_path import NO_POOLING, RENAMING, logits_of, obstacle, pools, positions_of, trace, width
@@ -145,7 +145,7 @@ def find_head(net: Net, name: str | None = None) -> CamHead:
     if not heads:
         if not found:
             raise NetError("no class activation maps: no blob of the net can hold class scores")
-        raise NetError(_refusal(*next(reversed(found.items()))))
+        raise NoMapsError(_refusal(*next(reversed(found.items()))))
     return heads[0]
 
 
@@ -249,7 +249,7 @@ def named_head(net: Net, feature_blob: str | None, class_layer: str | None, scor
 def _found(net: Net, score_blob: str) -> CamHead:
     head = _head_of(net, score_blob)
     if isinstance(head, str):
-        raise NetError(_refusal(score_blob, head))
+        raise NoMapsError(_refusal(score_blob, head))
     return head
 
 

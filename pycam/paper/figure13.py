@@ -37,6 +37,9 @@ TILES = {"bilinear": (120, 120), "smooth": (150, 150)}
 GAP = 3
 """White columns between images."""
 
+NARROWEST = 240
+"""The least width of a sheet, in pixels: its captions need room."""
+
 
 @dataclass(frozen=True)
 class Choices:
@@ -232,7 +235,8 @@ def make_sheets(
 def _row(row: UnitRow, tiles: Sequence[Pixels], choices: Choices) -> Pixels:
     """Lay out the images of a unit, with a caption."""
     height, width = TILES.get(choices.segmentation, TILES["smooth"])
-    whole = np.full((height + 2 * GAP, choices.images_per_unit * (width + GAP) - GAP, 3), 255, np.uint8)
+    across = max(choices.images_per_unit * (width + GAP) - GAP, NARROWEST)
+    whole = np.full((height + 2 * GAP, across, 3), 255, np.uint8)
     for number, tile in enumerate(tiles):
         left = number * (width + GAP)
         whole[GAP : GAP + height, left : left + width] = tile

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pycam import engines
 from pycam.engines import Options
-from pycam.errors import EngineError, PycamError, UsageError
+from pycam.errors import EngineError, NoMapsError, PycamError, UsageError
 from pycam.images.read import Image
 from pycam.maps.boxes import Box
 from pycam.model import Model
@@ -155,6 +155,8 @@ def unit_cam(
 
     Raises
     ------
+    NoMapsError
+        The net has no class activation maps.
     UsageError
         The protocol makes its maps from gradients.
     """
@@ -163,7 +165,15 @@ def unit_cam(
             f"protocol {protocol.name!r} makes maps by {protocol.method}: units have weights with method cam only; "
             "choose another protocol"
         )
-    head = model.head
+    try:
+        head = model.head
+    except NoMapsError as error:
+        # What the message says to do gives maps, but no units.
+        reason = str(error).rpartition("; ")[0]
+        raise NoMapsError(
+            f"{reason}, so that its scores are no sum over units; convert the net with `pycam net cam`, or choose "
+            "another model"
+        ) from None
     units = unit_head(model.net, head)
     model.check_labels()
     outputs = dict.fromkeys([units.blob, head.logits, model.score_blob, *filter(None, [units.pooled_value])])

@@ -61,7 +61,7 @@ def figure13(
     """
     row = protocol.row if protocol.view else protocol.row.with_choices(view="full")
     choices = Choices(units, images_per_unit, segmentation, field_size, seed)
-    model = source.load(quiet, needs_maps=True)
+    model = source.load(quiet)
     # The patches of a measured field are run in batches, with all threads.
     streams = 1 if segmentation == "measured" else best_streams(engine.engine, row, engine.options)
     notes = Notes(quiet)
