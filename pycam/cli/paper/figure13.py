@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -34,6 +32,7 @@ from pycam.units.segmentation import SEGMENTATIONS
 
 @options.grouped
 def figure13(
+    context: typer.Context,
     images: Annotated[list[Path], typer.Argument(help="Images, or folders with images.", show_default=False)],
     classes: Annotated[
         list[str],
@@ -99,7 +98,7 @@ def figure13(
     atomic_write(out / "units.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
     facts = [str(settings["engine"]), f"view {settings['view']}", f"receptive field {made.field}"]
     atomic_write(out / "index.html", units_page(sheets, text, facts))
-    write_output(out, FigureFile(13, shlex.join(["pycam", *sys.argv[1:]]), tuple(names), text, settings))
+    write_output(out, FigureFile(13, options.command_line(context), tuple(names), text, settings))
     if as_json:
         print_json(record)
         return
