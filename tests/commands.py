@@ -124,6 +124,8 @@ def workspace(folder: Path, name: bytes) -> dict[str, list[str]]:
         "heatmap of nothing": ["heatmap", f"{prefix}.missing", files["image"], *model, "--out", f"{out}.2"],
         "activations": ["activations", files["image"], *model, "--layers", "conv", "--out", f"{out}.grids"],
         "activations of no layer": ["activations", files["image"], *model, "--layers", stem],
+        "features": ["features", files["image"], *model, "--out", f"{out}.features.npz"],
+        "net fit": ["net", "fit", f"{out}.features.npz", "--out", f"{out}.fitted.caffemodel"],
         "net show": ["net", "show", files["net"], files["weights"]],
         "net show --json": ["net", "show", files["net"], "--json"],
         "net show of a list": ["net", "show", files["list"]],

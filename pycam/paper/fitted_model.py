@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from pycam.errors import FormatError, ModelError, PycamError, UsageError
+from pycam.errors import FormatError, ModelError, PycamError, UsageError, escaped
 from pycam.formats import caffemodel, prototxt
 from pycam.formats.files import atomic_write, exists
 from pycam.model import Model, load_model
@@ -198,6 +198,8 @@ def write_fitted_model(
     """
     net, card = fitted.net, fitted.card
     assert card is not None
+    if not out.stem.isprintable():
+        raise UsageError(f"{out}: a model card cannot name files with such characters: choose another name")
     names = {kind: f"{out.stem}{suffix}" for kind, suffix in FILES.items()}
     with TemporaryDirectory(dir=out.parent, prefix=".pycam-") as folder:
         staged = Path(folder)
@@ -214,7 +216,7 @@ def write_fitted_model(
         about = features.about
         content = {
             "name": re.sub(r"[^A-Za-z0-9._+-]", "-", out.stem).lstrip("._+-") or "head",
-            "title": f"{out.stem}: {len(labels)} classes on {about.get('model', 'a net')}",
+            "title": escaped(f"{out.stem}: {len(labels)} classes on {about.get('model', 'a net')}"),
             "prototxt": names["net"],
             "weights": {"file": names["weights"], "sha256": checksum(staged / names["weights"], "sha256")},
             "labels": names["labels"],
@@ -224,7 +226,7 @@ def write_fitted_model(
             "feature_blob": card.feature_blob,
             "class_layer": card.class_layer,
             "score_blob": card.score_blob,
-            "notes": (
+            "notes": escaped(
                 f"A linear support vector machine on {about['pooling']}-pooled {about['blob']}: {settings}. Fitted to "
                 f"{len(features.images)} images with the view {about['view']} of protocol {about['protocol']}. Scores "
                 "are margins, not probabilities."
