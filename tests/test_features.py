@@ -27,7 +27,7 @@ from pycam.net import Net, head_weights, net_from_message, random_weights
 from pycam.net.fitted_head import fitted_net
 from pycam.paper.classifier import LinearClassifier, fit_classifier
 from pycam.paper.feature_run import Images, compute_features
-from pycam.paper.features import Features, feature_cam, feature_values, pooled_values
+from pycam.paper.features import Features, default_blob, feature_cam, feature_values, pooled_values
 from pycam.paper.fitted_model import fitted_model
 from pycam.paper.image_lists import find_images, read_image_list
 from pycam.protocols import protocol
@@ -50,6 +50,17 @@ DENSE_NET = NET.replace(
     layer("InnerProduct", "pool", "conv", params="inner_product_param { num_output: 5 }"),
 )
 
+CLASS_MAPS_NET = (
+    data(1, 3, 16, 20)
+    + conv("conv", "data", params="num_output: 6 kernel_size: 3 pad: 1")
+    + layer("ReLU", "relu", "conv", "conv")
+    + layer("Dropout", "drop", "conv", "conv")
+    + conv("classes", "conv", params="num_output: 4 kernel_size: 1")
+    + layer("ReLU", "relu_classes", "classes", "classes")
+    + pool("pool", "classes", "pool: AVE global_pooling: true")
+    + layer("Softmax", "prob", "pool")
+)
+
 SCALES = ["raw", "mean-norm", "standard", "l2"]
 
 
@@ -69,6 +80,13 @@ def write_net(folder: Path, text: str, name: str = "net") -> list[str]:
 def run(capsys, *arguments) -> tuple[int, str, str]:
     code = main([str(each) for each in arguments])
     return code, *capsys.readouterr()
+
+
+@pytest.mark.parametrize("text", [NET, MAX_NET, CLASS_MAPS_NET], ids=["weights", "max", "class maps"])
+def test_the_default_features_are_those_before_the_class_weights(tmp_path, text):
+    write_net(tmp_path, text)
+    model = load_model(prototxt=tmp_path / "net.prototxt", weights=tmp_path / "net.caffemodel")
+    assert default_blob(model) == "conv"
 
 
 def refusal(capsys, *arguments) -> str:

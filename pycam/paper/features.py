@@ -27,6 +27,7 @@ from pycam.net import Net
 from pycam.net.layers import dims
 from pycam.predict import Cam, Prepared, Source
 from pycam.protocols import Protocol
+from pycam.units.head import unit_head
 
 POOLINGS = ("average", "max")
 """How the rows and columns of a blob become one number per channel."""
@@ -151,15 +152,23 @@ def _read_arrays(name: str) -> dict[str, NDArray[Any]]:
 def default_blob(model: Model) -> str:
     """Return the blob that a model's class activation maps are computed from.
 
+    If each channel of that blob is the map of one class, it is the blob that the classes are made from: SqueezeNet's
+    `fire9/concat`, not its `conv10`.
+
     Raises
     ------
     NetError
         The net has no such blob; the message names blobs that have features.
     """
     try:
-        return model.head.feature_blob
+        head = model.head
     except NetError as error:
         raise NetError(f"{error}; or name the features with --blob: {_examples(model.net)}") from None
+    if head.class_layer is not None or head.named:
+        return head.feature_blob
+    units = unit_head(model.net, head).blob
+    read = (names for layer in model.net.layers for names in zip(layer.inputs, layer.bottoms, strict=True))
+    return dict(read).get(units, head.feature_blob)
 
 
 def default_pooling(model: Model, blob: str) -> str:
