@@ -45,6 +45,7 @@ from pycam.ilsvrc.synsets import synsets
 from pycam.ilsvrc.wsol_metadata import read_metadata
 from pycam.images.read import read_image
 from pycam.net import read_net
+from pycam.paper.sources import Run, Sources
 from pycam.paper.tables import paper_tables
 from pycam.protocols import protocol
 from pycam.tables import FORMS, text
@@ -571,7 +572,7 @@ def _plan(path: Path) -> None:
 def _report(path: Path) -> None:
     found = read_report(path.parent)
     for form in FORMS:
-        text(paper_tables([found]), form)
+        text(paper_tables(Sources((Run(found),)), {}), form)
     assert errors_table({"": found}).section()["rows"]
 
 

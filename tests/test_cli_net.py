@@ -216,3 +216,19 @@ def test_export_without_maps_gives_the_nets_outputs(small_files, tmp_path):
     out = tmp_path / "small.onnx"
     result = CliRunner().invoke(app, ["export", "--prototxt", str(text), "--weights", str(weights), "--onnx", str(out)])
     assert result.output.strip().endswith("small.onnx: prob")
+
+
+def test_a_layer_with_several_outputs_is_shown(tmp_path):
+    """A label with four axes is no image: the fields are those of the image."""
+    text = """
+        layer { name: "in" type: "Input" top: "data" top: "label" input_param {
+            shape { dim: 1 dim: 3 dim: 8 dim: 8 } shape { dim: 1 dim: 1 dim: 1 dim: 1 } } }
+        layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
+            convolution_param { num_output: 4 kernel_size: 3 } }
+        layer { name: "fc" type: "InnerProduct" bottom: "conv" top: "fc" inner_product_param { num_output: 2 } }
+        layer { name: "acc" type: "Accuracy" bottom: "fc" bottom: "label" top: "acc" }
+    """
+    (tmp_path / "net.prototxt").write_text(text)
+    output = run("show", tmp_path / "net.prototxt").output
+    shown = [line.rstrip().split("  ")[-1].strip() for line in output.splitlines()[1:5]]
+    assert shown == ["1 every 1, -", "3 every 1", "8", "8"]

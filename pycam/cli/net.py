@@ -20,7 +20,7 @@ from pycam.errors import NetError, UsageError
 from pycam.formats import caffemodel
 from pycam.formats.files import atomic_write
 from pycam.formats.npy import read_tensors
-from pycam.net import CamHead, Net, describe_heads, find_head, find_heads, read_net
+from pycam.net import CamHead, Net, describe_heads, find_head, find_heads, read_net, score_inputs
 from pycam.net.layers import dims
 from pycam.net.receptive_fields import ReceptiveField, receptive_fields
 from pycam.net.stated import stated_input
@@ -136,7 +136,7 @@ def _as_dict(net: Net) -> dict[str, Any]:
             | {
                 "parameters": sum(math.prod(shape) for shape in layer.param_shapes),
                 "multiply_adds": layer.multiply_adds,
-                "receptive_fields": [fields.get(value) for value in layer.outputs],
+                "receptive_fields": tuple(fields.get(value) for value in layer.outputs),
             }
             for layer in net.layers
         ],
@@ -157,8 +157,8 @@ def _as_dict(net: Net) -> dict[str, Any]:
 
 
 def _fields(net: Net) -> dict[str, ReceptiveField]:
-    """Return the receptive fields of a net's values; none if it has not exactly one input with rows and columns."""
-    images = [blob for blob in net.inputs if len(net.shapes[blob]) == 4]
+    """Return the receptive fields of a net's values; none if scores depend on several images."""
+    images = [blob for blob in score_inputs(net) if len(net.shapes[blob]) == 4]
     return receptive_fields(net, images[0]) if len(images) == 1 else {}
 
 
