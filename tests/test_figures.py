@@ -169,6 +169,7 @@ def test_methods_and_layers_are_columns(small, images, tmp_path):
     assert five.settings["columns"] == ["tiny", "tiny, backpropagation"]
 
 
+@pytest.mark.paper
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
