@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
@@ -112,6 +113,21 @@ class Notes:
             console=self._console,
             transient=True,
         )
+
+
+def resumed(notes: Notes, shown: Progress | HiddenProgress, bar: TaskID, total: int) -> Callable[[int], None]:
+    """Return a function that shows how many images are done; its first call has the number of an earlier run."""
+    earlier: list[int] = []
+
+    def show(done: int) -> None:
+        if not earlier:
+            earlier.append(done)
+            shown.reset(bar, completed=done)
+            if done:
+                notes.say(f"resuming: {done} of {total} images are done")
+        shown.update(bar, completed=done)
+
+    return show
 
 
 class HiddenProgress:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from pycam import engines
 from pycam.engines import Options
-from pycam.engines.base import Engine
+from pycam.engines.base import Engine, not_finite
 from pycam.errors import EngineError, ImageError, PycamError, UsageError
 from pycam.images.read import Image, read_image
 from pycam.images.views import net_input, view_of
@@ -256,10 +256,7 @@ class Cam:
         self, image: Image, scores: NDArray[np.float32], features: NDArray[np.float32], choose: Choose
     ) -> Prediction | PycamError:
         if not np.isfinite(scores).all():
-            return EngineError(
-                f"{self.engine.name} gave scores that are not finite for {image.path or 'the image'}: "
-                "are the weights damaged, or does the net expect another input_scale?"
-            )
+            return not_finite(self.engine.name, "scores", image.path)
         classes = choose(scores)
         return Prediction(
             classes,

@@ -11,14 +11,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pycam import drawing
 from pycam.drawing.layout import write_on
-from pycam.drawing.print_figure import FOUND, TRUTH, Grid, Panel
 from pycam.errors import ImageError
 from pycam.formats.files import atomic_write
 from pycam.formats.names import stem_of
@@ -29,6 +28,9 @@ from pycam.maps.placement import Map, Placement
 from pycam.maps.rules import box_rules
 from pycam.protocols import Protocol
 from pycam.zoo.labels import Labels
+
+if TYPE_CHECKING:
+    from pycam.drawing.print_figure import Grid, Panel
 
 _ORDINALS = {1: "1st", 2: "2nd", 3: "3rd"}
 
@@ -146,6 +148,8 @@ class Prediction:
         truth : iterable of (x0, y0, x1, y1)
             Ground-truth boxes in image pixels, 0-based, half-open; they are drawn in green.
         """
+        from pycam.drawing.print_figure import FOUND, TRUTH
+
         height, width = self.base.shape[:2]
         scale = np.tile([width / self.size[0], height / self.size[1]], 2)
         boxes = [(np.multiply(each, scale).tolist(), TRUTH) for each in truth]

@@ -1,4 +1,4 @@
-"""Table 5: made-up copies of every layout, their splits, and scores beside a plain computation."""
+"""Table 5: made-up copies of every layout, their splits, and scores compared with a direct computation."""
 
 from __future__ import annotations
 

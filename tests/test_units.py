@@ -105,12 +105,12 @@ def test_other_segmentations_dim_the_rest(colours, tmp_path, way):
     more = ["--class", "green", "--units", "1", "--images-per-unit", "1", "--segmentation", way, "-q", *options]
     if way == "disk":
         more += ["--field-size", "7"]
-    pictures = []
+    drawn = []
     for name in "ab":
         out = tmp_path / name
         assert main(["paper", "figure13", str(images), *more, "--out", str(out)]) == 0
-        pictures.append((out / "1-green.png").read_bytes())
-    assert pictures[0] == pictures[1]
+        drawn.append((out / "1-green.png").read_bytes())
+    assert drawn[0] == drawn[1]
     sheet = cv2.imread(str(tmp_path / "a/1-green.png"))
     assert sheet.shape == (24 + 150 + 6 + 24, 240, 3)
     assert sheet[24 + 3 + 75, 67].tolist() == [0, 200, 0]

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from pycam.cli import options
 from pycam.cli.score import print_errors
-from pycam.console import Notes, print_json
+from pycam.console import Notes, print_json, resumed
 from pycam.engines import cores
 from pycam.errors import UsageError
 from pycam.evaluation.plan import Plan, Recipe, Sources
@@ -111,23 +111,13 @@ def evaluate(
         notes.say(note)
     with notes.progress(MofNCompleteColumn(), _Rate()) as shown:
         bar = shown.add_task("images", total=len(plan))
-        earlier: list[int] = []
-
-        def show(done: int) -> None:
-            if not earlier:
-                earlier.append(done)
-                shown.reset(bar, completed=done)
-                if done:
-                    notes.say(f"resuming: {done} of {len(plan)} images are done")
-            shown.update(bar, completed=done)
-
         report = run(
             plan,
             out,
             workers=workers,
             scheduler=scheduler,
             skip=on_error is OnError.SKIP,
-            progress=show,
+            progress=resumed(notes, shown, bar, len(plan)),
             model=model,
             save_maps=None if save_maps is None else (save_maps, map_size, map_type),
         )

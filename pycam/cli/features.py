@@ -10,7 +10,7 @@ import typer
 
 from pycam.cli import options
 from pycam.cli.evaluate import OnError
-from pycam.console import Notes, print_error, print_line
+from pycam.console import Notes, print_error, print_line, resumed
 from pycam.engines import best_streams
 from pycam.engines.threads import beside_an_engine
 from pycam.errors import UsageError
@@ -83,19 +83,16 @@ def features(
         of = "" if positions_of(shape) is None else f", {'mean' if pooling == 'average' else 'maximum'} of each channel"
         notes.say(f"features: blob {blob!r}, {dims(shape[1:])}{of}; view {row.view}, {cam.engine.description}")
         bar = shown.add_task("features", total=len(found.paths))
-        earlier: list[int] = []
-
-        def show(done: int) -> None:
-            if not earlier:
-                earlier.append(done)
-                shown.reset(bar, completed=done)
-                if done:
-                    notes.say(f"resuming: {done} of {len(found.paths)} images are done")
-            shown.update(bar, completed=done)
-
-        skip = on_error is OnError.SKIP
         written = compute_features(
-            cam, found, out, blob, pooling=pooling, batch=batch, skip=skip, progress=show, skipped=print_error
+            cam,
+            found,
+            out,
+            blob,
+            pooling=pooling,
+            batch=batch,
+            skip=on_error is OnError.SKIP,
+            progress=resumed(notes, shown, bar, len(found.paths)),
+            skipped=print_error,
         )
     images_of, channels = written.values.shape
     classes = "" if written.labels is None else f", {len(set(written.labels.tolist()))} labels"

@@ -22,6 +22,14 @@ _NO_MEMORY = re.compile(r"allocate|alloc_failed|bad_alloc|out of memory", re.IGN
 """Words of the libraries' out-of-memory errors; no library has one exception type that all its parts raise."""
 
 
+def not_finite(engine: str, what: str, image: str | None) -> EngineError:
+    """Return the error for values of an image, such as "scores", that are infinite or not a number."""
+    return EngineError(
+        f"{engine} gave {what} that are not finite for {image or 'the image'}: "
+        "are the weights damaged, or does the net expect another input_scale?"
+    )
+
+
 def failure(what: str, error: Exception) -> EngineError | MemoryError:
     """Return the error to raise when an engine's library failed.
 

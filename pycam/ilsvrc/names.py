@@ -31,6 +31,11 @@ def image_name(text: str) -> str:
     return normal(path.stem if path.suffix.lower() in IMAGE_SUFFIXES else path.name)
 
 
+def image_files(folder: Path) -> list[Path]:
+    """Return the image files in a folder and its subfolders, in the order of their paths."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+
+
 def known_name(name: str, known: Container[str]) -> str | None:
     """Return under which of the known names an image is found: its whole name, or else without suffix; or None."""
     return next((each for each in (normal(PurePath(name).name), image_name(name)) if each in known), None)

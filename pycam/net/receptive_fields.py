@@ -205,7 +205,7 @@ def _applied(layer: L.Layer, side: int, index: int, line: _Line, shape: Shape) -
 
 
 def _reach(layer: L.Layer, side: int, index: int, shape: Shape) -> _Reach | None:
-    """Return which positions of an input of a shape a layer reads along a side, or None for all of them."""
+    """Return the positions that a layer reads along rows or columns; None if it reads all of them."""
     output = layer.output_shapes[index]
     if len(shape) != 4 or len(output) != 4:
         return None

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from pycam import engines
 from pycam.engines import Options
-from pycam.errors import EngineError, FormatError, NetError, PycamError, UsageError, suggest
+from pycam.engines.base import not_finite
+from pycam.errors import FormatError, NetError, PycamError, UsageError, suggest
 from pycam.formats.files import atomic_open
 from pycam.formats.npy import numbers_in
 from pycam.formats.opening import open_file
@@ -264,10 +265,7 @@ def feature_values(
         def _finite(values: NDArray[np.float32], image: Image, _: object) -> NDArray[np.float32] | PycamError:
             if np.isfinite(values).all():
                 return values
-            return EngineError(
-                f"{engine.name} gave features that are not finite for {image.path or 'the image'}: "
-                "are the weights damaged, or does the net expect another input_scale?"
-            )
+            return not_finite(engine.name, "features", image.path)
 
         yield from (values for _, values in cam.on_batches(images, work, batch=batch))
 

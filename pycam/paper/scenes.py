@@ -11,7 +11,7 @@ import numpy as np
 
 from pycam.errors import GroundTruthError, suggest
 from pycam.formats.files import is_folder
-from pycam.ilsvrc.names import IMAGE_SUFFIXES, image_name, normal
+from pycam.ilsvrc.names import image_files, image_name, normal
 
 _LETTER = re.compile(r"^[a-z]/(?=.)")
 
@@ -46,8 +46,7 @@ def find_scenes(images: Path, annotations: Path) -> list[SceneFile]:
             raise GroundTruthError(f"{root}: no such folder; folders of categories were expected in it")
     files = {
         (path.parent.relative_to(images).as_posix(), normal(image_name(path.name))): path
-        for path in sorted(images.rglob("*"))
-        if path.suffix.lower() in IMAGE_SUFFIXES
+        for path in image_files(images)
     }
     found = []
     for path in sorted(annotations.rglob("*.xml")):

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from pycam import engines
 from pycam.engines import Options
-from pycam.errors import EngineError, NoMapsError, PycamError, UsageError
+from pycam.engines.base import not_finite
+from pycam.errors import NoMapsError, PycamError, UsageError
 from pycam.images.read import Image
 from pycam.maps.boxes import Box
 from pycam.model import Model
@@ -65,10 +66,7 @@ class UnitCam:
             for name in (self.logits, model.score_blob)
         )
         if not (np.isfinite(scores).all() and np.isfinite(logits).all()):
-            return EngineError(
-                f"{self.cam.engine.name} gave scores that are not finite for {image.path or 'the image'}: "
-                "are the weights damaged, or does the net expect another input_scale?"
-            )
+            return not_finite(self.cam.engine.name, "scores", image.path)
         features, pooled = values[self.head.blob], None
         if name := self.head.pooled_value:
             pooled = values[name].reshape(len(crops), features.shape[1], -1).mean(axis=2, dtype=np.float64)

@@ -16,7 +16,7 @@ from pycam.console import Notes
 from pycam.drawing.print_figure import PAPER, Grid, Panel
 from pycam.errors import GroundTruthError
 from pycam.formats.files import is_folder
-from pycam.ilsvrc.names import IMAGE_SUFFIXES, image_name, normal
+from pycam.ilsvrc.names import image_files, image_name, normal
 from pycam.paper.concepts import positive_row
 from pycam.paper.scenes import halves
 from pycam.paper.text_regions import TaggedImage, read_tagged_images, share_of_mass
@@ -128,7 +128,7 @@ def _table(rows: list[dict[str, Any]], note: str) -> Table:
 def _images(folder: Path) -> list[Path]:
     if not is_folder(folder):
         raise GroundTruthError(f"{folder}: no such folder; images were expected in it")
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    found = image_files(folder)
     if not found:
         raise GroundTruthError(f"{folder}: no image in it")
     return found

@@ -20,7 +20,7 @@ from pycam.engines.threads import beside_an_engine
 from pycam.errors import UsageError
 from pycam.formats.files import atomic_write, is_folder
 from pycam.formats.names import distinct_names
-from pycam.ilsvrc.names import IMAGE_SUFFIXES
+from pycam.ilsvrc.names import image_files
 from pycam.paper.figure13 import Choices, caption_of, disk_size, find_units, make_sheets, settings_of
 from pycam.paper.outputs import FigureFile, write_output
 from pycam.predict import best_streams
@@ -117,7 +117,7 @@ def _image_files(items: Sequence[Path]) -> Iterator[Path]:
         if not is_folder(item):
             yield item
             continue
-        files = sorted(path for path in item.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+        files = image_files(item)
         if not files:
             raise UsageError(f"{item}: no images in it")
         yield from files
