@@ -159,8 +159,10 @@ def share_bounds(count: int, images: int, population: int | None = None) -> tupl
         return float(low), float(high)
     # Counts in the population, least and most, that do not make ours improbable.
     least, most = count, population - images + count
-    low = _first(least, most, lambda total: _at_most(images - count, images, population - total, population) > ALPHA)
-    high = _first(-most, -least, lambda total: _at_most(count, images, -total, population) > ALPHA)
+    # A probability of exactly ALPHA is improbable enough; sums of rounded terms may lie on either side of it.
+    limit = ALPHA * (1 + 1e-9)
+    low = _first(least, most, lambda total: _at_most(images - count, images, population - total, population) > limit)
+    high = _first(-most, -least, lambda total: _at_most(count, images, -total, population) > limit)
     return low / population, -high / population
 
 
