@@ -55,8 +55,9 @@ test: $(VENV)/.all ## Run the tests.
 ci: ## Run all that CI runs; nothing is skipped (needs root for real Caffe and Chromium).
 	.ci/run
 
-fuzz: $(VENV)/.all ## Give every reader damaged files, for MINUTES=5.
+fuzz: $(VENV)/.all ## Give every reader damaged files, for MINUTES=5; draw new examples for the tests of properties.
 	$(RUN)/python tests/fuzz.py --minutes $(MINUTES)
+	$(RUN)/python -m pytest -q -m hypothesis --hypothesis-profile=search
 
 faults: $(VENV)/.all ## Sweep faults whole: names, locales, streams, signals at every moment, every call that fails (hours).
 	PYCAM_FAULTS=1 $(RUN)/python -m pytest -q -m faults
