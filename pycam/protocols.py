@@ -35,7 +35,8 @@ class Protocol:
     name : str
         The value of `--protocol`.
     view : str
-        The part of the image that is the input of the net: the `center` crop, the `full` image, or `ten` crops.
+        The part of the image that is the input of the net: the `center` crop, the `full` image, or `ten` crops; or the
+        view of the `model`, which its card names (`for_view`).
     resizer : str
         The resizer from the image to the canvas of the view: a name in `pycam.images.resize.RESIZERS`.
     input_scale : float, optional
@@ -89,7 +90,7 @@ class Protocol:
     """
 
     name: str
-    view: Literal["center", "full", "ten"] = "center"
+    view: Literal["model", "center", "full", "ten"] = "center"
     resizer: Literal[
         "opencv_bilinear",
         "opencv_cubic",
@@ -199,6 +200,16 @@ class Protocol:
                 given.setdefault(choice, getattr(Protocol, choice))
         return replace(self, **given)
 
+    def for_view(self, view: str) -> Protocol:
+        """Return the row for a model: the view of the model in the place of the view `model`.
+
+        Parameters
+        ----------
+        view : str
+            The view of the model, `pycam.model.Model.view`.
+        """
+        return self.with_choices(view=view) if self.view == "model" else self
+
     def with_methods(self, methods: Sequence[str], **choices: str | float | None) -> list[Protocol]:
         """Return the row once per method; each of `choices` is used with the methods for which it has an effect.
 
@@ -242,7 +253,7 @@ def _number(choice: str, text: str | float) -> float:
 PROTOCOLS = {
     row.name: row
     for row in (
-        Protocol(name="default", section="2, 5"),
+        Protocol(name="default", view="model", section="2, 5"),
         Protocol(name="py_demo", placement="stretched", base="canvas", overlay="py_demo", section="2"),
         Protocol(
             name="matlab_demo",
