@@ -16,7 +16,6 @@ from pycam.errors import ModelError, UsageError
 from pycam.model import load_model
 from pycam.predict import Cam, make_cam
 
-
 ADDRESSES = ("127.0.0.1", "0.0.0.0")
 """This machine; all networks that a container is in."""
 
