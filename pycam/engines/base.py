@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from pycam.engines.options import Options, cores
 from pycam.engines.processor import instruction_set
 from pycam.engines.threads import Turn
-from pycam.errors import EngineError
+from pycam.errors import EngineError, UnsupportedLayerError
 from pycam.net import Net
-from pycam.net.layers import BatchNorm, dims
+from pycam.net.layers import BatchNorm, OnnxNode, dims
 
 _NO_MEMORY = re.compile(r"allocate|alloc_failed|bad_alloc|out of memory", re.IGNORECASE)
 """Words of the libraries' out-of-memory errors; no library has one exception type that all its parts raise."""
@@ -72,6 +72,8 @@ class Engine(ABC):
         The precisions that the engine can compute in; the first one is the default.
     concurrent : bool
         Whether the library computes several `forward` calls at the same time. If not, they wait for one another.
+    runs_onnx : bool
+        Whether the engine runs the nodes of an ONNX file.
     batch_invariant : bool
         Whether an image's results have the same bits in any batch and with any number of threads.
     library : str
@@ -90,6 +92,7 @@ class Engine(ABC):
     name: ClassVar[str]
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
     concurrent: ClassVar[bool] = False
+    runs_onnx: ClassVar[bool] = False
     batch_invariant: ClassVar[bool] = False
     library: str
     note = ""
@@ -104,7 +107,15 @@ class Engine(ABC):
         self._input_shapes = {
             blob: net.value_shapes[net.input_values[blob]] for blob in net.inputs_before(self.outputs)
         }
+        self._one_by_one = False
         for layer in net.layers_before(self.outputs):
+            if isinstance(layer, OnnxNode):
+                self._one_by_one = layer.origin.one_by_one
+                if not self.runs_onnx:
+                    raise UnsupportedLayerError(
+                        f"engine {self.name!r} does not run nodes of an ONNX file ({layer.name!r}, {layer.type}): use "
+                        "--engine onnxruntime or openvino"
+                    )
             if isinstance(layer, BatchNorm) and layer.use_global_stats is False:
                 raise EngineError(
                     f"layer {layer.name!r} (BatchNorm) has use_global_stats: false: the statistics of a batch are for "
@@ -154,7 +165,11 @@ class Engine(ABC):
         with self._turn:
             if self._closed:
                 raise EngineError(f"this engine {self.name!r} was closed: make a new one")
-            return dict(zip(self.outputs, self._run(needed), strict=True))
+            if not self._one_by_one:
+                return dict(zip(self.outputs, self._run(needed), strict=True))
+            batch = len(next(iter(needed.values())))
+            found = [list(self._run({k: v[i : i + 1] for k, v in needed.items()})) for i in range(batch)]
+            return {output: np.concatenate([each[n] for each in found]) for n, output in enumerate(self.outputs)}
 
     @abstractmethod
     def _load(self, net: Net) -> None:
