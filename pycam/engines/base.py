@@ -168,8 +168,8 @@ class Engine(ABC):
             if not self._one_by_one:
                 return dict(zip(self.outputs, self._run(needed), strict=True))
             batch = len(next(iter(needed.values())))
-            found = [list(self._run({k: v[i : i + 1] for k, v in needed.items()})) for i in range(batch)]
-            return {output: np.concatenate([each[n] for each in found]) for n, output in enumerate(self.outputs)}
+            alone = [list(self._run({k: v[i : i + 1] for k, v in needed.items()})) for i in range(batch)]
+            return {output: np.concatenate([each[n] for each in alone]) for n, output in enumerate(self.outputs)}
 
     @abstractmethod
     def _load(self, net: Net) -> None:

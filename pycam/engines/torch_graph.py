@@ -40,6 +40,11 @@ class TorchNet(nn.Module):
             self._learned.append(nn.Parameter(torch.from_numpy(net.params[layer_name][index].copy())))
         for layer in net.layers:
             if type(layer) not in _FUNCTIONS and not isinstance(layer, L.Source):
+                if isinstance(layer, L.OnnxNode):
+                    raise EngineError(
+                        f"PyTorch does not run nodes of an ONNX file ({layer.name!r}, {layer.type}): use method "
+                        "cam, and --engine onnxruntime or openvino"
+                    )
                 raise EngineError(f"torch cannot run layer {layer.name!r}: type {layer.type!r} is not supported")
 
     @property

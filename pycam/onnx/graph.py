@@ -121,6 +121,11 @@ class Graph:
         """Return whether the values of a tensor are real numbers."""
         return tensor in self.values and self.values[tensor].dtype.kind == "f"
 
+    def is_blob(self, tensor: str) -> bool:
+        """Return whether a tensor has float32 values of each image, with the images along its first axis."""
+        value = self.values.get(tensor)
+        return value is not None and tensor in self.of_image and value.dtype == np.float32 and value.shape[:1] == (1,)
+
     def constant(self, tensor: str) -> NDArray[np.float64] | None:
         """Return the values of a tensor that no image changes, None for another one."""
         if tensor in self.of_image or tensor not in self.values:
@@ -402,7 +407,7 @@ def layer_of(graph: Graph, node: Message, **more: Any) -> OnnxNode:
         name=graph.name_of(node),
         type=f"onnx.{node.op_type}",
         bottoms=inputs,
-        tops=outputs,
+        tops=tuple(name for name in outputs if graph.is_blob(name)),
         inputs=inputs,
         outputs=outputs,
         input_shapes=tuple(graph.shape(name) for name in inputs),

@@ -346,7 +346,8 @@ class _Tail:
             operands = [amount, maps]
         else:
             operands = [maps, amount]
-        return self._made(self.added.add(operator, operands, self.added.shape(maps)), form, node)
+        made = self.added.add(operator, operands, self.added.shape(maps), self._named(node))
+        return self._made(made, form, node)
 
     def _scaled(self, node: Message, form: Form) -> Form | None:
         """Return f(z) for an f with f(0) = 0: the maps of z, times f(z)/z."""
@@ -361,7 +362,8 @@ class _Tail:
         zero = self.added.add("Cast", [self.added.add("Not", [nonzero], shape)], shape, to=FLOAT)
         divisor = self.added.add("Add", [before, zero], shape)
         ratio = self.added.add("Div", [after, divisor], shape)
-        return self._made(self.added.add("Mul", [maps, ratio], self.added.shape(maps)), form, node)
+        made = self.added.add("Mul", [maps, ratio], self.added.shape(maps), self._named(node))
+        return self._made(made, form, node)
 
     def _normalized(self, node: Message, form: Form, constants: Sequence[NDArray[np.float64] | None]) -> Form | None:
         """Return a layer normalization over all channels: the maps less the mean, over the deviation, of the values."""
@@ -380,11 +382,15 @@ class _Tail:
         less, over = (self._per_channel(each, form.bias.size) for each in (mean, deviation))
         assert less is not None and over is not None
         shape = self.added.shape(maps)
-        maps = self.added.add("Div", [self.added.add("Sub", [maps, less], shape), over], shape)
+        apart = self.added.add("Sub", [maps, less], shape)
+        maps = self.added.add("Div", [apart, over], shape, self._named(node))
         gamma, *beta = constants
         shift = beta[0] if beta and beta[0] is not None else 0.0
         assert gamma is not None
         return self._made(maps, form, node).times(gamma, shift)
+
+    def _named(self, node: Message) -> str:
+        return f"{self.graph.name_of(node)}/maps"
 
     def _average(self) -> bool:
         return self.pooling.method == "AVE"
