@@ -484,8 +484,8 @@ def _onnx_model(
     chosen, named = preprocessing_of(preprocess, loaded.channels)
     notes = []
     if preprocess is None:
-        names = ", ".join(name for name in PREPROCESSINGS if name != chosen)
-        notes.append(f"preprocess {chosen} is taken ({named.about}): --preprocess gives another: {names}")
+        others = (name for name, each in PREPROCESSINGS.items() if name != chosen and each.fits(loaded.channels))
+        notes.append(f"preprocess {chosen} is taken ({named.about}): --preprocess gives another: {', '.join(others)}")
     loaded = replace(loaded, preprocessing=_preprocessing(net, card, named, mean, std), preprocess=chosen)
     if not len(loaded.labels):
         numbered = _numbered(loaded)

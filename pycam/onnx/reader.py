@@ -270,8 +270,6 @@ def _tail(
         form = head.form
         assert isinstance(form, Form)
         matrix = form.weights.reshape(form.bias.size, -1)
-        channels = matrix.shape[1]
-        maps_are_scores = not form.class_node and not form.bias.any() and np.array_equal(matrix, np.eye(channels))
         layer = spec.message.layer.add(
             name=unused(head.pooling, names),
             type="Pooling",
@@ -281,7 +279,7 @@ def _tail(
         )
         output = unused(head.output, values)
         logits = output if head.activation is None else unused(f"{head.logits}", values)
-        if maps_are_scores:
+        if not form.class_node and form.is_pooled:
             spec.message.layer.add(
                 name=unused(f"{head.pooling}/flat", names), type="Flatten", bottom=layer.top, top=[logits]
             )
@@ -356,7 +354,7 @@ def _checked(net: Net, graph: Graph, rgb: bool, own_input: bool, outputs: Sequen
                 f"{graph.path}: the scores {blob!r} of the net that pycam made differ from those of the model: "
                 "please report this, with the model"
             )
-    if together:
+    if together or graph.origin.one_by_one:
         return net
     origin = replace(graph.origin, one_by_one=True)
     layers = [replace(each, origin=origin) if isinstance(each, OnnxNode) else each for each in net.layers]

@@ -64,6 +64,13 @@ class Form:
         """The shape of the value."""
         return self.bias.shape
 
+    @property
+    def is_pooled(self) -> bool:
+        """Whether the numbers of the value are the means of the maps, in order."""
+        count = self.bias.size
+        square = self.weights.size == count * count and not self.bias.any()
+        return square and np.array_equal(self.weights.reshape(count, count), np.eye(count))
+
     def reshaped(self, shape: Shape) -> Form:
         """Return the same numbers in another shape."""
         return replace(self, weights=self.weights.reshape(*shape, -1), bias=self.bias.reshape(shape))
@@ -82,7 +89,10 @@ class Form:
         return self.mapped(lambda x: sign * x + np.zeros(shift.shape), shift)
 
     def matmul(self, matrix: NDArray[np.float64], shift: Any = 0.0) -> Form:
-        """Return the value times a matrix, plus a shift."""
+        """Return the value times a matrix along its last axis, plus a shift."""
+        if self.is_pooled and matrix.ndim == 2 and self.shape[-1] == len(matrix):  # spares the largest product
+            shape = (*self.shape[:-1], matrix.shape[1])
+            return replace(self, weights=matrix.T.reshape(*shape, -1), bias=np.zeros(shape) + shift)
         return self.mapped(lambda x: np.matmul(x, matrix), shift)
 
     def behind(self, matrix: NDArray[np.float64]) -> Form:
@@ -397,10 +407,10 @@ class _Tail:
 
     def _maps(self, form: Form) -> str:
         """Return maps whose means are a value: a matrix at each position."""
+        if form.is_pooled:
+            return form.maps
         count = form.bias.size
         weights = form.weights.reshape(count, -1)
-        if not form.bias.any() and weights.shape[0] == weights.shape[1] and np.array_equal(weights, np.eye(count)):
-            return form.maps
         shape = (1, count, *self.added.shape(form.maps)[2:])
         kernel, bias = weights[:, :, None, None].astype(np.float32), form.bias.ravel().astype(np.float32)
         return self.added.add("Conv", [form.maps, kernel, bias], shape, kernel_shape=(1, 1))
@@ -427,9 +437,7 @@ class _Tail:
 
     def _is_idle(self, node: Message, form: Form) -> bool:
         """Return whether a Relu or a Clip changes nothing: the values are the pooled features, whose range is known."""
-        channels = form.weights.shape[-1]
-        same = form.bias.size == channels and np.array_equal(form.weights.reshape(channels, -1), np.eye(channels))
-        if not same or form.held or form.bias.any():
+        if not form.is_pooled or form.held:
             return False
         low, high = bounds(self.graph, node)
         least, most = range_of(self.graph, self.pooling.features)
