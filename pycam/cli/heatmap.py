@@ -68,7 +68,7 @@ def heatmap(
         source.load(quiet, needs_maps=row.method == "cam"),
         engine=engine.engine,
         protocol=row,
-        options=replace(engine.options, streams=min(len(images), best_streams(engine.engine, row, engine.options))),
+        options=replace(engine.options, streams=best_streams(engine.engine, row, engine.options, len(images))),
     )
     notes = Notes(quiet)
     if cam.head is not None and (source.model is None or cam.head.positions or cam.head.pooling == "max"):
@@ -81,11 +81,13 @@ def heatmap(
     done: list[dict[str, Any]] = []
     with cam, beside_an_engine(), ThreadPoolExecutor(1, "pycam-write") as writer, notes.progress() as shown:
         bar = shown.add_task("heat maps", total=len(images))
-        found = (prediction for _, prediction in cam.stream(images, top=top, classes=classes, batch=batch))
+        stream = cam.stream(
+            images, top=top, classes=classes, batch=batch, progress=lambda share: shown.advance(bar, share)
+        )
+        found = (prediction for _, prediction in stream)
         given = zip(found, folders(images, out), strict=True)
         # Maps are drawn and written while the net runs on the next images.
         for saved in prefetch(lambda each: writer.submit(_saved, *each, boxes, raw is not None), given, 5):
-            shown.advance(bar)
             if isinstance(saved, PycamError):
                 failures.append(saved)
                 continue

@@ -210,9 +210,9 @@ class MapOptions(BoxOptions):
         one_of(CHOICES["method"], "Method that replaces the protocol's (`report html` and `serve`: one or more)"),
     ] = None
     layer: Annotated[
-        str | None, typer.Option(help="Blob for Grad-CAM. Default: the deepest with rows and columns.")
+        str | None, typer.Option(help="Blob that maps are made at. Default: the deepest with rows and columns.")
     ] = None
-    target: Annotated[str | None, one_of(CHOICES["target"], "Value that gradients are taken of")] = None
+    target: Annotated[str | None, one_of(CHOICES["target"], "Score that maps explain")] = None
 
     @property
     def rows(self) -> list[Protocol]:

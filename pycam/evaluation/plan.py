@@ -29,6 +29,7 @@ from pycam.formats.files import atomic_write, exists, is_folder
 from pycam.ilsvrc.ground_truth import GroundTruth, read_ground_truth
 from pycam.ilsvrc.names import IMAGE_SUFFIXES, image_name, known_name, normal
 from pycam.ilsvrc.synsets import CLASSES, synsets
+from pycam.maps.methods import method_class
 from pycam.model import Model, load_model
 from pycam.net import Net
 from pycam.net.layers import dims
@@ -76,7 +77,7 @@ class Recipe:
     @property
     def batch_invariant(self) -> bool:
         """True if an image's results have the same bits in any batch and with any number of threads."""
-        return engine_class(self.engine).batch_invariant and self.protocol.method == "cam"
+        return engine_class(self.engine).batch_invariant and method_class(self.protocol.method).by_engine
 
     def load(self) -> Model:
         """Load the model.
@@ -96,7 +97,7 @@ class Recipe:
             phase=self.phase,
             stages=self.stages,
             level=self.level,
-            needs_maps=self.protocol.method == "cam",
+            needs_maps=method_class(self.protocol.method).from_class_weights,
         )
 
     @property
@@ -126,7 +127,7 @@ class Recipe:
             ("engine", cam.engine.description),
             ("processor", cam.engine.processor),
             *(() if self.batch_invariant else (("threads", str(self.options.threads)),)),
-            *(() if self.protocol.method == "cam" else (("PyTorch", version("torch")),)),
+            *(() if method_class(self.protocol.method).by_engine else (("PyTorch", version("torch")),)),
             ("pycam", pycam.__version__),
             ("NumPy", np.__version__),
             ("SciPy", scipy.__version__),
