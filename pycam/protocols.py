@@ -20,8 +20,8 @@ DRAWING = ("base", "overlay", "caption", "strip", "quality")
 
 NEEDS = {
     "placement": ("view", ("center",)),
-    "target": ("method", ("gradcam", "gradcam_mean", "saliency")),
-    "layer": ("method", ("gradcam", "gradcam_mean")),
+    "target": ("method", ("gradcam", "gradcam_mean", "gradcam++", "xgradcam", "layercam", "saliency")),
+    "layer": ("method", ("gradcam", "gradcam_mean", "gradcam++", "xgradcam", "layercam")),
 }
 """Choices that have an effect only with certain values of another choice: the other choice, and these values."""
 
@@ -46,11 +46,12 @@ class Protocol:
         `rounded_value`, (104, 117, 123); or `none`. All are BGR.
     method : str
         The source of the maps: the class weights of the net, `cam`; or gradients: `gradcam`, `gradcam_mean` (the mean
-        over the channels, without ReLU), or `saliency`.
+        over the channels, without ReLU), `gradcam++`, `xgradcam`, `layercam`, or `saliency`. docs/methods.md has the
+        formulas.
     target : str
         For gradients: the score to differentiate, the `logit` of the class or its `probability`.
     layer : str
-        For Grad-CAM: the blob; empty for the deepest blob with rows and columns.
+        For methods that weight the channels of a blob: the blob; empty for the deepest blob with rows and columns.
     map_resizer : str
         The resizer that enlarges maps. With the view `ten`, MATLAB's bicubic resize enlarges the maps of the crops, as
         in the release, and the `map_resizer` brings the merged map from the canvas to the image.
@@ -102,7 +103,7 @@ class Protocol:
     ] = "opencv_bilinear"
     input_scale: float | None = None
     mean: Literal["value", "image", "vgg_value", "rounded_value", "none"] = "value"
-    method: Literal["cam", "gradcam", "gradcam_mean", "saliency"] = "cam"
+    method: Literal["cam", "gradcam", "gradcam_mean", "gradcam++", "xgradcam", "layercam", "saliency"] = "cam"
     target: Literal["logit", "probability"] = "logit"
     layer: str = ""
     map_resizer: Literal["opencv_bilinear", "opencv_cubic", "matlab_bicubic", "tf_corner", "levels_256"] = (

@@ -24,6 +24,9 @@ METHODS = {
     "cam": "CAM",
     "gradcam": "Grad-CAM",
     "gradcam_mean": "Grad-CAM, mean over channels",
+    "gradcam++": "Grad-CAM++",
+    "xgradcam": "XGrad-CAM",
+    "layercam": "LayerCAM",
     "saliency": "backpropagation",
 }
 """What the columns of a figure call the methods."""
