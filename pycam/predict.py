@@ -77,6 +77,9 @@ class Cam:
     gradients: GradientMaps | None = None
     scale: NDArray[np.float32] = field(default_factory=lambda: np.ones(1, np.float32))
 
+    def __repr__(self) -> str:
+        return f"<Cam of {self.model.name[:60]!r}, {self.engine!r}, {self.protocol!r}>"
+
     def __call__(
         self,
         image: Source,

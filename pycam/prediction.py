@@ -30,7 +30,7 @@ from pycam.protocols import Protocol
 from pycam.zoo.labels import Labels
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.axes import Axes
     from pandas import DataFrame
 
     from pycam.drawing.print_figure import Grid, Panel
@@ -77,7 +77,7 @@ class Prediction:
     protocol: Protocol
     model: str = ""
     engine: str = ""
-    labels: Labels = Labels(())
+    labels: Labels = field(default=Labels(()))
     image: Image | None = None
     kept_boxes: Sequence[Boxes] | None = None
 
@@ -170,7 +170,7 @@ class Prediction:
             boxes.append((np.multiply(found, scale).tolist(), FOUND))
         return grid.panel(self.base if rank is None else self.overlay(rank), captions, boxes)
 
-    def plot(self, *, box: bool = False) -> Figure:
+    def plot(self, *, box: bool = False) -> Axes:
         """Plot the image and the overlays of `top` side by side, with the label and the score of each.
 
         Parameters
@@ -180,8 +180,8 @@ class Prediction:
 
         Returns
         -------
-        matplotlib.figure.Figure
-            A figure of pyplot, which a notebook shows.
+        matplotlib.axes.Axes
+            The panel of the image. Its `figure` is the whole plot, which a notebook or `pyplot.show()` shows.
 
         Raises
         ------
@@ -193,17 +193,18 @@ class Prediction:
         except ImportError as error:
             raise UsageError(f"a plot needs matplotlib: pip install 'caffe-cam[paper]' ({error})") from None
         name = Path(self._image.path).name
-        panels = [(self.base[:, :, ::-1], [name])]
+        panels: list[tuple[NDArray[np.uint8], Sequence[str]]] = [(self.base[:, :, ::-1], [name])]
         panels += [(self.overlay(rank, box=box, rgb=True), self._caption(rank)) for rank in range(len(self.top))]
         height, width = self.base.shape[:2]
         size = (min(2.4 * len(panels), 30), min(2.4 * len(panels), 30) / len(panels) * height / width + 0.6)
-        figure, axes = pyplot.subplots(1, len(panels), figsize=size, squeeze=False, layout="constrained")
+        _, axes = pyplot.subplots(1, len(panels), figsize=size, squeeze=False, layout="constrained")
         for axis, (pixels, lines) in zip(axes[0], panels, strict=True):
             axis.imshow(pixels)
             # A dollar sign would begin a formula.
             axis.set_title("\n".join(lines).replace("$", r"\$"), fontsize="small")
             axis.set_axis_off()
-        return figure
+        first: Axes = axes[0, 0]
+        return first
 
     def to_frame(self) -> DataFrame:
         """Return the classes as a table, one row per class: image, rank from 1, index, wnid, label, score and box.
@@ -220,8 +221,9 @@ class Prediction:
             (path, item.rank + 1, item.index, item.wnid, item.label, item.score, *(item.box or [None] * 4))
             for item in self.top
         ]
-        frame = DataFrame(rows, columns=["image", "rank", "index", "wnid", "label", "score", *BOX_SIDES])
-        return frame.astype(dict.fromkeys(BOX_SIDES, "Int64"))
+        columns = ["image", "rank", "index", "wnid", "label", "score", *BOX_SIDES]
+        frame: DataFrame = DataFrame(rows, columns=columns).astype(dict.fromkeys(BOX_SIDES, "Int64"))
+        return frame
 
     def strip(self, *, box: bool = False) -> NDArray[np.uint8]:
         """Return the image and the overlays of `top` side by side: (H, W, 3) uint8 BGR."""

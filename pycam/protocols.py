@@ -128,6 +128,9 @@ class Protocol:
     top: int = 5
     section: str = ""
 
+    def __repr__(self) -> str:
+        return f"<Protocol {self.name!r}: view {self.view}, method {self.method}, box rule {self.box_rule}>"
+
     def __post_init__(self) -> None:
         if self.box_rule in PYTHON_ONLY:
             raise UsageError(PYTHON_ONLY[self.box_rule])
