@@ -166,6 +166,9 @@ class Model:
     card: Card | None = None
     head_name: str | None = None
 
+    def __repr__(self) -> str:
+        return f"<Model {self.name[:60]!r}: {self.net!r}>"
+
     @cached_property
     def head(self) -> CamHead:
         """The blobs and the layer that the class activation maps are computed from.

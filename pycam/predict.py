@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from pycam import engines
 from pycam.engines import Options
 from pycam.engines.base import Engine, not_finite
 from pycam.errors import EngineError, ImageError, PycamError, UsageError
-from pycam.images.read import Image, read_image
+from pycam.images.read import Image, Source as ReadSource, bgr_of_rgb, read_image
 from pycam.images.views import net_input, view_of
 from pycam.maps.cam import class_activation_maps
 from pycam.maps.placement import Placement
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-Source = Image | str | os.PathLike[str] | bytes | NDArray[Any]
+Source = Image | ReadSource
 Prepared = tuple[Image, NDArray[np.float32]]
 """An image, and the input that the net gets: (crops, C, height, width)."""
 Batch = tuple[list[Source], list[Prepared | PycamError]]
@@ -77,18 +77,30 @@ class Cam:
     gradients: GradientMaps | None = None
     scale: NDArray[np.float32] = field(default_factory=lambda: np.ones(1, np.float32))
 
-    def __call__(self, image: Source, top: int | None = None, classes: Sequence[int | str] | None = None) -> Prediction:
+    def __repr__(self) -> str:
+        return f"<Cam of {self.model.name[:60]!r}, {self.engine!r}, {self.protocol!r}>"
+
+    def __call__(
+        self,
+        image: Source,
+        top: int | None = None,
+        classes: Sequence[int | str] | None = None,
+        *,
+        rgb: bool = False,
+    ) -> Prediction:
         """Predict one image.
 
         Parameters
         ----------
-        image : path, bytes, array or Image
-            A path, the bytes of an image file, or (H, W, 3) uint8 BGR pixels; `pycam.images.read.read_image` says what
-            nets of another number of channels take.
+        image : path, bytes, array, PIL.Image.Image or Image
+            A path, the bytes of an image file, (H, W, 3) uint8 BGR pixels, or Pillow's image;
+            `pycam.images.read.read_image` says what nets of another number of channels take.
         top : int, optional
             The number of classes, best first. The default is that of the protocol, usually 5.
         classes : sequence of int or str, optional
             The classes, instead of the best ones: indices, WordNet IDs or labels. Not together with `top`.
+        rgb : bool
+            Whether the pixels of an array are RGB.
 
         Returns
         -------
@@ -99,9 +111,10 @@ class Cam:
         ImageError
             The image cannot be read.
         UsageError
-            A class is unknown, or both `top` and `classes` are given.
+            A class is unknown, both `top` and `classes` are given, or `rgb` is given for what is no array.
         """
-        ((_, found),) = self.stream([image], top=top, classes=classes, ahead=0)
+        source = bgr_of_rgb(image) if rgb else image
+        ((_, found),) = self.stream([source], top=top, classes=classes, ahead=0)
         if isinstance(found, PycamError):
             raise found
         return found
@@ -206,6 +219,8 @@ class Cam:
         for source in images:
             try:
                 image = source if isinstance(source, Image) else read_image(source, channels=channels)
+                if self.protocol.exif == "apply":
+                    image = image.upright()
                 if image.channels != channels:
                     raise ImageError(
                         f"{image.path or 'the image'}: read with {image.channels} channels, but the net takes "
@@ -328,6 +343,7 @@ def load(
     engine: str = engines.DEFAULT_ENGINE,
     protocol: str | Protocol = "default",
     view: str | None = None,
+    exif: str | None = None,
     method: str | None = None,
     layer: str | None = None,
     target: str | None = None,
@@ -357,7 +373,7 @@ def load(
         `onnxruntime`, `openvino`, `ncnn`, `torch`, `opencv` or `caffe`.
     protocol : str or Protocol
         The name of a row of the protocol table, or a `pycam.protocols.Protocol`.
-    view, method, layer, target, box_rule : str, optional
+    view, exif, method, layer, target, box_rule : str, optional
         Choices that replace those of the protocol; see `pycam.protocols.Protocol`. Gradients need PyTorch.
     threshold : float, optional
         The threshold of the box rule, in place of the rule's default.
@@ -393,6 +409,7 @@ def load(
     row = get_protocol(protocol) if isinstance(protocol, str) else protocol
     row = row.with_choices(
         view=view,
+        exif=exif,
         method=method,
         layer=layer,
         target=target,

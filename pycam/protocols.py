@@ -36,6 +36,9 @@ class Protocol:
         The value of `--protocol`.
     view : str
         The part of the image that is the input of the net: the `center` crop, the `full` image, or `ten` crops.
+    exif : str
+        The EXIF orientation of an image, as phones store it: `apply` it, so that the image is upright, as OpenCV's
+        `imread` does today; or `ignore` it, as Caffe's users did. Boxes count in these pixels.
     resizer : str
         The resizer from the image to the canvas of the view: a name in `pycam.images.resize.RESIZERS`.
     input_scale : float, optional
@@ -91,6 +94,7 @@ class Protocol:
 
     name: str
     view: Literal["center", "full", "ten"] = "center"
+    exif: Literal["apply", "ignore"] = "ignore"
     resizer: Literal[
         "opencv_bilinear",
         "opencv_cubic",
@@ -124,6 +128,9 @@ class Protocol:
     quality: int = 92
     top: int = 5
     section: str = ""
+
+    def __repr__(self) -> str:
+        return f"<Protocol {self.name!r}: view {self.view}, method {self.method}, box rule {self.box_rule}>"
 
     def __post_init__(self) -> None:
         if self.box_rule in PYTHON_ONLY:
@@ -243,7 +250,7 @@ def _number(choice: str, text: str | float) -> float:
 PROTOCOLS = {
     row.name: row
     for row in (
-        Protocol(name="default", section="2, 5"),
+        Protocol(name="default", exif="apply", section="2, 5"),
         Protocol(name="py_demo", placement="stretched", base="canvas", overlay="py_demo", section="2"),
         Protocol(
             name="matlab_demo",

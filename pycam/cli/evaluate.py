@@ -155,6 +155,8 @@ def _protocol(named: options.BoxOptions, choices: list[str], mean: Path | None) 
         raise UsageError(
             f"--set mean={given['mean']} has no effect here: --mean gives the mean; leave one of the two out"
         )
+    # Ground-truth boxes count in the pixels of the file.
+    given.setdefault("exif", "ignore")
     return row.with_choices(**given)
 
 

@@ -177,18 +177,22 @@ class EngineOptions(RunOptions):
 
 @dataclass(frozen=True)
 class ProtocolOptions:
-    """A row of the protocol table, its view, and the scale of the input."""
+    """A row of the protocol table, its view, the orientation of images, and the scale of the input."""
 
     protocol: Annotated[str, one_of(PROTOCOLS, "Row of the protocol table")] = "default"
     view: Annotated[str | None, one_of(CHOICES["view"], "View that replaces the protocol's")] = None
+    exif: Annotated[
+        str | None, one_of(CHOICES["exif"], "EXIF orientation, in place of what the protocol does about it")
+    ] = None
     input_scale: Annotated[
         str | None, typer.Option(help="Factor for pixels minus the mean that replaces the model's: 0.017, 1/255.")
     ] = None
 
     @property
     def row(self) -> Protocol:
-        """The row with the view and the scale."""
-        return get_protocol(self.protocol).with_choices(view=self.view, input_scale=self.input_scale)
+        """The row with the view, the orientation and the scale."""
+        choices = {"view": self.view, "exif": self.exif, "input_scale": self.input_scale}
+        return get_protocol(self.protocol).with_choices(**choices)
 
 
 @dataclass(frozen=True)

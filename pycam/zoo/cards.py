@@ -198,6 +198,9 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     notes: str = ""
     path: Path = Path()
 
+    def __repr__(self) -> str:
+        return f"<Card {self.name[:60]!r}>"
+
     def __post_init__(self) -> None:
         if self.class_layer is not None and (self.feature_blob is None or not self.cam):
             raise ValueError("class_layer needs a feature_blob, and cam must not be false")

@@ -45,6 +45,9 @@ class Labels:
     wnids: tuple[str, ...] | None = None
     path: str = "<labels>"
 
+    def __repr__(self) -> str:
+        return f"<Labels of {len(self)} classes, {', '.join(self.names[:3])[:60]}…>"
+
     def __len__(self) -> int:
         return len(self.names)
 
