@@ -60,7 +60,8 @@ class Cam:
     engine : Engine
         The engine that runs the net.
     protocol : Protocol
-        The choices for the steps from an image to its maps and boxes.
+        The choices for the steps from an image to its maps and boxes. In the place of the view `model`, it gets the
+        model's own.
     mean : (C,) or (C, H, W) float32
         The mean that is subtracted; for three channels BGR.
     gradients : GradientMaps, optional
@@ -76,6 +77,9 @@ class Cam:
     mean: NDArray[np.float32]
     gradients: GradientMaps | None = None
     scale: NDArray[np.float32] = field(default_factory=lambda: np.ones(1, np.float32))
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "protocol", self.protocol.for_view(self.model.view))
 
     def __repr__(self) -> str:
         return f"<Cam of {self.model.name[:60]!r}, {self.engine!r}, {self.protocol!r}>"
@@ -374,7 +378,8 @@ def load(
     protocol : str or Protocol
         The name of a row of the protocol table, or a `pycam.protocols.Protocol`.
     view, exif, method, layer, target, box_rule : str, optional
-        Choices that replace those of the protocol; see `pycam.protocols.Protocol`. Gradients need PyTorch.
+        Choices that replace those of the protocol; see `pycam.protocols.Protocol`. Without a view, the protocol
+        `default` takes the one of the model's card. Gradients need PyTorch.
     threshold : float, optional
         The threshold of the box rule, in place of the rule's default.
     prototxt, weights, labels, mean : path, optional

@@ -35,7 +35,8 @@ class Protocol:
     name : str
         The value of `--protocol`.
     view : str
-        The part of the image that is the input of the net: the `center` crop, the `full` image, or `ten` crops.
+        The part of the image that is the input of the net: the `center` crop, the `full` image, or `ten` crops; or the
+        view of the `model`, which its card names (`for_view`).
     exif : str
         The EXIF orientation of an image, as phones store it: `apply` it, so that the image is upright, as OpenCV's
         `imread` does today; or `ignore` it, as Caffe's users did. Boxes count in these pixels.
@@ -93,7 +94,7 @@ class Protocol:
     """
 
     name: str
-    view: Literal["center", "full", "ten"] = "center"
+    view: Literal["model", "center", "full", "ten"] = "center"
     exif: Literal["apply", "ignore"] = "ignore"
     resizer: Literal[
         "opencv_bilinear",
@@ -207,6 +208,16 @@ class Protocol:
                 given.setdefault(choice, getattr(Protocol, choice))
         return replace(self, **given)
 
+    def for_view(self, view: str) -> Protocol:
+        """Return the row for a model: the view of the model in the place of the view `model`.
+
+        Parameters
+        ----------
+        view : str
+            The view of the model, `pycam.model.Model.view`.
+        """
+        return self.with_choices(view=view) if self.view == "model" else self
+
     def with_methods(self, methods: Sequence[str], **choices: str | float | None) -> list[Protocol]:
         """Return the row once per method; each of `choices` is used with the methods for which it has an effect.
 
@@ -250,7 +261,7 @@ def _number(choice: str, text: str | float) -> float:
 PROTOCOLS = {
     row.name: row
     for row in (
-        Protocol(name="default", exif="apply", section="2, 5"),
+        Protocol(name="default", view="model", exif="apply", section="2, 5"),
         Protocol(name="py_demo", placement="stretched", base="canvas", overlay="py_demo", section="2"),
         Protocol(
             name="matlab_demo",

@@ -301,9 +301,14 @@ def refuse(context: typer.Context, reason: str, *refused: str | type[Any], fix: 
     """
     names = {name for each in refused for name in ([each] if isinstance(each, str) else [f.name for f in fields(each)])}
     for parameter in context.command.params:
-        source = context.get_parameter_source(parameter.name or "")
-        if parameter.name in names and source is not None and source.name == "COMMANDLINE":
+        if parameter.name in names and is_given(context, parameter.name or ""):
             raise UsageError(f"{parameter.opts[0]} has no effect here: {reason}; {fix}")
+
+
+def is_given(context: typer.Context, name: str) -> bool:
+    """Return whether a parameter stands on the command line; a value from an environment variable does not."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def command_line(context: typer.Context) -> str:
