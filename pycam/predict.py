@@ -151,21 +151,24 @@ class Cam:
             An error for an image that cannot be read, or whose scores are not finite; it does not stop the other
             images. An exception of the engine, or of the iterable, is raised after the images before it.
         """
-        if top is not None and classes is not None:
-            raise UsageError(f"top {top} has no effect with classes: leave out one of the two")
-        if top is None:
-            top = min(self.protocol.top, self.model.class_count)
-        if not 1 <= top <= self.model.class_count:
-            raise UsageError(f"top is {top}; expected 1 to {self.model.class_count}, the number of classes")
-        wanted = None if classes is None else np.array([self.model.labels.find(name) for name in classes], np.intp)
-
-        def choose(scores: NDArray[np.float32]) -> NDArray[np.intp]:
-            return best(scores, top) if wanted is None else wanted
+        choose = self.chooser(top, classes)
 
         def predict(prepared: list[Prepared | PycamError]) -> list[Prediction | PycamError]:
             return self.predict(prepared, [choose] * len(prepared))
 
         yield from self.on_batches(images, predict, batch=batch, ahead=ahead)
+
+    def chooser(self, top: int | None = None, classes: Sequence[int | str] | None = None) -> Choose:
+        """Return the function that selects the classes of an image; parameters and errors are those of a call."""
+        if top is not None and classes is not None:
+            raise UsageError(f"top {top} has no effect with classes: leave out one of the two")
+        if classes is not None:
+            wanted = np.array([self.model.labels.find(name) for name in classes], np.intp)
+            return lambda _: wanted
+        count = min(self.protocol.top, self.model.class_count) if top is None else top
+        if not 1 <= count <= self.model.class_count:
+            raise UsageError(f"top is {count}; expected 1 to {self.model.class_count}, the number of classes")
+        return lambda scores: best(scores, count)
 
     def on_batches(
         self,

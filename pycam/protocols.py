@@ -218,26 +218,45 @@ class Protocol:
         """
         return self.with_choices(view=view) if self.view == "model" else self
 
-    def with_methods(self, methods: Sequence[str], **choices: str | float | None) -> list[Protocol]:
-        """Return the row once per method; each of `choices` is used with the methods for which it has an effect.
+    def with_methods(
+        self, methods: Sequence[str], layers: Sequence[str] = (), **choices: str | float | None
+    ) -> list[Protocol]:
+        """Return the row once per method, and once per layer with the methods that take one, in the given orders.
 
         Parameters
         ----------
         methods : sequence of str
-            One or more.
+            One or more; none for the method of the row.
+        layers : sequence of str
+            Blobs; none for the layer of the row, or the default.
         **choices
-            As for `with_choices`.
+            As for `with_choices`; each is used with the methods for which it has an effect.
 
         Raises
         ------
         UsageError
-            A choice has no effect with any of the methods.
+            A choice or a layer has no effect with any of the methods, or the same maps are asked for twice.
         """
+        methods = methods or [self.method]
+        given = {**choices, "layer": layers or None}
         takers = {
             name: [method for method in methods if name not in NEEDS or method in NEEDS[name][1]] or methods
-            for name in choices
+            for name in given
         }
-        return [self.with_choices(method=m, **{n: choices[n] for n in choices if m in takers[n]}) for m in methods]
+        rows = [
+            self.with_choices(
+                method=method,
+                layer=layer,
+                **{name: value for name, value in choices.items() if method in takers[name]},
+            )
+            for method in methods
+            for layer in (layers if method in takers["layer"] and layers else [None])
+        ]
+        for row in rows:
+            if rows.count(row) > 1:
+                at = f" at layer {row.layer}" if row.layer else ""
+                raise UsageError(f"method {row.method}{at} is given twice: give each method and each layer once")
+        return rows
 
 
 CHOICES: dict[str, tuple[str, ...]] = {
