@@ -36,7 +36,7 @@ class _Entry(NamedTuple):
 METHODS = {
     "cam": _Entry("pycam.maps.class_weights", "ClassWeightMaps"),
     **dict.fromkeys(
-        ("gradcam", "gradcam_mean", "saliency"),
+        ("gradcam", "gradcam_mean", "gradcam++", "xgradcam", "layercam", "saliency"),
         _Entry("pycam.maps.gradients", "GradientMaps", "pip install 'caffe-cam[torch]'"),
     ),
     "scorecam": _Entry("pycam.maps.perturbation", "ScoreCam"),

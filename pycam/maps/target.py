@@ -28,7 +28,7 @@ def target_value(net: Net, scores: str, target: str) -> str:
 
 
 def default_layer(net: Net, scores: str | None = None) -> str:
-    """Return the default blob for Grad-CAM: the feature blob of a CAM head, or the deepest with rows and columns.
+    """Return the default blob for maps: the feature blob of a CAM head, or the deepest with rows and columns.
 
     Parameters
     ----------
