@@ -322,6 +322,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     # Not get_type_hints: on Python 3.10 it wraps an annotation with the default None, and hides what Typer looks for.
     hints = inspect.get_annotations(command, eval_str=True)
     groups: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
+    own = hints.keys() - groups.keys()
     options: list[Parameter] = []
     for name, parameter in inspect.signature(command).parameters.items():
         if name not in groups:
@@ -330,14 +331,14 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
         group = groups[name]
         default = group if parameter.default is Parameter.empty else parameter.default
         for option, hint in get_type_hints(group, include_extras=True).items():
-            if option not in hints:
+            if option not in own:
                 value = getattr(default, option, Parameter.empty)
                 options.append(Parameter(option, Parameter.KEYWORD_ONLY, default=value, annotation=hint))
 
     @functools.wraps(command)
     def call(**given: Any) -> None:
         for name, group in groups.items():
-            of_group = {field.name for field in fields(group)} - hints.keys()
+            of_group = {field.name for field in fields(group)} - own
             given[name] = group(**{option: given.pop(option) for option in of_group})
         command(**given)
 
