@@ -111,7 +111,8 @@ def image_record(entry: Entry, src: str | None = None) -> dict[str, Any]:
         Address of the image to show. Default: the data contains the image.
     """
     image, truth = entry.image, entry.truth
-    note = f"EXIF orientation {image.exif_orientation} not applied" if image.exif_orientation != 1 else ""
+    applied = "applied" if image.exif_applied else "not applied"
+    note = f"EXIF orientation {image.exif_orientation} {applied}" if image.exif_orientation != 1 else ""
     return {
         "name": entry.name,
         "src": src or f"data:image/jpeg;base64,{base64.b64encode(shown(image.pixels)).decode()}",
