@@ -1,7 +1,4 @@
-"""To PyTorch and from it: a net as a module for today's tools, and a module as a model with maps.
-
-Importing this module does not need PyTorch; its functions do.
-"""
+"""A net as a PyTorch module that other tools take."""
 
 from __future__ import annotations
 
