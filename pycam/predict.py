@@ -259,6 +259,29 @@ class Cam:
                 prepared.append(error)
         return prepared
 
+    def preprocess(self, image: Source) -> NDArray[np.float32]:
+        """Return the input of the net for one image, for programs that run the net themselves.
+
+        Parameters
+        ----------
+        image : path, bytes, array or Image
+            The same as for a call.
+
+        Returns
+        -------
+        (n, C, H, W) float32
+            One crop, or ten with the view `ten`: resized, less the mean, scaled; for three channels BGR.
+
+        Raises
+        ------
+        ImageError
+            The image cannot be read.
+        """
+        (found,) = self.prepare([image])
+        if isinstance(found, PycamError):
+            raise found
+        return found[1]
+
     def predict(
         self,
         prepared: Sequence[Prepared | PycamError],

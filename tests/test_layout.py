@@ -26,7 +26,7 @@ ORDER = [
     {"model"},
     {"prediction"},
     {"predict", "activations"},
-    {"variants"},
+    {"variants", "pytorch"},
     {"units"},
     {"ilsvrc"},
     {"evaluation"},
