@@ -23,6 +23,7 @@ from pycam.engines import DEFAULT_ENGINE, ENGINES, Options
 from pycam.errors import UsageError
 from pycam.model import Model, load_model
 from pycam.net.state import PHASES
+from pycam.onnx import PREPROCESSINGS
 from pycam.predict import best_streams, make_cam
 from pycam.protocols import CHOICES, PROTOCOLS, Protocol, protocol as get_protocol
 from pycam.variants import Variants
@@ -91,12 +92,18 @@ class NetOptions:
         typer.Option(
             "--model",
             "-m",
-            help="Name of a model (`pycam models list`), or your own model card (my-card.yaml).",
+            help="Name of a model (`pycam models list`), your own model card (my-card.yaml), or an ONNX file.",
             autocompletion=models,
         ),
     ] = None
     prototxt: Annotated[Path | None, typer.Option(help="Net that replaces the model's.")] = None
     weights: Annotated[Path | None, typer.Option(help="Caffemodel that replaces the model's.")] = None
+    preprocess: Annotated[
+        str | None, one_of(PREPROCESSINGS, "What an ONNX file expects of images, imagenet by default")
+    ] = None
+    input_size: Annotated[
+        str | None, typer.Option(help="Height and width for an ONNX file that leaves them open: 224, or 224x320.")
+    ] = None
     phase: Phase = "TEST"
     stages: Stages = None
     level: Level = 0
@@ -117,13 +124,20 @@ class NetOptions:
 class NetArguments(NetOptions):
     """The same, with the model as an argument of the command."""
 
-    model: Annotated[str | None, typer.Argument(help="Name of a model, or your own card.", autocompletion=models)] = (
-        None
-    )
+    model: Annotated[
+        str | None, typer.Argument(help="Name of a model, your own card, or an ONNX file.", autocompletion=models)
+    ] = None
 
 
 @dataclass(frozen=True)
-class MeanOptions(NetOptions):
+class OnnxOptions(NetOptions):
+    """A net with its weights: from a model, from files that replace the model's, or from an ONNX file."""
+
+    onnx: Annotated[Path | None, typer.Option(help="Net and weights as one ONNX file, in place of a model.")] = None
+
+
+@dataclass(frozen=True)
+class MeanOptions(OnnxOptions):
     """A net, its weights, and the mean and the deviation of its input."""
 
     mean: Annotated[
