@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
@@ -48,8 +48,31 @@ def print_lines(text: str) -> None:
 
 def print_json(value: Any) -> None:
     """Print a value as JSON. Paths are printed as text, and characters that cannot be printed as JSON's escapes."""
+    for line in _json_lines(value):
+        print(line)
+
+
+class JsonList:
+    """A list that is printed as JSON while it is made, as `print_json` prints it as a whole."""
+
+    def __enter__(self) -> JsonList:
+        self._start = "["
+        return self
+
+    def add(self, value: Any) -> None:
+        """Print the next item."""
+        print(self._start)
+        text = "\n".join(_json_lines(value))
+        print("  " + text.replace("\n", "\n  "), end="")
+        self._start = ","
+
+    def __exit__(self, *_: object) -> None:
+        print("[]" if self._start == "[" else "\n]")
+
+
+def _json_lines(value: Any) -> Iterator[str]:
     for line in json.dumps(value, indent=2, ensure_ascii=False, default=os.fspath).split("\n"):
-        print("".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line))
+        yield "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
 
 
 def print_styled(*pieces: tuple[str, str]) -> None:

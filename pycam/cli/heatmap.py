@@ -5,33 +5,33 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import numpy as np
 import typer
 from numpy.typing import NDArray
 
 from pycam.cli import options
-from pycam.console import Notes, print_error, print_json
+from pycam.cli.images import GivenImages, Images
+from pycam.console import JsonList, Notes, print_error
 from pycam.engines.threads import beside_an_engine
 from pycam.errors import ImageError, PycamError, UsageError
-from pycam.formats.files import atomic_write
-from pycam.formats.names import distinct_names
+from pycam.formats.output_folder import OutputFolder, Rows
 from pycam.model import FIXED_MEANS
 from pycam.net.layers import dims
 from pycam.net.stated import stated_input
-from pycam.predict import Cam, best_streams, make_cam
-from pycam.prediction import Prediction
+from pycam.predict import Cam, Source, best_streams, make_cam
+from pycam.prediction import BOX_SIDES, Prediction
 from pycam.prefetch import prefetch
-from pycam.tables import csv_text
 
 
 @options.grouped
 def heatmap(
     context: typer.Context,
-    images: Annotated[list[Path], typer.Argument(help="Images.", show_default=False)],
+    images: Images,
     source: options.ModelOptions,
     maps: options.MapOptions,
     engine: options.EngineOptions,
@@ -49,7 +49,10 @@ def heatmap(
         str | None,
         typer.Option("--maps", help="Write the maps, too: npy, as float32 at both sizes, image and features."),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Output folder. Each image gets a folder in it.")] = Path("heatmaps"),
+    out: Annotated[
+        Path,
+        typer.Option(help="Output folder. Each image gets a folder in it; what is there of other images stays."),
+    ] = Path("heatmaps"),
     batch: options.Batch = 1,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -64,13 +67,16 @@ def heatmap(
     row, *others = maps.rows
     if others:
         raise UsageError(f"{len(others) + 1} methods: a heat map is made by one method; leave out the other --method")
+    notes = Notes(quiet)
+    given = GivenImages(images, notes)
+    folder = OutputFolder(out)
+    rows = Rows(folder, "boxes.csv", BOX_COLUMNS, "folder") if boxes else None
     cam = make_cam(
         source.load(quiet, needs_maps=row.method == "cam"),
         engine=engine.engine,
         protocol=row,
-        options=replace(engine.options, streams=min(len(images), best_streams(engine.engine, row, engine.options))),
+        options=replace(engine.options, streams=given.at_most(best_streams(engine.engine, row, engine.options))),
     )
-    notes = Notes(quiet)
     if cam.head is not None and (source.model is None or cam.head.positions or cam.head.pooling == "max"):
         notes.say(f"class maps: {cam.head}")
     elif cam.model.positions:
@@ -78,32 +84,43 @@ def heatmap(
     for note in cam.model.notes(maps=row.method == "cam", boxes=boxes):
         notes.say(note)
     failures: list[PycamError] = []
-    done: list[dict[str, Any]] = []
-    with cam, beside_an_engine(), ThreadPoolExecutor(1, "pycam-write") as writer, notes.progress() as shown:
-        bar = shown.add_task("heat maps", total=len(images))
-        found = (prediction for _, prediction in cam.stream(images, top=top, classes=classes, batch=batch))
-        given = zip(found, folders(images, out), strict=True)
-        # Maps are drawn and written while the net runs on the next images.
-        for saved in prefetch(lambda each: writer.submit(_saved, *each, boxes, raw is not None), given, 5):
-            shown.advance(bar)
-            if isinstance(saved, PycamError):
-                failures.append(saved)
-                continue
-            if not done:
-                notes.say(_input(cam))
-                if advice := _advice(cam, source):
-                    notes.say(advice)
-            done.append(saved)
-            if not as_json:
-                for line in _summary(done[-1]):
+    done = 0
+    with (
+        cam,
+        beside_an_engine(),
+        ThreadPoolExecutor(1, "pycam-write") as writer,
+        JsonList() if as_json else nullcontext() as printed,
+        notes.progress() as shown,
+    ):
+        bar = shown.add_task("heat maps", total=given.count)
+        found = cam.stream(given, top=top, classes=classes, batch=batch)
+        try:
+            # Maps are drawn and written while the net runs on the next images.
+            for saved in prefetch(lambda each: writer.submit(_saved, *each, folder, boxes, raw is not None), found, 5):
+                shown.advance(bar)
+                if isinstance(saved, PycamError):
+                    failures.append(saved)
+                    continue
+                if not done:
+                    notes.say(_input(cam))
+                    if advice := _advice(cam, source):
+                        notes.say(advice)
+                done += 1
+                name, values = saved
+                if rows is not None:
+                    rows.add(_box_rows(name, values))
+                if printed is not None:
+                    printed.add(values)
+                    continue
+                for line in _summary(values):
                     notes.say(line)
-    if as_json:
-        print_json(done)
-    if done and boxes:
-        atomic_write(out / "boxes.csv", _boxes_csv(done))
+        finally:
+            # An interrupted run keeps the boxes of what it has done.
+            if rows is not None:
+                rows.write()
     if done:
-        notes.say(f"wrote the heat maps of {_count(len(done))} to {out}{os.sep}")
-    raise_failures(failures, len(images))
+        notes.say(f"wrote the heat maps of {_count(done)} to {out}{os.sep}")
+    raise_failures(failures, done + len(failures))
 
 
 def raise_failures(failures: Sequence[PycamError], images: int) -> None:
@@ -152,26 +169,26 @@ def _advice(cam: Cam, source: options.ModelOptions) -> str:
     )
 
 
-def folders(images: Sequence[Path], out: Path) -> list[Path]:
-    """Return one folder in `out` per image, with the image's name; equal names get numbers in the given order."""
-    return [out / name for name in distinct_names(image.stem for image in images)]
-
-
-def _saved(prediction: Prediction | PycamError, place: Path, boxes: bool, maps: bool) -> dict[str, Any] | PycamError:
-    """Draw and write a prediction; return its values, which are small, or the error that stands in its place."""
+def _saved(
+    image: Source, prediction: Prediction | PycamError, folder: OutputFolder, boxes: bool, maps: bool
+) -> tuple[str, dict[str, Any]] | PycamError:
+    """Draw and write a prediction; return its folder and its values, which are small, or the error in its place."""
     if isinstance(prediction, PycamError):
         return prediction
+    name = folder.name(cast("Path", image))
     try:
-        prediction.save(place, boxes=boxes, maps=maps)
+        prediction.save(folder.path / name, boxes=boxes, maps=maps)
     except ImageError as error:
         return error
-    return prediction.as_dict(boxes=boxes)
+    return name, prediction.as_dict(boxes=boxes)
 
 
 def _summary(prediction: Mapping[str, Any]) -> list[str]:
     lines = [prediction["image"]]
     if orientation := prediction.get("exif_orientation_not_applied"):
         lines[0] += f"  (EXIF orientation {orientation} not applied)"
+    if orientation := prediction.get("exif_orientation_applied"):
+        lines[0] += f"  (EXIF orientation {orientation} applied)"
     for item in prediction["top"]:
         box = f"  box {item['box']}" if item.get("box") else ""
         label = f"{item['wnid']} {item['label']}".strip()
@@ -179,24 +196,21 @@ def _summary(prediction: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _boxes_csv(done: Sequence[Mapping[str, Any]]) -> str:
-    """Write one row per box: image pixels, 0-based, half-open. The sides are empty for a class without a box."""
-    from pandas import DataFrame
+BOX_COLUMNS = [
+    "image", "rank", "index", "wnid", "label", "score", *BOX_SIDES, "box_rule", "threshold", "box_pixels", "folder"
+]  # fmt: skip
+"""The columns of boxes.csv: image pixels, 0-based, half-open. The sides are empty for a class without a box."""
 
-    columns = ["image", "rank", "index", "wnid", "label", "score", "x0", "y0", "x1", "y1", "box_rule", "threshold"]
-    rows = [
-        [
-            prediction["image"],
-            rank,
-            *(item[key] for key in columns[2:6]),
-            *(item["box"] or [None] * 4),
-            prediction["box_rule"],
-            prediction["threshold"],
-        ]
-        for prediction in done
+
+def _box_rows(folder: str, prediction: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return one row per class for boxes.csv."""
+    return [
+        {name: prediction[name] for name in ("image", "box_rule", "threshold", "box_pixels")}
+        | {name: item[name] for name in ("index", "wnid", "label", "score")}
+        | dict(zip(BOX_SIDES, item["box"] or [None] * 4, strict=True))
+        | {"rank": rank, "folder": folder}
         for rank, item in enumerate(prediction["top"], start=1)
     ]
-    return csv_text(DataFrame(rows, columns=columns, dtype=object))
 
 
 def _count(number: int) -> str:
