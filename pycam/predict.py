@@ -60,7 +60,8 @@ class Cam:
     engine : Engine
         The engine that runs the net.
     protocol : Protocol
-        The choices for the steps from an image to its maps and boxes.
+        The choices for the steps from an image to its maps and boxes. In the place of the view `model`, it gets the
+        model's own.
     mean : (C,) or (C, H, W) float32
         The mean that is subtracted; for three channels BGR.
     gradients : GradientMaps, optional
@@ -76,6 +77,9 @@ class Cam:
     mean: NDArray[np.float32]
     gradients: GradientMaps | None = None
     scale: NDArray[np.float32] = field(default_factory=lambda: np.ones(1, np.float32))
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "protocol", self.protocol.for_view(self.model.view))
 
     def __repr__(self) -> str:
         return f"<Cam of {self.model.name[:60]!r}, {self.engine!r}, {self.protocol!r}>"
@@ -147,21 +151,24 @@ class Cam:
             An error for an image that cannot be read, or whose scores are not finite; it does not stop the other
             images. An exception of the engine, or of the iterable, is raised after the images before it.
         """
-        if top is not None and classes is not None:
-            raise UsageError(f"top {top} has no effect with classes: leave out one of the two")
-        if top is None:
-            top = min(self.protocol.top, self.model.class_count)
-        if not 1 <= top <= self.model.class_count:
-            raise UsageError(f"top is {top}; expected 1 to {self.model.class_count}, the number of classes")
-        wanted = None if classes is None else np.array([self.model.labels.find(name) for name in classes], np.intp)
-
-        def choose(scores: NDArray[np.float32]) -> NDArray[np.intp]:
-            return best(scores, top) if wanted is None else wanted
+        choose = self.chooser(top, classes)
 
         def predict(prepared: list[Prepared | PycamError]) -> list[Prediction | PycamError]:
             return self.predict(prepared, [choose] * len(prepared))
 
         yield from self.on_batches(images, predict, batch=batch, ahead=ahead)
+
+    def chooser(self, top: int | None = None, classes: Sequence[int | str] | None = None) -> Choose:
+        """Return the function that selects the classes of an image; parameters and errors are those of a call."""
+        if top is not None and classes is not None:
+            raise UsageError(f"top {top} has no effect with classes: leave out one of the two")
+        if classes is not None:
+            wanted = np.array([self.model.labels.find(name) for name in classes], np.intp)
+            return lambda _: wanted
+        count = min(self.protocol.top, self.model.class_count) if top is None else top
+        if not 1 <= count <= self.model.class_count:
+            raise UsageError(f"top is {count}; expected 1 to {self.model.class_count}, the number of classes")
+        return lambda scores: best(scores, count)
 
     def on_batches(
         self,
@@ -374,7 +381,8 @@ def load(
     protocol : str or Protocol
         The name of a row of the protocol table, or a `pycam.protocols.Protocol`.
     view, exif, method, layer, target, box_rule : str, optional
-        Choices that replace those of the protocol; see `pycam.protocols.Protocol`. Gradients need PyTorch.
+        Choices that replace those of the protocol; see `pycam.protocols.Protocol`. Without a view, the protocol
+        `default` takes the one of the model's card. Gradients need PyTorch.
     threshold : float, optional
         The threshold of the box rule, in place of the rule's default.
     prototxt, weights, labels, mean : path, optional

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 BOX_SIDES = ["x0", "y0", "x1", "y1"]
 """The columns of a box."""
 
+NO_CLASS = "not a class of this model"
+"""The caption in the place of a class that the model does not have."""
+
 _ORDINALS = {1: "1st", 2: "2nd", 3: "3rd"}
 
 
@@ -227,7 +230,9 @@ class Prediction:
 
     def strip(self, *, box: bool = False) -> NDArray[np.uint8]:
         """Return the image and the overlays of `top` side by side: (H, W, 3) uint8 BGR."""
-        return self._strip_of([self._tile(self.overlay(rank, box=box)) for rank in range(len(self.top))])
+        ranks = range(len(self.top))
+        tiles = [self._tile(self.overlay(rank, box=box), len(ranks)) for rank in ranks]
+        return self._strip_of(tiles, [self._caption(rank) for rank in ranks])
 
     def _repr_jpeg_(self) -> bytes:
         return self._jpeg(self.strip(box=True))
@@ -250,23 +255,13 @@ class Prediction:
             f"{''.join(rows)}</table>"
         )
 
-    def _drawn(self, rank: int, box: bool) -> tuple[NDArray[np.uint8], bytes]:
-        """Return the tile of a class for the strip, and its overlay as a JPEG."""
-        overlay = self.overlay(rank, box=box)
-        tile = self._tile(overlay)
-        try:
-            return tile, self._jpeg(drawing.caption(overlay, *self._caption(rank)))
-        except ImageError as error:
-            raise ImageError(f"{self._image.path}: {error}") from None
-
     def _jpeg(self, pixels: NDArray[np.uint8]) -> bytes:
         return drawing.encode_jpeg(pixels, self.protocol.quality)
 
-    def _tile(self, overlay: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        return drawing.strip_tile(overlay, len(self.top), self.protocol.strip)
+    def _tile(self, overlay: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
+        return drawing.strip_tile(overlay, count, self.protocol.strip)
 
-    def _strip_of(self, tiles: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-        captions = [self._caption(rank) for rank in range(len(self.top))]
+    def _strip_of(self, tiles: Sequence[NDArray[np.uint8]], captions: Sequence[tuple[str, str]]) -> NDArray[np.uint8]:
         return drawing.strip(self.base, tiles, captions, Path(self._image.path).name, self.protocol.strip)
 
     def _caption(self, rank: int) -> tuple[str, str]:
@@ -341,26 +336,56 @@ class Prediction:
         ImageError
             The image is longer or wider than a JPEG can be.
         """
-        drawing.check_strip(self.base.shape[1], len(self.top), self.protocol.strip)
         start = Path(folder) / stem_of(self._image.path)
-        written = []
-
-        def write(ending: str, data: bytes | str) -> None:
-            start.parent.mkdir(parents=True, exist_ok=True)
-            written.append(start.with_name(start.name + ending))
-            atomic_write(written[-1], data)
-
-        tiles = []
-        for rank in range(len(self.top)):
-            tile, jpeg = self._drawn(rank, boxes)
-            tiles.append(tile)
-            write(f"_{rank + 1}.jpg", jpeg)
-        if maps:
-            write("_maps.npy", _npy(np.stack([item.image_map for item in self.top])))
-            write("_features.npy", _npy(self.feature_maps))
-        write("_strip.jpg", self._jpeg(self._strip_of(tiles)))
-        write(".json", json.dumps(self.as_dict(boxes=boxes), indent=2, ensure_ascii=False) + "\n")
+        written, strip = self.save_maps(start, range(len(self.top)), boxes=boxes, maps=maps)
+        written.append(write_file(start, "_strip.jpg", self._jpeg(strip)))
+        text = json.dumps(self.as_dict(boxes=boxes), indent=2, ensure_ascii=False) + "\n"
+        written.append(write_file(start, ".json", text))
         return written
+
+    def save_maps(
+        self, start: Path, ranks: Sequence[int | None], *, boxes: bool = False, maps: bool = False
+    ) -> tuple[list[Path], NDArray[np.uint8]]:
+        """Write the overlays, and return them and the image as a strip; parameters and errors are those of `save`.
+
+        Parameters
+        ----------
+        start : Path
+            What the names of the files begin with.
+        ranks : sequence of int or None
+            The position in `top` of each class to write; None leaves its place in the strip dark, and its number out.
+        boxes, maps : bool
+            As for `save`.
+        """
+        drawing.check_strip(self.base.shape[1], len(ranks), self.protocol.strip)
+        written, tiles, captions = [], [], []
+        for number, rank in enumerate(ranks, start=1):
+            if rank is None:
+                tiles.append(self._tile(np.zeros_like(self.base), len(ranks)))
+                captions.append((NO_CLASS, ""))
+                continue
+            overlay = self.overlay(rank, box=boxes)
+            tiles.append(self._tile(overlay, len(ranks)))
+            captions.append(self._caption(rank))
+            try:
+                jpeg = self._jpeg(drawing.caption(overlay, *captions[-1]))
+            except ImageError as error:
+                raise ImageError(f"{self._image.path}: {error}") from None
+            written.append(write_file(start, f"_{number}.jpg", jpeg))
+        if maps:
+            placed = [item.image_map for item in self.top]
+            empty = np.empty((0, *self.size[::-1]), np.float32)
+            written.append(write_file(start, "_maps.npy", _npy(np.stack(placed) if placed else empty)))
+            written.append(write_file(start, "_features.npy", _npy(self.feature_maps)))
+        return written, self._strip_of(tiles, captions)
+
+
+def write_file(start: Path, ending: str, data: bytes | str) -> Path:
+    """Write one of the files of an image, whose names begin with `start`, and return it; the folder is created."""
+    start.parent.mkdir(parents=True, exist_ok=True)
+    path = start.with_name(start.name + ending)
+    atomic_write(path, data)
+    return path
 
 
 def _npy(array: NDArray[np.float32]) -> bytes:

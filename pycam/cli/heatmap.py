@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -23,9 +22,10 @@ from pycam.formats.output_folder import OutputFolder, Rows
 from pycam.model import FIXED_MEANS
 from pycam.net.layers import dims
 from pycam.net.stated import stated_input
-from pycam.predict import Cam, Source, best_streams, make_cam
-from pycam.prediction import BOX_SIDES, Prediction
+from pycam.predict import Cam, Source
+from pycam.prediction import BOX_SIDES
 from pycam.prefetch import prefetch
+from pycam.variants import SideBySide, Variants
 
 
 @options.grouped
@@ -35,6 +35,7 @@ def heatmap(
     source: options.ModelOptions,
     maps: options.MapOptions,
     engine: options.EngineOptions,
+    model: options.SeveralModels = None,
     top: Annotated[
         int | None, typer.Option(help="Number of classes, best first. Default: the protocol's, 5 in most.")
     ] = None,
@@ -51,49 +52,43 @@ def heatmap(
     ] = None,
     out: Annotated[
         Path,
-        typer.Option(help="Output folder. Each image gets a folder in it; what is there of other images stays."),
+        typer.Option(help="Output folder. Each image gets a folder in it; those of other images stay."),
     ] = Path("heatmaps"),
     batch: options.Batch = 1,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Write the top-5 class activation maps of images: overlays, a strip, and one JSON file per image."""
+    """Write the top-5 class activation maps of images: overlays, a strip, and one JSON file per image.
+
+    With several models, methods or layers, the strip has one row for each, and all show the classes of the first one.
+    """
     if raw not in (None, "npy"):
         raise UsageError(f"--maps {raw}: expected npy")
     if not boxes:
         options.refuse(
             context, "boxes are found with --boxes only", "box_rule", "threshold", fix="add --boxes, or leave it out"
         )
-    row, *others = maps.rows
-    if others:
-        raise UsageError(f"{len(others) + 1} methods: a heat map is made by one method; leave out the other --method")
     notes = Notes(quiet)
     given = GivenImages(images, notes)
     folder = OutputFolder(out)
-    rows = Rows(folder, "boxes.csv", BOX_COLUMNS, "folder") if boxes else None
-    cam = make_cam(
-        source.load(quiet, needs_maps=row.method == "cam"),
-        engine=engine.engine,
-        protocol=row,
-        options=replace(engine.options, streams=given.at_most(best_streams(engine.engine, row, engine.options))),
-    )
-    if cam.head is not None and (source.model is None or cam.head.positions or cam.head.pooling == "max"):
-        notes.say(f"class maps: {cam.head}")
-    elif cam.model.positions:
-        notes.say(f"each score is the mean over {dims(cam.model.positions)} positions of {cam.model.score_blob!r}")
-    for note in cam.model.notes(maps=row.method == "cam", boxes=boxes):
-        notes.say(note)
+    if boxes:
+        Rows(folder, *BOXES)  # a file that is not pycam's is an error before the work
+    variants = options.load_variants(source, model, maps, engine, images=given.count, quiet=quiet)
+    rows = Rows(folder, *BOXES, variants.variants[0].parts) if boxes else None
+    for variant in variants.variants:
+        for note in _notes(variant.cam, named=bool(model), boxes=boxes):
+            notes.say(f"{variant.name}: {note}" if variant.name else note)
     failures: list[PycamError] = []
     done = 0
     with (
-        cam,
+        variants,
         beside_an_engine(),
         ThreadPoolExecutor(1, "pycam-write") as writer,
         JsonList() if as_json else nullcontext() as printed,
         notes.progress() as shown,
     ):
         bar = shown.add_task("heat maps", total=given.count)
-        found = cam.stream(given, top=top, classes=classes, batch=batch)
+        found = variants.stream(given, top=top, classes=classes, batch=batch)
         try:
             # Maps are drawn and written while the net runs on the next images.
             for saved in prefetch(lambda each: writer.submit(_saved, *each, folder, boxes, raw is not None), found, 5):
@@ -102,13 +97,12 @@ def heatmap(
                     failures.append(saved)
                     continue
                 if not done:
-                    notes.say(_input(cam))
-                    if advice := _advice(cam, source):
-                        notes.say(advice)
+                    for told in _told_once(variants, source, named=bool(model)):
+                        notes.say(told)
                 done += 1
                 name, values = saved
                 if rows is not None:
-                    rows.add(_box_rows(name, values))
+                    rows.add(_box_rows(name, values, variants.variants[0].parts))
                 if printed is not None:
                     printed.add(values)
                     continue
@@ -131,6 +125,31 @@ def raise_failures(failures: Sequence[PycamError], images: int) -> None:
         for failure in failures:
             print_error(f"pycam: {failure}")
         raise ImageError(f"{_count(len(failures))} of {images} could not be read or drawn; they are listed above")
+
+
+def _notes(cam: Cam, named: bool, boxes: bool) -> Iterator[str]:
+    """Yield what the maps of a model are computed from, unless its card says it, and the notes of the model."""
+    if cam.head is not None and (not named or cam.head.positions or cam.head.pooling == "max"):
+        yield f"class maps: {cam.head}"
+    elif cam.model.positions:
+        yield f"each score is the mean over {dims(cam.model.positions)} positions of {cam.model.score_blob!r}"
+    yield from cam.model.notes(maps=cam.protocol.method == "cam", boxes=boxes)
+
+
+def _told_once(variants: Variants, source: options.ModelOptions, named: bool) -> Iterator[str]:
+    """Yield what the nets get of each image, and what the classes of a variant's model have no match for."""
+    told: dict[Any, str] = {}
+    for variant in variants.variants:
+        told.setdefault(variant.cam.model, variant.parts.get("model", ""))
+    for model, name in told.items():
+        cam = next(variant.cam for variant in variants.variants if variant.cam.model is model)
+        prefix = f"{name}: " if name else ""
+        yield prefix + _input(cam)
+        if not named and (advice := _advice(cam, source)):
+            yield prefix + advice
+        matches = next(variant.matches for variant in variants.variants if variant.cam.model is model)
+        if (missing := int((matches < 0).sum())) > 0:
+            yield f"{prefix}{missing} of {len(matches)} classes of the first model are not classes of this one"
 
 
 def _input(cam: Cam) -> str:
@@ -159,9 +178,9 @@ def _short(values: NDArray[np.float32]) -> str:
 
 
 def _advice(cam: Cam, source: options.ModelOptions) -> str:
-    """Return what the net's own data layer says about its input, as far as nobody has given it."""
+    """Return what the data layer of a net without a card says about its input, as far as nobody has given it."""
     stated = stated_input(cam.model.net)
-    if stated is None or source.model is not None:
+    if stated is None:
         return ""
     row = cam.protocol
     return stated.advice(
@@ -170,7 +189,7 @@ def _advice(cam: Cam, source: options.ModelOptions) -> str:
 
 
 def _saved(
-    image: Source, prediction: Prediction | PycamError, folder: OutputFolder, boxes: bool, maps: bool
+    image: Source, prediction: SideBySide | PycamError, folder: OutputFolder, boxes: bool, maps: bool
 ) -> tuple[str, dict[str, Any]] | PycamError:
     """Draw and write a prediction; return its folder and its values, which are small, or the error in its place."""
     if isinstance(prediction, PycamError):
@@ -184,6 +203,16 @@ def _saved(
 
 
 def _summary(prediction: Mapping[str, Any]) -> list[str]:
+    if variants := prediction.get("variants"):
+        parts = [(each["variant"], _summary({"image": ""} | each)[1:], each["missing"]) for each in variants]
+        return [
+            prediction["image"],
+            *(
+                line
+                for name, lines, missing in parts
+                for line in (f" {name}", *lines, *(f"  not a class of this model: {label}" for label in missing))
+            ),
+        ]
     lines = [prediction["image"]]
     if orientation := prediction.get("exif_orientation_not_applied"):
         lines[0] += f"  (EXIF orientation {orientation} not applied)"
@@ -196,20 +225,23 @@ def _summary(prediction: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-BOX_COLUMNS = [
-    "image", "rank", "index", "wnid", "label", "score", *BOX_SIDES, "box_rule", "threshold", "box_pixels", "folder"
-]  # fmt: skip
-"""The columns of boxes.csv: image pixels, 0-based, half-open. The sides are empty for a class without a box."""
+BOXES = (
+    "boxes.csv",
+    "folder",
+    ["image", "rank", "index", "wnid", "label", "score", *BOX_SIDES, "box_rule", "threshold", "box_pixels", "folder"],
+)
+"""The file of boxes, its key, and its columns: image pixels, 0-based, half-open. A class without a box has no sides."""
 
 
-def _box_rows(folder: str, prediction: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return one row per class for boxes.csv."""
+def _box_rows(folder: str, prediction: Mapping[str, Any], differences: Iterable[str]) -> list[dict[str, Any]]:
+    """Return one row per class and variant for boxes.csv; `differences` are the keys in which the variants differ."""
     return [
-        {name: prediction[name] for name in ("image", "box_rule", "threshold", "box_pixels")}
-        | {name: item[name] for name in ("index", "wnid", "label", "score")}
+        {name: item[name] for name in ("index", "wnid", "label", "score")}
+        | {name: each[name] for name in ("box_rule", "threshold", "box_pixels", *differences)}
         | dict(zip(BOX_SIDES, item["box"] or [None] * 4, strict=True))
-        | {"rank": rank, "folder": folder}
-        for rank, item in enumerate(prediction["top"], start=1)
+        | {"image": prediction["image"], "rank": item.get("rank", rank), "folder": folder}
+        for each in prediction.get("variants", [prediction])
+        for rank, item in enumerate(each["top"], start=1)
     ]
 
 

@@ -8,8 +8,9 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from io import BufferedReader
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -100,7 +101,7 @@ def _expanded(argument: str, notes: Notes) -> list[str]:
         return list(read_image_list(Path(argument.removeprefix(LIST))).paths)
     if not _PATTERN.search(argument):
         return [argument]
-    found = sorted(glob.glob(argument, recursive=True))
+    found = sorted(glob.glob(argument, recursive=True))  # noqa: PTH207  a pattern may be absolute
     if not found:
         raise ImageError(f"{argument}: no file has this name or matches this pattern; check it, and the folder")
     return [name for each in found for name in (_in_folder(Path(each), notes) if is_folder(each) else [each])]
@@ -124,7 +125,7 @@ def _names_from_input() -> Iterator[str]:
     """Yield the names on standard input, which end in a line break, or in NUL as those of `find -print0`."""
     if sys.stdin is None:
         raise UsageError("standard input is closed: pipe names of images to it, one per line")
-    source = sys.stdin.buffer
+    source = cast("BufferedReader", sys.stdin.buffer)
     end: bytes | None = None
     rest = b""
     count = 0

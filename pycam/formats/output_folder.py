@@ -1,4 +1,4 @@
-"""A folder of what is made from images: each image keeps a name of its own in it, and no run loses another's results."""
+"""A folder of what is made from images: each image keeps a name of its own in it, and a run keeps what others made."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import csv
 import errno
 import io
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ class OutputFolder:
         self._distinct = DistinctNames()
         self._read = 0
         # Before the names: what another process makes meanwhile is in both.
-        entries = os.listdir(path) if is_folder(path) else []
+        entries = [entry.name for entry in path.iterdir()] if is_folder(path) else []
         self._update()
         known = set(self._names.values())
         for entry in entries:
@@ -60,7 +60,7 @@ class OutputFolder:
 
     def name(self, image: str | os.PathLike[str]) -> str:
         """Return the name of an image in the folder."""
-        key = _line_of(os.path.abspath(image))
+        key = _line_of(os.path.normpath(Path(image).absolute()))
         if key not in self._names:
             self.path.mkdir(parents=True, exist_ok=True)
             with self.alone():
@@ -133,10 +133,12 @@ class Rows:
         The folder.
     name : str
         The name of the file.
-    columns : sequence of str
-        Its columns. Others that it has are kept.
     key : str
         The column with the name of the image in the folder.
+    columns : sequence of str
+        Its columns, which an earlier file must have.
+    more : iterable of str
+        Columns of this run that another run may lack. Those that only an earlier run has are kept.
 
     Raises
     ------
@@ -144,9 +146,11 @@ class Rows:
         The file exists, but lacks some of the columns.
     """
 
-    def __init__(self, folder: OutputFolder, name: str, columns: Sequence[str], key: str) -> None:
+    def __init__(
+        self, folder: OutputFolder, name: str, key: str, columns: Sequence[str], more: Iterable[str] = ()
+    ) -> None:
         self._folder, self._path = folder, folder.path / name
-        self._columns, self._key = list(columns), key
+        self._key, self._expected, self._columns = key, columns, [*columns, *more]
         self._images: set[str] = set()
         # As text, the rows of many images need little memory.
         self._text = io.StringIO()
@@ -187,7 +191,7 @@ class Rows:
             reader = csv.DictReader(file)
             try:
                 columns = list(reader.fieldnames or [])
-                if missing := [column for column in self._columns if column not in columns]:
+                if missing := [column for column in self._expected if column not in columns]:
                     raise self._foreign(f"a file without the column {missing[0]!r}")
                 yield columns, (row for row in reader if self._is_kept(row, reader.line_num))
             except csv.Error as error:

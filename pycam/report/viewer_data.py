@@ -29,7 +29,15 @@ PAGE_BOX_RULES = ("paper", "smoothed")
 PAPER_THRESHOLD = 0.2
 """The threshold at which the page starts for a box rule that has none."""
 
-METHODS = {"cam": "CAM", "gradcam": "Grad-CAM", "gradcam_mean": "Grad-CAM of the mean", "saliency": "saliency"}
+METHODS = {
+    "cam": "CAM",
+    "gradcam": "Grad-CAM",
+    "gradcam_mean": "Grad-CAM of the mean",
+    "gradcam++": "Grad-CAM++",
+    "xgradcam": "XGrad-CAM",
+    "layercam": "LayerCAM",
+    "saliency": "saliency",
+}
 """Method of a protocol -> its name on the page."""
 
 Methods = Sequence[Prediction]

@@ -76,7 +76,7 @@ class Heads:
         check_blob(self.model.net, self.blob)
         self.pooling = default_pooling(self.model, self.blob)
         choices = {"box_rule": boxes.box_rule, "threshold": boxes.threshold}
-        self.row: Protocol = boxes.row.with_choices(**choices)
+        self.row: Protocol = boxes.row.with_choices(**choices).for_view(self.model.view)
         self.engine = engine
         self.notes = notes
 

@@ -47,6 +47,7 @@ def table4(
     if row.method != "cam":
         raise UsageError(f"--protocol {row.name} makes maps by {row.method}: Table 4 needs class activation maps")
     model = source.load(quiet, needs_maps=True)
+    row = row.for_view(model.view)
     notes = Notes(quiet)
     notes.say(f"{len(birds)} images, {int(birds.is_training.sum())} for training; {model.name}, view {row.view}")
     with beside_an_engine(), notes.progress() as shown:
