@@ -183,6 +183,7 @@ def html(
     if ground_truth is None:
         options.refuse(context, "they are for --ground-truth", "images", "classes")
     groups = options.ModelOptions, options.MapOptions, options.EngineOptions
+    notes = Notes(quiet)
     with ExitStack() as stack:
         if ground_truth is not None:
             if items:
@@ -208,13 +209,13 @@ def html(
                 for row in rows
             ]
             for note in model.notes(maps=any(row.method == "cam" for row in rows), boxes=True):
-                Notes(quiet).say(note)
-            heading, entries = image_page(cams, all_images(items, Notes(quiet)))
+                notes.say(note)
+            heading, entries = image_page(cams, all_images(items, notes))
         before = len(heading.notes)
-        write_html(out, entries, heading)
+        write_html(out, notes.each("images", entries), heading)
     for note in heading.notes[before:]:
         print_error(f"pycam: {note}")
-    Notes(quiet).say(f"wrote {out}")
+    notes.say(f"wrote {out}")
 
 
 def _is_run(item: str) -> bool:

@@ -72,7 +72,7 @@ class OutputFolder:
     def _update(self, repair: bool = False) -> None:
         """Read the names that were added since the last call; `repair` removes a line that a kill has cut off."""
         path = self.path / NAMES
-        if not exists(path):
+        if not exists(path) or path.stat().st_size == self._read > 0:
             return
         with open_file(path, "the names of images", RunError) as file:
             file.seek(self._read)
