@@ -260,7 +260,7 @@ def load_variants(
     maps: MapOptions,
     engine: EngineOptions,
     *,
-    images: int = 1,
+    images: int | None = 1,
     quiet: bool = False,
 ) -> Variants:
     """Prepare each model with each method and layer.
@@ -272,7 +272,7 @@ def load_variants(
     models : sequence of str, optional
         The models of the command.
     images : int
-        The number of images, for the streams of the engine.
+        The number of images, for the streams of the engine; None if it is not known.
     quiet : bool
         Whether to leave out the notes about nets.
     """

@@ -11,13 +11,15 @@ from typing import Annotated
 import typer
 
 from pycam.cli import options
+from pycam.cli.images import all_images
 from pycam.console import Notes, print_error, print_line, print_lines
 from pycam.errors import UsageError
 from pycam.evaluation.ablation import make_ablation
 from pycam.evaluation.comparison import COLUMNS, SHOWN, Judged, compare as compare_all
-from pycam.evaluation.plan import find_images
-from pycam.formats.files import is_folder
+from pycam.evaluation.plan import PLAN, find_images
+from pycam.formats.files import exists, is_folder
 from pycam.ilsvrc.ground_truth import read_ground_truth
+from pycam.ilsvrc.names import image_files
 from pycam.ilsvrc.predictions import read_predictions
 from pycam.paper.sources import Sources
 from pycam.paper.tables import missing_weights, paper_tables
@@ -160,8 +162,10 @@ def html(
     maps: options.MapOptions,
     engine: options.EngineOptions,
     items: Annotated[
-        list[Path] | None,
-        typer.Argument(help="One or more runs (folders of `pycam evaluate`), or images.", metavar="ITEMS…"),
+        list[str] | None,
+        typer.Argument(
+            help="One or more runs (folders of `pycam evaluate`), or images and folders of images.", metavar="ITEMS…"
+        ),
     ] = None,
     ground_truth: Annotated[
         Path | None, typer.Option(help="Ground truth to show without a run, as for `pycam evaluate`; needs --images.")
@@ -179,6 +183,7 @@ def html(
     if ground_truth is None:
         options.refuse(context, "they are for --ground-truth", "images", "classes")
     groups = options.ModelOptions, options.MapOptions, options.EngineOptions
+    notes = Notes(quiet)
     with ExitStack() as stack:
         if ground_truth is not None:
             if items:
@@ -191,9 +196,9 @@ def html(
             heading, entries = truth_page(truth, find_images(images, truth.names), ground_truth.name)
         elif not items:
             raise UsageError("give runs (folders of `pycam evaluate`), images, or --ground-truth with --images")
-        elif is_folder(items[0]):
+        elif _is_run(items[0]):
             options.refuse(context, "a page of runs uses the model, protocol and engine of the runs", *groups)
-            runs = [stack.enter_context(run) for run in _runs(items)]
+            runs = [stack.enter_context(run) for run in _runs(list(map(Path, items)))]
             heading, entries = run_page(runs, worst)
         else:
             options.refuse(context, "a page of images shows all images", "worst")
@@ -204,13 +209,18 @@ def html(
                 for row in rows
             ]
             for note in model.notes(maps=any(row.method == "cam" for row in rows), boxes=True):
-                Notes(quiet).say(note)
-            heading, entries = image_page(cams, items)
+                notes.say(note)
+            heading, entries = image_page(cams, all_images(items, notes))
         before = len(heading.notes)
-        write_html(out, entries, heading)
+        write_html(out, notes.each("images", entries), heading)
     for note in heading.notes[before:]:
         print_error(f"pycam: {note}")
-    Notes(quiet).say(f"wrote {out}")
+    notes.say(f"wrote {out}")
+
+
+def _is_run(item: str) -> bool:
+    """Return whether a folder is that of a run, or at least has no images."""
+    return is_folder(item) and (exists(Path(item, PLAN)) or not image_files(Path(item)))
 
 
 def _runs(folders: Sequence[Path]) -> list[AbstractContextManager[Run]]:
