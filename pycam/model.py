@@ -37,7 +37,8 @@ from pycam.net.layers import dims
 from pycam.onnx import PREPROCESSINGS, NamedPreprocessing, preprocessing_of
 from pycam.zoo.cards import Card, Mean, ViewName
 from pycam.zoo.checksums import checksum
-from pycam.zoo.labels import Labels, read_labels
+from pycam.zoo.label_files import read_labels
+from pycam.zoo.labels import Labels
 
 AnyPath = str | os.PathLike[str]
 
@@ -272,7 +273,7 @@ class Model:
         return math.prod(self.net.shapes[self.score_blob][1:]) // math.prod(self.positions or (1, 1))
 
     def notes(self, *, maps: bool = True, boxes: bool = False) -> list[str]:
-        """Return what a reader of scores, maps and boxes must know about the head; for most nets nothing.
+        """Return what a reader of scores, maps and boxes must know about the labels and the head; often nothing.
 
         Parameters
         ----------
@@ -281,7 +282,7 @@ class Model:
         boxes : bool
             Whether boxes are found in them.
         """
-        notes = []
+        notes = list(self.labels.notes)
         margins = logits_of(self.net, self.score_blob) == self.score_blob
         if maps and self.head.pooling == "max":
             notes.append("global max pooling: the mean of a class's map plus its bias is not its score")

@@ -65,11 +65,12 @@ def print_notes(notes: Iterable[str], quiet: bool = False) -> None:
             print_error(f"pycam: {note}")
 
 
-TruthLabels = Annotated[
-    Path | None, typer.Option(help="Ground-truth classes: a devkit list, or a val.txt with indices or names.")
+Labels = Annotated[
+    Path | None,
+    typer.Option(help="Labels of the net's classes: one per line, index and label (CSV), JSON, or synset_words.txt."),
 ]
-Classes = Annotated[
-    Path | None, typer.Option(help="Names of all classes, one per line, in the order of the net's outputs.")
+GroundTruthClasses = Annotated[
+    Path | None, typer.Option(help="Class of each image: a devkit list, or a val.txt with indices or labels.")
 ]
 Blacklist = Annotated[Path | None, typer.Option(help="Numbers, from 1, of images that localization excludes.")]
 Meta = Annotated[Path | None, typer.Option(help="meta_clsloc.mat, which the class IDs are checked with.")]
@@ -160,10 +161,7 @@ class HeadOptions(MeanOptions):
 class ModelOptions(HeadOptions):
     """A net, its weights, the mean of its input, its head and the labels of its classes."""
 
-    labels: Annotated[
-        Path | None,
-        typer.Option(help="Class labels: a text file with one per line, or a CSV with blanks (index name)."),
-    ] = None
+    labels: Labels = None
     allow_nonfinite: AllowNonfinite = False
 
 
@@ -313,8 +311,8 @@ class TruthOptions:
             help="XML folder, devkit cache (.mat), WSOL or CUB folder, CSV, COCO's JSON, or list.", show_default=False
         ),
     ]
-    labels: TruthLabels = None
-    classes: Classes = None
+    ground_truth_classes: GroundTruthClasses = None
+    labels: Labels = None
     blacklist: Blacklist = None
     meta: Meta = None
 
