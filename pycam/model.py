@@ -33,7 +33,7 @@ from pycam.net import (
     score_positions,
 )
 from pycam.net.layers import dims
-from pycam.zoo.cards import Card, Mean
+from pycam.zoo.cards import Card, Mean, ViewName
 from pycam.zoo.checksums import checksum
 from pycam.zoo.labels import Labels, read_labels
 
@@ -166,6 +166,9 @@ class Model:
     card: Card | None = None
     head_name: str | None = None
 
+    def __repr__(self) -> str:
+        return f"<Model {self.name[:60]!r}: {self.net!r}>"
+
     @cached_property
     def head(self) -> CamHead:
         """The blobs and the layer that the class activation maps are computed from.
@@ -237,6 +240,11 @@ class Model:
         """Height and width of the net's input."""
         height, width = self.net.shapes[self.image_input][2:]
         return height, width
+
+    @property
+    def view(self) -> ViewName:
+        """The view that the protocol `default` gives the model: the card's, or else the center crop."""
+        return self.card.view if self.card is not None else "center"
 
     @property
     def channels(self) -> int:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from pycam import engines
 from pycam.engines import Options
 from pycam.engines.base import Engine, not_finite
 from pycam.errors import EngineError, ImageError, PycamError, UsageError
-from pycam.images.read import Image, read_image
+from pycam.images.read import Image, Source as ReadSource, bgr_of_rgb, read_image
 from pycam.images.views import net_input, view_of
 from pycam.maps.cam import class_activation_maps
 from pycam.maps.placement import Placement
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-Source = Image | str | os.PathLike[str] | bytes | NDArray[Any]
+Source = Image | ReadSource
 Prepared = tuple[Image, NDArray[np.float32]]
 """An image, and the input that the net gets: (crops, C, height, width)."""
 Batch = tuple[list[Source], list[Prepared | PycamError]]
@@ -60,7 +60,8 @@ class Cam:
     engine : Engine
         The engine that runs the net.
     protocol : Protocol
-        The choices for the steps from an image to its maps and boxes.
+        The choices for the steps from an image to its maps and boxes. In the place of the view `model`, it gets the
+        model's own.
     mean : (C,) or (C, H, W) float32
         The mean that is subtracted; for three channels BGR.
     gradients : GradientMaps, optional
@@ -77,18 +78,33 @@ class Cam:
     gradients: GradientMaps | None = None
     scale: NDArray[np.float32] = field(default_factory=lambda: np.ones(1, np.float32))
 
-    def __call__(self, image: Source, top: int | None = None, classes: Sequence[int | str] | None = None) -> Prediction:
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "protocol", self.protocol.for_view(self.model.view))
+
+    def __repr__(self) -> str:
+        return f"<Cam of {self.model.name[:60]!r}, {self.engine!r}, {self.protocol!r}>"
+
+    def __call__(
+        self,
+        image: Source,
+        top: int | None = None,
+        classes: Sequence[int | str] | None = None,
+        *,
+        rgb: bool = False,
+    ) -> Prediction:
         """Predict one image.
 
         Parameters
         ----------
-        image : path, bytes, array or Image
-            A path, the bytes of an image file, or (H, W, 3) uint8 BGR pixels; `pycam.images.read.read_image` says what
-            nets of another number of channels take.
+        image : path, bytes, array, PIL.Image.Image or Image
+            A path, the bytes of an image file, (H, W, 3) uint8 BGR pixels, or Pillow's image;
+            `pycam.images.read.read_image` says what nets of another number of channels take.
         top : int, optional
             The number of classes, best first. The default is that of the protocol, usually 5.
         classes : sequence of int or str, optional
             The classes, instead of the best ones: indices, WordNet IDs or labels. Not together with `top`.
+        rgb : bool
+            Whether the pixels of an array are RGB.
 
         Returns
         -------
@@ -99,9 +115,10 @@ class Cam:
         ImageError
             The image cannot be read.
         UsageError
-            A class is unknown, or both `top` and `classes` are given.
+            A class is unknown, both `top` and `classes` are given, or `rgb` is given for what is no array.
         """
-        ((_, found),) = self.stream([image], top=top, classes=classes, ahead=0)
+        source = bgr_of_rgb(image) if rgb else image
+        ((_, found),) = self.stream([source], top=top, classes=classes, ahead=0)
         if isinstance(found, PycamError):
             raise found
         return found
@@ -134,21 +151,24 @@ class Cam:
             An error for an image that cannot be read, or whose scores are not finite; it does not stop the other
             images. An exception of the engine, or of the iterable, is raised after the images before it.
         """
-        if top is not None and classes is not None:
-            raise UsageError(f"top {top} has no effect with classes: leave out one of the two")
-        if top is None:
-            top = min(self.protocol.top, self.model.class_count)
-        if not 1 <= top <= self.model.class_count:
-            raise UsageError(f"top is {top}; expected 1 to {self.model.class_count}, the number of classes")
-        wanted = None if classes is None else np.array([self.model.labels.find(name) for name in classes], np.intp)
-
-        def choose(scores: NDArray[np.float32]) -> NDArray[np.intp]:
-            return best(scores, top) if wanted is None else wanted
+        choose = self.chooser(top, classes)
 
         def predict(prepared: list[Prepared | PycamError]) -> list[Prediction | PycamError]:
             return self.predict(prepared, [choose] * len(prepared))
 
         yield from self.on_batches(images, predict, batch=batch, ahead=ahead)
+
+    def chooser(self, top: int | None = None, classes: Sequence[int | str] | None = None) -> Choose:
+        """Return the function that selects the classes of an image; parameters and errors are those of a call."""
+        if top is not None and classes is not None:
+            raise UsageError(f"top {top} has no effect with classes: leave out one of the two")
+        if classes is not None:
+            wanted = np.array([self.model.labels.find(name) for name in classes], np.intp)
+            return lambda _: wanted
+        count = min(self.protocol.top, self.model.class_count) if top is None else top
+        if not 1 <= count <= self.model.class_count:
+            raise UsageError(f"top is {count}; expected 1 to {self.model.class_count}, the number of classes")
+        return lambda scores: best(scores, count)
 
     def on_batches(
         self,
@@ -206,6 +226,8 @@ class Cam:
         for source in images:
             try:
                 image = source if isinstance(source, Image) else read_image(source, channels=channels)
+                if self.protocol.exif == "apply":
+                    image = image.upright()
                 if image.channels != channels:
                     raise ImageError(
                         f"{image.path or 'the image'}: read with {image.channels} channels, but the net takes "
@@ -328,6 +350,7 @@ def load(
     engine: str = engines.DEFAULT_ENGINE,
     protocol: str | Protocol = "default",
     view: str | None = None,
+    exif: str | None = None,
     method: str | None = None,
     layer: str | None = None,
     target: str | None = None,
@@ -357,8 +380,9 @@ def load(
         `onnxruntime`, `openvino`, `ncnn`, `torch`, `opencv` or `caffe`.
     protocol : str or Protocol
         The name of a row of the protocol table, or a `pycam.protocols.Protocol`.
-    view, method, layer, target, box_rule : str, optional
-        Choices that replace those of the protocol; see `pycam.protocols.Protocol`. Gradients need PyTorch.
+    view, exif, method, layer, target, box_rule : str, optional
+        Choices that replace those of the protocol; see `pycam.protocols.Protocol`. Without a view, the protocol
+        `default` takes the one of the model's card. Gradients need PyTorch.
     threshold : float, optional
         The threshold of the box rule, in place of the rule's default.
     prototxt, weights, labels, mean : path, optional
@@ -393,6 +417,7 @@ def load(
     row = get_protocol(protocol) if isinstance(protocol, str) else protocol
     row = row.with_choices(
         view=view,
+        exif=exif,
         method=method,
         layer=layer,
         target=target,

@@ -26,6 +26,7 @@ ORDER = [
     {"model"},
     {"prediction"},
     {"predict", "activations"},
+    {"variants"},
     {"units"},
     {"ilsvrc"},
     {"evaluation"},

@@ -60,7 +60,7 @@ def demo(
     except ImportError:
         raise UsageError("the demo needs the photographs of scikit-image: pip install 'caffe-cam[demo]'") from None
     folder = Path(skimage.__file__).parent / "data"
-    with load(MODEL, view="full") as cam:
+    with load(MODEL) as cam:
         judged = [_judge(cam, photograph, folder) for photograph in PHOTOGRAPHS]
 
     tables = [_classes(judged), _errors([(entry, fit) for entry, fit in judged if entry.truth])]

@@ -81,7 +81,7 @@ def features(
     ):
         shape = model.net.shapes[blob]
         of = "" if positions_of(shape) is None else f", {'mean' if pooling == 'average' else 'maximum'} of each channel"
-        notes.say(f"features: blob {blob!r}, {dims(shape[1:])}{of}; view {row.view}, {cam.engine.description}")
+        notes.say(f"features: blob {blob!r}, {dims(shape[1:])}{of}; view {cam.protocol.view}, {cam.engine.description}")
         bar = shown.add_task("features", total=len(found.paths))
         written = compute_features(
             cam,

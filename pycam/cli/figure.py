@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -24,6 +24,9 @@ METHODS = {
     "cam": "CAM",
     "gradcam": "Grad-CAM",
     "gradcam_mean": "Grad-CAM, mean over channels",
+    "gradcam++": "Grad-CAM++",
+    "xgradcam": "XGrad-CAM",
+    "layercam": "LayerCAM",
     "saliency": "backpropagation",
 }
 """What the columns of a figure call the methods."""
@@ -196,19 +199,13 @@ def write_figure(
 
 def _rows(maps: options.BoxOptions, methods: str | None, layers: str | None, target: str | None) -> list[Protocol]:
     """Return the protocol once per method, and once per layer if the method takes one."""
-    names = names_in("--methods", methods) if methods is not None else [maps.row.method]
-    blobs = names_in("--layers", layers) if layers is not None else [None]
-    choices: Mapping[str, str | float | None] = {
-        "target": target,
-        "box_rule": maps.box_rule,
-        "threshold": maps.threshold,
-    }
-    found: dict[Protocol, None] = {}
-    for blob in blobs:
-        found |= dict.fromkeys(maps.row.with_methods(names, **choices, layer=blob))
-    # Methods in the given order; the layers of each in theirs.
-    order = {name: index for index, name in enumerate(dict.fromkeys(names))}
-    return sorted(found, key=lambda row: order[row.method])
+    return maps.row.with_methods(
+        names_in("--methods", methods) if methods is not None else [],
+        names_in("--layers", layers) if layers is not None else [],
+        target=target,
+        box_rule=maps.box_rule,
+        threshold=maps.threshold,
+    )
 
 
 def _heading(

@@ -9,8 +9,9 @@ from __future__ import annotations
 import functools
 import inspect
 import shlex
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, fields, is_dataclass, replace
 from inspect import Parameter
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -22,7 +23,9 @@ from pycam.engines import DEFAULT_ENGINE, ENGINES, Options
 from pycam.errors import UsageError
 from pycam.model import Model, load_model
 from pycam.net.state import PHASES
+from pycam.predict import best_streams, make_cam
 from pycam.protocols import CHOICES, PROTOCOLS, Protocol, protocol as get_protocol
+from pycam.variants import Variants
 
 NOT_CONFIRMED = 11
 """Exit code of `compare` and `verify` when they do not find that results agree."""
@@ -150,6 +153,17 @@ class ModelOptions(HeadOptions):
     allow_nonfinite: AllowNonfinite = False
 
 
+SeveralModels = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        "-m",
+        help="Name of a model (`pycam models list`), or your own card (my-card.yaml); several: maps side by side.",
+        autocompletion=models,
+    ),
+]
+
+
 @dataclass(frozen=True)
 class RunOptions:
     """How an engine runs a net."""
@@ -177,18 +191,22 @@ class EngineOptions(RunOptions):
 
 @dataclass(frozen=True)
 class ProtocolOptions:
-    """A row of the protocol table, its view, and the scale of the input."""
+    """A row of the protocol table, its view, the orientation of images, and the scale of the input."""
 
     protocol: Annotated[str, one_of(PROTOCOLS, "Row of the protocol table")] = "default"
     view: Annotated[str | None, one_of(CHOICES["view"], "View that replaces the protocol's")] = None
+    exif: Annotated[
+        str | None, one_of(CHOICES["exif"], "EXIF orientation, in place of what the protocol does about it")
+    ] = None
     input_scale: Annotated[
         str | None, typer.Option(help="Factor for pixels minus the mean that replaces the model's: 0.017, 1/255.")
     ] = None
 
     @property
     def row(self) -> Protocol:
-        """The row with the view and the scale."""
-        return get_protocol(self.protocol).with_choices(view=self.view, input_scale=self.input_scale)
+        """The row with the view, the orientation and the scale."""
+        choices = {"view": self.view, "exif": self.exif, "input_scale": self.input_scale}
+        return get_protocol(self.protocol).with_choices(**choices)
 
 
 @dataclass(frozen=True)
@@ -207,18 +225,68 @@ class MapOptions(BoxOptions):
 
     method: Annotated[
         list[str] | None,
-        one_of(CHOICES["method"], "Method that replaces the protocol's (`report html` and `serve`: one or more)"),
+        one_of(CHOICES["method"], "Method that replaces the protocol's, one or more: maps side by side"),
     ] = None
     layer: Annotated[
-        str | None, typer.Option(help="Blob for Grad-CAM. Default: the deepest with rows and columns.")
+        list[str] | None,
+        typer.Option(help="Blob for Grad-CAM, one or more. Default: the deepest with rows and columns."),
     ] = None
     target: Annotated[str | None, one_of(CHOICES["target"], "Value that gradients are taken of")] = None
 
     @property
     def rows(self) -> list[Protocol]:
-        """The row with the view and the box rule, once per method."""
-        choices = {name: getattr(self, name) for name in ("layer", "target", "box_rule", "threshold")}
-        return self.row.with_methods(self.method or [self.row.method], **choices)
+        """The row with the view and the box rule, once per method and layer."""
+        choices = {name: getattr(self, name) for name in ("target", "box_rule", "threshold")}
+        return self.row.with_methods(self.method or (), self.layer or (), **choices)
+
+
+def load_variants(
+    source: ModelOptions,
+    models: Sequence[str] | None,
+    maps: MapOptions,
+    engine: EngineOptions,
+    *,
+    images: int = 1,
+    quiet: bool = False,
+) -> Variants:
+    """Prepare each model with each method and layer.
+
+    Parameters
+    ----------
+    source, maps, engine
+        The options of a command; those of `source` apply to each model.
+    models : sequence of str, optional
+        The models of the command.
+    images : int
+        The number of images, for the streams of the engine.
+    quiet : bool
+        Whether to leave out the notes about nets.
+    """
+    names: Sequence[str | None] = models or [None]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UsageError(f"--model {twice} is given twice: give each model once")
+    if len(names) > 1:
+        files = {"--prototxt": source.prototxt, "--weights": source.weights, "--head": source.head}
+        if given := next((option for option, value in files.items() if value is not None), None):
+            raise UsageError(
+                f"{given} is for one model, and --model is given {len(names)} times: use a card of your own"
+            )
+    rows = maps.rows
+    streams = min(images, *(best_streams(engine.engine, row, engine.options) for row in rows))
+    settings = replace(engine.options, streams=streams)
+    with ExitStack() as stack:
+        loaded = [
+            replace(source, model=name).load(quiet, needs_maps=any(row.method == "cam" for row in rows))
+            for name in names
+        ]
+        cams = [
+            stack.enter_context(make_cam(model, engine=engine.engine, protocol=row, options=settings))
+            for model in loaded
+            for row in rows
+        ]
+        variants = Variants.of(cams)
+        stack.pop_all()
+    return variants
 
 
 @dataclass(frozen=True)
@@ -244,7 +312,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     ----------
     command : callable
         A command for Typer. A parameter that is annotated with a group becomes the options of that group; a default of
-        the parameter gives the defaults of the options.
+        the parameter gives the defaults of the options. A parameter with the name of one of these options replaces it.
 
     Returns
     -------
@@ -262,13 +330,15 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
         group = groups[name]
         default = group if parameter.default is Parameter.empty else parameter.default
         for option, hint in get_type_hints(group, include_extras=True).items():
-            value = getattr(default, option, Parameter.empty)
-            options.append(Parameter(option, Parameter.KEYWORD_ONLY, default=value, annotation=hint))
+            if option not in hints:
+                value = getattr(default, option, Parameter.empty)
+                options.append(Parameter(option, Parameter.KEYWORD_ONLY, default=value, annotation=hint))
 
     @functools.wraps(command)
     def call(**given: Any) -> None:
         for name, group in groups.items():
-            given[name] = group(**{field.name: given.pop(field.name) for field in fields(group)})
+            of_group = {field.name for field in fields(group)} - hints.keys()
+            given[name] = group(**{option: given.pop(option) for option in of_group})
         command(**given)
 
     call.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]
@@ -297,9 +367,14 @@ def refuse(context: typer.Context, reason: str, *refused: str | type[Any], fix: 
     """
     names = {name for each in refused for name in ([each] if isinstance(each, str) else [f.name for f in fields(each)])}
     for parameter in context.command.params:
-        source = context.get_parameter_source(parameter.name or "")
-        if parameter.name in names and source is not None and source.name == "COMMANDLINE":
+        if parameter.name in names and is_given(context, parameter.name or ""):
             raise UsageError(f"{parameter.opts[0]} has no effect here: {reason}; {fix}")
+
+
+def is_given(context: typer.Context, name: str) -> bool:
+    """Return whether a parameter stands on the command line; a value from an environment variable does not."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def command_line(context: typer.Context) -> str:

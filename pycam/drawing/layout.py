@@ -141,6 +141,27 @@ def strip(
     return whole
 
 
+def rows_of_strips(strips: Sequence[tuple[str, Pixels]]) -> Pixels:
+    """Put strips below each other, each under a bar with its name; narrower ones have white on their right.
+
+    Parameters
+    ----------
+    strips : sequence of (str, (H, W, 3) uint8 BGR)
+        Name and strip of each row.
+
+    Returns
+    -------
+    (H, W, 3) uint8 BGR
+    """
+    width = max(pixels.shape[1] for _, pixels in strips)
+    rows = []
+    for number, (name, pixels) in enumerate(strips):
+        room = ((GAP * (number > 0), 0), (0, 0), (0, 0))
+        rows.append(np.pad(_caption_bar(width, name, ""), room, constant_values=255))
+        rows.append(np.pad(pixels, ((0, 0), (0, width - pixels.shape[1]), (0, 0)), constant_values=255))
+    return np.vstack(rows)
+
+
 def check_strip(width: int, count: int, layout: str) -> None:
     """Raise a `UsageError` if a strip of an image of a width and of `count` overlays would be wider than a JPEG."""
     room, gap = (width, MATLAB_GAP) if layout == "matlab_demo" else (NARROWEST_TILE, GAP)

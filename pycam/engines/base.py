@@ -95,6 +95,9 @@ class Engine(ABC):
     note = ""
     device_model = ""
 
+    def __repr__(self) -> str:
+        return f"<engine {self.description}>"
+
     def __init__(self, net: Net, outputs: Sequence[str], options: Options = Options()) -> None:
         self.outputs = tuple(outputs)
         self.options = options

@@ -113,7 +113,7 @@ class Recipe:
         """Return everything that affects the result of an image on this machine; `cam` comes from `make`."""
         # The user's mean replaces the mean of the protocol.
         without_effect = DRAWING if self.mean is None else (*DRAWING, "mean")
-        choices = {name: value for name, value in self.protocol.choices().items() if name not in without_effect}
+        choices = {name: value for name, value in cam.protocol.choices().items() if name not in without_effect}
         return (
             *cam.model.digests.items(),
             ("mean values", hashlib.sha256(cam.mean.astype("<f4").tobytes()).hexdigest()),

@@ -1,4 +1,7 @@
-"""Maps from gradients, computed by PyTorch: Grad-CAM at any layer, and saliency at the input."""
+"""Maps from gradients, computed by PyTorch: Grad-CAM and its successors at any layer, and saliency at the input.
+
+docs/methods.md has the formulas: A are the values of a blob, g the gradients of a score with respect to them.
+"""
 
 from __future__ import annotations
 
@@ -33,9 +36,9 @@ class GradientMaps:
     target : {"logit", "probability"}
         The score to differentiate: before the softmax, or after it.
     layer : str
-        For Grad-CAM: the blob whose channels are weighted by their gradients. Its values are those after the whole
-        net has run in Caffe, that is, after an in-place ReLU. The default is the deepest blob with rows and columns.
-        Saliency always uses the input.
+        The blob whose channels are weighted by their gradients. Its values are those after the whole net has run in
+        Caffe, that is, after an in-place ReLU. The default is the deepest blob with rows and columns. Saliency always
+        uses the input.
     options : Options
         Device and threads, as for `pycam.engines.torch.TorchEngine`.
 
@@ -127,8 +130,47 @@ def grad_cam(values: Tensor, gradients: Tensor) -> Tensor:
     Shapes: (N, K, h, w) and (N, T, K, h, w) -> (N, T, h, w). This is Grad-CAM (Selvaraju et al., ICCV 2017) before
     its ReLU.
     """
-    # (N, T, K, h, w) -> (N, T, K); with (N, K, h, w) -> (N, T, h, w)
-    return torch.einsum("ntk,nkhw->nthw", gradients.mean(dim=(3, 4)), values)
+    return _weighted_sum(gradients.mean(dim=(3, 4)), values)
+
+
+def grad_cam_plus_plus(values: Tensor, gradients: Tensor) -> Tensor:
+    """Sum the channels, each weighted by the sum of its positive gradients g, each times g² / (2 g² + g³ ΣA).
+
+    Shapes: (N, K, h, w) and (N, T, K, h, w) -> (N, T, h, w). This is Grad-CAM++ (Chattopadhay et al., WACV 2018) before
+    its ReLU, and without the factor exp(score), which is the same for all channels.
+    """
+    sums = values.sum(dim=(2, 3))[:, None, :, None, None]  # (N, 1, K, 1, 1)
+    # The factor without the common g²: squares of small gradients would be lost in single precision.
+    return _weighted_sum(_ratio(gradients.relu(), 2 + gradients * sums).sum(dim=(3, 4)), values)
+
+
+def xgrad_cam(values: Tensor, gradients: Tensor) -> Tensor:
+    """Sum the channels, each weighted by the mean of its gradient, weighted by the values themselves.
+
+    Shapes: (N, K, h, w) and (N, T, K, h, w) -> (N, T, h, w). This is XGrad-CAM (Fu et al., BMVC 2020) before its ReLU.
+    A channel whose values have the sum 0 has the weight 0.
+    """
+    sums = values.sum(dim=(2, 3))[:, None]  # (N, 1, K)
+    return _weighted_sum(_ratio((gradients * values[:, None]).sum(dim=(3, 4)), sums), values)
+
+
+def layer_cam(values: Tensor, gradients: Tensor) -> Tensor:
+    """Sum the channels, each value weighted by its own gradient where that is positive.
+
+    Shapes: (N, K, h, w) and (N, T, K, h, w) -> (N, T, h, w). This is LayerCAM (Jiang et al., TIP 2021) before its ReLU.
+    """
+    return torch.einsum("ntkhw,nkhw->nthw", gradients.relu(), values)
+
+
+def _weighted_sum(weights: Tensor, values: Tensor) -> Tensor:
+    # (N, T, K) with (N, K, h, w) -> (N, T, h, w)
+    return torch.einsum("ntk,nkhw->nthw", weights, values)
+
+
+def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
+    """Return a quotient; 0 where the denominator is 0."""
+    zero = denominator == 0
+    return (numerator / denominator.masked_fill(zero, 1)).masked_fill(zero, 0)
 
 
 def saliency(values: Tensor, gradients: Tensor) -> Tensor:
@@ -143,6 +185,9 @@ METHODS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "gradcam": lambda values, gradients: grad_cam(values, gradients).relu(),
     # As in the Keras walkthrough; docs/recipes.md.
     "gradcam_mean": lambda values, gradients: grad_cam(values, gradients) / values.shape[1],
+    "gradcam++": lambda values, gradients: grad_cam_plus_plus(values, gradients).relu(),
+    "xgradcam": lambda values, gradients: xgrad_cam(values, gradients).relu(),
+    "layercam": lambda values, gradients: layer_cam(values, gradients).relu(),
     "saliency": saliency,
 }
 """The methods of protocols, by name: each takes the values of a blob and its gradients, and returns the maps."""
@@ -166,7 +211,7 @@ def target_value(net: Net, scores: str, target: str) -> str:
 
 
 def default_layer(net: Net, scores: str | None = None) -> str:
-    """Return the default blob for Grad-CAM: the feature blob of a CAM head, or the deepest with rows and columns.
+    """Return the default blob for gradients: the feature blob of a CAM head, or the deepest with rows and columns.
 
     Parameters
     ----------

@@ -45,6 +45,9 @@ class Labels:
     wnids: tuple[str, ...] | None = None
     path: str = "<labels>"
 
+    def __repr__(self) -> str:
+        return f"<Labels of {len(self)} classes, {', '.join(self.names[:3])[:60]}…>"
+
     def __len__(self) -> int:
         return len(self.names)
 
@@ -85,6 +88,34 @@ class Labels:
         if not found:
             raise UsageError(f"no class is called {query!r} in {self.path}{self._nearest(_fold(str(query)))}")
         return found[0]
+
+    def match(self, others: Labels) -> list[int]:
+        """Return the index here of each class of other labels, -1 for a class that is not here.
+
+        Two classes are the same if their WordNet IDs are equal; if one of the lists has no IDs, if they share a label
+        or a synonym that is the name of one class in each list.
+        """
+        if others.names == self.names and others.wnids == self.wnids:
+            return list(range(len(self)))
+        if self._is_numbered and others._is_numbered:
+            return [-1] * len(others)
+        if self.wnids and others.wnids:
+            places = {wnid: index for index, wnid in enumerate(self.wnids)}
+            return [places.get(wnid, -1) for wnid in others.wnids]
+        return [self._same(index, others) for index in range(len(others))]
+
+    def _same(self, index: int, others: Labels) -> int:
+        """Return the index here of the class of other labels that has the same label or synonym; -1 without."""
+        label = others.names[index]
+        names = [name for name in map(_fold, (label, *label.split(","))) if others._indices[name] == [index]]
+        found = {own[0] for name in names if len(own := self._indices.get(name, [])) == 1}
+        whole = self._indices.get(names[0], []) if names[:1] == [_fold(label)] else []
+        return whole[0] if len(whole) == 1 else found.pop() if len(found) == 1 else -1
+
+    @property
+    def _is_numbered(self) -> bool:
+        """Whether the labels are only numbers of the classes, which say nothing about other models."""
+        return all(name == f"class {index}" for index, name in enumerate(self.names))
 
     @cached_property
     def _indices(self) -> dict[str, list[int]]:

@@ -20,8 +20,8 @@ def figure5(
     context: typer.Context,
     images: Annotated[list[Path], typer.Argument(help="Images.", show_default=False)],
     source: options.ModelOptions,
-    maps: options.BoxOptions,
     engine: options.EngineOptions,
+    maps: options.BoxOptions = options.BoxOptions(exif="ignore"),
     models: Annotated[
         str | None, typer.Option(help="Models for class activation maps, in place of --model: A,B.")
     ] = None,
