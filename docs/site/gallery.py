@@ -9,7 +9,7 @@ import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 from pycam import cli
@@ -22,15 +22,15 @@ BLOCK = re.compile(r"^## (?P<title>.+?)$(?P<text>.*?)^```sh result=(?P<result>\S
 def gallery_page(folder: Path) -> str:
     """Run the commands of the page, copy what they write to a folder beside the page, and return the page with it."""
     page = (ROOT / "docs/gallery.md").read_text("utf-8")
-    folder.mkdir(parents=True)
     with _place() as place:
 
         def shown(block: re.Match[str]) -> str:
             for line in block["code"].replace("\\\n", " ").splitlines():
                 _run(line)
-            copy = folder / Path(block["result"]).name
+            copy = folder / block["result"]
+            copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(place / block["result"], copy)
-            link = f"{folder.name}/{copy.name}"
+            link = f"{folder.name}/{block['result']}"
             result = f"[Open the page]({link})" if copy.suffix == ".html" else f"![{block['title']}]({link})"
             return f"## {block['title']}{block['text']}```sh\n{block['code']}```\n\n{result}"
 
@@ -52,7 +52,9 @@ def _place() -> Iterator[Path]:
 
 def _run(line: str) -> None:
     program, *arguments = shlex.split(line, comments=True)
-    with redirect_stdout(io.StringIO()):
-        code = cli.main(arguments) if program == "pycam" else 1
+    if program != "pycam":
+        raise SystemExit(f"docs/gallery.md: `{line}` is not a command of pycam")
+    with redirect_stdout(io.StringIO()) as printed, redirect_stderr(printed):
+        code = cli.main(arguments)
     if code:
-        raise SystemExit(f"docs/gallery.md: `{line}` ended with exit code {code}")
+        raise SystemExit(f"docs/gallery.md: `{line}` ended with exit code {code}:\n{printed.getvalue()}")

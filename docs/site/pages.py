@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pycam
 from commands import commands_page
+from gallery import gallery_page
 
 ROOT = Path(__file__).parents[2]
 SITE = Path(__file__).parent
@@ -75,10 +76,11 @@ def main(folder: Path) -> None:
     """Write all pages into an empty folder."""
     shutil.rmtree(folder, ignore_errors=True)
     copy_documents(folder)
+    (folder / "docs/gallery.md").write_text(gallery_page(folder / "docs/gallery"), "utf-8")
     (folder / "reference").mkdir()
     for name, page in (("commands", commands_page()), *python_pages()):
         (folder / "reference" / f"{name}.md").write_text(page + "\n", "utf-8")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]).resolve())
