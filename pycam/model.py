@@ -36,9 +36,10 @@ from pycam.net import (
 )
 from pycam.net.layers import dims
 from pycam.onnx import PREPROCESSINGS, NamedPreprocessing, preprocessing_of
-from pycam.zoo.cards import Card, Mean
+from pycam.zoo.cards import Card, Mean, ViewName
 from pycam.zoo.checksums import checksum
-from pycam.zoo.labels import Labels, read_labels
+from pycam.zoo.label_files import read_labels
+from pycam.zoo.labels import Labels
 
 AnyPath = str | os.PathLike[str]
 
@@ -182,6 +183,9 @@ class Model:
     head_name: str | None = None
     preprocess: str = ""
 
+    def __repr__(self) -> str:
+        return f"<Model {self.name[:60]!r}: {self.net!r}>"
+
     @cached_property
     def head(self) -> CamHead:
         """The blobs and the layer that the class activation maps are computed from.
@@ -255,6 +259,11 @@ class Model:
         return height, width
 
     @property
+    def view(self) -> ViewName:
+        """The view that the protocol `default` gives the model: the card's, or else the center crop."""
+        return self.card.view if self.card is not None else "center"
+
+    @property
     def channels(self) -> int:
         """Number of channels of the net's input."""
         return self.net.shapes[self.image_input][1]
@@ -265,7 +274,7 @@ class Model:
         return math.prod(self.net.shapes[self.score_blob][1:]) // math.prod(self.positions or (1, 1))
 
     def notes(self, *, maps: bool = True, boxes: bool = False) -> list[str]:
-        """Return what a reader of scores, maps and boxes must know about the head; for most nets nothing.
+        """Return what a reader of scores, maps and boxes must know about the labels and the head; often nothing.
 
         Parameters
         ----------
@@ -274,7 +283,7 @@ class Model:
         boxes : bool
             Whether boxes are found in them.
         """
-        notes = []
+        notes = list(self.labels.notes)
         margins = logits_of(self.net, self.score_blob) == self.score_blob
         if maps and self.head.pooling == "max":
             notes.append("global max pooling: the mean of a class's map plus its bias is not its score")

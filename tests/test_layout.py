@@ -27,6 +27,7 @@ ORDER = [
     {"model"},
     {"prediction"},
     {"predict", "activations"},
+    {"variants", "pytorch"},
     {"units"},
     {"ilsvrc"},
     {"evaluation"},

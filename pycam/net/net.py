@@ -87,6 +87,10 @@ class Net:
     forks: tuple[ForkLayer, ...] = field(default=(), repr=False)
     notes: tuple[str, ...] = field(default=(), repr=False)
 
+    def __repr__(self) -> str:
+        with_params = f"{len(self.params)} with parameters" if self.params else "without weights"
+        return f"<Net {self.name[:60]!r}, {len(self.layers)} layers, {with_params}>"
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Net):
             return NotImplemented

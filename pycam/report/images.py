@@ -43,9 +43,10 @@ def image_page(cams: Sequence[Cam], paths: Sequence[Path]) -> tuple[Heading, Ite
 def _entries(cams: Sequence[Cam], paths: Sequence[Path], notes: list[str]) -> Iterator[Entry]:
     names = Counter(path.name for path in paths)
     faults: list[PycamError] = []
+    protocol = cams[0].protocol
     for path in paths:
         try:
-            image = read_image(path, channels=cams[0].model.channels)
+            image = read_image(path, channels=cams[0].model.channels, exif=protocol.exif)
             found = predict_by_methods(cams, image)
         except (ImageError, EngineError) as error:
             faults.append(error)

@@ -106,7 +106,8 @@ def application(models: Mapping[str, Callable[[], Sequence[Cam]]], limits: Limit
         try:
             if model not in ready:
                 ready[model] = models[model]()
-            image = read_image(data, limits.pixels, ready[model][0].model.channels)
+            cam = ready[model][0]
+            image = read_image(data, limits.pixels, cam.model.channels, exif=cam.protocol.exif)
             return image_record(Entry(name, image, {"": predict_by_methods(ready[model], image)}))
         except ImageError as error:
             raise HTTPException(422, " ".join(str(error).split())) from None

@@ -29,7 +29,17 @@ PAGE_BOX_RULES = ("paper", "smoothed")
 PAPER_THRESHOLD = 0.2
 """The threshold at which the page starts for a box rule that has none."""
 
-METHODS = {"cam": "CAM", "gradcam": "Grad-CAM", "gradcam_mean": "Grad-CAM of the mean", "saliency": "saliency"}
+METHODS = {
+    "cam": "CAM",
+    "gradcam": "Grad-CAM",
+    "gradcam_mean": "Grad-CAM of the mean",
+    "gradcam++": "Grad-CAM++",
+    "xgradcam": "XGrad-CAM",
+    "layercam": "LayerCAM",
+    "saliency": "saliency",
+    "scorecam": "Score-CAM",
+    "ablationcam": "Ablation-CAM",
+}
 """Method of a protocol -> its name on the page."""
 
 Methods = Sequence[Prediction]
@@ -103,7 +113,8 @@ def image_record(entry: Entry, src: str | None = None) -> dict[str, Any]:
         Address of the image to show. Default: the data contains the image.
     """
     image, truth = entry.image, entry.truth
-    note = f"EXIF orientation {image.exif_orientation} not applied" if image.exif_orientation != 1 else ""
+    applied = "applied" if image.exif_applied else "not applied"
+    note = f"EXIF orientation {image.exif_orientation} {applied}" if image.exif_orientation != 1 else ""
     return {
         "name": entry.name,
         "src": src or f"data:image/jpeg;base64,{base64.b64encode(shown(image.pixels)).decode()}",

@@ -8,6 +8,7 @@ A user's own card needs a name, a prototxt and weights. The net supplies what th
     labels: my_labels.txt                # beside the card; or ilsvrc, places205
     mean: {value: [104, 117, 123]}       # BGR; or ilsvrc-2012
     input_scale: 0.017                   # times pixels minus the mean
+    view: full                           # what the net sees of an image; or center, ten
 
 An ONNX file is a net and its weights at once, and stands in place of both:
 
@@ -23,7 +24,7 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -49,6 +50,9 @@ Sha1 = Annotated[str, Meta(pattern=r"^[0-9a-f]{40}\Z")]
 Side = Annotated[int, Meta(ge=1, le=4096)]
 Values = Annotated[tuple[float, ...], Meta(min_length=1, max_length=4096)]
 """One number per channel, or one for all."""
+
+ViewName = Literal["center", "full", "ten"]
+"""A view, as in `pycam.images.views.view_of`."""
 
 _T = TypeVar("_T")
 
@@ -175,6 +179,9 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         file it may be a fraction in quotes, "1/255".
     std : tuple of float, optional
         What pixels minus the mean are divided by: one finite number above 0 per channel, or one for all.
+    view : str
+        The part of an image that the net sees unless a protocol or the user chooses another: the `center` crop, as in
+        Caffe's drivers; the `full` image; or `ten` crops.
     input_size : (int, int), optional
         Height and width of the input, 1…4096; in the file one number for a square. None: the prototxt's.
     cam : bool
@@ -201,6 +208,7 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mean: Mean | None = None
     input_scale: float = 1.0
     std: Values | None = None
+    view: ViewName = "center"
     input_size: tuple[Side, Side] | None = None
     cam: bool = True
     feature_blob: str | None = None
@@ -211,6 +219,9 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     paper: str = ""
     notes: str = ""
     path: Path = Path()
+
+    def __repr__(self) -> str:
+        return f"<Card {self.name[:60]!r}>"
 
     def __post_init__(self) -> None:
         if self.class_layer is not None and (self.feature_blob is None or not self.cam):

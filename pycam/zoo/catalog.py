@@ -27,7 +27,8 @@ from pycam.errors import ModelError, PycamError, suggest, system_error
 from pycam.formats.files import is_file
 from pycam.zoo.cards import Card, Mean, PublishedFile, read_card, read_mean_card
 from pycam.zoo.checksums import checksum, pin as write_pin, pin_file, pinned
-from pycam.zoo.labels import Labels, read_labels
+from pycam.zoo.label_files import read_labels
+from pycam.zoo.labels import Labels
 
 PACKAGE = Path(__file__).parents[1]
 
