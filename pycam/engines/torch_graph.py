@@ -23,8 +23,8 @@ from pycam.net.layers.loss import SMALLEST
 class TorchLayer(nn.Module):
     """A layer of a net, with its learned blobs.
 
-    The blobs are called `weight` and `bias`; those of a BatchNorm `mean`, `variance` and `factor`, as in Caffe: two sums
-    and their common divisor, which get no gradient.
+    The blobs are called `weight` and `bias`; those of a BatchNorm `mean`, `variance` and `factor`, as in Caffe: two
+    sums and their common divisor, which get no gradient.
 
     Parameters
     ----------
