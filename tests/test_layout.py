@@ -19,6 +19,7 @@ ORDER = [
     {"zoo"},
     {"images"},
     {"engines"},
+    {"onnx"},
     {"maps"},
     {"metrics"},
     {"drawing"},
