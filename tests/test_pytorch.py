@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import gc
 import io
 import pickle
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -224,3 +226,105 @@ def test_what_cannot_be(files, module, images, monkeypatch):
     monkeypatch.setitem(sys.modules, "pycam.engines.torch_model", None)
     with pytest.raises(EngineError, match=r"^to_torch needs PyTorch: pip install 'caffe-cam\[torch\]'"):
         pycam.to_torch(**files)
+
+
+PHOTOGRAPH = Path(__file__).parents[1] / "docs/images/coffee.jpg"
+
+
+def other_net():
+    """Return a net as others write one, parts of it in training mode."""
+    torch.manual_seed(0)
+    convolution = torch.nn.Conv2d(3, 6, 5, 2)
+    features = torch.nn.Sequential(convolution, torch.nn.BatchNorm2d(6), torch.nn.ReLU(inplace=True))
+    features[1].running_mean.uniform_(-1, 1)
+    end = torch.nn.Sequential(
+        torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Dropout(), torch.nn.Linear(6, 4)
+    )
+    return torch.nn.Sequential(features, end).train()
+
+
+@pytest.mark.onnx
+def test_a_module_becomes_a_model_and_stays_as_it_is(tmp_path):
+    net = other_net()
+    net[0][1].eval()
+    calls = []
+    net[0].register_forward_hook(lambda _, x, y: calls.append(y.shape))
+    modes = [part.training for part in net.modules()]
+    cam = pycam.from_torch(net, torch.zeros(2, 3, 20, 24), onnx=tmp_path / "net.onnx", view="ten")
+    assert [part.training for part in net.modules()] == modes
+    assert len(net[0]._forward_hooks) == 1
+    assert all(p.requires_grad and p.grad is None for p in net.parameters())
+    x = torch.from_numpy(cam.preprocess(PHOTOGRAPH).copy()).flip(1)  # BGR to RGB
+    calls.clear()
+    net.eval()
+    with torch.no_grad():
+        features, scores = net[0](x), net(x)
+    assert calls == [features.shape] * 2
+    prediction = cam(PHOTOGRAPH, classes=range(4))
+    np.testing.assert_allclose(prediction.scores, scores.mean(0), atol=1e-5)
+    maps = torch.einsum("tk,nkhw->nthw", net[1][3].weight, features).detach()
+    np.testing.assert_allclose(prediction.feature_maps, maps, atol=1e-5 * float(maps.abs().max()))
+    again = pycam.load(onnx=tmp_path / "net.onnx", view="ten")(PHOTOGRAPH, classes=range(4))
+    np.testing.assert_array_equal(again.feature_maps, prediction.feature_maps)
+
+
+@pytest.mark.onnx
+def test_a_net_goes_out_to_pytorch_and_comes_back(files):
+    module = pycam.to_torch(**files, output="scores")
+    choices = {"preprocess": "caffe", "mean": "104,117,123", "view": "full", "threshold": 0.3}
+    back = pycam.from_torch(module, torch.zeros(1, 3, 12, 12), **choices)
+    there = pycam.load(**files, mean="104,117,123", view="full", threshold=0.3)
+    for found, expected in zip(*(cam(PHOTOGRAPH, classes=[0, 4, 2]).top for cam in (back, there)), strict=True):
+        assert found.score == pytest.approx(expected.score, abs=1e-6)
+        largest = np.abs(expected.feature_maps).max()
+        np.testing.assert_allclose(found.feature_maps, expected.feature_maps, rtol=0, atol=1e-5 * largest)
+        assert found.box == expected.box
+    folder = Path(back.model.net.sources.prototxt).parent
+    assert folder.exists()
+    with pytest.raises(EngineError, match=r"does not run nodes of an ONNX file .* or the PyTorch module that"):
+        pycam.to_torch(back)
+    del back, found
+    gc.collect()
+    assert not folder.exists()
+
+
+@pytest.mark.onnx
+@pytest.mark.filterwarnings("ignore")
+def test_what_cannot_become_a_model(monkeypatch, tmp_path):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    net, images = other_net(), torch.zeros(1, 3, 20, 24)
+
+    class Untraceable(torch.nn.Module):
+        def forward(self, x):
+            return torch.special.bessel_j0(x).mean((2, 3))
+
+    cases = [
+        (3, images, {}, "the module is of type int; expected a torch.nn.Module$"),
+        (net, images.numpy(), {}, r"the example is of type ndarray; expected a tensor N×C×H×W, such as torch.zeros\(1"),
+        (net, images[0], {}, "the example is 3×20×24 of type torch.float32; expected float images N×C×H×W"),
+        (net, images[:0], {}, "the example is 0×3×20×24 of type"),
+        (net, images.byte(), {}, "the example is 1×3×20×24 of type torch.uint8; expected float"),
+        (
+            net,
+            images[:, :2],
+            {},
+            "^Sequential fails on the example of 1×2×20×24: Given groups=1, .* 2 channels instead$",
+        ),
+        (Untraceable(), images, {}, "^torch.onnx cannot export Untraceable: .*bessel_j0.* not supported"),
+        (net[0], images, {}, "no class activation maps"),
+        (net, images, {"preprocess": "imgnet"}, "preprocess is imgnet; did you mean 'imagenet'"),
+        (net, images, {"prototxt": "net.prototxt"}, "prototxt has no effect"),
+    ]
+    for module, example, choices, message in cases:
+        with pytest.raises(PycamError, match=message) as caught:
+            pycam.from_torch(module, example, **choices)
+        assert "\n" not in str(caught.value)
+    assert net.training
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr("pycam.pytorch.from_torch.find_spec", lambda name: None)
+    with pytest.raises(EngineError, match=r"needs the package onnx, as torch\.onnx does: pip install onnx$"):
+        pycam.from_torch(net, images)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(EngineError, match=r"^from_torch needs PyTorch: pip install"):
+        pycam.from_torch(net, images)

@@ -142,6 +142,11 @@ class TorchGraph(nn.Module):
         for layer in net.layers:
             if isinstance(layer, L.Source):
                 continue
+            if isinstance(layer, L.OnnxNode):
+                raise EngineError(
+                    f"PyTorch does not run nodes of an ONNX file ({layer.name!r}, {layer.type}): use a method without "
+                    "gradients, such as cam or scorecam, or the PyTorch module that the file was exported from"
+                )
             if type(layer) not in _FUNCTIONS:
                 raise EngineError(f"torch cannot run layer {layer.name!r}: type {layer.type!r} is not supported")
             keys = [(layer.name, index) for index in range(len(layer.param_shapes))]
