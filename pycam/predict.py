@@ -259,6 +259,29 @@ class Cam:
                 prepared.append(error)
         return prepared
 
+    def preprocess(self, image: Source) -> NDArray[np.float32]:
+        """Return the input of the net for one image, for programs that run the net themselves.
+
+        Parameters
+        ----------
+        image : path, bytes, array or Image
+            The same as for a call.
+
+        Returns
+        -------
+        (n, C, H, W) float32
+            One crop, or ten with the view `ten`: resized, less the mean, scaled; for three channels BGR.
+
+        Raises
+        ------
+        ImageError
+            The image cannot be read.
+        """
+        (found,) = self.prepare([image])
+        if isinstance(found, PycamError):
+            raise found
+        return found[1]
+
     def predict(
         self,
         prepared: Sequence[Prepared | PycamError],
@@ -408,6 +431,9 @@ def load(
     threshold: float | None = None,
     prototxt: str | os.PathLike[str] | None = None,
     weights: str | os.PathLike[str] | None = None,
+    onnx: str | os.PathLike[str] | None = None,
+    preprocess: str | None = None,
+    input_size: int | tuple[int, int] | str | None = None,
     labels: str | os.PathLike[str] | None = None,
     mean: str | os.PathLike[str] | None = None,
     std: str | None = None,
@@ -424,8 +450,8 @@ def load(
     Parameters
     ----------
     model : str or path, optional
-        Name or alias of a bundled model, or the path of a card. Not needed with both `prototxt` and `weights`: then
-        the feature blob and the class-weight layer are found in the graph.
+        Name or alias of a bundled model, or the path of a card or of an ONNX file. Not needed with both `prototxt` and
+        `weights`, or with `onnx`: then the feature blob and the class-weight layer are found in the graph.
     engine : str
         `onnxruntime`, `openvino`, `ncnn`, `torch`, `opencv` or `caffe`.
     protocol : str or Protocol
@@ -437,6 +463,12 @@ def load(
         The threshold of the box rule, in place of the rule's default.
     prototxt, weights, labels, mean : path, optional
         Files that replace those of the model. The mean may be numbers, one per channel: "104,117,123".
+    onnx : path, optional
+        A net and its weights as one ONNX file.
+    preprocess : str, optional
+        What an ONNX file expects of images: `imagenet`, `tf`, `unit`, `caffe` or `none` (`pycam.onnx.PREPROCESSINGS`).
+    input_size : int or (int, int) or str, optional
+        Height and width for an ONNX file that leaves them open.
     std : str, optional
         What pixels minus the mean are divided by, in place of the model's: numbers, one per channel.
     input_scale : str, optional
@@ -479,6 +511,9 @@ def load(
         model,
         prototxt=prototxt,
         weights=weights,
+        onnx=onnx,
+        preprocess=preprocess,
+        input_size=input_size,
         labels=labels,
         mean=mean,
         std=std,

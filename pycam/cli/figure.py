@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from pycam.cli import options
+from pycam.cli.images import Images, all_images
 from pycam.console import Notes
 from pycam.drawing.print_figure import FORMS, PAPER, Grid, Panel, check_matplotlib, form_of, without_glyph
 from pycam.errors import PycamError, UsageError
@@ -45,7 +46,7 @@ FigureFile = Annotated[
 @options.grouped
 def figure(
     context: typer.Context,
-    images: Annotated[list[Path], typer.Argument(help="Images.", show_default=False)],
+    images: Images,
     out: FigureFile,
     source: options.ModelOptions,
     maps: options.BoxOptions,
@@ -109,8 +110,8 @@ def figure(
     grid = Grid(side * per_image, width, dpi)
     notes = Notes(quiet)
     found = panels(
-        grid, chosen, images, engine, notes, top=None if classes else top, classes=classes, boxes=boxes,
-        captions=captions, batch=batch,
+        grid, chosen, all_images(images, notes), engine, notes, top=None if classes else top, classes=classes,
+        boxes=boxes, captions=captions, batch=batch,
     )  # fmt: skip
     write_figure(grid, side_by_side(found, side), names * side, [out], notes)
 

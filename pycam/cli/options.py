@@ -23,6 +23,7 @@ from pycam.engines import DEFAULT_ENGINE, ENGINES, Options
 from pycam.errors import UsageError
 from pycam.model import Model, load_model
 from pycam.net.state import PHASES
+from pycam.onnx import PREPROCESSINGS
 from pycam.predict import best_streams, make_cam
 from pycam.protocols import CHOICES, PROTOCOLS, Protocol, protocol as get_protocol
 from pycam.variants import Variants
@@ -64,11 +65,12 @@ def print_notes(notes: Iterable[str], quiet: bool = False) -> None:
             print_error(f"pycam: {note}")
 
 
-TruthLabels = Annotated[
-    Path | None, typer.Option(help="Ground-truth classes: a devkit list, or a val.txt with indices or names.")
+Labels = Annotated[
+    Path | None,
+    typer.Option(help="Labels of the net's classes: one per line, index and label (CSV), JSON, or synset_words.txt."),
 ]
-Classes = Annotated[
-    Path | None, typer.Option(help="Names of all classes, one per line, in the order of the net's outputs.")
+GroundTruthClasses = Annotated[
+    Path | None, typer.Option(help="Class of each image: a devkit list, or a val.txt with indices or labels.")
 ]
 Blacklist = Annotated[Path | None, typer.Option(help="Numbers, from 1, of images that localization excludes.")]
 Meta = Annotated[Path | None, typer.Option(help="meta_clsloc.mat, which the class IDs are checked with.")]
@@ -91,12 +93,18 @@ class NetOptions:
         typer.Option(
             "--model",
             "-m",
-            help="Name of a model (`pycam models list`), or your own model card (my-card.yaml).",
+            help="Name of a model (`pycam models list`), your own model card (my-card.yaml), or an ONNX file.",
             autocompletion=models,
         ),
     ] = None
     prototxt: Annotated[Path | None, typer.Option(help="Net that replaces the model's.")] = None
     weights: Annotated[Path | None, typer.Option(help="Caffemodel that replaces the model's.")] = None
+    preprocess: Annotated[
+        str | None, one_of(PREPROCESSINGS, "What an ONNX file expects of images, imagenet by default")
+    ] = None
+    input_size: Annotated[
+        str | None, typer.Option(help="Height and width for an ONNX file that leaves them open: 224, or 224x320.")
+    ] = None
     phase: Phase = "TEST"
     stages: Stages = None
     level: Level = 0
@@ -117,13 +125,20 @@ class NetOptions:
 class NetArguments(NetOptions):
     """The same, with the model as an argument of the command."""
 
-    model: Annotated[str | None, typer.Argument(help="Name of a model, or your own card.", autocompletion=models)] = (
-        None
-    )
+    model: Annotated[
+        str | None, typer.Argument(help="Name of a model, your own card, or an ONNX file.", autocompletion=models)
+    ] = None
 
 
 @dataclass(frozen=True)
-class MeanOptions(NetOptions):
+class OnnxOptions(NetOptions):
+    """A net with its weights: from a model, from files that replace the model's, or from an ONNX file."""
+
+    onnx: Annotated[Path | None, typer.Option(help="Net and weights as one ONNX file, in place of a model.")] = None
+
+
+@dataclass(frozen=True)
+class MeanOptions(OnnxOptions):
     """A net, its weights, and the mean and the deviation of its input."""
 
     mean: Annotated[
@@ -146,10 +161,7 @@ class HeadOptions(MeanOptions):
 class ModelOptions(HeadOptions):
     """A net, its weights, the mean of its input, its head and the labels of its classes."""
 
-    labels: Annotated[
-        Path | None,
-        typer.Option(help="Class labels: a text file with one per line, or a CSV with blanks (index name)."),
-    ] = None
+    labels: Labels = None
     allow_nonfinite: AllowNonfinite = False
 
 
@@ -256,7 +268,7 @@ def load_variants(
     maps: MapOptions,
     engine: EngineOptions,
     *,
-    images: int = 1,
+    images: int | None = 1,
     quiet: bool = False,
 ) -> Variants:
     """Prepare each model with each method and layer.
@@ -268,7 +280,7 @@ def load_variants(
     models : sequence of str, optional
         The models of the command.
     images : int
-        The number of images, for the streams of the engine.
+        The number of images, for the streams of the engine; None if it is not known.
     quiet : bool
         Whether to leave out the notes about nets.
     """
@@ -309,8 +321,8 @@ class TruthOptions:
             help="XML folder, devkit cache (.mat), WSOL or CUB folder, CSV, COCO's JSON, or list.", show_default=False
         ),
     ]
-    labels: TruthLabels = None
-    classes: Classes = None
+    ground_truth_classes: GroundTruthClasses = None
+    labels: Labels = None
     blacklist: Blacklist = None
     meta: Meta = None
 

@@ -53,6 +53,7 @@ ERRORS_ONLY = (
     "box_rule",
     "step",
     "baseline",
+    "blacklist",
 )
 """Options that faithfulness does not have."""
 FAITHFULNESS_ONLY = (
@@ -243,13 +244,13 @@ def _score_faithfulness(
         raise UsageError("--faithfulness needs images: pycam score --faithfulness IMAGES --model MODEL")
     truth = None
     if source.ground_truth is None:
-        options.refuse(context, "no --ground-truth is given", options.TruthOptions)
+        options.refuse(context, "no --ground-truth is given", "ground_truth_classes", "meta")
     elif class_name is not None:
         raise UsageError(f"--class {class_name} has no effect with --ground-truth, which names the class of each image")
     else:
         truth = _read_truth(source)
     rows = methods.rows
-    model = net.load(quiet, needs_maps=any(row.method == "cam" for row in rows))
+    model = net.load(quiet, labels=source.labels, needs_maps=any(row.method == "cam" for row in rows))
     classes = None if truth is None else _true_classes(images, truth, source.ground_truth, model)
     notes = Notes(quiet)
     for note in model.notes(maps=any(row.method == "cam" for row in rows)):
@@ -308,9 +309,9 @@ def _read_truth(source: options.TruthOptions) -> GroundTruth:
     return read_ground_truth(
         source.ground_truth,
         labels=source.labels,
+        ground_truth_classes=source.ground_truth_classes,
         blacklist=source.blacklist,
         meta=source.meta,
-        classes=source.classes,
     )
 
 

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from pycam.engines.options import Options, cores
 from pycam.engines.processor import instruction_set
 from pycam.engines.threads import Turn
-from pycam.errors import EngineError
+from pycam.errors import EngineError, UnsupportedLayerError
 from pycam.net import Net
-from pycam.net.layers import BatchNorm, Layer, dims
+from pycam.net.layers import BatchNorm, Layer, OnnxNode, dims
 from pycam.net.layers.base import count
 from pycam.prefetch import prefetch
 
@@ -81,6 +81,8 @@ class Engine(ABC):
         The precisions that the engine can compute in; the first one is the default.
     concurrent : bool
         Whether the library computes several `forward` calls at the same time. If not, they wait for one another.
+    runs_onnx : bool
+        Whether the engine runs the nodes of an ONNX file.
     batch_invariant : bool
         Whether an image's results have the same bits in any batch and with any number of threads.
     batch_size : int
@@ -101,6 +103,7 @@ class Engine(ABC):
     name: ClassVar[str]
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
     concurrent: ClassVar[bool] = False
+    runs_onnx: ClassVar[bool] = False
     batch_invariant: ClassVar[bool] = False
     library: str
     note = ""
@@ -119,7 +122,15 @@ class Engine(ABC):
         self._input_shapes = {
             blob: net.value_shapes[net.input_values[blob]] for blob in net.inputs_before(self.outputs)
         }
+        self._one_by_one = False
         for layer in net.layers_before(self.outputs):
+            if isinstance(layer, OnnxNode):
+                self._one_by_one = layer.origin.one_by_one
+                if not self.runs_onnx:
+                    raise UnsupportedLayerError(
+                        f"engine {self.name!r} does not run nodes of an ONNX file ({layer.name!r}, {layer.type}): use "
+                        "--engine onnxruntime or openvino"
+                    )
             if isinstance(layer, BatchNorm) and layer.use_global_stats is False:
                 raise EngineError(
                     f"layer {layer.name!r} (BatchNorm) has use_global_stats: false: the statistics of a batch are for "
@@ -171,7 +182,13 @@ class Engine(ABC):
         with self._turn:
             if self._closed:
                 raise EngineError(f"this engine {self.name!r} was closed: make a new one")
-            return dict(zip(self.outputs, self._run(needed), strict=True))
+            values = self._run_one_by_one(needed) if self._one_by_one else self._run(needed)
+            return dict(zip(self.outputs, values, strict=True))
+
+    def _run_one_by_one(self, inputs: Mapping[str, NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+        batch = len(next(iter(inputs.values())))
+        each = [self._run({blob: values[row : row + 1] for blob, values in inputs.items()}) for row in range(batch)]
+        return [np.concatenate(values) for values in zip(*each, strict=True)]
 
     def forward_many(
         self, batches: Iterable[Mapping[str, NDArray[np.float32]]]

@@ -150,7 +150,7 @@ class Sources:
     ----------
     images : str
         Folder of the images.
-    ground_truth, labels, blacklist, meta, classes : str, optional
+    ground_truth, labels, ground_truth_classes, blacklist, meta : str, optional
         As for `pycam.ilsvrc.ground_truth.read_ground_truth`.
     limit : int, optional
         Evaluate only so many images, the first; None for all.
@@ -159,10 +159,16 @@ class Sources:
     images: str
     ground_truth: str
     labels: str | None = None
+    ground_truth_classes: str | None = None
     blacklist: str | None = None
     meta: str | None = None
-    classes: str | None = None
     limit: Positive | None = None
+
+    @property
+    def truth_files(self) -> dict[str, Path]:
+        """The files that complete the ground truth, as arguments of `read_ground_truth`."""
+        names = ("labels", "ground_truth_classes", "blacklist", "meta")
+        return {name: Path(path) for name in names if (path := getattr(self, name)) is not None}
 
 
 @dataclass(frozen=True)
@@ -184,7 +190,11 @@ class PlanNote:
             The folder is not that of a run.
         """
         try:
-            return from_note(cls, read_note(folder / PLAN))
+            note = read_note(folder / PLAN)
+            sources = note.get("sources")
+            if isinstance(sources, dict) and "classes" in sources:  # from before `labels` were always the net's
+                sources["ground_truth_classes"], sources["labels"] = sources.get("labels"), sources.pop("classes")
+            return from_note(cls, note)
         except (ValueError, UsageError) as error:
             raise RunError(f"{folder}: not the folder of a run ({PLAN}: {error}): start the run again") from None
 
@@ -195,7 +205,8 @@ class PlanNote:
         single = ("model", "prototxt", "weights", "mean", "std", "head")
         values: list[tuple[str, object]] = [
             ("images", sources.images),
-            *((name, getattr(sources, name)) for name in ("ground_truth", "labels", "classes", "blacklist", "meta")),
+            ("ground_truth", sources.ground_truth),
+            *sources.truth_files.items(),
             ("limit", sources.limit),
             *((name, getattr(recipe, name)) for name in single),
             ("phase", None if recipe.phase == "TEST" else recipe.phase),
@@ -260,9 +271,7 @@ class Plan:
         GroundTruthError, UsageError
             The files of the ground truth disagree, or the images are not those in the ground truth.
         """
-        optional = {name: getattr(sources, name) for name in ("labels", "blacklist", "meta", "classes")}
-        paths = {name: Path(path) for name, path in optional.items() if path is not None}
-        truth = read_ground_truth(Path(sources.ground_truth), **paths)
+        truth = read_ground_truth(Path(sources.ground_truth), **sources.truth_files)
         whole = cls(recipe, truth, find_images(Path(sources.images), truth.names), batch, sources)
         return whole if sources.limit is None else whole.only(range(min(sources.limit, len(truth))))
 
@@ -319,7 +328,7 @@ class Plan:
         if names and len(names) != count:
             raise UsageError(
                 f"{model.name} has {count} classes, but the ground truth names {len(names)} "
-                f"({', '.join(names[:3])}, …): give the names of all, in the order of the net's outputs, with --classes"
+                f"({', '.join(names[:3])}, …): give the names of all, in the order of the net's outputs, with --labels"
             )
         if (wrong := self.truth.classes >= count).any():
             row = int(np.argmax(wrong))
