@@ -728,6 +728,14 @@ def test_ground_truth_has_no_serious_accessibility_fault(page, inspect, truth_pa
     inspect("truth-open")
 
 
+@pytest.mark.parametrize("inspect", [(1280, "light"), (390, "dark")], indirect=True, ids=str)
+def test_variants_have_no_serious_accessibility_fault(page, inspect, methods):
+    page.goto(methods.as_uri())
+    page.click(".card button")
+    search(page, "synonym")
+    inspect("variants-open")
+
+
 @pytest.mark.parametrize("name", ["report", "comparison"])
 def test_report_has_no_serious_accessibility_fault(page, inspect, request, name):
     page.goto(request.getfixturevalue(name))
@@ -736,6 +744,57 @@ def test_report_has_no_serious_accessibility_fault(page, inspect, request, name)
     page.click(".card button")
     page.click(".controls summary")
     inspect(f"{name}-open")
+
+
+WIDE = ["figure", "squeezenet-v1.0", "googlenet-cam", "difference (95 %)", "fixed", "regressed", "p", "mid-p"]
+CUT = """() => [...document.querySelectorAll(".table")].flatMap((figure) => {
+    const room = document.documentElement.clientWidth;
+    const isOutside = ({ left, right }) => left < 0 || right > room;
+    const cells = [...figure.querySelectorAll("td, caption, figcaption, :not(.stacked) > table th")];
+    const outside = cells.filter((cell) => cell.checkVisibility() && isOutside(cell.getBoundingClientRect()));
+    const isCut = figure.scrollHeight > figure.clientHeight + 1 || figure.scrollWidth > figure.clientWidth + 1;
+    return [...outside.map((cell) => cell.textContent), ...(isCut ? ["cut off: " + figure.textContent] : [])];
+})"""
+
+
+@pytest.mark.parametrize("inspect", [(1280, "light"), (390, "dark")], indirect=True, ids=str)
+def test_tables_are_whole(page, inspect, entries, tmp_path):
+    errors = DataFrame(
+        [[f"error of the class {row}", *(["27.0% [22.1, 32.3]"] * 3), *("1234")] for row in range(5)], columns=WIDE
+    )
+    classes = DataFrame({"class": [f"class {row}" for row in range(101)], "images": 3, "top-1": 33.3})
+    ranking = DataFrame(
+        {
+            "": ["GoogLeNet-GAP", "a run of this machine, protocol released, with a long name", "AlexNet-GAP", "NIN"],
+            "top-1": 35.0,
+            "top-5": 13.2,
+        }
+    )
+    tables = [Table("Errors", errors), Table("Table 1", ranking, "A note."), Table("Errors by class", classes)]
+    heading = Heading("Tables", {"": ["blobs"]}, sections=[table.section() for table in tables])
+    write_html(tmp_path / "tables.html", entries, heading)
+    page.goto((tmp_path / "tables.html").as_uri())
+    page.wait_for_selector(".cards", state="attached")
+    inspect("tables")
+    assert page.evaluate(CUT) == []
+    texts = page.locator(".table >> nth=0 >> tbody").inner_text()
+    assert texts.count("27.0% [22.1, 32.3]") == 15
+    # Where the head has no room, its names stand beside the values.
+    assert texts.count("difference (95 %)") == (5 if page.viewport_size["width"] == 390 else 0)
+    later = page.locator(".table >> nth=2 >> tbody tr")
+    assert later.locator("visible=true").count() == 20
+    page.click("text=show all 101 rows")
+    assert later.locator("visible=true").count() == 101
+    assert page.evaluate(CUT) == []
+    page.reload()
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 718, "height": 1000})
+    page.wait_for_timeout(100)
+    assert page.evaluate(CUT) == []
+    assert later.locator("visible=true").count() == 101
+    assert page.locator(".tools").is_hidden()
+    (SCREENSHOTS / "tables.pdf").write_bytes(page.pdf(format="A4"))
+    page.screenshot(path=SCREENSHOTS / "tables-print.png")
 
 
 @pytest.mark.web

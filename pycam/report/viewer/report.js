@@ -455,7 +455,7 @@ function header() {
 
 const COLOURS = 6; // Lines of further runs have the same colours again.
 
-const SHOWN_ROWS = 30; // A longer table shows the others after a click.
+const SHOWN_ROWS = 20; // A longer table shows the others after a click.
 
 /** Makes a table. Where it has no room, each cell stands on a line of its own, after the name of its column. */
 function table({ title, columns, rows, note }) {
