@@ -45,7 +45,7 @@ def activation_grids(
     NetError
         A layer does not exist, or its blob has no rows and columns.
     """
-    view = view_of(protocol.view, model.input_size)
+    view = view_of(protocol.for_view(model.view).view, model.input_size)
     blobs = _blobs_of(model.net, layers)
     with engines.make(engine, model.net, blobs, options) as runner:
         mean = model.preprocessing.mean_values(protocol.mean)

@@ -17,7 +17,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 def test_rows_have_the_choices_of_the_release():
     assert protocol("default").choices() == {
-        "view": "center", "resizer": "opencv_bilinear", "input_scale": "", "mean": "value",
+        "view": "model", "exif": "apply", "resizer": "opencv_bilinear", "input_scale": "", "mean": "value",
         "method": "cam", "target": "logit", "layer": "", "map_resizer": "opencv_bilinear",
         "merge": "single", "placement": "in_place", "base": "image", "box_rule": "paper",
         "threshold": "0.2",
@@ -54,6 +54,17 @@ def test_view_brings_its_merge():
         Protocol(name="x", view="ten")
 
 
+def test_view_of_the_model_is_taken_by_the_default_row_only():
+    for view, merge in (("full", "single"), ("center", "single"), ("ten", "absolute_sum")):
+        row = protocol("default").for_view(view)
+        assert (row.view, row.merge) == (view, merge)
+        assert row == protocol("default").with_choices(view=view)
+    named = [row for name, row in PROTOCOLS.items() if name != "default"]
+    assert all(row.for_view("full") is row for row in named)
+    assert protocol("default").with_choices(view="center").for_view("full").view == "center"
+    assert protocol("py_demo").with_choices(view="model").for_view("full").view == "full"
+
+
 def test_choices_replace_those_of_a_row():
     row = protocol("matlab_demo").with_choices(view="full", method="gradcam", layer="conv5_3", target=None)
     assert (row.view, row.merge, row.method, row.layer, row.target) == ("full", "single", "gradcam", "conv5_3", "logit")
@@ -73,6 +84,10 @@ def test_choices_replace_those_of_a_row():
         ({"method": "saliency", "layer": "conv5_3"}, "layer 'conv5_3' has no effect with method 'saliency'"),
         ({"target": "probability"}, "target 'probability' has no effect with method 'cam'"),
         ({"view": "full", "placement": "stretched"}, "placement 'stretched' has no effect with view 'full'"),
+        (
+            {"placement": "stretched"},
+            "'stretched' has no effect with view 'model': leave it out, or choose view center",
+        ),
         ({"view": "ten", "placement": "stretched"}, "placement 'stretched' has no effect with view 'ten'"),
     ],
 )
@@ -90,13 +105,13 @@ def test_choices_without_effect_are_reset_with_new_choices():
 
 
 def test_choices_are_used_with_the_methods_that_need_them():
-    rows = protocol("default").with_methods(["cam", "gradcam", "saliency"], layer="conv5_3", target="probability")
+    rows = protocol("default").with_methods(["cam", "gradcam", "saliency"], ["conv5_3"], target="probability")
     assert [(row.layer, row.target) for row in rows] == [
         ("", "logit"), ("conv5_3", "probability"), ("", "probability")
     ]  # fmt: skip
-    assert protocol("default").with_methods(["cam"], layer=None, target=None) == [protocol("default")]
+    assert protocol("default").with_methods(["cam"], target=None) == [protocol("default")]
     with pytest.raises(UsageError, match="layer 'conv5_3' has no effect with method 'cam'"):
-        protocol("default").with_methods(["cam", "saliency"], layer="conv5_3")
+        protocol("default").with_methods(["cam", "saliency"], ["conv5_3"])
 
 
 def test_ten_crops_reach_the_image_by_the_map_resizer():

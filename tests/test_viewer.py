@@ -150,13 +150,13 @@ def test_box_is_paper_box_on_many_maps_at_many_thresholds(page):
 
 TEN = PROTOCOLS["released"]
 ROWS = {
-    "center": PROTOCOLS["default"],
-    "full": PROTOCOLS["default"].with_choices(view="full"),
+    "center": PROTOCOLS["paper"],
+    "full": PROTOCOLS["paper"].with_choices(view="full"),
     "stretched": PROTOCOLS["py_demo"],
     "ten": TEN,
     "ten, plain sum": replace(TEN, merge="sum"),
     "ten, mean": replace(TEN, merge="absolute_mean", map_resizer="opencv_bilinear"),
-    **{f"center, {name}": replace(PROTOCOLS["default"], map_resizer=name) for name in CHOICES["map_resizer"]},
+    **{f"center, {name}": replace(PROTOCOLS["paper"], map_resizer=name) for name in CHOICES["map_resizer"]},
 }
 
 

@@ -26,12 +26,12 @@ FORMATS = {"max_abs": "{:.2e}".format, "max_rel": "{:.2e}".format, "cosine": "{:
 def compare(
     context: typer.Context,
     a: Annotated[str, typer.Argument(help="An engine, or a file that --save wrote.", show_default=False)],
-    source: options.NetOptions,
+    source: options.OnnxOptions,
     engine: options.RunOptions,
     b: Annotated[str | None, typer.Argument(help="The reference: an engine or a file.", show_default=False)] = None,
     image: Annotated[
         Path | None,
-        typer.Option(help="Input in place of noise (view center)."),
+        typer.Option(help="Input in place of noise, in the model's view."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
     save: Annotated[Path | None, typer.Option(help="Output file (.npz) for the blobs of A and its input.")] = None,
@@ -102,7 +102,7 @@ def _inputs(model: Model, image: Path | None, seed: int, files: Mapping[str, lib
         return {name: blobs[name] for name in net.inputs}
     if image is None:
         return noise(net, seed, preprocessing.scale())
-    values, view = read_image(image, channels=model.channels).values, view_of("center", model.input_size)
+    values, view = read_image(image, channels=model.channels).values, view_of(model.view, model.input_size)
     mean, scale = preprocessing.mean_values(), preprocessing.scale()
     return {**noise(net, seed), model.image_input: net_input(values, view, mean, scale=scale)}
 

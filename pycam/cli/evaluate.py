@@ -71,7 +71,8 @@ def evaluate(
 ) -> None:
     """Compute ILSVRC's errors. The same command resumes an interrupted run.
 
-    Writes predictions.txt (ILSVRC's format), predictions.csv (every box), report.json and report.md to OUT.
+    Writes predictions.txt (ILSVRC's format), predictions.csv (every box), report.json and report.md to OUT. Without
+    --protocol, the protocol is `paper` with the view of the model's card.
     """
     if scheduler is not None:
         options.refuse(context, "the scheduler has its own workers", "workers")
@@ -105,6 +106,8 @@ def evaluate(
         recipe = replace(recipe, options=replace(recipe.options, threads=share))
     plan = Plan.read(recipe, sources, batch)
     model = recipe.load()
+    if not _chooses_view(context, choices or []):
+        plan = replace(plan, recipe=replace(recipe, protocol=row.with_choices(view=model.view)))
     options.print_notes(model.net.notes, quiet)
     notes = Notes(quiet)
     for note in model.notes(maps=row.method == "cam", boxes=True):
@@ -155,7 +158,15 @@ def _protocol(named: options.BoxOptions, choices: list[str], mean: Path | None) 
         raise UsageError(
             f"--set mean={given['mean']} has no effect here: --mean gives the mean; leave one of the two out"
         )
+    # Ground-truth boxes count in the pixels of the file.
+    given.setdefault("exif", "ignore")
     return row.with_choices(**given)
+
+
+def _chooses_view(context: typer.Context, choices: list[str]) -> bool:
+    """Return whether the command line has a protocol, a view, or a placement, which belongs to a view."""
+    chosen = {choice.partition("=")[0] for choice in choices}
+    return any(options.is_given(context, name) for name in ("protocol", "view")) or bool({"view", "placement"} & chosen)
 
 
 def _absolute(path: Path | str | None) -> Any:

@@ -228,6 +228,7 @@ def _report(plan: Plan, identity: Identity, results: Results, failures: Mapping[
         "blacklisted": int(truth.blacklisted.sum()),
         "model": plan.recipe.name,
         "protocol": protocol.name,
+        "view": dict(identity)["view"],
         "box_rule": protocol.box_rule,
         "threshold": protocol.box_threshold,
         "overrides": {name: value for name, value in protocol.choices().items() if value not in ("", row[name])},

@@ -39,11 +39,14 @@ class Sources:
         Path of the weights.
     foreign : tuple of str
         Those of the two that Caffe 1.0 cannot read: files of forks, HDF5, and weights of other shapes than its own.
+    data : tuple of str
+        Further files with weights: the external data of an ONNX file, which is both the net and its weights.
     """
 
     prototxt: str
     caffemodel: str | None = None
     foreign: tuple[str, ...] = ()
+    data: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +86,10 @@ class Net:
     ignored_weights: tuple[str, ...] = field(default=(), repr=False)
     forks: tuple[ForkLayer, ...] = field(default=(), repr=False)
     notes: tuple[str, ...] = field(default=(), repr=False)
+
+    def __repr__(self) -> str:
+        with_params = f"{len(self.params)} with parameters" if self.params else "without weights"
+        return f"<Net {self.name[:60]!r}, {len(self.layers)} layers, {with_params}>"
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Net):

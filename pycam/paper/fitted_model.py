@@ -22,7 +22,8 @@ from pycam.paper.classifier import LinearClassifier
 from pycam.paper.features import Features
 from pycam.zoo.cards import Card, Weights
 from pycam.zoo.checksums import checksum
-from pycam.zoo.labels import Labels, read_labels
+from pycam.zoo.label_files import read_labels
+from pycam.zoo.labels import Labels
 
 OTHER_NET = (
     "a classifier of its features would be wrong in this net; give the net of the features, or compute them again"
@@ -80,6 +81,7 @@ def fitted_model(
         "fitted-head",
         "",
         Weights("fitted-head.caffemodel"),
+        view=model.view,
         feature_blob=head.feature_blob,
         class_layer=head.class_layer,
         score_blob=head.score_blob,
@@ -222,6 +224,7 @@ def write_fitted_model(
             "labels": names["labels"],
             **mean,
             "input_scale": float(about["input_scale"]),
+            "view": about["view"],
             "std": [float(value) for value in about["std"].split(",")],
             "feature_blob": card.feature_blob,
             "class_layer": card.class_layer,

@@ -75,9 +75,10 @@ def _entries(
 ) -> Iterator[Entry]:
     names = Counter(path.name for path in paths)
     faults: list[PycamError] = []
+    cam = variants.variants[0].cam
     for path in paths:
         try:
-            image = read_image(path, channels=variants.variants[0].cam.model.channels)
+            image = read_image(path, channels=cam.model.channels, exif=cam.protocol.exif)
             found = variants(image, top, classes)
             every = predict_every_class(variants, image) if every_class else ()
         except (ImageError, EngineError) as error:

@@ -116,9 +116,10 @@ def application(models: Mapping[str, Callable[[], Sequence[Cam]]], limits: Limit
                 if name not in ready:
                     ready[name] = models[name]()
             variants = beside(names)
-            labels = variants.variants[0].cam.model.labels
+            first = variants.variants[0].cam
+            labels = first.model.labels
             classes = None if chosen is None else [index_of(each, labels) for each in chosen]
-            image = read_image(data, limits.pixels, variants.variants[0].cam.model.channels)
+            image = read_image(data, limits.pixels, first.model.channels, exif=first.protocol.exif)
             record = image_record(Entry.of(file, image, variants(image, classes=classes)))
             return record | {"classes": classes_record(labels)}
         except ImageError as error:

@@ -28,7 +28,17 @@ LARGEST_SIDE = 1280
 PAPER_THRESHOLD = 0.2
 """The threshold at which the page starts for a box rule that has none."""
 
-METHODS = {"cam": "CAM", "gradcam": "Grad-CAM", "gradcam_mean": "Grad-CAM of the mean", "saliency": "saliency"}
+METHODS = {
+    "cam": "CAM",
+    "gradcam": "Grad-CAM",
+    "gradcam_mean": "Grad-CAM of the mean",
+    "gradcam++": "Grad-CAM++",
+    "xgradcam": "XGrad-CAM",
+    "layercam": "LayerCAM",
+    "saliency": "saliency",
+    "scorecam": "Score-CAM",
+    "ablationcam": "Ablation-CAM",
+}
 """Method of a protocol -> its name on the page."""
 
 
@@ -121,7 +131,8 @@ def shown_name(variant: Variant) -> str:
 
 def has_every_class(variant: Variant) -> bool:
     """Return whether one run of the net gives the maps of all classes."""
-    return variant.cam.gradients is None
+    method = variant.cam.method
+    return method is not None and method.from_class_weights
 
 
 def predict_every_class(variants: Variants, image: Image) -> list[EveryClass | None]:
@@ -151,7 +162,8 @@ def image_record(entry: Entry, src: str | None = None) -> dict[str, Any]:
     """
     image, truth = entry.image, entry.truth
     tops = entry.shared or [run.top for run in entry.runs.values()]
-    note = f"EXIF orientation {image.exif_orientation} not applied" if image.exif_orientation != 1 else ""
+    applied = "applied" if image.exif_applied else "not applied"
+    note = f"EXIF orientation {image.exif_orientation} {applied}" if image.exif_orientation != 1 else ""
     return {
         "name": entry.name,
         "src": src or f"data:image/jpeg;base64,{base64.b64encode(shown(image.pixels)).decode()}",

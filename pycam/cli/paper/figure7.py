@@ -22,13 +22,23 @@ from pycam.paper.datasets.class_folders import read_class_folders
 from pycam.prediction import ClassPrediction, Prediction
 
 Data = Annotated[Path, typer.Option(help="Folder with one folder of images per class.", show_default=False)]
-Shown = Annotated[
-    list[str] | None, typer.Option("--class", help="Class to show, one or more. Default: the first ones.")
-]
-Training = Annotated[
-    int, typer.Option(min=1, help="Training images per class, chosen by --seed; the maps are of the others.")
-]
-PerClass = Annotated[int, typer.Option(min=1, help="Images to show per class.")]
+
+
+@dataclass(frozen=True)
+class FigureOptions:
+    """What the figure shows, and its size."""
+
+    shown: Annotated[
+        list[str] | None, typer.Option("--class", help="Class to show, one or more. Default: the first ones.")
+    ] = None
+    per_class: Annotated[int, typer.Option(min=1, help="Images to show per class.")] = 2
+    training: Annotated[
+        int, typer.Option(min=1, help="Training images per class, chosen by --seed; the maps are of the others.")
+    ] = 30
+    seed: Seed = 0
+    width: Width = PAPER["columns"]
+    dpi: Dpi = 300
+    batch: options.Batch = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,14 +61,8 @@ def figure7(
     maps: options.BoxOptions = FULL,
     fit: FitOptions = FitOptions(),
     engine: options.EngineOptions = options.EngineOptions(),
-    shown: Shown = None,
-    per_class: PerClass = 2,
-    training: Training = 30,
-    seed: Seed = 0,
+    figure: FigureOptions = FigureOptions(),
     out: Out = Path("figure7"),
-    width: Width = PAPER["columns"],
-    dpi: Dpi = 300,
-    batch: options.Batch = 8,
     quiet: options.Quiet = False,
 ) -> None:
     """Make Figure 7: maps of the classes of another data set, from a support vector machine as the net's head.
@@ -67,7 +71,7 @@ def figure7(
     predicted class; where it is not the ground-truth class, the map of that one is beside it.
     """
     heads = Heads(source, maps, engine, fit, Notes(quiet))
-    _svm_figure(context, 7, heads, _by_folders(data, training, seed), shown, 3, per_class, out, width, dpi, batch)
+    _svm_figure(context, 7, heads, _by_folders(data, figure), figure, out)
 
 
 @options.grouped
@@ -80,14 +84,8 @@ def figure8(
     maps: options.BoxOptions = FULL,
     fit: FitOptions = FitOptions(),
     engine: options.EngineOptions = options.EngineOptions(),
-    shown: Shown = None,
-    per_class: PerClass = 2,
-    training: Training = 30,
-    seed: Seed = 0,
+    figure: FigureOptions = FigureOptions(),
     out: Out = Path("figure8"),
-    width: Width = PAPER["columns"],
-    dpi: Dpi = 300,
-    batch: options.Batch = 8,
     quiet: options.Quiet = False,
 ) -> None:
     """Make Figure 8: maps and boxes of birds, from a support vector machine as the net's head.
@@ -95,14 +93,14 @@ def figure8(
     The boxes by the 20 % rule are red, the ground truth of CUB_200_2011 is green. Its own split is used: --training and
     --seed are for other data.
     """
-    images = _of_cub(data) if is_cub(data) else _by_folders(data, training, seed)
+    images = _of_cub(data) if is_cub(data) else _by_folders(data, figure)
     heads = Heads(source, maps, engine, fit, Notes(quiet))
-    _svm_figure(context, 8, heads, images, shown, 4, per_class, out, width, dpi, batch)
+    _svm_figure(context, 8, heads, images, figure, out)
 
 
-def _by_folders(folder: Path, training: int, seed: int) -> Images:
-    found = read_class_folders(folder, training=training, test=None, splits=seed + 1)
-    split = found.splits[seed]
+def _by_folders(folder: Path, figure: FigureOptions) -> Images:
+    found = read_class_folders(folder, training=figure.training, test=None, splits=figure.seed + 1)
+    split = found.splits[figure.seed]
     paths, labels = np.array(found.paths, dtype=object), found.labels
     train, test = split.training, split.test
     return Images(found.class_names, list(paths[train]), labels[train], list(paths[test]), labels[test])
@@ -117,25 +115,19 @@ def _of_cub(folder: Path) -> Images:
     return Images(found.class_names, parts[0], labels[is_training], parts[1], labels[~is_training], boxes)
 
 
+_CLASSES_SHOWN = {7: 3, 8: 4}
+"""How many classes each figure shows without --class, as in the paper."""
+
+
 def _svm_figure(
-    context: typer.Context,
-    number: int,
-    heads: Heads,
-    images: Images,
-    shown: Sequence[str] | None,
-    count: int,
-    per_class: int,
-    out: Path,
-    width: float,
-    dpi: float,
-    batch: int,
+    context: typer.Context, number: int, heads: Heads, images: Images, figure: FigureOptions, out: Path
 ) -> None:
     """Fit a classifier to all classes, and draw some test images of the classes to show."""
-    labels = _chosen(images, shown, count)
+    labels, per_class = _chosen(images, figure.shown, _CLASSES_SHOWN[number]), figure.per_class
     chosen = {
         label: [images.test[row] for row in np.flatnonzero(images.test_labels == label)[:per_class]] for label in labels
     }
-    classifier = heads.fit(heads.features(images.training, batch), images.training_labels)
+    classifier = heads.fit(heads.features(images.training, figure.batch), images.training_labels)
     names = [images.names[label] for label in classifier.classes]
     predictions: dict[Path, Prediction] = {}
     with heads.cam(classifier, names) as cam:
@@ -146,7 +138,7 @@ def _svm_figure(
                 classes = [best.top[0].index, own]
                 predictions[path] = cam(path, classes=classes) if classes[0] != own else best
     several = any(len(found.top) > 1 for found in predictions.values())
-    grid = Grid(per_class * (3 if several else 2), width, dpi)
+    grid = Grid(per_class * (3 if several else 2), figure.width, figure.dpi)
 
     def of_image(label: int, path: Path) -> list[Panel | None]:
         found = predictions[path]

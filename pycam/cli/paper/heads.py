@@ -31,7 +31,7 @@ from pycam.prediction import ClassPrediction
 from pycam.protocols import Protocol
 from pycam.tables import Table, write
 
-FULL = options.BoxOptions(view="full")
+FULL = options.BoxOptions(view="full", exif="ignore")
 """Classifiers whose maps are looked at see the whole image: what lies outside of a crop has no map."""
 
 Out = Annotated[Path, typer.Option(help="Output folder.")]
@@ -76,7 +76,7 @@ class Heads:
         check_blob(self.model.net, self.blob)
         self.pooling = default_pooling(self.model, self.blob)
         choices = {"box_rule": boxes.box_rule, "threshold": boxes.threshold}
-        self.row: Protocol = boxes.row.with_choices(**choices)
+        self.row: Protocol = boxes.row.with_choices(**choices).for_view(self.model.view)
         self.engine = engine
         self.notes = notes
 

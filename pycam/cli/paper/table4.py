@@ -27,7 +27,7 @@ def table4(
     source: options.HeadOptions,
     classifier: ClassifierOptions,
     engine: options.EngineOptions,
-    protocol: options.BoxOptions = options.BoxOptions(view="full"),
+    protocol: options.BoxOptions = options.BoxOptions(view="full", exif="ignore"),
     map_class: Annotated[str, options.one_of(CLASSES, "Class whose map gives the box", "--class")] = CLASSES[0],
     out: Annotated[Path, typer.Option(help="Output folder. Features in it are used again.")] = Path("table4"),
     batch: options.Batch = 8,
@@ -47,6 +47,7 @@ def table4(
     if row.method != "cam":
         raise UsageError(f"--protocol {row.name} makes maps by {row.method}: Table 4 needs class activation maps")
     model = source.load(quiet, needs_maps=True)
+    row = row.for_view(model.view)
     notes = Notes(quiet)
     notes.say(f"{len(birds)} images, {int(birds.is_training.sum())} for training; {model.name}, view {row.view}")
     with beside_an_engine(), notes.progress() as shown:
