@@ -288,7 +288,7 @@ def load_variants(
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise UsageError(f"--model {twice} is given twice: give each model once")
     if len(names) > 1:
-        files = {"--prototxt": source.prototxt, "--weights": source.weights, "--head": source.head}
+        files = {f"--{name}": getattr(source, name) for name in ("prototxt", "weights", "onnx", "head")}
         if given := next((option for option, value in files.items() if value is not None), None):
             raise UsageError(
                 f"{given} is for one model, and --model is given {len(names)} times: use a card of your own"
