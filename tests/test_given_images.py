@@ -255,6 +255,8 @@ def test_boxes_say_which_pixels_they_mean(scenes, tmp_path, capsys):
 
 
 def test_the_json_is_one_line_away_from_pandas(scenes, tmp_path, capsys, monkeypatch):
+    import pathlib
+
     import pandas
 
     printed = heatmap(capsys, scenes, "--out", tmp_path / "out")
@@ -262,7 +264,7 @@ def test_the_json_is_one_line_away_from_pandas(scenes, tmp_path, capsys, monkeyp
     Path("maps.json").write_text(json.dumps(printed))
     docs = (Path(__file__).parents[1] / "docs/formats.md").read_text()
     (line,) = [line.strip() for line in docs.splitlines() if line.strip().startswith("frame = pandas.json_normalize")]
-    scope = {"json": json, "pandas": pandas}
+    scope = {"json": json, "pandas": pandas, "pathlib": pathlib}
     exec(line, scope)
     frame = scope["frame"]
     assert len(frame) == sum(len(each["top"]) for each in printed)
