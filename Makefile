@@ -5,9 +5,6 @@ VENV ?= .venv
 TORCH ?= torch==2.13.0
 MINUTES ?= 5
 RUN = $(VENV)/bin
-# `pycam` itself names its metrics.
-PACKAGES = $(filter-out pycam/metrics,$(patsubst %/__init__.py,%,$(wildcard pycam/*/__init__.py)))
-MODULES = pycam $(subst /,.,$(basename $(wildcard pycam/[a-z]*.py)) $(PACKAGES)) matlab_ports
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -72,9 +69,10 @@ format: $(VENV)/.all ## Format the code.
 	$(RUN)/ruff format .
 	$(RUN)/ruff check --fix .
 
-docs: $(VENV)/.all ## Write the reference of names and commands into build/docs.
-	$(RUN)/python -W error -m pdoc $(MODULES) --docformat numpy --output-directory build/docs
-	$(RUN)/typer pycam.cli utils docs --name pycam --output build/docs/commands.md
+docs: $(VENV)/.all ## Build the site of the documents, with the references and the gallery, into build/docs.
+	$(RUN)/python docs/site/pages.py build/pages
+	$(RUN)/zensical build --clean --strict
+	$(RUN)/python docs/site/check.py build/docs
 
 bench: $(VENV)/.all ## Measure speed: a table of ratios.
 	$(RUN)/python benchmarks/reading.py

@@ -29,6 +29,8 @@ METHODS = {
     "xgradcam": "XGrad-CAM",
     "layercam": "LayerCAM",
     "saliency": "backpropagation",
+    "scorecam": "Score-CAM",
+    "ablationcam": "Ablation-CAM",
 }
 """What the columns of a figure call the methods."""
 
@@ -53,8 +55,8 @@ def figure(
         str | None, typer.Option(help="Several models, in place of --model, as in googlenet-cam,vgg16-cam.")
     ] = None,
     methods: Annotated[str | None, typer.Option(help=f"Methods, of {', '.join(CHOICES['method'])}.")] = None,
-    layers: Annotated[str | None, typer.Option(help="Blobs for Grad-CAM, as in conv3,conv5.")] = None,
-    target: Annotated[str | None, options.one_of(CHOICES["target"], "Value that gradients are taken of")] = None,
+    layers: Annotated[str | None, typer.Option(help="Blobs that maps are made at, as in conv3,conv5.")] = None,
+    target: Annotated[str | None, options.one_of(CHOICES["target"], "Score that maps explain")] = None,
     top: Annotated[int, typer.Option(min=1, help="Number of classes, best first: one column each.")] = 1,
     classes: Annotated[
         list[str] | None,
@@ -150,7 +152,7 @@ def panels(
         for column in columns:
             if model is None or column.source is not of:
                 model, of = column.source.load(needs_maps=column.row.method == "cam"), column.source
-            streams = min(len(images), best_streams(engine.engine, column.row, engine.options))
+            streams = best_streams(engine.engine, column.row, engine.options, len(images))
             settings = replace(engine.options, streams=streams)
             with make_cam(model, engine=engine.engine, protocol=column.row, options=settings) as cam:
                 stream = cam.stream(images, top=top, classes=classes, batch=batch)

@@ -88,11 +88,12 @@ def heatmap(
         notes.progress() as shown,
     ):
         bar = shown.add_task("heat maps", total=given.count)
-        found = variants.stream(given, top=top, classes=classes, batch=batch)
+        found = variants.stream(
+            given, top=top, classes=classes, batch=batch, progress=lambda share: shown.advance(bar, share)
+        )
         try:
             # Maps are drawn and written while the net runs on the next images.
             for saved in prefetch(lambda each: writer.submit(_saved, *each, folder, boxes, raw is not None), found, 5):
-                shown.advance(bar)
                 if isinstance(saved, PycamError):
                     failures.append(saved)
                     continue
