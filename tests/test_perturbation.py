@@ -223,7 +223,7 @@ def test_a_layer_or_a_target_that_cannot_be():
     aside = 'layer { name: "aside" type: "TanH" bottom: "stem" top: "aside" }'
     net = branches(BRANCHES + aside)
     for kind in (ScoreCam, AblationCam):
-        with pytest.raises(NetError, match="no blob 'conv9' for maps; expected one of data, stem, a, b, ab, last"):
+        with pytest.raises(NetError, match="no blob 'conv9' for maps: the last that has maps is 'last', and"):
             kind(net, "prob", layer="conv9")
         with pytest.raises(NetError, match="blob 'fc' is 1×4: maps need rows and columns"):
             kind(net, "prob", layer="fc")
