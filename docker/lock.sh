@@ -11,7 +11,8 @@ cpu_builds=${1:-https://download.pytorch.org/whl/cpu/torch/}
 # For the oldest Python that an image is built on, so that the newer ones are served too.
 lock() {
     uv pip compile --quiet --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-annotate \
-        --custom-compile-command docker/lock.sh --extra ncnn --extra opencv --extra openvino pyproject.toml "$@"
+        --custom-compile-command docker/lock.sh --extra ncnn --extra opencv --extra openvino --extra paper \
+        --extra web pyproject.toml "$@"
 }
 
 lock --output-file docker/caffe/requirements.txt

@@ -20,8 +20,11 @@ DRAWING = ("base", "overlay", "caption", "strip", "quality")
 
 NEEDS = {
     "placement": ("view", ("center",)),
-    "target": ("method", ("gradcam", "gradcam_mean", "gradcam++", "xgradcam", "layercam", "saliency")),
-    "layer": ("method", ("gradcam", "gradcam_mean", "gradcam++", "xgradcam", "layercam")),
+    "target": (
+        "method",
+        ("gradcam", "gradcam_mean", "gradcam++", "xgradcam", "layercam", "saliency", "scorecam", "ablationcam"),
+    ),
+    "layer": ("method", ("gradcam", "gradcam_mean", "gradcam++", "xgradcam", "layercam", "scorecam", "ablationcam")),
 }
 """Choices that have an effect only with certain values of another choice: the other choice, and these values."""
 
@@ -49,11 +52,11 @@ class Protocol:
         The mean that is subtracted: the model's mean `value` or mean `image`; `vgg_value`, (103.939, 116.779, 123.68);
         `rounded_value`, (104, 117, 123); or `none`. All are BGR.
     method : str
-        The source of the maps: the class weights of the net, `cam`; or gradients: `gradcam`, `gradcam_mean` (the mean
-        over the channels, without ReLU), `gradcam++`, `xgradcam`, `layercam`, or `saliency`. docs/methods.md has the
-        formulas.
+        The source of the maps: the class weights of the net, `cam`; gradients: `gradcam`, `gradcam_mean` (the mean
+        over the channels, without ReLU), `gradcam++`, `xgradcam`, `layercam`, or `saliency`; or many runs of the net:
+        `scorecam`, `ablationcam`. docs/methods.md has the formulas.
     target : str
-        For gradients: the score to differentiate, the `logit` of the class or its `probability`.
+        For all methods but `cam`: the score that maps explain, the `logit` of the class or its `probability`.
     layer : str
         For methods that weight the channels of a blob: the blob; empty for the deepest blob with rows and columns.
     map_resizer : str
@@ -108,7 +111,17 @@ class Protocol:
     ] = "opencv_bilinear"
     input_scale: float | None = None
     mean: Literal["value", "image", "vgg_value", "rounded_value", "none"] = "value"
-    method: Literal["cam", "gradcam", "gradcam_mean", "gradcam++", "xgradcam", "layercam", "saliency"] = "cam"
+    method: Literal[
+        "cam",
+        "gradcam",
+        "gradcam_mean",
+        "gradcam++",
+        "xgradcam",
+        "layercam",
+        "saliency",
+        "scorecam",
+        "ablationcam",
+    ] = "cam"
     target: Literal["logit", "probability"] = "logit"
     layer: str = ""
     map_resizer: Literal["opencv_bilinear", "opencv_cubic", "matlab_bicubic", "tf_corner", "levels_256"] = (

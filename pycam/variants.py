@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pycam import drawing
 from pycam.errors import PycamError, UsageError
 from pycam.formats.names import distinct_names, stem_of
-from pycam.predict import Cam, Choose, Prepared, Source
+from pycam.predict import Cam, Choose, Prepared, Progress, Source, unseen
 from pycam.prediction import ClassPrediction, Prediction, write_file
 
 
@@ -175,6 +175,7 @@ class Variants:
         classes: Sequence[int | str] | None = None,
         batch: int = 1,
         ahead: int = 4,
+        progress: Progress = unseen,
     ) -> Iterator[tuple[Source, SideBySide | PycamError]]:
         """Predict many images in order; parameters and errors are those of `Cam.stream`, for the first variant.
 
@@ -182,23 +183,28 @@ class Variants:
         """
         first = self.variants[0].cam
         choose = first.chooser(top, classes)
+        at_once = min(variant.cam.batches_at_once for variant in self.variants)
+
+        def part(share: float) -> None:
+            progress(share / len(self.variants))
 
         def predict(prepared: list[Prepared | PycamError]) -> list[SideBySide | PycamError]:
-            return self._beside(first.predict(prepared, [choose] * len(prepared)))
+            return self._beside(first.predict(prepared, [choose] * len(prepared), part), part)
 
-        yield from first.on_batches(images, predict, batch=batch, ahead=ahead)
+        yield from first.on_batches(images, predict, batch=batch, ahead=ahead, at_once=at_once)
 
-    def _beside(self, firsts: Sequence[Prediction | PycamError]) -> list[SideBySide | PycamError]:
+    def _beside(self, firsts: Sequence[Prediction | PycamError], progress: Progress) -> list[SideBySide | PycamError]:
         """Predict the images of the first variant's predictions with the other variants, too."""
         found: list[list[Prediction] | PycamError] = [
             each if isinstance(each, PycamError) else [each] for each in firsts
         ]
         for variant in self.variants[1:]:
             wanted = [(number, each[0]) for number, each in enumerate(found) if not isinstance(each, PycamError)]
+            progress(len(found) - len(wanted))
             classes = [variant.matches[first.classes] for _, first in wanted]
             prepared = variant.cam.prepare([first.image for _, first in wanted if first.image is not None])
             choices = [_choice(each[each >= 0]) for each in classes]
-            for (number, _), own in zip(wanted, variant.cam.predict(prepared, choices), strict=True):
+            for (number, _), own in zip(wanted, variant.cam.predict(prepared, choices, progress), strict=True):
                 before = found[number]
                 assert not isinstance(before, PycamError)
                 found[number] = own if isinstance(own, PycamError) else [*before, own]

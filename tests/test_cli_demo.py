@@ -75,6 +75,16 @@ def test_iou_is_that_of_the_pixels(lines, out, photograph):
 
 
 @pytest.mark.demo
+def test_photographs_and_boxes_are_a_data_set(lines, out, tmp_path):
+    files = ["--images", out / "images", "--ground-truth", out / "ground_truth.csv", "--out", tmp_path / "run"]
+    assert main(["evaluate", "--model", "squeezenet-cam", "--quiet", *map(str, files)]) == 0
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert (report["images"], report["view"]) == (3, "full")
+    assert report["classification_error"]["top1"] == pytest.approx(1 / 3)
+    assert report["localization_error"]["top1"] == pytest.approx(2 / 3)
+
+
+@pytest.mark.demo
 def test_it_ends_with_the_images(lines, out):
     places = [Path(line) for line in lines[lines.index("Results:") + 1 :]]
     assert places == [*(out / f"{photograph.name}_strip.jpg" for photograph in PHOTOGRAPHS), out / "report.html"]

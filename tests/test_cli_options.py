@@ -6,7 +6,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from pycam.cli import main, options
+from pycam.cli import options
 from pycam.errors import UsageError
 
 
@@ -51,9 +51,4 @@ def test_the_protocol_decides_the_method_unless_one_is_given(maps, methods):
 
 def test_layer_and_target_of_no_method_are_refused():
     with pytest.raises(UsageError, match="layer 'conv' has no effect with method 'cam'"):
-        _ = options.MapOptions(layer="conv").rows
-
-
-def test_heatmap_makes_maps_by_one_method(capsys):
-    assert main(["heatmap", "a.jpg", "--model", "x", "--method", "cam", "--method", "saliency"]) == 2
-    assert "2 methods: a heat map is made by one method" in capsys.readouterr().err
+        _ = options.MapOptions(layer=["conv"]).rows

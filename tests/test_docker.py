@@ -23,10 +23,11 @@ DOCKER = ROOT / "docker"
 TOOLS = Path(sys.executable).parent
 DOCKERFILES = sorted(DOCKER.glob("*/Dockerfile"))
 SCRIPTS = sorted(path for path in DOCKER.rglob("*") if path.is_file() and path.read_bytes().startswith(b"#!/bin/sh"))
+EXTRAS = {"openvino", "ncnn", "opencv", "paper", "web"}
 LOCKS = {
-    "caffe/requirements.txt": {"openvino", "ncnn", "opencv"},
-    "gpu/requirements.txt": {"openvino", "ncnn", "opencv", "torch"},
-    "gpu/requirements-cpu.txt": {"openvino", "ncnn", "opencv", "torch"},
+    "caffe/requirements.txt": EXTRAS,
+    "gpu/requirements.txt": {*EXTRAS, "torch"},
+    "gpu/requirements-cpu.txt": {*EXTRAS, "torch"},
 }
 
 

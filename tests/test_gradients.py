@@ -24,7 +24,8 @@ with suppress(ImportError):  # without PyTorch, the marker skips every test
     import torch
 
     from pycam.engines.torch_graph import TorchNet
-    from pycam.maps.gradients import METHODS, GradientMaps, class_gradients, default_layer, xgrad_cam
+    from pycam.maps.gradients import METHODS, GradientMaps, class_gradients, xgrad_cam
+    from pycam.maps.target import default_layer
 
 SMALL = """
 layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 9 dim: 9 } } }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import typer
 
 from pycam.console import print_line
 from pycam.errors import UsageError
+from pycam.formats.files import atomic_write
 from pycam.images.read import read_image
 from pycam.maps.boxes import RIGHT_IOU, Box, iou
 from pycam.predict import Cam, load
@@ -21,6 +23,7 @@ from pycam.report.viewer_data import Truth
 from pycam.tables import Table
 
 MODEL = "squeezenet-cam-caltech101"
+TRUTH = "ground_truth.csv"
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,11 @@ PHOTOGRAPHS = (
 def demo(
     out: Annotated[Path, typer.Option(help="Output folder.")] = Path("demo-output"),
 ) -> None:
-    """Run the bundled model on four photographs: heat maps, boxes, and a small evaluation."""
+    """Run the bundled model on four photographs: heat maps, boxes, and a small evaluation.
+
+    For other commands, it writes the photographs of the model's classes to OUT/images, and their boxes to
+    OUT/ground_truth.csv.
+    """
     try:
         import skimage
     except ImportError:
@@ -62,12 +69,14 @@ def demo(
     folder = Path(skimage.__file__).parent / "data"
     with load(MODEL) as cam:
         judged = [_judge(cam, photograph, folder) for photograph in PHOTOGRAPHS]
+    _write_data_set(out, folder, [entry for entry, _ in judged])
 
     tables = [_classes(judged), _errors([(entry, fit) for entry, fit in judged if entry.truth])]
     for table in tables:
         table.show()
         print_line()
 
+    print_line(f"The photographs of its classes are in {out / 'images'}{os.sep}, their boxes in {out / TRUTH}.")
     strips = [_prediction(entry).save(out, boxes=True)[-2] for entry, _ in judged]
     page = out / "report.html"
     heading = Heading("A demo of pycam", {"": [MODEL, "view full"]}, sections=[table.section() for table in tables])
@@ -75,6 +84,18 @@ def demo(
     print_line("Results:")
     for path in (*strips, page):
         print_line(f"  {path}")
+
+
+def _write_data_set(out: Path, folder: Path, entries: Sequence[Entry]) -> None:
+    """Write the photographs of the model's classes, and their boxes as CSV, as `pycam evaluate` reads them."""
+    (out / "images").mkdir(parents=True, exist_ok=True)
+    rows = ["image,x0,y0,x1,y1,label,width,height"]
+    for entry in entries:
+        if entry.truth is not None:
+            name, (box,) = f"{entry.name}.png", entry.truth.boxes
+            atomic_write(out / "images" / name, (folder / name).read_bytes())
+            rows.append(",".join(map(str, [name, *box, entry.truth.index, entry.image.width, entry.image.height])))
+    atomic_write(out / TRUTH, "\n".join(rows) + "\n")
 
 
 def _judge(cam: Cam, photograph: Photograph, folder: Path) -> tuple[Entry, float]:

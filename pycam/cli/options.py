@@ -23,6 +23,7 @@ from pycam.engines import DEFAULT_ENGINE, ENGINES, Options
 from pycam.errors import UsageError
 from pycam.model import Model, load_model
 from pycam.net.state import PHASES
+from pycam.onnx import PREPROCESSINGS
 from pycam.predict import best_streams, make_cam
 from pycam.protocols import CHOICES, PROTOCOLS, Protocol, protocol as get_protocol
 from pycam.variants import Variants
@@ -64,11 +65,12 @@ def print_notes(notes: Iterable[str], quiet: bool = False) -> None:
             print_error(f"pycam: {note}")
 
 
-TruthLabels = Annotated[
-    Path | None, typer.Option(help="Ground-truth classes: a devkit list, or a val.txt with indices or names.")
+Labels = Annotated[
+    Path | None,
+    typer.Option(help="Labels of the net's classes: one per line, index and label (CSV), JSON, or synset_words.txt."),
 ]
-Classes = Annotated[
-    Path | None, typer.Option(help="Names of all classes, one per line, in the order of the net's outputs.")
+GroundTruthClasses = Annotated[
+    Path | None, typer.Option(help="Class of each image: a devkit list, or a val.txt with indices or labels.")
 ]
 Blacklist = Annotated[Path | None, typer.Option(help="Numbers, from 1, of images that localization excludes.")]
 Meta = Annotated[Path | None, typer.Option(help="meta_clsloc.mat, which the class IDs are checked with.")]
@@ -91,12 +93,18 @@ class NetOptions:
         typer.Option(
             "--model",
             "-m",
-            help="Name of a model (`pycam models list`), or your own model card (my-card.yaml).",
+            help="Name of a model (`pycam models list`), your own model card (my-card.yaml), or an ONNX file.",
             autocompletion=models,
         ),
     ] = None
     prototxt: Annotated[Path | None, typer.Option(help="Net that replaces the model's.")] = None
     weights: Annotated[Path | None, typer.Option(help="Caffemodel that replaces the model's.")] = None
+    preprocess: Annotated[
+        str | None, one_of(PREPROCESSINGS, "What an ONNX file expects of images, imagenet by default")
+    ] = None
+    input_size: Annotated[
+        str | None, typer.Option(help="Height and width for an ONNX file that leaves them open: 224, or 224x320.")
+    ] = None
     phase: Phase = "TEST"
     stages: Stages = None
     level: Level = 0
@@ -117,13 +125,20 @@ class NetOptions:
 class NetArguments(NetOptions):
     """The same, with the model as an argument of the command."""
 
-    model: Annotated[str | None, typer.Argument(help="Name of a model, or your own card.", autocompletion=models)] = (
-        None
-    )
+    model: Annotated[
+        str | None, typer.Argument(help="Name of a model, your own card, or an ONNX file.", autocompletion=models)
+    ] = None
 
 
 @dataclass(frozen=True)
-class MeanOptions(NetOptions):
+class OnnxOptions(NetOptions):
+    """A net with its weights: from a model, from files that replace the model's, or from an ONNX file."""
+
+    onnx: Annotated[Path | None, typer.Option(help="Net and weights as one ONNX file, in place of a model.")] = None
+
+
+@dataclass(frozen=True)
+class MeanOptions(OnnxOptions):
     """A net, its weights, and the mean and the deviation of its input."""
 
     mean: Annotated[
@@ -146,10 +161,7 @@ class HeadOptions(MeanOptions):
 class ModelOptions(HeadOptions):
     """A net, its weights, the mean of its input, its head and the labels of its classes."""
 
-    labels: Annotated[
-        Path | None,
-        typer.Option(help="Class labels: a text file with one per line, or a CSV with blanks (index name)."),
-    ] = None
+    labels: Labels = None
     allow_nonfinite: AllowNonfinite = False
 
 
@@ -229,9 +241,9 @@ class MapOptions(BoxOptions):
     ] = None
     layer: Annotated[
         list[str] | None,
-        typer.Option(help="Blob for Grad-CAM, one or more. Default: the deepest with rows and columns."),
+        typer.Option(help="Blob that maps are made at, one or more. Default: the deepest with rows and columns."),
     ] = None
-    target: Annotated[str | None, one_of(CHOICES["target"], "Value that gradients are taken of")] = None
+    target: Annotated[str | None, one_of(CHOICES["target"], "Score that maps explain")] = None
 
     @property
     def rows(self) -> list[Protocol]:
@@ -246,7 +258,7 @@ def load_variants(
     maps: MapOptions,
     engine: EngineOptions,
     *,
-    images: int = 1,
+    images: int | None = 1,
     quiet: bool = False,
 ) -> Variants:
     """Prepare each model with each method and layer.
@@ -258,7 +270,7 @@ def load_variants(
     models : sequence of str, optional
         The models of the command.
     images : int
-        The number of images, for the streams of the engine.
+        The number of images, for the streams of the engine; None if it is not known.
     quiet : bool
         Whether to leave out the notes about nets.
     """
@@ -272,17 +284,17 @@ def load_variants(
                 f"{given} is for one model, and --model is given {len(names)} times: use a card of your own"
             )
     rows = maps.rows
-    streams = min(images, *(best_streams(engine.engine, row, engine.options) for row in rows))
-    settings = replace(engine.options, streams=streams)
+    streams = [best_streams(engine.engine, row, engine.options, images) for row in rows]
+    settings = [replace(engine.options, streams=most) for most in streams]
     with ExitStack() as stack:
         loaded = [
             replace(source, model=name).load(quiet, needs_maps=any(row.method == "cam" for row in rows))
             for name in names
         ]
         cams = [
-            stack.enter_context(make_cam(model, engine=engine.engine, protocol=row, options=settings))
+            stack.enter_context(make_cam(model, engine=engine.engine, protocol=row, options=own))
             for model in loaded
-            for row in rows
+            for row, own in zip(rows, settings, strict=True)
         ]
         variants = Variants.of(cams)
         stack.pop_all()
@@ -299,8 +311,8 @@ class TruthOptions:
             help="XML folder, devkit cache (.mat), WSOL or CUB folder, CSV, COCO's JSON, or list.", show_default=False
         ),
     ]
-    labels: TruthLabels = None
-    classes: Classes = None
+    ground_truth_classes: GroundTruthClasses = None
+    labels: Labels = None
     blacklist: Blacklist = None
     meta: Meta = None
 
@@ -322,6 +334,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     # Not get_type_hints: on Python 3.10 it wraps an annotation with the default None, and hides what Typer looks for.
     hints = inspect.get_annotations(command, eval_str=True)
     groups: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
+    own = hints.keys() - groups.keys()
     options: list[Parameter] = []
     for name, parameter in inspect.signature(command).parameters.items():
         if name not in groups:
@@ -330,14 +343,14 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
         group = groups[name]
         default = group if parameter.default is Parameter.empty else parameter.default
         for option, hint in get_type_hints(group, include_extras=True).items():
-            if option not in hints:
+            if option not in own:
                 value = getattr(default, option, Parameter.empty)
                 options.append(Parameter(option, Parameter.KEYWORD_ONLY, default=value, annotation=hint))
 
     @functools.wraps(command)
     def call(**given: Any) -> None:
         for name, group in groups.items():
-            of_group = {field.name for field in fields(group)} - hints.keys()
+            of_group = {field.name for field in fields(group)} - own
             given[name] = group(**{option: given.pop(option) for option in of_group})
         command(**given)
 

@@ -11,13 +11,15 @@ from typing import Annotated
 import typer
 
 from pycam.cli import options
+from pycam.cli.images import all_images
 from pycam.console import Notes, print_error, print_line, print_lines
 from pycam.errors import UsageError
 from pycam.evaluation.ablation import make_ablation
 from pycam.evaluation.comparison import COLUMNS, SHOWN, Judged, compare as compare_all
-from pycam.evaluation.plan import find_images
-from pycam.formats.files import is_folder
+from pycam.evaluation.plan import PLAN, find_images
+from pycam.formats.files import exists, is_folder
 from pycam.ilsvrc.ground_truth import read_ground_truth
+from pycam.ilsvrc.names import image_files
 from pycam.ilsvrc.predictions import read_predictions
 from pycam.paper.sources import Sources
 from pycam.paper.tables import missing_weights, paper_tables
@@ -62,8 +64,8 @@ def compare(
     ground_truth: Annotated[
         Path | None, typer.Option(help="Ground truth of submission files. Default: that of the first run.")
     ] = None,
-    labels: options.TruthLabels = None,
-    classes: options.Classes = None,
+    ground_truth_classes: options.GroundTruthClasses = None,
+    labels: options.Labels = None,
     blacklist: options.Blacklist = None,
     meta: options.Meta = None,
     out: TablesFile = None,
@@ -80,7 +82,7 @@ def compare(
     if ground_truth is None:
         if len(files) == len(items):
             raise UsageError(f"{items[0]}: a submission file needs --ground-truth, as for `pycam score`")
-        if given := next((each for each in (labels, classes, blacklist, meta) if each is not None), None):
+        if given := next((each for each in (ground_truth_classes, labels, blacklist, meta) if each is not None), None):
             raise UsageError(f"{given} has no effect without --ground-truth: leave it out, or give --ground-truth, too")
     elif not files:
         raise UsageError(f"{ground_truth} has no effect: runs have ground truth of their own; leave it out")
@@ -88,7 +90,13 @@ def compare(
         named = dict(zip(items, distinct_labels(items), strict=True))
         runs = {item: stack.enter_context(Run.open(item, named[item])) for item in items if item not in files}
         if ground_truth is not None:
-            truth = read_ground_truth(ground_truth, labels=labels, classes=classes, blacklist=blacklist, meta=meta)
+            truth = read_ground_truth(
+                ground_truth,
+                labels=labels,
+                ground_truth_classes=ground_truth_classes,
+                blacklist=blacklist,
+                meta=meta,
+            )
         else:
             truth = next(iter(runs.values())).plan.truth
         judged = [
@@ -160,25 +168,27 @@ def html(
     maps: options.MapOptions,
     engine: options.EngineOptions,
     items: Annotated[
-        list[Path] | None,
-        typer.Argument(help="One or more runs (folders of `pycam evaluate`), or images.", metavar="ITEMS…"),
+        list[str] | None,
+        typer.Argument(
+            help="One or more runs (folders of `pycam evaluate`), or images and folders of images.", metavar="ITEMS…"
+        ),
     ] = None,
     ground_truth: Annotated[
         Path | None, typer.Option(help="Ground truth to show without a run, as for `pycam evaluate`; needs --images.")
     ] = None,
     images: Annotated[Path | None, typer.Option(help="Folder of the images of --ground-truth.")] = None,
-    classes: options.Classes = None,
+    ground_truth_classes: options.GroundTruthClasses = None,
     worst: Annotated[int | None, typer.Option(min=1, help="Show only the worst images of runs, this many.")] = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Show one run, several runs side by side, images, or ground truth on a page.
 
-    --worst is for runs. The options of model, protocol and engine are for images: a run has its own. With
-    --ground-truth, --labels are the ground-truth classes, as for `pycam evaluate`.
+    --worst is for runs. The options of model, protocol and engine are for images: a run has its own.
     """
     if ground_truth is None:
-        options.refuse(context, "they are for --ground-truth", "images", "classes")
+        options.refuse(context, "they are for --ground-truth", "images", "ground_truth_classes")
     groups = options.ModelOptions, options.MapOptions, options.EngineOptions
+    notes = Notes(quiet)
     with ExitStack() as stack:
         if ground_truth is not None:
             if items:
@@ -187,13 +197,13 @@ def html(
                 raise UsageError(f"{ground_truth}: give the folder of its images with --images")
             names = {field.name for group in groups for field in fields(group)} - {"labels"}
             options.refuse(context, "a page of ground truth shows no model", *names, "worst")
-            truth = read_ground_truth(ground_truth, labels=source.labels, classes=classes)
+            truth = read_ground_truth(ground_truth, labels=source.labels, ground_truth_classes=ground_truth_classes)
             heading, entries = truth_page(truth, find_images(images, truth.names), ground_truth.name)
         elif not items:
             raise UsageError("give runs (folders of `pycam evaluate`), images, or --ground-truth with --images")
-        elif is_folder(items[0]):
+        elif _is_run(items[0]):
             options.refuse(context, "a page of runs uses the model, protocol and engine of the runs", *groups)
-            runs = [stack.enter_context(run) for run in _runs(items)]
+            runs = [stack.enter_context(run) for run in _runs(list(map(Path, items)))]
             heading, entries = run_page(runs, worst)
         else:
             options.refuse(context, "a page of images shows all images", "worst")
@@ -204,13 +214,18 @@ def html(
                 for row in rows
             ]
             for note in model.notes(maps=any(row.method == "cam" for row in rows), boxes=True):
-                Notes(quiet).say(note)
-            heading, entries = image_page(cams, items)
+                notes.say(note)
+            heading, entries = image_page(cams, all_images(items, notes))
         before = len(heading.notes)
-        write_html(out, entries, heading)
+        write_html(out, notes.each("images", entries), heading)
     for note in heading.notes[before:]:
         print_error(f"pycam: {note}")
-    Notes(quiet).say(f"wrote {out}")
+    notes.say(f"wrote {out}")
+
+
+def _is_run(item: str) -> bool:
+    """Return whether a folder is that of a run, or at least has no images."""
+    return is_folder(item) and (exists(Path(item, PLAN)) or not image_files(Path(item)))
 
 
 def _runs(folders: Sequence[Path]) -> list[AbstractContextManager[Run]]:

@@ -79,9 +79,9 @@ def score(
     truth = read_ground_truth(
         source.ground_truth,
         labels=source.labels,
+        ground_truth_classes=source.ground_truth_classes,
         blacklist=source.blacklist,
         meta=source.meta,
-        classes=source.classes,
     )
     result: dict[str, Any] = {
         "ground_truth": str(source.ground_truth),

@@ -16,6 +16,9 @@ from pycam.errors import ModelError, UsageError
 from pycam.model import load_model
 from pycam.predict import Cam, make_cam
 
+ADDRESSES = ("127.0.0.1", "0.0.0.0")
+"""This machine; all networks that a container is in."""
+
 
 @options.grouped
 def serve(
@@ -30,16 +33,25 @@ def serve(
             autocompletion=options.models,
         ),
     ] = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port at 127.0.0.1; 0 selects a free port.")] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 selects a free port.")] = 8000,
+    host: Annotated[
+        str,
+        options.one_of(ADDRESSES, "Address to listen at; 0.0.0.0 is for a container, whose port is published by name"),
+    ] = ADDRESSES[0],
     upload: Annotated[float, typer.Option(min=0.001, help="Maximum size of an image file, in MB.")] = 20,
     pixels: Annotated[float, typer.Option(min=0.001, max=100, help="Maximum size of an image, in megapixels.")] = 40,
     seconds: Annotated[float, typer.Option(min=0.1, help="Maximum time per image, in seconds.")] = 60,
 ) -> None:
     """Serve the viewer as a web page at 127.0.0.1; images are dropped, pasted or chosen.
 
-    The server is for the person who starts it: it has no users, no encryption and no other address. Do not make it
-    available on a network.
+    The server is for the person who starts it: it has no users and no encryption, and answers to the names 127.0.0.1
+    and localhost only. Do not make it available on a network.
     """
+    if host not in ADDRESSES:
+        raise UsageError(
+            f"--host {host}: expected {ADDRESSES[0]}, or {ADDRESSES[1]} in a container, whose port you publish with "
+            "`docker run --publish 127.0.0.1:8000:8000`"
+        )
     try:
         from pycam.report.connections import ImageServer, Limits
         from pycam.report.server import application
@@ -69,7 +81,7 @@ def serve(
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            listener.bind(("127.0.0.1", port))
+            listener.bind((host, port))
         except OSError as error:
             raise UsageError(f"port {port} is not available ({error.strerror}): choose another with --port") from None
         address = f"http://127.0.0.1:{listener.getsockname()[1]}/"

@@ -39,11 +39,14 @@ class Sources:
         Path of the weights.
     foreign : tuple of str
         Those of the two that Caffe 1.0 cannot read: files of forks, HDF5, and weights of other shapes than its own.
+    data : tuple of str
+        Further files with weights: the external data of an ONNX file, which is both the net and its weights.
     """
 
     prototxt: str
     caffemodel: str | None = None
     foreign: tuple[str, ...] = ()
+    data: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,7 +22,8 @@ from pycam.paper.classifier import LinearClassifier
 from pycam.paper.features import Features
 from pycam.zoo.cards import Card, Weights
 from pycam.zoo.checksums import checksum
-from pycam.zoo.labels import Labels, read_labels
+from pycam.zoo.label_files import read_labels
+from pycam.zoo.labels import Labels
 
 OTHER_NET = (
     "a classifier of its features would be wrong in this net; give the net of the features, or compute them again"

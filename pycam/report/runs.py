@@ -36,7 +36,8 @@ from pycam.report.outcomes import Outcome, Rescored, group_of, judge
 from pycam.report.rescoring import common_thresholds, errors_at, has_threshold, live_cells, rescore
 from pycam.report.viewer_data import PAPER_THRESHOLD, Truth
 from pycam.tables import Table
-from pycam.zoo.labels import Labels, read_labels
+from pycam.zoo.label_files import read_labels
+from pycam.zoo.labels import Labels
 
 
 @dataclass(frozen=True, eq=False)

@@ -37,6 +37,8 @@ METHODS = {
     "xgradcam": "XGrad-CAM",
     "layercam": "LayerCAM",
     "saliency": "saliency",
+    "scorecam": "Score-CAM",
+    "ablationcam": "Ablation-CAM",
 }
 """Method of a protocol -> its name on the page."""
 

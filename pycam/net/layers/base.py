@@ -52,6 +52,8 @@ class Layer:
     """
 
     type: ClassVar[str]
+    of_caffe: ClassVar[bool] = True
+    """Whether a prototxt can have the type."""
 
     name: str
     bottoms: tuple[str, ...]
@@ -81,7 +83,7 @@ class Layer:
         super().__init_subclass__(**kwargs)
         if get_annotations(cls):  # a type without fields of its own inherits what a dataclass has
             dataclass(frozen=True, kw_only=True, repr=False)(cls)
-        if "type" in cls.__dict__:
+        if "type" in cls.__dict__ and cls.of_caffe:
             LAYER_TYPES[cls.type] = cls
 
     @classmethod
