@@ -11,7 +11,11 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import check
+import gallery
+import pages
 import pytest
+import reference
 import yaml
 from conftest import CHROMIUM
 from markdown_it import MarkdownIt
@@ -21,12 +25,6 @@ from pycam import cli
 
 ROOT = Path(__file__).parents[1]
 SITE = ROOT / "docs/site"
-sys.path.append(str(SITE))
-
-import check
-import gallery
-import pages
-import reference
 
 with suppress(ImportError):
     import markdown
