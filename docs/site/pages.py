@@ -1,7 +1,7 @@
 """Lay out the pages of the site: `python docs/site/pages.py FOLDER`.
 
-The documents lie as in the repository, so that their links hold in both. The reference is written from the code, and the
-gallery's commands are run.
+The documents lie as in the repository, so that their links hold in both. The reference is written from the code, and
+the gallery's commands are run.
 """
 
 from __future__ import annotations
