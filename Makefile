@@ -3,11 +3,10 @@ PYTHON ?= python3
 VENV ?= .venv
 # A version with a CPU build; elsewhere pip may fetch one for CUDA, which works as well.
 TORCH ?= torch==2.13.0
+# Programs that tests compare with. What they need besides is left out: torchvision must be built for this very PyTorch.
+CAM_TOOLS = 'torchcam==0.5.0; python_version >= "3.11"' grad-cam==1.5.7 ttach==0.0.3 captum==0.9.0 tqdm
 MINUTES ?= 5
 RUN = $(VENV)/bin
-# `pycam` itself names its metrics.
-PACKAGES = $(filter-out pycam/metrics,$(patsubst %/__init__.py,%,$(wildcard pycam/*/__init__.py)))
-MODULES = pycam $(subst /,.,$(basename $(wildcard pycam/[a-z]*.py)) $(PACKAGES)) matlab_ports
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -44,6 +43,7 @@ $(VENV)/.core: pyproject.toml $(VENV)/pyvenv.cfg
 $(VENV)/.all: $(VENV)/.core
 	$(RUN)/python -m pip install --quiet '$(TORCH)'
 	$(RUN)/python -m pip install --quiet --editable '.[demo,openvino,ncnn,torch,opencv,cluster,lmdb,hdf5,paper,web,test,check,docs]'
+	$(RUN)/python -m pip install --quiet --no-deps $(CAM_TOOLS)
 	@touch $@
 
 demo: $(VENV)/.core ## Heat maps and a small evaluation of four photographs, from nothing.
@@ -72,9 +72,10 @@ format: $(VENV)/.all ## Format the code.
 	$(RUN)/ruff format .
 	$(RUN)/ruff check --fix .
 
-docs: $(VENV)/.all ## Write the reference of names and commands into build/docs.
-	$(RUN)/python -W error -m pdoc $(MODULES) --docformat numpy --output-directory build/docs
-	$(RUN)/typer pycam.cli utils docs --name pycam --output build/docs/commands.md
+docs: $(VENV)/.all ## Build the site of the documents, with the references and the gallery, into build/docs.
+	$(RUN)/python docs/site/pages.py build/pages
+	$(RUN)/zensical build --clean --strict
+	$(RUN)/python docs/site/check.py build/docs
 
 bench: $(VENV)/.all ## Measure speed: a table of ratios.
 	$(RUN)/python benchmarks/reading.py

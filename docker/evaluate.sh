@@ -23,7 +23,7 @@ for protocol in ${PROTOCOLS:-paper released sweep}; do
     pycam evaluate --model "$model" --protocol "$protocol" --out "$runs/$model-$protocol" \
         --images "$data/ILSVRC2012_img_val" \
         --ground-truth "$data/ILSVRC2012_bbox_val/val" \
-        --labels "$devkit/ILSVRC2014_clsloc_validation_ground_truth.txt" \
+        --ground-truth-classes "$devkit/ILSVRC2014_clsloc_validation_ground_truth.txt" \
         --blacklist "$devkit/ILSVRC2014_clsloc_validation_blacklist.txt" \
         --meta "$devkit/meta_clsloc.mat" \
         "$@"

@@ -110,6 +110,10 @@ class PycamError(Exception):
         super().__init__(escaped(message))
 
 
+class PycamWarning(UserWarning):
+    """Something that pycam made is not as its reader would expect; the message is one line. Not an error."""
+
+
 class UsageError(PycamError, ValueError):
     """An option, or a combination of options, is not possible; so is an argument of a function."""
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -33,11 +35,23 @@ from pycam.net import (
     score_positions,
 )
 from pycam.net.layers import dims
+from pycam.onnx import PREPROCESSINGS, NamedPreprocessing, preprocessing_of
 from pycam.zoo.cards import Card, Mean, ViewName
 from pycam.zoo.checksums import checksum
-from pycam.zoo.labels import Labels, read_labels
+from pycam.zoo.label_files import read_labels
+from pycam.zoo.labels import Labels
 
 AnyPath = str | os.PathLike[str]
+
+InputSize = int | tuple[int, int] | str | None
+"""Height and width as users give them."""
+
+ONNX = ".onnx"
+"""The end of the name of an ONNX file."""
+
+ILSVRC_CLASSES = 1000
+LARGEST_SIDE = 4096
+"""The largest side of an input, as in a card."""
 
 FIXED_MEANS = {
     "vgg_value": (103.939, 116.779, 123.68),
@@ -74,6 +88,7 @@ class Preprocessing:
     channels: int = 3
     input_scale: float = 1.0
     std: tuple[float, ...] = (1.0,)
+    card: Card | None = None
 
     def scale(self, input_scale: float | None = None) -> NDArray[np.float32]:
         """Return the factors for pixels minus the mean: `input_scale` / `std`.
@@ -135,7 +150,7 @@ class Preprocessing:
             values = np.broadcast_to(np.array(self.mean.value, np.float32), self.channels)
         else:
             assert self.mean is not None
-            values = read_mean(zoo.mean_path(self.mean), self.channels)
+            values = read_mean(zoo.mean_path(self.mean, card=self.card), self.channels)
         return values if kind == "image" or values.ndim == 1 else values.mean(axis=(1, 2))
 
 
@@ -157,6 +172,8 @@ class Model:
         The model card; None for files without a card.
     head_name : str, optional
         The head that the user chose: the blob of its scores, or its class-weight layer.
+    preprocess : str
+        The name of the preprocessing of an ONNX file; empty for Caffe's files.
     """
 
     name: str
@@ -165,6 +182,10 @@ class Model:
     labels: Labels
     card: Card | None = None
     head_name: str | None = None
+    preprocess: str = ""
+
+    def __repr__(self) -> str:
+        return f"<Model {self.name[:60]!r}: {self.net!r}>"
 
     @cached_property
     def head(self) -> CamHead:
@@ -254,7 +275,7 @@ class Model:
         return math.prod(self.net.shapes[self.score_blob][1:]) // math.prod(self.positions or (1, 1))
 
     def notes(self, *, maps: bool = True, boxes: bool = False) -> list[str]:
-        """Return what a reader of scores, maps and boxes must know about the head; for most nets nothing.
+        """Return what a reader of scores, maps and boxes must know about the labels and the head; often nothing.
 
         Parameters
         ----------
@@ -263,7 +284,7 @@ class Model:
         boxes : bool
             Whether boxes are found in them.
         """
-        notes = []
+        notes = list(self.labels.notes)
         margins = logits_of(self.net, self.score_blob) == self.score_blob
         if maps and self.head.pooling == "max":
             notes.append("global max pooling: the mean of a class's map plus its bias is not its score")
@@ -294,11 +315,18 @@ class Model:
 
     @cached_property
     def digests(self) -> dict[str, str]:
-        """The SHA-256 of the files `net` and `weights`, in hexadecimal."""
+        """The SHA-256 of the files `net` and `weights`, in hexadecimal.
+
+        The net and the weights of an ONNX file are that file; if it has external data, the weights are all its files.
+        """
         sources = self.net.sources
         assert sources is not None and sources.caffemodel is not None
         files = {"net": sources.prototxt, "weights": sources.caffemodel}
-        return {name: checksum(Path(path), "sha256") for name, path in files.items()}
+        found = {name: checksum(Path(path), "sha256") for name, path in files.items()}
+        if sources.data:
+            parts = [found["weights"], *(checksum(Path(path), "sha256") for path in sources.data)]
+            found["weights"] = hashlib.sha256("".join(parts).encode()).hexdigest()
+        return found
 
     @property
     def _path(self) -> str:
@@ -318,6 +346,9 @@ def load_model(
     *,
     prototxt: AnyPath | None = None,
     weights: AnyPath | None = None,
+    onnx: AnyPath | None = None,
+    preprocess: str | None = None,
+    input_size: InputSize = None,
     labels: AnyPath | None = None,
     mean: AnyPath | None = None,
     std: str | None = None,
@@ -333,9 +364,17 @@ def load_model(
     Parameters
     ----------
     model : str or path, optional
-        Name or alias of a bundled model, or the path of a card. Not needed with both `prototxt` and `weights`.
+        Name or alias of a bundled model, or the path of a card or of an ONNX file. Not needed with both `prototxt` and
+        `weights`, or with `onnx`.
     prototxt, weights, labels : path, optional
         Files that replace those of the model.
+    onnx : path, optional
+        A net and its weights as one ONNX file, in place of the others.
+    preprocess : str, optional
+        What an ONNX file expects of images, a key of `pycam.onnx.PREPROCESSINGS`. By default `imagenet` for three
+        channels, else `none`; a note of the net says so.
+    input_size : int or (int, int) or str, optional
+        Height and width for an ONNX file that leaves them open, 224×224 by default; as text "224" or "224x320".
     mean : path or str, optional
         A mean image that replaces the mean of the model, or one number per channel (or one for all), BGR, as in
         "104,117,123".
@@ -357,9 +396,23 @@ def load_model(
     ModelError, FormatError, NetError
         A file is not available or is damaged, or the files do not belong together.
     """
+    if model is not None and os.fspath(model).endswith(ONNX):
+        if onnx is not None:
+            raise UsageError(f"two ONNX files are given, {os.fspath(model)} and {os.fspath(onnx)}: leave out one")
+        model, onnx = None, model
     card = None if model is None else zoo.card(os.fspath(model))
     if needs_maps:
         refuse_without_maps(card)
+    if onnx is None and card is not None and card.onnx and prototxt is None:
+        onnx = zoo.weights_path(card)
+    if onnx is not None:
+        given = {"prototxt": prototxt, "weights": weights, "stage": stages, "level": level, "phase": phase != "TEST"}
+        if useless := next((name for name, value in given.items() if value), None):
+            raise UsageError(f"{useless} has no effect on the ONNX file {os.fspath(onnx)}: leave it out")
+        return _onnx_model(onnx, card, preprocess, input_size, labels, mean, std, head)
+    if preprocess is not None or input_size is not None:
+        name = "input_size" if preprocess is None else "preprocess"
+        raise UsageError(f"{name} is for ONNX files: leave it out, or give an ONNX file")
     from_card = prototxt is None
     if prototxt is None:
         if card is None:
@@ -375,16 +428,82 @@ def load_model(
     net = read_net(prototxt, weights, phase=phase, stages=stages, level=level, allow_nonfinite=allow_nonfinite)
     if card is not None and from_card:
         _check_input_size(card, net)
-    named = read_labels(Path(labels)) if labels is not None else zoo.card_labels(card) if card else None
+    named = _labels(labels, card)
     loaded = Model(
         name=card.name if card else net.name or Path(prototxt).stem,
         net=net,
-        preprocessing=_preprocessing(net, card, mean, std),
+        preprocessing=_preprocessing(net, card, None, mean, std),
         labels=named or Labels(()),
         card=card,
         head_name=head,
     )
     return loaded if named else replace(loaded, labels=_numbered(loaded))
+
+
+def _labels(path: AnyPath | None, card: Card | None) -> Labels | None:
+    """Return the labels of the user or of the card, None without either."""
+    if path is not None:
+        return read_labels(Path(path))
+    return zoo.card_labels(card) if card else None
+
+
+def input_size(given: InputSize) -> Size | None:
+    """Return height and width as users give them: a number, two, or a text such as "224" or "224x320"; None for None.
+
+    Raises
+    ------
+    UsageError
+        It is something else, or a side is not from 1 to `LARGEST_SIDE`.
+    """
+    if given is None:
+        return None
+    parts = re.split("[x×]", given) if isinstance(given, str) else (given,) if isinstance(given, int) else given
+    try:
+        sides = tuple(map(int, parts))
+    except (TypeError, ValueError):
+        sides = ()
+    if len(sides) not in (1, 2) or not all(1 <= side <= LARGEST_SIDE for side in sides):
+        raise UsageError(f"input_size is {given}; expected one number, or height×width as 224x320, 1 to {LARGEST_SIDE}")
+    return sides[0], sides[-1]
+
+
+def _onnx_model(
+    path: AnyPath,
+    card: Card | None,
+    preprocess: str | None,
+    size: InputSize,
+    labels: AnyPath | None,
+    mean: AnyPath | None,
+    std: str | None,
+    head: str | None,
+) -> Model:
+    """Load an ONNX file; the arguments are those of `load_model`."""
+    from pycam.onnx.reader import read_onnx
+
+    preprocess = preprocess or (card.preprocess if card else None)
+    sides = input_size(size) or (card.input_size if card else None)
+    net = read_onnx(path, rgb=preprocessing_of(preprocess, 3)[1].rgb, size=sides)
+    loaded = Model(
+        name=card.name if card else Path(path).stem,
+        net=net,
+        preprocessing=Preprocessing(None),
+        labels=_labels(labels, card) or Labels(()),
+        card=card,
+        head_name=head,
+    )
+    chosen, named = preprocessing_of(preprocess, loaded.channels)
+    notes = []
+    if preprocess is None:
+        others = (name for name, each in PREPROCESSINGS.items() if name != chosen and each.fits(loaded.channels))
+        notes.append(f"preprocess {chosen} is taken ({named.about}): --preprocess gives another: {', '.join(others)}")
+    loaded = replace(loaded, preprocessing=_preprocessing(net, card, named, mean, std), preprocess=chosen)
+    if not len(loaded.labels):
+        numbered = _numbered(loaded)
+        if len(numbered) == ILSVRC_CLASSES:
+            notes.append("1,000 classes: the labels of ILSVRC are taken, --labels gives others")
+            numbered = zoo.bundled_labels("ilsvrc")
+        loaded = replace(loaded, labels=numbered)
+    return replace(loaded, net=replace(net, notes=(*net.notes, *(f"{os.fspath(path)}: {note}" for note in notes))))
 
 
 def _numbered(model: Model) -> Labels:
@@ -428,15 +547,19 @@ def numbers(text: str) -> tuple[float, ...] | None:
         return None
 
 
-def _preprocessing(net: Net, card: Card | None, mean: AnyPath | None, std: str | None) -> Preprocessing:
+def _preprocessing(
+    net: Net, card: Card | None, named: NamedPreprocessing | None, mean: AnyPath | None, std: str | None
+) -> Preprocessing:
     inputs = score_inputs(net)
     shape = net.shapes[inputs[0]] if inputs else ()
     # A net that does not take images is refused where its input is used.
     channels = shape[1] if len(shape) == 4 else 3
     of_card = card.mean if card else None
-    if of_card is None and channels == 3:
+    if of_card is None and named is not None:
+        of_card = Mean(value=named.mean_bgr)
+    elif of_card is None and channels == 3:
         of_card = zoo.bvlc_mean()
-    deviations = (card.std if card else None) or (1.0,)
+    deviations = (card.std if card else None) or (named.std_bgr if named else (1.0,))
     if card is not None:
         used = {"mean": of_card.value if of_card and mean is None else None, "std": card.std if std is None else None}
         for key, values in used.items():
@@ -447,7 +570,7 @@ def _preprocessing(net: Net, card: Card | None, mean: AnyPath | None, std: str |
         if min(deviations) <= 0:
             raise UsageError(f"std is {std}; expected numbers above 0")
     override = None if mean is None else _read_mean(mean, net, channels)
-    return Preprocessing(of_card, override, channels, card.input_scale if card else 1.0, deviations)
+    return Preprocessing(of_card, override, channels, card.input_scale if card else 1.0, deviations, card)
 
 
 def _read_mean(given: AnyPath, net: Net, channels: int) -> NDArray[np.float32]:

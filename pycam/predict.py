@@ -12,9 +12,10 @@ import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,29 +23,33 @@ from numpy.typing import NDArray
 from pycam import engines
 from pycam.engines import Options
 from pycam.engines.base import Engine, not_finite
-from pycam.errors import EngineError, ImageError, PycamError, UsageError
-from pycam.images.read import Image, read_image
+from pycam.errors import ImageError, PycamError, UsageError
+from pycam.images.read import Image, Source as ReadSource, bgr_of_rgb, read_image
 from pycam.images.views import net_input, view_of
-from pycam.maps.cam import class_activation_maps
+from pycam.maps.methods import Floats, MapMethod, Perturb, Request, method_class
 from pycam.maps.placement import Placement
+from pycam.maps.target import class_scores
 from pycam.model import Model, load_model
-from pycam.net import CamHead, HeadWeights, head_weights
+from pycam.net import CamHead
 from pycam.prediction import Prediction
 from pycam.prefetch import prefetch
 from pycam.protocols import Protocol, protocol as get_protocol
 
-if TYPE_CHECKING:
-    from pycam.maps.gradients import GradientMaps
-
 _T = TypeVar("_T")
 
-Source = Image | str | os.PathLike[str] | bytes | NDArray[Any]
+Source = Image | ReadSource
 Prepared = tuple[Image, NDArray[np.float32]]
 """An image, and the input that the net gets: (crops, C, height, width)."""
 Batch = tuple[list[Source], list[Prepared | PycamError]]
 """Images, and each of them prepared, or its error."""
 Choose = Callable[[NDArray[np.float32]], NDArray[np.intp]]
 """A function that selects classes: (C,) scores -> (T,) indices."""
+Progress = Callable[[float], object]
+"""Takes the share of an image that was computed since the last call: the shares of an image sum to 1."""
+
+
+def unseen(share: float) -> None:
+    """Show no progress."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,8 +60,8 @@ class Cam:
     ----------
     model : Model
         The net, its labels and its preprocessing.
-    head : CamHead or None
-        The blobs and the layers that the maps are computed from; None if they are computed from gradients.
+    method : MapMethod or None
+        Computes the maps; None if only inputs are prepared.
     engine : Engine
         The engine that runs the net.
     protocol : Protocol
@@ -64,35 +69,47 @@ class Cam:
         model's own.
     mean : (C,) or (C, H, W) float32
         The mean that is subtracted; for three channels BGR.
-    gradients : GradientMaps, optional
-        Computes the maps if the method of the protocol uses gradients.
     scale : (C,) or (1,) float32
         The factors for pixels minus the mean.
+    pass_engine : Engine, optional
+        Runs the further passes of the method; it may be `engine`.
     """
 
     model: Model
-    head: CamHead | None
+    method: MapMethod | None
     engine: Engine
     protocol: Protocol
     mean: NDArray[np.float32]
-    gradients: GradientMaps | None = None
     scale: NDArray[np.float32] = field(default_factory=lambda: np.ones(1, np.float32))
+    pass_engine: Engine | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "protocol", self.protocol.for_view(self.model.view))
 
-    def __call__(self, image: Source, top: int | None = None, classes: Sequence[int | str] | None = None) -> Prediction:
+    def __repr__(self) -> str:
+        return f"<Cam of {self.model.name[:60]!r}, {self.engine!r}, {self.protocol!r}>"
+
+    def __call__(
+        self,
+        image: Source,
+        top: int | None = None,
+        classes: Sequence[int | str] | None = None,
+        *,
+        rgb: bool = False,
+    ) -> Prediction:
         """Predict one image.
 
         Parameters
         ----------
-        image : path, bytes, array or Image
-            A path, the bytes of an image file, or (H, W, 3) uint8 BGR pixels; `pycam.images.read.read_image` says what
-            nets of another number of channels take.
+        image : path, bytes, array, PIL.Image.Image or Image
+            A path, the bytes of an image file, (H, W, 3) uint8 BGR pixels, or Pillow's image;
+            `pycam.images.read.read_image` says what nets of another number of channels take.
         top : int, optional
             The number of classes, best first. The default is that of the protocol, usually 5.
         classes : sequence of int or str, optional
             The classes, instead of the best ones: indices, WordNet IDs or labels. Not together with `top`.
+        rgb : bool
+            Whether the pixels of an array are RGB.
 
         Returns
         -------
@@ -103,9 +120,10 @@ class Cam:
         ImageError
             The image cannot be read.
         UsageError
-            A class is unknown, or both `top` and `classes` are given.
+            A class is unknown, both `top` and `classes` are given, or `rgb` is given for what is no array.
         """
-        ((_, found),) = self.stream([image], top=top, classes=classes, ahead=0)
+        source = bgr_of_rgb(image) if rgb else image
+        ((_, found),) = self.stream([source], top=top, classes=classes, ahead=0)
         if isinstance(found, PycamError):
             raise found
         return found
@@ -118,6 +136,7 @@ class Cam:
         classes: Sequence[int | str] | None = None,
         batch: int = 1,
         ahead: int = 4,
+        progress: Progress = unseen,
     ) -> Iterator[tuple[Source, Prediction | PycamError]]:
         """Predict many images in order; read images ahead while the net runs.
 
@@ -131,6 +150,8 @@ class Cam:
             The number of images that the net runs on together.
         ahead : int
             The number of batches that are read ahead.
+        progress : callable
+            See `Progress`; several threads may call it.
 
         Yields
         ------
@@ -138,21 +159,24 @@ class Cam:
             An error for an image that cannot be read, or whose scores are not finite; it does not stop the other
             images. An exception of the engine, or of the iterable, is raised after the images before it.
         """
-        if top is not None and classes is not None:
-            raise UsageError(f"top {top} has no effect with classes: leave out one of the two")
-        if top is None:
-            top = min(self.protocol.top, self.model.class_count)
-        if not 1 <= top <= self.model.class_count:
-            raise UsageError(f"top is {top}; expected 1 to {self.model.class_count}, the number of classes")
-        wanted = None if classes is None else np.array([self.model.labels.find(name) for name in classes], np.intp)
-
-        def choose(scores: NDArray[np.float32]) -> NDArray[np.intp]:
-            return best(scores, top) if wanted is None else wanted
+        choose = self.chooser(top, classes)
 
         def predict(prepared: list[Prepared | PycamError]) -> list[Prediction | PycamError]:
-            return self.predict(prepared, [choose] * len(prepared))
+            return self.predict(prepared, [choose] * len(prepared), progress)
 
         yield from self.on_batches(images, predict, batch=batch, ahead=ahead)
+
+    def chooser(self, top: int | None = None, classes: Sequence[int | str] | None = None) -> Choose:
+        """Return the function that selects the classes of an image; parameters and errors are those of a call."""
+        if top is not None and classes is not None:
+            raise UsageError(f"top {top} has no effect with classes: leave out one of the two")
+        if classes is not None:
+            wanted = np.array([self.model.labels.find(name) for name in classes], np.intp)
+            return lambda _: wanted
+        count = min(self.protocol.top, self.model.class_count) if top is None else top
+        if not 1 <= count <= self.model.class_count:
+            raise UsageError(f"top is {count}; expected 1 to {self.model.class_count}, the number of classes")
+        return lambda scores: best(scores, count)
 
     def on_batches(
         self,
@@ -161,6 +185,7 @@ class Cam:
         *,
         batch: int = 1,
         ahead: int = 4,
+        at_once: int | None = None,
     ) -> Iterator[tuple[Source, _T]]:
         """Prepare many images, and call a function with each batch, in order; read images ahead while it works.
 
@@ -169,8 +194,9 @@ class Cam:
         images, batch, ahead
             The same as for `stream`.
         work : callable
-            Takes the results of `prepare` for a batch and returns one value per image. As many threads call it at the
-            same time as the engine has streams.
+            Takes the results of `prepare` for a batch and returns one value per image. Several threads call it.
+        at_once : int, optional
+            The number of these threads, in place of `batches_at_once`.
 
         Yields
         ------
@@ -186,7 +212,7 @@ class Cam:
             sources, prepared = batch
             return list(zip(sources, work(prepared), strict=True))
 
-        streams = self.engine.options.streams
+        streams = at_once or self.batches_at_once
         with ThreadPoolExecutor(1, "pycam-read") as reader, ThreadPoolExecutor(streams, "pycam-forward") as runner:
             prepared = prefetch(lambda sources: reader.submit(read, sources), _batches(images, batch), ahead + 1)
             # A single stream runs in the calling thread.
@@ -196,6 +222,16 @@ class Cam:
                 else map(run, prepared)
             )
             yield from itertools.chain.from_iterable(found)
+
+    @property
+    def head(self) -> CamHead | None:
+        """The blobs and the layers of the class weights, or None if the maps are computed without them."""
+        return self.method.head if self.method else None
+
+    @property
+    def batches_at_once(self) -> int:
+        """The number of batches that use the streams of the engine: one if the passes of one image use all of them."""
+        return 1 if self.pass_engine else self.engine.options.streams
 
     @cached_property
     def placement(self) -> Placement:
@@ -210,6 +246,8 @@ class Cam:
         for source in images:
             try:
                 image = source if isinstance(source, Image) else read_image(source, channels=channels)
+                if self.protocol.exif == "apply":
+                    image = image.upright()
                 if image.channels != channels:
                     raise ImageError(
                         f"{image.path or 'the image'}: read with {image.channels} channels, but the net takes "
@@ -221,8 +259,34 @@ class Cam:
                 prepared.append(error)
         return prepared
 
+    def preprocess(self, image: Source) -> NDArray[np.float32]:
+        """Return the input of the net for one image, for programs that run the net themselves.
+
+        Parameters
+        ----------
+        image : path, bytes, array or Image
+            The same as for a call.
+
+        Returns
+        -------
+        (n, C, H, W) float32
+            One crop, or ten with the view `ten`: resized, less the mean, scaled; for three channels BGR.
+
+        Raises
+        ------
+        ImageError
+            The image cannot be read.
+        """
+        (found,) = self.prepare([image])
+        if isinstance(found, PycamError):
+            raise found
+        return found[1]
+
     def predict(
-        self, prepared: Sequence[Prepared | PycamError], choices: Sequence[Choose]
+        self,
+        prepared: Sequence[Prepared | PycamError],
+        choices: Sequence[Choose],
+        progress: Progress = unseen,
     ) -> list[Prediction | PycamError]:
         """Run the net on images, all of them together.
 
@@ -232,6 +296,8 @@ class Cam:
             Results of `prepare`; errors are returned as they are.
         choices : sequence of callables
             For each image, the function that selects the classes: (C,) scores -> (T,) indices.
+        progress : callable
+            See `Progress`.
 
         Returns
         -------
@@ -240,32 +306,38 @@ class Cam:
         """
         inputs = [each[1] for each in prepared if not isinstance(each, PycamError)]
         outputs = self._run(inputs[0] if len(inputs) == 1 else np.concatenate(inputs)) if inputs else iter(())
-        return [
-            each if isinstance(each, PycamError) else self._prediction(each[0], *next(outputs), choose)
-            for each, choose in zip(prepared, choices, strict=True)
-        ]
+        found: list[Prediction | PycamError] = []
+        for each, choose in zip(prepared, choices, strict=True):
+            shown = _Shares(progress)
+            found.append(
+                each if isinstance(each, PycamError) else self._prediction(*each, *next(outputs), choose, shown)
+            )
+            shown.finish()
+        return found
 
-    def _run(self, inputs: NDArray[np.float32]) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-        """Yield the scores, (C,), and the features, (n, K, h, w), of each image; inputs are all crops, (N, 3, S, S)."""
+    def _run(self, inputs: Floats) -> Iterator[tuple[Floats, dict[str, Floats]]]:
+        """Yield the scores, (C,), and the values of all outputs, of each image; inputs are all crops, (N, C, H, W)."""
         crops = len(self.placement.view.crops)
         values = self.engine.forward({self.model.image_input: inputs})
-        # Gradient maps are computed from the input, not from features.
-        features = inputs if self.head is None else values[self.head.feature_blob]
         scores = values[self.model.score_blob].reshape(len(inputs), self.model.class_count, -1).mean(axis=2)
         for start in range(0, len(inputs), crops):
             own = slice(start, start + crops)
-            yield scores[own].mean(axis=0), features[own]
+            yield scores[own].mean(axis=0), {name: each[own] for name, each in values.items()}
 
     def _prediction(
-        self, image: Image, scores: NDArray[np.float32], features: NDArray[np.float32], choose: Choose
+        self, image: Image, inputs: Floats, scores: Floats, values: dict[str, Floats], choose: Choose, shown: _Shares
     ) -> Prediction | PycamError:
         if not np.isfinite(scores).all():
             return not_finite(self.engine.name, "scores", image.path)
+        assert self.method is not None
         classes = choose(scores)
+        maps = self.method(
+            inputs, classes, values, lambda perturb, count: self._pass(perturb, count, shown, crops=len(inputs))
+        )
         return Prediction(
             classes,
             scores,
-            self._maps(features, classes),
+            maps,
             image.size,
             self.placement,
             self.protocol,
@@ -275,33 +347,52 @@ class Cam:
             image,
         )
 
-    def _maps(self, features: NDArray[np.float32], classes: NDArray[np.intp]) -> NDArray[np.float32]:
-        """Return the maps of classes: (n, K, h, w) and (T,) indices -> (n, T, h, w) float32."""
-        if not len(classes):
-            return features[:, :0]
-        if self.gradients is not None:
-            return self.gradients(features, classes)
-        weights = self.head_weights
-        chosen = (
-            features[:, classes] if weights.matrix is None else class_activation_maps(features, weights.matrix[classes])
-        )
-        return chosen if weights.coverage is None else chosen * weights.coverage
+    def _pass(self, perturb: Perturb, count: int, shown: _Shares, crops: int) -> Floats:
+        """Run passes in batches of one size, in the streams of the engine; return the class scores, (count, C)."""
+        assert self.method is not None and self.method.passes is not None and self.pass_engine is not None
+        passes, size = self.method.passes, min(self.pass_engine.batch_size, count)
+        starts = range(0, count, size)
 
-    @cached_property
-    def head_weights(self) -> HeadWeights:
-        """The class weights of the head."""
-        assert self.head is not None
-        return head_weights(self.model.net, self.head)
+        def filled(start: int) -> dict[str, Floats]:
+            """Return the inputs of a batch; the last one is filled up: some engines prepare for each batch size."""
+            inputs = perturb(range(start, min(start + size, count)))
+            return {name: np.concatenate([rows, *[rows[-1:]] * (size - len(rows))]) for name, rows in inputs.items()}
+
+        scores = []
+        for values in self.pass_engine.forward_many(filled(start) for start in starts):
+            scores.append(class_scores(values[passes.target]))
+            shown.add(size / (passes.count * crops))
+        return np.concatenate(scores)[:count]
 
     def close(self) -> None:
-        """Close the engine. The model cannot be used afterwards."""
+        """Close the engines. The model cannot be used afterwards."""
         self.engine.close()
+        if self.pass_engine is not None:
+            self.pass_engine.close()
 
     def __enter__(self) -> Cam:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class _Shares:
+    """What is shown of the progress of one image: never more than all of it."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._left = 1.0
+
+    def add(self, share: float) -> None:
+        """Show a further share of the image."""
+        share = min(share, self._left)
+        self._left -= share
+        self._progress(share)
+
+    def finish(self) -> None:
+        """Show the rest of the image."""
+        self.add(self._left)
 
 
 def _batches(images: Iterable[Source], size: int) -> Iterator[list[Source]]:
@@ -332,6 +423,7 @@ def load(
     engine: str = engines.DEFAULT_ENGINE,
     protocol: str | Protocol = "default",
     view: str | None = None,
+    exif: str | None = None,
     method: str | None = None,
     layer: str | None = None,
     target: str | None = None,
@@ -339,6 +431,9 @@ def load(
     threshold: float | None = None,
     prototxt: str | os.PathLike[str] | None = None,
     weights: str | os.PathLike[str] | None = None,
+    onnx: str | os.PathLike[str] | None = None,
+    preprocess: str | None = None,
+    input_size: int | tuple[int, int] | str | None = None,
     labels: str | os.PathLike[str] | None = None,
     mean: str | os.PathLike[str] | None = None,
     std: str | None = None,
@@ -355,19 +450,25 @@ def load(
     Parameters
     ----------
     model : str or path, optional
-        Name or alias of a bundled model, or the path of a card. Not needed with both `prototxt` and `weights`: then
-        the feature blob and the class-weight layer are found in the graph.
+        Name or alias of a bundled model, or the path of a card or of an ONNX file. Not needed with both `prototxt` and
+        `weights`, or with `onnx`: then the feature blob and the class-weight layer are found in the graph.
     engine : str
         `onnxruntime`, `openvino`, `ncnn`, `torch`, `opencv` or `caffe`.
     protocol : str or Protocol
         The name of a row of the protocol table, or a `pycam.protocols.Protocol`.
-    view, method, layer, target, box_rule : str, optional
+    view, exif, method, layer, target, box_rule : str, optional
         Choices that replace those of the protocol; see `pycam.protocols.Protocol`. Without a view, the protocol
-        `default` takes the one of the model's card. Gradients need PyTorch.
+        `default` takes the one of the model's card. Methods that use gradients need PyTorch.
     threshold : float, optional
         The threshold of the box rule, in place of the rule's default.
     prototxt, weights, labels, mean : path, optional
         Files that replace those of the model. The mean may be numbers, one per channel: "104,117,123".
+    onnx : path, optional
+        A net and its weights as one ONNX file.
+    preprocess : str, optional
+        What an ONNX file expects of images: `imagenet`, `tf`, `unit`, `caffe` or `none` (`pycam.onnx.PREPROCESSINGS`).
+    input_size : int or (int, int) or str, optional
+        Height and width for an ONNX file that leaves them open.
     std : str, optional
         What pixels minus the mean are divided by, in place of the model's: numbers, one per channel.
     input_scale : str, optional
@@ -398,6 +499,7 @@ def load(
     row = get_protocol(protocol) if isinstance(protocol, str) else protocol
     row = row.with_choices(
         view=view,
+        exif=exif,
         method=method,
         layer=layer,
         target=target,
@@ -409,6 +511,9 @@ def load(
         model,
         prototxt=prototxt,
         weights=weights,
+        onnx=onnx,
+        preprocess=preprocess,
+        input_size=input_size,
         labels=labels,
         mean=mean,
         std=std,
@@ -417,39 +522,54 @@ def load(
         stages=stages,
         level=level,
         allow_nonfinite=allow_nonfinite,
-        needs_maps=row.method == "cam",
+        needs_maps=method_class(row.method).from_class_weights,
     )
     return make_cam(loaded, engine=engine, protocol=row, options=options)
 
 
-def best_streams(engine: str, protocol: Protocol, options: Options = Options()) -> int:
-    """Return the number of streams with which `Cam.stream` predicts the most images per second on this machine."""
-    # Gradients take turns: PyTorch's settings apply to the whole process.
-    return engines.best_streams(engine, options) if protocol.method == "cam" else 1
+def best_streams(engine: str, protocol: Protocol, options: Options = Options(), images: int | None = None) -> int:
+    """Return the number of streams with which `Cam.stream` predicts the most images per second on this machine.
+
+    Parameters
+    ----------
+    engine : str
+        The name of the engine.
+    protocol : Protocol
+        Its method decides: PyTorch's settings apply to the whole process, so that gradients have one stream.
+    options : Options
+        Device and threads; the number of streams does not matter.
+    images : int, optional
+        The number of images, if it is known.
+    """
+    method = method_class(protocol.method)
+    if not method.by_engine:
+        return 1
+    most = engines.best_streams(engine, options)
+    # The passes of a single image use all streams.
+    return most if images is None or method.perturbs else min(images, most)
 
 
 def make_cam(
     model: Model, *, engine: str = engines.DEFAULT_ENGINE, protocol: Protocol, options: Options = Options()
 ) -> Cam:
     """Prepare a loaded model for images; parameters and errors are those of `load`."""
-    head, gradients = None, None
-    if protocol.method == "cam":
-        head = model.head
-    else:
-        try:
-            from pycam.maps.gradients import GradientMaps
-        except ImportError as error:
-            raise EngineError(
-                f"method {protocol.method!r} needs PyTorch: pip install 'caffe-cam[torch]' ({error})"
-            ) from None
-        choices = protocol.method, protocol.target, protocol.layer
-        gradients = GradientMaps(model.net, model.score_blob, *choices, options)
-        if options.streams > 1:
-            raise UsageError(
-                f"{options.streams} streams: method {protocol.method!r} computes one image after another: use one"
-            )
+    kind = method_class(protocol.method)
+    if options.streams > 1 and not kind.by_engine:
+        raise UsageError(
+            f"{options.streams} streams: method {protocol.method!r} computes one image after another: use one"
+        )
+    scores = model.head.score_blob if kind.from_class_weights else model.score_blob
+    choices = protocol.method, protocol.target, protocol.layer
+    method = kind.of(Request(model.net, scores, lambda: model.head, *choices, options))
     model.check_labels()
-    outputs = [model.score_blob] if head is None else [head.feature_blob, head.score_blob]
     mean = model.preprocessing.mean_values(protocol.mean)
     scale = model.preprocessing.scale(protocol.input_scale)
-    return Cam(model, head, engines.make(engine, model.net, outputs, options), protocol, mean, gradients, scale)
+    outputs = tuple(dict.fromkeys([*method.outputs, scores]))
+    with ExitStack() as stack:
+        runner = stack.enter_context(engines.make(engine, model.net, outputs, options))
+        pass_engine = None
+        if passes := method.passes:
+            own = passes.net is model.net
+            pass_engine = runner if own else engines.make(engine, passes.net, [passes.target], options)
+        stack.pop_all()
+    return Cam(model, method, runner, protocol, mean, scale, pass_engine)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pycam import drawing
 from pycam.drawing.layout import write_on
-from pycam.errors import ImageError
+from pycam.errors import ImageError, UsageError
 from pycam.formats.files import atomic_write
 from pycam.formats.names import stem_of
 from pycam.images.read import Image
@@ -30,12 +30,21 @@ from pycam.protocols import Protocol
 from pycam.zoo.labels import Labels
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from pandas import DataFrame
+
     from pycam.drawing.print_figure import Grid, Panel
+
+BOX_SIDES = ["x0", "y0", "x1", "y1"]
+"""The columns of a box."""
+
+NO_CLASS = "not a class of this model"
+"""The caption in the place of a class that the model does not have."""
 
 _ORDINALS = {1: "1st", 2: "2nd", 3: "3rd"}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Prediction:
     """The prediction of an image.
 
@@ -64,16 +73,16 @@ class Prediction:
     """
 
     classes: NDArray[np.intp]
-    scores: NDArray[np.float32] = field(repr=False)
-    feature_maps: NDArray[np.float32] = field(repr=False)
+    scores: NDArray[np.float32]
+    feature_maps: NDArray[np.float32]
     size: tuple[int, int]
     placement: Placement
     protocol: Protocol
     model: str = ""
     engine: str = ""
-    labels: Labels = field(default=Labels(()), repr=False)
+    labels: Labels = field(default=Labels(()))
     image: Image | None = None
-    kept_boxes: Sequence[Boxes] | None = field(default=None, repr=False)
+    kept_boxes: Sequence[Boxes] | None = None
 
     @cached_property
     def top(self) -> tuple[ClassPrediction, ...]:
@@ -95,7 +104,12 @@ class Prediction:
             raise ValueError("this prediction has no image, so it cannot be drawn")
         return self.image
 
-    def overlay(self, rank: int = 0, *, box: bool = False) -> NDArray[np.uint8]:
+    def __repr__(self) -> str:
+        best = f", best {self.top[0].index} {self.top[0].label[:60]!r} {self.top[0].score:.4f}" if self.top else ""
+        path = "" if self.image is None else self.image.path
+        return f"<Prediction of {path[-60:]!r} by {self.model[-40:]}, {len(self.top)} classes{best}>"
+
+    def overlay(self, rank: int = 0, *, box: bool = False, rgb: bool = False) -> NDArray[np.uint8]:
         """Draw the map of a class over the image.
 
         Parameters
@@ -104,10 +118,12 @@ class Prediction:
             The position of the class in `top`; 0 for the best class.
         box : bool
             Whether to draw the box of the class.
+        rgb : bool
+            Whether to return RGB, as matplotlib and Pillow take it, in place of BGR, as OpenCV does.
 
         Returns
         -------
-        (H, W, 3) uint8 BGR
+        (H, W, 3) uint8 BGR or RGB
             The size is that of `base`.
         """
         item = self.top[rank]
@@ -122,7 +138,7 @@ class Prediction:
             wide, tall = self.size
             scaled = x0 * width // wide, y0 * height // tall, -(-x1 * width // wide), -(-y1 * height // tall)
             drawn = drawing.draw_box(drawn, scaled)
-        return drawn
+        return np.ascontiguousarray(drawn[:, :, ::-1]) if rgb else drawn
 
     def panel(
         self,
@@ -157,9 +173,66 @@ class Prediction:
             boxes.append((np.multiply(found, scale).tolist(), FOUND))
         return grid.panel(self.base if rank is None else self.overlay(rank), captions, boxes)
 
+    def plot(self, *, box: bool = False) -> Axes:
+        """Plot the image and the overlays of `top` side by side, with the label and the score of each.
+
+        Parameters
+        ----------
+        box : bool
+            Whether to draw the box of each class.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            The panel of the image. Its `figure` is the whole plot, which a notebook or `pyplot.show()` shows.
+
+        Raises
+        ------
+        UsageError
+            matplotlib is not installed.
+        """
+        try:
+            from matplotlib import pyplot
+        except ImportError as error:
+            raise UsageError(f"a plot needs matplotlib: pip install 'caffe-cam[paper]' ({error})") from None
+        name = Path(self._image.path).name
+        panels: list[tuple[NDArray[np.uint8], Sequence[str]]] = [(self.base[:, :, ::-1], [name])]
+        panels += [(self.overlay(rank, box=box, rgb=True), self._caption(rank)) for rank in range(len(self.top))]
+        height, width = self.base.shape[:2]
+        size = (min(2.4 * len(panels), 30), min(2.4 * len(panels), 30) / len(panels) * height / width + 0.6)
+        _, axes = pyplot.subplots(1, len(panels), figsize=size, squeeze=False, layout="constrained")
+        for axis, (pixels, lines) in zip(axes[0], panels, strict=True):
+            axis.imshow(pixels)
+            # A dollar sign would begin a formula.
+            axis.set_title("\n".join(lines).replace("$", r"\$"), fontsize="small")
+            axis.set_axis_off()
+        first: Axes = axes[0, 0]
+        return first
+
+    def to_frame(self) -> DataFrame:
+        """Return the classes as a table, one row per class: image, rank from 1, index, wnid, label, score and box.
+
+        Returns
+        -------
+        pandas.DataFrame
+            x0, y0, x1, y1 are in image pixels, 0-based, half-open; they are missing for a class without a box.
+        """
+        from pandas import DataFrame
+
+        path = "" if self.image is None else self.image.path
+        rows = [
+            (path, item.rank + 1, item.index, item.wnid, item.label, item.score, *(item.box or [None] * 4))
+            for item in self.top
+        ]
+        columns = ["image", "rank", "index", "wnid", "label", "score", *BOX_SIDES]
+        frame: DataFrame = DataFrame(rows, columns=columns).astype(dict.fromkeys(BOX_SIDES, "Int64"))
+        return frame
+
     def strip(self, *, box: bool = False) -> NDArray[np.uint8]:
         """Return the image and the overlays of `top` side by side: (H, W, 3) uint8 BGR."""
-        return self._strip_of([self._tile(self.overlay(rank, box=box)) for rank in range(len(self.top))])
+        ranks = range(len(self.top))
+        tiles = [self._tile(self.overlay(rank, box=box), len(ranks)) for rank in ranks]
+        return self._strip_of(tiles, [self._caption(rank) for rank in ranks])
 
     def _repr_jpeg_(self) -> bytes:
         return self._jpeg(self.strip(box=True))
@@ -182,23 +255,13 @@ class Prediction:
             f"{''.join(rows)}</table>"
         )
 
-    def _drawn(self, rank: int, box: bool) -> tuple[NDArray[np.uint8], bytes]:
-        """Return the tile of a class for the strip, and its overlay as a JPEG."""
-        overlay = self.overlay(rank, box=box)
-        tile = self._tile(overlay)
-        try:
-            return tile, self._jpeg(drawing.caption(overlay, *self._caption(rank)))
-        except ImageError as error:
-            raise ImageError(f"{self._image.path}: {error}") from None
-
     def _jpeg(self, pixels: NDArray[np.uint8]) -> bytes:
         return drawing.encode_jpeg(pixels, self.protocol.quality)
 
-    def _tile(self, overlay: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        return drawing.strip_tile(overlay, len(self.top), self.protocol.strip)
+    def _tile(self, overlay: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
+        return drawing.strip_tile(overlay, count, self.protocol.strip)
 
-    def _strip_of(self, tiles: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-        captions = [self._caption(rank) for rank in range(len(self.top))]
+    def _strip_of(self, tiles: Sequence[NDArray[np.uint8]], captions: Sequence[tuple[str, str]]) -> NDArray[np.uint8]:
         return drawing.strip(self.base, tiles, captions, Path(self._image.path).name, self.protocol.strip)
 
     def _caption(self, rank: int) -> tuple[str, str]:
@@ -213,7 +276,9 @@ class Prediction:
         """Return the values that `save` writes as JSON; boxes are in image pixels, 0-based, half-open.
 
         `input` says what the net got: its channels, height and width, those of the canvas, and the part of the image
-        that each crop covers.
+        that each crop covers. `box_pixels` says which pixels boxes and crops count in: those of the `upright` image,
+        with its EXIF orientation applied, or those `stored` in the file. An orientation that turns the image is in
+        `exif_orientation_applied` or in `exif_orientation_not_applied`.
         """
         view = self.placement.view
         width, height = self.size
@@ -223,6 +288,7 @@ class Prediction:
             "engine": self.engine,
             "protocol": self.protocol.name,
             "view": self.protocol.view,
+            "box_pixels": "upright" if self.protocol.exif == "apply" else "stored",
             "input": {
                 "channels": self._image.channels,
                 "size": view.size,
@@ -240,7 +306,8 @@ class Prediction:
         if self.protocol.method != "cam":
             found["method"] = self.protocol.method
         if self._image.exif_orientation != 1:
-            found["exif_orientation_not_applied"] = self._image.exif_orientation
+            applied = "applied" if self._image.exif_applied else "not_applied"
+            found[f"exif_orientation_{applied}"] = self._image.exif_orientation
         return found
 
     def save(self, folder: str | os.PathLike[str], *, boxes: bool = False, maps: bool = False) -> list[Path]:
@@ -269,26 +336,56 @@ class Prediction:
         ImageError
             The image is longer or wider than a JPEG can be.
         """
-        drawing.check_strip(self.base.shape[1], len(self.top), self.protocol.strip)
         start = Path(folder) / stem_of(self._image.path)
-        written = []
-
-        def write(ending: str, data: bytes | str) -> None:
-            start.parent.mkdir(parents=True, exist_ok=True)
-            written.append(start.with_name(start.name + ending))
-            atomic_write(written[-1], data)
-
-        tiles = []
-        for rank in range(len(self.top)):
-            tile, jpeg = self._drawn(rank, boxes)
-            tiles.append(tile)
-            write(f"_{rank + 1}.jpg", jpeg)
-        if maps:
-            write("_maps.npy", _npy(np.stack([item.image_map for item in self.top])))
-            write("_features.npy", _npy(self.feature_maps))
-        write("_strip.jpg", self._jpeg(self._strip_of(tiles)))
-        write(".json", json.dumps(self.as_dict(boxes=boxes), indent=2, ensure_ascii=False) + "\n")
+        written, strip = self.save_maps(start, range(len(self.top)), boxes=boxes, maps=maps)
+        written.append(write_file(start, "_strip.jpg", self._jpeg(strip)))
+        text = json.dumps(self.as_dict(boxes=boxes), indent=2, ensure_ascii=False) + "\n"
+        written.append(write_file(start, ".json", text))
         return written
+
+    def save_maps(
+        self, start: Path, ranks: Sequence[int | None], *, boxes: bool = False, maps: bool = False
+    ) -> tuple[list[Path], NDArray[np.uint8]]:
+        """Write the overlays, and return them and the image as a strip; parameters and errors are those of `save`.
+
+        Parameters
+        ----------
+        start : Path
+            What the names of the files begin with.
+        ranks : sequence of int or None
+            The position in `top` of each class to write; None leaves its place in the strip dark, and its number out.
+        boxes, maps : bool
+            As for `save`.
+        """
+        drawing.check_strip(self.base.shape[1], len(ranks), self.protocol.strip)
+        written, tiles, captions = [], [], []
+        for number, rank in enumerate(ranks, start=1):
+            if rank is None:
+                tiles.append(self._tile(np.zeros_like(self.base), len(ranks)))
+                captions.append((NO_CLASS, ""))
+                continue
+            overlay = self.overlay(rank, box=boxes)
+            tiles.append(self._tile(overlay, len(ranks)))
+            captions.append(self._caption(rank))
+            try:
+                jpeg = self._jpeg(drawing.caption(overlay, *captions[-1]))
+            except ImageError as error:
+                raise ImageError(f"{self._image.path}: {error}") from None
+            written.append(write_file(start, f"_{number}.jpg", jpeg))
+        if maps:
+            placed = [item.image_map for item in self.top]
+            empty = np.empty((0, *self.size[::-1]), np.float32)
+            written.append(write_file(start, "_maps.npy", _npy(np.stack(placed) if placed else empty)))
+            written.append(write_file(start, "_features.npy", _npy(self.feature_maps)))
+        return written, self._strip_of(tiles, captions)
+
+
+def write_file(start: Path, ending: str, data: bytes | str) -> Path:
+    """Write one of the files of an image, whose names begin with `start`, and return it; the folder is created."""
+    start.parent.mkdir(parents=True, exist_ok=True)
+    path = start.with_name(start.name + ending)
+    atomic_write(path, data)
+    return path
 
 
 def _npy(array: NDArray[np.float32]) -> bytes:
@@ -298,7 +395,7 @@ def _npy(array: NDArray[np.float32]) -> bytes:
     return content.getvalue()
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ClassPrediction:
     """A class of a prediction; all values are computed on demand.
 
@@ -310,8 +407,11 @@ class ClassPrediction:
         The position in `prediction.classes`, from 0.
     """
 
-    prediction: Prediction = field(repr=False)
+    prediction: Prediction
     rank: int
+
+    def __repr__(self) -> str:
+        return f"<ClassPrediction {self.rank}: {self.index} {self.wnid} {self.label[:80]!r}, score {self.score:.4f}>"
 
     @property
     def index(self) -> int:

@@ -20,8 +20,11 @@ DRAWING = ("base", "overlay", "caption", "strip", "quality")
 
 NEEDS = {
     "placement": ("view", ("center",)),
-    "target": ("method", ("gradcam", "gradcam_mean", "saliency")),
-    "layer": ("method", ("gradcam", "gradcam_mean")),
+    "target": (
+        "method",
+        ("gradcam", "gradcam_mean", "gradcam++", "xgradcam", "layercam", "saliency", "scorecam", "ablationcam"),
+    ),
+    "layer": ("method", ("gradcam", "gradcam_mean", "gradcam++", "xgradcam", "layercam", "scorecam", "ablationcam")),
 }
 """Choices that have an effect only with certain values of another choice: the other choice, and these values."""
 
@@ -37,6 +40,9 @@ class Protocol:
     view : str
         The part of the image that is the input of the net: the `center` crop, the `full` image, or `ten` crops; or the
         view of the `model`, which its card names (`for_view`).
+    exif : str
+        The EXIF orientation of an image, as phones store it: `apply` it, so that the image is upright, as OpenCV's
+        `imread` does today; or `ignore` it, as Caffe's users did. Boxes count in these pixels.
     resizer : str
         The resizer from the image to the canvas of the view: a name in `pycam.images.resize.RESIZERS`.
     input_scale : float, optional
@@ -46,12 +52,13 @@ class Protocol:
         The mean that is subtracted: the model's mean `value` or mean `image`; `vgg_value`, (103.939, 116.779, 123.68);
         `rounded_value`, (104, 117, 123); or `none`. All are BGR.
     method : str
-        The source of the maps: the class weights of the net, `cam`; or gradients: `gradcam`, `gradcam_mean` (the mean
-        over the channels, without ReLU), or `saliency`.
+        The source of the maps: the class weights of the net, `cam`; gradients: `gradcam`, `gradcam_mean` (the mean
+        over the channels, without ReLU), `gradcam++`, `xgradcam`, `layercam`, or `saliency`; or many runs of the net:
+        `scorecam`, `ablationcam`. docs/methods.md has the formulas.
     target : str
-        For gradients: the score to differentiate, the `logit` of the class or its `probability`.
+        For all methods but `cam`: the score that maps explain, the `logit` of the class or its `probability`.
     layer : str
-        For Grad-CAM: the blob; empty for the deepest blob with rows and columns.
+        For methods that weight the channels of a blob: the blob; empty for the deepest blob with rows and columns.
     map_resizer : str
         The resizer that enlarges maps. With the view `ten`, MATLAB's bicubic resize enlarges the maps of the crops, as
         in the release, and the `map_resizer` brings the merged map from the canvas to the image.
@@ -91,6 +98,7 @@ class Protocol:
 
     name: str
     view: Literal["model", "center", "full", "ten"] = "center"
+    exif: Literal["apply", "ignore"] = "ignore"
     resizer: Literal[
         "opencv_bilinear",
         "opencv_cubic",
@@ -103,7 +111,17 @@ class Protocol:
     ] = "opencv_bilinear"
     input_scale: float | None = None
     mean: Literal["value", "image", "vgg_value", "rounded_value", "none"] = "value"
-    method: Literal["cam", "gradcam", "gradcam_mean", "saliency"] = "cam"
+    method: Literal[
+        "cam",
+        "gradcam",
+        "gradcam_mean",
+        "gradcam++",
+        "xgradcam",
+        "layercam",
+        "saliency",
+        "scorecam",
+        "ablationcam",
+    ] = "cam"
     target: Literal["logit", "probability"] = "logit"
     layer: str = ""
     map_resizer: Literal["opencv_bilinear", "opencv_cubic", "matlab_bicubic", "tf_corner", "levels_256"] = (
@@ -124,6 +142,9 @@ class Protocol:
     quality: int = 92
     top: int = 5
     section: str = ""
+
+    def __repr__(self) -> str:
+        return f"<Protocol {self.name!r}: view {self.view}, method {self.method}, box rule {self.box_rule}>"
 
     def __post_init__(self) -> None:
         if self.box_rule in PYTHON_ONLY:
@@ -210,26 +231,45 @@ class Protocol:
         """
         return self.with_choices(view=view) if self.view == "model" else self
 
-    def with_methods(self, methods: Sequence[str], **choices: str | float | None) -> list[Protocol]:
-        """Return the row once per method; each of `choices` is used with the methods for which it has an effect.
+    def with_methods(
+        self, methods: Sequence[str], layers: Sequence[str] = (), **choices: str | float | None
+    ) -> list[Protocol]:
+        """Return the row once per method, and once per layer with the methods that take one, in the given orders.
 
         Parameters
         ----------
         methods : sequence of str
-            One or more.
+            One or more; none for the method of the row.
+        layers : sequence of str
+            Blobs; none for the layer of the row, or the default.
         **choices
-            As for `with_choices`.
+            As for `with_choices`; each is used with the methods for which it has an effect.
 
         Raises
         ------
         UsageError
-            A choice has no effect with any of the methods.
+            A choice or a layer has no effect with any of the methods, or the same maps are asked for twice.
         """
+        methods = methods or [self.method]
+        given = {**choices, "layer": layers or None}
         takers = {
             name: [method for method in methods if name not in NEEDS or method in NEEDS[name][1]] or methods
-            for name in choices
+            for name in given
         }
-        return [self.with_choices(method=m, **{n: choices[n] for n in choices if m in takers[n]}) for m in methods]
+        rows = [
+            self.with_choices(
+                method=method,
+                layer=layer,
+                **{name: value for name, value in choices.items() if method in takers[name]},
+            )
+            for method in methods
+            for layer in (layers if method in takers["layer"] and layers else [None])
+        ]
+        for row in rows:
+            if rows.count(row) > 1:
+                at = f" at layer {row.layer}" if row.layer else ""
+                raise UsageError(f"method {row.method}{at} is given twice: give each method and each layer once")
+        return rows
 
 
 CHOICES: dict[str, tuple[str, ...]] = {
@@ -253,7 +293,7 @@ def _number(choice: str, text: str | float) -> float:
 PROTOCOLS = {
     row.name: row
     for row in (
-        Protocol(name="default", view="model", section="2, 5"),
+        Protocol(name="default", view="model", exif="apply", section="2, 5"),
         Protocol(name="py_demo", placement="stretched", base="canvas", overlay="py_demo", section="2"),
         Protocol(
             name="matlab_demo",

@@ -57,7 +57,7 @@ from pycam.training.solver import read_solver
 from pycam.verification.compare import load_blobs
 from pycam.zoo.cards import read_card
 from pycam.zoo.checksums import pinned
-from pycam.zoo.labels import read_labels
+from pycam.zoo.label_files import read_labels
 
 Random = random.Random
 

@@ -14,6 +14,7 @@ import numpy as np
 from pycam import engines
 from pycam.formats import prototxt
 from pycam.images.read import Image
+from pycam.maps.class_weights import ClassWeightMaps
 from pycam.model import Model, Preprocessing
 from pycam.net import find_head, net_from_message
 from pycam.predict import Cam
@@ -50,7 +51,7 @@ def cam(protocol: str = "default", view: str | None = None, method: str = "cam",
     head = find_head(net)
     model = Model("blobs", net, Preprocessing(Mean((110, 110, 110))), LABELS)
     engine = engines.make("onnxruntime", net, [head.feature_blob, head.score_blob], engines.Options(threads=1))
-    return Cam(model, head, engine, row, np.full(3, 110, np.float32))
+    return Cam(model, ClassWeightMaps(net, head), engine, row, np.full(3, 110, np.float32))
 
 
 def cams() -> list[Cam]:

@@ -28,7 +28,7 @@ def command(shared: Path, mini: Path, monkeypatch) -> list[str]:
         "--weights": shared / "data/weights/squeezenet_v1.0.caffemodel",
         "--images": mini / "ILSVRC2012_img_val",
         "--ground-truth": mini / "ILSVRC2012_bbox_val",
-        "--labels": mini / "devkit/data/ILSVRC2014_clsloc_validation_ground_truth.txt",
+        "--ground-truth-classes": mini / "devkit/data/ILSVRC2014_clsloc_validation_ground_truth.txt",
         "--blacklist": mini / "devkit/data/ILSVRC2014_clsloc_validation_blacklist.txt",
     }
     return ["evaluate", *(str(word) for option in options.items() for word in option)]

@@ -146,7 +146,7 @@ def test_unknown_names_are_refused_before_anything_is_fetched(machine):
 def test_protocols_are_a_table():
     rows = {line.split()[0]: line.split()[1:] for line in run("protocols").splitlines()}
     assert rows["protocol"][:3] == ["default", "py_demo", "matlab_demo"]
-    assert rows["view"][:3] == ["center", "center", "ten"]
+    assert rows["view"][:3] == ["model", "center", "ten"]
     assert rows["placement"][:2] == ["in_place", "stretched"]
     by_name = {row["name"]: row for row in json.loads(run("protocols", "--json"))}
     assert by_name["released"]["box_rule"] == "released"

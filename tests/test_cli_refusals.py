@@ -76,7 +76,7 @@ def test_files_that_the_ground_truth_has_no_use_for(command, capsys):
         Path(name).write_text("a 0\nb 1\n")
     for name in ("val.txt", "val.lst"):
         truth = ["--ground-truth", name]
-        refused(capsys, [*command, *truth, "--labels", "labels.txt"], f"{name} has labels of its own")
+        refused(capsys, [*command, *truth, "--ground-truth-classes", "labels.txt"], f"{name} has classes of its own")
         refused(
             capsys,
             [*command, *truth, "--blacklist", "blacklist.txt"],

@@ -61,7 +61,7 @@ def test_errors_of_a_submission(capsys, images, submission):
 def test_blacklist_and_labels_in_files_of_their_own(capsys, images, submission, tmp_path):
     (tmp_path / "labels.txt").write_text("a 0\nb 1\nc 0\n")
     (tmp_path / "blacklist.txt").write_text("2\n2\n")
-    files = ("--labels", tmp_path / "labels.txt", "--blacklist", tmp_path / "blacklist.txt")
+    files = ("--ground-truth-classes", tmp_path / "labels.txt", "--blacklist", tmp_path / "blacklist.txt")
     result = json.loads(run(capsys, "--predictions", submission, "--ground-truth", images, *files, "--json"))
     assert result["blacklisted"] == 1
     assert result["localization_error"]["top1"] == 0.5
@@ -145,7 +145,7 @@ def test_the_original_evaluation(capsys, shared):
     out = run(
         capsys,
         *("--predictions", golden / "pred.txt", "--ground-truth", golden / "cache.mat"),
-        *("--labels", golden / "gt.txt", "--blacklist", golden / "blacklist.txt", "--json"),
+        *("--ground-truth-classes", golden / "gt.txt", "--blacklist", golden / "blacklist.txt", "--json"),
     )
     result = json.loads(out)
     rows = [line.split() for line in (golden / "result.txt").read_text().splitlines()]

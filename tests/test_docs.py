@@ -273,18 +273,19 @@ def test_the_version_is_that_of_the_newest_change():
     assert newest and newest[1] == pycam.__version__
 
 
-@pytest.mark.docs
-def test_the_reference_is_made_without_a_warning(tmp_path):
-    listed = subprocess.run(
-        ["make", "-n", "-o", ".venv/.all", "docs"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    (line,) = [line for line in listed.stdout.splitlines() if " -m pdoc " in line]
-    modules = [word for word in line.split() if re.fullmatch(r"(pycam|matlab_ports)(\.\w+)*", word)]
-    assert {"pycam", "pycam.pycaffe", "pycam.net"} <= set(modules)
-    command = [sys.executable, "-W", "error", "-m", "pdoc", *modules, "--docformat", "numpy", "-o", tmp_path]
-    made = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert made.returncode == 0, made.stderr
-    assert "class_activation_maps" in (tmp_path / "pycam.html").read_text("utf-8")
+def test_the_citation_names_this_version_and_the_paper():
+    # `cffconvert --validate` holds it to the schema of CFF 1.2.0; here are the keys that the schema requires.
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    newest = re.search(r"^## (\S+), (\d{4}-\d\d-\d\d)$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.M)
+    assert citation["cff-version"] == "1.2.0"
+    assert citation["type"] == "software" and citation["message"] and citation["title"].startswith("pycam")
+    assert (citation["version"], citation["date-released"]) == (newest[1], newest[2])
+    assert citation["license"] in (ROOT / "pyproject.toml").read_text("utf-8")
+    (paper,) = citation["references"]
+    assert paper["type"] == "conference-paper"
+    assert paper["title"] == "Learning Deep Features for Discriminative Localization"
+    assert [each["family-names"] for each in paper["authors"]] == ["Zhou", "Khosla", "Lapedriza", "Oliva", "Torralba"]
+    assert (paper["year"], paper["doi"], paper["conference"]) == (2016, "10.1109/CVPR.2016.319", {"name": "CVPR 2016"})
 
 
 def test_cards_name_protocols_and_commands_that_are_there():

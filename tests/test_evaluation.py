@@ -341,10 +341,10 @@ def test_any_data_set_with_any_net_of_its_classes(images, tmp_path):
     assert submitted.classes[:, 0].tolist() == best
     assert (submitted.classes[:, 3:] == -1).all()
     (tmp_path / "names.txt").write_text("dog\ncat\nbird\nfish\n")
-    other = Plan.read(recipe, Sources(str(images), str(truth), classes=str(tmp_path / "names.txt")), batch=4)
+    other = Plan.read(recipe, Sources(str(images), str(truth), labels=str(tmp_path / "names.txt")), batch=4)
     assert other.truth.classes[:3].tolist() == [1, 0, 2]
     with pytest.raises(
-        UsageError, match=r"has 3 classes, but the ground truth names 4 \(dog, cat, bird, …\): .*--classes"
+        UsageError, match=r"has 3 classes, but the ground truth names 4 \(dog, cat, bird, …\): .*--labels"
     ):
         evaluate(other, tmp_path / "other")
 

@@ -458,7 +458,7 @@ def test_a_written_head_gives_the_decision_values(engine, folder, npz, tmp_path,
             assert cam.model.labels.names == CLASSES
             found = [prediction for _, prediction in cam.stream(paths, top=3)]
             scores = np.stack([prediction.scores for prediction in found])
-            bias_of = cam.head_weights.bias
+            bias_of = cam.method.weights.bias
         assert np.abs(scores - expected).max() < 1e-5 * max(1, np.abs(expected).max()), scale
         np.testing.assert_array_equal(scores.argmax(axis=1), classifier.predict(features.values))
         # The mean of a map and the bias add up to the score: times the norm where features are divided by it.
@@ -533,7 +533,7 @@ def test_a_head_on_maxima_says_so(folder, tmp_path, capsys):
         prediction = cam(image)
         values = cam.engine.forward({"data": cam.prepare([image])[0][1]})["conv"]
     np.testing.assert_allclose(
-        prediction.scores, cam.head_weights.matrix @ values.max(axis=(2, 3))[0], rtol=1e-4, atol=1e-5
+        prediction.scores, cam.method.weights.matrix @ values.max(axis=(2, 3))[0], rtol=1e-4, atol=1e-5
     )
 
 

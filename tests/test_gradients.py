@@ -7,6 +7,8 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
+from hypothesis import given, strategies as st
+from hypothesis.extra import numpy as hnp
 
 import pycam
 from pycam import architectures
@@ -22,7 +24,8 @@ with suppress(ImportError):  # without PyTorch, the marker skips every test
     import torch
 
     from pycam.engines.torch_graph import TorchNet
-    from pycam.maps.gradients import GradientMaps, class_gradients, default_layer, grad_cam, saliency
+    from pycam.maps.gradients import METHODS, GradientMaps, class_gradients, xgrad_cam
+    from pycam.maps.target import default_layer
 
 SMALL = """
 layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 9 dim: 9 } } }
@@ -50,28 +53,82 @@ def small():
 @pytest.mark.parametrize("target", ["fc", "prob"])
 def test_gradients_are_those_of_central_differences(layer, target):
     module = TorchNet(small()).double().requires_grad_(False)
-    given = {"data": torch.from_numpy(RNG.normal(size=(2, 3, 9, 9)))}
-    values, gradients = class_gradients(module, given, layer, target, [3, 0])
+    inputs = {"data": torch.from_numpy(RNG.normal(size=(2, 3, 9, 9)))}
+    values, gradients = class_gradients(module, inputs, layer, target, [3, 0])
     assert gradients.shape == (2, 2, *values.shape[1:])
     for _ in range(10):
         spot = tuple(int(RNG.integers(side)) for side in values.shape)
         step = torch.zeros_like(values)
         step[spot] = 1e-6
-        high, low = (module({**given, layer: values + sign * step}, [target])[target] for sign in (1, -1))
+        high, low = (module({**inputs, layer: values + sign * step}, [target])[target] for sign in (1, -1))
         for t, index in enumerate((3, 0)):
             slope = float(high[spot[0], index] - low[spot[0], index]) / 2e-6
             assert float(gradients[spot[0], t][spot[1:]]) == pytest.approx(slope, rel=1e-6, abs=1e-9)
 
 
-def test_the_maps_are_as_defined():
-    values, gradients = RNG.normal(size=(2, 4, 3, 5)), RNG.normal(size=(2, 3, 4, 3, 5))
-    maps = grad_cam(torch.from_numpy(values), torch.from_numpy(gradients)).numpy()
-    strong = saliency(torch.from_numpy(values), torch.from_numpy(gradients)).numpy()
-    for n in range(2):
-        for t in range(3):
-            expected = sum(gradients[n, t, k].mean() * values[n, k] for k in range(4))
-            np.testing.assert_allclose(maps[n, t], expected)
-            np.testing.assert_allclose(strong[n, t], np.abs(gradients[n, t]).max(axis=0))
+def grad_cam_plus_plus(a, g):
+    """Weight a channel as in the paper's equations 9 and 19, with the derivatives of exp(S) at S = 0."""
+    alpha = np.divide(g**2, 2 * g**2 + a.sum() * g**3, out=np.zeros_like(g), where=g != 0)
+    return (alpha * np.maximum(g, 0)).sum()
+
+
+# Method -> the weights of a channel, of its values and gradients; a number, or one for each value.
+WEIGHTS = {
+    "gradcam": lambda a, g: g.mean(),
+    "gradcam++": grad_cam_plus_plus,
+    "xgradcam": lambda a, g: sum(a[p] / a.sum() * g[p] for p in np.ndindex(a.shape)) if a.any() else 0,
+    "layercam": lambda a, g: np.maximum(g, 0),
+}
+
+
+@given(
+    hnp.array_shapes(min_dims=5, max_dims=5, max_side=4),
+    st.integers(0, 2**32 - 1),
+    st.booleans(),
+    st.sampled_from([0, 1]),
+)
+def test_the_maps_are_as_defined(sides, seed, dense, least):
+    n, t, k, h, w = sides
+    rng = np.random.default_rng(seed)
+    values, gradients = rng.uniform(-least * 0.1, 1, (n, k, h, w)), rng.normal(size=(n, t, k, h, w))
+    if not dense:  # as after a ReLU
+        values, gradients = values * (rng.random(values.shape) > 0.5), gradients * (rng.random(gradients.shape) > 0.5)
+    found = {name: each(*map(torch.from_numpy, (values, gradients))).numpy() for name, each in METHODS.items()}
+    for i, j in np.ndindex(n, t):
+        sums = {
+            name: sum(weigh(values[i, c], gradients[i, j, c]) * values[i, c] for c in range(k))
+            for name, weigh in WEIGHTS.items()
+        }
+        for name, map_ in sums.items():
+            np.testing.assert_allclose(found[name][i, j], np.maximum(map_, 0), rtol=1e-7, atol=1e-9, err_msg=name)
+        np.testing.assert_allclose(found["gradcam_mean"][i, j], sums["gradcam"] / k, rtol=1e-7, atol=1e-9)
+        np.testing.assert_allclose(found["saliency"][i, j], np.abs(gradients[i, j]).max(axis=0))
+
+
+def test_squares_of_small_gradients_are_not_lost():
+    values, gradients = RNG.random((1, 4, 3, 5)), RNG.normal(size=(1, 2, 4, 3, 5)) * 1e-23
+    maps = [
+        METHODS["gradcam++"](*(torch.tensor(x, dtype=type_) for x in (values, gradients))).double()
+        for type_ in (torch.float32, torch.float64)
+    ]
+    torch.testing.assert_close(maps[0], maps[1], rtol=1e-5, atol=0)
+
+
+def test_channels_without_values_and_classes_without_gradients_have_maps_of_zeros():
+    values, gradients = torch.zeros(1, 2, 3, 3), torch.zeros(1, 1, 2, 3, 3)
+    for name, method in METHODS.items():
+        assert not method(values, gradients + (name != "saliency")).any()
+        assert not method(values + 1, gradients).any()
+
+
+def test_the_values_of_an_unrectified_xgrad_cam_sum_to_the_score():
+    """The axiom of conservation, in a net of ReLUs without biases: its score is the sum of values times gradients."""
+    layers = [torch.nn.Conv2d(3, 4, 3, bias=False), torch.nn.ReLU(), torch.nn.Conv2d(4, 5, 3, bias=False)]
+    x = torch.randn(2, 3, 9, 9, generator=torch.Generator().manual_seed(0))
+    features = layers[1](layers[0](x)).detach().requires_grad_()
+    scores = layers[1](layers[2](features)).mean((2, 3))  # (N, T)
+    gradients = torch.stack([torch.autograd.grad(s.sum(), features, retain_graph=True)[0] for s in scores.T], dim=1)
+    torch.testing.assert_close(xgrad_cam(features, gradients).sum((2, 3)), scores)
 
 
 def test_on_a_cam_net_grad_cam_is_the_cam_up_to_a_factor():
@@ -80,12 +137,19 @@ def test_on_a_cam_net_grad_cam_is_the_cam_up_to_a_factor():
     images = RNG.normal(0, 50, (1, 3, 227, 227)).astype(np.float32)
     features = TorchNet(net)({"data": torch.from_numpy(images)}, ["fire9/concat"])["fire9/concat"]
     weights = net.class_weights("CAM_fc")
-    maps = GradientMaps(net, "prob", "gradcam", options=Options(threads=1))(images, np.array([5, 70]))
-    unrectified = GradientMaps(net, "prob", "gradcam_mean", options=Options(threads=1))(images, np.array([5, 70])) * 512
+    methods = ("gradcam", "gradcam_mean", "xgradcam", "layercam")
+    maps, unrectified, axiomatic, layer_cam = (
+        GradientMaps(net, "prob", method, options=Options(threads=1))(images, np.array([5, 70])) for method in methods
+    )
+    unrectified *= 512
     np.testing.assert_array_equal(maps, np.maximum(unrectified, 0))
+    # Each gradient of a channel is the same, so it does not matter how their mean is weighted.
+    np.testing.assert_allclose(axiomatic, maps, rtol=0, atol=1e-4 * maps.max())
     for t, index in enumerate((5, 70)):
         cam = np.einsum("k,khw->hw", weights[index], features[0].detach().numpy())
         np.testing.assert_allclose(unrectified[0, t] * 13 * 13, cam, rtol=0, atol=1e-4 * np.abs(cam).max())
+        positive = np.einsum("k,khw->hw", weights[index].clip(0), features[0].detach().numpy())
+        np.testing.assert_allclose(layer_cam[0, t] * 13 * 13, positive, rtol=0, atol=1e-4 * positive.max())
 
 
 def fill_somehow(net):
@@ -187,7 +251,7 @@ def test_where_maps_are_made_by_default():
 
 def test_a_blob_or_target_that_cannot_be(tmp_path):
     net = small()
-    with pytest.raises(NetError, match="no blob 'conv9' for maps; expected one of data, conv1, norm"):
+    with pytest.raises(NetError, match="no blob 'conv9' for maps: did you mean 'conv1'\\? the last that has"):
         GradientMaps(net, "prob", layer="conv9")
     with pytest.raises(NetError, match="blob 'fc' is 1×5: maps need rows and columns"):
         GradientMaps(net, "prob", layer="fc")
@@ -201,7 +265,7 @@ def test_a_blob_or_target_that_cannot_be(tmp_path):
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize("method", ["gradcam", "saliency"])
+@pytest.mark.parametrize("method", ["gradcam++", "saliency"])
 def test_from_an_image_to_maps_and_boxes(method, shared, tmp_path):
     weights = shared / "data/weights/squeezenet_v1.0.caffemodel"
     image = next(iter(sorted((shared / "data/samples").glob("*.JPEG"))))
@@ -224,11 +288,14 @@ def test_from_an_image_to_maps_and_boxes(method, shared, tmp_path):
         options=Options(threads=1),
     )
     item = cam(image, top=2).top[1]
-    assert item.feature_maps.shape == ((1, 27, 27) if method == "gradcam" else (1, 227, 227))
+    assert item.feature_maps.shape == ((1, 227, 227) if method == "saliency" else (1, 27, 27))
     assert item.feature_maps.min() >= 0
     assert list(item.box) == found["top"][1]["box"]
 
 
 def test_an_unknown_method_is_refused(capsys):
     assert main(["heatmap", "x.jpg", "--model", "squeezenet-v1.0", "--method", "lime"]) == 2
-    assert "method is 'lime'; expected one of cam, gradcam, gradcam_mean, saliency" in capsys.readouterr().err
+    assert (
+        "method is 'lime'; expected one of cam, gradcam, gradcam_mean, gradcam++, xgradcam, layercam, saliency"
+        in capsys.readouterr().err
+    )

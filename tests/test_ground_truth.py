@@ -133,7 +133,7 @@ def test_a_pipe_or_a_missing_file_is_refused(tmp_path):
 
 
 def test_folder_with_devkit_labels(images, labels):
-    truth = read_ground_truth(images, labels=labels)
+    truth = read_ground_truth(images, ground_truth_classes=labels)
     assert truth.names == ("a", "b", "c")
     assert truth.classes.tolist() == [0, 1, 1]
     assert truth.sizes.tolist() == [[50, 40], [60, 30], [50, 40]]
@@ -149,12 +149,12 @@ def test_folder_with_devkit_labels(images, labels):
 def test_val_txt_is_joined_by_name(images, labels, tmp_path):
     listing = tmp_path / "val.txt"
     listing.write_text("c.JPEG 1\na.JPEG 0\nb.JPEG 1\n")
-    by_name = read_ground_truth(images, labels=listing)
-    assert by_name.digest() == read_ground_truth(images, labels=labels).digest()
+    by_name = read_ground_truth(images, ground_truth_classes=listing)
+    assert by_name.digest() == read_ground_truth(images, ground_truth_classes=labels).digest()
 
 
 def test_ground_truth_cannot_be_changed(images, labels):
-    truth = read_ground_truth(images, labels=labels)
+    truth = read_ground_truth(images, ground_truth_classes=labels)
     with pytest.raises(ValueError, match="read-only"):
         truth.boxes[0] = 0
 
@@ -164,13 +164,13 @@ def test_labels_that_contradict_the_boxes_are_refused_by_image(images, tmp_path)
     listing.write_text(f"{id_of(TENCH)}\n{id_of(TENCH)}\n{id_of(TENCH)}\n")
     message = rf"image 'b': .*labels\.txt:2 gives class {TENCH}, but its boxes have class {GOLDFISH}"
     with pytest.raises(GroundTruthError, match=message):
-        read_ground_truth(images, labels=listing)
+        read_ground_truth(images, ground_truth_classes=listing)
 
 
 def test_network_indices_in_place_of_ids_are_refused(images, tmp_path):
     (tmp_path / "labels.txt").write_text("1\n2\n2\n")
     with pytest.raises(GroundTruthError, match=r"image 'a': .*labels\.txt:1 gives class"):
-        read_ground_truth(images, labels=tmp_path / "labels.txt")
+        read_ground_truth(images, ground_truth_classes=tmp_path / "labels.txt")
 
 
 def test_boxes_of_several_classes_need_labels(images):
@@ -201,7 +201,7 @@ def test_boxes_of_several_classes_need_labels(images):
 def test_faulty_labels_are_named_by_line(images, tmp_path, content, message):
     (tmp_path / "labels.txt").write_text(content, errors="surrogateescape")
     with pytest.raises(GroundTruthError, match=message):
-        read_ground_truth(images, labels=tmp_path / "labels.txt")
+        read_ground_truth(images, ground_truth_classes=tmp_path / "labels.txt")
 
 
 def test_faulty_folders(images, labels, tmp_path):
@@ -212,7 +212,7 @@ def test_faulty_folders(images, labels, tmp_path):
         read_ground_truth(tmp_path / "nothing")
     (images / "c.xml").unlink()
     with pytest.raises(GroundTruthError, match=r"labels\.txt:3: 3 labels for 2 images"):
-        read_ground_truth(images, labels=labels)
+        read_ground_truth(images, ground_truth_classes=labels)
     for wnid in ("n00000000", ""):
         annotate(images, "a", (wnid, 1, 1, 2, 2))
         with pytest.raises(GroundTruthError, match=rf"a\.xml:3: '{wnid}' is not the WordNet ID"):
@@ -222,20 +222,20 @@ def test_faulty_folders(images, labels, tmp_path):
 def test_an_image_without_boxes_must_be_blacklisted(images, labels, tmp_path):
     annotate(images, "b")
     with pytest.raises(GroundTruthError, match=r"image 'b': .*it has no box"):
-        read_ground_truth(images, labels=labels)
+        read_ground_truth(images, ground_truth_classes=labels)
     (tmp_path / "blacklist.txt").write_text("2\n")
-    truth = read_ground_truth(images, labels=labels, blacklist=tmp_path / "blacklist.txt")
+    truth = read_ground_truth(images, ground_truth_classes=labels, blacklist=tmp_path / "blacklist.txt")
     assert truth.boxes_of(1).shape == (0, 4)
 
 
 def test_blacklist_notes_tell_what_is_excluded(images, labels, tmp_path):
     blacklist = tmp_path / "blacklist.txt"
     blacklist.write_text("3\n1\n3\n")
-    truth = read_ground_truth(images, labels=labels, blacklist=blacklist)
+    truth = read_ground_truth(images, ground_truth_classes=labels, blacklist=blacklist)
     assert truth.blacklisted.tolist() == [True, False, True]
     assert truth.counted_names == ["b"]
     assert truth.notes == ("blacklist.txt excludes 2 of 3 images from localization; 1 of its lines are duplicates",)
-    (note,) = read_ground_truth(images, labels=labels).notes
+    (note,) = read_ground_truth(images, ground_truth_classes=labels).notes
     assert note.startswith("no blacklist is given")
 
 
@@ -256,18 +256,18 @@ def test_faulty_blacklist(tmp_path, content, message):
 def test_blacklist_of_everything_is_refused(images, labels, tmp_path):
     (tmp_path / "blacklist.txt").write_text("1\n2\n3\n")
     with pytest.raises(GroundTruthError, match="excludes every image"):
-        read_ground_truth(images, labels=labels, blacklist=tmp_path / "blacklist.txt")
+        read_ground_truth(images, ground_truth_classes=labels, blacklist=tmp_path / "blacklist.txt")
 
 
 def test_a_list_of_labels_is_ground_truth_without_boxes(labels):
     truth = read_ground_truth(labels)
     assert (truth.names, truth.classes.tolist(), truth.has_boxes) == (("1", "2", "3"), [0, 1, 1], False)
     with pytest.raises(UsageError, match="has labels of its own"):
-        read_ground_truth(labels, labels=labels)
+        read_ground_truth(labels, ground_truth_classes=labels)
 
 
 def test_select_keeps_boxes_with_their_images(images, labels):
-    truth = read_ground_truth(images, labels=labels)
+    truth = read_ground_truth(images, ground_truth_classes=labels)
     chosen = truth.select(["c", "b"])
     assert chosen.names == ("c", "b")
     for place, name in enumerate(chosen.names):
@@ -295,8 +295,8 @@ def test_cache_equals_the_annotations_it_was_made_of(images, labels, tmp_path):
         [(goldfish, [5, 5, 20, 20]), (goldfish, [30, 1, 50, 10])],
         [(tench, [0, 1, 10, 10]), (goldfish, [11, 1, 20, 10])],
     )
-    cache = read_ground_truth(tmp_path / "cache.mat", labels=labels)
-    truth = read_ground_truth(images, labels=labels)
+    cache = read_ground_truth(tmp_path / "cache.mat", ground_truth_classes=labels)
+    truth = read_ground_truth(images, ground_truth_classes=labels)
     for field in ("classes", "boxes", "box_classes", "box_images"):
         assert (getattr(cache, field) == getattr(truth, field)).all(), field
     assert not cache.has_sizes
@@ -330,7 +330,7 @@ def test_cache_without_rec_or_with_another_count(tmp_path, labels):
         read_cache(tmp_path / "other.mat")
     save_cache(tmp_path / "cache.mat", [(449, [1, 1, 2, 2])])
     with pytest.raises(GroundTruthError, match=r"labels\.txt:2: 3 labels for 1 images"):
-        read_ground_truth(tmp_path / "cache.mat", labels=labels)
+        read_ground_truth(tmp_path / "cache.mat", ground_truth_classes=labels)
 
 
 @pytest.mark.slow
@@ -371,10 +371,10 @@ def save_meta(path: Path, ids: np.ndarray) -> None:
 
 def test_meta_must_join_ids_as_the_table_does(images, labels, tmp_path):
     save_meta(tmp_path / "meta.mat", synsets().ids)
-    read_ground_truth(images, labels=labels, meta=tmp_path / "meta.mat")
+    read_ground_truth(images, ground_truth_classes=labels, meta=tmp_path / "meta.mat")
     save_meta(tmp_path / "meta.mat", np.arange(1, 1001))
     with pytest.raises(GroundTruthError, match=rf"meta\.mat: synsets: ID 449 is n\d{{8}}; {TENCH} was expected"):
-        read_ground_truth(images, labels=labels, meta=tmp_path / "meta.mat")
+        read_ground_truth(images, ground_truth_classes=labels, meta=tmp_path / "meta.mat")
 
 
 WSOL = {
@@ -430,11 +430,14 @@ def test_all_sources_of_the_same_images_agree(shared):
     kit = mini / "devkit" / "data"
     truth = read_ground_truth(
         mini / "ILSVRC2012_bbox_val",
-        labels=kit / "ILSVRC2014_clsloc_validation_ground_truth.txt",
+        ground_truth_classes=kit / "ILSVRC2014_clsloc_validation_ground_truth.txt",
         blacklist=kit / "ILSVRC2014_clsloc_validation_blacklist.txt",
         meta=kit / "meta_clsloc.mat",
     )
     assert (len(truth), len(truth.boxes)) == (300, 451)
     assert truth.names[:2] == ("ILSVRC2012_val_00000361", "ILSVRC2012_val_00001545")
     assert truth.digest() == read_ground_truth(mini / "ILSVRC2012_bbox_val/val").digest()
-    assert truth.digest() == read_ground_truth(mini / "ILSVRC2012_bbox_val/val", labels=mini / "val.txt").digest()
+    assert (
+        truth.digest()
+        == read_ground_truth(mini / "ILSVRC2012_bbox_val/val", ground_truth_classes=mini / "val.txt").digest()
+    )

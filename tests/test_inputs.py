@@ -17,6 +17,7 @@ from pycam.errors import FormatError, ImageError, PycamError, UsageError
 from pycam.evaluation.plan import Recipe
 from pycam.formats import caffemodel, prototxt
 from pycam.images.read import Image, read_image
+from pycam.maps.class_weights import ClassWeightMaps
 from pycam.model import Model, Preprocessing, load_model
 from pycam.net import find_head, net_from_message, read_net
 from pycam.predict import Cam, load, make_cam
@@ -210,7 +211,7 @@ def identity_cam(height: int, width: int, view: str) -> Cam:
     net = net_from_message(prototxt.parse(IDENTITY % (height, width)).message).with_params(one)
     row = protocol("default").with_choices(view=view, merge="absolute_mean" if view == "ten" else None)
     model = Model("identity", net, Preprocessing(None, channels=1), Labels(("all",)))
-    return Cam(model, find_head(net), Identity(net, ["conv", "fc"]), row, np.zeros(1, np.float32))
+    return Cam(model, ClassWeightMaps(net, find_head(net)), Identity(net, ["conv", "fc"]), row, np.zeros(1, np.float32))
 
 
 @settings(max_examples=60)

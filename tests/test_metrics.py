@@ -209,7 +209,7 @@ def test_every_digit_of_the_original_evaluation(shared, tmp_path, source, labell
         annotations_of_cache(path, tmp_path / "xml")
         path = tmp_path / "xml"
     labels = golden / "gt.txt" if labelled else None
-    truth = read_ground_truth(path, labels=labels, blacklist=golden / "blacklist.txt")
+    truth = read_ground_truth(path, ground_truth_classes=labels, blacklist=golden / "blacklist.txt")
     scores = score_predictions(read_predictions(golden / "pred.txt"), truth)
     assert scores.localization_error is not None
     rows = zip(scores.classification_error, scores.localization_error, strict=True)

@@ -97,13 +97,13 @@ def test_a_whole_name_goes_before_a_shortened_one(tmp_path):
     truth = read_ground_truth(tmp_path / "xml")
     assert [path.name for path in find_images(tmp_path, truth.names)] == ["a.png", "a.png.png"]
     (tmp_path / "val.txt").write_text("a.png.png 2\na.png 1\n")
-    assert read_ground_truth(tmp_path / "xml", labels=tmp_path / "val.txt").classes.tolist() == [1, 2]
+    assert read_ground_truth(tmp_path / "xml", ground_truth_classes=tmp_path / "val.txt").classes.tolist() == [1, 2]
     (tmp_path / "a.png.png").unlink()
     with pytest.raises(GroundTruthError, match=r"a\.png: the ground truth names this image twice"):
         find_images(tmp_path, truth.names)
     (tmp_path / "val.txt").write_text("a.png 1\n")
     with pytest.raises(GroundTruthError, match=r"val\.txt: image 'a\.png' of .* is missing"):
-        read_ground_truth(tmp_path / "xml", labels=tmp_path / "val.txt")
+        read_ground_truth(tmp_path / "xml", ground_truth_classes=tmp_path / "val.txt")
 
 
 @pytest.mark.byte_names

@@ -84,18 +84,18 @@ def test_every_format_gives_the_same_boxes(tmp_path, name):
 def test_the_user_orders_the_classes(tmp_path):
     (tmp_path / "names.txt").write_text("dog\nfish\ncat\nape\n")
     for name in ("boxes.csv", "instances.json", "voc"):
-        truth = read_ground_truth(WRITERS[name](tmp_path / name), classes=tmp_path / "names.txt")
+        truth = read_ground_truth(WRITERS[name](tmp_path / name), labels=tmp_path / "names.txt")
         assert truth.classes.tolist() == [2, 0, 3]
     (tmp_path / "names.txt").write_text("dog\ncats\nape\n")
     with pytest.raises(GroundTruthError, match=r"boxes\.csv:2: unknown class 'cat': did you mean 'cats'\?"):
-        read_ground_truth(tmp_path / "boxes.csv", classes=tmp_path / "names.txt")
+        read_ground_truth(tmp_path / "boxes.csv", labels=tmp_path / "names.txt")
     for content, message in (
-        ("a\nb\na\n", r"names\.txt:3: class 'a' is already on line 1"),
-        ("a\n\nb\n", r"names\.txt:2: an"),
+        ("a\nb\na\n", r"names\.txt: outputs 0 and 2 both have the label 'a'.*--ground-truth-classes"),
+        ("a\n\nb\n", r"names\.txt:2: expected a label"),
     ):
         (tmp_path / "names.txt").write_text(content)
         with pytest.raises(GroundTruthError, match=message):
-            read_ground_truth(tmp_path / "boxes.csv", classes=tmp_path / "names.txt")
+            read_ground_truth(tmp_path / "boxes.csv", labels=tmp_path / "names.txt")
 
 
 def test_labels_are_numbers_or_come_from_a_list(tmp_path):
@@ -110,7 +110,7 @@ def test_labels_are_numbers_or_come_from_a_list(tmp_path):
     assert read_ground_truth(path).classes.tolist() == [0, 0]
     (tmp_path / "labels.txt").write_text("b dog\na cat\n")
     (tmp_path / "names.txt").write_text("cat\ndog\n")
-    truth = read_ground_truth(path, labels=tmp_path / "labels.txt", classes=tmp_path / "names.txt")
+    truth = read_ground_truth(path, ground_truth_classes=tmp_path / "labels.txt", labels=tmp_path / "names.txt")
     assert truth.classes.tolist() == truth.box_classes.tolist() == [0, 1]
 
 

@@ -15,6 +15,7 @@ from pycam.engines.base import Engine, Options
 from pycam.errors import EngineError, FormatError, ImageError, NetError, PycamError, UsageError
 from pycam.formats import caffemodel, prototxt
 from pycam.maps.boxes import paper_box
+from pycam.maps.class_weights import ClassWeightMaps
 from pycam.model import Model, Preprocessing
 from pycam.net import find_head, net_from_message
 from pycam.predict import Cam, best, load
@@ -66,7 +67,13 @@ def cam() -> Cam:
     net = net_from_message(prototxt.parse(NET).message).with_params(WEIGHTS)
     names = Labels(tuple(f"name {i}, synonym {i}" for i in range(6)))
     model = Model("tiny", net, Preprocessing(Mean((0, 0, 0))), names)
-    return Cam(model, find_head(net), Known(net, ["conv", "prob"]), protocol("default"), np.zeros(3, np.float32))
+    return Cam(
+        model,
+        ClassWeightMaps(net, find_head(net)),
+        Known(net, ["conv", "prob"]),
+        protocol("default"),
+        np.zeros(3, np.float32),
+    )
 
 
 @pytest.fixture

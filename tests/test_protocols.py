@@ -17,7 +17,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 def test_rows_have_the_choices_of_the_release():
     assert protocol("default").choices() == {
-        "view": "model", "resizer": "opencv_bilinear", "input_scale": "", "mean": "value",
+        "view": "model", "exif": "apply", "resizer": "opencv_bilinear", "input_scale": "", "mean": "value",
         "method": "cam", "target": "logit", "layer": "", "map_resizer": "opencv_bilinear",
         "merge": "single", "placement": "in_place", "base": "image", "box_rule": "paper",
         "threshold": "0.2",
@@ -105,13 +105,13 @@ def test_choices_without_effect_are_reset_with_new_choices():
 
 
 def test_choices_are_used_with_the_methods_that_need_them():
-    rows = protocol("default").with_methods(["cam", "gradcam", "saliency"], layer="conv5_3", target="probability")
+    rows = protocol("default").with_methods(["cam", "gradcam", "saliency"], ["conv5_3"], target="probability")
     assert [(row.layer, row.target) for row in rows] == [
         ("", "logit"), ("conv5_3", "probability"), ("", "probability")
     ]  # fmt: skip
-    assert protocol("default").with_methods(["cam"], layer=None, target=None) == [protocol("default")]
+    assert protocol("default").with_methods(["cam"], target=None) == [protocol("default")]
     with pytest.raises(UsageError, match="layer 'conv5_3' has no effect with method 'cam'"):
-        protocol("default").with_methods(["cam", "saliency"], layer="conv5_3")
+        protocol("default").with_methods(["cam", "saliency"], ["conv5_3"])
 
 
 def test_ten_crops_reach_the_image_by_the_map_resizer():

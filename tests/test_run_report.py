@@ -46,7 +46,9 @@ def runs(shared, tmp_path_factory) -> dict[str, Path]:
     for name, row in rows.items():
         recipe = Recipe(row, model="squeezenet-v1.0", weights=weights, mean=mean, options=Options(threads=1))
         truth = str(mini / "ILSVRC2012_bbox_val")
-        sources = Sources(str(mini / "ILSVRC2012_img_val"), truth, labels=str(mini / "val.txt"), limit=IMAGES)
+        sources = Sources(
+            str(mini / "ILSVRC2012_img_val"), truth, ground_truth_classes=str(mini / "val.txt"), limit=IMAGES
+        )
         evaluate(Plan.read(recipe, sources, batch=4), folder / name)
     return {name: folder / name for name in rows}
 

@@ -1,16 +1,18 @@
 from __future__ import annotations
 
+import hypothesis
 import numpy as np
 import pytest
+from nets import PITFALLS, images, seeded_net, small_nets
 
-from pycam import architectures
+from pycam import architectures, engines
 from pycam.architectures.train_val import train_val_of
 from pycam.cli import main
 from pycam.engines import Options
 from pycam.errors import NetError
 from pycam.formats import caffemodel, prototxt
 from pycam.net import find_head, net_from_message, read_net
-from pycam.net.surgery import cam_net
+from pycam.net.surgery import cam_net, net_from
 
 RNG = np.random.default_rng(0)
 
@@ -130,3 +132,50 @@ def test_a_cut_net_can_be_trained(tmp_path):
 def read_net_from(message, folder, weights):
     prototxt.write(folder / "deploy.prototxt", message)
     return read_net(folder / "deploy.prototxt", weights)
+
+
+def check_parts(text):
+    """Check that the part behind each value computes what the whole net computes from the value on."""
+    net = seeded_net(prototxt.parse(text).message)
+    target = net.outputs[-1]
+    inputs = images(net, 2)
+    values = list(net.value_shapes)
+    whole = engines.make("onnxruntime", net, values, Options(threads=1)).forward(inputs)
+    parts = 0
+    for value in values:
+        try:
+            part = net_from(net, value, target)
+        except NetError as error:
+            assert "has no influence on" in str(error)
+            dependent = {output for layer in net.layers_before([target]) for output in layer.inputs}
+            assert value == target or value not in dependent
+            continue
+        parts += 1
+        assert part.inputs[0] == value
+        assert not {layer.name for layer in part.layers[1:]} - {layer.name for layer in net.layers_before([target])}
+        given = {each: whole[each] for each in part.inputs}
+        found = engines.make("onnxruntime", part, [target], Options(threads=1)).forward(given)[target]
+        scale = max(1, np.abs(whole[target]).max())
+        np.testing.assert_allclose(found, whole[target], rtol=0, atol=1e-5 * scale, err_msg=value)
+    return parts
+
+
+@pytest.mark.parametrize("name", PITFALLS)
+def test_the_part_of_a_net_behind_a_value(name):
+    check_parts(PITFALLS[name])
+
+
+@hypothesis.given(small_nets())
+@hypothesis.settings(max_examples=15)
+def test_the_part_of_any_net_behind_a_value(text):
+    assert check_parts(text)
+
+
+def test_a_value_that_no_path_leads_from():
+    net = net_of("deploy_googlenetCAM")
+    part = net_from(net, "inception_4a/1x1", "CAM_fc")
+    # What goes past the blob is an input, too: the other branches of its module.
+    assert part.inputs == ("inception_4a/1x1", "inception_4a/3x3", "inception_4a/5x5", "inception_4a/pool_proj")
+    assert part.layers[1].name == "inception_4a/output" and part.outputs == ("CAM_fc",)
+    with pytest.raises(NetError, match="blob 'CAM_fc' has no influence on 'CAM_fc'"):
+        net_from(net, "CAM_fc", "CAM_fc")

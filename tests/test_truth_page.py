@@ -38,7 +38,15 @@ def truth(tmp_path) -> Path:
 
 
 def command(folder: Path, *more: object) -> list[str]:
-    given = ["--ground-truth", folder / "xml", "--images", folder / "images", "--labels", folder / "val.txt", *more]
+    given = [
+        "--ground-truth",
+        folder / "xml",
+        "--images",
+        folder / "images",
+        "--ground-truth-classes",
+        folder / "val.txt",
+        *more,
+    ]
     return ["report", "html", *map(str, given)]
 
 
@@ -72,7 +80,7 @@ def test_a_folder_holds_thousands_and_a_list_has_no_boxes(truth):
     (first, _) = json.loads((out / "data/0.js").read_text("utf-8").split(", ", 1)[1].removesuffix(");\n"))
     assert (first["truth"]["label"], first["truth"]["objects"], first["runs"]) == ("class 968", [], [])
     notes = blocks((out / "index.html").read_text("utf-8"))["report"]["notes"]
-    assert "list.txt has no names of classes: give them with --classes" in notes
+    assert "list.txt has no names of classes: give them with --labels" in notes
 
 
 def test_classes_of_ones_own_have_their_names(truth):
@@ -105,7 +113,10 @@ def test_an_unreadable_image_is_left_out_and_named(truth, capsys):
         (["--ground-truth", "xml", "--images", "images", "--threshold", "0.3"], "--threshold has no effect here"),
         (["--ground-truth", "xml", "--images", "images", "--worst", "3"], "--worst has no effect here"),
         (["a.jpg", "--images", "images"], "--images has no effect here: they are for --ground-truth"),
-        (["a.jpg", "--classes", "names.txt"], "--classes has no effect here: they are for --ground-truth"),
+        (
+            ["a.jpg", "--ground-truth-classes", "val.txt"],
+            "--ground-truth-classes has no effect here: they are for --ground-truth",
+        ),
         ([], "give runs .*, images, or --ground-truth with --images"),
     ],
 )

@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 import pycam
-from pycam.cli.process import close_streams, importing, interruptible
+from pycam.cli.process import close_streams, importing, interruptible, presented_warnings
 from pycam.console import print_error, print_line
 from pycam.errors import PycamError, system_error
 
@@ -123,7 +123,7 @@ def main(arguments: list[str] | None = None, application: typer.Typer = app) -> 
     """
     received: list[int] = []
     try:
-        with interruptible(received):
+        with interruptible(received), presented_warnings():
             code = application(arguments, prog_name="pycam" if application is app else None, standalone_mode=False)
             sys.stdout.flush()
         return code if isinstance(code, int) else 0

@@ -15,6 +15,7 @@ from pycam.cli import options
 from pycam.console import print_json, print_line
 from pycam.engines import ENGINES, cores
 from pycam.engines.processor import instruction_set
+from pycam.model import ONNX
 from pycam.net import Net, random_weights, read_net
 from pycam.tables import Table
 from pycam.verification.certificate import noise
@@ -55,8 +56,8 @@ def bench(
 
 def _net(source: options.NetOptions) -> tuple[Net, NDArray[np.float32] | None, str]:
     """Return the net with its own weights or random ones, the scale of its input, and which weights these are."""
-    card = None if source.model is None else zoo.card(source.model)
-    text = source.prototxt if card is None or source.prototxt else zoo.prototxt_path(card)
+    card = None if source.model is None or source.model.endswith(ONNX) else zoo.card(source.model)
+    text = source.prototxt if card is None or card.onnx or source.prototxt else zoo.prototxt_path(card)
     here = source.weights is not None or (card is not None and zoo.find_weights(card) is not None)
     if text is None or here:
         loaded = source.load()

@@ -26,7 +26,7 @@ FORMATS = {"max_abs": "{:.2e}".format, "max_rel": "{:.2e}".format, "cosine": "{:
 def compare(
     context: typer.Context,
     a: Annotated[str, typer.Argument(help="An engine, or a file that --save wrote.", show_default=False)],
-    source: options.NetOptions,
+    source: options.OnnxOptions,
     engine: options.RunOptions,
     b: Annotated[str | None, typer.Argument(help="The reference: an engine or a file.", show_default=False)] = None,
     image: Annotated[

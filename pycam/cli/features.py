@@ -10,15 +10,17 @@ import typer
 
 from pycam.cli import options
 from pycam.cli.evaluate import OnError
+from pycam.cli.images import GivenImages
 from pycam.console import Notes, print_error, print_line, resumed
 from pycam.engines import best_streams
 from pycam.engines.threads import beside_an_engine
 from pycam.errors import UsageError
+from pycam.formats.files import is_folder
 from pycam.net.layers import dims
 from pycam.net.linear_path import positions_of
 from pycam.paper.feature_run import compute_features
 from pycam.paper.features import POOLINGS, check_blob, default_blob, default_pooling, feature_cam
-from pycam.paper.image_lists import find_images
+from pycam.paper.image_lists import LIST, find_images
 
 
 @options.grouped
@@ -27,8 +29,8 @@ def features(
     images: Annotated[
         list[str],
         typer.Argument(
-            help="Images; or one list, @list.txt, with a path and a label per line; or one folder with a folder per "
-            "class.",
+            help="Images, patterns, or - for paths from standard input; or one list, @list.txt, with a path and a "
+            "label per line; or one folder, of images or with a folder per class.",
             metavar="IMAGES…|@LIST|FOLDER",
             show_default=False,
         ),
@@ -63,7 +65,9 @@ def features(
         options.refuse(context, "--blob names the features", "head")
     if out.suffix != ".npz":
         raise UsageError(f"--out {out}: expected a name that ends in .npz")
-    found = find_images(images, root)
+    notes = Notes(quiet)
+    special = any(name.startswith(LIST) or is_folder(name) for name in images)
+    found = find_images(images if special else list(map(str, GivenImages(images, notes))), root)
     model = source.load(quiet)
     if blob is None:
         blob = default_blob(model)
@@ -71,7 +75,6 @@ def features(
     if positions_of(model.net.shapes[blob]) is None:
         options.refuse(context, f"blob {blob!r} has no rows and columns", "pooling")
     pooling = pooling or default_pooling(model, blob)
-    notes = Notes(quiet)
     row = protocol.row
     run = replace(engine.options, streams=best_streams(engine.engine, engine.options))
     with (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from pycam.cli import options
+from pycam.cli.images import Images, all_images
 from pycam.console import Notes
 from pycam.drawing.print_figure import FORMS, PAPER, Grid, Panel, check_matplotlib, form_of, without_glyph
 from pycam.errors import PycamError, UsageError
@@ -24,7 +25,12 @@ METHODS = {
     "cam": "CAM",
     "gradcam": "Grad-CAM",
     "gradcam_mean": "Grad-CAM, mean over channels",
+    "gradcam++": "Grad-CAM++",
+    "xgradcam": "XGrad-CAM",
+    "layercam": "LayerCAM",
     "saliency": "backpropagation",
+    "scorecam": "Score-CAM",
+    "ablationcam": "Ablation-CAM",
 }
 """What the columns of a figure call the methods."""
 
@@ -40,7 +46,7 @@ FigureFile = Annotated[
 @options.grouped
 def figure(
     context: typer.Context,
-    images: Annotated[list[Path], typer.Argument(help="Images.", show_default=False)],
+    images: Images,
     out: FigureFile,
     source: options.ModelOptions,
     maps: options.BoxOptions,
@@ -49,8 +55,8 @@ def figure(
         str | None, typer.Option(help="Several models, in place of --model, as in googlenet-cam,vgg16-cam.")
     ] = None,
     methods: Annotated[str | None, typer.Option(help=f"Methods, of {', '.join(CHOICES['method'])}.")] = None,
-    layers: Annotated[str | None, typer.Option(help="Blobs for Grad-CAM, as in conv3,conv5.")] = None,
-    target: Annotated[str | None, options.one_of(CHOICES["target"], "Value that gradients are taken of")] = None,
+    layers: Annotated[str | None, typer.Option(help="Blobs that maps are made at, as in conv3,conv5.")] = None,
+    target: Annotated[str | None, options.one_of(CHOICES["target"], "Score that maps explain")] = None,
     top: Annotated[int, typer.Option(min=1, help="Number of classes, best first: one column each.")] = 1,
     classes: Annotated[
         list[str] | None,
@@ -104,8 +110,8 @@ def figure(
     grid = Grid(side * per_image, width, dpi)
     notes = Notes(quiet)
     found = panels(
-        grid, chosen, images, engine, notes, top=None if classes else top, classes=classes, boxes=boxes,
-        captions=captions, batch=batch,
+        grid, chosen, all_images(images, notes), engine, notes, top=None if classes else top, classes=classes,
+        boxes=boxes, captions=captions, batch=batch,
     )  # fmt: skip
     write_figure(grid, side_by_side(found, side), names * side, [out], notes)
 
@@ -146,7 +152,7 @@ def panels(
         for column in columns:
             if model is None or column.source is not of:
                 model, of = column.source.load(needs_maps=column.row.method == "cam"), column.source
-            streams = min(len(images), best_streams(engine.engine, column.row, engine.options))
+            streams = best_streams(engine.engine, column.row, engine.options, len(images))
             settings = replace(engine.options, streams=streams)
             with make_cam(model, engine=engine.engine, protocol=column.row, options=settings) as cam:
                 stream = cam.stream(images, top=top, classes=classes, batch=batch)
@@ -196,19 +202,13 @@ def write_figure(
 
 def _rows(maps: options.BoxOptions, methods: str | None, layers: str | None, target: str | None) -> list[Protocol]:
     """Return the protocol once per method, and once per layer if the method takes one."""
-    names = names_in("--methods", methods) if methods is not None else [maps.row.method]
-    blobs = names_in("--layers", layers) if layers is not None else [None]
-    choices: Mapping[str, str | float | None] = {
-        "target": target,
-        "box_rule": maps.box_rule,
-        "threshold": maps.threshold,
-    }
-    found: dict[Protocol, None] = {}
-    for blob in blobs:
-        found |= dict.fromkeys(maps.row.with_methods(names, **choices, layer=blob))
-    # Methods in the given order; the layers of each in theirs.
-    order = {name: index for index, name in enumerate(dict.fromkeys(names))}
-    return sorted(found, key=lambda row: order[row.method])
+    return maps.row.with_methods(
+        names_in("--methods", methods) if methods is not None else [],
+        names_in("--layers", layers) if layers is not None else [],
+        target=target,
+        box_rule=maps.box_rule,
+        threshold=maps.threshold,
+    )
 
 
 def _heading(

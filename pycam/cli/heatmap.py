@@ -3,38 +3,39 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import numpy as np
 import typer
 from numpy.typing import NDArray
 
 from pycam.cli import options
-from pycam.console import Notes, print_error, print_json
+from pycam.cli.images import GivenImages, Images
+from pycam.console import JsonList, Notes, print_error
 from pycam.engines.threads import beside_an_engine
 from pycam.errors import ImageError, PycamError, UsageError
-from pycam.formats.files import atomic_write
-from pycam.formats.names import distinct_names
+from pycam.formats.output_folder import OutputFolder, Rows
 from pycam.model import FIXED_MEANS
 from pycam.net.layers import dims
 from pycam.net.stated import stated_input
-from pycam.predict import Cam, best_streams, make_cam
-from pycam.prediction import Prediction
+from pycam.predict import Cam, Source
+from pycam.prediction import BOX_SIDES
 from pycam.prefetch import prefetch
-from pycam.tables import csv_text
+from pycam.variants import SideBySide, Variants
 
 
 @options.grouped
 def heatmap(
     context: typer.Context,
-    images: Annotated[list[Path], typer.Argument(help="Images.", show_default=False)],
+    images: Images,
     source: options.ModelOptions,
     maps: options.MapOptions,
     engine: options.EngineOptions,
+    model: options.SeveralModels = None,
     top: Annotated[
         int | None, typer.Option(help="Number of classes, best first. Default: the protocol's, 5 in most.")
     ] = None,
@@ -49,61 +50,72 @@ def heatmap(
         str | None,
         typer.Option("--maps", help="Write the maps, too: npy, as float32 at both sizes, image and features."),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Output folder. Each image gets a folder in it.")] = Path("heatmaps"),
+    out: Annotated[
+        Path,
+        typer.Option(help="Output folder. Each image gets a folder in it; those of other images stay."),
+    ] = Path("heatmaps"),
     batch: options.Batch = 1,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Write the top-5 class activation maps of images: overlays, a strip, and one JSON file per image."""
+    """Write the top-5 class activation maps of images: overlays, a strip, and one JSON file per image.
+
+    With several models, methods or layers, the strip has one row for each, and all show the classes of the first one.
+    """
     if raw not in (None, "npy"):
         raise UsageError(f"--maps {raw}: expected npy")
     if not boxes:
         options.refuse(
             context, "boxes are found with --boxes only", "box_rule", "threshold", fix="add --boxes, or leave it out"
         )
-    row, *others = maps.rows
-    if others:
-        raise UsageError(f"{len(others) + 1} methods: a heat map is made by one method; leave out the other --method")
-    cam = make_cam(
-        source.load(quiet, needs_maps=row.method == "cam"),
-        engine=engine.engine,
-        protocol=row,
-        options=replace(engine.options, streams=min(len(images), best_streams(engine.engine, row, engine.options))),
-    )
     notes = Notes(quiet)
-    if cam.head is not None and (source.model is None or cam.head.positions or cam.head.pooling == "max"):
-        notes.say(f"class maps: {cam.head}")
-    elif cam.model.positions:
-        notes.say(f"each score is the mean over {dims(cam.model.positions)} positions of {cam.model.score_blob!r}")
-    for note in cam.model.notes(maps=row.method == "cam", boxes=boxes):
-        notes.say(note)
+    given = GivenImages(images, notes)
+    folder = OutputFolder(out)
+    if boxes:
+        Rows(folder, *BOXES)  # a file that is not pycam's is an error before the work
+    variants = options.load_variants(source, model, maps, engine, images=given.count, quiet=quiet)
+    rows = Rows(folder, *BOXES, variants.variants[0].parts) if boxes else None
+    for variant in variants.variants:
+        for note in _notes(variant.cam, named=bool(model), boxes=boxes):
+            notes.say(f"{variant.name}: {note}" if variant.name else note)
     failures: list[PycamError] = []
-    done: list[dict[str, Any]] = []
-    with cam, beside_an_engine(), ThreadPoolExecutor(1, "pycam-write") as writer, notes.progress() as shown:
-        bar = shown.add_task("heat maps", total=len(images))
-        found = (prediction for _, prediction in cam.stream(images, top=top, classes=classes, batch=batch))
-        given = zip(found, folders(images, out), strict=True)
-        # Maps are drawn and written while the net runs on the next images.
-        for saved in prefetch(lambda each: writer.submit(_saved, *each, boxes, raw is not None), given, 5):
-            shown.advance(bar)
-            if isinstance(saved, PycamError):
-                failures.append(saved)
-                continue
-            if not done:
-                notes.say(_input(cam))
-                if advice := _advice(cam, source):
-                    notes.say(advice)
-            done.append(saved)
-            if not as_json:
-                for line in _summary(done[-1]):
+    done = 0
+    with (
+        variants,
+        beside_an_engine(),
+        ThreadPoolExecutor(1, "pycam-write") as writer,
+        JsonList() if as_json else nullcontext() as printed,
+        notes.progress() as shown,
+    ):
+        bar = shown.add_task("heat maps", total=given.count)
+        found = variants.stream(
+            given, top=top, classes=classes, batch=batch, progress=lambda share: shown.advance(bar, share)
+        )
+        try:
+            # Maps are drawn and written while the net runs on the next images.
+            for saved in prefetch(lambda each: writer.submit(_saved, *each, folder, boxes, raw is not None), found, 5):
+                if isinstance(saved, PycamError):
+                    failures.append(saved)
+                    continue
+                if not done:
+                    for told in _told_once(variants, source, named=bool(model)):
+                        notes.say(told)
+                done += 1
+                name, values = saved
+                if rows is not None:
+                    rows.add(_box_rows(name, values, variants.variants[0].parts))
+                if printed is not None:
+                    printed.add(values)
+                    continue
+                for line in _summary(values):
                     notes.say(line)
-    if as_json:
-        print_json(done)
-    if done and boxes:
-        atomic_write(out / "boxes.csv", _boxes_csv(done))
+        finally:
+            # An interrupted run keeps the boxes of what it has done.
+            if rows is not None:
+                rows.write()
     if done:
-        notes.say(f"wrote the heat maps of {_count(len(done))} to {out}{os.sep}")
-    raise_failures(failures, len(images))
+        notes.say(f"wrote the heat maps of {_count(done)} to {out}{os.sep}")
+    raise_failures(failures, done + len(failures))
 
 
 def raise_failures(failures: Sequence[PycamError], images: int) -> None:
@@ -114,6 +126,31 @@ def raise_failures(failures: Sequence[PycamError], images: int) -> None:
         for failure in failures:
             print_error(f"pycam: {failure}")
         raise ImageError(f"{_count(len(failures))} of {images} could not be read or drawn; they are listed above")
+
+
+def _notes(cam: Cam, named: bool, boxes: bool) -> Iterator[str]:
+    """Yield what the maps of a model are computed from, unless its card says it, and the notes of the model."""
+    if cam.head is not None and (not named or cam.head.positions or cam.head.pooling == "max"):
+        yield f"class maps: {cam.head}"
+    elif cam.model.positions:
+        yield f"each score is the mean over {dims(cam.model.positions)} positions of {cam.model.score_blob!r}"
+    yield from cam.model.notes(maps=cam.protocol.method == "cam", boxes=boxes)
+
+
+def _told_once(variants: Variants, source: options.ModelOptions, named: bool) -> Iterator[str]:
+    """Yield what the nets get of each image, and what the classes of a variant's model have no match for."""
+    told: dict[Any, str] = {}
+    for variant in variants.variants:
+        told.setdefault(variant.cam.model, variant.parts.get("model", ""))
+    for model, name in told.items():
+        cam = next(variant.cam for variant in variants.variants if variant.cam.model is model)
+        prefix = f"{name}: " if name else ""
+        yield prefix + _input(cam)
+        if not named and (advice := _advice(cam, source)):
+            yield prefix + advice
+        matches = next(variant.matches for variant in variants.variants if variant.cam.model is model)
+        if (missing := int((matches < 0).sum())) > 0:
+            yield f"{prefix}{missing} of {len(matches)} classes of the first model are not classes of this one"
 
 
 def _input(cam: Cam) -> str:
@@ -142,9 +179,9 @@ def _short(values: NDArray[np.float32]) -> str:
 
 
 def _advice(cam: Cam, source: options.ModelOptions) -> str:
-    """Return what the net's own data layer says about its input, as far as nobody has given it."""
+    """Return what the data layer of a net without a card says about its input, as far as nobody has given it."""
     stated = stated_input(cam.model.net)
-    if stated is None or source.model is not None:
+    if stated is None:
         return ""
     row = cam.protocol
     return stated.advice(
@@ -152,26 +189,36 @@ def _advice(cam: Cam, source: options.ModelOptions) -> str:
     )
 
 
-def folders(images: Sequence[Path], out: Path) -> list[Path]:
-    """Return one folder in `out` per image, with the image's name; equal names get numbers in the given order."""
-    return [out / name for name in distinct_names(image.stem for image in images)]
-
-
-def _saved(prediction: Prediction | PycamError, place: Path, boxes: bool, maps: bool) -> dict[str, Any] | PycamError:
-    """Draw and write a prediction; return its values, which are small, or the error that stands in its place."""
+def _saved(
+    image: Source, prediction: SideBySide | PycamError, folder: OutputFolder, boxes: bool, maps: bool
+) -> tuple[str, dict[str, Any]] | PycamError:
+    """Draw and write a prediction; return its folder and its values, which are small, or the error in its place."""
     if isinstance(prediction, PycamError):
         return prediction
+    name = folder.name(cast("Path", image))
     try:
-        prediction.save(place, boxes=boxes, maps=maps)
+        prediction.save(folder.path / name, boxes=boxes, maps=maps)
     except ImageError as error:
         return error
-    return prediction.as_dict(boxes=boxes)
+    return name, prediction.as_dict(boxes=boxes)
 
 
 def _summary(prediction: Mapping[str, Any]) -> list[str]:
+    if variants := prediction.get("variants"):
+        parts = [(each["variant"], _summary({"image": ""} | each)[1:], each["missing"]) for each in variants]
+        return [
+            prediction["image"],
+            *(
+                line
+                for name, lines, missing in parts
+                for line in (f" {name}", *lines, *(f"  not a class of this model: {label}" for label in missing))
+            ),
+        ]
     lines = [prediction["image"]]
     if orientation := prediction.get("exif_orientation_not_applied"):
         lines[0] += f"  (EXIF orientation {orientation} not applied)"
+    if orientation := prediction.get("exif_orientation_applied"):
+        lines[0] += f"  (EXIF orientation {orientation} applied)"
     for item in prediction["top"]:
         box = f"  box {item['box']}" if item.get("box") else ""
         label = f"{item['wnid']} {item['label']}".strip()
@@ -179,24 +226,24 @@ def _summary(prediction: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _boxes_csv(done: Sequence[Mapping[str, Any]]) -> str:
-    """Write one row per box: image pixels, 0-based, half-open. The sides are empty for a class without a box."""
-    from pandas import DataFrame
+BOXES = (
+    "boxes.csv",
+    "folder",
+    ["image", "rank", "index", "wnid", "label", "score", *BOX_SIDES, "box_rule", "threshold", "box_pixels", "folder"],
+)
+"""The file of boxes, its key, and its columns: image pixels, 0-based, half-open. A class without a box has no sides."""
 
-    columns = ["image", "rank", "index", "wnid", "label", "score", "x0", "y0", "x1", "y1", "box_rule", "threshold"]
-    rows = [
-        [
-            prediction["image"],
-            rank,
-            *(item[key] for key in columns[2:6]),
-            *(item["box"] or [None] * 4),
-            prediction["box_rule"],
-            prediction["threshold"],
-        ]
-        for prediction in done
-        for rank, item in enumerate(prediction["top"], start=1)
+
+def _box_rows(folder: str, prediction: Mapping[str, Any], differences: Iterable[str]) -> list[dict[str, Any]]:
+    """Return one row per class and variant for boxes.csv; `differences` are the keys in which the variants differ."""
+    return [
+        {name: item[name] for name in ("index", "wnid", "label", "score")}
+        | {name: each[name] for name in ("box_rule", "threshold", "box_pixels", *differences)}
+        | dict(zip(BOX_SIDES, item["box"] or [None] * 4, strict=True))
+        | {"image": prediction["image"], "rank": item.get("rank", rank), "folder": folder}
+        for each in prediction.get("variants", [prediction])
+        for rank, item in enumerate(each["top"], start=1)
     ]
-    return csv_text(DataFrame(rows, columns=columns, dtype=object))
 
 
 def _count(number: int) -> str:

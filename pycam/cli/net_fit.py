@@ -16,7 +16,8 @@ from pycam.errors import FormatError, UsageError
 from pycam.paper.classifier import SCALES, fit_classifier
 from pycam.paper.features import Features
 from pycam.paper.fitted_model import FILES, fitted_model, model_of_features, write_fitted_model
-from pycam.zoo.labels import Labels, read_labels
+from pycam.zoo.label_files import read_labels
+from pycam.zoo.labels import Labels
 
 
 class ClassWeight(str, Enum):
@@ -35,7 +36,7 @@ def fit(
     ],
     labels: Annotated[
         Path | None,
-        typer.Option(help="Names of the classes, one per line, from label 0 on. Default: those of the features."),
+        typer.Option(help="Labels of the classes, as for `pycam heatmap`, from 0 on. Default: those of the features."),
     ] = None,
     model: Annotated[
         str | None,
@@ -109,7 +110,7 @@ def fit(
     if not classifier.settings["converged"]:
         print_error(f"the solver stopped after {max_iter} iterations without converging: raise --max-iter")
     print_error(f"class maps: {fitted.head}")
-    for note in fitted.notes(boxes=True):
+    for note in (*names.notes, *fitted.notes(boxes=True)):
         print_error(note)
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import functools
 import inspect
 import shlex
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, fields, is_dataclass, replace
 from inspect import Parameter
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -22,7 +23,10 @@ from pycam.engines import DEFAULT_ENGINE, ENGINES, Options
 from pycam.errors import UsageError
 from pycam.model import Model, load_model
 from pycam.net.state import PHASES
+from pycam.onnx import PREPROCESSINGS
+from pycam.predict import best_streams, make_cam
 from pycam.protocols import CHOICES, PROTOCOLS, Protocol, protocol as get_protocol
+from pycam.variants import Variants
 
 NOT_CONFIRMED = 11
 """Exit code of `compare` and `verify` when they do not find that results agree."""
@@ -61,11 +65,12 @@ def print_notes(notes: Iterable[str], quiet: bool = False) -> None:
             print_error(f"pycam: {note}")
 
 
-TruthLabels = Annotated[
-    Path | None, typer.Option(help="Ground-truth classes: a devkit list, or a val.txt with indices or names.")
+Labels = Annotated[
+    Path | None,
+    typer.Option(help="Labels of the net's classes: one per line, index and label (CSV), JSON, or synset_words.txt."),
 ]
-Classes = Annotated[
-    Path | None, typer.Option(help="Names of all classes, one per line, in the order of the net's outputs.")
+GroundTruthClasses = Annotated[
+    Path | None, typer.Option(help="Class of each image: a devkit list, or a val.txt with indices or labels.")
 ]
 Blacklist = Annotated[Path | None, typer.Option(help="Numbers, from 1, of images that localization excludes.")]
 Meta = Annotated[Path | None, typer.Option(help="meta_clsloc.mat, which the class IDs are checked with.")]
@@ -88,12 +93,18 @@ class NetOptions:
         typer.Option(
             "--model",
             "-m",
-            help="Name of a model (`pycam models list`), or your own model card (my-card.yaml).",
+            help="Name of a model (`pycam models list`), your own model card (my-card.yaml), or an ONNX file.",
             autocompletion=models,
         ),
     ] = None
     prototxt: Annotated[Path | None, typer.Option(help="Net that replaces the model's.")] = None
     weights: Annotated[Path | None, typer.Option(help="Caffemodel that replaces the model's.")] = None
+    preprocess: Annotated[
+        str | None, one_of(PREPROCESSINGS, "What an ONNX file expects of images, imagenet by default")
+    ] = None
+    input_size: Annotated[
+        str | None, typer.Option(help="Height and width for an ONNX file that leaves them open: 224, or 224x320.")
+    ] = None
     phase: Phase = "TEST"
     stages: Stages = None
     level: Level = 0
@@ -114,13 +125,20 @@ class NetOptions:
 class NetArguments(NetOptions):
     """The same, with the model as an argument of the command."""
 
-    model: Annotated[str | None, typer.Argument(help="Name of a model, or your own card.", autocompletion=models)] = (
-        None
-    )
+    model: Annotated[
+        str | None, typer.Argument(help="Name of a model, your own card, or an ONNX file.", autocompletion=models)
+    ] = None
 
 
 @dataclass(frozen=True)
-class MeanOptions(NetOptions):
+class OnnxOptions(NetOptions):
+    """A net with its weights: from a model, from files that replace the model's, or from an ONNX file."""
+
+    onnx: Annotated[Path | None, typer.Option(help="Net and weights as one ONNX file, in place of a model.")] = None
+
+
+@dataclass(frozen=True)
+class MeanOptions(OnnxOptions):
     """A net, its weights, and the mean and the deviation of its input."""
 
     mean: Annotated[
@@ -143,11 +161,19 @@ class HeadOptions(MeanOptions):
 class ModelOptions(HeadOptions):
     """A net, its weights, the mean of its input, its head and the labels of its classes."""
 
-    labels: Annotated[
-        Path | None,
-        typer.Option(help="Class labels: a text file with one per line, or a CSV with blanks (index name)."),
-    ] = None
+    labels: Labels = None
     allow_nonfinite: AllowNonfinite = False
+
+
+SeveralModels = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        "-m",
+        help="Name of a model (`pycam models list`), or your own card (my-card.yaml); several: maps side by side.",
+        autocompletion=models,
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -177,18 +203,22 @@ class EngineOptions(RunOptions):
 
 @dataclass(frozen=True)
 class ProtocolOptions:
-    """A row of the protocol table, its view, and the scale of the input."""
+    """A row of the protocol table, its view, the orientation of images, and the scale of the input."""
 
     protocol: Annotated[str, one_of(PROTOCOLS, "Row of the protocol table")] = "default"
     view: Annotated[str | None, one_of(CHOICES["view"], "View that replaces the protocol's")] = None
+    exif: Annotated[
+        str | None, one_of(CHOICES["exif"], "EXIF orientation, in place of what the protocol does about it")
+    ] = None
     input_scale: Annotated[
         str | None, typer.Option(help="Factor for pixels minus the mean that replaces the model's: 0.017, 1/255.")
     ] = None
 
     @property
     def row(self) -> Protocol:
-        """The row with the view and the scale."""
-        return get_protocol(self.protocol).with_choices(view=self.view, input_scale=self.input_scale)
+        """The row with the view, the orientation and the scale."""
+        choices = {"view": self.view, "exif": self.exif, "input_scale": self.input_scale}
+        return get_protocol(self.protocol).with_choices(**choices)
 
 
 @dataclass(frozen=True)
@@ -202,23 +232,83 @@ class BoxOptions(ProtocolOptions):
 
 
 @dataclass(frozen=True)
-class MapOptions(BoxOptions):
+class MethodOptions(ProtocolOptions):
     """A row of the protocol table, and how maps are made."""
 
     method: Annotated[
         list[str] | None,
-        one_of(CHOICES["method"], "Method that replaces the protocol's (`report html` and `serve`: one or more)"),
+        one_of(CHOICES["method"], "Method that replaces the protocol's, one or more: maps side by side"),
     ] = None
     layer: Annotated[
-        str | None, typer.Option(help="Blob for Grad-CAM. Default: the deepest with rows and columns.")
+        list[str] | None,
+        typer.Option(help="Blob that maps are made at, one or more. Default: the deepest with rows and columns."),
     ] = None
-    target: Annotated[str | None, one_of(CHOICES["target"], "Value that gradients are taken of")] = None
+    target: Annotated[str | None, one_of(CHOICES["target"], "Score that maps explain")] = None
 
     @property
     def rows(self) -> list[Protocol]:
-        """The row with the view and the box rule, once per method."""
-        choices = {name: getattr(self, name) for name in ("layer", "target", "box_rule", "threshold")}
-        return self.row.with_methods(self.method or [self.row.method], **choices)
+        """The row with the view, once per method and layer."""
+        return self.row.with_methods(self.method or (), self.layer or (), target=self.target)
+
+
+@dataclass(frozen=True)
+class MapOptions(BoxOptions, MethodOptions):
+    """A row of the protocol table, how maps are made, and how boxes are found."""
+
+    @property
+    def rows(self) -> list[Protocol]:
+        """The row with the view and the box rule, once per method and layer."""
+        choices = {name: getattr(self, name) for name in ("target", "box_rule", "threshold")}
+        return self.row.with_methods(self.method or (), self.layer or (), **choices)
+
+
+def load_variants(
+    source: ModelOptions,
+    models: Sequence[str] | None,
+    maps: MapOptions,
+    engine: EngineOptions,
+    *,
+    images: int | None = 1,
+    quiet: bool = False,
+) -> Variants:
+    """Prepare each model with each method and layer.
+
+    Parameters
+    ----------
+    source, maps, engine
+        The options of a command; those of `source` apply to each model.
+    models : sequence of str, optional
+        The models of the command.
+    images : int
+        The number of images, for the streams of the engine; None if it is not known.
+    quiet : bool
+        Whether to leave out the notes about nets.
+    """
+    names: Sequence[str | None] = models or [None]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UsageError(f"--model {twice} is given twice: give each model once")
+    if len(names) > 1:
+        files = {f"--{name}": getattr(source, name) for name in ("prototxt", "weights", "onnx", "head")}
+        if given := next((option for option, value in files.items() if value is not None), None):
+            raise UsageError(
+                f"{given} is for one model, and --model is given {len(names)} times: use a card of your own"
+            )
+    rows = maps.rows
+    streams = [best_streams(engine.engine, row, engine.options, images) for row in rows]
+    settings = [replace(engine.options, streams=most) for most in streams]
+    with ExitStack() as stack:
+        loaded = [
+            replace(source, model=name).load(quiet, needs_maps=any(row.method == "cam" for row in rows))
+            for name in names
+        ]
+        cams = [
+            stack.enter_context(make_cam(model, engine=engine.engine, protocol=row, options=own))
+            for model in loaded
+            for row, own in zip(rows, settings, strict=True)
+        ]
+        variants = Variants.of(cams)
+        stack.pop_all()
+    return variants
 
 
 @dataclass(frozen=True)
@@ -231,8 +321,8 @@ class TruthOptions:
             help="XML folder, devkit cache (.mat), WSOL or CUB folder, CSV, COCO's JSON, or list.", show_default=False
         ),
     ]
-    labels: TruthLabels = None
-    classes: Classes = None
+    ground_truth_classes: GroundTruthClasses = None
+    labels: Labels = None
     blacklist: Blacklist = None
     meta: Meta = None
 
@@ -244,7 +334,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     ----------
     command : callable
         A command for Typer. A parameter that is annotated with a group becomes the options of that group; a default of
-        the parameter gives the defaults of the options.
+        the parameter gives the defaults of the options. A parameter with the name of one of these options replaces it.
 
     Returns
     -------
@@ -254,6 +344,7 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
     # Not get_type_hints: on Python 3.10 it wraps an annotation with the default None, and hides what Typer looks for.
     hints = inspect.get_annotations(command, eval_str=True)
     groups: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
+    own = hints.keys() - groups.keys()
     options: list[Parameter] = []
     for name, parameter in inspect.signature(command).parameters.items():
         if name not in groups:
@@ -262,13 +353,15 @@ def grouped(command: Callable[..., None]) -> Callable[..., None]:
         group = groups[name]
         default = group if parameter.default is Parameter.empty else parameter.default
         for option, hint in get_type_hints(group, include_extras=True).items():
-            value = getattr(default, option, Parameter.empty)
-            options.append(Parameter(option, Parameter.KEYWORD_ONLY, default=value, annotation=hint))
+            if option not in own:
+                value = getattr(default, option, Parameter.empty)
+                options.append(Parameter(option, Parameter.KEYWORD_ONLY, default=value, annotation=hint))
 
     @functools.wraps(command)
     def call(**given: Any) -> None:
         for name, group in groups.items():
-            given[name] = group(**{field.name: given.pop(field.name) for field in fields(group)})
+            of_group = {field.name for field in fields(group)} - own
+            given[name] = group(**{option: given.pop(option) for option in of_group})
         command(**given)
 
     call.__signature__ = inspect.Signature(options)  # type: ignore[attr-defined]

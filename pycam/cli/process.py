@@ -8,12 +8,14 @@ import json
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from pycam.errors import Interrupted, stop_signals
+from pycam.console import print_error
+from pycam.errors import Interrupted, PycamWarning, stop_signals
 
 STREAMS = {"stdout": "standard output", "stderr": "standard error"}
 
@@ -100,3 +102,19 @@ def interruptible(received: list[int]) -> Iterator[None]:
             yield
     finally:
         sys.unraisablehook = unraisable
+
+
+@contextmanager
+def presented_warnings() -> Iterator[None]:
+    """Print pycam's own warnings in this block as one line each; those of libraries stay as they are."""
+    with warnings.catch_warnings():
+        shown = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            if issubclass(category, PycamWarning):
+                print_error(f"pycam: {message}")
+            else:
+                shown(message, category, *place, **more)
+
+        warnings.showwarning = show
+        yield

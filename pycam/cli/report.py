@@ -11,22 +11,23 @@ from typing import Annotated
 import typer
 
 from pycam.cli import options
+from pycam.cli.images import all_images
 from pycam.console import Notes, print_error, print_line, print_lines
 from pycam.errors import UsageError
 from pycam.evaluation.ablation import make_ablation
 from pycam.evaluation.comparison import COLUMNS, SHOWN, Judged, compare as compare_all
-from pycam.evaluation.plan import find_images
-from pycam.formats.files import is_folder
+from pycam.evaluation.plan import PLAN, find_images
+from pycam.formats.files import exists, is_folder
 from pycam.ilsvrc.ground_truth import read_ground_truth
+from pycam.ilsvrc.names import image_files
 from pycam.ilsvrc.predictions import read_predictions
 from pycam.paper.sources import Sources
 from pycam.paper.tables import missing_weights, paper_tables
-from pycam.predict import make_cam
 from pycam.protocols import CHOICES
 from pycam.report.box_rules import compare_rules
 from pycam.report.ground_truth import truth_page
 from pycam.report.html import write_html
-from pycam.report.images import image_page
+from pycam.report.images import bytes_of_every_class, image_page
 from pycam.report.runs import Run, run_page
 from pycam.tables import FORMS, Table, check_form, text, write
 
@@ -36,6 +37,13 @@ TablesFile = Annotated[
     Path | None,
     typer.Option(help=f"File for the tables: {', '.join(FORMS)}.", callback=lambda out: out and check_form(out)),
 ]
+
+
+EVERY_CLASS_MB = 50
+"""The largest size of the maps of every class that a page has without being asked for them."""
+
+OF_IMAGES = ("model", "top", "chosen", "every_class")
+"""Options for pages of images alone."""
 
 
 @app.command()
@@ -62,8 +70,8 @@ def compare(
     ground_truth: Annotated[
         Path | None, typer.Option(help="Ground truth of submission files. Default: that of the first run.")
     ] = None,
-    labels: options.TruthLabels = None,
-    classes: options.Classes = None,
+    ground_truth_classes: options.GroundTruthClasses = None,
+    labels: options.Labels = None,
     blacklist: options.Blacklist = None,
     meta: options.Meta = None,
     out: TablesFile = None,
@@ -80,7 +88,7 @@ def compare(
     if ground_truth is None:
         if len(files) == len(items):
             raise UsageError(f"{items[0]}: a submission file needs --ground-truth, as for `pycam score`")
-        if given := next((each for each in (labels, classes, blacklist, meta) if each is not None), None):
+        if given := next((each for each in (ground_truth_classes, labels, blacklist, meta) if each is not None), None):
             raise UsageError(f"{given} has no effect without --ground-truth: leave it out, or give --ground-truth, too")
     elif not files:
         raise UsageError(f"{ground_truth} has no effect: runs have ground truth of their own; leave it out")
@@ -88,7 +96,13 @@ def compare(
         named = dict(zip(items, distinct_labels(items), strict=True))
         runs = {item: stack.enter_context(Run.open(item, named[item])) for item in items if item not in files}
         if ground_truth is not None:
-            truth = read_ground_truth(ground_truth, labels=labels, classes=classes, blacklist=blacklist, meta=meta)
+            truth = read_ground_truth(
+                ground_truth,
+                labels=labels,
+                ground_truth_classes=ground_truth_classes,
+                blacklist=blacklist,
+                meta=meta,
+            )
         else:
             truth = next(iter(runs.values())).plan.truth
         judged = [
@@ -159,26 +173,42 @@ def html(
     source: options.ModelOptions,
     maps: options.MapOptions,
     engine: options.EngineOptions,
+    model: options.SeveralModels = None,
     items: Annotated[
-        list[Path] | None,
-        typer.Argument(help="One or more runs (folders of `pycam evaluate`), or images.", metavar="ITEMS…"),
+        list[str] | None,
+        typer.Argument(
+            help="One or more runs (folders of `pycam evaluate`), or images and folders of images.", metavar="ITEMS…"
+        ),
     ] = None,
     ground_truth: Annotated[
         Path | None, typer.Option(help="Ground truth to show without a run, as for `pycam evaluate`; needs --images.")
     ] = None,
     images: Annotated[Path | None, typer.Option(help="Folder of the images of --ground-truth.")] = None,
-    classes: options.Classes = None,
+    ground_truth_classes: options.GroundTruthClasses = None,
+    top: Annotated[int | None, typer.Option(help="Number of classes of images. Default: the protocol's.")] = None,
+    chosen: Annotated[
+        list[str] | None,
+        typer.Option("--class", help="Class of images to show in place of the best ones: index, WordNet ID or label."),
+    ] = None,
+    every_class: Annotated[
+        bool | None,
+        typer.Option(
+            "--every-class/--best-classes",
+            help="Whether a page of images can show every class, or the best ones only. Default: every class, if this "
+            f"takes at most {EVERY_CLASS_MB} MB.",
+        ),
+    ] = None,
     worst: Annotated[int | None, typer.Option(min=1, help="Show only the worst images of runs, this many.")] = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Show one run, several runs side by side, images, or ground truth on a page.
 
-    --worst is for runs. The options of model, protocol and engine are for images: a run has its own. With
-    --ground-truth, --labels are the ground-truth classes, as for `pycam evaluate`.
+    --worst is for runs. The options of model, protocol and engine are for images: a run has its own.
     """
     if ground_truth is None:
-        options.refuse(context, "they are for --ground-truth", "images", "classes")
+        options.refuse(context, "they are for --ground-truth", "images", "ground_truth_classes")
     groups = options.ModelOptions, options.MapOptions, options.EngineOptions
+    notes = Notes(quiet)
     with ExitStack() as stack:
         if ground_truth is not None:
             if items:
@@ -186,31 +216,43 @@ def html(
             if images is None:
                 raise UsageError(f"{ground_truth}: give the folder of its images with --images")
             names = {field.name for group in groups for field in fields(group)} - {"labels"}
-            options.refuse(context, "a page of ground truth shows no model", *names, "worst")
-            truth = read_ground_truth(ground_truth, labels=source.labels, classes=classes)
+            options.refuse(context, "a page of ground truth shows no model", *names, *OF_IMAGES, "worst")
+            truth = read_ground_truth(ground_truth, labels=source.labels, ground_truth_classes=ground_truth_classes)
             heading, entries = truth_page(truth, find_images(images, truth.names), ground_truth.name)
         elif not items:
             raise UsageError("give runs (folders of `pycam evaluate`), images, or --ground-truth with --images")
-        elif is_folder(items[0]):
-            options.refuse(context, "a page of runs uses the model, protocol and engine of the runs", *groups)
-            runs = [stack.enter_context(run) for run in _runs(items)]
+        elif _is_run(items[0]):
+            options.refuse(
+                context, "a page of runs uses the model, protocol and engine of the runs", *groups, *OF_IMAGES
+            )
+            runs = [stack.enter_context(run) for run in _runs(list(map(Path, items)))]
             heading, entries = run_page(runs, worst)
         else:
             options.refuse(context, "a page of images shows all images", "worst")
-            rows = maps.rows
-            model = source.load(quiet, needs_maps=any(row.method == "cam" for row in rows))
-            cams = [
-                stack.enter_context(make_cam(model, engine=engine.engine, protocol=row, options=engine.options))
-                for row in rows
-            ]
-            for note in model.notes(maps=any(row.method == "cam" for row in rows), boxes=True):
-                Notes(quiet).say(note)
-            heading, entries = image_page(cams, items)
+            variants = stack.enter_context(options.load_variants(source, model, maps, engine, quiet=quiet))
+            paths = all_images(items, notes)
+            for variant in variants.variants:
+                for note in variant.cam.model.notes(maps=variant.cam.protocol.method == "cam", boxes=True):
+                    notes.say(f"{variant.name}: {note}" if variant.name else note)
+            size = bytes_of_every_class(variants, len(paths)) / 10**6
+            if every_class and not size:
+                raise UsageError(
+                    "--every-class has no effect here: only method cam gives the maps of all classes at once"
+                )
+            if every_class is None and size > EVERY_CLASS_MB:
+                notes.say(f"the page has the best classes only; --every-class adds the others, up to {size:,.0f} MB")
+            shows_all = 0 < size <= EVERY_CLASS_MB if every_class is None else every_class
+            heading, entries = image_page(variants, paths, top, chosen, shows_all)
         before = len(heading.notes)
-        write_html(out, entries, heading)
+        write_html(out, notes.each("images", entries), heading)
     for note in heading.notes[before:]:
         print_error(f"pycam: {note}")
-    Notes(quiet).say(f"wrote {out}")
+    notes.say(f"wrote {out}")
+
+
+def _is_run(item: str) -> bool:
+    """Return whether a folder is that of a run, or at least has no images."""
+    return is_folder(item) and (exists(Path(item, PLAN)) or not image_files(Path(item)))
 
 
 def _runs(folders: Sequence[Path]) -> list[AbstractContextManager[Run]]:

@@ -5,7 +5,16 @@ that decides a result (maps, their placement, boxes), HTML pages, and curves.
 """
 
 from pycam.drawing.grids import channel_grid
-from pycam.drawing.layout import caption, check_strip, draw_box, encode_jpeg, encode_png, strip, strip_tile
+from pycam.drawing.layout import (
+    caption,
+    check_strip,
+    draw_box,
+    encode_jpeg,
+    encode_png,
+    rows_of_strips,
+    strip,
+    strip_tile,
+)
 from pycam.drawing.overlays import overlay, py_map2jpg
 
 __all__ = [
@@ -17,6 +26,7 @@ __all__ = [
     "encode_png",
     "overlay",
     "py_map2jpg",
+    "rows_of_strips",
     "strip",
     "strip_tile",
 ]

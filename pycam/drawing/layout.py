@@ -11,8 +11,9 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from pycam.drawing.fonts import check_glyphs, draw_text, fitted, text_width
 from pycam.errors import ImageError, UsageError
 from pycam.images.resize import resize
 
@@ -37,9 +38,9 @@ DARK = 24
 
 def write_on(pixels: Pixels, text: str) -> Pixels:
     """Write white text at the bottom of a copy of an image."""
+    check_glyphs(text)
     image = Image.fromarray(pixels[..., ::-1])
-    draw = ImageDraw.Draw(image)
-    draw.text((4, image.height - 4), text, font=_font(), fill="white", anchor="lb")
+    draw_text(ImageDraw.Draw(image), (4, image.height - 4), text, "white", "lb")
     return np.array(np.asarray(image)[..., ::-1], order="C")
 
 
@@ -68,27 +69,15 @@ def _kept_caption_bar(width: int, text: str, score: str) -> Pixels:
 
 
 def _draw_caption_bar(width: int, text: str, score: str) -> Pixels:
-    font = _font()
+    check_glyphs(text)
     bar = Image.new("RGB", (width, CAPTION_HEIGHT), (DARK, DARK, DARK))
     draw = ImageDraw.Draw(bar)
     room = width - 8
-    if score and font.getlength(score) + 40 < room:
-        room -= int(font.getlength(score)) + 8
-        draw.text((width - 4, CAPTION_HEIGHT // 2), score, font=font, fill=(255, 214, 102), anchor="rm")
-    if font.getlength(text) > room:
-        while text and font.getlength(text + "…") > room:
-            text = text[:-1]
-        text = text.rstrip(" ,") + "…"
-    draw.text((4, CAPTION_HEIGHT // 2), text, font=font, fill=(255, 255, 255), anchor="lm")
+    if score and text_width(score) + 40 < room:
+        room -= int(text_width(score)) + 8
+        draw_text(draw, (width - 4, CAPTION_HEIGHT // 2), score, (255, 214, 102), "rm")
+    draw_text(draw, (4, CAPTION_HEIGHT // 2), fitted(text, room), (255, 255, 255), "lm")
     return np.array(np.asarray(bar)[..., ::-1], order="C")
-
-
-@functools.lru_cache(maxsize=1)
-def _font() -> ImageFont.FreeTypeFont:
-    font = ImageFont.load_default(size=14)
-    if not isinstance(font, ImageFont.FreeTypeFont):  # Pillow without FreeType has only a bitmap font
-        raise RuntimeError("Pillow was built without FreeType: install Pillow's wheel")
-    return font
 
 
 def strip(
@@ -139,6 +128,27 @@ def strip(
         part[STRIP_HEIGHT:] = _caption_bar(tile.shape[1], text, score)
         left += tile.shape[1] + GAP
     return whole
+
+
+def rows_of_strips(strips: Sequence[tuple[str, Pixels]]) -> Pixels:
+    """Put strips below each other, each under a bar with its name; narrower ones have white on their right.
+
+    Parameters
+    ----------
+    strips : sequence of (str, (H, W, 3) uint8 BGR)
+        Name and strip of each row.
+
+    Returns
+    -------
+    (H, W, 3) uint8 BGR
+    """
+    width = max(pixels.shape[1] for _, pixels in strips)
+    rows = []
+    for number, (name, pixels) in enumerate(strips):
+        room = ((GAP * (number > 0), 0), (0, 0), (0, 0))
+        rows.append(np.pad(_caption_bar(width, name, ""), room, constant_values=255))
+        rows.append(np.pad(pixels, ((0, 0), (0, width - pixels.shape[1]), (0, 0)), constant_values=255))
+    return np.vstack(rows)
 
 
 def check_strip(width: int, count: int, layout: str) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from typing import ClassVar
 
@@ -14,12 +15,20 @@ from numpy.typing import NDArray
 from pycam.engines.options import Options, cores
 from pycam.engines.processor import instruction_set
 from pycam.engines.threads import Turn
-from pycam.errors import EngineError
+from pycam.errors import EngineError, UnsupportedLayerError
 from pycam.net import Net
-from pycam.net.layers import BatchNorm, dims
+from pycam.net.layers import BatchNorm, Layer, OnnxNode, dims
+from pycam.net.layers.base import count
+from pycam.prefetch import prefetch
 
 _NO_MEMORY = re.compile(r"allocate|alloc_failed|bad_alloc|out of memory", re.IGNORECASE)
 """Words of the libraries' out-of-memory errors; no library has one exception type that all its parts raise."""
+
+
+BATCH_BYTES = 256 << 20
+"""The memory of the largest layer's bottoms and tops in a batch of `Engine.batch_size` images, at most."""
+LARGEST_BATCH = 64
+"""The largest `Engine.batch_size`: larger batches are not faster."""
 
 
 def not_finite(engine: str, what: str, image: str | None) -> EngineError:
@@ -72,8 +81,12 @@ class Engine(ABC):
         The precisions that the engine can compute in; the first one is the default.
     concurrent : bool
         Whether the library computes several `forward` calls at the same time. If not, they wait for one another.
+    runs_onnx : bool
+        Whether the engine runs the nodes of an ONNX file.
     batch_invariant : bool
         Whether an image's results have the same bits in any batch and with any number of threads.
+    batch_size : int
+        A number of images that the engine runs on well together, with bounded memory; for many images.
     library : str
         Library and version.
     note : str
@@ -90,10 +103,14 @@ class Engine(ABC):
     name: ClassVar[str]
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
     concurrent: ClassVar[bool] = False
+    runs_onnx: ClassVar[bool] = False
     batch_invariant: ClassVar[bool] = False
     library: str
     note = ""
     device_model = ""
+
+    def __repr__(self) -> str:
+        return f"<engine {self.description}>"
 
     def __init__(self, net: Net, outputs: Sequence[str], options: Options = Options()) -> None:
         self.outputs = tuple(outputs)
@@ -101,15 +118,26 @@ class Engine(ABC):
         self.precision = options.precision or self.precisions[0]
         self._turn = nullcontext() if self.concurrent else Turn()
         self._closed = False
+        self._streams = ThreadPoolExecutor(options.streams, "pycam-stream") if options.streams > 1 else None
         self._input_shapes = {
             blob: net.value_shapes[net.input_values[blob]] for blob in net.inputs_before(self.outputs)
         }
+        self._one_by_one = False
         for layer in net.layers_before(self.outputs):
+            if isinstance(layer, OnnxNode):
+                self._one_by_one = layer.origin.one_by_one
+                if not self.runs_onnx:
+                    raise UnsupportedLayerError(
+                        f"engine {self.name!r} does not run nodes of an ONNX file ({layer.name!r}, {layer.type}): use "
+                        "--engine onnxruntime or openvino"
+                    )
             if isinstance(layer, BatchNorm) and layer.use_global_stats is False:
                 raise EngineError(
                     f"layer {layer.name!r} (BatchNorm) has use_global_stats: false: the statistics of a batch are for "
                     "training only; with --phase TEST, or without the field, the stored ones are used"
                 )
+        largest = max((_values(layer) for layer in net.layers_before(self.outputs)), default=1)
+        self.batch_size = net.fixed_batch or max(1, min(LARGEST_BATCH, BATCH_BYTES // (4 * largest)))
         self._load(net)
 
     @classmethod
@@ -154,7 +182,33 @@ class Engine(ABC):
         with self._turn:
             if self._closed:
                 raise EngineError(f"this engine {self.name!r} was closed: make a new one")
-            return dict(zip(self.outputs, self._run(needed), strict=True))
+            values = self._run_one_by_one(needed) if self._one_by_one else self._run(needed)
+            return dict(zip(self.outputs, values, strict=True))
+
+    def _run_one_by_one(self, inputs: Mapping[str, NDArray[np.float32]]) -> list[NDArray[np.float32]]:
+        batch = len(next(iter(inputs.values())))
+        each = [self._run({blob: values[row : row + 1] for blob, values in inputs.items()}) for row in range(batch)]
+        return [np.concatenate(values) for values in zip(*each, strict=True)]
+
+    def forward_many(
+        self, batches: Iterable[Mapping[str, NDArray[np.float32]]]
+    ) -> Iterator[dict[str, NDArray[np.float32]]]:
+        """Run the net on many batches, as many at the same time as the engine has streams.
+
+        Parameters
+        ----------
+        batches : iterable
+            Inputs as for `forward`. They are taken shortly before they are needed.
+
+        Yields
+        ------
+        dict of str to float32 array
+            As from `forward`, in the order of the batches.
+        """
+        streams = self._streams
+        if streams is None:
+            return map(self.forward, batches)
+        return prefetch(lambda inputs: streams.submit(self.forward, inputs), batches, self.options.streams + 1)
 
     @abstractmethod
     def _load(self, net: Net) -> None:
@@ -178,6 +232,8 @@ class Engine(ABC):
         """Release processes and memory. The engine cannot be used afterwards."""
         # Without a turn: a run that takes long must not keep its process alive.
         self._closed = True
+        if self._streams is not None:
+            self._streams.shutdown(wait=False, cancel_futures=True)
         self._release()
 
     def _release(self) -> None:  # noqa: B027 - most engines have nothing to release
@@ -188,3 +244,8 @@ class Engine(ABC):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _values(layer: Layer) -> int:
+    """Return the number of values in the bottoms and tops of a layer, at batch 1."""
+    return sum(map(count, (*layer.input_shapes, *layer.output_shapes)))

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pycam.engines import onnx_messages
-from pycam.engines.onnx_messages import FLOAT, INT64
 from pycam.errors import UnsupportedLayerError
+from pycam.formats import onnx_messages
+from pycam.formats.onnx_messages import FLOAT, INT64
 from pycam.formats.schema import Message
 from pycam.net import CamHead, Net, Params, head_weights, layers as L
 from pycam.net.layers import Shape
@@ -72,7 +72,8 @@ def onnx_cam_model(net: Net, head: CamHead, top: int = 5) -> Message:
     Returns
     -------
     ModelProto
-        A model from images, (N, C, H, W), BGR, mean subtracted, to these outputs, in this order:
+        A model from images, (N, C, H, W), BGR, mean subtracted (or the input of the net's own ONNX file), to these
+        outputs, in this order:
 
         `scores`
             (N, T) float32, one score per class.
@@ -101,16 +102,22 @@ def onnx_cam_model(net: Net, head: CamHead, top: int = 5) -> Message:
         graph.add("ReduceMean", [places], scores, axes=[2], keepdims=0)
     else:
         graph.add("Flatten", [head.score_blob], scores)
-    graph.add("TopK", [scores, graph.constant([top])], graph.unused("TopK"), classes)
+    if graph.opset < 10:
+        graph.add("TopK", [scores], graph.unused("TopK"), classes, k=top)
+    else:
+        graph.add("TopK", [scores, graph.constant([top])], graph.unused("TopK"), classes)
     features = head.feature_blob
     if weights.coverage is not None:
         features = graph.add("Mul", [features, graph.constant(weights.coverage)])
-    if weights.matrix is None:
+    matrix = weights.matrix
+    if matrix is None and graph.opset < OPSET:
+        matrix = np.eye(class_count, dtype=np.float32)
+    if matrix is None:
         # (N, T, h, w) at (N, top, 1)
         chosen = graph.add("Unsqueeze", [classes, graph.constant([2])])
         graph.add("GatherND", [features, chosen], maps, batch_dims=1)
     else:
-        chosen = graph.add("Gather", [graph.constant(weights.matrix), classes])  # (N, top, K)
+        chosen = graph.add("Gather", [graph.constant(matrix), classes])  # (N, top, K)
         columns = graph.add("Reshape", [features, graph.constant([0, channels, height * width])])
         rows = graph.add("MatMul", [chosen, columns])  # (N, top, h·w)
         graph.add("Reshape", [rows, graph.constant([0, top, height, width])], maps)
@@ -130,12 +137,16 @@ def _unused(name: str, net: Net) -> str:
 def _translate(net: Net, wanted: Sequence[str], graph: _Graph) -> None:
     """Add the layers that some values need, and their inputs, to the graph."""
     path = net.layers_before(wanted)
+    graph.origin = next((layer.origin for layer in path if isinstance(layer, L.OnnxNode)), None)
+    graph.taken = frozenset(name for layer in path if isinstance(layer, L.OnnxNode) for name in _names(layer))
     needed = {*wanted, *(value for layer in path for value in layer.inputs)}
     for layer in path:
         if isinstance(layer, L.Source):
             for value, shape in zip(layer.outputs, layer.output_shapes, strict=True):
                 if value in needed:
                     graph.add_input(value, shape)
+        elif isinstance(layer, L.OnnxNode):
+            graph.add_made(layer)
         elif type(layer) in _TRANSLATIONS:
             if _TRANSLATIONS[type(layer)](layer, graph) not in layer.outputs:
                 graph.rename_last(layer.outputs[0])
@@ -143,28 +154,62 @@ def _translate(net: Net, wanted: Sequence[str], graph: _Graph) -> None:
             raise UnsupportedLayerError(f"layer {layer.name!r}: the type {layer.type!r} has no translation to ONNX")
 
 
+def _names(layer: L.OnnxNode) -> tuple[str, ...]:
+    return (*layer.inputs, *layer.outputs, *layer.param_inputs, *layer.constants)
+
+
 class _Graph:
-    """A graph under construction: nodes, and the constants that they read."""
+    """A graph under construction: nodes, and the constants that they read.
+
+    Attributes
+    ----------
+    params : dict
+        The parameters of the net.
+    origin : OnnxOrigin, optional
+        The ONNX file that some of the nodes come from: its versions are those of all nodes.
+    taken : set of str
+        The names in that file, which nothing else may have.
+    """
 
     def __init__(self, params: Params) -> None:
         self.params = params
+        self.origin: L.OnnxOrigin | None = None
+        self.taken: frozenset[str] = frozenset()
         self._inputs: list[Any] = []
         self._outputs: list[Any] = []
         self._nodes: list[Any] = []
         self._constants: list[Any] = []
         self._numbers = count()
 
+    @property
+    def _batch(self) -> int | str:
+        return 1 if self.origin is not None and self.origin.one_by_one else BATCH
+
     def add_input(self, name: str, shape: Shape) -> None:
-        self._inputs.append(onnx_messages.value(name, FLOAT, [BATCH, *shape[1:]]))
+        kind = FLOAT if self.origin is None else self.origin.input_type
+        self._inputs.append(onnx_messages.value(name, kind, [self._batch, *shape[1:]]))
 
     def add_output(self, name: str, shape: Shape, kind: int = FLOAT) -> None:
-        self._outputs.append(onnx_messages.value(name, kind, [BATCH, *shape[1:]]))
+        self._outputs.append(onnx_messages.value(name, kind, [self._batch, *shape[1:]]))
 
     def add(self, operator: str, inputs: Sequence[str], *outputs: str, **attributes: Any) -> str:
         """Append a node, by default with one output of a new name, and return the name of its first output."""
         outputs = outputs or (self.unused(operator),)
         self._nodes.append(onnx_messages.node(operator, inputs, outputs, f"{operator}/{outputs[0]}", attributes))
         return outputs[0]
+
+    @property
+    def opset(self) -> int:
+        """The version of ONNX's own operators."""
+        return OPSET if self.origin is None else self.origin.opsets[""]
+
+    def add_made(self, layer: L.OnnxNode) -> None:
+        """Append the node of an ONNX file, and its constants unless another node has added them."""
+        known = {constant.name for constant in self._constants}
+        arrays = zip(layer.param_inputs, self.params[layer.name], strict=True) if layer.param_inputs else ()
+        self._constants += [onnx_messages.tensor(array, name) for name, array in arrays if name not in known]
+        self._constants += [tensor for name, tensor in layer.constants.items() if name not in known]
+        self._nodes.append(layer.node)
 
     def rename_last(self, output: str) -> None:
         """Rename the last node's output."""
@@ -176,7 +221,7 @@ class _Graph:
         array = np.asarray(values)
         if array.dtype.kind != "i":
             array = array.astype(np.float32, copy=False)
-        if not name or any(constant.name == name for constant in self._constants):
+        if not name or name in self.taken or any(constant.name == name for constant in self._constants):
             name = self.unused(name or "constant")
         self._constants.append(onnx_messages.tensor(array, name))
         return name
@@ -188,7 +233,7 @@ class _Graph:
 
     def unused(self, role: str) -> str:
         """Return a new name."""
-        return f"{role}#{next(self._numbers)}"
+        return next(name for number in self._numbers if (name := f"{role}#{number}") not in self.taken)
 
     def model(self, name: str) -> Message:
         """Return the finished model."""
@@ -199,7 +244,10 @@ class _Graph:
             output=self._outputs,
             initializer=self._constants,
         )
-        return onnx_messages.model(graph, OPSET, IR_VERSION)
+        if self.origin is None:
+            return onnx_messages.model(graph, {"": OPSET}, IR_VERSION)
+        ir_version = max(IR_VERSION, self.origin.ir_version)
+        return onnx_messages.model(graph, self.origin.opsets, ir_version, self.origin.functions)
 
 
 Translation = Callable[[Any, _Graph], str]

@@ -28,6 +28,7 @@ class OnnxRuntimeEngine(Engine):
     library = f"ONNX Runtime {onnxruntime.__version__}"
     precisions = ("fp32", "tf32")
     concurrent = True
+    runs_onnx = True
     batch_invariant = True
 
     def _load(self, net: Net) -> None:

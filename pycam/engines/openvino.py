@@ -70,6 +70,7 @@ class OpenVinoEngine(Engine):
     library = f"OpenVINO {openvino.get_version().partition('-')[0]}"
     precisions = ("fp32", "bf16")
     concurrent = True
+    runs_onnx = True
     batch_invariant = True
 
     def _load(self, net: Net) -> None:

@@ -7,9 +7,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import reduce
-from typing import Any
+from typing import Any, final
 
 import torch
 import torch.nn.functional as F
@@ -20,41 +20,196 @@ from pycam.net import Net, ParamKey, layers as L
 from pycam.net.layers.loss import SMALLEST
 
 
-class TorchNet(nn.Module):
-    """A net as a PyTorch module.
+class TorchLayer(nn.Module):
+    """A layer of a net, with its learned blobs.
+
+    The blobs are called `weight` and `bias`; those of a BatchNorm `mean`, `variance` and `factor`, as in Caffe: two
+    sums and their common divisor, which get no gradient.
+
+    Parameters
+    ----------
+    layer : Layer
+        Any layer but a source.
+    blobs : sequence of Parameter
+        Its learned blobs in Caffe's order. Layers may share one, also in another shape.
+    *own, **more
+        For the type of PyTorch that a subclass is as well.
+    """
+
+    def __init__(self, layer: L.Layer, blobs: Sequence[nn.Parameter], *own: Any, **more: Any) -> None:
+        super().__init__(*own, **more)
+        self.layer = layer
+        statistics = isinstance(layer, L.BatchNorm)
+        self._names = ("mean", "variance", "factor") if statistics else ("weight", "bias")[: len(blobs)]
+        for name, blob in zip(self._names, blobs, strict=True):
+            self.register_parameter(name, blob.requires_grad_(not statistics))
+        # `false` stands for a gradient that stops here.
+        self._learns = [False] * 3 if statistics else [spec.lr_mult != 0 for spec in layer.message.param]
+
+    @property
+    def learned(self) -> list[nn.Parameter]:
+        """The parameters in Caffe's order; one that layers share has the shape of the first of them."""
+        return [getattr(self, name) for name in self._names]
+
+    @property
+    def blobs(self) -> list[Tensor]:
+        """The learned blobs, in Caffe's shapes and order."""
+        return [blob.reshape(shape) for blob, shape in zip(self.learned, self.layer.param_shapes, strict=True)]
+
+    def forward(self, inputs: Any) -> Any:
+        """Compute the layer.
+
+        Parameters
+        ----------
+        inputs : Tensor or tuple of Tensor
+            The values of its bottom; of several bottoms a tuple, so that any layer takes one argument.
+
+        Returns
+        -------
+        Tensor or tuple of Tensor
+            The values of its top; a tuple unless there is exactly one.
+        """
+        bottoms = (inputs,) if isinstance(inputs, Tensor) else inputs
+        made = run_layer(self.layer, bottoms, _stopped(self.blobs, self._learns), self.training)
+        return made[0] if len(made) == 1 else tuple(made)
+
+    def _get_name(self) -> str:
+        return self.layer.type
+
+
+# Types of PyTorch by which tools find layers. Their constructors get a device without memory: the blobs are there.
+
+
+@final
+class _Convolution(TorchLayer, nn.Conv2d):
+    def __init__(self, layer: L.Convolution, blobs: Sequence[nn.Parameter]) -> None:
+        sides = layer.kernel, layer.stride, layer.pad, layer.dilation, layer.group, layer.bias
+        super().__init__(layer, blobs, layer.input_shapes[0][1], layer.num_output, *sides, device="meta")
+
+
+@final
+class _InnerProduct(TorchLayer, nn.Linear):
+    def __init__(self, layer: L.InnerProduct, blobs: Sequence[nn.Parameter]) -> None:
+        super().__init__(layer, blobs, layer.param_shapes[0][1], layer.num_output, layer.bias, device="meta")
+
+
+@final
+class _ReLU(TorchLayer, nn.ReLU):
+    pass
+
+
+@final
+class _Dropout(TorchLayer, nn.Dropout):
+    def __init__(self, layer: L.Dropout, blobs: Sequence[nn.Parameter]) -> None:
+        super().__init__(layer, blobs, layer.ratio)
+
+
+def _torch_layer(layer: L.Layer, blobs: Sequence[nn.Parameter]) -> TorchLayer:
+    if isinstance(layer, L.Convolution):
+        return _Convolution(layer, blobs)
+    if isinstance(layer, L.InnerProduct) and not layer.transpose:
+        return _InnerProduct(layer, blobs)
+    if isinstance(layer, L.ReLU) and not layer.negative_slope:
+        return _ReLU(layer, blobs)
+    if isinstance(layer, L.Dropout):
+        return _Dropout(layer, blobs)
+    return TorchLayer(layer, blobs)
+
+
+class TorchGraph(nn.Module):
+    """The layers of a net as PyTorch modules, each with the name of its layer.
+
+    PyTorch has rules for names: a dot becomes `_`, and `_` is added to a name that another module has, or `nn.Module`
+    itself (`type`, `half`). A layer without a name has that of its type.
 
     Parameters
     ----------
     net : Net
-        A net with parameters. The module copies them.
+        A net with parameters. The modules copy them.
+
+    Raises
+    ------
+    EngineError
+        PyTorch cannot run a layer of the net.
     """
 
     def __init__(self, net: Net) -> None:
         super().__init__()
-        self.net = net
-        # Names of Caffe's layers may have dots, names of PyTorch's parameters may not: the parameters have numbers.
-        self._numbers: dict[ParamKey, int] = {}
-        self._learned = nn.ParameterList()
-        for layer_name, index in dict.fromkeys(net.param_owners.values()) if net.params else ():
-            self._numbers[layer_name, index] = len(self._learned)
-            self._learned.append(nn.Parameter(torch.from_numpy(net.params[layer_name][index].copy())))
+        self._inputs = net.input_values
+        self._owners = net.param_owners
+        self._layers: dict[str, L.Layer] = {}
+        shared: dict[ParamKey, nn.Parameter] = {}
         for layer in net.layers:
-            if type(layer) not in _FUNCTIONS and not isinstance(layer, L.Source):
+            if isinstance(layer, L.Source):
+                continue
+            if isinstance(layer, L.OnnxNode):
+                raise EngineError(
+                    f"PyTorch does not run nodes of an ONNX file ({layer.name!r}, {layer.type}): use a method without "
+                    "gradients, such as cam or scorecam, or the PyTorch module that the file was exported from"
+                )
+            if type(layer) not in _FUNCTIONS:
+                if isinstance(layer, L.OnnxNode):
+                    raise EngineError(
+                        f"PyTorch does not run nodes of an ONNX file ({layer.name!r}, {layer.type}): use method "
+                        "cam, and --engine onnxruntime or openvino"
+                    )
                 raise EngineError(f"torch cannot run layer {layer.name!r}: type {layer.type!r} is not supported")
+            keys = [(layer.name, index) for index in range(len(layer.param_shapes))]
+            for key in keys:
+                if self._owners[key] == key:
+                    shared[key] = nn.Parameter(torch.from_numpy(net.params[layer.name][key[1]].copy()))
+            name = layer.name.replace(".", "_") or layer.type
+            while hasattr(self, name):
+                name += "_"
+            self._layers[name] = layer
+            self.add_module(name, _torch_layer(layer, [shared[self._owners[key]] for key in keys]))
+
+    def run(self, inputs: Mapping[str, Tensor], outputs: Sequence[str]) -> dict[str, Tensor]:
+        """Run the net; parameters and result are those of `TorchNet`."""
+        values = {self._inputs.get(name, name): value for name, value in inputs.items()}
+        for name, layer, finished in self._steps(frozenset(values), tuple(outputs)):
+            bottoms = [values[value] for value in layer.inputs]
+            if self.training:
+                bottoms = _stopped(bottoms, layer.message.propagate_down)
+            # A tool may have replaced the module.
+            made = self.get_submodule(name)(bottoms[0] if len(bottoms) == 1 else tuple(bottoms))
+            values.update(zip(layer.outputs, (made,) if isinstance(made, Tensor) else made, strict=True))
+            for value in finished:
+                del values[value]
+        return {name: values[name] for name in outputs}
+
+    def _steps(self, given: frozenset[str], outputs: tuple[str, ...]) -> list[tuple[str, L.Layer, list[str]]]:
+        """Return the layers that the outputs need, by name, each with the values that no later layer needs."""
+        needed = set(outputs)
+        steps: list[tuple[str, L.Layer, list[str]]] = []
+        for name, layer in reversed(self._layers.items()):
+            if needed.intersection(layer.outputs) and not given.issuperset(layer.outputs):
+                steps.append((name, layer, [value for value in {*layer.inputs, *layer.outputs} if value not in needed]))
+                needed.update(layer.inputs)
+        return steps[::-1]
+
+
+@final
+class TorchNet(TorchGraph):
+    """A net as a PyTorch module that takes values by blob, and returns any of the net's values."""
 
     @property
     def learned(self) -> dict[ParamKey, nn.Parameter]:
         """The distinct parameters in Caffe's order, each with its owner: the first layer that has it, and an index."""
-        return {owner: self._learned[number] for owner, number in self._numbers.items()}
+        return {
+            (module.layer.name, index): parameter
+            for module in self._torch_layers()
+            for index, parameter in enumerate(module.learned)
+            if self._owners[module.layer.name, index] == (module.layer.name, index)
+        }
 
     @property
     def blobs(self) -> dict[str, list[Tensor]]:
         """Layer name -> its learned blobs, in Caffe's shapes and order; those that layers share are one tensor."""
-        learned, owners = self.learned, self.net.param_owners
-        return {
-            name: [_in_shape(learned[owners[name, index]], array.shape) for index, array in enumerate(arrays)]
-            for name, arrays in self.net.params.items()
-        }
+        return {module.layer.name: module.blobs for module in self._torch_layers() if module.learned}
+
+    def _torch_layers(self) -> Iterator[TorchLayer]:
+        return (module for module in self.children() if isinstance(module, TorchLayer))
 
     def forward(self, inputs: Mapping[str, Tensor], outputs: Sequence[str]) -> dict[str, Tensor]:
         """Run the net.
@@ -71,37 +226,7 @@ class TorchNet(nn.Module):
         dict of str to Tensor
             Output -> values, N on axis 0.
         """
-        blobs = self.blobs
-        values = {self.net.input_values.get(name, name): value for name, value in inputs.items()}
-        for layer, finished in self._steps(frozenset(values), tuple(outputs)):
-            learned = blobs[layer.name] if layer.param_shapes else []
-            bottoms = [values[name] for name in layer.inputs]
-            if self.training:
-                # `false` stands for a gradient that stops here.
-                bottoms = _stopped(bottoms, layer.message.propagate_down)
-                learned = _stopped(learned, [spec.lr_mult != 0 for spec in layer.message.param])
-            made = run_layer(layer, bottoms, learned, self.training)
-            values.update(zip(layer.outputs, made, strict=True))
-            for name in finished:
-                del values[name]
-        return {name: values[name] for name in outputs}
-
-    def _steps(self, given: frozenset[str], outputs: tuple[str, ...]) -> list[tuple[L.Layer, list[str]]]:
-        """Return the layers that the outputs need, each with the values that no later layer needs."""
-        needed = set(outputs)
-        steps: list[tuple[L.Layer, list[str]]] = []
-        for layer in reversed(self.net.layers):
-            if isinstance(layer, L.Source):
-                continue
-            if needed.intersection(layer.outputs) and not given.issuperset(layer.outputs):
-                steps.append((layer, [name for name in {*layer.inputs, *layer.outputs} if name not in needed]))
-                needed.update(layer.inputs)
-        return steps[::-1]
-
-
-def _in_shape(values: Tensor, shape: tuple[int, ...]) -> Tensor:
-    # Layers may share a parameter in another shape.
-    return values if values.shape == shape else values.reshape(shape)
+        return self.run(inputs, outputs)
 
 
 def _stopped(tensors: Sequence[Tensor], passed: Sequence[bool]) -> list[Tensor]:

@@ -67,7 +67,7 @@ def _prepared(cam: Cam, task: Task) -> tuple[Task, Prepared | PycamError]:
         return task, error
     task = replace(task, file=state)
     try:
-        image = read_image(data, channels=cam.model.channels, path=task.path)
+        image = read_image(data, channels=cam.model.channels, path=task.path, exif=cam.protocol.exif)
     except ImageError as error:
         return task, error
     if task.size in ((0, 0), image.size):

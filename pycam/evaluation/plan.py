@@ -29,7 +29,8 @@ from pycam.formats.files import atomic_write, exists, is_folder
 from pycam.ilsvrc.ground_truth import GroundTruth, read_ground_truth
 from pycam.ilsvrc.names import IMAGE_SUFFIXES, image_name, known_name, normal
 from pycam.ilsvrc.synsets import CLASSES, synsets
-from pycam.model import Model, load_model
+from pycam.maps.methods import method_class
+from pycam.model import ONNX, Model, load_model
 from pycam.net import Net
 from pycam.net.layers import dims
 from pycam.net.state import describe
@@ -51,7 +52,7 @@ class Recipe:
     ----------
     protocol : Protocol
         A row of the table, with its overrides.
-    model, engine, prototxt, weights, mean, std, head, phase, stages, level, options
+    model, engine, prototxt, weights, onnx, preprocess, input_size, mean, std, head, phase, stages, level, options
         As for `pycam.load`.
     """
 
@@ -60,6 +61,9 @@ class Recipe:
     engine: str = "onnxruntime"
     prototxt: str | None = None
     weights: str | None = None
+    onnx: str | None = None
+    preprocess: str | None = None
+    input_size: str | None = None
     mean: str | None = None
     std: str | None = None
     head: str | None = None
@@ -71,12 +75,14 @@ class Recipe:
     @property
     def name(self) -> str:
         """The model's name, or its weights' file name."""
-        return zoo.card(self.model).name if self.model is not None else normal(Path(self.weights or "").name)
+        if self.model is not None and not self.model.endswith(ONNX):
+            return zoo.card(self.model).name
+        return normal(Path(self.weights or self.onnx or self.model or "").name)
 
     @property
     def batch_invariant(self) -> bool:
         """True if an image's results have the same bits in any batch and with any number of threads."""
-        return engine_class(self.engine).batch_invariant and self.protocol.method == "cam"
+        return engine_class(self.engine).batch_invariant and method_class(self.protocol.method).by_engine
 
     def load(self) -> Model:
         """Load the model.
@@ -90,13 +96,16 @@ class Recipe:
             self.model,
             prototxt=self.prototxt,
             weights=self.weights,
+            onnx=self.onnx,
+            preprocess=self.preprocess,
+            input_size=self.input_size,
             mean=self.mean,
             std=self.std,
             head=self.head,
             phase=self.phase,
             stages=self.stages,
             level=self.level,
-            needs_maps=self.protocol.method == "cam",
+            needs_maps=method_class(self.protocol.method).from_class_weights,
         )
 
     @property
@@ -119,6 +128,7 @@ class Recipe:
             ("mean values", hashlib.sha256(cam.mean.astype("<f4").tobytes()).hexdigest()),
             ("scale", ", ".join(f"{factor:.9g}" for factor in cam.scale.tolist())),
             ("input", dims(cam.model.input_size)),
+            *((("preprocess", cam.model.preprocess),) if cam.model.preprocess else ()),
             *_state(cam.model.net),
             ("scores", cam.model.score_blob),
             ("head", str(cam.head or "")),
@@ -126,7 +136,7 @@ class Recipe:
             ("engine", cam.engine.description),
             ("processor", cam.engine.processor),
             *(() if self.batch_invariant else (("threads", str(self.options.threads)),)),
-            *(() if self.protocol.method == "cam" else (("PyTorch", version("torch")),)),
+            *(() if method_class(self.protocol.method).by_engine else (("PyTorch", version("torch")),)),
             ("pycam", pycam.__version__),
             ("NumPy", np.__version__),
             ("SciPy", scipy.__version__),
@@ -149,7 +159,7 @@ class Sources:
     ----------
     images : str
         Folder of the images.
-    ground_truth, labels, blacklist, meta, classes : str, optional
+    ground_truth, labels, ground_truth_classes, blacklist, meta : str, optional
         As for `pycam.ilsvrc.ground_truth.read_ground_truth`.
     limit : int, optional
         Evaluate only so many images, the first; None for all.
@@ -158,10 +168,16 @@ class Sources:
     images: str
     ground_truth: str
     labels: str | None = None
+    ground_truth_classes: str | None = None
     blacklist: str | None = None
     meta: str | None = None
-    classes: str | None = None
     limit: Positive | None = None
+
+    @property
+    def truth_files(self) -> dict[str, Path]:
+        """The files that complete the ground truth, as arguments of `read_ground_truth`."""
+        names = ("labels", "ground_truth_classes", "blacklist", "meta")
+        return {name: Path(path) for name in names if (path := getattr(self, name)) is not None}
 
 
 @dataclass(frozen=True)
@@ -183,7 +199,11 @@ class PlanNote:
             The folder is not that of a run.
         """
         try:
-            return from_note(cls, read_note(folder / PLAN))
+            note = read_note(folder / PLAN)
+            sources = note.get("sources")
+            if isinstance(sources, dict) and "classes" in sources:  # from before `labels` were always the net's
+                sources["ground_truth_classes"], sources["labels"] = sources.get("labels"), sources.pop("classes")
+            return from_note(cls, note)
         except (ValueError, UsageError) as error:
             raise RunError(f"{folder}: not the folder of a run ({PLAN}: {error}): start the run again") from None
 
@@ -194,7 +214,8 @@ class PlanNote:
         single = ("model", "prototxt", "weights", "mean", "std", "head")
         values: list[tuple[str, object]] = [
             ("images", sources.images),
-            *((name, getattr(sources, name)) for name in ("ground_truth", "labels", "classes", "blacklist", "meta")),
+            ("ground_truth", sources.ground_truth),
+            *sources.truth_files.items(),
             ("limit", sources.limit),
             *((name, getattr(recipe, name)) for name in single),
             ("phase", None if recipe.phase == "TEST" else recipe.phase),
@@ -259,9 +280,7 @@ class Plan:
         GroundTruthError, UsageError
             The files of the ground truth disagree, or the images are not those in the ground truth.
         """
-        optional = {name: getattr(sources, name) for name in ("labels", "blacklist", "meta", "classes")}
-        paths = {name: Path(path) for name, path in optional.items() if path is not None}
-        truth = read_ground_truth(Path(sources.ground_truth), **paths)
+        truth = read_ground_truth(Path(sources.ground_truth), **sources.truth_files)
         whole = cls(recipe, truth, find_images(Path(sources.images), truth.names), batch, sources)
         return whole if sources.limit is None else whole.only(range(min(sources.limit, len(truth))))
 
@@ -318,7 +337,7 @@ class Plan:
         if names and len(names) != count:
             raise UsageError(
                 f"{model.name} has {count} classes, but the ground truth names {len(names)} "
-                f"({', '.join(names[:3])}, …): give the names of all, in the order of the net's outputs, with --classes"
+                f"({', '.join(names[:3])}, …): give the names of all, in the order of the net's outputs, with --labels"
             )
         if (wrong := self.truth.classes >= count).any():
             row = int(np.argmax(wrong))

@@ -35,7 +35,7 @@ def in_threads(cam: Cam, batches: Iterable[Batch]) -> Done:
 
     Boxes are found on request, so that at most one finished batch is not stored yet.
     """
-    streams, clock = cam.engine.options.streams, Clock()
+    streams, clock = cam.batches_at_once, Clock()
     with beside_an_engine(), ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(streams, "net") as net:
 
         def submit(batch: Batch) -> Future[tuple[Batch, list[Prediction | PycamError]]]:

@@ -36,6 +36,9 @@ _OLD = 24 * 3600.0
 _DESCRIPTORS = re.compile(r"/proc/(\d+)(/task/\d+)?/fd")
 _MOST_LINKS = 40
 
+_PAUSE = 0.01
+"""Seconds between two attempts to lock a file."""
+
 
 class NamedFile(FileIO):
     """A file whose errors name it; Python's own errors of reading and writing name no file.
@@ -132,13 +135,15 @@ def atomic_write(path: str | os.PathLike[str], data: bytes | str) -> None:
 
 
 @contextmanager
-def locked(path: str | os.PathLike[str]) -> Iterator[None]:
+def locked(path: str | os.PathLike[str], seconds: float = 0) -> Iterator[None]:
     """Hold a lock, so that no other process is in a block with the same path.
 
     Parameters
     ----------
     path : path
         The file of the lock. It is made, and removed after the block. What a killed process left locks nothing.
+    seconds : float
+        How long to wait for another process.
 
     Raises
     ------
@@ -147,11 +152,18 @@ def locked(path: str | os.PathLike[str]) -> Iterator[None]:
     OSError
         The file cannot be made or locked.
     """
+    end = time.monotonic() + seconds
     while True:
         file = NamedFile(path, "a")
         with file:
             with _errors_name(path):
-                _lock(file.fileno())
+                try:
+                    _lock(file.fileno())
+                except BlockingIOError:
+                    if time.monotonic() >= end:
+                        raise
+                    time.sleep(_PAUSE)
+                    continue
             if os.fstat(file.fileno()).st_nlink:
                 try:
                     yield

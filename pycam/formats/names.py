@@ -49,17 +49,29 @@ def distinct_names(names: Iterable[str]) -> list[str]:
     Names that differ only in the case or in the composition of their letters are equal: on some file systems, they are
     the same file.
     """
-    taken: set[str] = set()
-    numbers: dict[str, int] = {}
-    distinct = []
-    for name in map(safe_name, names):
+    return list(map(DistinctNames().make, names))
+
+
+class DistinctNames:
+    """Names that `distinct_names` has made, and others that are taken."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+        self._numbers: dict[str, int] = {}
+
+    def take(self, name: str) -> None:
+        """Make no name that is equal to this one."""
+        self._taken.add(_folded(name))
+
+    def make(self, name: str) -> str:
+        """Return a name made safe and different from those before."""
+        name = safe_name(name)
         made, key = name, _folded(name)
-        while _folded(made) in taken:
-            numbers[key] = numbers.get(key, 1) + 1
-            made = f"{name}-{numbers[key]}"
-        taken.add(_folded(made))
-        distinct.append(made)
-    return distinct
+        while _folded(made) in self._taken:
+            self._numbers[key] = self._numbers.get(key, 1) + 1
+            made = f"{name}-{self._numbers[key]}"
+        self.take(made)
+        return made
 
 
 def _folded(name: str) -> str:

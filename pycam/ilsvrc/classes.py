@@ -8,33 +8,43 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pycam.errors import GroundTruthError, suggest
-from pycam.ilsvrc.lines import numbered_lines, whole_number
+from pycam.errors import FormatError, GroundTruthError, suggest
+from pycam.ilsvrc.lines import whole_number
 from pycam.ilsvrc.synsets import synsets
+from pycam.zoo.label_files import read_labels
 
 MOST = 100_000
 """The largest number of classes."""
 
 
-def read_class_names(path: Path) -> tuple[str, ...]:
-    """Read the names of classes, one per line, in the order of the network's outputs.
+def read_class_names(path: Path) -> tuple[tuple[str, ...], list[str]]:
+    """Read the labels of a net as the names of the classes of a data set, in the order of the network's outputs.
+
+    Returns
+    -------
+    names : tuple of str
+        The labels; of a list with WordNet IDs, the IDs.
+    notes : list of str
+        How the file was read, if it can be read in another way.
 
     Raises
     ------
     GroundTruthError
-        The file has no names, an empty line before a name, or a name twice.
+        The file is not a list of labels, or two classes have the same label.
     """
-    names: dict[str, int] = {}
-    for number, line in numbered_lines(path, MOST):
-        if line in names:
-            raise GroundTruthError(f"{path}:{number}: class {line!r} is already on line {names[line]}")
-        names[line] = number
-    if list(names)[-1:] == [""]:
-        del names[""]
-    if not names or "" in names:
-        where = f"{path}:{names.get('', 1)}"
-        raise GroundTruthError(f"{where}: an empty line; the name of a class was expected on each line")
-    return tuple(names)
+    try:
+        labels = read_labels(path)
+    except FormatError as error:
+        raise GroundTruthError(str(error)) from error
+    names = labels.wnids or labels.names
+    first: dict[str, int] = {}
+    for index, name in enumerate(names):
+        if first.setdefault(name, index) != index:
+            raise GroundTruthError(
+                f"{path}: outputs {first[name]} and {index} both have the label {name[:40]!r}; a label of each class "
+                "once was expected (the class of each image is given with --ground-truth-classes)"
+            )
+    return names, list(labels.notes)
 
 
 def class_index(text: str, known: Mapping[str, int], where: str) -> int:

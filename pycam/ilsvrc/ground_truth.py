@@ -154,9 +154,9 @@ def read_ground_truth(
     path: Path,
     *,
     labels: Path | None = None,
+    ground_truth_classes: Path | None = None,
     blacklist: Path | None = None,
     meta: Path | None = None,
-    classes: Path | None = None,
 ) -> GroundTruth:
     """Read ground truth, join its files, and check that they agree.
 
@@ -167,33 +167,36 @@ def read_ground_truth(
         their names. A devkit's `cache_groundtruth.mat`: images in its order. A WSOL metadata folder, CUB's folder, a
         CSV file, or COCO's JSON. Or a list of labels, which has no boxes.
     labels : Path, optional
-        Ground-truth classes: a devkit list in the order of the images, or a `val.txt`, joined by name if `path`
+        The labels of the net's classes, in any form that `pycam.zoo.label_files.read_labels` reads; of a list with
+        WordNet IDs, the IDs. They are the names that `path` has for its classes.
+    ground_truth_classes : Path, optional
+        The class of each image: a devkit list in the order of the images, or a `val.txt`, joined by name if `path`
         has names. Without it, the class of an image is that of its boxes.
     blacklist : Path, optional
         Numbers, 1-based, of the images that localization excludes.
     meta : Path, optional
         `meta_clsloc.mat`, which is compared with pycam's own table of classes.
-    classes : Path, optional
-        The names of all classes, one per line, in the order of the network's outputs.
 
     Raises
     ------
     UsageError
-        Labels or a blacklist have no effect with this kind of ground truth.
+        A list of classes or a blacklist has no effect with this kind of ground truth.
     GroundTruthError
         A file is damaged, or the files disagree; one line, with the first image, file and line at fault.
     """
     if meta is not None:
         check_meta(meta)
     is_list = is_file(path) and path.suffix.lower() not in _READERS
-    if labels is not None and (is_list or is_metadata(path) or is_cub(path)):
-        raise UsageError(f"{labels} has no effect: {path} has labels of its own; give only one of the two")
+    if ground_truth_classes is not None and (is_list or is_metadata(path) or is_cub(path)):
+        raise UsageError(
+            f"{ground_truth_classes} has no effect: {path} has classes of its own; give only one of the two"
+        )
     if blacklist is not None and is_list:
         raise UsageError(f"{blacklist} has no effect: {path} has no boxes, and a blacklist affects only localization")
-    given = () if classes is None else read_class_names(classes)
+    given, notes = ((), []) if labels is None else read_class_names(labels)
     source = _read_source(path, given)
     class_names = given or source.class_names
-    listed = None if labels is None else read_class_list(labels, class_names)
+    listed = None if ground_truth_classes is None else read_class_list(ground_truth_classes, class_names)
     names = source.names or (listed and listed.names) or tuple(str(number) for number in range(1, source.count + 1))
     if source.classes is not None:
         indices = source.classes
@@ -206,12 +209,12 @@ def read_ground_truth(
         image = int(np.argmax(indices >= len(class_names)))
         where = f"{path}: image {names[image]!r} has class {indices[image]}"
         raise GroundTruthError(
-            f"{where}, but {classes or path} has {len(class_names)} classes: 0…{len(class_names) - 1}"
+            f"{where}, but {labels or path} has {len(class_names)} classes: 0…{len(class_names) - 1}"
         )
     blacklisted, note = read_blacklist(blacklist, source.count)
     if blacklisted.all():
         raise GroundTruthError(f"{blacklist}: excludes every image of {path}")
-    notes = [note]
+    notes.append(note)
     if not len(source.boxes):
         notes.insert(0, f"{path.name} has no boxes: localization is not scored")
     elif source.names is None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from collections.abc import Container, Iterable, Sequence
 from pathlib import Path, PurePath
 
 from pycam.errors import GroundTruthError
+from pycam.formats.output_folder import NAMES
 
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm"}
+IMAGE_SUFFIXES = {
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"
+}  # fmt: skip
 
 
 def normal(text: str) -> str:
@@ -31,9 +35,21 @@ def image_name(text: str) -> str:
     return normal(path.stem if path.suffix.lower() in IMAGE_SUFFIXES else path.name)
 
 
-def image_files(folder: Path) -> list[Path]:
-    """Return the image files in a folder and its subfolders, in the order of their paths."""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+def image_files(folder: Path, suffixes: Container[str] = IMAGE_SUFFIXES) -> list[Path]:
+    """Return the image files in a folder and its subfolders, in the order of their paths.
+
+    Hidden files and folders are left out, such as `._fox.jpg` and `.thumbnails`, and so are subfolders that pycam has
+    written, with overlays of images.
+    """
+    found = []
+    for place, folders, files in os.walk(folder):
+        if NAMES in files and Path(place) != folder:
+            folders.clear()
+            continue
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        names = (name for name in files if not name.startswith(".") and PurePath(name).suffix.lower() in suffixes)
+        found += [Path(place, name) for name in names]
+    return sorted(found)
 
 
 def known_name(name: str, known: Container[str]) -> str | None:

@@ -16,7 +16,7 @@ import re
 import struct
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -27,10 +27,11 @@ import PIL.Image
 from numpy.typing import NDArray
 from PIL import UnidentifiedImageError
 
-from pycam.errors import ImageError
+from pycam.errors import ImageError, UsageError
 from pycam.formats.npy import NPY, numbers_in
 from pycam.formats.opening import open_file
 from pycam.images.blocks import row_blocks
+from pycam.images.foreign import refuse_address, what_it_is
 from pycam.images.scaling import min_max_scale
 
 LARGEST = 100_000_000
@@ -57,8 +58,23 @@ _SCAN, _END, _APP1 = 0xDA, 0xD9, 0xE1
 _AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 _GREY = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION
 
+Source = str | os.PathLike[str] | bytes | NDArray[Any] | PIL.Image.Image
+"""What an image is read from."""
+
 # The filter for Pillow's warnings is state of the whole process: only one image at a time.
 _PILLOW = threading.Lock()
+
+
+_UPRIGHT: Mapping[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
+    2: lambda stored: stored[:, ::-1],
+    3: lambda stored: stored[::-1, ::-1],
+    4: lambda stored: stored[::-1],
+    5: lambda stored: stored.swapaxes(0, 1),
+    6: lambda stored: stored[::-1].swapaxes(0, 1),
+    7: lambda stored: stored[::-1, ::-1].swapaxes(0, 1),
+    8: lambda stored: stored[:, ::-1].swapaxes(0, 1),
+}
+"""EXIF orientation -> function from (H, W, C) stored pixels to those of the upright image; 1 is upright."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,11 +84,14 @@ class Image:
     Attributes
     ----------
     pixels : uint8 (H, W, 3)
-        BGR, 0…255, C-contiguous, as stored in the file: the EXIF orientation is not applied. Maps are drawn over these.
+        BGR, 0…255, C-contiguous: as stored in the file, or upright if the EXIF orientation is applied. Maps are drawn
+        over these, and boxes count in these.
     path : str
         Path of the file; empty for bytes and arrays.
     exif_orientation : int
         Orientation in the file, 1…8; 1 if the file has none.
+    exif_applied : bool
+        Whether the orientation is applied, so that the pixels are upright.
     planes : uint8 or float32 (H, W, C), optional
         The values for a net of another number of channels than three.
     """
@@ -80,6 +99,7 @@ class Image:
     pixels: NDArray[np.uint8] = field(repr=False)
     path: str = ""
     exif_orientation: int = 1
+    exif_applied: bool = False
     planes: NDArray[Any] | None = field(default=None, repr=False)
 
     @property
@@ -107,6 +127,14 @@ class Image:
         """The pair (width, height)."""
         return self.width, self.height
 
+    def upright(self) -> Image:
+        """Return the image with its EXIF orientation applied; an upright image is returned as it is."""
+        turn = _UPRIGHT.get(self.exif_orientation)
+        if turn is None or self.exif_applied:
+            return self
+        planes = None if self.planes is None else np.ascontiguousarray(turn(self.planes))
+        return replace(self, pixels=np.ascontiguousarray(turn(self.pixels)), planes=planes, exif_applied=True)
+
     def part(self, box: tuple[int, int, int, int]) -> Image:
         """Return a part of the image: x0, y0, x1, y1 in pixels, 0-based, half-open."""
         x0, y0, x1, y1 = box
@@ -116,18 +144,25 @@ class Image:
 
 
 def read_image(
-    source: str | os.PathLike[str] | bytes | NDArray[Any], largest: int = LARGEST, channels: int = 3, path: str = ""
+    source: Source,
+    largest: int = LARGEST,
+    channels: int = 3,
+    path: str = "",
+    *,
+    exif: str = "ignore",
+    rgb: bool = False,
 ) -> Image:
-    """Read an image from a file, from a file's bytes, or from an array.
+    """Read an image from a file, from a file's bytes, from an array, or from Pillow's image.
 
-    The pixels are those of `cv2.imread(path, IMREAD_COLOR | IMREAD_IGNORE_ORIENTATION)`, as Caffe's users had them:
+    The pixels of a file are those of `cv2.imread(path, IMREAD_COLOR | IMREAD_IGNORE_ORIENTATION)`, as Caffe's users had
+    them; with `exif="apply"`, those of `cv2.imread(path)`:
 
     - grey is repeated in three channels, and only the upper eight of 16 bits are kept;
     - alpha is dropped (also that of a TIFF, which `imread` blends with black);
     - a CMYK or YCCK JPEG is converted by OpenCV's formula, which expects inverted inks, as Adobe writes them;
     - an animation gives its first frame;
     - the content of a file decides its format, not its name;
-    - a TIFF's own orientation is applied, as `imread` does; an EXIF orientation is only reported.
+    - a TIFF's own orientation is always applied, as `imread` does.
 
     A net of another number of channels than three gets `Image.planes`:
 
@@ -142,15 +177,20 @@ def read_image(
 
     Parameters
     ----------
-    source : path, bytes, or array
+    source : path, bytes, array, or PIL.Image.Image
         A file, the content of a file, or an array: (H, W, 3) uint8 BGR or (H, W) uint8 grey. For another number of
-        channels than three, also (H, W, channels), and float32; (H, W) is one channel.
+        channels than three, also (H, W, channels), and float32; (H, W) is one channel. Pillow's image in any mode of
+        at most 8 bits is converted as the file of the same mode would be.
     largest : int
         Maximal number of pixels of a file's image. A `.npy` may have three bytes for each.
     channels : int
         Number of channels of the net.
     path : str
         The file that bytes were read from, for `Image.path` and messages.
+    exif : str
+        `apply` or `ignore` the EXIF orientation, of a file or of Pillow's image.
+    rgb : bool
+        Whether an array has the order RGB or RGBA; for arrays of uint8 only.
 
     Returns
     -------
@@ -161,13 +201,31 @@ def read_image(
     ImageError
         The file is missing, unreadable, not a regular file, not an image, damaged, truncated, too large, or has not
         the channels of the net; or the array has another shape or dtype, or values that are not finite.
+    UsageError
+        `rgb` is given, but the source is no array: files and Pillow's images have one order only.
     """
+    if rgb:
+        source = bgr_of_rgb(source)
     if isinstance(source, np.ndarray):
         return _image_of_array(source, channels)
+    if isinstance(source, PIL.Image.Image):
+        image = _image_of_pil(source, largest, channels, path)
+    else:
+        image = _image_of_file(source, largest, channels, path)
+    return image.upright() if exif == "apply" else image
+
+
+def _image_of_file(source: str | os.PathLike[str] | bytes, largest: int, channels: int, path: str) -> Image:
     if isinstance(source, (bytes, bytearray, memoryview)):
         data = bytes(source)
-    else:
+    elif isinstance(source, (str, os.PathLike)):
         path, data = os.fspath(source), read_bytes(source)
+    else:
+        kind = type(source).__name__
+        raise ImageError(
+            f"a {kind} is not an image: give a path, the bytes of a file, a uint8 array (height, width, 3) in BGR "
+            "order (or RGB with rgb=True), or Pillow's image"
+        )
     name = path or f"image of {len(data)} bytes"
     if data.startswith(NPY):
         array = numbers_in(data, name, ImageError)
@@ -187,13 +245,9 @@ def read_image(
     if channels == 3:
         return Image(pixels, path, orientation)
     if channels == 1:
-        return Image(pixels, path, orientation, _imdecode(data, name, _GREY, "an image")[:, :, np.newaxis])
-    if alpha is None:
-        raise ImageError(
-            f"{name}: an image without alpha, but the net takes 4 channels: give one with alpha (PNG, WebP, TIFF), "
-            "or a .npy with an array (height, width, 4)"
-        )
-    return Image(pixels, path, orientation, np.dstack([pixels, alpha]))
+        grey = _imdecode(data, name, _GREY, "an image")[:, :, np.newaxis]
+        return Image(pixels, path, orientation, planes=grey)
+    return Image(pixels, path, orientation, planes=_bgra(pixels, alpha, name))
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
@@ -206,6 +260,7 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
         the operating system is its `__cause__`.
     """
     name = os.fspath(path)
+    refuse_address(name)
     try:
         with open_file(path, "an image", ImageError) as file:
             if (size := os.fstat(file.fileno()).st_size) > LARGEST_FILE:
@@ -261,6 +316,7 @@ def _image_of_array(array: NDArray[Any], channels: int, path: str = "") -> Image
         purpose = "" if channels == 3 else f" for {channels} channels" if channels > 1 else " for one channel"
         raise ImageError(
             f"{where}an array of shape {array.shape} and type {array.dtype} is not an image{purpose}: give {wanted}"
+            f"{_of_array(array) if channels == 3 else ''}"
         )
     if is_float and not np.isfinite(array).all():
         raise ImageError(f"{where}the array has values that are not finite: give finite ones")
@@ -277,6 +333,80 @@ def _image_of_array(array: NDArray[Any], channels: int, path: str = "") -> Image
     first = values[:, :, 0]
     shown = np.rint(255 * min_max_scale(first)).astype(np.uint8) if is_float else first
     return Image(_grey_to_bgr(shown), path, planes=values)
+
+
+def bgr_of_rgb(array: object) -> NDArray[Any]:
+    """Return an array of RGB or RGBA pixels, (H, W, 3) or (H, W, 4) uint8, in the order BGR or BGRA.
+
+    Raises
+    ------
+    ImageError
+        The array has another shape or type.
+    UsageError
+        It is no array.
+    """
+    if not isinstance(array, np.ndarray):
+        raise UsageError("rgb=True is for arrays: files and Pillow's images have one order only; leave it out")
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] not in (3, 4):
+        raise ImageError(
+            f"an array of shape {array.shape} and type {array.dtype} with rgb=True: give uint8 pixels, "
+            f"(height, width, 3) or (height, width, 4){_of_array(array)}"
+        )
+    return array[:, :, [2, 1, 0, 3][: array.shape[2]]]
+
+
+def _of_array(array: NDArray[Any]) -> str:
+    """Return how to make pixels of an array as other libraries have them; empty if nothing is known."""
+    steps = ""
+    if array.ndim == 4 and len(array) == 1:
+        array, steps = array[0], "[0]"
+    if array.ndim == 3 and array.shape[0] in (1, 3) and array.shape[2] not in (1, 3, 4):
+        array, steps = array.transpose(1, 2, 0), f"{steps}.transpose(1, 2, 0)"
+    if array.ndim == 3 and array.shape[2] == 4:
+        steps += "[:, :, :3]"
+    if array.dtype.kind == "f" and array.size and array.min() >= 0 and array.max() <= 1:
+        return f", as in (255 * array{steps}).round().astype('uint8')"
+    if array.dtype.kind in "iu" and array.dtype != np.uint8 and array.size and array.min() >= 0 and array.max() <= 255:
+        steps += ".astype('uint8')"
+    return f", as in array{steps}" if steps else ""
+
+
+def _image_of_pil(pil: PIL.Image.Image, largest: int, channels: int, path: str) -> Image:
+    path = path or os.fsdecode(getattr(pil, "filename", "") or "")
+    name = path or "Pillow's image"
+    if channels not in (1, 3, 4):
+        raise ImageError(
+            f"{name}: an image, but the net takes {channels} channels: give an array (height, width, {channels}), "
+            "uint8 or float32"
+        )
+    if pil.mode == "F" or not pil.width * pil.height:
+        raise ImageError(
+            f"{name}: {pil.width}×{pil.height} values of mode {pil.mode!r}; give an image of 8 bits, such as mode 'RGB'"
+        )
+    _check_size(pil.width, pil.height, name, largest)
+    with _pillows_errors(b"", name, largest):
+        pixels = _bgr_of_pil(pil)
+        orientation = pil.getexif().get(0x0112, 1)
+        alpha = _alpha_of_pil(pil) if channels == 4 else None
+    image = Image(pixels, path, orientation if orientation in _UPRIGHT else 1)
+    if channels == 3:
+        return image
+    if channels == 1:
+        return replace(image, planes=cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)[:, :, np.newaxis])
+    return replace(image, planes=_bgra(pixels, alpha, name))
+
+
+def _alpha_of_pil(pil: PIL.Image.Image) -> NDArray[np.uint8] | None:
+    return np.asarray(pil.convert("RGBA").getchannel("A")) if pil.has_transparency_data else None
+
+
+def _bgra(pixels: NDArray[np.uint8], alpha: NDArray[np.uint8] | None, name: str) -> NDArray[np.uint8]:
+    if alpha is None:
+        raise ImageError(
+            f"{name}: an image without alpha, but the net takes 4 channels: give one with alpha (PNG, WebP, TIFF), "
+            "or a .npy with an array (height, width, 4)"
+        )
+    return np.dstack([pixels, alpha])
 
 
 def _decode_jpeg(data: bytes, name: str, largest: int, flags: int = _AS_STORED) -> tuple[NDArray[np.uint8], int]:
@@ -348,8 +478,7 @@ def _decode_with_pillow(
     with _pillows_errors(data, name, largest):
         _verify(data, name, formats, largest)
         with PIL.Image.open(io.BytesIO(data), formats=formats) as pil:
-            has_alpha = wants_alpha and pil.has_transparency_data
-            alpha = np.asarray(pil.convert("RGBA").getchannel("A")) if has_alpha else None
+            alpha = _alpha_of_pil(pil) if wants_alpha else None
             return _bgr_of_pil(pil), _orientation(pil.info.get("exif", b"")), alpha
 
 
@@ -368,10 +497,11 @@ def _pillows_errors(data: bytes, name: str, largest: int) -> Iterator[None]:
         try:
             yield
         except UnidentifiedImageError:
-            raise ImageError(
-                f"{name}: not an image, its first bytes are {data[:16]!r}; "
+            otherwise = (
+                f"not an image, its first bytes are {data[:16]!r}; "
                 f"convert it to one of JPEG, {', '.join(FORMATS)}, or get the file again"
-            ) from None
+            )
+            raise ImageError(f"{name}: {what_it_is(data, name) or otherwise}") from None
         except PIL.Image.DecompressionBombError:
             raise _too_large(name, largest) from None
         except (ImageError, MemoryError):

@@ -1,8 +1,12 @@
-"""Maps from gradients, computed by PyTorch: Grad-CAM at any layer, and saliency at the input."""
+"""Maps from gradients, computed by PyTorch: Grad-CAM and its successors at any layer, and saliency at the input.
+
+docs/methods.md has the formulas: A are the values of a blob, g the gradients of a score with respect to them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import final
 
 import numpy as np
 import torch
@@ -12,14 +16,13 @@ from torch import Tensor
 from pycam.engines import Options
 from pycam.engines.torch import at_work, torch_device
 from pycam.engines.torch_graph import TorchNet
-from pycam.errors import NetError, UsageError
-from pycam.net import CamHead, Net, find_heads, find_scores, logits_of, positions_of
-from pycam.net.layers import dims
-
-Floats = NDArray[np.float32]
+from pycam.maps.methods import Floats, Forward, MapMethod, Request
+from pycam.maps.target import check_layer, default_layer, target_value
+from pycam.net import Net, positions_of
 
 
-class GradientMaps:
+@final
+class GradientMaps(MapMethod):
     """Compute the maps of classes from gradients.
 
     Parameters
@@ -33,9 +36,9 @@ class GradientMaps:
     target : {"logit", "probability"}
         The score to differentiate: before the softmax, or after it.
     layer : str
-        For Grad-CAM: the blob whose channels are weighted by their gradients. Its values are those after the whole
-        net has run in Caffe, that is, after an in-place ReLU. The default is the deepest blob with rows and columns.
-        Saliency always uses the input.
+        The blob whose channels are weighted by their gradients. Its values are those after the whole net has run in
+        Caffe, that is, after an in-place ReLU. The default is the deepest blob with rows and columns. Saliency always
+        uses the input.
     options : Options
         Device and threads, as for `pycam.engines.torch.TorchEngine`.
 
@@ -46,6 +49,8 @@ class GradientMaps:
     UsageError
         The target is `probability`, but the net has no softmax.
     """
+
+    by_engine = False
 
     def __init__(
         self,
@@ -62,28 +67,30 @@ class GradientMaps:
         self.layer = self._input if method == "saliency" else layer or default_layer(net, scores)
         self._threads = options.threads
         self._device = torch_device(options.device)
-        _check(net, self.layer, self._target)
+        check_layer(net, self.layer, self._target)
         with at_work(self._device, self._threads):
             self._module = TorchNet(net).eval().requires_grad_(False).to(self._device)
 
-    def __call__(self, images: Floats, classes: NDArray[np.intp]) -> Floats:
-        """Return the maps of classes.
+    @classmethod
+    def of(cls, request: Request) -> GradientMaps:
+        """Make the method; the choices are the method's name, the target and the layer."""
+        choices = request.method, request.target, request.layer
+        return cls(request.net, request.scores, *choices, request.options)
 
-        Parameters
-        ----------
-        images : (N, 3, S, S) float32
-            The input of the net.
-        classes : (T,) int
-            Indices of the classes.
-
-        Returns
-        -------
-        (N, T, h, w) float32
-        """
+    def __call__(
+        self,
+        images: Floats,
+        classes: NDArray[np.intp],
+        values: Mapping[str, Floats] | None = None,
+        forward: Forward | None = None,
+    ) -> Floats:
+        """Return the maps of classes, (N, T, h, w) float32; PyTorch runs the net on the images, (N, C, H, W)."""
+        if not len(classes):
+            return images[:, :0]
         with at_work(self._device, self._threads):
             inputs = {self._input: torch.from_numpy(np.ascontiguousarray(images)).to(self._device)}
-            values, gradients = class_gradients(self._module, inputs, self.layer, self._target, classes.tolist())
-            return np.asarray(self._method(values, gradients).cpu().numpy(), np.float32)
+            blob, gradients = class_gradients(self._module, inputs, self.layer, self._target, classes.tolist())
+            return np.asarray(self._method(blob, gradients).cpu().numpy(), np.float32)
 
 
 def class_gradients(
@@ -127,8 +134,47 @@ def grad_cam(values: Tensor, gradients: Tensor) -> Tensor:
     Shapes: (N, K, h, w) and (N, T, K, h, w) -> (N, T, h, w). This is Grad-CAM (Selvaraju et al., ICCV 2017) before
     its ReLU.
     """
-    # (N, T, K, h, w) -> (N, T, K); with (N, K, h, w) -> (N, T, h, w)
-    return torch.einsum("ntk,nkhw->nthw", gradients.mean(dim=(3, 4)), values)
+    return _weighted_sum(gradients.mean(dim=(3, 4)), values)
+
+
+def grad_cam_plus_plus(values: Tensor, gradients: Tensor) -> Tensor:
+    """Sum the channels, each weighted by the sum of its positive gradients g, each times g² / (2 g² + g³ ΣA).
+
+    Shapes: (N, K, h, w) and (N, T, K, h, w) -> (N, T, h, w). This is Grad-CAM++ (Chattopadhay et al., WACV 2018) before
+    its ReLU, and without the factor exp(score), which is the same for all channels.
+    """
+    sums = values.sum(dim=(2, 3))[:, None, :, None, None]  # (N, 1, K, 1, 1)
+    # The factor without the common g²: squares of small gradients would be lost in single precision.
+    return _weighted_sum(_ratio(gradients.relu(), 2 + gradients * sums).sum(dim=(3, 4)), values)
+
+
+def xgrad_cam(values: Tensor, gradients: Tensor) -> Tensor:
+    """Sum the channels, each weighted by the mean of its gradient, weighted by the values themselves.
+
+    Shapes: (N, K, h, w) and (N, T, K, h, w) -> (N, T, h, w). This is XGrad-CAM (Fu et al., BMVC 2020) before its ReLU.
+    A channel whose values have the sum 0 has the weight 0.
+    """
+    sums = values.sum(dim=(2, 3))[:, None]  # (N, 1, K)
+    return _weighted_sum(_ratio((gradients * values[:, None]).sum(dim=(3, 4)), sums), values)
+
+
+def layer_cam(values: Tensor, gradients: Tensor) -> Tensor:
+    """Sum the channels, each value weighted by its own gradient where that is positive.
+
+    Shapes: (N, K, h, w) and (N, T, K, h, w) -> (N, T, h, w). This is LayerCAM (Jiang et al., TIP 2021) before its ReLU.
+    """
+    return torch.einsum("ntkhw,nkhw->nthw", gradients.relu(), values)
+
+
+def _weighted_sum(weights: Tensor, values: Tensor) -> Tensor:
+    # (N, T, K) with (N, K, h, w) -> (N, T, h, w)
+    return torch.einsum("ntk,nkhw->nthw", weights, values)
+
+
+def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
+    """Return a quotient; 0 where the denominator is 0."""
+    zero = denominator == 0
+    return (numerator / denominator.masked_fill(zero, 1)).masked_fill(zero, 0)
 
 
 def saliency(values: Tensor, gradients: Tensor) -> Tensor:
@@ -143,67 +189,9 @@ METHODS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "gradcam": lambda values, gradients: grad_cam(values, gradients).relu(),
     # As in the Keras walkthrough; docs/recipes.md.
     "gradcam_mean": lambda values, gradients: grad_cam(values, gradients) / values.shape[1],
+    "gradcam++": lambda values, gradients: grad_cam_plus_plus(values, gradients).relu(),
+    "xgradcam": lambda values, gradients: xgrad_cam(values, gradients).relu(),
+    "layercam": lambda values, gradients: layer_cam(values, gradients).relu(),
     "saliency": saliency,
 }
 """The methods of protocols, by name: each takes the values of a blob and its gradients, and returns the maps."""
-
-
-def target_value(net: Net, scores: str, target: str) -> str:
-    """Return the name of the value that holds the target: the blob of the scores, or the input of its last activation.
-
-    Raises
-    ------
-    UsageError
-        The target is `probability`, but the scores come from no activation.
-    """
-    logits = logits_of(net, scores)
-    if target == "logit":
-        return logits
-    if logits == scores:
-        layer = net.producer[scores]
-        raise UsageError(f"target probability: {scores!r} comes from {layer.name!r} ({layer.type}), not from a Softmax")
-    return scores
-
-
-def default_layer(net: Net, scores: str | None = None) -> str:
-    """Return the default blob for Grad-CAM: the feature blob of a CAM head, or the deepest with rows and columns.
-
-    Parameters
-    ----------
-    net : Net
-        With or without parameters.
-    scores : str, optional
-        The blob of the scores; by default the net's only one.
-
-    Raises
-    ------
-    NetError
-        The net has no such blob.
-    """
-    scores = scores or find_scores(net)
-    head = find_heads(net).get(scores)
-    if isinstance(head, CamHead) and head.class_layer is not None:
-        return head.feature_blob
-    logits = logits_of(net, scores)
-    for layer in reversed(net.layers_before([logits])):
-        for blob in layer.outputs:
-            shape = net.value_shapes[blob]
-            if len(shape) == 4 and min(shape[2:]) > 1 and blob in net.shapes and blob not in (*net.inputs, logits):
-                return blob
-    raise NetError("no blob of the net has rows and columns, so there are no maps")
-
-
-def _check(net: Net, layer: str, target: str) -> None:
-    if layer not in net.value_shapes:
-        blobs = [blob for blob, shape in net.shapes.items() if len(shape) == 4]
-        raise NetError(f"the net has no blob {layer!r} for maps; expected one of {', '.join(blobs)}")
-    shape = net.value_shapes[layer]
-    if len(shape) != 4:
-        raise NetError(f"blob {layer!r} is {dims(shape)}: maps need rows and columns, N×K×h×w")
-    if not _reaches(net, layer, target):
-        raise NetError(f"blob {layer!r} has no influence on the scores {target!r}")
-
-
-def _reaches(net: Net, value: str, target: str) -> bool:
-    """Return whether a value has an influence on another."""
-    return value != target and any(value in (*step.inputs, *step.outputs) for step in net.layers_before([target]))

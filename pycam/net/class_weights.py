@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pycam.errors import NetError
 from pycam.net import layers as L
 from pycam.net.heads import CamHead
-from pycam.net.layers import Shape
+from pycam.net.layers import Shape, dims
 from pycam.net.linear_path import Trace, pooled_share, trace, width
 from pycam.net.net import Net
 
@@ -35,6 +35,10 @@ class HeadWeights:
     matrix: NDArray[np.float32] | None
     bias: NDArray[np.float32]
     coverage: NDArray[np.float32] | None = None
+
+    def __repr__(self) -> str:
+        matrix = "one channel per class" if self.matrix is None else f"{dims(self.matrix.shape)} class weights"
+        return f"<HeadWeights: {matrix}, {len(self.bias)} biases>"
 
 
 def head_weights(net: Net, head: CamHead) -> HeadWeights:

@@ -58,7 +58,8 @@ def logits_of(net: Net, score_blob: str) -> str:
     layer = net.producer[score_blob]
     while isinstance(layer, RENAMING):
         layer = net.producer[layer.inputs[0]]
-    return layer.inputs[0] if isinstance(layer, ACTIVATIONS) else score_blob
+    last = isinstance(layer, ACTIVATIONS) or (isinstance(layer, L.OnnxNode) and layer.activation)
+    return layer.inputs[0] if last else score_blob
 
 
 def positions_of(shape: Shape) -> tuple[int, int] | None:
@@ -89,6 +90,8 @@ def trace(net: Net, logits: str) -> Trace:
         else:
             others[key] = layer
     ordered = [layer for layer in net.layers if layer.outputs and layer.outputs[0] in path]
+    if unknown := [layer.no_maps for layer in others.values() if isinstance(layer, L.OnnxNode) and layer.no_maps]:
+        return Trace(None, ordered, reason=unknown[0])
     if others:
         behind = any(_pools_globally(layer) for other in others.values() for layer in net.layers_before(other.outputs))
         if not behind:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pycam.errors import NetError
 from pycam.formats import caffemodel, prototxt, schema
 from pycam.formats.fork_layers import ForkLayer, distribute
-from pycam.net.layers import Convolution, InnerProduct, Layer, Reshape, Shape, Source
+from pycam.net.layers import Convolution, InnerProduct, Layer, OnnxNode, Reshape, Shape, Source
 from pycam.net.linking import AUTOMATIC, link
 from pycam.net.params import Params, fit_params, matrix_notes
 from pycam.net.state import describe, net_state, stages_of, takes_part
@@ -39,11 +39,14 @@ class Sources:
         Path of the weights.
     foreign : tuple of str
         Those of the two that Caffe 1.0 cannot read: files of forks, HDF5, and weights of other shapes than its own.
+    data : tuple of str
+        Further files with weights: the external data of an ONNX file, which is both the net and its weights.
     """
 
     prototxt: str
     caffemodel: str | None = None
     foreign: tuple[str, ...] = ()
+    data: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +86,10 @@ class Net:
     ignored_weights: tuple[str, ...] = field(default=(), repr=False)
     forks: tuple[ForkLayer, ...] = field(default=(), repr=False)
     notes: tuple[str, ...] = field(default=(), repr=False)
+
+    def __repr__(self) -> str:
+        with_params = f"{len(self.params)} with parameters" if self.params else "without weights"
+        return f"<Net {self.name[:60]!r}, {len(self.layers)} layers, {with_params}>"
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Net):
@@ -161,6 +168,11 @@ class Net:
         values = tuple(values)
         read = {*values, *(value for layer in self.layers_before(values) for value in layer.inputs)}
         return tuple(blob for blob, value in self.input_values.items() if value in read)
+
+    @property
+    def from_onnx(self) -> bool:
+        """Whether the net was read from an ONNX file, so that only some engines run it."""
+        return any(isinstance(layer, OnnxNode) for layer in self.layers)
 
     @cached_property
     def fixed_batch(self) -> int | None:

@@ -1,16 +1,16 @@
-"""Net surgery: convert a classification net to a CAM net, with the weights of the layers that remain."""
+"""Net surgery: a CAM net from a classification net, and the part of a net behind a blob, with their weights."""
 
 from __future__ import annotations
 
 from collections.abc import Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, count
 from typing import Any
 
 from pycam.errors import NetError
 from pycam.formats import schema
 from pycam.net import Net, Params, net_from_message
-from pycam.net.layers import Data, ImageData, Layer, dims
+from pycam.net.layers import Data, ImageData, Input, Layer, Source, dims
 from pycam.net.spec import NetSpec
 
 
@@ -116,6 +116,75 @@ def trunk(net: Net, blob: str) -> tuple[NetSpec, tuple[Layer, ...]]:
     return spec, kept
 
 
+def net_from(net: Net, blob: str, target: str) -> Net:
+    """Return the part of a net behind a blob: the layers that bring the influence of the blob to a target.
+
+    Parameters
+    ----------
+    net : Net
+        With or without parameters.
+    blob : str
+        The blob that becomes an input; or the name of any other value (`pycam.net.layers.Layer.outputs`).
+    target : str
+        The value that is computed.
+
+    Returns
+    -------
+    Net
+        Every value keeps its name and becomes a blob of its own, so that nothing is in place. The blob is the first
+        input. Values of the old net that other paths bring to the target, past the blob, are further inputs.
+
+    Raises
+    ------
+    NetError
+        No path leads from the blob to the target.
+    """
+    reached, kept = {blob}, []
+    for layer in net.layers_before([target]):
+        if reached.intersection(layer.inputs):
+            reached.update(layer.outputs)
+            kept.append(layer)
+    if not kept or target not in reached:
+        raise NetError(f"blob {blob!r} has no influence on {target!r}: no path leads from one to the other")
+    written = {value for layer in kept for value in layer.outputs}
+    read = dict.fromkeys([blob, *(value for layer in kept for value in layer.inputs)])
+    inputs = [value for value in read if value not in written]
+    shapes = tuple(net.value_shapes[value] for value in inputs)
+    name = free_name("input", {layer.name for layer in kept})
+    # A Reshape may name the batch size of the file.
+    batch = next(layer.shapes_in_file[0][0] for layer in net.layers if isinstance(layer, Source))
+    in_file = tuple((batch, *shape[1:]) for shape in shapes)
+    param = {"shape": [{"dim": shape} for shape in in_file]}
+    source = Input(
+        name=name,
+        bottoms=(),
+        tops=tuple(inputs),
+        inputs=(),
+        outputs=tuple(inputs),
+        input_shapes=(),
+        output_shapes=shapes,
+        shapes_in_file=in_file,
+        message=schema.LayerParameter(name=name, type="Input", top=inputs, input_param=param),
+    )
+    layers = (source, *map(_with_own_blobs, kept))
+    message = schema.NetParameter(name=net.name)
+    message.layer.extend(layer.message for layer in layers if layer.message is not None)
+    names = {layer.name for layer in kept}
+    params = {name: arrays for name, arrays in net.params.items() if name in names}
+    return replace(net, layers=layers, params=params, message=message, sources=None)
+
+
+def _with_own_blobs(layer: Layer) -> Layer:
+    """Return a layer that reads and writes blobs with the names of its values, so that it is not in place."""
+    own = replace(layer, bottoms=layer.inputs, tops=layer.outputs)
+    if layer.message is None:  # as that of a node of an ONNX graph
+        return own
+    message = _without_rules(layer)
+    # Not those that Caffe adds without a name.
+    message.bottom[:], message.top[:] = layer.inputs, layer.outputs[: len(layer.message.top)]
+    return replace(own, message=message)
+
+
 def free_name(name: str, taken: Set[str]) -> str:
     """Return a name, or the first of `name_2`, `name_3`, … if it is taken."""
     return next(each for each in chain([name], (f"{name}_{number}" for number in count(2))) if each not in taken)
@@ -128,6 +197,11 @@ def _kept(layer: Layer, read: set[str]) -> Any:
         shapes = [{"dim": shape} for _, _, shape in inputs]
         tops = [top for top, _, _ in inputs]
         return schema.LayerParameter(name=layer.name, type="Input", top=tops, input_param={"shape": shapes})
+    return _without_rules(layer)
+
+
+def _without_rules(layer: Layer) -> Any:
+    """Return a copy of a layer's message that is in the net in every state."""
     message = schema.LayerParameter()
     message.CopyFrom(layer.message)
     for rule in ("include", "exclude", "phase"):

@@ -62,8 +62,8 @@ class Images:
     class_names: tuple[str, ...] | None = None
     boxes: tuple[Box, ...] | None = None
 
-    def source(self, index: int, channels: int) -> Source:
-        """Return an image as `feature_values` takes it, for a net of so many channels.
+    def source(self, index: int, channels: int, exif: str) -> Source:
+        """Return an image as `feature_values` takes it, for a net of so many channels and a protocol's orientation.
 
         Raises
         ------
@@ -71,7 +71,9 @@ class Images:
             A part is needed of an image that cannot be read.
         """
         path = self.paths[index]
-        return path if self.boxes is None else read_image(path, channels=channels).part(self.boxes[index])
+        if self.boxes is None:
+            return path
+        return read_image(path, channels=channels, exif=exif).part(self.boxes[index])
 
 
 def about_features(cam: Cam, blob: str, pooling: str, batch: int) -> dict[str, str]:
@@ -94,8 +96,10 @@ def about_features(cam: Cam, blob: str, pooling: str, batch: int) -> dict[str, s
         "blob": blob,
         "pooling": pooling,
         "input": dims(model.input_size),
+        **({"preprocess": model.preprocess} if model.preprocess else {}),
         "protocol": row.name,
         "view": row.view,
+        "exif": row.exif,
         "resizer": row.resizer,
         "mean": ", ".join(f"{value:.9g}" for value in mean.tolist())
         if mean.ndim == 1
@@ -290,7 +294,7 @@ class _Partial:
         def todo() -> Iterator[Source]:
             for index in range(done, len(images.paths)):
                 states.append(state_of(images.paths[index]))
-                yield images.source(index, cam.model.channels)
+                yield images.source(index, cam.model.channels, cam.protocol.exif)
 
         with BufferedWriter(NamedFile(self.path, "a")) as file:
             for found in feature_values(cam, todo(), blob, pooling=pooling, batch=batch):

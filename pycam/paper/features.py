@@ -220,7 +220,7 @@ def feature_cam(
     runner = engines.make(engine, model.net, [blob], options)
     mean = model.preprocessing.mean_values(protocol.mean)
     scale = model.preprocessing.scale(protocol.input_scale)
-    return Cam(model, None, runner, protocol, mean, None, scale)
+    return Cam(model, None, runner, protocol, mean, scale)
 
 
 def feature_values(

@@ -250,8 +250,8 @@ def _tiles(
 ) -> tuple[list[Pixels], float | None]:
     """Return the segmented images of a unit, and the size of the field that segments them, if one does."""
     tile = TILES.get(choices.segmentation, TILES["smooth"])
-    channels = units.cam.model.channels
-    images = [read_image(each.path, channels=channels) for each in best]
+    channels, exif = units.cam.model.channels, units.cam.protocol.exif
+    images = [read_image(each.path, channels=channels, exif=exif) for each in best]
     inputs = [_input_pixels(units, image) for image in images]
     size = units.cam.model.input_size
     if choices.segmentation == "bilinear":

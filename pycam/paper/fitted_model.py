@@ -22,7 +22,8 @@ from pycam.paper.classifier import LinearClassifier
 from pycam.paper.features import Features
 from pycam.zoo.cards import Card, Weights
 from pycam.zoo.checksums import checksum
-from pycam.zoo.labels import Labels, read_labels
+from pycam.zoo.label_files import read_labels
+from pycam.zoo.labels import Labels
 
 OTHER_NET = (
     "a classifier of its features would be wrong in this net; give the net of the features, or compute them again"
@@ -120,6 +121,11 @@ def model_of_features(
     if lacking := [key for key in ABOUT if key not in about]:
         raise FormatError(
             f"{path}: it does not say which {lacking[0]} its features are of: make it with `pycam features`"
+        )
+    if "preprocess" in about:
+        raise ModelError(
+            f"{path}: its features are of the ONNX file {about['net']}: a head is written as a prototxt and a "
+            "caffemodel, which that net does not have; fit to the features of a Caffe net"
         )
     if model is None:
         for key, given in (("net", prototxt), ("weights", weights)):

@@ -9,7 +9,7 @@ from pathlib import Path
 from pycam.errors import FormatError, UsageError
 from pycam.formats.files import is_file, is_folder
 from pycam.ilsvrc.lines import numbered_lines
-from pycam.ilsvrc.names import IMAGE_SUFFIXES
+from pycam.ilsvrc.names import IMAGE_SUFFIXES, image_files
 from pycam.paper.feature_run import Images
 
 LIST = "@"
@@ -24,7 +24,8 @@ def find_images(given: Sequence[str], root: Path | None = None) -> Images:
     Parameters
     ----------
     given : sequence of str
-        Images; or one `@list.txt`, in the form of Caffe's image lists; or one folder with one folder per class.
+        Images; or one `@list.txt`, in the form of Caffe's image lists; or one folder: of images, or with
+        one folder per class.
     root : Path, optional
         The folder of a list's relative paths, in place of the list's own.
 
@@ -79,8 +80,10 @@ def read_image_list(path: Path, root: Path | None = None) -> Images:
 
 
 def _class_folders(folder: Path) -> Images:
-    """Return the images of a folder with one folder per class; labels are in the order of the folders' names."""
+    """Return the images of a folder with one folder per class, labelled in the order of their names, or of none."""
     classes = sorted(entry for entry in folder.iterdir() if is_folder(entry))
+    if not classes and (alone := image_files(folder)):
+        return Images(tuple(file.name for file in alone), tuple(map(str, alone)))
     found = [
         (file, label)
         for label, each in enumerate(classes)

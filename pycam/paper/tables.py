@@ -16,7 +16,7 @@ from pycam.tables import PERCENT, Table
 
 _VAL = (
     "--images ILSVRC2012_img_val --ground-truth ILSVRC2012_bbox_val/val "
-    "--labels devkit/data/ILSVRC2014_clsloc_validation_ground_truth.txt "
+    "--ground-truth-classes devkit/data/ILSVRC2014_clsloc_validation_ground_truth.txt "
     "--blacklist devkit/data/ILSVRC2014_clsloc_validation_blacklist.txt --meta devkit/data/meta_clsloc.mat"
 )
 """The files of ILSVRC val, as in docs/reproduce.md."""

@@ -302,8 +302,7 @@ def _error_difference(folder: Path, place: Path, check: Check) -> str:
         return ""
     note, report = PlanNote.read(place), read_report(place)
     sources = note.sources
-    optional = {name: getattr(sources, name) for name in ("labels", "blacklist", "meta", "classes")}
-    paths = {name: Path(path) for name, path in optional.items() if path is not None}
+    paths = sources.truth_files
     if absent := next((path for path in (Path(sources.ground_truth), *paths.values()) if not exists(path)), None):
         check.unchecked.append(f"{shown}: errors: the ground truth {absent} is not on this machine")
         return ""

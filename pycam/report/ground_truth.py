@@ -13,7 +13,7 @@ from pycam.images.read import read_image
 from pycam.report.html import Entry, Heading
 from pycam.report.images import noted
 from pycam.report.viewer_data import Truth
-from pycam.zoo.labels import read_labels
+from pycam.zoo.label_files import read_labels
 
 
 def truth_page(truth: GroundTruth, paths: Sequence[Path], name: str) -> tuple[Heading, Iterator[Entry]]:
@@ -36,7 +36,7 @@ def truth_page(truth: GroundTruth, paths: Sequence[Path], name: str) -> tuple[He
     """
     notes = list(truth.notes)
     if not truth.class_names:
-        notes.append(f"{name} has no names of classes: give them with --classes")
+        notes.append(f"{name} has no names of classes: give them with --labels")
     heading = Heading(f"Ground truth: {name}", {}, notes)
     return heading, _entries(truth, paths, _labels(truth), notes)
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycam import zoo
-from pycam.errors import EngineError, ImageError, PycamError, RunError
+from pycam.errors import EngineError, ImageError, PycamError, RunError, UsageError
 from pycam.evaluation.comparison import Judged, differences, same_images
 from pycam.evaluation.figures import errors_table
 from pycam.evaluation.image_file import read_file
@@ -36,7 +36,8 @@ from pycam.report.outcomes import Outcome, Rescored, group_of, judge
 from pycam.report.rescoring import common_thresholds, errors_at, has_threshold, live_cells, rescore
 from pycam.report.viewer_data import PAPER_THRESHOLD, Truth
 from pycam.tables import Table
-from pycam.zoo.labels import Labels, read_labels
+from pycam.zoo.label_files import read_labels
+from pycam.zoo.labels import Labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,7 +153,7 @@ class Run:
         data, state = read_file(path)
         if state != (was := self._stored(name).file):
             raise ImageError(f"{path}: has changed since the run, when it had {was.size} bytes: put that file back")
-        return read_image(data, channels=channels, path=path)
+        return read_image(data, channels=channels, path=path, exif=self.plan.recipe.protocol.exif)
 
     def _stored(self, name: str) -> Result:
         position = int(self.results.positions[self.rows[name]])
@@ -193,8 +194,10 @@ def run_page(runs: Sequence[Run], worst: int | None = None) -> tuple[Heading, It
     Raises
     ------
     UsageError
-        The runs have no image in common, or different ground truth.
+        The runs have no image in common, different ground truth, or images of another orientation.
     """
+    if len({run.plan.recipe.protocol.exif for run in runs}) > 1:
+        raise UsageError("one run applies the EXIF orientation and another ignores it: make one page for each")
     first, *others = same_images([Judged.of_results(run.label, run.results) for run in runs])
     names: Sequence[str] = first.truth.names
     notes = list(_notes(runs))
@@ -245,8 +248,7 @@ def _entries(
                 each = rescore(prediction, truth, run.is_center_right(name), thresholds)
                 hits[run.label][run.rows[name]] = each.hits
                 rescored.append(each if has_threshold(prediction.protocol.box_rule) else None)
-            predictions = {label: [each] for label, each in found.items()}
-            yield Entry(name, image, predictions, truth, _outcomes(runs, name), rescored)
+            yield Entry(name, image, found, truth, _outcomes(runs, name), rescored)
     notes += noted(faults, len(names))
     counted = [name for name in shown if runs[0].true_boxes(runs[0].rows[name])]
     if has_curve and counted:

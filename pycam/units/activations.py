@@ -15,6 +15,7 @@ from pycam.engines.base import not_finite
 from pycam.errors import NoMapsError, PycamError, UsageError
 from pycam.images.read import Image
 from pycam.maps.boxes import Box
+from pycam.maps.class_weights import ClassWeightMaps
 from pycam.model import Model
 from pycam.net.receptive_fields import ReceptiveField, receptive_fields
 from pycam.predict import Cam, Prepared, Source
@@ -178,4 +179,5 @@ def unit_cam(
     made = engines.make(engine, model.net, list(outputs), options)
     mean = model.preprocessing.mean_values(protocol.mean)
     scale = model.preprocessing.scale(protocol.input_scale)
-    return UnitCam(Cam(model, head, made, protocol, mean, None, scale), units, head.logits)
+    method = ClassWeightMaps(model.net, head)
+    return UnitCam(Cam(model, method, made, protocol, mean, scale), units, head.logits)

@@ -7,6 +7,7 @@ Caffe's files belongs to `pycam.formats`.
 from pycam.zoo.catalog import (
     BUNDLED as BUNDLED,
     all_cards as all_cards,
+    bundled_labels as bundled_labels,
     bvlc_mean as bvlc_mean,
     cache_folder as cache_folder,
     card as card,

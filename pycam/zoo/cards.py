@@ -9,6 +9,12 @@ A user's own card needs a name, a prototxt and weights. The net supplies what th
     mean: {value: [104, 117, 123]}       # BGR; or ilsvrc-2012
     input_scale: 0.017                   # times pixels minus the mean
     view: full                           # what the net sees of an image; or center, ten
+
+An ONNX file is a net and its weights at once, and stands in place of both:
+
+    name: my-onnx-net
+    onnx: my_net.onnx                    # beside the card; or file, mirrors, checksums as for weights
+    preprocess: imagenet                 # what the net expects of images
 """
 
 from __future__ import annotations
@@ -153,7 +159,13 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     prototxt : str
         File name of the deploy net; relative to a user's own card.
     weights : Weights
-        The caffemodel.
+        The caffemodel, or the ONNX file.
+    onnx : bool
+        Whether the net and its weights are one ONNX file: in the file, `onnx` has the keys of `weights`, and stands in
+        place of `prototxt` and `weights`.
+    preprocess : str, optional
+        What an ONNX file expects of images, a key of `pycam.onnx.PREPROCESSINGS`; `mean`, `std` and `input_scale` of
+        the card come before it.
     title : str
         Name in tables.
     aliases : tuple of str
@@ -188,6 +200,8 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: Name
     prototxt: str
     weights: Weights
+    onnx: bool = False
+    preprocess: str | None = None
     title: str = ""
     aliases: tuple[str, ...] = ()
     labels: str | None = None
@@ -206,9 +220,14 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     notes: str = ""
     path: Path = Path()
 
+    def __repr__(self) -> str:
+        return f"<Card {self.name[:60]!r}>"
+
     def __post_init__(self) -> None:
         if self.class_layer is not None and (self.feature_blob is None or not self.cam):
             raise ValueError("class_layer needs a feature_blob, and cam must not be false")
+        if self.preprocess is not None and not self.onnx:
+            raise ValueError("preprocess is for onnx; give mean, std and input_scale")
         if not 0 < self.input_scale < math.inf:
             raise ValueError(f"input_scale is {self.input_scale}; expected a finite number above 0")
         if self.std is not None and not all(0 < number < math.inf for number in self.std):
@@ -236,6 +255,7 @@ def read_card(path: Path, means: Path) -> Card:
     """
     content = _read_yaml(path)
     if isinstance(content, dict):
+        _onnx_as_weights(content, path)
         _name_only(content, "weights")
         _name_only(content.get("mean"), "image")
         _as_list(content.get("mean"), "value")
@@ -301,6 +321,17 @@ class _Loader(yaml.SafeLoader):
         for key, _ in node.value:
             if key.tag == "tag:yaml.org,2002:merge":
                 raise ConstructorError(None, None, "<< is not supported, write its keys here", key.start_mark)
+
+
+def _onnx_as_weights(content: dict[str, Any], path: Path) -> None:
+    """Put the ONNX file that a card gives into the place of the weights."""
+    if "onnx" not in content:
+        return
+    if both := [key for key in ("prototxt", "weights") if key in content]:
+        raise FormatError(f"{path}: onnx and {both[0]}: an ONNX file is the net and its weights: leave out one of them")
+    if not isinstance(content["onnx"], str | dict):
+        raise FormatError(f"{path}: onnx: expected the name of a file, found {content['onnx']!r}")
+    content |= {"prototxt": "", "weights": content["onnx"], "onnx": True}
 
 
 def _name_only(mapping: Any, key: str) -> None:

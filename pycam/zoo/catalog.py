@@ -27,7 +27,8 @@ from pycam.errors import ModelError, PycamError, suggest, system_error
 from pycam.formats.files import is_file
 from pycam.zoo.cards import Card, Mean, PublishedFile, read_card, read_mean_card
 from pycam.zoo.checksums import checksum, pin as write_pin, pin_file, pinned
-from pycam.zoo.labels import Labels, read_labels
+from pycam.zoo.label_files import read_labels
+from pycam.zoo.labels import Labels
 
 PACKAGE = Path(__file__).parents[1]
 
@@ -92,6 +93,8 @@ def card(name: str | Path) -> Card:
 
 def prototxt_path(card: Card) -> Path:
     """Return the path of the card's deploy net: beside the card, or the bundled one of that name."""
+    if card.onnx:
+        raise ModelError(f"{card.path}: the card names an ONNX file, which is the net too, and no prototxt")
     return _prototxt(card, "prototxt", card.prototxt)
 
 
@@ -122,6 +125,11 @@ def labels_path(card: Card) -> Path | None:
     return path
 
 
+def bundled_labels(name: str) -> Labels:
+    """Return a bundled list of labels: `ilsvrc` or `places205`."""
+    return read_labels(models_folder() / "labels" / f"{name}.tsv")
+
+
 def card_labels(card: Card) -> Labels | None:
     """Return the card's labels, None if the card names none."""
     path = labels_path(card)
@@ -129,7 +137,7 @@ def card_labels(card: Card) -> Labels | None:
 
 
 def weights_path(card: Card, download: bool = False) -> Path:
-    """Return the path of the card's caffemodel on this machine, after the checks that its place needs.
+    """Return the path of the card's caffemodel or ONNX file on this machine, after the checks that its place needs.
 
     Parameters
     ----------
@@ -148,6 +156,7 @@ def weights_path(card: Card, download: bool = False) -> Path:
         The file does not exist (the message gives its name, address, place and the command to download it), it is
         not the published file, or the download failed.
     """
+    from pycam.formats.onnx_file import read_onnx_file
     from pycam.net import read_net
 
     if card.weights.solver is not None and find_weights(card) is None:
@@ -155,18 +164,29 @@ def weights_path(card: Card, download: bool = False) -> Path:
             f"{card.weights.names[0]} is not on this machine{_missing_folders()}: weights of {card.name} were never "
             f"published: train them with `{training_command(card)}`, and put the file into {_places()}"
         )
-    name = card.name if card.path.parent == models_folder() else str(card.path)
-    command = f"pycam models download {name}"
-    return _checked_file(card.weights, lambda path: read_net(prototxt_path(card), path), download, command)
+
+    def fits(path: Path) -> object:
+        return read_onnx_file(path) if card.onnx else read_net(prototxt_path(card), path)
+
+    return _checked_file(card.weights, fits, download, _download_command(card))
 
 
-def mean_path(mean: Mean, download: bool = False) -> Path:
-    """Return the path of a mean image on this machine; parameters and errors as those of `weights_path`."""
+def _download_command(card: Card | None) -> str:
+    if card is None:
+        return "pycam models download"
+    return f"pycam models download {card.name if card.path.parent == models_folder() else card.path}"
+
+
+def mean_path(mean: Mean, download: bool = False, card: Card | None = None) -> Path:
+    """Return the path of a mean image on this machine; parameters and errors as those of `weights_path`.
+
+    `card` is the model that the mean is for, which the command to download it names.
+    """
     from pycam.formats.mean import read_mean
 
     if mean.image is None:
         raise ModelError("the model's card has a mean value but no mean image: give one with `--mean FILE`")
-    return _checked_file(mean.image, partial(read_mean, channels=None), download, "pycam models download MODEL --mean")
+    return _checked_file(mean.image, partial(read_mean, channels=None), download, f"{_download_command(card)} --mean")
 
 
 def bvlc_mean() -> Mean:
@@ -175,7 +195,7 @@ def bvlc_mean() -> Mean:
 
 
 def find_weights(card: Card) -> Path | None:
-    """Return the path of the card's caffemodel without checking the file, or None if there is none."""
+    """Return the path of the card's caffemodel or ONNX file without checking it, or None if there is none."""
     return _find(card.weights)
 
 

@@ -15,7 +15,7 @@ from urllib.parse import urljoin
 import requests
 from rich.progress import DownloadColumn, Progress
 
-from pycam.console import HiddenProgress, Notes
+from pycam.console import LineProgress, Notes
 from pycam.errors import ModelError, PycamError, system_error
 from pycam.formats.files import atomic_open
 from pycam.formats.opening import HEAD, LFS_POINTER, WEB_PAGE, recognise
@@ -84,7 +84,7 @@ def fetch(file: PublishedFile, target: Path, check: Callable[[Path], object]) ->
     )
 
 
-def _receive(url: str, stream: BinaryIO, bar: Progress | HiddenProgress) -> None:
+def _receive(url: str, stream: BinaryIO, bar: Progress | LineProgress) -> None:
     """Write the body of `url` to `stream`; refuse it if it is incomplete, empty, a web page, or a Git LFS pointer."""
     begun, total, received, head = False, None, 0, b""
     task = bar.add_task(url.rpartition("/")[2], total=None)

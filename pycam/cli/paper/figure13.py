@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -14,13 +13,13 @@ import numpy as np
 import typer
 
 from pycam.cli import options
+from pycam.cli.images import Images, all_images
 from pycam.console import Notes, print_error, print_json, print_line
 from pycam.drawing import encode_png
 from pycam.engines.threads import beside_an_engine
 from pycam.errors import UsageError
-from pycam.formats.files import atomic_write, is_folder
+from pycam.formats.files import atomic_write
 from pycam.formats.names import distinct_names
-from pycam.ilsvrc.names import image_files
 from pycam.paper.figure13 import Choices, caption_of, disk_size, find_units, make_sheets, settings_of
 from pycam.paper.outputs import FigureFile, write_output
 from pycam.predict import best_streams
@@ -33,14 +32,14 @@ from pycam.units.segmentation import SEGMENTATIONS
 @options.grouped
 def figure13(
     context: typer.Context,
-    images: Annotated[list[Path], typer.Argument(help="Images, or folders with images.", show_default=False)],
+    images: Images,
     classes: Annotated[
         list[str],
         typer.Option("--class", help='Class: index, WordNet ID or label ("red fox"); one or more.', show_default=False),
     ],
     source: options.ModelOptions,
-    protocol: options.ProtocolOptions,
     engine: options.EngineOptions,
+    protocol: options.ProtocolOptions = options.ProtocolOptions(exif="ignore"),
     units: Annotated[int, typer.Option(min=1, help="Number of units for each class.")] = 3,
     images_per_unit: Annotated[int, typer.Option(min=1, help="Number of images for each unit.")] = 12,
     segmentation: Annotated[str, options.one_of(SEGMENTATIONS, "How a unit's map segments an image")] = "bilinear",
@@ -70,7 +69,7 @@ def figure13(
     ):
         indices = [model.labels.find(name) for name in classes]
         choices.check(made, indices)
-        paths = list(_image_files(images))
+        paths = all_images(images, notes)
         with notes.progress() as shown:
             bar = shown.add_task("images", total=len(paths))
             found = find_units(made, paths, indices, choices, lambda: shown.advance(bar))
@@ -109,18 +108,6 @@ def figure13(
             best = each.images[0].path.name if each.images else "none"
             print_line(f"  unit {each.unit}: weight {each.weight:.4f}{share}; {len(each.images)} images, best {best}")
     notes.say(f"wrote {len(sheets)} sheet{'' if len(sheets) == 1 else 's'} to {out}{os.sep}")
-
-
-def _image_files(items: Sequence[Path]) -> Iterator[Path]:
-    """Yield the images that are given, and those in folders and their subfolders, in the order of their names."""
-    for item in items:
-        if not is_folder(item):
-            yield item
-            continue
-        files = image_files(item)
-        if not files:
-            raise UsageError(f"{item}: no images in it")
-        yield from files
 
 
 def _duration(units: UnitCam, images: int) -> str:

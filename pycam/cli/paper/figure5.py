@@ -10,6 +10,7 @@ import typer
 
 from pycam.cli import options
 from pycam.cli.figure import METHODS, Column, Dpi, Width, names_in, panels
+from pycam.cli.images import Images, all_images
 from pycam.cli.paper.heads import Out, save_figure
 from pycam.console import Notes
 from pycam.drawing.print_figure import PAPER, Grid, check_matplotlib
@@ -18,10 +19,10 @@ from pycam.drawing.print_figure import PAPER, Grid, check_matplotlib
 @options.grouped
 def figure5(
     context: typer.Context,
-    images: Annotated[list[Path], typer.Argument(help="Images.", show_default=False)],
+    images: Images,
     source: options.ModelOptions,
-    maps: options.BoxOptions,
     engine: options.EngineOptions,
+    maps: options.BoxOptions = options.BoxOptions(exif="ignore"),
     models: Annotated[
         str | None, typer.Option(help="Models for class activation maps, in place of --model: A,B.")
     ] = None,
@@ -54,7 +55,7 @@ def figure5(
     chosen = classes[:1] if classes else None
     grid = Grid(1 + len(columns), width, dpi)
     notes = Notes(quiet)
-    found = panels(grid, columns, images, engine, notes, top=None if chosen else 1, classes=chosen)
+    found = panels(grid, columns, all_images(images, notes), engine, notes, top=None if chosen else 1, classes=chosen)
     caption = "Each row shows an image, its class activation maps by several nets, and maps by backpropagation. "
     caption += f"The class is {chosen[0]}." if chosen else "The class is the best one of each net."
     settings = {

@@ -31,7 +31,7 @@ from pycam.prediction import ClassPrediction
 from pycam.protocols import Protocol
 from pycam.tables import Table, write
 
-FULL = options.BoxOptions(view="full")
+FULL = options.BoxOptions(view="full", exif="ignore")
 """Classifiers whose maps are looked at see the whole image: what lies outside of a crop has no map."""
 
 Out = Annotated[Path, typer.Option(help="Output folder.")]

@@ -27,7 +27,7 @@ def table4(
     source: options.HeadOptions,
     classifier: ClassifierOptions,
     engine: options.EngineOptions,
-    protocol: options.BoxOptions = options.BoxOptions(view="full"),
+    protocol: options.BoxOptions = options.BoxOptions(view="full", exif="ignore"),
     map_class: Annotated[str, options.one_of(CLASSES, "Class whose map gives the box", "--class")] = CLASSES[0],
     out: Annotated[Path, typer.Option(help="Output folder. Features in it are used again.")] = Path("table4"),
     batch: options.Batch = 8,

@@ -34,8 +34,8 @@ def table5(
     data: Annotated[Path, typer.Option(help="Folder with a folder for each data set.", show_default=False)],
     source: options.MeanOptions,
     classifier: ClassifierOptions,
-    protocol: options.ProtocolOptions,
     engine: options.EngineOptions,
+    protocol: options.ProtocolOptions = options.ProtocolOptions(exif="ignore"),
     blob: Annotated[
         str | None, typer.Option(help="Features of --model. Default: the blob that its maps are computed from.")
     ] = None,

@@ -78,7 +78,7 @@ class BoxRules(Mapping[str, "BoxRule"]):
         return len(_MODULES)
 
     def __repr__(self) -> str:
-        return f"<box rules {', '.join(self)}>"
+        return f"<{len(self)} box rules: {', '.join(self)[:120]}…>"
 
 
 box_rules = BoxRules()

@@ -30,6 +30,7 @@ from pycam.net.layers.loss import (
     loss_weights,
 )
 from pycam.net.layers.normalization import LRN, BatchNorm, Scale
+from pycam.net.layers.onnx_node import OnnxNode, OnnxOrigin
 from pycam.net.layers.pooling import Pooling
 from pycam.net.layers.reduction import ArgMax, Reduction
 from pycam.net.layers.shape import Crop, Flatten, Reshape, ShuffleChannel
@@ -40,5 +41,5 @@ __all__ += ["ArgMax", "Concat", "Convolution", "Crop", "Deconvolution", "Eltwise
 __all__ += ["LRN", "Accuracy", "BatchNorm", "Data", "DummyData", "ImageData", "Input", "MemoryData", "Reduction"]
 __all__ += ["Comparison", "Reshape", "Scale", "ShuffleChannel", "Silence", "Slice", "SoftmaxWithLoss", "Source"]
 __all__ += ["Classification", "ContrastiveLoss", "EuclideanLoss", "HingeLoss", "MultinomialLogisticLoss"]
-__all__ += ["SigmoidCrossEntropyLoss"]
+__all__ += ["OnnxNode", "OnnxOrigin", "SigmoidCrossEntropyLoss"]
 __all__ += ["HDF5Data", "Split", "Tile", "WindowData"]

@@ -52,6 +52,8 @@ class Layer:
     """
 
     type: ClassVar[str]
+    of_caffe: ClassVar[bool] = True
+    """Whether a prototxt can have the type."""
 
     name: str
     bottoms: tuple[str, ...]
@@ -73,11 +75,15 @@ class Layer:
     # Caffe computes garbage where another type has its bottom as its top.
     works_in_place: ClassVar[bool] = False
 
+    def __repr__(self) -> str:
+        shapes = ", ".join(map(dims, self.output_shapes))
+        return f"<{type(self).__name__} {self.name[:60]!r} -> {', '.join(self.tops)[:60]}, {shapes[:40]}>"
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if get_annotations(cls):  # a type without fields of its own inherits what a dataclass has
-            dataclass(frozen=True, kw_only=True)(cls)
-        if "type" in cls.__dict__:
+            dataclass(frozen=True, kw_only=True, repr=False)(cls)
+        if "type" in cls.__dict__ and cls.of_caffe:
             LAYER_TYPES[cls.type] = cls
 
     @classmethod

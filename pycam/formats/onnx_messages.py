@@ -1,12 +1,13 @@
-"""The messages of an ONNX file that `pycam.engines.onnx_graph` writes, as classes of protobuf.
+"""The messages of an ONNX file, as far as pycam reads or writes them, as classes of protobuf.
 
-The package `onnx` has all of them, and takes as long to import as ONNX Runtime itself. The numbers are those of ONNX's
+The package `onnx` has all of them, and takes as long to import as ONNX Runtime itself. What a file
+has besides these fields is kept. The numbers are those of ONNX's
 published format, which only grows: https://github.com/onnx/onnx/blob/main/onnx/onnx-ml.proto.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from pycam.formats.schema import Message, Schema
 
 FLOAT, INT64 = 1, 7
+UINT8, BOOL, FLOAT16, DOUBLE = 2, 9, 10, 11
 """Types of elements."""
 
 _TABLE: dict[str, Any] = {
@@ -26,9 +28,11 @@ _TABLE: dict[str, Any] = {
                 "producer_name": "optional string 2",
                 "graph": "optional GraphProto 7",
                 "opset_import": "repeated OperatorSetIdProto 8",
+                "functions": "repeated FunctionProto 25",
             }
         },
         "OperatorSetIdProto": {"fields": {"domain": "optional string 1", "version": "optional int64 2"}},
+        "FunctionProto": {"fields": {"name": "optional string 1", "domain": "optional string 10"}},
         "GraphProto": {
             "fields": {
                 "node": "repeated NodeProto 1",
@@ -36,6 +40,7 @@ _TABLE: dict[str, Any] = {
                 "initializer": "repeated TensorProto 5",
                 "input": "repeated ValueInfoProto 11",
                 "output": "repeated ValueInfoProto 12",
+                "sparse_initializer": "repeated SparseTensorProto 15",
             }
         },
         "NodeProto": {
@@ -45,6 +50,7 @@ _TABLE: dict[str, Any] = {
                 "name": "optional string 3",
                 "op_type": "optional string 4",
                 "attribute": "repeated AttributeProto 5",
+                "domain": "optional string 7",
             }
         },
         "AttributeProto": {
@@ -52,19 +58,43 @@ _TABLE: dict[str, Any] = {
                 "name": "optional string 1",
                 "f": "optional float 2",
                 "i": "optional int64 3",
+                "s": "optional bytes 4",
+                "t": "optional TensorProto 5",
+                "g": "optional GraphProto 6",
+                "floats": "repeated float 7",
                 "ints": "repeated int64 8",
+                "graphs": "repeated GraphProto 11",
                 "type": "optional AttributeType 20",
             },
-            "enums": {"AttributeType": {"FLOAT": 1, "INT": 2, "INTS": 7}},
+            "enums": {
+                "AttributeType": {
+                    "UNDEFINED": 0,
+                    "FLOAT": 1,
+                    "INT": 2,
+                    "STRING": 3,
+                    "TENSOR": 4,
+                    "GRAPH": 5,
+                    "FLOATS": 6,
+                    "INTS": 7,
+                    "STRINGS": 8,
+                    "TENSORS": 9,
+                    "GRAPHS": 10,
+                }
+            },
         },
         "TensorProto": {
             "fields": {
                 "dims": "repeated int64 1",
                 "data_type": "optional int32 2",
+                "float_data": "packed float 4",
                 "name": "optional string 8",
                 "raw_data": "optional bytes 9",
+                "external_data": "repeated StringStringEntryProto 13",
+                "data_location": "optional int32 14",
             }
         },
+        "StringStringEntryProto": {"fields": {"key": "optional string 1", "value": "optional string 2"}},
+        "SparseTensorProto": {"fields": {"values": "optional TensorProto 1"}},
         "ValueInfoProto": {"fields": {"name": "optional string 1", "type": "optional TypeProto 2"}},
         "TypeProto": {"fields": {"tensor_type": "optional TensorTypeProto 1"}},
         "TensorTypeProto": {"fields": {"elem_type": "optional int32 1", "shape": "optional TensorShapeProto 2"}},
@@ -74,13 +104,14 @@ _TABLE: dict[str, Any] = {
 }
 
 MESSAGES = Schema(_TABLE).messages
-"""Every message class by its name; ONNX nests the last three in others, which files do not show."""
+"""Every message class by its name; ONNX nests some in others, which files do not show."""
 
 
-def model(graph: Message, opset: int, ir_version: int) -> Message:
-    """Make the model of a graph."""
-    made = MESSAGES["ModelProto"](ir_version=ir_version, producer_name="pycam", graph=graph)
-    made.opset_import.add(domain="", version=opset)
+def model(graph: Message, opsets: Mapping[str, int], ir_version: int, functions: Sequence[Message] = ()) -> Message:
+    """Make the model of a graph; `opsets` are versions by domain, `functions` operators that the model defines."""
+    made = MESSAGES["ModelProto"](ir_version=ir_version, producer_name="pycam", graph=graph, functions=functions)
+    for domain, version in opsets.items():
+        made.opset_import.add(domain=domain, version=version)
     return made
 
 
