@@ -71,7 +71,9 @@ def test_notebook_gives_the_outputs_that_it_shows(name, tmp_path):
     assert [cell.execution_count for cell, _ in cells] == list(range(1, len(cells) + 1))
     figures = 0
     for cell, again in cells:
-        kinds = [[(output.output_type, *output.get("data", {})) for output in each.outputs] for each in (cell, again)]
+        kinds = [
+            [(output.output_type, *sorted(output.get("data", {}))) for output in each.outputs] for each in (cell, again)
+        ]
         assert kinds[0] == kinds[1]
         for output, expected in zip(again.outputs, cell.outputs, strict=True):
             assert output.get("name") != "stderr"
