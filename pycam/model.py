@@ -88,6 +88,7 @@ class Preprocessing:
     channels: int = 3
     input_scale: float = 1.0
     std: tuple[float, ...] = (1.0,)
+    card: Card | None = None
 
     def scale(self, input_scale: float | None = None) -> NDArray[np.float32]:
         """Return the factors for pixels minus the mean: `input_scale` / `std`.
@@ -149,7 +150,7 @@ class Preprocessing:
             values = np.broadcast_to(np.array(self.mean.value, np.float32), self.channels)
         else:
             assert self.mean is not None
-            values = read_mean(zoo.mean_path(self.mean), self.channels)
+            values = read_mean(zoo.mean_path(self.mean, card=self.card), self.channels)
         return values if kind == "image" or values.ndim == 1 else values.mean(axis=(1, 2))
 
 
@@ -569,7 +570,7 @@ def _preprocessing(
         if min(deviations) <= 0:
             raise UsageError(f"std is {std}; expected numbers above 0")
     override = None if mean is None else _read_mean(mean, net, channels)
-    return Preprocessing(of_card, override, channels, card.input_scale if card else 1.0, deviations)
+    return Preprocessing(of_card, override, channels, card.input_scale if card else 1.0, deviations, card)
 
 
 def _read_mean(given: AnyPath, net: Net, channels: int) -> NDArray[np.float32]:

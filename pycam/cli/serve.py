@@ -31,7 +31,7 @@ def serve(
         typer.Option(
             "--model",
             "-m",
-            help="Model to offer. Default: all models whose weights are on this machine.",
+            help="Model to offer, one or more. Default: all models whose weights are on this machine.",
             autocompletion=options.models,
         ),
     ] = None,
