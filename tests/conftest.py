@@ -212,7 +212,7 @@ REQUIREMENTS = {
     "web": Requirement("FastAPI and uvicorn", partial(_no_packages, "fastapi", "uvicorn")),
     "browser": Requirement("headless Chromium, Playwright and axe", _no_browser),
     "demo": Requirement("scikit-image", partial(_no_packages, "skimage")),
-    "docs": Requirement("pdoc", partial(_no_packages, "pdoc")),
+    "docs": Requirement("Zensical and mkdocstrings", partial(_no_packages, "zensical", "mkdocstrings_handlers.python")),
     "notebook": Requirement(
         "nbclient, nbformat and ipykernel", partial(_no_packages, "nbclient", "nbformat", "ipykernel")
     ),
