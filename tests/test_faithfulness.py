@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import cv2
 import hypothesis
@@ -239,6 +240,8 @@ def test_the_classes_of_the_ground_truth_and_one_class(capsys, folder):
     code, out, err = run(capsys, folder, *paths, folder / "missing.png", "--steps", "3", "--method", "cam")
     assert code == 6 and "missing.png" in err and "1 image of 3 could not be read" in err
     assert "2 images" in out and "insertion" in out
+    code, out, _ = run(capsys, folder, folder / "[01].png", "--steps", "3", "--json")
+    assert [Path(each["image"]).name for each in json.loads(out)["by_image"]] == ["0.png", "1.png"]
 
 
 def test_streams_batches_and_progress(folder, monkeypatch):
