@@ -168,7 +168,7 @@ def html(
     maps: options.MapOptions,
     engine: options.EngineOptions,
     items: Annotated[
-        list[str] | None,
+        list[Path] | None,
         typer.Argument(
             help="One or more runs (folders of `pycam evaluate`), or images and folders of images.", metavar="ITEMS…"
         ),
@@ -203,7 +203,7 @@ def html(
             raise UsageError("give runs (folders of `pycam evaluate`), images, or --ground-truth with --images")
         elif _is_run(items[0]):
             options.refuse(context, "a page of runs uses the model, protocol and engine of the runs", *groups)
-            runs = [stack.enter_context(run) for run in _runs(list(map(Path, items)))]
+            runs = [stack.enter_context(run) for run in _runs(items)]
             heading, entries = run_page(runs, worst)
         else:
             options.refuse(context, "a page of images shows all images", "worst")
@@ -223,9 +223,9 @@ def html(
     notes.say(f"wrote {out}")
 
 
-def _is_run(item: str) -> bool:
+def _is_run(item: Path) -> bool:
     """Return whether a folder is that of a run, or at least has no images."""
-    return is_folder(item) and (exists(Path(item, PLAN)) or not image_files(Path(item)))
+    return is_folder(item) and (exists(item / PLAN) or not image_files(item))
 
 
 def _runs(folders: Sequence[Path]) -> list[AbstractContextManager[Run]]:

@@ -49,7 +49,7 @@ def _entries(cams: Sequence[Cam], paths: Sequence[Path], notes: list[str]) -> It
             image = read_image(path, channels=cams[0].model.channels, exif=protocol.exif)
             found = predict_by_methods(cams, image)
         except (ImageError, EngineError) as error:
-            faults.append(error)
+            faults.append(error.alone())
             continue
         yield Entry(path.name if names[path.name] == 1 else str(path), image, {"": found})
     notes += noted(faults, len(paths))
