@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pycam import cli
+from pycam.cli.examples import EXAMPLES
 
 
 def commands_page() -> str:
@@ -24,6 +25,8 @@ def _command(path: str, command: Any, level: int) -> Iterator[str]:
         for name, each in command.commands.items():
             yield from _command(f"{path} {name}", each, level + 1)
         return
+    if lines := EXAMPLES.get(path.removeprefix("pycam ")):
+        yield "```sh\n" + "\n".join(f"pycam {line}" for line in lines) + "\n```"
     context = command.make_context(path, [], resilient_parsing=True)
     yield f"```console\n{' '.join([path, *command.collect_usage_pieces(context)])}\n```"
     for parameter in command.params:

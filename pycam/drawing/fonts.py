@@ -35,7 +35,9 @@ _FACES = 32  # at most, in a collection of fonts
 Font = ImageFont.FreeTypeFont
 
 
-def draw_text(draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, fill: str | tuple[int, ...], anchor: str) -> None:
+def draw_text(
+    draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, fill: str | tuple[int, ...], anchor: str
+) -> None:
     """Draw one line of text.
 
     Parameters
