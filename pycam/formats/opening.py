@@ -22,7 +22,7 @@ UNPACK = "unpack it first"
 SWAPPED = "were two files swapped?"
 
 PYTORCH = "weights of PyTorch (.pth)"
-FROM_TORCH = "load them into their module, and give that to pycam.from_torch"
+FROM_TORCH = "export their module with torch.onnx.export, and give the .onnx file with --onnx"
 
 WEB_PAGE = "a web page"
 ONNX = "an ONNX model"
