@@ -34,7 +34,7 @@ class Variant:
     cam : Cam
         The model, the engine and the protocol.
     parts : mapping
-        Of `model`, `method` and `layer`, those in which the variants differ -> its own value.
+        Of `model`, `method`, `layer`, `protocol`, `view` and `engine`, those in which the variants differ -> its own.
     name : str
         The values as one text that no other variant has; empty for the only variant.
     key : str
@@ -151,13 +151,10 @@ class Variants:
         UsageError
             The models take images of different channels, or have no class in common.
         """
-        first = cams[0]
-        values = [{"model": cam.model.name, "method": cam.protocol.method, "layer": cam.protocol.layer} for cam in cams]
-        differ = [name for name in values[0] if len({each[name] for each in values}) > 1]
-        parts = [{name: each[name] for name in differ} for each in values]
-        names = _distinct([" ".join(filter(None, each.values())) for each in parts])
+        parts = _differences(cams)
+        names = [" ".join(filter(None, each.values())) for each in parts]
         keys = distinct_names(name.replace(" ", "_") for name in names) if len(cams) > 1 else [""]
-        matches = [_matches(first, cam) for cam in cams]
+        matches = [_matches(cams[0], cam) for cam in cams]
         return cls([Variant(*each) for each in zip(cams, parts, names, keys, matches, strict=True)])
 
     def __call__(self, image: Source, top: int | None = None, classes: Sequence[int | str] | None = None) -> SideBySide:
@@ -223,14 +220,28 @@ class Variants:
         self.close()
 
 
-def _distinct(names: Sequence[str]) -> list[str]:
-    """Return names that differ: those that are equal to an earlier one, as of two cards, get a number."""
-    seen: Counter[str] = Counter()
-    made = []
-    for name in names:
-        seen[name] += 1
-        made.append(name if seen[name] == 1 else f"{name} ({seen[name]})".strip())
-    return made
+def _differences(cams: Sequence[Cam]) -> list[dict[str, str]]:
+    """Return what each Cam differs in from the others; models with the same name, such as two cards, get numbers."""
+    values = [
+        {
+            "model": cam.model.name,
+            "method": cam.protocol.method,
+            "layer": cam.protocol.layer,
+            "protocol": cam.protocol.name,
+            "view": cam.protocol.view,
+            "engine": cam.engine.name,
+        }
+        for cam in cams
+    ]
+    differ = [name for name in values[0] if len({each[name] for each in values}) > 1]
+    seen: Counter[tuple[str, ...]] = Counter()
+    for each in values:
+        equal = tuple(each.values())
+        seen[equal] += 1
+        if seen[equal] > 1:
+            each["model"] += f" ({seen[equal]})"
+    shown = dict.fromkeys(["model", *differ] if len(seen) < len(cams) else differ)
+    return [{name: each[name] for name in shown} for each in values]
 
 
 def _matches(first: Cam, other: Cam) -> NDArray[np.intp]:

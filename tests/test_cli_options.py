@@ -52,3 +52,35 @@ def test_the_protocol_decides_the_method_unless_one_is_given(maps, methods):
 def test_layer_and_target_of_no_method_are_refused():
     with pytest.raises(UsageError, match="layer 'conv' has no effect with method 'cam'"):
         _ = options.MapOptions(layer=["conv"]).rows
+
+
+def test_layers_are_for_the_methods_that_take_one():
+    rows = options.MapOptions(method=["saliency", "gradcam", "cam"], layer=["b", "a"]).rows
+    assert [(row.method, row.layer) for row in rows] == [
+        ("saliency", ""), ("gradcam", "b"), ("gradcam", "a"), ("cam", "")
+    ]  # fmt: skip
+    assert [row.layer for row in options.MapOptions("keras_gradcam", layer=["a", "b"]).rows] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("maps", "told"),
+    [
+        (options.MapOptions(method=["cam", "cam"]), "method cam is given twice"),
+        (options.MapOptions(method=["gradcam"], layer=["a", "a"]), "method gradcam at layer a is given twice"),
+    ],
+)
+def test_the_same_maps_twice_are_refused(maps, told):
+    with pytest.raises(UsageError, match=told):
+        _ = maps.rows
+
+
+def test_a_parameter_of_the_command_replaces_an_option_of_its_group():
+    taken = []
+
+    def command(source: options.NetOptions, model: options.SeveralModels = None) -> None:
+        taken.append((source, model))
+
+    app = typer.Typer()
+    app.command()(options.grouped(command))
+    CliRunner().invoke(app, ["-m", "a", "--model", "b", "--level", "2"], catch_exceptions=False)
+    assert taken == [(options.NetOptions(level=2), ["a", "b"])]

@@ -36,7 +36,6 @@ SHELL = ("", "sh", "bash")
 # Where a command in running text stops: what follows is a comment, or another program's.
 STOPS = ("|", ">", "<", "&&", ";")
 ELLIPSIS = "…"
-BUNDLED = "squeezenet-cam-caltech101"
 
 
 def name(path: Path) -> str:
@@ -254,46 +253,6 @@ def test_every_option_has_a_sentence_in_the_reference(path):
     for parameter in LEAVES[path].params:
         if parameter.name != "help":
             assert getattr(parameter, "help", None), f"{path}: {parameter.name}"
-
-
-OFFLINE = [
-    each
-    for each in ALL
-    if each.document == ROOT / "README.md" and each.whole and each.arguments[0] == "pycam" and BUNDLED in each.arguments
-    if each.arguments[1] != "serve"
-] + [
-    each
-    for each in ALL
-    if each.arguments in (("pycam", "models", "list"), ("pycam", "doctor"), ("pycam", "models", "protocols"))
-]
-
-
-@pytest.fixture
-def somewhere(tmp_path, monkeypatch):
-    """A folder with the image that the README names."""
-    from skimage import data
-
-    cv2.imwrite(str(tmp_path / "fox.jpg"), data.coffee()[..., ::-1])
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.mark.demo
-@pytest.mark.parametrize("command", OFFLINE, ids=str)
-def test_the_readme_s_commands_run(command, somewhere, capsys):
-    arguments = [each for word in command.arguments for each in (["fox.jpg"] if word == "*.jpg" else [word])]
-    assert cli.main(arguments[1:]) == 0, capsys.readouterr().err
-    for option in ("--html", "--out"):
-        if option in arguments:
-            assert (somewhere / arguments[arguments.index(option) + 1]).exists()
-
-
-@pytest.mark.demo
-def test_the_readme_s_python_runs(somewhere, capsys):
-    (block,) = [token for path, token in PYTHON if path == ROOT / "README.md"]
-    exec(compile(block.content, "README.md", "exec"), {})
-    assert capsys.readouterr().out.startswith("cup 0.5")  # a JPEG of it; the original has 0.67
-    assert (somewhere / "out" / "fox_strip.jpg").is_file()
 
 
 @pytest.mark.demo

@@ -226,6 +226,27 @@ def test_a_line_of_blanks_takes_no_time(tmp_path):
     assert time.perf_counter() - begin < 5
 
 
+WORDNET = Labels(("kit fox, Vulpes macrotis", "crane, bird", "crane, machine", "cup"), ("n1", "n2", "n3", "n4"))
+
+
+@pytest.mark.parametrize(
+    ("ours", "others", "expected"),
+    [
+        (WORDNET, WORDNET, [0, 1, 2, 3]),
+        (WORDNET, Labels(("a", "b", "c"), ("n4", "n9", "n1")), [3, -1, 0]),  # IDs count, and not labels
+        (WORDNET, Labels(("n4", "Kit_Fox", "mug, cup", "red fox")), [3, 0, 3, -1]),
+        (WORDNET, Labels(("crane", "bird", "crane, machine")), [-1, 1, 2]),  # "crane" is two classes here
+        (Labels(("crane", "cup")), WORDNET, [-1, -1, -1, 1]),  # and there
+        (WORDNET, Labels(("fox, cup, kit fox",)), [-1]),  # synonyms of two classes
+        (Labels(("class 0", "class 1")), Labels(("class 0", "class 1")), [0, 1]),
+        (Labels(("class 0", "class 1")), Labels(("class 0", "class 1", "class 2")), [-1, -1, -1]),
+        (Labels(("class 0", "class 1")), Labels(("cup", "fox")), [-1, -1]),
+    ],
+)
+def test_classes_of_two_lists_are_matched(ours, others, expected):
+    assert ours.match(others) == expected
+
+
 FOX = ("tench, Tinca tinca", "red fox, Vulpes vulpes", 'house "cat"', "it's")
 IDS = ("n01440764", "n02119022", "n02123045", "n02123046")
 

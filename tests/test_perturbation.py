@@ -16,6 +16,7 @@ import pycam
 from pycam import engines
 from pycam.cli import main
 from pycam.engines import Options, base
+from pycam.engines.onnx_graph import onnx_model
 from pycam.errors import NetError, UsageError
 from pycam.formats import caffemodel, prototxt
 from pycam.maps.methods import METHODS
@@ -222,7 +223,7 @@ def test_a_layer_or_a_target_that_cannot_be():
     aside = 'layer { name: "aside" type: "TanH" bottom: "stem" top: "aside" }'
     net = branches(BRANCHES + aside)
     for kind in (ScoreCam, AblationCam):
-        with pytest.raises(NetError, match="no blob 'conv9' for maps; expected one of data, stem, a, b, ab, last"):
+        with pytest.raises(NetError, match="no blob 'conv9' for maps: the last that has maps is 'last', and"):
             kind(net, "prob", layer="conv9")
         with pytest.raises(NetError, match="blob 'fc' is 1×4: maps need rows and columns"):
             kind(net, "prob", layer="fc")
@@ -289,3 +290,16 @@ def test_the_progress_of_one_image_moves(files, monkeypatch):
         assert sum(shares) == pytest.approx(3) and len(shares) > 6
         np.testing.assert_array_equal(found[0].feature_maps, found[2].feature_maps)
         assert "missing.png" in str(found[1])
+
+
+def test_a_net_from_an_onnx_file(tmp_path):
+    """Its nodes are layers as well, so that the part behind any tensor can run by itself."""
+    (tmp_path / "net.onnx").write_bytes(onnx_model(branches(), ["fc"]).SerializeToString())
+    (image,) = inputs(1, 2)
+    for method in ("scorecam", "ablationcam"):
+        for layer in ("a", None):
+            expected = maps_of(branches(), method, image[None], layer=layer)
+            given = {"onnx": tmp_path / "net.onnx", "preprocess": "caffe", "method": method, "layer": layer}
+            with pycam.load(**given, options=Options(threads=1)) as cam:
+                (found,) = cam.predict([(FakeImage, image[None])], [lambda scores: CLASSES])
+            assert_close(found.feature_maps, expected)

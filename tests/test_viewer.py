@@ -28,8 +28,9 @@ from pycam.report import summary
 from pycam.report.html import Entry, Heading, write_html
 from pycam.report.outcomes import judge
 from pycam.report.page import colour_tables
-from pycam.report.viewer_data import METHODS, Truth, placement_record, predict_by_methods
+from pycam.report.viewer_data import Truth, placement_record, predict_every_class
 from pycam.tables import Table
+from pycam.variants import Variants
 
 pytestmark = pytest.mark.browser
 
@@ -85,9 +86,9 @@ def entries() -> list[Entry]:
     with samples.cam() as cam:
         for seed, name in enumerate(["right.jpg", "wrong <img src=x onerror=alert(1)>.jpg", "far.jpg"]):
             image = samples.image(seed, 120, 160 + 20 * seed)
-            run = [cam(image)]
-            first = run[0].top[0]
-            index = run[0].top[1].index if seed == 1 else first.index
+            run = cam(image)
+            first = run.top[0]
+            index = run.top[1].index if seed == 1 else first.index
             box = first.box if seed < 2 else (0, 0, 9, 9)
             outcome = judge(first.index, first.score, first.box, index, [box])
             made.append(Entry(name, image, {"": run}, Truth(index, samples.LABELS.label(index), [box]), [outcome]))
@@ -230,11 +231,11 @@ def test_box_follows_the_threshold(page, report, entries):
     page.click(".card button")
     shown = next(entry for entry in entries if entry.name == page.inner_text("dialog h2"))
     run = shown.runs[""]
-    for rank, item in enumerate(run[0].top):
+    for rank, item in enumerate(run.top):
         page.click(f'[role="tab"] >> nth={rank}')
         assert f"{item.score:.4f}" == page.inner_text('[aria-selected="true"] .score')
         height, width = shown.image.pixels.shape[:2]
-        map = run[0].placement.on_image(item.feature_maps, height, width)
+        map = run.placement.on_image(item.feature_maps, height, width)
         page.fill('[name="threshold"]', "20")
         assert box_of(page) == item.box == paper_box(map)
         for percent in (0, 7, 35, 60, 93, 100):
@@ -284,9 +285,11 @@ def test_keyboard_alone(page, report):
     press("b")
     press("t")
     assert page.locator(".stage rect.truth").count() == 0
-    press("Tab")
+    for _ in range(4):
+        press("Tab")
+        if page.evaluate("document.activeElement.name") == "threshold":
+            break
     before = box_of(page)
-    assert page.evaluate("document.activeElement.name") == "threshold"
     for _ in range(40):
         press("ArrowRight")
     assert page.inner_text(".slider output >> nth=0") == "60 %"
@@ -345,52 +348,120 @@ def painted(page, selector: str = ".stage canvas") -> str:
     return page.eval_on_selector(selector, "(canvas) => canvas.toDataURL()")
 
 
-def test_methods_and_colours_can_be_switched(page, tmp_path):
+@pytest.fixture(scope="module")
+def variants() -> Iterator[Variants]:
+    """CAM, and another net that stands in for gradients."""
+    with Variants.of([samples.cam(), samples.cam(method="gradcam", seed=1)]) as variants:
+        yield variants
+
+
+@pytest.fixture(scope="module")
+def methods(variants, tmp_path_factory) -> Path:
+    """A page of an image by both, with every class."""
     image = samples.image(5)
-    # Another net stands in for gradients.
-    with samples.cam() as cam, samples.cam(method="gradcam", seed=1) as other:
-        run = predict_by_methods([cam, other], image)
-    write_html(tmp_path / "two.html", [Entry("two.jpg", image, {"": run})], Heading("Two methods", {"": []}))
-    page.goto((tmp_path / "two.html").as_uri())
+    entry = Entry.of("two.jpg", image, variants(image, top=3), predict_every_class(variants, image))
+    place = tmp_path_factory.mktemp("two") / "two.html"
+    write_html(place, [entry], Heading("Two methods", {"CAM": [], "Grad-CAM": []}, labels=samples.LABELS))
+    return place
+
+
+def boxes_of(page) -> list[tuple[int, ...]]:
+    """Return the box that each visible pane shows in numbers."""
+    texts = page.locator(".pane:visible .figures div:first-child dd").all_inner_texts()
+    return [tuple(int(side) for side in text.split(", ")) for text in texts]
+
+
+def test_variants_stand_side_by_side_with_the_same_classes(page, methods, variants):
+    page.goto(methods.as_uri())
+    assert page.locator(".card .run").count() == 2
     page.click(".card button")
-    assert "CAM of" in page.get_attribute(".stage canvas", "aria-label")
-    images = {painted(page)}
-    page.check('input[value="Grad-CAM"]', force=True)
-    assert page.get_attribute(".stage canvas", "aria-label").startswith("Grad-CAM of")
-    map = run[0].placement.on_image(run[1].top[0].feature_maps, image.height, image.width)
-    assert box_of(page) == paper_box(map)
-    images.add(painted(page))
-    page.check('input[value="viridis"]', force=True)
-    images.add(painted(page))
+    found = variants(samples.image(5), top=3)
+    for rank in (1, 2, 0):
+        page.click(f'.pane >> nth=1 >> [role="tab"] >> nth={rank}')
+        assert (
+            page.locator('[aria-selected="true"] b').all_inner_texts()
+            == [found.items(0)[rank].label.split(", ")[0]] * 2
+        )
+        expected = [paper_box(found.items(number)[rank].image_map) for number in (0, 1)]
+        assert boxes_of(page) == expected
+    assert expected[0] != expected[1]
+    labels = [canvas.get_attribute("aria-label") for canvas in page.locator(".stage canvas").all()]
+    assert [label.split(" of ")[0] for label in labels] == ["CAM", "Grad-CAM"]
+    images = {painted(page, ".stage canvas >> nth=0"), painted(page, ".stage canvas >> nth=1")}
     page.keyboard.press("m")
-    images.add(painted(page))
+    assert boxes_of(page) == expected[:1]
+    page.keyboard.press("m")
+    assert boxes_of(page) == expected[1:]
+    page.check('input[value="all"]', force=True)
+    assert boxes_of(page) == expected
+    page.check('input[value="viridis"]', force=True)
+    images |= {painted(page, ".stage canvas >> nth=0"), painted(page, ".stage canvas >> nth=1")}
     assert len(images) == 4
     page.fill('[name="opacity"]', "30")
     assert page.eval_on_selector(".stage canvas", "(canvas) => getComputedStyle(canvas).opacity") == "0.3"
+
+
+def search(page, text: str) -> str:
+    """Search a class; return the answer."""
+    page.fill('input[name="class"]', text)
+    page.keyboard.press("Enter")
+    while page.input_value('input[name="class"]') and not page.inner_text(".class-search [role=status]"):
+        page.wait_for_timeout(10)
+    return page.inner_text(".class-search [role=status]")
+
+
+@pytest.mark.parametrize("form", ["file", "folder"])
+def test_any_class_is_found_by_its_names(page, variants, methods, tmp_path, form):
+    image = samples.image(5)
+    if form == "folder":
+        entry = Entry.of("two.jpg", image, variants(image, top=3), predict_every_class(variants, image))
+        write_html(tmp_path / "page", [entry], Heading("Two", {"CAM": [], "Grad-CAM": []}, labels=samples.LABELS))
+        page.goto((tmp_path / "page" / "index.html").as_uri())
+    else:
+        page.goto(methods.as_uri())
+    page.click(".card button")
+    best = variants(image, top=3).predictions[0].classes.tolist()
+    others = [index for index in range(1, 8) if index not in best]
+    for number, index in enumerate(others):
+        name = (str(index), f"Blob_{index}", f"synonym {index}", f"blob {index}, synonym {index}")[number % 4]
+        assert search(page, name) == ""
+        every = variants(image, classes=[index])
+        assert page.inner_text('[aria-selected="true"] b') == f"blob {index}"
+        assert page.inner_text('[aria-selected="true"] .score') == f"{every.items(0)[0].score:.4f}"
+        assert boxes_of(page) == [paper_box(every.items(variant)[0].image_map) for variant in (0, 1)]
+    tabs = page.locator('.pane >> nth=0 >> [role="tab"]').count()
+    assert tabs == 3 + len(others)
+    assert search(page, str(best[1])) == ""
+    assert page.get_attribute('[role="tab"] >> nth=1', "aria-selected") == "true"
+    page.keyboard.press("1")  # the focus has left the field
+    assert page.get_attribute('[role="tab"] >> nth=0', "aria-selected") == "true"
+    assert search(page, "8") == "no class has this name; indices are 0 to 7"
+    assert "similar: 1 blob 1, synonym 1; 2 blob 2" in search(page, "synonym")
+    assert page.locator('.pane >> nth=0 >> [role="tab"]').count() == tabs
 
 
 MODEL = "squeezenet-cam-caltech101"
 GRADIENTS = ("cam", "gradcam", "saliency")
 
 
-def switches_methods(page, image: bytes) -> None:
+def shows_methods(page, image: bytes) -> None:
     """Check that the page shows the map and the box of each class and method as Python does."""
-    paintings = {}
-    for method in GRADIENTS:
-        page.check(f'input[value="{METHODS[method]}"]', force=True)
+    for number, method in enumerate(GRADIENTS):
         with pycam.load(MODEL, method=method) as cam:
-            prediction = cam(image)
+            if not number:
+                classes = cam(image).classes.tolist()
+            prediction = cam(image, classes=classes)
         for rank, item in enumerate(prediction.top):
-            page.click(f'[role="tab"] >> nth={rank}')
+            page.click(f'.pane >> nth={number} >> [role="tab"] >> nth={rank}')
             assert page.inner_text('[aria-selected="true"] b') == item.label
-            assert box_of(page) == paper_box(item.image_map)
-            assert float(figures(page)["Maximum"]) == pytest.approx(item.image_map.max(), rel=1e-3)
-        paintings[method] = painted(page)
-    assert paintings["cam"] != paintings["saliency"]
+            assert boxes_of(page)[number] == paper_box(item.image_map)
+            peaks = page.locator(".pane .figures div:last-child dd").all_inner_texts()
+            assert float(peaks[number]) == pytest.approx(item.image_map.max(), rel=1e-3)
+    assert painted(page, ".stage canvas >> nth=0") != painted(page, ".stage canvas >> nth=2")
 
 
 @pytest.mark.torch
-def test_report_switches_the_methods_of_a_real_net(page, tmp_path):
+def test_report_shows_the_methods_of_a_real_net(page, tmp_path):
     image = tmp_path / "blobs.jpg"
     image.write_bytes(samples.jpeg(7))
     methods = [argument for method in GRADIENTS for argument in ("--method", method)]
@@ -398,17 +469,98 @@ def test_report_switches_the_methods_of_a_real_net(page, tmp_path):
     assert main(["report", "html", str(image), "--model", MODEL, *methods, "--out", str(place)]) == 0
     page.goto(place.as_uri())
     page.click(".card button")
-    switches_methods(page, image.read_bytes())
+    shows_methods(page, image.read_bytes())
+    search(page, "wrench")
+    assert "no map" in page.inner_text('.pane >> nth=1 >> [role="tab"][aria-selected="true"] small')
 
 
 @pytest.mark.torch
 @pytest.mark.web
-def test_serve_page_switches_the_methods_of_a_real_net(page):
+def test_serve_page_shows_the_methods_of_a_real_net(page):
     with samples.served({MODEL: lambda: [pycam.load(MODEL, method=method) for method in GRADIENTS]}) as address:
         page.goto(address)
         drop(page, "blobs.jpg", "image/jpeg", samples.jpeg(7))
         page.wait_for_selector("cam-viewer .stage")
-        switches_methods(page, samples.jpeg(7))
+        shows_methods(page, samples.jpeg(7))
+        assert search(page, "wrench") == ""
+        with pycam.load(MODEL, method="gradcam") as cam:
+            (item,) = cam(samples.jpeg(7), classes=["wrench"]).top
+        assert boxes_of(page)[1] == paper_box(item.image_map)
+
+
+def test_box_link_and_image_can_be_taken_out(page, methods, variants):
+    page.goto(methods.as_uri())
+    page.click(".card button")
+    page.keyboard.press("m")
+    page.click("text=copy box >> visible=true")
+    box = boxes_of(page)[0]
+    assert page.inner_text(".actions [role=status] >> visible=true") == f"copied {', '.join(map(str, box))}"
+    page.click("text=copy link")
+    page.locator("dialog header >> text=copied the link").wait_for()
+    page.click('input[name="class"]')
+    page.keyboard.press("Control+v")
+    assert page.input_value('input[name="class"]') == f"{methods.as_uri()}#1"
+    page.fill('[name="opacity"]', "100")
+    with page.expect_download() as download:
+        page.click("text=save PNG >> visible=true")
+    assert download.value.suggested_filename.startswith("two_CAM_")
+    saved = cv2.imread(str(download.value.path()))
+    image = samples.image(5)
+    assert saved.shape == image.pixels.shape
+    prediction = variants(image, top=3).predictions[0]
+    colours = cv2.applyColorMap(
+        cv2.convertScaleAbs(np.maximum(prediction.top[0].image_map, 0), alpha=255 / prediction.top[0].image_map.max()),
+        cv2.COLORMAP_JET,
+    )
+    x0, y0, x1, y1 = prediction.placement.region(*image.pixels.shape[:2])
+    away = np.ones(image.pixels.shape[:2], bool)
+    for side in (box[1], box[3]):
+        away[max(0, side - 4) : side + 4] = False
+    for side in (box[0], box[2]):
+        away[:, max(0, side - 4) : side + 4] = False
+    inside = np.zeros_like(away)
+    inside[y0:y1, x0:x1] = True
+    assert np.abs(saved.astype(int) - colours)[away & inside].max() <= 3
+    assert (saved[away & ~inside] == 0).all()
+    assert saved[(box[1] + box[3]) // 2, box[0]].min() > 200  # the line of the box
+
+
+def test_the_address_is_the_open_image(page, report):
+    page.goto(report)
+    names = page.locator(".card small").all_inner_texts()
+    page.click(".card button >> nth=1")
+    assert page.inner_text("dialog h2") == names[1] and "#" in page.url
+    page.keyboard.press("p")
+    assert page.inner_text("dialog h2") == names[0]
+    page.go_back()
+    page.wait_for_selector("dialog:not([open])", state="attached")
+    assert page.url == report
+    page.go_forward()
+    page.wait_for_selector("dialog[open]")
+    assert page.inner_text("dialog h2") == names[0]
+    page.evaluate("location.hash = '#3'")
+    page.locator("dialog h2 >> text=far.jpg").wait_for()
+    page.keyboard.press("Escape")
+    page.wait_for_selector("dialog:not([open])", state="attached")
+    for wrong in ("#0", "#4", "#x", "#1.5"):
+        page.goto("about:blank")
+        page.goto(report + wrong)
+        assert not page.is_visible("dialog")
+    page.goto("about:blank")
+    page.goto(f"{report}#3")
+    page.wait_for_selector("dialog[open]")
+    assert page.inner_text("dialog h2") == "far.jpg"
+    # Keys work at once, and after a click on something that takes no focus.
+    page.keyboard.press("b")
+    assert page.locator(".stage rect.found").count() == 0
+    page.click("dialog figcaption")
+    page.keyboard.press("b")
+    assert page.locator(".stage rect.found").count() > 0
+    page.keyboard.press("2")
+    assert page.get_attribute('[role="tab"] >> nth=1', "aria-selected") == "true"
+    page.keyboard.press("Escape")
+    page.wait_for_selector("dialog:not([open])", state="attached")
+    assert page.url == report
 
 
 def test_report_filters_and_sorts(page, report, entries):
@@ -430,7 +582,7 @@ def test_markup_in_names_and_labels_is_text(page, tmp_path):
     image = samples.image(1)
     name = "</script><img src=x onerror=alert(1)>.jpg"
     with samples.cam() as cam:
-        run = [cam(image, classes=[0])]
+        run = cam(image, classes=[0])
     entry = Entry(name, image, {"": run}, Truth(0, samples.MARKUP))
     write_html(tmp_path / "report.html", [entry], Heading(name, {"": [name]}, [name]))
     page.goto((tmp_path / "report.html").as_uri())
@@ -464,10 +616,10 @@ def compared() -> list[Entry]:
     with samples.cam() as center, samples.cam(view="full") as full:
         for seed in range(6):
             image = samples.image(seed)
-            runs = {"center": [center(image)], "full": [full(image)]}
-            true = runs["full"][0].top[0]
+            runs = {"center": center(image), "full": full(image)}
+            true = runs["full"].top[0]
             truth = Truth(true.index, true.label, [true.box])
-            firsts = [run[0].top[0] for run in runs.values()]
+            firsts = [run.top[0] for run in runs.values()]
             outcomes = [judge(first.index, first.score, first.box, true.index, truth.boxes) for first in firsts]
             entries.append(Entry(f"{seed}.jpg", image, runs, truth, outcomes))
     return entries
@@ -489,7 +641,7 @@ def test_two_runs_side_by_side(page, comparison, compared):
     page.click(".card button")
     number = int(page.inner_text("dialog h2").split(".")[0])
     boxes = page.locator(".figures div:first-child dd").all_inner_texts()
-    expected = [", ".join(map(str, run[0].top[0].box)) for run in compared[number].runs.values()]
+    expected = [", ".join(map(str, run.top[0].box)) for run in compared[number].runs.values()]
     assert boxes == expected
 
 
@@ -527,8 +679,14 @@ def test_dropped_image_is_predicted(page):
             assert page.inner_text('[aria-selected="true"] b') == item["label"].split(", ")[0]
             assert page.inner_text('[aria-selected="true"] .score') == f"{item['score']:.4f}"
             assert box_of(page) == item["box"]
-        page.select_option("select", "other")
+        page.check('input[value="other"]', force=True)
         page.locator(".strip li >> nth=1").wait_for()
+        assert page.locator(".stage h3").all_inner_texts() == ["blobs", "blobs (2)"]
+        page.uncheck('input[value="blobs"]', force=True)
+        page.locator(".strip li >> nth=2").wait_for()
+        assert page.locator(".stage").count() == 1
+        page.locator('input[value="other"]').click(force=True)
+        assert page.is_checked('input[value="other"]')
         drop(page, "notes.txt", "text/plain", b"hello")
         page.locator(".problems >> text=notes.txt").wait_for()
         drop(page, "cut.jpg", "image/jpeg", data[: len(data) // 2])
@@ -570,6 +728,14 @@ def test_ground_truth_has_no_serious_accessibility_fault(page, inspect, truth_pa
     inspect("truth-open")
 
 
+@pytest.mark.parametrize("inspect", [(1280, "light"), (390, "dark")], indirect=True, ids=str)
+def test_variants_have_no_serious_accessibility_fault(page, inspect, methods):
+    page.goto(methods.as_uri())
+    page.click(".card button")
+    search(page, "synonym")
+    inspect("variants-open")
+
+
 @pytest.mark.parametrize("name", ["report", "comparison"])
 def test_report_has_no_serious_accessibility_fault(page, inspect, request, name):
     page.goto(request.getfixturevalue(name))
@@ -578,6 +744,57 @@ def test_report_has_no_serious_accessibility_fault(page, inspect, request, name)
     page.click(".card button")
     page.click(".controls summary")
     inspect(f"{name}-open")
+
+
+WIDE = ["figure", "squeezenet-v1.0", "googlenet-cam", "difference (95 %)", "fixed", "regressed", "p", "mid-p"]
+CUT = """() => [...document.querySelectorAll(".table")].flatMap((figure) => {
+    const room = document.documentElement.clientWidth;
+    const isOutside = ({ left, right }) => left < 0 || right > room;
+    const cells = [...figure.querySelectorAll("td, caption, figcaption, :not(.stacked) > table th")];
+    const outside = cells.filter((cell) => cell.checkVisibility() && isOutside(cell.getBoundingClientRect()));
+    const isCut = figure.scrollHeight > figure.clientHeight + 1 || figure.scrollWidth > figure.clientWidth + 1;
+    return [...outside.map((cell) => cell.textContent), ...(isCut ? ["cut off: " + figure.textContent] : [])];
+})"""
+
+
+@pytest.mark.parametrize("inspect", [(1280, "light"), (390, "dark")], indirect=True, ids=str)
+def test_tables_are_whole(page, inspect, entries, tmp_path):
+    errors = DataFrame(
+        [[f"error of the class {row}", *(["27.0% [22.1, 32.3]"] * 3), *("1234")] for row in range(5)], columns=WIDE
+    )
+    classes = DataFrame({"class": [f"class {row}" for row in range(101)], "images": 3, "top-1": 33.3})
+    ranking = DataFrame(
+        {
+            "": ["GoogLeNet-GAP", "a run of this machine, protocol released, with a long name", "AlexNet-GAP", "NIN"],
+            "top-1": 35.0,
+            "top-5": 13.2,
+        }
+    )
+    tables = [Table("Errors", errors), Table("Table 1", ranking, "A note."), Table("Errors by class", classes)]
+    heading = Heading("Tables", {"": ["blobs"]}, sections=[table.section() for table in tables])
+    write_html(tmp_path / "tables.html", entries, heading)
+    page.goto((tmp_path / "tables.html").as_uri())
+    page.wait_for_selector(".cards", state="attached")
+    inspect("tables")
+    assert page.evaluate(CUT) == []
+    texts = page.locator(".table >> nth=0 >> tbody").inner_text()
+    assert texts.count("27.0% [22.1, 32.3]") == 15
+    # Where the head has no room, its names stand beside the values.
+    assert texts.count("difference (95 %)") == (5 if page.viewport_size["width"] == 390 else 0)
+    later = page.locator(".table >> nth=2 >> tbody tr")
+    assert later.locator("visible=true").count() == 20
+    page.click("text=show all 101 rows")
+    assert later.locator("visible=true").count() == 101
+    assert page.evaluate(CUT) == []
+    page.reload()
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 718, "height": 1000})
+    page.wait_for_timeout(100)
+    assert page.evaluate(CUT) == []
+    assert later.locator("visible=true").count() == 101
+    assert page.locator(".tools").is_hidden()
+    (SCREENSHOTS / "tables.pdf").write_bytes(page.pdf(format="A4"))
+    page.screenshot(path=SCREENSHOTS / "tables-print.png")
 
 
 @pytest.mark.web

@@ -103,16 +103,16 @@ def _judge(cam: Cam, photograph: Photograph, folder: Path) -> tuple[Entry, float
     image = read_image(folder / f"{photograph.name}.png")
     prediction = cam(image)
     if photograph.box is None:
-        return Entry(photograph.name, image, {"": [prediction]}), 0
+        return Entry(photograph.name, image, {"": prediction}), 0
     (found,) = cam(image, classes=[photograph.shows]).top
     assert found.box is not None  # the paper's rule always finds one
     best, truth = prediction.top[0], Truth(found.index, photograph.shows, [photograph.box])
     outcome = judge(best.index, best.score, best.box, truth.index, truth.boxes)
-    return Entry(photograph.name, image, {"": [prediction]}, truth, [outcome]), float(iou(found.box, photograph.box))
+    return Entry(photograph.name, image, {"": prediction}, truth, [outcome]), float(iou(found.box, photograph.box))
 
 
 def _prediction(entry: Entry) -> Prediction:
-    return entry.runs[""][0]
+    return entry.runs[""]
 
 
 def _right(entry: Entry, k: int) -> bool:

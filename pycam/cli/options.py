@@ -232,7 +232,7 @@ class BoxOptions(ProtocolOptions):
 
 
 @dataclass(frozen=True)
-class MapOptions(BoxOptions):
+class MethodOptions(ProtocolOptions):
     """A row of the protocol table, and how maps are made."""
 
     method: Annotated[
@@ -244,6 +244,16 @@ class MapOptions(BoxOptions):
         typer.Option(help="Blob that maps are made at, one or more. Default: the deepest with rows and columns."),
     ] = None
     target: Annotated[str | None, one_of(CHOICES["target"], "Score that maps explain")] = None
+
+    @property
+    def rows(self) -> list[Protocol]:
+        """The row with the view, once per method and layer."""
+        return self.row.with_methods(self.method or (), self.layer or (), target=self.target)
+
+
+@dataclass(frozen=True)
+class MapOptions(BoxOptions, MethodOptions):
+    """A row of the protocol table, how maps are made, and how boxes are found."""
 
     @property
     def rows(self) -> list[Protocol]:
@@ -278,7 +288,7 @@ def load_variants(
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise UsageError(f"--model {twice} is given twice: give each model once")
     if len(names) > 1:
-        files = {"--prototxt": source.prototxt, "--weights": source.weights, "--head": source.head}
+        files = {f"--{name}": getattr(source, name) for name in ("prototxt", "weights", "onnx", "head")}
         if given := next((option for option, value in files.items() if value is not None), None):
             raise UsageError(
                 f"{given} is for one model, and --model is given {len(names)} times: use a card of your own"

@@ -23,12 +23,11 @@ from pycam.ilsvrc.names import image_files
 from pycam.ilsvrc.predictions import read_predictions
 from pycam.paper.sources import Sources
 from pycam.paper.tables import missing_weights, paper_tables
-from pycam.predict import make_cam
 from pycam.protocols import CHOICES
 from pycam.report.box_rules import compare_rules
 from pycam.report.ground_truth import truth_page
 from pycam.report.html import write_html
-from pycam.report.images import image_page
+from pycam.report.images import bytes_of_every_class, image_page
 from pycam.report.runs import Run, run_page
 from pycam.tables import FORMS, Table, check_form, text, write
 
@@ -38,6 +37,13 @@ TablesFile = Annotated[
     Path | None,
     typer.Option(help=f"File for the tables: {', '.join(FORMS)}.", callback=lambda out: out and check_form(out)),
 ]
+
+
+EVERY_CLASS_MB = 50
+"""The largest size of the maps of every class that a page has without being asked for them."""
+
+OF_IMAGES = ("model", "top", "chosen", "every_class")
+"""Options for pages of images alone."""
 
 
 @app.command()
@@ -167,6 +173,7 @@ def html(
     source: options.ModelOptions,
     maps: options.MapOptions,
     engine: options.EngineOptions,
+    model: options.SeveralModels = None,
     items: Annotated[
         list[str] | None,
         typer.Argument(
@@ -178,6 +185,19 @@ def html(
     ] = None,
     images: Annotated[Path | None, typer.Option(help="Folder of the images of --ground-truth.")] = None,
     ground_truth_classes: options.GroundTruthClasses = None,
+    top: Annotated[int | None, typer.Option(help="Number of classes of images. Default: the protocol's.")] = None,
+    chosen: Annotated[
+        list[str] | None,
+        typer.Option("--class", help="Class of images to show in place of the best ones: index, WordNet ID or label."),
+    ] = None,
+    every_class: Annotated[
+        bool | None,
+        typer.Option(
+            "--every-class/--best-classes",
+            help="Whether a page of images can show every class, or the best ones only. Default: every class, if this "
+            f"takes at most {EVERY_CLASS_MB} MB.",
+        ),
+    ] = None,
     worst: Annotated[int | None, typer.Option(min=1, help="Show only the worst images of runs, this many.")] = None,
     quiet: options.Quiet = False,
 ) -> None:
@@ -196,26 +216,33 @@ def html(
             if images is None:
                 raise UsageError(f"{ground_truth}: give the folder of its images with --images")
             names = {field.name for group in groups for field in fields(group)} - {"labels"}
-            options.refuse(context, "a page of ground truth shows no model", *names, "worst")
+            options.refuse(context, "a page of ground truth shows no model", *names, *OF_IMAGES, "worst")
             truth = read_ground_truth(ground_truth, labels=source.labels, ground_truth_classes=ground_truth_classes)
             heading, entries = truth_page(truth, find_images(images, truth.names), ground_truth.name)
         elif not items:
             raise UsageError("give runs (folders of `pycam evaluate`), images, or --ground-truth with --images")
         elif _is_run(items[0]):
-            options.refuse(context, "a page of runs uses the model, protocol and engine of the runs", *groups)
+            options.refuse(
+                context, "a page of runs uses the model, protocol and engine of the runs", *groups, *OF_IMAGES
+            )
             runs = [stack.enter_context(run) for run in _runs(list(map(Path, items)))]
             heading, entries = run_page(runs, worst)
         else:
             options.refuse(context, "a page of images shows all images", "worst")
-            rows = maps.rows
-            model = source.load(quiet, needs_maps=any(row.method == "cam" for row in rows))
-            cams = [
-                stack.enter_context(make_cam(model, engine=engine.engine, protocol=row, options=engine.options))
-                for row in rows
-            ]
-            for note in model.notes(maps=any(row.method == "cam" for row in rows), boxes=True):
-                notes.say(note)
-            heading, entries = image_page(cams, all_images(items, notes))
+            variants = stack.enter_context(options.load_variants(source, model, maps, engine, quiet=quiet))
+            paths = all_images(items, notes)
+            for variant in variants.variants:
+                for note in variant.cam.model.notes(maps=variant.cam.protocol.method == "cam", boxes=True):
+                    notes.say(f"{variant.name}: {note}" if variant.name else note)
+            size = bytes_of_every_class(variants, len(paths)) / 10**6
+            if every_class and not size:
+                raise UsageError(
+                    "--every-class has no effect here: only method cam gives the maps of all classes at once"
+                )
+            if every_class is None and size > EVERY_CLASS_MB:
+                notes.say(f"the page has the best classes only; --every-class adds the others, up to {size:,.0f} MB")
+            shows_all = 0 < size <= EVERY_CLASS_MB if every_class is None else every_class
+            heading, entries = image_page(variants, paths, top, chosen, shows_all)
         before = len(heading.notes)
         write_html(out, notes.each("images", entries), heading)
     for note in heading.notes[before:]:

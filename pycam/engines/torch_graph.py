@@ -23,8 +23,8 @@ from pycam.net.layers.loss import SMALLEST
 class TorchLayer(nn.Module):
     """A layer of a net, with its learned blobs.
 
-    The blobs are called `weight` and `bias`; those of a BatchNorm `mean`, `variance` and `factor`, as in Caffe: two sums
-    and their common divisor, which get no gradient.
+    The blobs are called `weight` and `bias`; those of a BatchNorm `mean`, `variance` and `factor`, as in Caffe: two
+    sums and their common divisor, which get no gradient.
 
     Parameters
     ----------
@@ -142,7 +142,17 @@ class TorchGraph(nn.Module):
         for layer in net.layers:
             if isinstance(layer, L.Source):
                 continue
+            if isinstance(layer, L.OnnxNode):
+                raise EngineError(
+                    f"PyTorch does not run nodes of an ONNX file ({layer.name!r}, {layer.type}): use a method without "
+                    "gradients, such as cam or scorecam, or the PyTorch module that the file was exported from"
+                )
             if type(layer) not in _FUNCTIONS:
+                if isinstance(layer, L.OnnxNode):
+                    raise EngineError(
+                        f"PyTorch does not run nodes of an ONNX file ({layer.name!r}, {layer.type}): use method "
+                        "cam, and --engine onnxruntime or openvino"
+                    )
                 raise EngineError(f"torch cannot run layer {layer.name!r}: type {layer.type!r} is not supported")
             keys = [(layer.name, index) for index in range(len(layer.param_shapes))]
             for key in keys:

@@ -72,6 +72,8 @@ def read_onnx_file(path: str | os.PathLike[str]) -> tuple[Message, tuple[Path, .
             f"{shown}: expected an ONNX model, but its {len(data):,} bytes are cut off or damaged: download or export "
             "the file again"
         ) from None
+    if not whole and what:
+        raise FormatError(f"{shown}: expected an ONNX model, found {what}: {fix}")
     if not whole:
         missing = "nodes" if model.opset_import else "opset_import, the version of its operators"
         raise FormatError(f"{shown}: expected an ONNX model, found a file without {missing}: is it a model in ONNX?")

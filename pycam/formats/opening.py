@@ -21,6 +21,9 @@ DOWNLOAD_AGAIN = "download the file itself again"
 UNPACK = "unpack it first"
 SWAPPED = "were two files swapped?"
 
+PYTORCH = "weights of PyTorch (.pth)"
+FROM_TORCH = "load them into their module, and give that to pycam.from_torch"
+
 WEB_PAGE = "a web page"
 LFS_POINTER = "a git-LFS pointer"
 
@@ -28,7 +31,9 @@ SIGNATURES = (
     (rb"(\xef\xbb\xbf)?\s*<", WEB_PAGE, DOWNLOAD_AGAIN),
     (rb"version https://git-lfs", LFS_POINTER, "fetch the file itself with `git lfs pull`"),
     (rb"\x1f\x8b", "a gzip archive", UNPACK),
+    (rb"(?s)PK\x03\x04.{26}[^/]{1,100}/(data\.pkl|\.format|version)", PYTORCH, FROM_TORCH),
     (rb"PK\x03\x04", "a zip archive", UNPACK),
+    (rb"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19", PYTORCH, FROM_TORCH),
     (rb"BZh|\xfd7zXZ|7z\xbc\xaf|Rar!", "an archive", UNPACK),
     (rb"\x80[\x02-\x05]", "a Python pickle", "only Caffe's own format is read"),
     (rb"\x89HDF", "an HDF5 file", SWAPPED),

@@ -13,7 +13,8 @@ from pycam.errors import UsageError
 from pycam.formats.files import atomic_open, atomic_write, exists, is_file, is_folder, utf8
 from pycam.report.outcomes import CHANGES, OUTCOMES, group_of
 from pycam.report.page import json_block, json_text, page
-from pycam.report.viewer_data import Entry as Entry, image_record, shown
+from pycam.report.viewer_data import Entry as Entry, classes_record, every_class_record, image_record, shown
+from pycam.zoo.labels import Labels
 
 CHUNK = 50
 """Number of images per file in `data/`, which the page loads at once."""
@@ -21,7 +22,13 @@ CHUNK = 50
 UNFINISHED = ".unfinished"
 """A file that marks the folder of a page until the page is complete."""
 
-_PARTS = {"images": re.compile(r"\d{6,}\.jpg"), "data": re.compile(r"\d+\.js")}
+NO_LABELS = Labels(())
+
+_PARTS = {
+    "images": re.compile(r"\d{6,}\.jpg"),
+    "data": re.compile(r"\d+\.js"),
+    "classes": re.compile(r"\d{6,}\.js"),
+}
 """The folders of a page, and the names of the files in them."""
 
 
@@ -43,6 +50,8 @@ class Heading:
         The threshold of the runs' box rule; None if no run has one.
     thresholds : sequence of float
         The thresholds that the page can apply to all images, those of `Entry.rescored`, in steps of 1 % from 0 on.
+    labels : Labels
+        The labels of the classes of `Entry.every`; empty for a page that shows no other classes than the best.
     """
 
     title: str
@@ -51,6 +60,7 @@ class Heading:
     sections: Sequence[Mapping[str, Any]] = ()
     threshold: float | None = None
     thresholds: Sequence[float] = ()
+    labels: Labels = NO_LABELS
 
 
 def write_html(place: Path, entries: Iterable[Entry], heading: Heading) -> None:
@@ -90,6 +100,8 @@ def _write_file(place: Path, entries: Iterable[Entry], heading: Heading) -> None
         file.write(utf8(begin))
         for number, entry in enumerate(entries):
             file.write(utf8(json_block(f"image-{number}", image_record(entry))))
+            if entry.every:
+                file.write(utf8(json_block(f"classes-{number}", every_class_record(entry.every))))
             cards.append(_card(entry))
         file.write(utf8(json_block("report", _contents(heading, cards, chunk=0)) + end))
 
@@ -111,10 +123,13 @@ def _write_folder(place: Path, entries: Iterable[Entry], heading: Heading) -> No
             address = f"images/{number + 1:06}.jpg"
             atomic_write(place / address, shown(entry.image.pixels))
             records.append(image_record(entry, address))
+            if entry.every:
+                text = json_text(every_class_record(entry.every))
+                atomic_write(place / f"classes/{number + 1:06}.js", f'arrive("classes/{number + 1:06}.js", {text});\n')
             cards.append(_card(entry))
         if not records:
             break
-        atomic_write(place / f"data/{chunk}.js", f"arrive({chunk}, {json_text(records)});\n")
+        atomic_write(place / f"data/{chunk}.js", f'arrive("data/{chunk}.js", {json_text(records)});\n')
     # The page may load the scripts that its own script adds, and images from its folder, wherever the folder is.
     begin, end = page(heading.title, "report.js", scripts="'strict-dynamic'", images="'self' file: data:")
     atomic_write(place / "index.html", begin + json_block("report", _contents(heading, cards, chunk=CHUNK)) + end)
@@ -132,8 +147,8 @@ def _card(entry: Entry) -> dict[str, Any]:
         "severity": severity,
         "runs": [
             {
-                "label": run[0].top[0].label,
-                "score": run[0].top[0].score,
+                "label": run.top[0].label if run.top else "",
+                "score": run.top[0].score if run.top else None,
                 "outcome": outcome and outcome.name,
                 "iou": outcome and outcome.iou,
                 "rescored": rescored and rescored.packed_outcomes(),
@@ -156,6 +171,7 @@ def _contents(heading: Heading, cards: Sequence[Mapping[str, Any]], chunk: int) 
         "chunk": chunk,
         "threshold": heading.threshold,
         "thresholds": list(heading.thresholds),
+        "classes": classes_record(heading.labels),
     }
 
 

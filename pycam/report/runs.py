@@ -248,8 +248,7 @@ def _entries(
                 each = rescore(prediction, truth, run.is_center_right(name), thresholds)
                 hits[run.label][run.rows[name]] = each.hits
                 rescored.append(each if has_threshold(prediction.protocol.box_rule) else None)
-            predictions = {label: [each] for label, each in found.items()}
-            yield Entry(name, image, predictions, truth, _outcomes(runs, name), rescored)
+            yield Entry(name, image, found, truth, _outcomes(runs, name), rescored)
     notes += noted(faults, len(names))
     counted = [name for name in shown if runs[0].true_boxes(runs[0].rows[name])]
     if has_curve and counted:

@@ -12,9 +12,9 @@ import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.datastructures import Headers
@@ -22,12 +22,14 @@ from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from pycam.errors import ImageError
+from pycam.errors import ImageError, UsageError
 from pycam.images.read import read_image
 from pycam.predict import Cam
 from pycam.report.connections import Limits, print_problem
 from pycam.report.page import json_block, page
-from pycam.report.viewer_data import Entry, image_record, predict_by_methods
+from pycam.report.viewer_data import Entry, classes_record, image_record
+from pycam.variants import Variants
+from pycam.zoo.labels import Labels
 
 T = TypeVar("T")
 
@@ -42,8 +44,8 @@ def application(models: Mapping[str, Callable[[], Sequence[Cam]]], limits: Limit
     Parameters
     ----------
     models : mapping
-        Name -> function that makes the model ready, once per method; called at the first request for the model. The
-        first model is the default of the page.
+        Name -> function that makes the model ready, once per method and layer; called at the first request for the
+        model. The first model is the default of the page.
     limits : Limits, optional
         Limits on requests.
 
@@ -51,8 +53,9 @@ def application(models: Mapping[str, Callable[[], Sequence[Cam]]], limits: Limit
     -------
     FastAPI
         `GET /` returns the page. `POST /predict?model=NAME`, with the bytes of an image as its body and an image type,
-        returns `pycam.report.viewer_data.image_record`. `GET /healthz` shows that the server runs. Errors are
-        `{"error": "one line"}`.
+        returns `pycam.report.viewer_data.image_record` and the names of all classes; several `model=NAME` are shown
+        side by side, and `class=NAME`, once or more, replaces the best classes. `GET /healthz` shows that the server
+        runs. Errors are `{"error": "one line"}`.
     """
     ready: dict[str, Sequence[Cam]] = {}
     places = asyncio.Semaphore(limits.waiting + 1)
@@ -86,9 +89,14 @@ def application(models: Mapping[str, Callable[[], Sequence[Cam]]], limits: Limit
         return {"status": "ok"}
 
     @app.post("/predict")
-    async def predict(request: Request, model: str, name: str = "") -> dict[str, Any]:
-        if model not in models:
-            raise Unread(404, f"unknown model; the models are {', '.join(models)}")
+    async def predict(
+        request: Request,
+        model: Annotated[list[str], Query()],
+        chosen: Annotated[list[str] | None, Query(alias="class")] = None,
+        name: str = "",
+    ) -> dict[str, Any]:
+        if not models.keys() >= {*model} or len({*model}) < len(model):
+            raise Unread(404, f"unknown model, or one given twice; the models are {', '.join(models)}")
         kind = request.headers.get("content-type", "")
         # The page of another site must ask before it may send these types, and the server never agrees.
         if not kind.startswith("image/") and kind != "application/octet-stream":
@@ -98,22 +106,41 @@ def application(models: Mapping[str, Callable[[], Sequence[Cam]]], limits: Limit
         async with places:
             upload = _body(request, limits, places.locked)
             data = await _within(limits.upload_seconds, upload, Unread(408, "the upload took too long"))
-            prediction = asyncio.get_running_loop().run_in_executor(worker, answer, model, data, name)
+            prediction = asyncio.get_running_loop().run_in_executor(worker, answer, model, chosen, data, name)
             too_long = HTTPException(503, "the prediction took too long; try a smaller image")
             return await _within(limits.answer_seconds, prediction, too_long)
 
-    def answer(model: str, data: bytes, name: str) -> dict[str, Any]:
+    def answer(names: Sequence[str], chosen: Sequence[str] | None, data: bytes, file: str) -> dict[str, Any]:
         try:
-            if model not in ready:
-                ready[model] = models[model]()
-            cam = ready[model][0]
-            image = read_image(data, limits.pixels, cam.model.channels, exif=cam.protocol.exif)
-            return image_record(Entry(name, image, {"": predict_by_methods(ready[model], image)}))
+            for name in names:
+                if name not in ready:
+                    ready[name] = models[name]()
+            variants = beside(names)
+            first = variants.variants[0].cam
+            labels = first.model.labels
+            classes = None if chosen is None else [index_of(each, labels) for each in chosen]
+            image = read_image(data, limits.pixels, first.model.channels, exif=first.protocol.exif)
+            record = image_record(Entry.of(file, image, variants(image, classes=classes)))
+            return record | {"classes": classes_record(labels)}
         except ImageError as error:
             raise HTTPException(422, " ".join(str(error).split())) from None
+        except HTTPException:
+            raise
         except Exception as error:
-            print_problem(f"{model}: the prediction failed", error)
+            print_problem(f"{', '.join(names)}: the prediction failed", error)
             raise HTTPException(500, FAILED) from None
+
+    def beside(names: Sequence[str]) -> Variants:
+        try:
+            return Variants.of([cam for name in names for cam in ready[name]])
+        except UsageError as error:  # it names models and classes, and no files
+            raise HTTPException(422, str(error)) from None
+
+    def index_of(name: str, labels: Labels) -> int:
+        try:
+            return labels.find(name)
+        except UsageError:  # its message names the file of the labels
+            raise HTTPException(422, f"no class, or several, have the name {name[:100]!r}; give an index") from None
 
     @app.exception_handler(AnyHTTPException)
     async def refuse(request: Request, error: AnyHTTPException) -> Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import itertools
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,15 +17,13 @@ from pycam.images.read import Image
 from pycam.images.resize import resize
 from pycam.maps.boxes import Box
 from pycam.maps.placement import Placement
-from pycam.predict import Cam
-from pycam.prediction import Prediction
+from pycam.prediction import ClassPrediction, Prediction
 from pycam.report.outcomes import Outcome, Rescored
+from pycam.variants import SideBySide, Variant, Variants
+from pycam.zoo.labels import Labels
 
 LARGEST_SIDE = 1280
 """Pixels of the longer side of a shown image. Boxes always count in the pixels of the original image."""
-
-PAGE_BOX_RULES = ("paper", "smoothed")
-"""The box rules whose boxes the page itself finds, on the map that it shows."""
 
 PAPER_THRESHOLD = 0.2
 """The threshold at which the page starts for a box rule that has none."""
@@ -41,9 +40,6 @@ METHODS = {
     "ablationcam": "Ablation-CAM",
 }
 """Method of a protocol -> its name on the page."""
-
-Methods = Sequence[Prediction]
-"""Predictions of one image, one per method, with the same classes in the same order."""
 
 
 @dataclass(frozen=True)
@@ -79,27 +75,79 @@ class Entry:
     image : Image
         The image.
     runs : mapping
-        Label of each run, `""` for a single one -> its predictions; empty on a page of ground truth alone.
+        Label of each run or variant, `""` for a single one -> its prediction; empty on a page of ground truth alone.
     truth : Truth, optional
         Its ground truth.
     outcomes : sequence of Outcome
         Its outcome in each run; empty without ground truth.
     rescored : sequence of Rescored or None
         The image at every threshold in each run, None for a run without a threshold; empty if no run has one.
+    shared : sequence of sequences
+        For each variant, the classes of the first one in their order, None for one that its model lacks; empty for
+        runs, which have classes of their own.
+    every : sequence of EveryClass or None
+        For each variant, every class of the first one, None for a variant that cannot have all maps at once; empty if
+        the page has the classes of `runs` only.
     """
 
     name: str
     image: Image
-    runs: Mapping[str, Methods]
+    runs: Mapping[str, Prediction]
     truth: Truth | None = None
     outcomes: Sequence[Outcome] = ()
     rescored: Sequence[Rescored | None] = ()
+    shared: Sequence[Sequence[ClassPrediction | None]] = ()
+    every: Sequence[EveryClass | None] = ()
+
+    @classmethod
+    def of(cls, name: str, image: Image, found: SideBySide, every: Sequence[EveryClass | None] = ()) -> Entry:
+        """Make the entry of an image that variants predicted."""
+        labels = [shown_name(variant) for variant in found.variants]
+        shared = [found.items(number) for number in range(len(found.variants))]
+        return cls(name, image, dict(zip(labels, found.predictions, strict=True)), shared=shared, every=every)
 
 
-def predict_by_methods(cams: Sequence[Cam], image: Image) -> Methods:
-    """Predict an image with each method of a model. The first one chooses the classes."""
-    first = cams[0](image)
-    return [first, *(cam(image, classes=first.classes.tolist()) for cam in cams[1:])]
+@dataclass(frozen=True, eq=False)
+class EveryClass:
+    """The scores and the maps of all classes of an image.
+
+    Attributes
+    ----------
+    scores : (C,) float32
+        NaN for a class that the model lacks.
+    maps : (n, C, h, w) float32
+        One map per crop, at the size of the features.
+    """
+
+    scores: NDArray[np.float32]
+    maps: NDArray[np.float32]
+
+
+def shown_name(variant: Variant) -> str:
+    """Return the name of a variant on the page."""
+    parts = (METHODS[value] if part == "method" else value for part, value in variant.parts.items())
+    return " ".join(filter(None, parts))
+
+
+def has_every_class(variant: Variant) -> bool:
+    """Return whether one run of the net gives the maps of all classes."""
+    method = variant.cam.method
+    return method is not None and method.from_class_weights
+
+
+def predict_every_class(variants: Variants, image: Image) -> list[EveryClass | None]:
+    """Return the scores and the maps of all classes of the first variant, by each variant that has them at once."""
+    return [_every_class(variant, image) if has_every_class(variant) else None for variant in variants.variants]
+
+
+def _every_class(variant: Variant, image: Image) -> EveryClass:
+    has = variant.matches >= 0
+    found = variant.cam(image, classes=variant.matches[has].tolist())
+    crops, _, *size = found.feature_maps.shape
+    scores = np.full(len(has), np.nan, np.float32)
+    maps = np.zeros((crops, len(has), *size), np.float32)
+    scores[has], maps[:, has] = found.scores[found.classes], found.feature_maps
+    return EveryClass(scores, maps)
 
 
 def image_record(entry: Entry, src: str | None = None) -> dict[str, Any]:
@@ -113,6 +161,7 @@ def image_record(entry: Entry, src: str | None = None) -> dict[str, Any]:
         Address of the image to show. Default: the data contains the image.
     """
     image, truth = entry.image, entry.truth
+    tops = entry.shared or [run.top for run in entry.runs.values()]
     applied = "applied" if image.exif_applied else "not applied"
     note = f"EXIF orientation {image.exif_orientation} {applied}" if image.exif_orientation != 1 else ""
     return {
@@ -122,11 +171,31 @@ def image_record(entry: Entry, src: str | None = None) -> dict[str, Any]:
         "height": image.height,
         "note": note,
         "truth": truth and {name: getattr(truth, name) for name in ("index", "label", "boxes", "objects")},
+        "shared": bool(entry.shared),
         "runs": [
-            _run_record(label, run, image) | {"boxes": rescored and rescored.packed_boxes()}
-            for (label, run), rescored in itertools.zip_longest(entry.runs.items(), entry.rescored)
+            _run_record(label, run, top, tops[0], image) | {"boxes": rescored and rescored.packed_boxes()}
+            for (label, run), top, rescored in itertools.zip_longest(entry.runs.items(), tops, entry.rescored)
         ],
     }
+
+
+def classes_record(labels: Labels) -> list[tuple[str, str]]:
+    """Return the WordNet ID and the label of each class, for the search."""
+    return [(labels.wnid(index) or "", name) for index, name in enumerate(labels.names)]
+
+
+def every_class_record(every: Sequence[EveryClass | None]) -> list[dict[str, Any] | None]:
+    """Return all classes of an image for the search: base64 of float32, which is compressed by zlib."""
+    return [
+        None
+        if each is None
+        else {"scores": _deflated(each.scores), "shape": each.maps.shape, "maps": _deflated(each.maps)}
+        for each in every
+    ]
+
+
+def _deflated(values: NDArray[np.float32]) -> str:
+    return base64.b64encode(zlib.compress(values.astype("<f4").tobytes())).decode()
 
 
 def shown(pixels: NDArray[np.uint8]) -> bytes:
@@ -151,26 +220,42 @@ def placement_record(placement: Placement, height: int, width: int) -> dict[str,
     }
 
 
-def _run_record(label: str, predictions: Methods, image: Image) -> dict[str, Any]:
-    first = predictions[0]
-    protocol = first.protocol
+def _run_record(
+    label: str,
+    prediction: Prediction,
+    top: Sequence[ClassPrediction | None],
+    firsts: Sequence[ClassPrediction | None],
+    image: Image,
+) -> dict[str, Any]:
+    protocol = prediction.protocol
     threshold = protocol.box_threshold
     return {
         "label": label,
-        "model": first.model,
-        "engine": first.engine,
-        "protocol": first.protocol.name,
-        "view": first.placement.view.name,
+        "model": prediction.model,
+        "engine": prediction.engine,
+        "protocol": protocol.name,
+        "method": METHODS[protocol.method],
+        "view": prediction.placement.view.name,
         # The page computes the box of the paper's rule, at any threshold.
-        "own_rule": "" if protocol.box_rule in PAGE_BOX_RULES else protocol.boxes_by,
+        "own_rule": "" if protocol.box_rule == "paper" else protocol.boxes_by,
         "threshold": PAPER_THRESHOLD if threshold is None else threshold,
-        "placement": placement_record(first.placement, image.height, image.width),
+        "placement": placement_record(prediction.placement, image.height, image.width),
         "top": [
-            {name: getattr(item, name) for name in ("index", "wnid", "label", "score", "box")}
-            | {"maps": {METHODS[p.protocol.method]: _encoded(p.feature_maps[:, item.rank]) for p in predictions}}
-            for item in first.top
+            _missing_record(first) if item is None else _class_record(item)
+            for item, first in itertools.zip_longest(top, firsts if None in top else top)
         ],
     }
+
+
+def _class_record(item: ClassPrediction) -> dict[str, Any]:
+    record = {name: getattr(item, name) for name in ("index", "wnid", "label", "score", "box")}
+    return record | {"maps": _encoded(item.feature_maps)}
+
+
+def _missing_record(first: ClassPrediction | None) -> dict[str, Any]:
+    """Return the place of a class that the model lacks, with the first variant's names of it."""
+    assert first is not None
+    return {"index": None, "wnid": first.wnid, "label": first.label, "score": None, "box": None, "maps": None}
 
 
 def _encoded(maps: NDArray[np.float32]) -> dict[str, Any]:

@@ -70,7 +70,7 @@ class Labels:
         if re.fullmatch(r"\s*-?[0-9]{1,9}\s*", str(query)):
             index = int(query)
             if not 0 <= index < len(self):
-                raise UsageError(f"no class {index}: the indices of {self.path} are 0 to {len(self) - 1}")
+                raise UsageError(f"no class {index}: the indices of {self.path} are 0 to {len(self) - 1}: the first class is 0")
             return index
         found = self._indices.get(_fold(str(query)), ())
         if len(found) > 1:
@@ -99,8 +99,7 @@ class Labels:
         label = others.names[index]
         names = [name for name in map(_fold, (label, *label.split(","))) if others._indices[name] == [index]]
         found = {own[0] for name in names if len(own := self._indices.get(name, [])) == 1}
-        whole = self._indices.get(names[0], []) if names[:1] == [_fold(label)] else []
-        return whole[0] if len(whole) == 1 else found.pop() if len(found) == 1 else -1
+        return found.pop() if len(found) == 1 else -1
 
     @property
     def _is_numbered(self) -> bool:

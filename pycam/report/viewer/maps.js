@@ -3,15 +3,35 @@
 // pycam's maps/placement.py, maps/cam.py, maps/boxes.py, images/resize.py and images/matlab.py. A map is
 // {height, width, values}, row-major; a box is [x0, y0, x1, y1] in image pixels, 0-based, half-open.
 
-/** Decodes maps from the format of report/viewer_data.py: base64 of little-endian float32, one map per crop. */
+/** Decodes maps of report/viewer_data.py, one per crop: values are float32, or base64 of them, little-endian. */
 function decodeMaps({ shape: [count, height, width], values }) {
-  const bytes = Uint8Array.from(atob(values), (character) => character.charCodeAt(0));
-  const floats = new Float32Array(bytes.buffer);
+  const floats = typeof values === "string" ? new Float32Array(decodeBytes(values).buffer) : values;
   return Array.from({ length: count }, (_, crop) => ({
     height,
     width,
     values: floats.subarray(crop * height * width, (crop + 1) * height * width),
   }));
+}
+
+function decodeBytes(base64) {
+  return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+}
+
+/** Decodes base64 of float32 that zlib has compressed. */
+async function inflate(base64) {
+  const stream = new Blob([decodeBytes(base64)]).stream().pipeThrough(new DecompressionStream("deflate"));
+  return new Float32Array(await new Response(stream).arrayBuffer());
+}
+
+/** Takes a class from the maps of every class of report/viewer_data.py; null if the model does not have it. */
+async function classOfEvery({ scores, shape: [count, classes, height, width], maps }, index) {
+  const score = (await inflate(scores))[index];
+  if (Number.isNaN(score)) return null;
+  const all = await inflate(maps);
+  const size = height * width;
+  const values = new Float32Array(count * size);
+  for (let crop = 0; crop < count; crop++) values.set(all.subarray((crop * classes + index) * size, (crop * classes + index + 1) * size), crop * size);
+  return { score, maps: { shape: [count, height, width], values } };
 }
 
 /** Places the maps of a view's crops on an image, as Placement.on_image does. */
@@ -327,7 +347,7 @@ const BLACK = 0xff000000;
 
 /** Turns base64 of 256 RGB triples into the 32-bit pixels of a canvas. */
 function colourTable(base64) {
-  const bytes = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+  const bytes = decodeBytes(base64);
   const channel = (i, shift) => bytes[3 * i + shift / 8] << shift; // little-endian: red is the lowest byte
   return Uint32Array.from({ length: 256 }, (_, i) => BLACK | channel(i, 0) | channel(i, 8) | channel(i, 16));
 }

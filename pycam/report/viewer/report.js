@@ -2,7 +2,7 @@
 // The report: a summary of the runs, then one card per image. A card opens the viewer.
 
 const report = JSON.parse(document.getElementById("report").textContent);
-const chunks = new Map(); // Promises of the requested chunks, and the functions that resolve them.
+const scripts = new Map(); // Promises of the requested scripts, and the functions that resolve them.
 const awaited = new Map();
 const OUTCOMES = new Map(report.outcomes.map((outcome) => [outcome.name, outcome]));
 const NO_IOU = 0xffff;
@@ -11,8 +11,8 @@ const ARRANGE_AFTER = 400; // Milliseconds after the last change of the threshol
 const SORTS = {
   [report.runs.length > 1 ? "most changed first" : "worst first"]: (a, b) => b.severity - a.severity,
   "lowest IoU first": (a, b) => (a.runs.at(-1).iou ?? 2) - (b.runs.at(-1).iou ?? 2),
-  "most confident first": (a, b) => b.runs.at(-1).score - a.runs.at(-1).score,
-  "least confident first": (a, b) => a.runs.at(-1).score - b.runs.at(-1).score,
+  "most confident first": (a, b) => (b.runs.at(-1).score ?? -1) - (a.runs.at(-1).score ?? -1),
+  "least confident first": (a, b) => (a.runs.at(-1).score ?? 2) - (b.runs.at(-1).score ?? 2),
   "by name": (a, b) => a.name.localeCompare(b.name, "en", { numeric: true }),
 };
 const TRUTH_SORTS = { "as listed": () => 0, "by name": SORTS["by name"], "by class": (a, b) => a.truth.localeCompare(b.truth, "en") };
@@ -20,28 +20,43 @@ const TRUTH_SORTS = { "as listed": () => 0, "by name": SORTS["by name"], "by cla
 /** Returns the data of an image for the viewer, from this page or from its folder. */
 async function detail(number) {
   if (!report.chunk) return JSON.parse(document.getElementById(`image-${number}`).textContent);
-  const chunk = Math.floor(number / report.chunk);
-  if (!chunks.has(chunk)) chunks.set(chunk, loaded(chunk));
-  return (await chunks.get(chunk))[number % report.chunk];
+  return (await loaded(`data/${Math.floor(number / report.chunk)}.js`))[number % report.chunk];
+}
+
+/** Returns what the search needs to add any class to an image; null for a page with the best classes only. */
+function search(number) {
+  if (!report.classes.length) return null;
+  const find = async (index) => {
+    const every = report.chunk
+      ? await loaded(`classes/${String(number + 1).padStart(6, "0")}.js`)
+      : JSON.parse(document.getElementById(`classes-${number}`).textContent);
+    const found = await Promise.all(every.map((each) => each && classOfEvery(each, index)));
+    const [wnid, label] = report.classes[index];
+    return found.map((each) => each && { index, wnid, label, box: null, ...each });
+  };
+  return { classes: report.classes, find };
 }
 
 // A page on a disk may not fetch data, but it may load scripts: each script calls `arrive`.
-function loaded(chunk) {
-  return new Promise((resolve, reject) => {
-    awaited.set(chunk, resolve);
-    const error = () => reject(new Error(`data/${chunk}.js is missing; keep all files of the report's folder`));
-    document.head.append(element("script", { src: `data/${chunk}.js`, error }));
-  });
+function loaded(address) {
+  if (!scripts.has(address)) {
+    scripts.set(address, new Promise((resolve, reject) => {
+      awaited.set(address, resolve);
+      const error = () => reject(new Error(`${address} is missing; keep all files of the report's folder`));
+      document.head.append(element("script", { src: address, error }));
+    }));
+  }
+  return scripts.get(address);
 }
 
-function arrive(chunk, images) {
-  awaited.get(chunk)(images);
+function arrive(address, values) {
+  awaited.get(address)(values);
 }
 
 /** Decodes what a run makes of an image at each threshold, packed by report/outcomes.py: outcome and IoU. */
 function decodeOutcomes(packed) {
   if (!packed) return null;
-  const bytes = Uint8Array.from(atob(packed), (character) => character.charCodeAt(0));
+  const bytes = decodeBytes(packed);
   const count = report.thresholds.length;
   const view = new DataView(bytes.buffer);
   return Array.from({ length: count }, (_, level) => {
@@ -53,7 +68,7 @@ function decodeOutcomes(packed) {
 /** Decodes the boxes of the best class at each threshold; null without. */
 function decodeBoxes(packed) {
   if (!packed) return null;
-  const sides = new Int32Array(Uint8Array.from(atob(packed), (character) => character.charCodeAt(0)).buffer);
+  const sides = new Int32Array(decodeBytes(packed).buffer);
   return Array.from({ length: sides.length / 4 }, (_, level) => Array.from(sides.subarray(4 * level, 4 * level + 4)));
 }
 
@@ -206,7 +221,7 @@ class Gallery {
         { class: "run" },
         element("span", { class: "frame" }, element("canvas", { ...size, "aria-hidden": "true" }), boxes),
         element("b", { title: run.label }, run.label.split(", ")[0]),
-        element("span", { class: "score" }, run.score.toFixed(2)),
+        element("span", { class: "score" }, run.score === null ? "–" : run.score.toFixed(2)),
         run.outcome && outcomeLine(run),
       );
     });
@@ -244,7 +259,7 @@ class Gallery {
     image.runs.forEach((run, index) => {
       const [best] = run.top;
       const canvas = frames[index].querySelector("canvas");
-      paintThumbnail(canvas, image, run, Object.values(best.maps)[0], colourMaps().JET);
+      if (best.maps) paintThumbnail(canvas, image, run, best.maps, colourMaps().JET);
     });
     const truths = truthBoxes(image);
     const found = HAS_RUNS ? image.runs.map(({ top: [{ box }], boxes }) => ({ box, levels: decodeBoxes(boxes) })) : [{}];
@@ -277,11 +292,21 @@ function boxesAt(image, level) {
   return { ...image, runs };
 }
 
-/** The viewer in a dialog, with buttons for the previous and the next image. */
+/** Returns the image that the address names, as in #20; null without. */
+function linked() {
+  const number = /^#[1-9]\d*$/.test(location.hash) ? Number(location.hash.slice(1)) - 1 : -1;
+  return number in report.images ? number : null;
+}
+
+/**
+ * The viewer in a dialog, with buttons for the previous and the next image. The address names the open image: Back
+ * closes it, and a changed address shows another one.
+ */
 class ImageDialog {
   #viewer = element("cam-viewer");
   #title = element("h2", { id: "dialog-title" });
   #place = element("span", { class: "place" });
+  #answer = element("span", { role: "status" });
   #number = null;
   #level = null;
 
@@ -291,11 +316,23 @@ class ImageDialog {
     this.next = element("button", { type: "button", click: () => this.#step(1) }, "Next");
     this.root = element(
       "dialog",
-      { class: "image-dialog", "aria-labelledby": "dialog-title", keydown: (event) => this.#press(event), close: () => this.#closed() },
-      element("header", {}, this.#title, this.#place, this.previous, this.next, element("button", { type: "button", click: () => this.root.close() }, "Close")),
+      { class: "image-dialog", "aria-labelledby": "dialog-title", close: () => this.#closed() },
+      element(
+        "header",
+        {},
+        this.#title,
+        this.#place,
+        this.previous,
+        this.next,
+        element("button", { type: "button", click: () => this.#copyLink() }, "copy link"),
+        element("button", { type: "button", click: () => this.root.close() }, "Close"),
+        this.#answer,
+      ),
       this.#viewer,
       element("p", { class: "keys" }, element("kbd", {}, "n"), " next ", element("kbd", {}, "p"), " previous ", element("kbd", {}, "Esc"), " close"),
     );
+    document.addEventListener("keydown", (event) => this.#press(event));
+    addEventListener("hashchange", () => this.follow());
   }
 
   /** Applies the threshold at a position to the images that are opened from now on; null for that of the runs. */
@@ -304,19 +341,34 @@ class ImageDialog {
     this.#viewer.choices.threshold = level === null ? report.threshold : report.thresholds[level];
   }
 
-  async open(number) {
-    const image = await detail(number);
+  /** Opens an image with an address of its own, so that Back closes it. */
+  open(number) {
+    if (this.root.open) history.replaceState(history.state, "", `#${number + 1}`);
+    else history.pushState({ opened: true }, "", `#${number + 1}`);
+    return this.#show(number);
+  }
+
+  /** Shows the image that the address names, or closes the dialog. */
+  follow() {
+    const number = linked();
+    if (number !== null && (number !== this.#number || !this.root.open)) this.#show(number);
+    else if (number === null && this.root.open) this.root.close();
+  }
+
+  async #show(number) {
     this.#number = number;
+    const image = await detail(number);
+    if (this.#number !== number) return; // The user was faster than the disk.
     this.#title.textContent = image.name;
     this.#place.textContent = this.gallery.place(number);
+    this.#answer.textContent = "";
     this.previous.disabled = this.gallery.neighbour(number, -1) === null;
     this.next.disabled = this.gallery.neighbour(number, 1) === null;
     // A disabled button that keeps the focus would swallow the keys.
     if (document.activeElement.disabled) this.root.querySelector("header button:enabled").focus();
     if (!this.root.open) this.root.showModal();
-    this.#viewer.show(this.#level === null ? image : boxesAt(image, this.#level));
+    this.#viewer.show(this.#level === null ? image : boxesAt(image, this.#level), search(number));
     this.root.scrollTop = 0;
-    history.replaceState(null, "", `#${number + 1}`);
   }
 
   #step(step) {
@@ -326,14 +378,20 @@ class ImageDialog {
 
   #press(event) {
     const step = { n: 1, p: -1 }[event.key];
-    if (step && !event.ctrlKey && !event.metaKey && !event.altKey) this.#step(step);
-    // The viewer hears its own keys; until something in it has the focus, the dialog passes them on.
-    else if (!this.#viewer.contains(event.target)) this.#viewer.press(event);
+    if (step && this.root.open && !event.ctrlKey && !event.metaKey && !event.altKey && !isTyping(event)) this.#step(step);
+  }
+
+  async #copyLink() {
+    this.#answer.textContent = await copyText(location.href).then(() => "copied the link", (error) => error.message);
   }
 
   #closed() {
-    history.replaceState(null, "", " ");
+    if (linked() !== null) {
+      if (history.state?.opened) history.back();
+      else history.replaceState(null, "", location.pathname + location.search);
+    }
     this.gallery.focus(this.#number);
+    this.#number = null;
   }
 }
 
@@ -397,16 +455,41 @@ function header() {
 
 const COLOURS = 6; // Lines of further runs have the same colours again.
 
+const SHOWN_ROWS = 20; // A longer table shows the others after a click.
+
+/** Makes a table. Where it has no room, each cell stands on a line of its own, after the name of its column. */
 function table({ title, columns, rows, note }) {
   const isNumber = (column) => rows.every((row) => row[column] === "" || /^[–+-]?\d/.test(row[column]));
   const numeric = columns.map((_, column) => column > 0 && isNumber(column));
-  const cell = (tag, text, column) => element(tag, { class: numeric[column] ? "number" : null, scope: tag === "th" ? "col" : null }, text);
-  return element(
-    "figure",
-    { class: "table", tabindex: 0, "aria-label": title },
-    element("table", {}, element("caption", {}, title), element("thead", {}, element("tr", {}, columns.map((text, column) => cell("th", text, column)))), element("tbody", {}, rows.map((row) => element("tr", {}, row.map((text, column) => cell("td", text, column)))))),
-    note ? element("figcaption", {}, note) : null,
+  const head = (text, column) => element("th", { class: numeric[column] ? "number" : null, scope: "col", role: "columnheader" }, text);
+  const cell = (text, column) =>
+    element("td", { class: numeric[column] ? "number" : null, role: "cell" }, columns[column] ? element("span", { class: "column", "aria-hidden": "true" }, columns[column]) : null, element("span", {}, text));
+  const lines = rows.map((row, number) => element("tr", { role: "row", class: number < SHOWN_ROWS ? null : "later" }, row.map(cell)));
+  const made = element(
+    "table",
+    { role: "table" },
+    element("caption", {}, title),
+    element("thead", { role: "rowgroup" }, element("tr", { role: "row" }, columns.map(head))),
+    element("tbody", { role: "rowgroup" }, lines),
   );
+  const more = element("button", { type: "button", click: () => (figure.classList.add("whole"), more.remove()) }, `show all ${rows.length} rows`);
+  const figure = element("figure", { class: "table" }, made, rows.length > SHOWN_ROWS ? more : null, note ? element("figcaption", {}, note) : null);
+  return figure;
+}
+
+const PRINTED = 640; // Room on a sheet of paper, in pixels.
+
+/** Stacks the cells of the tables that are too wide for the window, or for paper. */
+function fitTables() {
+  for (const figure of document.querySelectorAll("figure.table")) {
+    figure.classList.remove("stacked", "stacked-in-print");
+    const made = figure.querySelector("table");
+    made.style.width = "min-content";
+    const width = made.getBoundingClientRect().width;
+    made.style.width = "";
+    figure.classList.toggle("stacked", width > figure.parentElement.clientWidth);
+    figure.classList.toggle("stacked-in-print", width > PRINTED);
+  }
 }
 
 /** Shows a table at the threshold at a position, or as it was. */
@@ -414,7 +497,7 @@ function showAt(figure, { title, rows, live }, level) {
   const at = level === null ? "" : ` at a threshold of ${percent(report.thresholds[level])}`;
   figure.querySelector("caption").textContent = title + at;
   const lines = figure.querySelectorAll("tbody tr");
-  for (const { row, column, texts } of live) lines[row].children[column].textContent = level === null ? rows[row][column] : texts[level];
+  for (const { row, column, texts } of live) lines[row].children[column].lastChild.textContent = level === null ? rows[row][column] : texts[level];
 }
 
 /** Makes a line chart; both axes go from 0 to 1. */
@@ -465,5 +548,6 @@ document.body.append(
   element("main", {}, threshold?.root, sections.length ? element("section", { class: "summary", "aria-label": "Summary" }, sections) : null, gallery.root),
   dialog.root,
 );
-const linked = Number(location.hash.slice(1));
-if (linked >= 1 && linked <= report.images.length) dialog.open(linked - 1);
+fitTables();
+addEventListener("resize", fitTables);
+dialog.follow();

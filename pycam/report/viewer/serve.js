@@ -9,7 +9,7 @@ class Page {
   #strip = element("ol", { class: "strip", "aria-label": "Images" });
   #status = element("p", { class: "status", role: "status" });
   #problems = element("div", { class: "problems", role: "alert" });
-  #models = element("select", { name: "model", change: () => this.#again() }, server.models.map((name) => element("option", {}, name)));
+  #models = server.models.map((name, number) => element("input", { type: "checkbox", name: "model", value: name, checked: number === 0, change: (event) => this.#choose(event.target) }));
   #input = element("input", { type: "file", accept: "image/*", multiple: true, change: (event) => this.take(event.target.files) });
   #shown = null;
   #queue = Promise.resolve();
@@ -19,7 +19,12 @@ class Page {
     this.root = element(
       "main",
       { class: "desk" },
-      element("header", {}, element("h1", {}, "pycam"), element("label", {}, "Model ", this.#models)),
+      element(
+        "header",
+        {},
+        element("h1", {}, "pycam"),
+        element("fieldset", { class: "choice" }, element("legend", {}, "Models"), this.#models.map((input) => element("label", {}, input, element("span", {}, input.value)))),
+      ),
       element(
         "label",
         { class: "drop" },
@@ -43,21 +48,21 @@ class Page {
 
   async #predict(file) {
     this.#status.textContent = `Predicting ${file.name} …`;
+    const models = this.#chosen();
     try {
-      const image = await predicted(file, this.#models.value);
-      this.#put(file, image);
+      this.#put(file, models, await predicted(file, models));
     } catch (error) {
       this.#problems.append(element("p", {}, `${file.name}: ${error.message}`));
     }
     this.#status.textContent = "";
   }
 
-  #put(file, image) {
+  #put(file, models, image) {
     const thumbnail = element("canvas", { ...thumbnailSize(image), "aria-hidden": "true" });
     const [run] = image.runs;
-    paintThumbnail(thumbnail, image, run, Object.values(run.top[0].maps)[0], colourMaps().JET);
+    paintThumbnail(thumbnail, image, run, run.top[0].maps, colourMaps().JET);
     const button = element("button", { type: "button", title: image.name, click: () => this.#show(entry) }, frame(image, thumbnail, null), element("span", {}, image.name));
-    const entry = { file, image, button };
+    const entry = { file, image, button, models };
     this.#strip.append(element("li", {}, button));
     this.#show(entry);
     this.#viewer.querySelector('[role="tab"]').focus({ preventScroll: true });
@@ -69,17 +74,26 @@ class Page {
     this.#shown = entry;
     this.#viewer.hidden = false;
     document.body.dataset.busy = "";
-    this.#viewer.show(entry.image);
+    const { file, image, models } = entry;
+    const find = async (index) => (await predicted(file, models, [index])).runs.map(({ top: [item] }) => item);
+    this.#viewer.show(image, { classes: image.classes, find });
   }
 
-  /** Predicts the shown image with another model. */
-  #again() {
-    if (this.#shown) this.take([this.#shown.file]);
+  #chosen() {
+    return this.#models.filter((input) => input.checked).map((input) => input.value);
+  }
+
+  /** Predicts the shown image with other models. One is always chosen. */
+  #choose(changed) {
+    if (!this.#chosen().length) changed.checked = true;
+    else if (this.#shown) this.take([this.#shown.file]);
   }
 }
 
-async function predicted(file, model) {
-  const address = `predict?${new URLSearchParams({ model, name: file.name })}`;
+/** Asks the server for the prediction of an image by models, of the best classes or of those with some indices. */
+async function predicted(file, models, classes = []) {
+  const names = [...models.map((name) => ["model", name]), ...classes.map((index) => ["class", index]), ["name", file.name]];
+  const address = `predict?${new URLSearchParams(names)}`;
   const request = { method: "POST", headers: { "Content-Type": file.type || "application/octet-stream" }, body: file };
   for (let second = 0; ; second++) {
     const response = await fetch(address, request);

@@ -1,6 +1,7 @@
 "use strict";
 // The viewer: an image, its classes as tabs, the map of the selected class over the image, and the box at the
-// threshold. The only state of `<cam-viewer>` is its choices; show(image) takes the data of report/viewer_data.py.
+// threshold. The only state of `<cam-viewer>` is its choices; show(image) takes the data of report/viewer_data.py. It
+// needs no server: whoever shows an image may give a function that finds further classes of it.
 
 const LARGEST_CANVAS = 1024; // Maps are smooth: a canvas of more pixels looks the same.
 const THUMBNAIL = 96;
@@ -14,46 +15,91 @@ function colourMaps() {
 }
 
 class CamViewer extends HTMLElement {
-  choices = { opacity: 0.5, threshold: null, colours: "JET", method: "CAM", box: true, truth: true };
+  choices = { opacity: 0.5, threshold: null, colours: "JET", shown: ALL, box: true, truth: true };
   #panes = [];
+  #columns = null;
   #controls = null;
+  #shared = false;
+  #press = (event) => this.press(event);
 
+  // Keys work as soon as an image is visible, wherever the focus is.
   connectedCallback() {
-    this.addEventListener("keydown", (event) => this.press(event));
+    document.addEventListener("keydown", this.#press);
   }
 
-  /** Shows the predictions of an image, of one run or of several side by side; without runs, its ground truth. */
-  show(image) {
+  disconnectedCallback() {
+    document.removeEventListener("keydown", this.#press);
+  }
+
+  /**
+   * Shows the predictions of an image, of one run or of several side by side; without runs, its ground truth.
+   *
+   * `search` lets the user add any class: { classes: [WordNet ID, label] of each class, find: index -> promise of one
+   * item per run, null for a run that does not have it }.
+   */
+  show(image, search = null) {
     const refresh = () => this.refresh();
+    this.#shared = image.shared;
     if (image.runs.length) {
       this.choices.threshold ??= image.runs[0].threshold;
-      this.#panes = image.runs.map((run) => new Pane(image, run, this.choices));
+      if (!image.runs.some((run) => run.label === this.choices.shown)) this.choices.shown = ALL;
+      this.#panes = image.runs.map((run) => new Pane(image, run, this.choices, (pane, rank) => this.#select(pane, rank)));
       this.#controls = new Controls(image, this.choices, refresh);
     } else {
       this.#panes = [new TruthPane(image, this.choices)];
       this.#controls = new TruthControls(this.choices, refresh);
     }
-    this.replaceChildren(
-      element("div", { class: "panes", "data-count": this.#panes.length }, this.#panes.map((pane) => pane.root)),
-      this.#controls.root,
-    );
+    const found = search && new ClassSearch(search.classes, async (index) => this.#add(index, search));
+    this.#columns = element("div", { class: "panes" }, this.#panes.map((pane) => pane.root));
+    this.#controls.root.prepend(...(found ? [found.root] : []));
+    this.replaceChildren(this.#columns, this.#controls.root);
     this.style.setProperty("--ratio", image.width / image.height);
     this.refresh();
   }
 
   refresh() {
     this.#controls.refresh();
-    for (const pane of this.#panes) pane.refresh();
+    const { shown } = this.choices;
+    const visible = this.#panes.filter((pane) => shown === ALL || pane.label === shown);
+    for (const pane of this.#panes) pane.root.hidden = !visible.includes(pane);
+    this.#columns.dataset.count = visible.length;
+    for (const pane of visible) pane.refresh();
   }
 
   press(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || isTyping(event) || !this.checkVisibility()) return;
     const rank = Number.parseInt(event.key, 10) - 1;
     if (rank >= 0) for (const pane of this.#panes) pane.select(rank);
     else if (!this.#controls.press(event.key)) return;
     this.refresh();
     event.preventDefault();
   }
+
+  /** Selects a class in a pane, or in all panes if they have the same classes. */
+  #select(pane, rank) {
+    for (const each of this.#shared ? this.#panes : [pane]) each.select(rank);
+    this.refresh();
+  }
+
+  async #add(index, { classes, find }) {
+    const [wnid, label] = classes[index];
+    const items = await find(index);
+    const known = this.#panes[0].rankOf(index);
+    this.#panes.forEach((pane, number) => {
+      if (known < 0) pane.add(items[number] ?? { index: null, wnid, label, score: null, box: null, maps: null });
+      pane.select(known < 0 ? pane.tabs.length - 1 : known);
+    });
+    this.refresh();
+    // Keys of the viewer would be letters in the field of the search.
+    this.#panes.find((pane) => !pane.root.hidden).focus();
+  }
+}
+
+const ALL = "all";
+
+/** Returns whether a key goes into a field for text, or selects an option. */
+function isTyping({ target }) {
+  return target.matches?.("select, textarea, input:not([type=range], [type=radio], [type=checkbox])") ?? false;
 }
 
 /** The prediction of one run. */
@@ -61,27 +107,38 @@ class Pane {
   #image;
   #run;
   #choices;
+  #onselect;
+  #stage = `stage-${++Pane.count}`;
   #rank = 0;
-  #map = null; // The map of the selected class at the image's size, with its class and method.
+  #map = null; // The map of the selected class at the image's size, with its class.
   #painted = "";
+  #list;
+  #answer = element("span", { role: "status" });
 
-  constructor(image, run, choices) {
+  /** `onselect` gets the pane and the rank of a class that the user selects in it. */
+  constructor(image, run, choices, onselect) {
     this.#image = image;
-    this.#run = run;
+    this.#run = { ...run, top: [...run.top] };
     this.#choices = choices;
-    const stage = `stage-${++Pane.count}`;
+    this.#onselect = onselect;
+    this.label = run.label;
     const scale = Math.min(1, LARGEST_CANVAS / Math.max(image.width, image.height));
     const size = [image.width * scale, image.height * scale].map((side) => Math.max(1, Math.round(side)));
     this.canvas = element("canvas", { width: size[0], height: size[1], role: "img" });
     this.boxes = drawn("svg", { viewBox: `0 0 ${image.width} ${image.height}`, "aria-hidden": "true" });
     this.figures = element("dl", { class: "figures" });
-    this.tabs = run.top.map((item, rank) => this.#tab(item, rank, stage));
+    this.tabs = run.top.map((item, rank) => this.#tab(item, rank));
+    this.#list = element(
+      "div",
+      { class: "classes", role: "tablist", "aria-label": "Classes", "aria-orientation": "vertical", keydown: (event) => this.#move(event) },
+      this.tabs,
+    );
     this.root = element(
       "section",
       { class: "pane", "aria-label": run.label || "Prediction" },
       element(
         "figure",
-        { class: "stage", role: "tabpanel", id: stage, "aria-labelledby": this.tabs[0].id },
+        { class: "stage", role: "tabpanel", id: this.#stage, "aria-labelledby": this.tabs[0].id },
         run.label ? element("h3", {}, run.label) : null,
         frame(image, this.canvas, this.boxes, {
           pointermove: (event) => this.#point(event),
@@ -92,12 +149,15 @@ class Pane {
       element(
         "div",
         { class: "side" },
+        this.#list,
+        element("div", { role: "status" }, this.figures),
         element(
           "div",
-          { class: "classes", role: "tablist", "aria-label": "Classes", "aria-orientation": "vertical", keydown: (event) => this.#move(event) },
-          this.tabs,
+          { class: "actions" },
+          element("button", { type: "button", click: () => this.#copyBox() }, "copy box"),
+          element("button", { type: "button", click: () => this.#save() }, "save PNG"),
+          this.#answer,
         ),
-        element("div", { role: "status" }, this.figures),
       ),
     );
   }
@@ -108,35 +168,83 @@ class Pane {
     if (rank < this.tabs.length) this.#rank = rank;
   }
 
+  focus() {
+    this.tabs[this.#rank].focus();
+  }
+
+  /** Returns the place of a class among the tabs, -1 if it is not there. */
+  rankOf(index) {
+    return this.#run.top.findIndex((item) => item.index === index);
+  }
+
+  /** Adds a class as the last tab. */
+  add(item) {
+    this.#run.top.push(item);
+    this.tabs.push(this.#tab(item, this.tabs.length));
+    this.#list.append(this.tabs.at(-1));
+    this.#painted = "";
+  }
+
   refresh() {
-    const { opacity, threshold, colours, box, truth } = this.#choices;
+    const { opacity, colours } = this.#choices;
     const item = this.#run.top[this.#rank];
-    const method = this.#method(item);
-    const map = this.#placed(item, method);
+    const map = this.#placed(item);
     const table = colourMaps()[colours];
-    const drawing = `${this.#rank} ${method} ${colours}`;
+    const drawing = `${this.#rank} ${colours}`;
     if (this.#painted !== drawing) {
-      paint(this.canvas, map, table, this.#run.placement.region, map.peak);
+      if (map) paint(this.canvas, map, table, this.#run.placement.region, map.peak);
       this.tabs.forEach((tab, rank) => this.#paintThumbnail(tab, this.#run.top[rank], table));
       this.#painted = drawing;
     }
+    this.canvas.hidden = !map;
+    this.#answer.textContent = "";
     this.root.style.setProperty("--opacity", opacity);
-    this.canvas.setAttribute("aria-label", `${method} of ${item.label}, drawn over ${this.#image.name}`);
+    this.canvas.setAttribute("aria-label", `${this.#run.method} of ${item.label}, drawn over ${this.#image.name}`);
     this.tabs.forEach((tab, rank) => {
       tab.setAttribute("aria-selected", String(rank === this.#rank));
       tab.tabIndex = rank === this.#rank ? 0 : -1;
     });
     this.root.querySelector(".stage").setAttribute("aria-labelledby", this.tabs[this.#rank].id);
 
-    const found = paperBox(map, threshold, map.peak);
-    const truths = this.#image.truth?.boxes ?? [];
-    const shown = [
-      ...(box ? [[found, "found"]] : []),
-      ...(box && this.#ownBox(item) ? [[item.box, "own"]] : []),
-      ...(truth ? truths.map((each) => [each, "truth"]) : []),
+    this.boxes.replaceChildren(...outlined(this.#shownBoxes()));
+    this.figures.replaceChildren(...(map ? this.#figures(item, map) : []));
+    for (const button of this.root.querySelectorAll(".actions button")) button.disabled = !map;
+  }
+
+  /** Returns the box of the selected class at the threshold, by the paper's rule; null without a map. */
+  #box() {
+    const map = this.#placed(this.#run.top[this.#rank]);
+    return map && paperBox(map, this.#choices.threshold, map.peak);
+  }
+
+  #shownBoxes() {
+    const { box, truth } = this.#choices;
+    const own = this.#ownBox(this.#run.top[this.#rank]);
+    const found = this.#box();
+    return [
+      ...(box && found ? [[found, "found"]] : []),
+      ...(box && own ? [[own, "own"]] : []),
+      ...(truth ? (this.#image.truth?.boxes ?? []).map((each) => [each, "truth"]) : []),
     ];
-    this.boxes.replaceChildren(...outlined(shown));
-    this.figures.replaceChildren(...this.#figures(item, map, found, truths));
+  }
+
+  async #copyBox() {
+    const text = this.#box().join(", ");
+    await this.#tell(copyText(text), `copied ${text}`);
+  }
+
+  async #save() {
+    const { width, height, name } = this.#image;
+    const item = this.#run.top[this.#rank];
+    const photo = this.root.querySelector(".stage img");
+    const boxes = this.#shownBoxes().map(([box, kind]) => [box, BOX_STYLES[kind]]);
+    const canvas = drawing(photo, this.canvas, this.#choices.opacity, [width, height], boxes);
+    const parts = [name.replace(/\.[^.]*$/, ""), this.label, item.label.split(", ")[0] || `class ${item.index}`];
+    await this.#tell(savePng(canvas, parts.filter(Boolean).join("_")), "saved");
+  }
+
+  async #tell(work, done) {
+    this.#answer.textContent = await work.then(() => done, (error) => error.message);
   }
 
   /** Returns the box of a run with another box rule than the paper's. The slider does not change it. */
@@ -144,20 +252,20 @@ class Pane {
     return this.#run.own_rule && item.box;
   }
 
-  #method(item) {
-    return this.#choices.method in item.maps ? this.#choices.method : Object.keys(item.maps)[0];
-  }
-
-  #placed(item, method) {
-    if (this.#map?.item !== item || this.#map.method !== method) {
+  /** Returns the map of a class on the image; null for a class that the run does not have. */
+  #placed(item) {
+    if (!item.maps) return null;
+    if (this.#map?.item !== item) {
       const { width, height } = this.#image;
-      const map = placeOnImage(decodeMaps(item.maps[method]), this.#run.placement, height, width);
-      this.#map = { ...map, item, method, peak: largest(map.values) };
+      const map = placeOnImage(decodeMaps(item.maps), this.#run.placement, height, width);
+      this.#map = { ...map, item, peak: largest(map.values) };
     }
     return this.#map;
   }
 
-  #figures(item, map, box, truths) {
+  #figures(item, map) {
+    const box = this.#box();
+    const truths = this.#image.truth?.boxes ?? [];
     const share = ((box[2] - box[0]) * (box[3] - box[1])) / (map.width * map.height);
     const figures = [
       ["Box", box.join(", "), "x0, y0, x1, y1 in pixels of the image, x1 and y1 exclusive"],
@@ -173,36 +281,34 @@ class Pane {
     return figures.map(([name, value, title]) => element("div", { title }, element("dt", {}, name), element("dd", {}, value)));
   }
 
-  #tab(item, rank, stage) {
+  #tab(item, rank) {
     const [name, ...synonyms] = item.label.split(", ");
-    const isTrue = this.#image.truth?.index === item.index;
+    const isTrue = item.index !== null && this.#image.truth?.index === item.index;
     const thumbnail = element("canvas", { ...thumbnailSize(this.#image), "aria-hidden": "true" });
     const tab = element(
       "button",
-      { type: "button", role: "tab", id: `${stage}-${rank}`, "aria-controls": stage, title: [item.wnid, item.label].join(" ").trim(), click: () => this.#choose(rank) },
+      { type: "button", role: "tab", id: `${this.#stage}-${rank}`, "aria-controls": this.#stage, title: [item.wnid, item.label].join(" ").trim(), click: () => this.#choose(rank) },
       frame(this.#image, thumbnail, null),
       element(
         "span",
         { class: "label" },
         element("b", {}, name || `class ${item.index}`),
         isTrue ? element("span", { class: "badge" }, "ground truth") : null,
-        element("small", {}, synonyms.join(", ") || item.wnid),
+        element("small", {}, item.maps ? synonyms.join(", ") || item.wnid : "no map by this model or method"),
       ),
-      element("span", { class: "score" }, item.score.toFixed(4)),
-      element("meter", { min: 0, max: 1, value: item.score, "aria-hidden": "true" }),
+      element("span", { class: "score" }, item.score === null ? "–" : item.score.toFixed(4)),
+      element("meter", { min: 0, max: 1, value: item.score ?? 0, "aria-hidden": "true" }),
     );
     return tab;
   }
 
   #paintThumbnail(tab, item, table) {
-    const canvas = tab.querySelector("canvas");
-    paintThumbnail(canvas, this.#image, this.#run, item.maps[this.#method(item)], table);
+    if (item.maps) paintThumbnail(tab.querySelector("canvas"), this.#image, this.#run, item.maps, table);
   }
 
   #choose(rank) {
-    this.select(rank);
-    this.refresh();
-    this.tabs[rank].focus();
+    this.#onselect(this, rank);
+    this.focus();
   }
 
   #move(event) {
@@ -216,7 +322,7 @@ class Pane {
   #point(event) {
     const readout = this.root.querySelector(".readout");
     readout.textContent = "";
-    if (event === null) return;
+    if (event === null || this.canvas.hidden) return;
     const place = this.canvas.getBoundingClientRect();
     const x = Math.floor(((event.clientX - place.left) / place.width) * this.#map.width);
     const y = Math.floor(((event.clientY - place.top) / place.height) * this.#map.height);
@@ -327,6 +433,13 @@ function caption(image, run) {
   ];
 }
 
+/** How boxes look outside of the page: as rect of viewer.css. */
+const BOX_STYLES = {
+  found: { colour: "#fff", dash: [] },
+  own: { colour: "#fff", dash: [2, 4] },
+  truth: { colour: "#4cff9a", dash: [7, 5] },
+};
+
 /** Draws boxes with their kinds as lines with dark edges, visible on any colour. No edge covers the line of another box. */
 function outlined(boxes) {
   return ["edge", "line"].flatMap((part) =>
@@ -351,12 +464,12 @@ function paintThumbnail(canvas, image, run, maps, table) {
 class Controls {
   #choices;
   #onchange;
-  #methods;
+  #shown;
 
   constructor(image, choices, onchange) {
     this.#choices = choices;
     this.#onchange = onchange;
-    this.#methods = [...new Set(image.runs.flatMap((run) => run.top.flatMap((item) => Object.keys(item.maps))))];
+    this.#shown = image.runs.length > 1 ? [ALL, ...image.runs.map((run) => run.label)] : [];
     this.hasTruth = Boolean(image.truth?.boxes.length);
     const isCut = image.runs.some((run) => run.placement.region.join() !== `0,0,${image.width},${image.height}`);
     this.root = element(
@@ -373,14 +486,12 @@ class Controls {
         "div",
         { class: "switches" },
         choice("Colours", `colours-${++Controls.count}`, Object.keys(colourMaps()), choices.colours, (name) => this.#choose("colours", name)),
-        this.#methods.length > 1
-          ? choice("Method", `method-${Controls.count}`, this.#methods, choices.method, (name) => this.#choose("method", name))
-          : null,
+        this.#shown.length ? choice("Side by side", `shown-${Controls.count}`, this.#shown, choices.shown, (name) => this.#choose("shown", name)) : null,
         element(
           "fieldset",
           { class: "choice boxes" },
           element("legend", {}, "Boxes"),
-          this.#switch("box", "found"),
+          this.#switch("box", "predicted"),
           this.hasTruth ? this.#switch("truth", "ground truth") : null,
         ),
       ),
@@ -419,7 +530,7 @@ class Controls {
     const next = (names, name) => names[(names.indexOf(name) + 1) % names.length];
     const effects = {
       c: () => this.#check("colours", next(Object.keys(colourMaps()), this.#choices.colours)),
-      m: () => this.#methods.length > 1 && this.#check("method", next(this.#methods, this.#choices.method)),
+      m: () => this.#shown.length && this.#check("shown", next(this.#shown, this.#choices.shown)),
       b: () => this.#toggle("box"),
       t: () => this.hasTruth && this.#toggle("truth"),
     };
@@ -428,9 +539,9 @@ class Controls {
   }
 
   #keys() {
-    const method = this.#methods.length > 1 ? [["m", "method"]] : [];
+    const shown = this.#shown.length ? [["m", "all, or one of them"]] : [];
     const truth = this.hasTruth ? [["t", "ground truth"]] : [];
-    return [["1 – 5", "class"], ["c", "colours"], ...method, ["b", "box"], ...truth];
+    return [["1 – 9", "class"], ["c", "colours"], ...shown, ["b", "box"], ...truth];
   }
 
   #choose(name, value) {
