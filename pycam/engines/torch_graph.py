@@ -42,7 +42,8 @@ class TorchLayer(nn.Module):
         statistics = isinstance(layer, L.BatchNorm)
         self._names = ("mean", "variance", "factor") if statistics else ("weight", "bias")[: len(blobs)]
         for name, blob in zip(self._names, blobs, strict=True):
-            self.register_parameter(name, blob.requires_grad_(not statistics))
+            blob.requires_grad_(not statistics)
+            self.register_parameter(name, blob)
         # `false` stands for a gradient that stops here.
         self._learns = [False] * 3 if statistics else [spec.lr_mult != 0 for spec in layer.message.param]
 
