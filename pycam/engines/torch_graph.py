@@ -42,7 +42,8 @@ class TorchLayer(nn.Module):
         statistics = isinstance(layer, L.BatchNorm)
         self._names = ("mean", "variance", "factor") if statistics else ("weight", "bias")[: len(blobs)]
         for name, blob in zip(self._names, blobs, strict=True):
-            self.register_parameter(name, blob.requires_grad_(not statistics))
+            blob.requires_grad_(not statistics)
+            self.register_parameter(name, blob)
         # `false` stands for a gradient that stops here.
         self._learns = [False] * 3 if statistics else [spec.lr_mult != 0 for spec in layer.message.param]
 
@@ -151,7 +152,7 @@ class TorchGraph(nn.Module):
                 if isinstance(layer, L.OnnxNode):
                     raise EngineError(
                         f"PyTorch does not run nodes of an ONNX file ({layer.name!r}, {layer.type}): use method "
-                        "cam, and --engine onnxruntime or openvino"
+                        "cam, scorecam or ablationcam with --engine onnxruntime or openvino"
                     )
                 raise EngineError(f"torch cannot run layer {layer.name!r}: type {layer.type!r} is not supported")
             keys = [(layer.name, index) for index in range(len(layer.param_shapes))]

@@ -109,7 +109,7 @@ def _exported(module: nn.Module, example: Tensor) -> bytes:
         except Exception as error:
             raise failure(f"{name} fails on the example of {dims(tuple(example.shape))}", error) from None
         try:
-            torch.onnx.export(module, (example,), written, **options)
+            torch.onnx.export(module, (example,), written, **options)  # type: ignore[arg-type]
         except Exception as error:
             raise failure(f"torch.onnx cannot export {name}", error) from None
     return written.getvalue()

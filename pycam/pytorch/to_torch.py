@@ -75,8 +75,16 @@ def to_torch(
         if unused := [name for name, value in given.items() if value is not None]:
             raise UsageError(f"to_torch: {', '.join(unused)} has no effect with a loaded model: give it to pycam.load")
     elif model is None or isinstance(model, str | os.PathLike):
-        files = {"prototxt": prototxt, "weights": weights, "head": head}
-        model = load_model(model, **files, phase=phase, stages=stages, level=level, allow_nonfinite=allow_nonfinite)
+        model = load_model(
+            model,
+            prototxt=prototxt,
+            weights=weights,
+            head=head,
+            phase=phase,
+            stages=stages,
+            level=level,
+            allow_nonfinite=allow_nonfinite,
+        )
     else:
         raise UsageError(
             f"to_torch: the model is of type {type(model).__name__}; expected a name, a path, a Model or a Cam, or "
