@@ -344,16 +344,19 @@ def _checked(net: Net, graph: Graph, rgb: bool, own_input: bool, outputs: Sequen
     if not own_input:
         first, second = (_as_net_input(image, graph, rgb) for image in (first, second))
     (name,) = net.inputs
-    with engines.make("onnxruntime", net, blobs) as engine:
-        alone = [engine.forward({name: image}) for image in (first, second)]
-        try:
-            both = engine.forward({name: np.concatenate([first, second])})
-            together = all(
-                len(both[blob]) == 2 and _same(both[blob], np.concatenate([each[blob] for each in alone]), 1e-3)
-                for blob in blobs
-            )
-        except (EngineError, ValueError):
-            together = False
+    try:
+        with engines.make("onnxruntime", net, blobs) as engine:
+            alone = [engine.forward({name: image}) for image in (first, second)]
+            try:
+                both = engine.forward({name: np.concatenate([first, second])})
+                together = all(
+                    len(both[blob]) == 2 and _same(both[blob], np.concatenate([each[blob] for each in alone]), 1e-3)
+                    for blob in blobs
+                )
+            except (EngineError, ValueError):
+                together = False
+    except EngineError as error:
+        raise NetError(f"{graph.path}: its scores cannot be computed for each image by itself: {error}") from None
     for blob in blobs:
         expected = graph.values[blob]
         if not _same(alone[0][blob].ravel(), expected.ravel(), _TOLERANCE.get(expected.dtype, 1e-3)):
