@@ -21,6 +21,7 @@ from pycam.console import Notes
 from pycam.errors import FormatError, ImageError, RunError, UsageError
 from pycam.formats.output_folder import NAMES, OutputFolder, Rows
 from pycam.ilsvrc.names import image_files
+from pycam.images.read import read_image
 
 MODEL = ["--model", "squeezenet-cam-caltech101"]
 
@@ -50,7 +51,7 @@ def test_files_folders_patterns_and_lists(photos, capsys):
     assert named("*.png") == ["a.png"]
     assert named("**/*.png") == ["a.png", "sub/[1].png", "sub/a.png"]
     assert named("sub/[1].png") == ["sub/[1].png"]  # the name of a file is no pattern
-    assert named("https://a.org/fox.jpg?w=*") == ["https:/a.org/fox.jpg?w=*"]
+    assert named("https://a.org/fox.jpg?w=*") == ["https:/a.org/fox.jpg?w=*"]  # read_image refuses it
     Path("lists").mkdir()
     Path("lists/val.txt").write_text("../a.png 65\n../sub/a.png 970\n")
     assert named("@lists/val.txt", "sub") == ["lists/../a.png", "lists/../sub/a.png", "sub/[1].png", "sub/a.png"]
@@ -270,3 +271,38 @@ def test_the_json_is_one_line_away_from_pandas(scenes, tmp_path, capsys, monkeyp
     assert len(frame) == sum(len(each["top"]) for each in printed)
     assert frame["image"].tolist() == [each["image"] for each in printed for _ in each["top"]]
     assert {"index", "label", "score", "box", "model"} <= set(frame)
+
+
+def test_errors_of_many_images_keep_no_memory():
+    """A traceback would keep the content of each file that cannot be read."""
+    with pytest.raises(ImageError, match="not an image") as raised:
+        read_image(b"no image")
+    alone = raised.value.alone()
+    assert type(alone) is ImageError and str(alone) == str(raised.value)
+    assert raised.value.__traceback__ is not None
+    assert alone.__traceback__ is None and alone.__context__ is None
+
+
+def test_other_commands_take_folders_and_keep_what_is_there(scenes, tmp_path, capsys, monkeypatch):
+    def run(*arguments: object) -> None:
+        assert main([*map(str, arguments), *MODEL, "-q"][: None if arguments[0] != "activations" else -1]) == 0
+
+    run("activations", scenes, "--layers", "conv1", "--out", tmp_path / "grids")
+    run("activations", scenes / "two/fox.png", "--layers", "pool1", "--out", tmp_path / "grids")
+    assert sorted(path.relative_to(tmp_path / "grids").as_posix() for path in tmp_path.glob("grids/*/*.png")) == [
+        "fox-2/fox_conv1.png", "fox-2/fox_pool1.png", "fox/fox_conv1.png"
+    ]  # fmt: skip
+    run("explain", scenes / "two", "--out", tmp_path / "pages")
+    kept = (tmp_path / "pages/fox.html").read_bytes()
+    pipe(monkeypatch, f"{scenes}/one/fox.png\n".encode())
+    run("explain", "-", "--out", tmp_path / "pages")
+    assert sorted(path.name for path in tmp_path.glob("pages/*.html")) == ["fox-2.html", "fox.html"]
+    assert (tmp_path / "pages/fox.html").read_bytes() == kept
+    run("features", scenes / "one", "--out", tmp_path / "f.npz")
+    run("features", str(scenes / "*/fox.png"), "--out", tmp_path / "g.npz")
+    with np.load(tmp_path / "f.npz") as one, np.load(tmp_path / "g.npz") as both:
+        assert one["images"].tolist() == ["fox.png"] and "labels" not in one
+        assert len(both["images"]) == 2 and np.array_equal(both["values"][0], one["values"][0])
+    run("report", "html", scenes, "--out", tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert "EXIF orientation 6 applied" in page and "two/fox.png" in page

@@ -201,7 +201,8 @@ def _score_maps(
     if not truth.has_boxes and (chosen != BEST or rule):
         given = "--box-rule" if rule else chosen.option
         raise UsageError(f"{given} has no effect: {path.name} is scored without boxes; leave it out")
-    scores = map_scores.score_maps(found, truth, targets, _thresholds(step), rule.find_boxes if rule else None)
+    shown = Notes().each("maps", found, len(names))
+    scores = map_scores.score_maps(shown, truth, targets, _thresholds(step), rule.find_boxes if rule else None)
     result["maps"] = str(path)
     if classified is not None:
         result |= {"predictions": str(predictions)} | Scores(classified, None).figures()
