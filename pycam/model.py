@@ -533,7 +533,7 @@ def refuse_without_maps(card: Card | None) -> None:
     if card is not None and not card.cam:
         raise NoMapsError(
             f"{card.name} has no class activation maps: no global average pooling before its scores; "
-            "use method gradcam, which computes maps from gradients, or convert the net with `pycam net cam`"
+            "use method gradcam or scorecam, which need none, or convert the net with `pycam net cam`"
         )
 
 
