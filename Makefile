@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 # A version with a CPU build; elsewhere pip may fetch one for CUDA, which works as well.
 TORCH ?= torch==2.13.0
+# Programs that tests compare with. What they need besides is left out: torchvision must be built for this very PyTorch.
+CAM_TOOLS = 'torchcam==0.5.0; python_version >= "3.11"' grad-cam==1.5.7 ttach==0.0.3 captum==0.9.0 tqdm
 MINUTES ?= 5
 RUN = $(VENV)/bin
 
@@ -41,6 +43,7 @@ $(VENV)/.core: pyproject.toml $(VENV)/pyvenv.cfg
 $(VENV)/.all: $(VENV)/.core
 	$(RUN)/python -m pip install --quiet '$(TORCH)'
 	$(RUN)/python -m pip install --quiet --editable '.[demo,openvino,ncnn,torch,opencv,cluster,lmdb,hdf5,paper,web,test,check,docs]'
+	$(RUN)/python -m pip install --quiet --no-deps $(CAM_TOOLS)
 	@touch $@
 
 demo: $(VENV)/.core ## Heat maps and a small evaluation of four photographs, from nothing.

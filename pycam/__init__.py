@@ -34,6 +34,7 @@ _HOME = {
     "paper_box": "maps.boxes",
     "released_boxes": "maps.boxes",
     "PycamError": "errors",
+    "from_torch": "pytorch.from_torch",
     "to_torch": "pytorch.to_torch",
 }
 
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from pycam.net import Net as Net, read_net as read_net
     from pycam.predict import Cam as Cam, load as load
     from pycam.prediction import Prediction as Prediction
+    from pycam.pytorch.from_torch import from_torch as from_torch
     from pycam.pytorch.to_torch import to_torch as to_torch
 
 

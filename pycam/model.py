@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycam import zoo
-from pycam.errors import FormatError, NetError, NoMapsError, UsageError
+from pycam.errors import FormatError, NetError, NoMapsError, PycamWarning, UsageError
 from pycam.formats.files import exists
 from pycam.formats.mean import read_mean
 from pycam.formats.numbers import read_number
@@ -59,6 +61,9 @@ FIXED_MEANS = {
 }
 """The means of protocols that do not depend on the model, BGR; `none` is for any number of channels."""
 
+IMAGENET_RGB = {(123.68, 116.779, 103.939): 1, (0.485, 0.456, 0.406): 255}
+"""ImageNet's mean as other programs have it, RGB, and the factor from their pixels to Caffe's."""
+
 
 LARGEST = float(np.finfo(np.float32).max)
 """The largest number of single precision."""
@@ -87,6 +92,7 @@ class Preprocessing:
     channels: int = 3
     input_scale: float = 1.0
     std: tuple[float, ...] = (1.0,)
+    card: Card | None = None
 
     def scale(self, input_scale: float | None = None) -> NDArray[np.float32]:
         """Return the factors for pixels minus the mean: `input_scale` / `std`.
@@ -148,7 +154,7 @@ class Preprocessing:
             values = np.broadcast_to(np.array(self.mean.value, np.float32), self.channels)
         else:
             assert self.mean is not None
-            values = read_mean(zoo.mean_path(self.mean), self.channels)
+            values = read_mean(zoo.mean_path(self.mean, card=self.card), self.channels)
         return values if kind == "image" or values.ndim == 1 else values.mean(axis=(1, 2))
 
 
@@ -313,12 +319,18 @@ class Model:
 
     @cached_property
     def digests(self) -> dict[str, str]:
-        """The SHA-256 of the files `net` and `weights`, and of further ones with weights, in hexadecimal."""
+        """The SHA-256 of the files `net` and `weights`, in hexadecimal.
+
+        The net and the weights of an ONNX file are that file; if it has external data, the weights are all its files.
+        """
         sources = self.net.sources
         assert sources is not None and sources.caffemodel is not None
         files = {"net": sources.prototxt, "weights": sources.caffemodel}
-        files |= {f"data {number}": path for number, path in enumerate(sources.data, start=1)}
-        return {name: checksum(Path(path), "sha256") for name, path in files.items()}
+        found = {name: checksum(Path(path), "sha256") for name, path in files.items()}
+        if sources.data:
+            parts = [found["weights"], *(checksum(Path(path), "sha256") for path in sources.data)]
+            found["weights"] = hashlib.sha256("".join(parts).encode()).hexdigest()
+        return found
 
     @property
     def _path(self) -> str:
@@ -401,8 +413,7 @@ def load_model(
         given = {"prototxt": prototxt, "weights": weights, "stage": stages, "level": level, "phase": phase != "TEST"}
         if useless := next((name for name, value in given.items() if value), None):
             raise UsageError(f"{useless} has no effect on the ONNX file {os.fspath(onnx)}: leave it out")
-        size = _size(input_size) or (card.input_size if card else None)
-        return _onnx_model(onnx, card, preprocess, size, labels, mean, std, head)
+        return _onnx_model(onnx, card, preprocess, input_size, labels, mean, std, head)
     if preprocess is not None or input_size is not None:
         name = "input_size" if preprocess is None else "preprocess"
         raise UsageError(f"{name} is for ONNX files: leave it out, or give an ONNX file")
@@ -440,8 +451,14 @@ def _labels(path: AnyPath | None, card: Card | None) -> Labels | None:
     return zoo.card_labels(card) if card else None
 
 
-def _size(given: InputSize) -> Size | None:
-    """Return height and width: of a number, of two, or of a text such as "224" or "224x320"."""
+def input_size(given: InputSize) -> Size | None:
+    """Return height and width as users give them: a number, two, or a text such as "224" or "224x320"; None for None.
+
+    Raises
+    ------
+    UsageError
+        It is something else, or a side is not from 1 to `LARGEST_SIDE`.
+    """
     if given is None:
         return None
     parts = re.split("[x×]", given) if isinstance(given, str) else (given,) if isinstance(given, int) else given
@@ -458,7 +475,7 @@ def _onnx_model(
     path: AnyPath,
     card: Card | None,
     preprocess: str | None,
-    size: Size | None,
+    size: InputSize,
     labels: AnyPath | None,
     mean: AnyPath | None,
     std: str | None,
@@ -468,7 +485,8 @@ def _onnx_model(
     from pycam.onnx.reader import read_onnx
 
     preprocess = preprocess or (card.preprocess if card else None)
-    net = read_onnx(path, rgb=preprocessing_of(preprocess, 3)[1].rgb, size=size)
+    sides = input_size(size) or (card.input_size if card else None)
+    net = read_onnx(path, rgb=preprocessing_of(preprocess, 3)[1].rgb, size=sides)
     loaded = Model(
         name=card.name if card else Path(path).stem,
         net=net,
@@ -480,8 +498,8 @@ def _onnx_model(
     chosen, named = preprocessing_of(preprocess, loaded.channels)
     notes = []
     if preprocess is None:
-        names = ", ".join(name for name in PREPROCESSINGS if name != chosen)
-        notes.append(f"preprocess {chosen} is taken ({named.about}): --preprocess gives another: {names}")
+        others = (name for name, each in PREPROCESSINGS.items() if name != chosen and each.fits(loaded.channels))
+        notes.append(f"preprocess {chosen} is taken ({named.about}): --preprocess gives another: {', '.join(others)}")
     loaded = replace(loaded, preprocessing=_preprocessing(net, card, named, mean, std), preprocess=chosen)
     if not len(loaded.labels):
         numbered = _numbered(loaded)
@@ -556,7 +574,7 @@ def _preprocessing(
         if min(deviations) <= 0:
             raise UsageError(f"std is {std}; expected numbers above 0")
     override = None if mean is None else _read_mean(mean, net, channels)
-    return Preprocessing(of_card, override, channels, card.input_scale if card else 1.0, deviations)
+    return Preprocessing(of_card, override, channels, card.input_scale if card else 1.0, deviations, card)
 
 
 def _read_mean(given: AnyPath, net: Net, channels: int) -> NDArray[np.float32]:
@@ -564,7 +582,17 @@ def _read_mean(given: AnyPath, net: Net, channels: int) -> NDArray[np.float32]:
     values = numbers(text)
     if values is None and not ("," in text and not exists(Path(text))):
         return read_mean(text, channels)
-    return np.broadcast_to(np.array(_values("mean", text, values, net, channels), np.float32), channels)
+    checked = _values("mean", text, values, net, channels)
+    for rgb, scale in IMAGENET_RGB.items():
+        if channels == 3 and np.allclose(checked, rgb, rtol=0.01):
+            bgr = ",".join(f"{scale * value:.6g}" for value in reversed(rgb))
+            warnings.warn(
+                f"the mean {text} is that of ImageNet in the order RGB{' of pixels from 0 to 1' if scale > 1 else ''}: "
+                f"Caffe's nets take BGR, 0 to 255: give {bgr}",
+                PycamWarning,
+                stacklevel=2,
+            )
+    return np.broadcast_to(np.array(checked, np.float32), channels)
 
 
 def _values(name: str, text: str, values: tuple[float, ...] | None, net: Net, channels: int) -> tuple[float, ...]:

@@ -14,6 +14,8 @@ import signal
 import subprocess
 import sys
 import tempfile
+import types
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from functools import cache, partial
@@ -89,11 +91,27 @@ def _no_packages(*modules: str) -> str:
     return ""
 
 
-def _no_cam_tool(module: str, package: str) -> str:
+def _no_cam_tool(module: str) -> str:
+    # pytorch-grad-cam imports a torchvision, which must be built for the very PyTorch that is here, for names that its
+    # methods do not use.
+    names = {
+        "torchvision": (),
+        "torchvision.transforms": ("Compose", "Normalize", "ToTensor"),
+        "torchvision.transforms.functional": ("resize",),
+    }
+    stand_ins = {name: types.ModuleType(name) for name in names if name not in sys.modules}
+    for name, stand_in in stand_ins.items():
+        stand_in.__dict__.update(dict.fromkeys(names[name]))
+    sys.modules.update(stand_ins)
     try:
-        importlib.import_module(module)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            importlib.import_module(module)
     except ImportError as error:
-        return f"{error}: install {package}, which no command of this project does"
+        return f"{error}; `make test` installs it, on Python 3.11 and later"
+    finally:
+        for name in stand_ins:
+            del sys.modules[name]
     return ""
 
 
@@ -178,12 +196,9 @@ REQUIREMENTS = {
     "caffe": Requirement("a real Caffe, found through PYCAM_CAFFE or at its default place", _no_caffe),
     "caffe_root": Requirement("Caffe's own tools in the folder of `make caffe-root`", _no_caffe_root),
     "torch": Requirement("PyTorch", partial(_no_packages, "torch")),
-    "torchcam": Requirement("torch-cam", partial(_no_cam_tool, "torchcam.methods", "torchcam")),
-    "gradcam": Requirement(
-        "pytorch-grad-cam, with a torchvision of the same build as PyTorch",
-        partial(_no_cam_tool, "pytorch_grad_cam", "grad-cam and torchvision"),
-    ),
-    "captum": Requirement("captum", partial(_no_cam_tool, "captum.attr", "captum")),
+    "torchcam": Requirement("torch-cam", partial(_no_cam_tool, "torchcam.methods")),
+    "gradcam": Requirement("pytorch-grad-cam", partial(_no_cam_tool, "pytorch_grad_cam")),
+    "captum": Requirement("captum", partial(_no_cam_tool, "captum.attr")),
     "openvino": Requirement("OpenVINO", partial(_no_packages, "pycam.engines.openvino")),
     "ncnn": Requirement("ncnn", partial(_no_packages, "pycam.engines.ncnn")),
     "onnx": Requirement("the package onnx, which checks what is written", partial(_no_packages, "onnx")),
@@ -197,7 +212,7 @@ REQUIREMENTS = {
     "web": Requirement("FastAPI and uvicorn", partial(_no_packages, "fastapi", "uvicorn")),
     "browser": Requirement("headless Chromium, Playwright and axe", _no_browser),
     "demo": Requirement("scikit-image", partial(_no_packages, "skimage")),
-    "docs": Requirement("pdoc", partial(_no_packages, "pdoc")),
+    "docs": Requirement("Zensical and mkdocstrings", partial(_no_packages, "zensical", "mkdocstrings_handlers.python")),
     "notebook": Requirement(
         "nbclient, nbformat and ipykernel", partial(_no_packages, "nbclient", "nbformat", "ipykernel")
     ),

@@ -102,7 +102,7 @@ def test_an_evaluation_without_a_protocol_takes_the_view_of_the_card(tmp_path):
     for more, protocol, view, overrides in (
         ([], "paper", "full", {"view": "full"}),
         (["--protocol", "paper"], "paper", "center", {}),
-        (["--protocol", "default"], "default", "full", {}),
+        (["--protocol", "default"], "default", "full", {"exif": "ignore"}),
         (["--set", "placement=stretched"], "paper", "center", {"placement": "stretched"}),
     ):
         out = tmp_path / "-".join(["run", *more])

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,6 +33,14 @@ LOCKS = {
     "gpu/requirements.txt": {*EXTRAS, "torch"},
     "gpu/requirements-cpu.txt": {*EXTRAS, "torch"},
 }
+
+
+def commands() -> Iterator:
+    """Give the Docker commands that documents show, each with the text before it."""
+    for document in ("README.md", "docs/reproduce.md", "docker/compose.yaml"):
+        text = re.sub(r"\\\n\s*(#\s+)?", " ", (ROOT / document).read_text("utf-8"))
+        for found in re.finditer(r"^[\s#]*(docker (?:run|compose) .+)$", text, re.MULTILINE):
+            yield pytest.param(text[: found.start()], found[1], id=f"{document}: {found[1]}")
 
 
 def run(*command: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -91,12 +103,53 @@ def test_what_the_package_is_built_from_reaches_the_builder():
 
 def test_compose_builds_the_dockerfiles_and_writes_to_no_image():
     services = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]
-    assert set(services) == {"caffe", "gpu"}
+    assert set(services) == {"caffe", "serve", "gpu"}
     for service in services.values():
-        context = DOCKER / service["build"]["context"]
-        assert (context / service["build"]["dockerfile"]).resolve() in DOCKERFILES
+        if "build" in service:
+            context = DOCKER / service["build"]["context"]
+            assert (context / service["build"]["dockerfile"]).resolve() in DOCKERFILES
+        else:
+            assert service["pull_policy"] == "never"
         places = [volume.rsplit("}", 1)[1] for volume in service["volumes"]]
         assert places == [":/images:ro", ":/models", ":/runs"]
+
+
+def test_compose_builds_caffe_before_gpu_and_publishes_the_page_on_this_machine_only():
+    services = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]
+    base = re.search(r"^ARG CAFFE_IMAGE=(\S+)", (DOCKER / "gpu/Dockerfile").read_text(), re.MULTILINE)[1]
+    assert services["gpu"]["build"]["additional_contexts"] == {base: "service:caffe"}
+    assert services["caffe"]["image"] == services["serve"]["image"] == base
+    assert services["serve"]["command"] == "serve --host 0.0.0.0"
+    assert services["serve"]["ports"] == ["127.0.0.1:8000:8000"]
+
+
+@pytest.mark.parametrize(("before", "command"), list(commands()))
+def test_docker_commands_fit_the_images_and_make_their_folders(before, command):
+    services = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]
+    built = set(re.findall(r"docker build -t (\S+)", before)) | {each["image"] for each in services.values()}
+    words = shlex.split(command, comments=True)
+    made = {folder for found in re.findall(r"mkdir -p ([^#\n]+)", before) for folder in found.split()}
+    if words[1] == "compose":
+        assert Path(words[words.index("-f") + 1]) == Path("docker/compose.yaml")
+        named = [word for word in words[words.index("-f") + 2 :] if not word.startswith("-")]
+        assert named[0] in ("build", "run", "up")
+        assert named[1:2] == [] or named[1] in services
+        assert named[0] == "build" or {"images", "weights", "runs"} <= made
+        return
+    image = next(i for i, word in enumerate(words) if word in built)
+    options, arguments = words[:image], words[image + 1 :]
+    if "--entrypoint" not in options:
+        assert options[options.index("--user") + 1] == "$(id -u):$(id -g)"
+    for volume in (after for before, after in itertools.pairwise(options) if before == "-v"):
+        folder, place = volume.removeprefix("$PWD/").split(":")[:2]
+        assert folder in made or folder == "ilsvrc", f"Docker would make {folder} for root"
+        assert place in ("/images", "/models", "/runs")
+    if arguments[:1] == ["serve"]:
+        assert arguments[arguments.index("--host") + 1] == "0.0.0.0"
+        assert options[options.index("--publish") + 1] == "127.0.0.1:8000:8000"
+    elif arguments[:1] == ["heatmap"]:
+        done = run(sys.executable, "-m", "pycam", "heatmap", "--help", COLUMNS="200", PYTHONPATH=str(ROOT))
+        assert all(word in done.stdout for word in arguments if word.startswith("--"))
 
 
 @pytest.fixture

@@ -36,7 +36,6 @@ SHELL = ("", "sh", "bash")
 # Where a command in running text stops: what follows is a comment, or another program's.
 STOPS = ("|", ">", "<", "&&", ";")
 ELLIPSIS = "…"
-BUNDLED = "squeezenet-cam-caltech101"
 
 
 def name(path: Path) -> str:
@@ -77,7 +76,7 @@ def commands(path: Path) -> Iterator[Command]:
 
 
 def split(path: Path, line: str, whole: bool) -> Iterator[Command]:
-    if not re.match(r"(\w+=\S+ )?(pycam|make|python|docker/|\.ci/|matlab_ports/)", line.strip()):
+    if not re.match(r"(\w+=\S+ )?((pycam|make|python3?)(\s|$)|docker/|\.ci/|matlab_ports/)", line.strip()):
         return
     arguments = shlex.split(line.replace("$(", "(").replace("…/", "/"), comments=True)
     while arguments and re.fullmatch(r"\w+=.*", arguments[0]):
@@ -256,46 +255,6 @@ def test_every_option_has_a_sentence_in_the_reference(path):
             assert getattr(parameter, "help", None), f"{path}: {parameter.name}"
 
 
-OFFLINE = [
-    each
-    for each in ALL
-    if each.document == ROOT / "README.md" and each.whole and each.arguments[0] == "pycam" and BUNDLED in each.arguments
-    if each.arguments[1] != "serve"
-] + [
-    each
-    for each in ALL
-    if each.arguments in (("pycam", "models", "list"), ("pycam", "doctor"), ("pycam", "models", "protocols"))
-]
-
-
-@pytest.fixture
-def somewhere(tmp_path, monkeypatch):
-    """A folder with the image that the README names."""
-    from skimage import data
-
-    cv2.imwrite(str(tmp_path / "fox.jpg"), data.coffee()[..., ::-1])
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.mark.demo
-@pytest.mark.parametrize("command", OFFLINE, ids=str)
-def test_the_readme_s_commands_run(command, somewhere, capsys):
-    arguments = [each for word in command.arguments for each in (["fox.jpg"] if word == "*.jpg" else [word])]
-    assert cli.main(arguments[1:]) == 0, capsys.readouterr().err
-    for option in ("--html", "--out"):
-        if option in arguments:
-            assert (somewhere / arguments[arguments.index(option) + 1]).exists()
-
-
-@pytest.mark.demo
-def test_the_readme_s_python_runs(somewhere, capsys):
-    (block,) = [token for path, token in PYTHON if path == ROOT / "README.md"]
-    exec(compile(block.content, "README.md", "exec"), {})
-    assert capsys.readouterr().out.startswith("cup 0.5")  # a JPEG of it; the original has 0.67
-    assert (somewhere / "out" / "fox_strip.jpg").is_file()
-
-
 @pytest.mark.demo
 def test_the_images_are_what_their_script_draws(tmp_path):
     script = ROOT / "docs/images/make.py"
@@ -314,18 +273,19 @@ def test_the_version_is_that_of_the_newest_change():
     assert newest and newest[1] == pycam.__version__
 
 
-@pytest.mark.docs
-def test_the_reference_is_made_without_a_warning(tmp_path):
-    listed = subprocess.run(
-        ["make", "-n", "-o", ".venv/.all", "docs"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    (line,) = [line for line in listed.stdout.splitlines() if " -m pdoc " in line]
-    modules = [word for word in line.split() if re.fullmatch(r"(pycam|matlab_ports)(\.\w+)*", word)]
-    assert {"pycam", "pycam.pycaffe", "pycam.net"} <= set(modules)
-    command = [sys.executable, "-W", "error", "-m", "pdoc", *modules, "--docformat", "numpy", "-o", tmp_path]
-    made = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert made.returncode == 0, made.stderr
-    assert "class_activation_maps" in (tmp_path / "pycam.html").read_text("utf-8")
+def test_the_citation_names_this_version_and_the_paper():
+    # `cffconvert --validate` holds it to the schema of CFF 1.2.0; here are the keys that the schema requires.
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    newest = re.search(r"^## (\S+), (\d{4}-\d\d-\d\d)$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.M)
+    assert citation["cff-version"] == "1.2.0"
+    assert citation["type"] == "software" and citation["message"] and citation["title"].startswith("pycam")
+    assert (citation["version"], citation["date-released"]) == (newest[1], newest[2])
+    assert citation["license"] in (ROOT / "pyproject.toml").read_text("utf-8")
+    (paper,) = citation["references"]
+    assert paper["type"] == "conference-paper"
+    assert paper["title"] == "Learning Deep Features for Discriminative Localization"
+    assert [each["family-names"] for each in paper["authors"]] == ["Zhou", "Khosla", "Lapedriza", "Oliva", "Torralba"]
+    assert (paper["year"], paper["doi"], paper["conference"]) == (2016, "10.1109/CVPR.2016.319", {"name": "CVPR 2016"})
 
 
 def test_cards_name_protocols_and_commands_that_are_there():

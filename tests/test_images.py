@@ -2,16 +2,18 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import struct
 import warnings
 import zlib
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from PIL import Image as PILImage
+from PIL import Image as PILImage, ImageOps
 
-from pycam.errors import ImageError
+from pycam.errors import ImageError, UsageError
 from pycam.images.read import read_image
 
 AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
@@ -22,6 +24,7 @@ NOISE = RANDOM.integers(0, 256, (40, 50, 3), dtype=np.uint8)
 SMOOTH = cv2.resize(NOISE[:6, :8], (50, 40), interpolation=cv2.INTER_CUBIC)  # BGR
 ALPHA = PILImage.fromarray(NOISE[:, :, 0])
 COLOUR = PILImage.fromarray(SMOOTH[:, :, ::-1])
+RGB = np.asarray(COLOUR)
 
 
 def encode(image: PILImage.Image, format: str, **options) -> bytes:
@@ -175,6 +178,129 @@ def test_exif_orientation_is_reported_and_not_applied(format, orientation):
     image = read_image(encode(COLOUR, format, exif=exif, **options))
     assert image.exif_orientation == orientation
     assert np.array_equal(image.pixels, read_image(encode(COLOUR, format, **options)).pixels)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_exif_orientation_is_applied_as_pillow_does(format, orientation):
+    exif = PILImage.Exif()
+    exif[274] = orientation
+    options = {"WEBP": {"lossless": True}, "JPEG": {"quality": 95, "subsampling": 0}}.get(format, {})
+    data = encode(COLOUR, format, exif=exif, **options)
+    pillow = PILImage.open(io.BytesIO(data))
+    expected = np.asarray(ImageOps.exif_transpose(pillow).convert("RGB"))[:, :, ::-1]
+    image, grey = read_image(data, exif="apply"), read_image(data, channels=1, exif="apply")
+    # Only the two decoders of JPEG may differ, in rounding.
+    assert np.abs(image.pixels.astype(int) - expected).max() <= (2 if format == "JPEG" else 0)
+    assert image.upright() is image and image.pixels.flags.c_contiguous
+    assert grey.planes.shape == (*expected.shape[:2], 1) and np.array_equal(grey.pixels, image.pixels)
+    if format == "JPEG":
+        assert np.array_equal(image.pixels, cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR))
+        assert np.array_equal(grey.planes[:, :, 0], cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE))
+    assert np.array_equal(read_image(PILImage.open(io.BytesIO(data)), exif="apply").pixels, expected)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I;16"])
+def test_pillows_images_are_converted_as_pillow_does(mode):
+    pil = (
+        PILImage.fromarray(np.arange(35, dtype=np.uint16).reshape(5, 7) * 1800)
+        if mode == "I;16"
+        else COLOUR.convert(mode)
+    )
+    image = read_image(pil)
+    deep = mode == "I;16"
+    expected = np.dstack([np.asarray(pil) >> 8] * 3) if deep else np.asarray(pil.convert("RGB"))[:, :, ::-1]
+    assert np.array_equal(image.pixels, expected)
+    assert image.path == "" and image.exif_orientation == 1
+    grey = read_image(pil, channels=1).planes[:, :, 0]
+    assert np.array_equal(grey, cv2.cvtColor(image.pixels, cv2.COLOR_BGR2GRAY))
+
+
+def test_pillows_images_of_other_kinds_are_refused(tmp_path):
+    with pytest.raises(ImageError, match="mode 'F'; give an image of 8 bits"):
+        read_image(PILImage.fromarray(np.zeros((4, 4), np.float32)))
+    with pytest.raises(ImageError, match="without alpha, but the net takes 4 channels"):
+        read_image(COLOUR, channels=4)
+    with pytest.raises(ImageError, match=r"takes 7 channels: give an array \(height, width, 7\)"):
+        read_image(COLOUR, channels=7)
+    rgba = np.dstack([RGB, RGB[:, :, 0]])
+    assert np.array_equal(read_image(PILImage.fromarray(rgba), channels=4).planes, rgba[:, :, [2, 1, 0, 3]])
+    path = tmp_path / "cut.png"
+    path.write_bytes(KINDS["PNG"][:-30])
+    with PILImage.open(path) as opened, pytest.raises(ImageError, match=r"cut\.png: a damaged image"):
+        read_image(opened)
+
+
+def test_arrays_in_rgb():
+    assert np.array_equal(read_image(RGB, rgb=True).pixels, SMOOTH)
+    rgba = np.dstack([RGB, RGB[:, :, 0]])
+    assert np.array_equal(read_image(rgba, channels=4, rgb=True).planes, rgba[:, :, [2, 1, 0, 3]])
+    for other in ("fox.jpg", KINDS["PNG"], COLOUR):
+        with pytest.raises(UsageError, match="rgb=True is for arrays"):
+            read_image(other, rgb=True)
+
+
+PIXELS = np.random.default_rng(1).integers(0, 256, (5, 7, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        PIXELS / 255,
+        (PIXELS / 255).astype(np.float32).transpose(2, 0, 1)[np.newaxis],
+        PIXELS.transpose(2, 0, 1),
+        PIXELS.astype(np.int64),
+        np.dstack([PIXELS, PIXELS[:, :, 0]]),
+        np.dstack([PIXELS, PIXELS[:, :, 0]]) / 255,
+    ],
+    ids=["0 to 1", "torch's batch", "planes first", "int64", "alpha", "matplotlib's PNG"],
+)
+def test_the_advice_for_arrays_of_other_libraries_is_right(array):
+    with pytest.raises(ImageError, match=r"is not an image: give .*, as in ") as raised:
+        read_image(array)
+    advice = str(raised.value).rpartition(", as in ")[2]
+    assert np.array_equal(read_image(eval(advice, {"array": array})).pixels, PIXELS)
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", r"HEIC, which is not read: convert it to JPEG or PNG, `magick "),
+        (b"\0\0\0\x1cftypmif1\0\0\0\0avifmif1miaf", "the form AVIF, which is not read"),
+        (b"\0\0\0\x18ftypmp42\0\0\0\0isommp42", r"a video \(MP4 or MOV\), not an image"),
+        (b"<!DOCTYPE html><html>", "a web page, not an image: download the file itself again"),
+        (b"<svg xmlns='x'/>", "an SVG drawing, which has no pixels"),
+        (b"%PDF-1.7 x", "a PDF, which is not read"),
+        (b"8BPS\0\1", "a Photoshop document, which is not read"),
+        (b"version https://git-lfs.github.com/spec/v1", "a git-LFS pointer, not an image: fetch the file"),
+        (b"PK\x03\x04xx", "a zip archive, not an image: unpack it first"),
+        (b"no image", "not an image, its first bytes are b'no image'; convert it to one of JPEG"),
+    ],
+)
+def test_files_of_other_kinds_are_named(data, told, tmp_path):
+    path = tmp_path / "my fox.jpg"
+    path.write_bytes(data)
+    with pytest.raises(ImageError, match=told):
+        read_image(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("https://a.org/x/fox.jpg?w=3&h=4", "`curl -L -o fox.jpg 'https://a.org/x/fox.jpg?w=3&h=4'`"),
+        ("http://a.org/", "`curl -L -o image.jpg http://a.org/`"),
+        (Path("https://a.org/my fox.png"), "`curl -L -o 'my fox.png' 'https://a.org/my fox.png'`"),
+        ("s3://bucket/fox.jpg", "s3://bucket/fox.jpg: images are read from this machine only: copy it here"),
+    ],
+)
+def test_addresses_are_refused_with_the_command_that_downloads(name, told):
+    with pytest.raises(ImageError, match=re.escape(told)):
+        read_image(name)
+
+
+def test_what_is_no_image_at_all():
+    with pytest.raises(ImageError, match="a list is not an image: give a path"):
+        read_image([1, 2])
 
 
 @pytest.mark.parametrize(
@@ -465,7 +591,8 @@ NO_IMAGES = {
 def test_what_is_no_image_is_refused_in_one_line(content, tmp_path, capfd):
     path = tmp_path / "image.jpg"
     path.write_bytes(content)
-    with pytest.raises(ImageError, match=r"image\.jpg: .*(not an image|damaged|JPEG).*get the file again") as caught:
+    fix = "get the file again|download the file itself again|convert it to JPEG or PNG"
+    with pytest.raises(ImageError, match=rf"image\.jpg: .*(not an image|damaged|JPEG|SVG).*({fix})") as caught:
         read_image(path)
     assert "\n" not in str(caught.value)
     assert capfd.readouterr().err == ""

@@ -105,10 +105,7 @@ def test_ci_requires_all_that_does_not_depend_on_the_machine_or_the_user():
     required = (ROOT / ".ci/run").read_text().partition("PYCAM_REQUIRE:-")[2].partition("}")[0]
     assert set(required.split(",")) == REQUIREMENTS.keys() - {
         "bf16",
-        "captum",
         "gpu",
-        "gradcam",
         "isolated",
-        "torchcam",
         "unprivileged",
     }

@@ -22,11 +22,15 @@ CALLS = [call for _, cell in ROWS for call in re.findall(r"`([^`]+)`", cell)]
 def place(tmp_path_factory) -> Path:
     """A folder with the files that the page names."""
     folder = tmp_path_factory.mktemp("repository")
-    for name in ("prototxt", "models", "examples/images"):
+    for name in ("prototxt", "models"):
         shutil.copytree(ROOT / name, folder / name)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert main(["demo"]) == 0
     return folder
 
 
+@pytest.mark.demo
 @pytest.mark.torch
 @pytest.mark.paper
 def test_each_new_call_runs(place, monkeypatch, capsys):

@@ -473,8 +473,12 @@ def test_a_download_never_leaves_the_cache(machine, card, site):
 
 
 def test_a_mean_image_is_found_and_checked(machine, card):
-    with pytest.raises(ModelError, match=r"ilsvrc_2012_mean\.npy is not on this machine.*download MODEL --mean"):
+    with pytest.raises(ModelError, match=r"ilsvrc_2012_mean\.npy is not on this machine.*models download --mean"):
         zoo.mean_path(zoo.bvlc_mean())
+    with pytest.raises(
+        ModelError, match=r"ilsvrc_2012_mean\.npy is not on this machine.*download googlenet-cam --mean"
+    ):
+        zoo.mean_path(zoo.bvlc_mean(), card=zoo.card("googlenet-cam"))
     with pytest.raises(ModelError, match="has a mean value but no mean image"):
         zoo.mean_path(zoo.card("vgg16").mean)
     (machine / "cache").mkdir()

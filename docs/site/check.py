@@ -1,7 +1,7 @@
 """Check a built site: `python docs/site/check.py FOLDER`.
 
-Every link inside the site must lead to a file and, if it names one, to a place in it. Nothing that a page loads may come
-from another origin, so that the site works without a network.
+Every link inside the site must lead to a file and, if it names one, to a place in it. Nothing that a page loads may
+come from another origin, so that the site works without a network.
 """
 
 from __future__ import annotations

@@ -8,8 +8,7 @@ import re
 import shlex
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 from pycam import cli
@@ -22,30 +21,22 @@ BLOCK = re.compile(r"^## (?P<title>.+?)$(?P<text>.*?)^```sh result=(?P<result>\S
 def gallery_page(folder: Path) -> str:
     """Run the commands of the page, copy what they write to a folder beside the page, and return the page with it."""
     page = (ROOT / "docs/gallery.md").read_text("utf-8")
-    with _place() as place:
 
-        def shown(block: re.Match[str]) -> str:
-            for line in block["code"].replace("\\\n", " ").splitlines():
-                _run(line)
-            copy = folder / block["result"]
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(place / block["result"], copy)
-            link = f"{folder.name}/{block['result']}"
-            result = f"[Open the page]({link})" if copy.suffix == ".html" else f"![{block['title']}]({link})"
-            return f"## {block['title']}{block['text']}```sh\n{block['code']}```\n\n{result}"
+    def shown(block: re.Match[str]) -> str:
+        for line in block["code"].replace("\\\n", " ").splitlines():
+            _run(line)
+        copy = folder / block["result"]
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(block["result"], copy)
+        link = f"{folder.name}/{block['result']}"
+        result = f"[Open the page]({link})" if copy.suffix == ".html" else f"![{block['title']}]({link})"
+        return f"## {block['title']}{block['text']}```sh\n{block['code']}```\n\n{result}"
 
-        return BLOCK.sub(shown, page)
-
-
-@contextmanager
-def _place() -> Iterator[Path]:
-    """Work in an empty folder that has the images that the commands name."""
     before = Path.cwd()
-    with tempfile.TemporaryDirectory() as name:
-        shutil.copytree(ROOT / "examples/images", Path(name) / "examples/images")
-        os.chdir(name)
+    with tempfile.TemporaryDirectory() as place:
+        os.chdir(place)
         try:
-            yield Path(name)
+            return BLOCK.sub(shown, page)
         finally:
             os.chdir(before)
 

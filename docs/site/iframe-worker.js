@@ -2,22 +2,24 @@
 if (location.protocol === "file:") {
   window.Worker = class {
     constructor(url) {
-      const frame = document.createElement("iframe")
-      frame.hidden = true
-      document.body.append(frame)
-      const inside = frame.contentWindow
-      inside.postMessage = (data) => this.onmessage?.(new MessageEvent("message", { data }))
+      const { port1, port2 } = new MessageChannel()
+      port1.onmessage = (event) => this.onmessage?.(event)
+      this.port = port1
+      this.frame = document.createElement("iframe")
+      this.frame.hidden = true
+      document.body.append(this.frame)
+      const inside = this.frame.contentWindow
+      inside.postMessage = (data) => port2.postMessage(data)
       const script = inside.document.createElement("script")
       script.src = url
+      // What arrives earlier waits in the channel.
+      script.onload = () => (port2.onmessage = (event) => inside.onmessage(event))
       script.onerror = (event) => this.onerror?.(event)
-      this.frame = frame
-      this.ready = new Promise((resolve) => (script.onload = resolve))
       inside.document.body.append(script)
     }
 
     postMessage(data) {
-      const inside = this.frame.contentWindow
-      this.ready.then(() => inside.dispatchEvent(new inside.MessageEvent("message", { data })))
+      this.port.postMessage(data)
     }
 
     terminate() {

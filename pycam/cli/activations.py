@@ -55,7 +55,7 @@ def activations(
             try:
                 image = read_image(path, channels=model.channels, exif=row.exif)
             except ImageError as error:
-                failures.append(error)
+                failures.append(error.alone())
             else:
                 paths.append(path)
                 yield image

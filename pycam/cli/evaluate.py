@@ -21,7 +21,7 @@ from pycam.evaluation.plan import Plan, Recipe, Sources
 from pycam.evaluation.run import evaluate as run
 from pycam.evaluation.timing import line
 from pycam.ilsvrc.manifest import SIZES
-from pycam.model import FIXED_MEANS, numbers
+from pycam.model import FIXED_MEANS, ONNX, numbers
 from pycam.protocols import DRAWING, Protocol, protocol as get_protocol
 
 MAP_TYPES = ("float32", "float16")
@@ -82,9 +82,9 @@ def evaluate(
         if value not in allowed:
             raise UsageError(f"{option} {value}: expected one of {', '.join(allowed)}")
     sources = Sources(_absolute(images), **{name: _absolute(path) for name, path in vars(truth).items()}, limit=limit)
-    files = {name: _absolute(getattr(source, name)) for name in ("model", "prototxt", "weights", "mean")}
+    files = {name: _absolute(getattr(source, name)) for name in ("model", "prototxt", "weights", "onnx", "mean")}
     # Workers may have another working directory; a model's name and mean values are not paths.
-    if source.model is not None and not source.model.endswith((".yaml", ".yml")):
+    if source.model is not None and not source.model.endswith((".yaml", ".yml", ONNX)):
         files["model"] = source.model
     if numbers(str(source.mean)) is not None:
         files["mean"] = str(source.mean)
@@ -92,6 +92,8 @@ def evaluate(
     recipe = Recipe(
         row,
         engine=engine.engine,
+        preprocess=source.preprocess,
+        input_size=source.input_size,
         std=source.std,
         head=source.head,
         phase=source.phase,

@@ -95,7 +95,7 @@ def heatmap(
             # Maps are drawn and written while the net runs on the next images.
             for saved in prefetch(lambda each: writer.submit(_saved, *each, folder, boxes, raw is not None), found, 5):
                 if isinstance(saved, PycamError):
-                    failures.append(saved)
+                    failures.append(saved.alone())
                     continue
                 if not done:
                     for told in _told_once(variants, source, named=bool(model)):

@@ -31,7 +31,7 @@ Name = Annotated[
 
 
 def _mean_path(card: Card, download: bool = False) -> Path:
-    return zoo.mean_path(card.mean or zoo.bvlc_mean(), download=download)
+    return zoo.mean_path(card.mean or zoo.bvlc_mean(), download=download, card=card)
 
 
 FILES: dict[str, Callable[[Card], Path | None]] = {

@@ -12,14 +12,15 @@ import typer
 
 from pycam import architectures, zoo
 from pycam.cli import options
-from pycam.cli.net_cam import cam
+from pycam.cli.net_cam import cam, check_paths
 from pycam.cli.net_fit import fit
 from pycam.console import print_json, print_line
 from pycam.engines.onnx_graph import onnx_cam_model, onnx_model
 from pycam.errors import NetError, UsageError
 from pycam.formats import caffemodel
-from pycam.formats.files import atomic_write
+from pycam.formats.files import atomic_write, exists
 from pycam.formats.npy import read_tensors
+from pycam.model import ONNX, input_size, load_model
 from pycam.net import CamHead, Net, describe_heads, find_head, find_heads, read_net, score_inputs
 from pycam.net.layers import dims
 from pycam.net.receptive_fields import ReceptiveField, receptive_fields
@@ -33,11 +34,20 @@ app = typer.Typer(help="Show, write, convert and modify nets.", no_args_is_help=
 @app.command()
 def show(
     context: typer.Context,
-    prototxt: Annotated[Path, typer.Argument(help="The net, in any of Caffe's prototxt versions.")],
+    prototxt: Annotated[
+        Path,
+        typer.Argument(
+            help="The net, in any of Caffe's prototxt versions, an ONNX file, or the name of a model.",
+            autocompletion=options.models,
+        ),
+    ],
     weights: Annotated[Path | None, typer.Argument(help="Its caffemodel, which is checked with the net.")] = None,
     phase: options.Phase = "TEST",
     stages: options.Stages = None,
     level: options.Level = 0,
+    input_size: Annotated[
+        str | None, typer.Option(help="Height and width for an ONNX file that leaves them open: 224, or 224x320.")
+    ] = None,
     allow_nonfinite: options.AllowNonfinite = False,
     as_json: options.Json = False,
 ) -> None:
@@ -46,9 +56,26 @@ def show(
     Shapes are for one image. A receptive field is how many rows and columns of the input a value can depend on; that of
     "195 every 32" moves by 32 pixels from one position to the next. Multiply-adds count multiplications with a weight.
     """
-    if weights is None:
-        options.refuse(context, "no weights are read", "allow_nonfinite")
-    net = read_net(prototxt, weights, phase=phase, stages=stages or (), level=level, allow_nonfinite=allow_nonfinite)
+    if prototxt.suffix == ONNX:
+        options.refuse(
+            context,
+            "an ONNX file has one state, and its weights",
+            "weights",
+            "phase",
+            "stages",
+            "level",
+            "allow_nonfinite",
+        )
+        net = load_model(onnx=prototxt, input_size=input_size).net
+    else:
+        if weights is None:
+            options.refuse(context, "no weights are read", "allow_nonfinite")
+        if _names_model(prototxt):
+            prototxt = zoo.prototxt_path(zoo.card(prototxt))
+        options.refuse(context, "the prototxt says the size", "input_size")
+        net = read_net(
+            prototxt, weights, phase=phase, stages=stages or (), level=level, allow_nonfinite=allow_nonfinite
+        )
     if as_json:
         shown = _as_dict(net)
         for layer in shown["layers"]:
@@ -73,8 +100,12 @@ def export(
     """Write a net and its weights as one ONNX file for any batch size, which runs without pycam.
 
     With --maps the outputs are `scores`, `classes` and `maps`: the class activation maps of the best classes, at the
-    size of the features. The input is an image as Caffe expects it: BGR, 0…255, minus the mean.
+    size of the features. The input is an image as Caffe expects it: BGR, 0…255, minus the mean. An ONNX file can be
+    the model, with --maps: its own input stays.
     """
+    if source.model is not None and (source.model.endswith(ONNX) or zoo.card(source.model).onnx):
+        _export_onnx(context, onnx, source, maps, top, head)
+        return
     if not maps:
         options.refuse(context, "no maps are written without --maps", "top", "head")
         if source.from_files:
@@ -84,6 +115,28 @@ def export(
     atomic_write(onnx, written.SerializeToString())
     outputs = ", ".join(output.name for output in written.graph.output)
     print_line(f"{onnx}: {outputs}{f' ({loaded.head})' if maps else ''}")
+
+
+def _export_onnx(
+    context: typer.Context, out: Path, source: options.NetArguments, maps: bool, top: int, head: str | None
+) -> None:
+    """Add class activation maps to an ONNX file; the arguments are those of `export`."""
+    from pycam.onnx.reader import read_onnx
+
+    if not maps:
+        raise UsageError(f"{source.model} is an ONNX file already: give --maps to add class activation maps")
+    states = "prototxt", "weights", "phase", "stages", "level"
+    options.refuse(context, "an ONNX file is the net and its weights", *states)
+    options.refuse(context, "the model keeps its own input", "preprocess")
+    assert source.model is not None
+    path = Path(source.model) if source.model.endswith(ONNX) else zoo.weights_path(zoo.card(source.model))
+    check_paths([out], [path])
+    net = read_onnx(path, size=input_size(source.input_size), own_input=True)
+    options.print_notes(net.notes)
+    found = find_head(net, head)
+    written = onnx_cam_model(net, found, top)
+    atomic_write(out, written.SerializeToString())
+    print_line(f"{out}: {', '.join(output.name for output in written.graph.output)} ({found})")
 
 
 @app.command()
@@ -123,6 +176,13 @@ def import_weights(
     caffemodel.write(out, net.message, with_tf_weights(net, tensors, str(npy)).params)
     unused = [name for name in tensors if name not in net.by_name]
     print_line(f"{out}" + (f" (not in the net: {', '.join(unused)})" if unused else ""))
+
+
+def _names_model(given: Path) -> bool:
+    """Return whether a path is a card, or no file but the name of a model, such as squeezenet-v1.0."""
+    if given.suffix in (".yaml", ".yml"):
+        return True
+    return given.name == str(given) and not exists(given) and not given.suffix.strip(".0123456789")
 
 
 def _as_dict(net: Net) -> dict[str, Any]:

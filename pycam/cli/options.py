@@ -232,7 +232,7 @@ class BoxOptions(ProtocolOptions):
 
 
 @dataclass(frozen=True)
-class MapOptions(BoxOptions):
+class MethodOptions(ProtocolOptions):
     """A row of the protocol table, and how maps are made."""
 
     method: Annotated[
@@ -244,6 +244,16 @@ class MapOptions(BoxOptions):
         typer.Option(help="Blob that maps are made at, one or more. Default: the deepest with rows and columns."),
     ] = None
     target: Annotated[str | None, one_of(CHOICES["target"], "Score that maps explain")] = None
+
+    @property
+    def rows(self) -> list[Protocol]:
+        """The row with the view, once per method and layer."""
+        return self.row.with_methods(self.method or (), self.layer or (), target=self.target)
+
+
+@dataclass(frozen=True)
+class MapOptions(BoxOptions, MethodOptions):
+    """A row of the protocol table, how maps are made, and how boxes are found."""
 
     @property
     def rows(self) -> list[Protocol]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import socket
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,7 +14,8 @@ from pycam import zoo
 from pycam.cli import options
 from pycam.console import print_error, print_line
 from pycam.errors import ModelError, UsageError
-from pycam.model import load_model
+from pycam.formats.onnx_file import read_onnx_file
+from pycam.model import ONNX, load_model
 from pycam.predict import Cam, make_cam
 
 ADDRESSES = ("127.0.0.1", "0.0.0.0")
@@ -66,12 +68,18 @@ def serve(
 
     def cams(name: str) -> list[Cam]:
         model = load_model(name, needs_maps=any(row.method == "cam" for row in rows))
+        options.print_notes(model.net.notes)
         for note in model.notes(maps=any(row.method == "cam" for row in rows), boxes=True):
             print_error(f"{name}: {note}")
         return [make_cam(model, engine=engine.engine, protocol=row, options=engine.options) for row in rows]
 
     makers = {}
-    for card in map(zoo.card, names):
+    for name in names:
+        if name.endswith(ONNX):
+            read_onnx_file(name)
+            makers[Path(name).stem] = functools.partial(cams, name)
+            continue
+        card = zoo.card(name)
         zoo.weights_path(card)  # missing weights are an error now, not at the first image
         makers[card.name] = functools.partial(cams, card.name)
     limits = Limits(

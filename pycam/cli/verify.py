@@ -42,6 +42,11 @@ def verify(
             )
     loaded = source.load()
     net, card = loaded.net, loaded.card
+    if net.from_onnx:
+        raise UsageError(
+            f"{net.sources.prototxt if net.sources else 'the net'}: real Caffe, which `verify` compares with, does not "
+            "read ONNX files: use `pycam compare onnxruntime openvino --onnx FILE`"
+        )
     if card is not None and card.cam:
         _ = loaded.head  # checks the card against its net
     assert net.sources is not None and net.sources.caffemodel is not None

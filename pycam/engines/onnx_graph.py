@@ -72,7 +72,8 @@ def onnx_cam_model(net: Net, head: CamHead, top: int = 5) -> Message:
     Returns
     -------
     ModelProto
-        A model from images, (N, C, H, W), BGR, mean subtracted, to these outputs, in this order:
+        A model from images, (N, C, H, W), BGR, mean subtracted (or the input of the net's own ONNX file), to these
+        outputs, in this order:
 
         `scores`
             (N, T) float32, one score per class.
@@ -81,7 +82,7 @@ def onnx_cam_model(net: Net, head: CamHead, top: int = 5) -> Message:
         `maps`
             (N, top, h, w) float32, their maps at the features' size, neither rectified nor scaled.
 
-        If a blob of the net already has one of these names, the output gets an underscore at its end.
+        If another blob of the net already has one of these names, the output gets an underscore at its end.
 
     Raises
     ------
@@ -91,6 +92,7 @@ def onnx_cam_model(net: Net, head: CamHead, top: int = 5) -> Message:
     graph = _Graph(net.params)
     _translate(net, [head.score_blob, head.feature_blob], graph)
     scores, classes, maps = (_unused(name, net) for name in ("scores", "classes", "maps"))
+    own = head.score_blob == "scores" and len(net.shapes["scores"]) == 2
     weights = head_weights(net, head)
     class_count = len(weights.bias)
     top = min(top, class_count)
@@ -99,18 +101,26 @@ def onnx_cam_model(net: Net, head: CamHead, top: int = 5) -> Message:
     if head.positions:
         places = graph.add("Reshape", [head.score_blob, graph.constant([0, class_count, -1])])
         graph.add("ReduceMean", [places], scores, axes=[2], keepdims=0)
+    elif own:
+        scores = head.score_blob
     else:
         graph.add("Flatten", [head.score_blob], scores)
-    graph.add("TopK", [scores, graph.constant([top])], graph.unused("TopK"), classes)
+    if graph.opset < 10:
+        graph.add("TopK", [scores], graph.unused("TopK"), classes, k=top)
+    else:
+        graph.add("TopK", [scores, graph.constant([top])], graph.unused("TopK"), classes)
     features = head.feature_blob
     if weights.coverage is not None:
         features = graph.add("Mul", [features, graph.constant(weights.coverage)])
-    if weights.matrix is None:
+    matrix = weights.matrix
+    if matrix is None and graph.opset < OPSET:
+        matrix = np.eye(class_count, dtype=np.float32)
+    if matrix is None:
         # (N, T, h, w) at (N, top, 1)
         chosen = graph.add("Unsqueeze", [classes, graph.constant([2])])
         graph.add("GatherND", [features, chosen], maps, batch_dims=1)
     else:
-        chosen = graph.add("Gather", [graph.constant(weights.matrix), classes])  # (N, top, K)
+        chosen = graph.add("Gather", [graph.constant(matrix), classes])  # (N, top, K)
         columns = graph.add("Reshape", [features, graph.constant([0, channels, height * width])])
         rows = graph.add("MatMul", [chosen, columns])  # (N, top, h·w)
         graph.add("Reshape", [rows, graph.constant([0, top, height, width])], maps)
@@ -174,11 +184,16 @@ class _Graph:
         self._constants: list[Any] = []
         self._numbers = count()
 
+    @property
+    def _batch(self) -> int | str:
+        return 1 if self.origin is not None and self.origin.one_by_one else BATCH
+
     def add_input(self, name: str, shape: Shape) -> None:
-        self._inputs.append(onnx_messages.value(name, FLOAT, [BATCH, *shape[1:]]))
+        kind = FLOAT if self.origin is None else self.origin.input_type
+        self._inputs.append(onnx_messages.value(name, kind, [self._batch, *shape[1:]]))
 
     def add_output(self, name: str, shape: Shape, kind: int = FLOAT) -> None:
-        self._outputs.append(onnx_messages.value(name, kind, [BATCH, *shape[1:]]))
+        self._outputs.append(onnx_messages.value(name, kind, [self._batch, *shape[1:]]))
 
     def add(self, operator: str, inputs: Sequence[str], *outputs: str, **attributes: Any) -> str:
         """Append a node, by default with one output of a new name, and return the name of its first output."""

@@ -23,8 +23,8 @@ from pycam.net.layers.loss import SMALLEST
 class TorchLayer(nn.Module):
     """A layer of a net, with its learned blobs.
 
-    The blobs are called `weight` and `bias`; those of a BatchNorm `mean`, `variance` and `factor`, as in Caffe: two sums
-    and their common divisor, which get no gradient.
+    The blobs are called `weight` and `bias`; those of a BatchNorm `mean`, `variance` and `factor`, as in Caffe: two
+    sums and their common divisor, which get no gradient.
 
     Parameters
     ----------
@@ -42,7 +42,8 @@ class TorchLayer(nn.Module):
         statistics = isinstance(layer, L.BatchNorm)
         self._names = ("mean", "variance", "factor") if statistics else ("weight", "bias")[: len(blobs)]
         for name, blob in zip(self._names, blobs, strict=True):
-            self.register_parameter(name, blob.requires_grad_(not statistics))
+            blob.requires_grad_(not statistics)
+            self.register_parameter(name, blob)
         # `false` stands for a gradient that stops here.
         self._learns = [False] * 3 if statistics else [spec.lr_mult != 0 for spec in layer.message.param]
 
@@ -142,7 +143,17 @@ class TorchGraph(nn.Module):
         for layer in net.layers:
             if isinstance(layer, L.Source):
                 continue
+            if isinstance(layer, L.OnnxNode):
+                raise EngineError(
+                    f"PyTorch does not run nodes of an ONNX file ({layer.name!r}, {layer.type}): use a method without "
+                    "gradients, such as cam or scorecam, or the PyTorch module that the file was exported from"
+                )
             if type(layer) not in _FUNCTIONS:
+                if isinstance(layer, L.OnnxNode):
+                    raise EngineError(
+                        f"PyTorch does not run nodes of an ONNX file ({layer.name!r}, {layer.type}): use method "
+                        "cam, scorecam or ablationcam with --engine onnxruntime or openvino"
+                    )
                 raise EngineError(f"torch cannot run layer {layer.name!r}: type {layer.type!r} is not supported")
             keys = [(layer.name, index) for index in range(len(layer.param_shapes))]
             for key in keys:

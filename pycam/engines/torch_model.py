@@ -58,7 +58,7 @@ class TorchModel(TorchGraph):
             The images are not of the size of the net's input.
         """
         # In a trace, sizes are values of the graph.
-        if not torch.jit.is_tracing() and images.shape[1:] != self._sides:
+        if not torch.jit.is_tracing() and images.shape[1:] != self._sides:  # type: ignore[attr-defined,no-untyped-call]
             raise EngineError(
                 f"the net takes images of N×{dims(self._sides)}, not {dims(tuple(images.shape))}: resize them; a tool "
                 f"that tries a net with images of its own takes their shape, as in input_shape={self._sides}"

@@ -30,7 +30,7 @@ from pycam.ilsvrc.ground_truth import GroundTruth, read_ground_truth
 from pycam.ilsvrc.names import IMAGE_SUFFIXES, image_name, known_name, normal
 from pycam.ilsvrc.synsets import CLASSES, synsets
 from pycam.maps.methods import method_class
-from pycam.model import Model, load_model
+from pycam.model import ONNX, Model, load_model
 from pycam.net import Net
 from pycam.net.layers import dims
 from pycam.net.state import describe
@@ -52,7 +52,7 @@ class Recipe:
     ----------
     protocol : Protocol
         A row of the table, with its overrides.
-    model, engine, prototxt, weights, mean, std, head, phase, stages, level, options
+    model, engine, prototxt, weights, onnx, preprocess, input_size, mean, std, head, phase, stages, level, options
         As for `pycam.load`.
     """
 
@@ -61,6 +61,9 @@ class Recipe:
     engine: str = "onnxruntime"
     prototxt: str | None = None
     weights: str | None = None
+    onnx: str | None = None
+    preprocess: str | None = None
+    input_size: str | None = None
     mean: str | None = None
     std: str | None = None
     head: str | None = None
@@ -72,7 +75,9 @@ class Recipe:
     @property
     def name(self) -> str:
         """The model's name, or its weights' file name."""
-        return zoo.card(self.model).name if self.model is not None else normal(Path(self.weights or "").name)
+        if self.model is not None and not self.model.endswith(ONNX):
+            return zoo.card(self.model).name
+        return normal(Path(self.weights or self.onnx or self.model or "").name)
 
     @property
     def batch_invariant(self) -> bool:
@@ -91,6 +96,9 @@ class Recipe:
             self.model,
             prototxt=self.prototxt,
             weights=self.weights,
+            onnx=self.onnx,
+            preprocess=self.preprocess,
+            input_size=self.input_size,
             mean=self.mean,
             std=self.std,
             head=self.head,
@@ -120,6 +128,7 @@ class Recipe:
             ("mean values", hashlib.sha256(cam.mean.astype("<f4").tobytes()).hexdigest()),
             ("scale", ", ".join(f"{factor:.9g}" for factor in cam.scale.tolist())),
             ("input", dims(cam.model.input_size)),
+            *((("preprocess", cam.model.preprocess),) if cam.model.preprocess else ()),
             *_state(cam.model.net),
             ("scores", cam.model.score_blob),
             ("head", str(cam.head or "")),

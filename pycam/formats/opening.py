@@ -21,14 +21,20 @@ DOWNLOAD_AGAIN = "download the file itself again"
 UNPACK = "unpack it first"
 SWAPPED = "were two files swapped?"
 
+PYTORCH = "weights of PyTorch (.pth)"
+FROM_TORCH = "export their module with torch.onnx.export, and give the .onnx file with --onnx"
+
 WEB_PAGE = "a web page"
+ONNX = "an ONNX model"
 LFS_POINTER = "a git-LFS pointer"
 
 SIGNATURES = (
     (rb"(\xef\xbb\xbf)?\s*<", WEB_PAGE, DOWNLOAD_AGAIN),
     (rb"version https://git-lfs", LFS_POINTER, "fetch the file itself with `git lfs pull`"),
     (rb"\x1f\x8b", "a gzip archive", UNPACK),
+    (rb"(?s)PK\x03\x04.{26}[^/]{1,100}/(data\.pkl|\.format|version)", PYTORCH, FROM_TORCH),
     (rb"PK\x03\x04", "a zip archive", UNPACK),
+    (rb"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19", PYTORCH, FROM_TORCH),
     (rb"BZh|\xfd7zXZ|7z\xbc\xaf|Rar!", "an archive", UNPACK),
     (rb"\x80[\x02-\x05]", "a Python pickle", "only Caffe's own format is read"),
     (rb"\x89HDF", "an HDF5 file", SWAPPED),
@@ -37,6 +43,8 @@ SIGNATURES = (
     (rb"\x89PNG|\xff\xd8\xff|GIF8", "an image", SWAPPED),
     (rb"\xff\xfe|\xfe\xff|([\t-~]\x00){4}|(\x00[\t-~]){4}", "UTF-16 text", "save it as UTF-8"),
     (rb"\x00+\Z", "nothing but zeros", DOWNLOAD_AGAIN),
+    # A solver state begins alike: its iteration, and the name of its weights.
+    (rb"\x08[\x03-\x20]([:B]|\x12(?![^\x00]{0,250}(caffemodel|\.h5)))", ONNX, "give it as the model, or with --onnx"),
     (
         rb"\x08[\x80-\xff]*[\x00-\x7f]\x12",
         "a solver state",

@@ -27,11 +27,13 @@ class ClassWeightMaps(MapMethod):
     """
 
     from_class_weights = True
+    head: CamHead
 
     def __init__(self, net: Net, head: CamHead) -> None:
         self._net = net
-        self._head = self.head = head
-        self.outputs = (head.feature_blob,)
+        self.head = head
+        self.layer = head.feature_blob
+        self.outputs = (self.layer,)
 
     @classmethod
     def of(cls, request: Request) -> ClassWeightMaps:
@@ -41,12 +43,12 @@ class ClassWeightMaps(MapMethod):
     @cached_property
     def weights(self) -> HeadWeights:
         """The class weights of the head."""
-        return head_weights(self._net, self._head)
+        return head_weights(self._net, self.head)
 
     def __call__(
         self, images: Floats, classes: NDArray[np.intp], values: Mapping[str, Floats], forward: Forward
     ) -> Floats:
         """Return the maps of classes, (N, T, h, w) float32: the features, weighted by the class weights."""
-        features, matrix = values[self._head.feature_blob], self.weights.matrix
+        features, matrix = values[self.layer], self.weights.matrix
         chosen = features[:, classes] if matrix is None else class_activation_maps(features, matrix[classes])
         return chosen if self.weights.coverage is None else chosen * self.weights.coverage

@@ -102,6 +102,8 @@ class MapMethod(ABC):
         Whether the engine alone runs the net, so that the maps have the engine's streams, and its bits.
     perturbs : bool
         Whether an image needs many passes.
+    layer : str
+        The blob that the maps are made at: they have its rows and columns.
     head : CamHead or None
         The head whose class weights are used.
     outputs : tuple of str
@@ -113,6 +115,7 @@ class MapMethod(ABC):
     from_class_weights: ClassVar[bool] = False
     by_engine: ClassVar[bool] = True
     perturbs: ClassVar[bool] = False
+    layer: str
     head: CamHead | None = None
     outputs: tuple[str, ...] = ()
     passes: Passes | None = None

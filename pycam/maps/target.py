@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pycam.errors import NetError, UsageError
+from pycam.errors import NetError, UsageError, suggest
 from pycam.net import CamHead, Net, find_heads, find_scores, logits_of, positions_of
 from pycam.net.layers import dims
 
@@ -64,8 +64,9 @@ def check_layer(net: Net, layer: str, target: str) -> None:
         The net has no such blob, or the blob has no rows and columns, or no influence on the target.
     """
     if layer not in net.value_shapes:
-        blobs = [blob for blob, shape in net.shapes.items() if len(shape) == 4]
-        raise NetError(f"the net has no blob {layer!r} for maps; expected one of {', '.join(blobs)}")
+        near = suggest(layer, [blob for blob, shape in net.shapes.items() if len(shape) == 4])
+        rest = f"the last that has maps is {default_layer(net, target)!r}, and `pycam net show` lists all"
+        raise NetError(f"the net has no blob {layer!r} for maps: {near}{' ' if near else ''}{rest} (--layer)")
     shape = net.value_shapes[layer]
     if len(shape) != 4:
         raise NetError(f"blob {layer!r} is {dims(shape)}: maps need rows and columns, N×K×h×w")

@@ -145,7 +145,7 @@ def find_head(net: Net, name: str | None = None) -> CamHead:
     if not heads:
         if not found:
             raise NetError("no class activation maps: no blob of the net can hold class scores")
-        raise NoMapsError(_refusal(*next(reversed(found.items()))))
+        raise NoMapsError(_refusal(net, *next(reversed(found.items()))))
     return heads[0]
 
 
@@ -249,11 +249,17 @@ def named_head(net: Net, feature_blob: str | None, class_layer: str | None, scor
 def _found(net: Net, score_blob: str) -> CamHead:
     head = _head_of(net, score_blob)
     if isinstance(head, str):
-        raise NoMapsError(_refusal(score_blob, head))
+        raise NoMapsError(_refusal(net, score_blob, head))
     return head
 
 
-def _refusal(score_blob: str, reason: object) -> str:
+def _refusal(net: Net, score_blob: str, reason: object) -> str:
+    if net.from_onnx:
+        ways_out = (
+            "use method scorecam or ablationcam, which need none, or export the net with a global average pooling and "
+            "one linear layer in front of its scores"
+        )
+        return f"no class activation maps from {score_blob!r}: {reason}; {ways_out}"
     ways_out = (
         "use method gradcam, which needs none, or convert the net with `pycam net cam`"
         if reason == NO_POOLING

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pycam.errors import NetError
 from pycam.formats import caffemodel, prototxt, schema
 from pycam.formats.fork_layers import ForkLayer, distribute
-from pycam.net.layers import Convolution, InnerProduct, Layer, Reshape, Shape, Source
+from pycam.net.layers import Convolution, InnerProduct, Layer, OnnxNode, Reshape, Shape, Source
 from pycam.net.linking import AUTOMATIC, link
 from pycam.net.params import Params, fit_params, matrix_notes
 from pycam.net.state import describe, net_state, stages_of, takes_part
@@ -168,6 +168,11 @@ class Net:
         values = tuple(values)
         read = {*values, *(value for layer in self.layers_before(values) for value in layer.inputs)}
         return tuple(blob for blob, value in self.input_values.items() if value in read)
+
+    @property
+    def from_onnx(self) -> bool:
+        """Whether the net was read from an ONNX file, so that only some engines run it."""
+        return any(isinstance(layer, OnnxNode) for layer in self.layers)
 
     @cached_property
     def fixed_batch(self) -> int | None:

@@ -10,9 +10,8 @@ from typing import Any
 from pycam.errors import NetError
 from pycam.formats import schema
 from pycam.net import Net, Params, net_from_message
-from pycam.net.layers import Data, ImageData, Layer, Source, dims
+from pycam.net.layers import Data, ImageData, Input, Layer, Source, dims
 from pycam.net.spec import NetSpec
-from pycam.net.state import PHASES
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,23 +149,40 @@ def net_from(net: Net, blob: str, target: str) -> Net:
     written = {value for layer in kept for value in layer.outputs}
     read = dict.fromkeys([blob, *(value for layer in kept for value in layer.inputs)])
     inputs = [value for value in read if value not in written]
+    shapes = tuple(net.value_shapes[value] for value in inputs)
+    name = free_name("input", {layer.name for layer in kept})
     # A Reshape may name the batch size of the file.
     batch = next(layer.shapes_in_file[0][0] for layer in net.layers if isinstance(layer, Source))
-    message = schema.NetParameter(name=net.name)
-    message.layer.add(
-        name=free_name("input", {layer.name for layer in kept}),
-        type="Input",
-        top=inputs,
-        input_param={"shape": [{"dim": (batch, *net.value_shapes[value][1:])} for value in inputs]},
+    in_file = tuple((batch, *shape[1:]) for shape in shapes)
+    param = {"shape": [{"dim": shape} for shape in in_file]}
+    source = Input(
+        name=name,
+        bottoms=(),
+        tops=tuple(inputs),
+        inputs=(),
+        outputs=tuple(inputs),
+        input_shapes=(),
+        output_shapes=shapes,
+        shapes_in_file=in_file,
+        message=schema.LayerParameter(name=name, type="Input", top=inputs, input_param=param),
     )
-    for layer in kept:
-        own = _without_rules(layer)
-        # Not those that Caffe adds without a name.
-        own.bottom[:], own.top[:] = layer.inputs, layer.outputs[: len(layer.message.top)]
-        message.layer.append(own)
-    part = net_from_message(message, path=f"the net behind {blob!r}", phase=PHASES[net.state.phase])
+    layers = (source, *map(_with_own_blobs, kept))
+    message = schema.NetParameter(name=net.name)
+    message.layer.extend(layer.message for layer in layers if layer.message is not None)
     names = {layer.name for layer in kept}
-    return replace(part, params={name: arrays for name, arrays in net.params.items() if name in names})
+    params = {name: arrays for name, arrays in net.params.items() if name in names}
+    return replace(net, layers=layers, params=params, message=message, sources=None)
+
+
+def _with_own_blobs(layer: Layer) -> Layer:
+    """Return a layer that reads and writes blobs with the names of its values, so that it is not in place."""
+    own = replace(layer, bottoms=layer.inputs, tops=layer.outputs)
+    if layer.message is None:  # as that of a node of an ONNX graph
+        return own
+    message = _without_rules(layer)
+    # Not those that Caffe adds without a name.
+    message.bottom[:], message.top[:] = layer.inputs, layer.outputs[: len(layer.message.top)]
+    return replace(own, message=message)
 
 
 def free_name(name: str, taken: Set[str]) -> str:

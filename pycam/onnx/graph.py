@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -53,6 +53,8 @@ class Graph:
         The type of its values, a key of `IMAGE_TYPES`.
     input_shape : tuple of int
         Its shape at batch 1.
+    batch : int, optional
+        The batch size in the file, None if it is open.
     outputs : tuple of str
         The outputs that ONNX Runtime can compute.
     left_out : mapping of str to str
@@ -69,6 +71,7 @@ class Graph:
     input: str
     input_type: int
     input_shape: Shape
+    batch: int | None
     outputs: tuple[str, ...]
     left_out: Mapping[str, str] = field(default_factory=dict)
     values: dict[str, NDArray[Any]] = field(default_factory=dict, repr=False)
@@ -120,6 +123,11 @@ class Graph:
     def is_float(self, tensor: str) -> bool:
         """Return whether the values of a tensor are real numbers."""
         return tensor in self.values and self.values[tensor].dtype.kind == "f"
+
+    def is_blob(self, tensor: str) -> bool:
+        """Return whether a tensor has float32 values of each image, with the images along its first axis."""
+        value = self.values.get(tensor)
+        return value is not None and tensor in self.of_image and value.dtype == np.float32 and value.shape[:1] == (1,)
 
     def constant(self, tensor: str) -> NDArray[np.float64] | None:
         """Return the values of a tensor that no image changes, None for another one."""
@@ -245,6 +253,9 @@ def graph_of(model: Message, path: str, size: tuple[int, int] | None, default_si
         raise NetError(f"{path}: {len(images)} inputs ({names}); expected one, for images")
     (image,) = images
     shape, note = _shape(image, nodes, path, size, default_size)
+    if any(each.HasField("g") or each.graphs for node in nodes for each in node.attribute):
+        # A condition can depend on all images of a batch.
+        origin = replace(origin, one_by_one=True)
     kind = int(image.type.tensor_type.elem_type)
     if kind not in IMAGE_TYPES:
         raise NetError(
@@ -259,6 +270,7 @@ def graph_of(model: Message, path: str, size: tuple[int, int] | None, default_si
         image.name,
         kind,
         shape,
+        int(image.type.tensor_type.shape.dim[0].dim_value) or None,
         tuple(outputs),
         left_out,
     )
@@ -350,8 +362,9 @@ def _values(graph: Graph) -> dict[str, NDArray[Any]]:
     try:
         found = session(model).run(names, {graph.input: image})
     except Exception as error:  # ONNX Runtime's exceptions have no other common base class
+        fixed = "" if graph.batch in (None, 1) else f", its batch size {graph.batch}; export it with an open one, or 1"
         raise NetError(
-            f"{graph.path}: ONNX Runtime cannot run the model on an image of {dims(graph.input_shape)}: "
+            f"{graph.path}: ONNX Runtime cannot run the model on one image of {dims(graph.input_shape[1:])}{fixed}: "
             f"{' '.join(str(error).split())}"
         ) from None
     values = dict(zip(names, found, strict=True))
@@ -402,7 +415,7 @@ def layer_of(graph: Graph, node: Message, **more: Any) -> OnnxNode:
         name=graph.name_of(node),
         type=f"onnx.{node.op_type}",
         bottoms=inputs,
-        tops=outputs,
+        tops=tuple(name for name in outputs if graph.is_blob(name)),
         inputs=inputs,
         outputs=outputs,
         input_shapes=tuple(graph.shape(name) for name in inputs),

@@ -14,6 +14,8 @@ _REDUCTIONS = {"ReduceMean": "AVE", "ReduceMax": "MAX", "ReduceSum": "AVE"}
 _GLOBAL = {"GlobalAveragePool": "AVE", "GlobalMaxPool": "MAX"}
 _WINDOWED = {"AveragePool": "AVE", "MaxPool": "MAX"}
 
+NO_POOLING = "there is no global pooling before the scores"
+
 SAME_VALUES = ("Identity", "Dropout", "Cast", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Expand")
 """Operators that change no value, and keep their order, where they keep their number."""
 
@@ -181,7 +183,7 @@ def find_pooling(graph: Graph, logits: str) -> Pooling | str:
             continue
         seen.add(tensor)
         if tensor == graph.input:
-            reasons.append("the scores depend on the image without a pooling")
+            reasons.append(NO_POOLING)
             continue
         match pooling_at(graph, tensor):
             case Pooling() as pooling:
@@ -190,6 +192,8 @@ def find_pooling(graph: Graph, logits: str) -> Pooling | str:
             case str() as reason:
                 return reason
         node = graph.producer[tensor]
+        if any(each.HasField("g") or each.graphs for each in node.attribute):
+            reasons.append(f"{graph.about(node)} stands in the way, whose branches or steps are not followed")
         read = [name for name in node.input if name in graph.of_image]
         if obstacle := _leaves(graph, node, read[:1]):
             reasons.append(obstacle)
@@ -197,7 +201,7 @@ def find_pooling(graph: Graph, logits: str) -> Pooling | str:
     if reasons:
         return reasons[0] if len(reasons) == 1 else _first(reasons)
     if not found:
-        return "there is no global pooling before the scores"
+        return NO_POOLING
     if len(found) > 1:
         names = " and ".join(graph.about(pooling.node) for pooling in found.values())
         return f"the scores combine several poolings, {names}"
@@ -205,7 +209,7 @@ def find_pooling(graph: Graph, logits: str) -> Pooling | str:
 
 
 def _first(reasons: Sequence[str]) -> str:
-    return next((reason for reason in reasons if not reason.startswith("the scores depend")), reasons[0])
+    return next((reason for reason in reasons if reason != NO_POOLING), reasons[0])
 
 
 def _leaves(graph: Graph, node: Message, read: Sequence[str]) -> str:

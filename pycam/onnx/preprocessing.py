@@ -27,6 +27,10 @@ class NamedPreprocessing:
     std: tuple[float, ...]
     rgb: bool = True
 
+    def fits(self, channels: int) -> bool:
+        """Return whether it is for so many channels."""
+        return channels == 3 or max(len(self.mean), len(self.std)) == 1
+
     @property
     def mean_bgr(self) -> tuple[float, ...]:
         """The mean in the order blue, green, red."""
@@ -75,6 +79,6 @@ def preprocessing_of(name: str | None, channels: int) -> tuple[str, NamedPreproc
         names = ", ".join(PREPROCESSINGS)
         raise UsageError(f"preprocess is {name}; {suggest(name, PREPROCESSINGS, f'expected one of {names}')}")
     found = PREPROCESSINGS[name]
-    if len(found.mean) > 1 and channels != 3:
+    if not found.fits(channels):
         raise UsageError(f"preprocess {name} is for three channels, the net takes {channels}: use none, tf or unit")
     return name, found

@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from pycam import engines
 from pycam.errors import EngineError, FormatError, NetError
+from pycam.formats import schema
 from pycam.formats.onnx_file import read_onnx_file
 from pycam.formats.onnx_messages import FLOAT
 from pycam.formats.schema import Message
 from pycam.net import Net, Params, Sources, net_from_message
 from pycam.net.layers import Layer, OnnxNode, Shape, Source
 from pycam.net.spec import NetSpec
-from pycam.onnx.graph import Graph, attribute, graph_of, layer_of, random_image
+from pycam.onnx.graph import Graph, attribute, graph_of, key_of, layer_of, random_image
 from pycam.onnx.pooling import SAME_VALUES, find_pooling
 from pycam.onnx.tail import Additions, Form, follow
 
@@ -100,6 +101,8 @@ def read_onnx(
     model, files = read_onnx_file(path)
     try:
         graph, note = graph_of(model, shown, size, DEFAULT_SIZE)
+        if own_input:
+            graph = replace(graph, origin=replace(graph.origin, input_type=graph.input_type))
         net = _net(graph, rgb, own_input)
     except UnicodeDecodeError:
         raise FormatError(f"{shown}: a name in it is no UTF-8 text: the file is damaged") from None
@@ -115,9 +118,15 @@ def _net(graph: Graph, rgb: bool, own_input: bool) -> Net:
     added.layers = []
     scores = [_scores(graph, output, added) for output in _final_outputs(graph)]
     heads = [each for each in scores if isinstance(each.form, Form)]
-    reasons = {each.output: each.form for each in scores if isinstance(each.form, str)}
-    nodes = [layer_of(graph, node, no_maps=_reason(node, {} if heads else reasons)) for node in graph.nodes]
-    body = _pruned([source, *before, *nodes, *added.layers], [*map(_maps, heads)] if heads else list(reasons))
+    without = [each for each in scores if isinstance(each.form, str) and not heads]
+    reasons = {name: str(each.form) for each in without for name in (each.output, each.logits)}
+    last = [key_of(each.activation) for each in without if each.activation is not None]
+    nodes = [
+        layer_of(graph, node, no_maps=_reason(node, reasons), activation=key_of(node) in last) for node in graph.nodes
+    ]
+    body = _pruned(
+        [source, *before, *nodes, *added.layers], [_maps(each) for each in heads] or [each.output for each in without]
+    )
     params: Params = {
         layer.name: tuple(np.asarray(graph.values[name], np.float32) for name in layer.param_inputs)
         for layer in body
@@ -127,7 +136,7 @@ def _net(graph: Graph, rgb: bool, own_input: bool) -> Net:
     if heads:
         tail, weights = _tail(graph, added, body, heads)
         params |= weights
-    net = Net(graph.name, (*body, *tail), params)
+    net = Net(graph.name, (*body, *tail), params, schema.NetParameter(name=graph.name))
     held = dict.fromkeys(name for each in heads if isinstance(each.form, Form) for name in each.form.held)
     notes = [f"output {output!r} is left out: {reason}" for output, reason in graph.left_out.items()]
     if held:
@@ -267,8 +276,6 @@ def _tail(
         form = head.form
         assert isinstance(form, Form)
         matrix = form.weights.reshape(form.bias.size, -1)
-        channels = matrix.shape[1]
-        maps_are_scores = not form.class_node and not form.bias.any() and np.array_equal(matrix, np.eye(channels))
         layer = spec.message.layer.add(
             name=unused(head.pooling, names),
             type="Pooling",
@@ -278,7 +285,7 @@ def _tail(
         )
         output = unused(head.output, values)
         logits = output if head.activation is None else unused(f"{head.logits}", values)
-        if maps_are_scores:
+        if not form.class_node and form.is_pooled:
             spec.message.layer.add(
                 name=unused(f"{head.pooling}/flat", names), type="Flatten", bottom=layer.top, top=[logits]
             )
@@ -335,29 +342,29 @@ def _checked(net: Net, graph: Graph, rgb: bool, own_input: bool, outputs: Sequen
     second = first[:, ::-1, ::-1] if _channels_last(graph) else first[:, :, ::-1, ::-1]
     if not own_input:
         first, second = (_as_net_input(image, graph, rgb) for image in (first, second))
-        (name,) = net.inputs
-        with engines.make("onnxruntime", net, blobs) as engine:
-            alone = [engine.forward({name: image}) for image in (first, second)]
-            try:
-                both = engine.forward({name: np.concatenate([first, second])})
-                together = all(
-                    len(both[blob]) == 2 and _same(both[blob], np.concatenate([each[blob] for each in alone]), 1e-3)
-                    for blob in blobs
-                )
-            except (EngineError, ValueError):
-                together = False
-        for blob in blobs:
-            expected = graph.values[blob]
-            if not _same(alone[0][blob].ravel(), expected.ravel(), _TOLERANCE.get(expected.dtype, 1e-3)):
-                raise NetError(
-                    f"{graph.path}: the scores {blob!r} of the net that pycam made differ from those of the model: "
-                    "please report this, with the model"
-                )
-        if not together:
-            origin = replace(graph.origin, one_by_one=True)
-            layers = [replace(each, origin=origin) if isinstance(each, OnnxNode) else each for each in net.layers]
-            return replace(net, layers=tuple(layers))
-    return net
+    (name,) = net.inputs
+    with engines.make("onnxruntime", net, blobs) as engine:
+        alone = [engine.forward({name: image}) for image in (first, second)]
+        try:
+            both = engine.forward({name: np.concatenate([first, second])})
+            together = all(
+                len(both[blob]) == 2 and _same(both[blob], np.concatenate([each[blob] for each in alone]), 1e-3)
+                for blob in blobs
+            )
+        except (EngineError, ValueError):
+            together = False
+    for blob in blobs:
+        expected = graph.values[blob]
+        if not _same(alone[0][blob].ravel(), expected.ravel(), _TOLERANCE.get(expected.dtype, 1e-3)):
+            raise NetError(
+                f"{graph.path}: the scores {blob!r} of the net that pycam made differ from those of the model: "
+                "please report this, with the model"
+            )
+    if together or graph.origin.one_by_one:
+        return net
+    origin = replace(graph.origin, one_by_one=True)
+    layers = [replace(each, origin=origin) if isinstance(each, OnnxNode) else each for each in net.layers]
+    return replace(net, layers=tuple(layers))
 
 
 def _as_net_input(image: NDArray[np.generic], graph: Graph, rgb: bool) -> NDArray[np.float32]:

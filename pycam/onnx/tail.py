@@ -64,6 +64,13 @@ class Form:
         """The shape of the value."""
         return self.bias.shape
 
+    @property
+    def is_pooled(self) -> bool:
+        """Whether the numbers of the value are the means of the maps, in order."""
+        count = self.bias.size
+        square = self.weights.size == count * count and not self.bias.any()
+        return square and np.array_equal(self.weights.reshape(count, count), np.eye(count))
+
     def reshaped(self, shape: Shape) -> Form:
         """Return the same numbers in another shape."""
         return replace(self, weights=self.weights.reshape(*shape, -1), bias=self.bias.reshape(shape))
@@ -82,7 +89,10 @@ class Form:
         return self.mapped(lambda x: sign * x + np.zeros(shift.shape), shift)
 
     def matmul(self, matrix: NDArray[np.float64], shift: Any = 0.0) -> Form:
-        """Return the value times a matrix, plus a shift."""
+        """Return the value times a matrix along its last axis, plus a shift."""
+        if self.is_pooled and matrix.ndim == 2 and self.shape[-1] == len(matrix):  # spares the largest product
+            shape = (*self.shape[:-1], matrix.shape[1])
+            return replace(self, weights=matrix.T.reshape(*shape, -1), bias=np.zeros(shape) + shift)
         return self.mapped(lambda x: np.matmul(x, matrix), shift)
 
     def behind(self, matrix: NDArray[np.float64]) -> Form:
@@ -346,7 +356,8 @@ class _Tail:
             operands = [amount, maps]
         else:
             operands = [maps, amount]
-        return self._made(self.added.add(operator, operands, self.added.shape(maps)), form, node)
+        made = self.added.add(operator, operands, self.added.shape(maps), self._named(node))
+        return self._made(made, form, node)
 
     def _scaled(self, node: Message, form: Form) -> Form | None:
         """Return f(z) for an f with f(0) = 0: the maps of z, times f(z)/z."""
@@ -361,7 +372,8 @@ class _Tail:
         zero = self.added.add("Cast", [self.added.add("Not", [nonzero], shape)], shape, to=FLOAT)
         divisor = self.added.add("Add", [before, zero], shape)
         ratio = self.added.add("Div", [after, divisor], shape)
-        return self._made(self.added.add("Mul", [maps, ratio], self.added.shape(maps)), form, node)
+        made = self.added.add("Mul", [maps, ratio], self.added.shape(maps), self._named(node))
+        return self._made(made, form, node)
 
     def _normalized(self, node: Message, form: Form, constants: Sequence[NDArray[np.float64] | None]) -> Form | None:
         """Return a layer normalization over all channels: the maps less the mean, over the deviation, of the values."""
@@ -380,21 +392,25 @@ class _Tail:
         less, over = (self._per_channel(each, form.bias.size) for each in (mean, deviation))
         assert less is not None and over is not None
         shape = self.added.shape(maps)
-        maps = self.added.add("Div", [self.added.add("Sub", [maps, less], shape), over], shape)
+        apart = self.added.add("Sub", [maps, less], shape)
+        maps = self.added.add("Div", [apart, over], shape, self._named(node))
         gamma, *beta = constants
         shift = beta[0] if beta and beta[0] is not None else 0.0
         assert gamma is not None
         return self._made(maps, form, node).times(gamma, shift)
+
+    def _named(self, node: Message) -> str:
+        return f"{self.graph.name_of(node)}/maps"
 
     def _average(self) -> bool:
         return self.pooling.method == "AVE"
 
     def _maps(self, form: Form) -> str:
         """Return maps whose means are a value: a matrix at each position."""
+        if form.is_pooled:
+            return form.maps
         count = form.bias.size
         weights = form.weights.reshape(count, -1)
-        if not form.bias.any() and weights.shape[0] == weights.shape[1] and np.array_equal(weights, np.eye(count)):
-            return form.maps
         shape = (1, count, *self.added.shape(form.maps)[2:])
         kernel, bias = weights[:, :, None, None].astype(np.float32), form.bias.ravel().astype(np.float32)
         return self.added.add("Conv", [form.maps, kernel, bias], shape, kernel_shape=(1, 1))
@@ -421,9 +437,7 @@ class _Tail:
 
     def _is_idle(self, node: Message, form: Form) -> bool:
         """Return whether a Relu or a Clip changes nothing: the values are the pooled features, whose range is known."""
-        channels = form.weights.shape[-1]
-        same = form.bias.size == channels and np.array_equal(form.weights.reshape(channels, -1), np.eye(channels))
-        if not same or form.held or form.bias.any():
+        if not form.is_pooled or form.held:
             return False
         low, high = bounds(self.graph, node)
         least, most = range_of(self.graph, self.pooling.features)

@@ -96,6 +96,7 @@ def about_features(cam: Cam, blob: str, pooling: str, batch: int) -> dict[str, s
         "blob": blob,
         "pooling": pooling,
         "input": dims(model.input_size),
+        **({"preprocess": model.preprocess} if model.preprocess else {}),
         "protocol": row.name,
         "view": row.view,
         "exif": row.exif,

@@ -122,6 +122,11 @@ def model_of_features(
         raise FormatError(
             f"{path}: it does not say which {lacking[0]} its features are of: make it with `pycam features`"
         )
+    if "preprocess" in about:
+        raise ModelError(
+            f"{path}: its features are of the ONNX file {about['net']}: a head is written as a prototxt and a "
+            "caffemodel, which that net does not have; fit to the features of a Caffe net"
+        )
     if model is None:
         for key, given in (("net", prototxt), ("weights", weights)):
             if given is None and not exists(about[key]):

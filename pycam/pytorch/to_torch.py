@@ -31,10 +31,10 @@ def to_torch(
 ) -> TorchModel:
     """Return a net as a PyTorch module that other tools take, such as torch-cam and pytorch-grad-cam.
 
-    Each layer is a submodule with the layer's name: `module.get_submodule("fire9/concat")`. A dot becomes `_`, and `_` is
-    added to a name that is taken or that `nn.Module` itself has. Its output is the value of the layer, so that a hook
-    on a convolution gets its values before the ReLU: for those after it, name the ReLU. A Convolution is an
-    `nn.Conv2d`, an InnerProduct an `nn.Linear`, unless it has `transpose`, and a ReLU an `nn.ReLU`; none works in place.
+    Each layer is a submodule with the layer's name: `module.get_submodule("fire9/concat")`. A dot becomes `_`, and `_`
+    is added to a name that is taken or that `nn.Module` itself has. Its output is the value of the layer, so that a
+    hook on a convolution gets its values before the ReLU: for those after it, name the ReLU. No layer works in place.
+    A Convolution is an `nn.Conv2d`, a ReLU an `nn.ReLU`, and an InnerProduct without `transpose` an `nn.Linear`.
     Parameters are called as in PyTorch, `conv1.weight`.
 
     Parameters
@@ -75,8 +75,16 @@ def to_torch(
         if unused := [name for name, value in given.items() if value is not None]:
             raise UsageError(f"to_torch: {', '.join(unused)} has no effect with a loaded model: give it to pycam.load")
     elif model is None or isinstance(model, str | os.PathLike):
-        files = {"prototxt": prototxt, "weights": weights, "head": head}
-        model = load_model(model, **files, phase=phase, stages=stages, level=level, allow_nonfinite=allow_nonfinite)
+        model = load_model(
+            model,
+            prototxt=prototxt,
+            weights=weights,
+            head=head,
+            phase=phase,
+            stages=stages,
+            level=level,
+            allow_nonfinite=allow_nonfinite,
+        )
     else:
         raise UsageError(
             f"to_torch: the model is of type {type(model).__name__}; expected a name, a path, a Model or a Cam, or "

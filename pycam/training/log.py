@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pycam.errors import TrainingError
-from pycam.formats.files import NamedFile, atomic_write
+from pycam.formats.files import NamedFile, atomic_write, exists
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,15 @@ class Log:
     outputs : sequence of str
         Names of the test outputs.
     resumed : int, optional
-        The iteration from which a training resumes; earlier rows are kept. None for a new training.
+        The iteration from which a training resumes; earlier rows are kept. None for a new training: the log of another
+        one gets a number, as in `net_log-1.csv`.
     """
 
     def __init__(self, path: Path, outputs: Sequence[str], resumed: int | None = None) -> None:
         self._path = path
         self._outputs = list(outputs)
+        if not resumed:
+            _keep(path)
         kept = read_rows(path) if resumed and path.is_file() else []
         self.rows = [row for row in kept if row.iteration < (resumed or 0)]
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -71,6 +75,14 @@ class Log:
     def _cells(self, row: Row) -> list[object]:
         tests = [row.tests.get(name) for name in self._outputs]
         return [row.iteration, f"{row.lr:.9g}", row.loss, *tests]
+
+
+def _keep(path: Path) -> None:
+    """Give the log of an earlier training, if it has rows, the first name with a number that is free."""
+    if not path.is_file() or path.read_bytes().count(b"\n") < 2:
+        return
+    names = (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in itertools.count(1))
+    path.rename(next(name for name in names if not exists(name)))
 
 
 def read_rows(path: Path) -> list[Row]:

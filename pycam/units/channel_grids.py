@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pycam import engines
 from pycam.drawing import channel_grid
 from pycam.engines import Options
-from pycam.errors import NetError
+from pycam.errors import NetError, suggest
 from pycam.images.read import Image
 from pycam.images.views import net_input, view_of
 from pycam.model import Model
@@ -62,7 +62,8 @@ def _blobs_of(net: Net, names: Sequence[str]) -> tuple[str, ...]:
         blob = name if name in net.value_shapes or name not in net.by_name else net.by_name[name].outputs[0]
         shape = net.value_shapes.get(blob)
         if shape is None:
-            raise NetError(f"the net has no layer {name!r}; expected one of {', '.join(net.by_name)}")
+            near = suggest(name, {**net.by_name, **net.value_shapes}, "give another;")
+            raise NetError(f"the net has no layer {name!r}: {near} `pycam net show` lists all")
         if len(shape) != 4:
             raise NetError(f"the output of layer {name!r} is {dims(shape)}; channels need rows and columns, N×K×h×w")
         blobs.append(blob)

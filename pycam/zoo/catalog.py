@@ -164,22 +164,29 @@ def weights_path(card: Card, download: bool = False) -> Path:
             f"{card.weights.names[0]} is not on this machine{_missing_folders()}: weights of {card.name} were never "
             f"published: train them with `{training_command(card)}`, and put the file into {_places()}"
         )
-    name = card.name if card.path.parent == models_folder() else str(card.path)
-    command = f"pycam models download {name}"
 
     def fits(path: Path) -> object:
         return read_onnx_file(path) if card.onnx else read_net(prototxt_path(card), path)
 
-    return _checked_file(card.weights, fits, download, command)
+    return _checked_file(card.weights, fits, download, _download_command(card))
 
 
-def mean_path(mean: Mean, download: bool = False) -> Path:
-    """Return the path of a mean image on this machine; parameters and errors as those of `weights_path`."""
+def _download_command(card: Card | None) -> str:
+    if card is None:
+        return "pycam models download"
+    return f"pycam models download {card.name if card.path.parent == models_folder() else card.path}"
+
+
+def mean_path(mean: Mean, download: bool = False, card: Card | None = None) -> Path:
+    """Return the path of a mean image on this machine; parameters and errors as those of `weights_path`.
+
+    `card` is the model that the mean is for, which the command to download it names.
+    """
     from pycam.formats.mean import read_mean
 
     if mean.image is None:
         raise ModelError("the model's card has a mean value but no mean image: give one with `--mean FILE`")
-    return _checked_file(mean.image, partial(read_mean, channels=None), download, "pycam models download MODEL --mean")
+    return _checked_file(mean.image, partial(read_mean, channels=None), download, f"{_download_command(card)} --mean")
 
 
 def bvlc_mean() -> Mean:

@@ -70,7 +70,9 @@ class Labels:
         if re.fullmatch(r"\s*-?[0-9]{1,9}\s*", str(query)):
             index = int(query)
             if not 0 <= index < len(self):
-                raise UsageError(f"no class {index}: the indices of {self.path} are 0 to {len(self) - 1}")
+                raise UsageError(
+                    f"no class {index}: the indices of {self.path} are 0 to {len(self) - 1}: the first class is 0"
+                )
             return index
         found = self._indices.get(_fold(str(query)), ())
         if len(found) > 1:

@@ -23,12 +23,15 @@ class OnnxOrigin:
         Operators that the file itself defines.
     one_by_one : bool
         Whether the graph computes one image at a time: its batch size is fixed.
+    input_type : int
+        ONNX's number of the type of the net's input, 1 for float32.
     """
 
     opsets: Mapping[str, int]
     ir_version: int
     functions: tuple[Any, ...] = ()
     one_by_one: bool = False
+    input_type: int = 1
 
 
 class OnnxNode(Layer):

@@ -1,0 +1,206 @@
+"""Faithfulness of the maps of images: the runs of the net on masked images, in the streams of the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pycam.errors import PycamError, UsageError
+from pycam.maps.target import class_scores
+from pycam.metrics.faithfulness import STEPS, Faithfulness, area, faithfulness_figures, faithfulness_of
+from pycam.metrics.intervals import interval, samples
+from pycam.net import Net
+from pycam.net.layers import Sigmoid, Softmax
+from pycam.net.linear_path import RENAMING
+from pycam.predict import Cam, Choose, Prepared, Progress, Source, unseen
+from pycam.tables import PERCENT, Table
+
+FIGURES: dict[str, tuple[str, Callable[[float], str]]] = {
+    "average_drop": ("average drop", PERCENT),
+    "increase_in_confidence": ("increase in confidence", PERCENT),
+    "average_gain": ("average gain", PERCENT),
+    "insertion": ("insertion", "{:.4f}".format),
+    "deletion": ("deletion", "{:.4f}".format),
+}
+"""Figure -> its title and its form in tables."""
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """The faithfulness of the map of one class of an image.
+
+    Attributes
+    ----------
+    index : int
+        The class.
+    label : str
+        Its label.
+    values : Faithfulness
+        The scores of the masked images.
+    """
+
+    index: int
+    label: str
+    values: Faithfulness
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the values for JSON: the areas and the scores of the curves, too."""
+        values = self.values
+        return {
+            "index": self.index,
+            "label": self.label,
+            "score": values.score,
+            "masked": values.masked,
+            "insertion": area(values.insertion),
+            "deletion": area(values.deletion),
+            "insertion_curve": values.insertion.tolist(),
+            "deletion_curve": values.deletion.tolist(),
+        }
+
+
+def figures_of(measured: Sequence[Measured]) -> dict[str, Any]:
+    """Return the figures of a method over images, with their 95 % intervals.
+
+    Parameters
+    ----------
+    measured : sequence of Measured
+        One per image; at least one.
+
+    Returns
+    -------
+    dict
+        Name -> mean, as from `pycam.metrics.faithfulness.faithfulness_figures`; and `intervals`, name -> (low, high).
+    """
+    by_image = faithfulness_figures(each.values for each in measured)
+    times = samples(len(measured))
+    spread = {name: interval(times @ values / len(values)) for name, values in by_image.items()}
+    means = {name: float(values.mean()) for name, values in by_image.items()}
+    return means | {"intervals": {name: bounds.tolist() for name, bounds in spread.items()}}
+
+
+def faithfulness_table(result: Mapping[str, Any]) -> Table:
+    """Return the table of a result of `pycam score --faithfulness`, with one row per method."""
+    from pandas import DataFrame
+
+    rows = []
+    for each in result["methods"]:
+        row = {"method": each["method"], "layer": each["layer"]}
+        for name, (title, _) in FIGURES.items():
+            low, high = each["intervals"][name]
+            row |= {title: each[name], f"{title} low": low, f"{title} high": high}
+        rows.append(row)
+    formats = {f"{title}{end}": form for title, form in FIGURES.values() for end in ("", " low", " high")}
+    note = (
+        f"{result['images']} images, {result['model']}, {result['engine']}; class: {result['classes']}; "
+        f"{result['steps']} steps. Lower is better: average drop, deletion; higher: the others."
+    )
+    return Table("Faithfulness", DataFrame(rows), note, formats)
+
+
+def gives_probabilities(net: Net, scores: str) -> bool:
+    """Return whether scores come from a softmax or a sigmoid."""
+    layer = net.producer[scores]
+    while isinstance(layer, RENAMING):
+        layer = net.producer[layer.inputs[0]]
+    return isinstance(layer, Softmax | Sigmoid)
+
+
+def measure_faithfulness(
+    cam: Cam,
+    images: Sequence[Source],
+    choices: Sequence[Choose],
+    *,
+    steps: int = STEPS,
+    progress: Progress = unseen,
+) -> Iterator[Measured | PycamError]:
+    """Measure the faithfulness of the map of one class of each image.
+
+    Parameters
+    ----------
+    cam : Cam
+        The model, the method and the engine. The view has one crop, which is what is masked.
+    images : sequence
+        Images as for `Cam.stream`.
+    choices : sequence of callables
+        For each image, the function that selects the class: (C,) scores -> (1,) indices.
+    steps : int
+        The steps of insertion and deletion.
+    progress : callable
+        See `pycam.predict.Progress`.
+
+    Yields
+    ------
+    Measured or PycamError
+        In the order of the images; an error for an image that cannot be read, or whose scores are not finite.
+
+    Raises
+    ------
+    UsageError
+        The view has several crops, or the number of steps is not possible.
+    """
+    size = cam.placement.view.size
+    if len(cam.placement.view.crops) != 1:
+        raise UsageError(
+            f"view {cam.protocol.view!r} has {len(cam.placement.view.crops)} crops: faithfulness masks the input of "
+            "the net, so choose view center or full"
+        )
+    if not 1 <= steps <= size[0] * size[1]:
+        raise UsageError(
+            f"steps is {steps}; expected 1 to {size[0] * size[1]}, the number of pixels of the net's input"
+        )
+    remaining = iter(choices)
+
+    def measure(prepared: list[Prepared | PycamError]) -> list[Measured | PycamError]:
+        return [_measured(cam, each, next(remaining), steps, progress) for each in prepared]
+
+    # One after the other: the runs on the masked images of one use all streams.
+    yield from (found for _, found in cam.on_batches(images, measure, at_once=1))
+
+
+def _measured(
+    cam: Cam, prepared: Prepared | PycamError, choose: Choose, steps: int, progress: Progress
+) -> Measured | PycamError:
+    (prediction,) = cam.predict([prepared], [choose], lambda share: progress(share / 2))
+    if isinstance(prepared, PycamError) or isinstance(prediction, PycamError):
+        progress(1 / 2)
+        assert isinstance(prediction, PycamError)
+        return prediction
+    _, (image,) = prepared
+    (index,) = prediction.classes.tolist()
+    map_ = cam.placement.on_input(prediction.feature_maps[:, 0])
+
+    def predict(masked: Iterator[NDArray[np.float32]]) -> NDArray[np.float64]:
+        found = []
+        for scores in _probabilities(cam, masked):
+            found.append(scores[:, index])
+            progress(len(scores) / (2 * steps + 3) / 2)
+        return np.concatenate(found)
+
+    try:
+        return Measured(index, cam.model.labels.label(index), faithfulness_of(image, map_, predict, steps))
+    except UsageError as error:
+        return UsageError(f"{prepared[0].path or 'the image'}: {error}")
+
+
+def _probabilities(cam: Cam, images: Iterator[NDArray[np.float32]]) -> Iterator[NDArray[np.float64]]:
+    """Yield the probabilities of the classes, (M, C), of so many images as make a batch."""
+    engine, model = cam.engine, cam.model
+    batches = ({model.image_input: np.stack(batch)} for batch in _in_batches(images, engine.batch_size))
+    softmax = not gives_probabilities(model.net, model.score_blob)
+    for values in engine.forward_many(batches):
+        scores = class_scores(values[model.score_blob]).astype(np.float64)
+        if softmax:
+            powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+            scores = powers / powers.sum(axis=1, keepdims=True)
+        yield np.minimum(scores, 1)  # in single precision a softmax can be a little above 1
+
+
+def _in_batches(images: Iterable[NDArray[np.float32]], size: int) -> Iterator[list[NDArray[np.float32]]]:
+    images = iter(images)
+    while batch := list(islice(images, size)):
+        yield batch
