@@ -20,7 +20,7 @@ from pycam.cli.images import GivenImages, all_images
 from pycam.console import Notes
 from pycam.errors import FormatError, ImageError, RunError, UsageError
 from pycam.formats.output_folder import NAMES, OutputFolder, Rows
-from pycam.ilsvrc.names import image_files
+from pycam.images.files import image_files
 from pycam.images.read import read_image
 
 MODEL = ["--model", "squeezenet-cam-caltech101"]
