@@ -11,6 +11,7 @@ import hypothesis
 import numpy as np
 import pytest
 from hypothesis import strategies as st
+from runs import assert_same, make_plan, write_images, write_model
 
 import pycam
 from pycam import engines
@@ -18,6 +19,7 @@ from pycam.cli import main
 from pycam.engines import Options, base
 from pycam.engines.onnx_graph import onnx_model
 from pycam.errors import NetError, UsageError
+from pycam.evaluation.run import evaluate
 from pycam.formats import caffemodel, prototxt
 from pycam.maps.methods import METHODS
 from pycam.maps.perturbation import AblationCam, ScoreCam
@@ -290,6 +292,18 @@ def test_the_progress_of_one_image_moves(files, monkeypatch):
         assert sum(shares) == pytest.approx(3) and len(shares) > 6
         np.testing.assert_array_equal(found[0].feature_maps, found[2].feature_maps)
         assert "missing.png" in str(found[1])
+
+
+def test_a_run_has_the_same_bytes_with_threads_and_with_processes(tmp_path):
+    """Its maps are the engine's alone: no number of streams changes them."""
+    (tmp_path / "images").mkdir()
+    images = write_images(tmp_path / "images", 6)
+    row = protocol("paper").with_choices(method="scorecam")
+    for workers in (1, 2):
+        plan = make_plan(write_model(tmp_path), images, row)
+        assert plan.recipe.batch_invariant
+        evaluate(plan, tmp_path / f"run{workers}", workers=workers)
+    assert_same(tmp_path / "run1", tmp_path / "run2")
 
 
 def test_a_net_from_an_onnx_file(tmp_path):

@@ -10,6 +10,7 @@ from typing import Any
 
 import pycam
 from pycam import cli
+from pycam.cli.examples import EXAMPLES
 
 INTERNAL = {"pycam.cli", "pycam.console", "pycam.prefetch"}
 """Parts of the package that are for the others; the commands have a page of their own."""
@@ -35,6 +36,8 @@ def commands_page() -> str:
 def _command(path: str, command: Any, level: int) -> Iterator[str]:
     yield f"{'#' * level} `{path}`"
     yield from (_text(part) for part in (command.help or command.short_help).split("\n\n"))
+    if lines := EXAMPLES.get(path.removeprefix("pycam ")):
+        yield "```sh\n" + "\n".join(f"pycam {line}" for line in lines) + "\n```"
     if hasattr(command, "commands"):
         for name, each in command.commands.items():
             yield from _command(f"{path} {name}", each, level + 1)

@@ -12,6 +12,7 @@ import typer
 
 from pycam.cli import options
 from pycam.cli.heatmap import raise_failures
+from pycam.cli.images import all_images
 from pycam.console import Notes, print_json, print_line
 from pycam.engines.threads import beside_an_engine
 from pycam.errors import GroundTruthError, PycamError, UsageError
@@ -67,7 +68,8 @@ FAITHFULNESS_ONLY = (
 def score(
     context: typer.Context,
     images: Annotated[
-        list[Path] | None, typer.Argument(help="With --faithfulness: images.", show_default=False)
+        list[str] | None,
+        typer.Argument(help="With --faithfulness: images, as for `pycam heatmap`.", show_default=False),
     ] = None,
     faithfulness: Annotated[
         bool,
@@ -230,7 +232,7 @@ def _score_maps(
 
 def _score_faithfulness(
     context: typer.Context,
-    images: Sequence[Path],
+    arguments: Sequence[str],
     source: options.TruthOptions,
     net: options.HeadOptions,
     methods: options.MethodOptions,
@@ -241,7 +243,7 @@ def _score_faithfulness(
     quiet: bool,
 ) -> None:
     """Measure the faithfulness of the maps of images, and print one row per method."""
-    if not images:
+    if not arguments:
         raise UsageError("--faithfulness needs images: pycam score --faithfulness IMAGES --model MODEL")
     truth = None
     if source.ground_truth is None:
@@ -250,10 +252,11 @@ def _score_faithfulness(
         raise UsageError(f"--class {class_name} has no effect with --ground-truth, which names the class of each image")
     else:
         truth = _read_truth(source)
+    notes = Notes(quiet)
+    images = all_images(arguments, notes)
     rows = methods.rows
     model = net.load(quiet, labels=source.labels, needs_maps=any(row.method == "cam" for row in rows))
     classes = None if truth is None else _true_classes(images, truth, source.ground_truth, model)
-    notes = Notes(quiet)
     for note in model.notes(maps=any(row.method == "cam" for row in rows)):
         notes.say(note)
     if not gives_probabilities(model.net, model.score_blob):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pycam.errors import PycamError, UsageError
 from pycam.maps.target import class_scores
-from pycam.metrics.faithfulness import STEPS, Faithfulness, area, faithfulness, faithfulness_figures
+from pycam.metrics.faithfulness import STEPS, Faithfulness, area, faithfulness_figures, faithfulness_of
 from pycam.metrics.intervals import interval, samples
 from pycam.net import Net
 from pycam.net.layers import Sigmoid, Softmax
@@ -182,7 +182,7 @@ def _measured(
         return np.concatenate(found)
 
     try:
-        return Measured(index, cam.model.labels.label(index), faithfulness(image, map_, predict, steps))
+        return Measured(index, cam.model.labels.label(index), faithfulness_of(image, map_, predict, steps))
     except UsageError as error:
         return UsageError(f"{prepared[0].path or 'the image'}: {error}")
 
