@@ -21,6 +21,7 @@ DOWNLOAD_AGAIN = "download the file itself again"
 UNPACK = "unpack it first"
 SWAPPED = "were two files swapped?"
 
+ONNX = "an ONNX model"
 PYTORCH = "weights of PyTorch (.pth)"
 FROM_TORCH = "export their module with torch.onnx.export, and give the .onnx file with --onnx"
 
@@ -42,7 +43,7 @@ SIGNATURES = (
     (rb"\x89PNG|\xff\xd8\xff|GIF8", "an image", SWAPPED),
     (rb"\xff\xfe|\xfe\xff|([\t-~]\x00){4}|(\x00[\t-~]){4}", "UTF-16 text", "save it as UTF-8"),
     (rb"\x00+\Z", "nothing but zeros", DOWNLOAD_AGAIN),
-    (rb"\x08[\x03-\x14]\x12[\x01-\x40](pytorch|onnx|\w+2onnx|tf2onnx|mxnet)", "an ONNX file", "give it with --onnx"),
+    (rb"\x08[\x03-\x14]\x12[\x01-\x40](pytorch|onnx|\w+2onnx|tf2onnx|mxnet)", ONNX, "give it with --onnx"),
     (
         rb"\x08[\x80-\xff]*[\x00-\x7f]\x12",
         "a solver state",
