@@ -10,17 +10,20 @@ import cv2
 import numpy as np
 import pytest
 from markdown_it import MarkdownIt
+from nets import conv, data, layer, pool
 from test_ground_truth import TENCH, annotate
 
 import pycam
 from pycam.cli import main
 from pycam.engines import Options
+from pycam.formats import caffemodel
+from pycam.net import read_net
+from pycam.training.fillers import fill
 
 with suppress(ImportError):
     import torch
 
     from pycam.engines.torch_graph import TorchNet
-    from pycam.maps.gradients import GradientMaps
 
 PAGE = Path(__file__).parents[1] / "docs" / "other-tools.md"
 SIDE = 64
@@ -98,12 +101,11 @@ def test_the_program_with_a_caffe_net_makes_maps(monkeypatch):
 
 
 class Example:
-    """SqueezeNet with its published weights, as it is and as a module, and an image."""
+    """A net, as it is and as a module, and an image."""
 
-    def __init__(self, folder: Path) -> None:
-        self.files = {"model": "squeezenet-v1.0", "weights": folder / "data/weights/squeezenet_v1.0.caffemodel"}
-        self.image = min((folder / "data/samples").glob("*.JPEG"))
-        self.cam = pycam.load(**self.files)
+    def __init__(self, image: Path, **files) -> None:
+        self.files, self.image = files, image
+        self.cam = pycam.load(**files)
         self.module = pycam.to_torch(self.cam)
         self.x = self.cam.preprocess(self.image)
         self.images = torch.from_numpy(self.x)
@@ -111,13 +113,15 @@ class Example:
 
     def map(self, method: str, blob: str) -> np.ndarray:
         """Return our map of the class with the best score, (h, w)."""
-        maps = GradientMaps(self.cam.model.net, "prob", method, "logit", blob, Options(threads=1))
-        return maps(self.x, np.array([self.index]))[0, 0]
+        cam = pycam.load(**self.files, method=method, layer=blob, options=Options(threads=1))
+        return cam(self.image, classes=[self.index]).top[0].feature_maps[0]
 
 
 @pytest.fixture(scope="module")
 def example(shared):
-    return Example(shared)
+    """SqueezeNet with its published weights."""
+    weights = shared / "data/weights/squeezenet_v1.0.caffemodel"
+    return Example(min((shared / "data/samples").glob("*.JPEG")), model="squeezenet-v1.0", weights=weights)
 
 
 def scaled(map_):
@@ -208,12 +212,52 @@ def test_maps_of_pytorch_grad_cam_are_ours(example, tool, method, place):
     )
 
 
-def grad_cam_tool(tool, module, layer, example):
+def grad_cam_tool(tool, module, name, example):
     import pytorch_grad_cam
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
-    with getattr(pytorch_grad_cam, tool)(module, [module.get_submodule(layer)]) as extractor:
+    with getattr(pytorch_grad_cam, tool)(module, [module.get_submodule(name)]) as extractor:
         return extractor(example.images, [ClassifierOutputTarget(example.index)])[0]
+
+
+@pytest.mark.shared
+@pytest.mark.torchcam
+@pytest.mark.gradcam
+def test_maps_without_gradients_on_squeezenet(example):
+    blob, name = "fire2/squeeze1x1", "fire2/relu_squeeze1x1"
+    ablation = grad_cam_tool("AblationCAM", example.module, name, example)
+    np.testing.assert_allclose(ablation, enlarged(example.map("ablationcam", blob)), atol=1e-4)
+    # Each program enlarges the masks of Score-CAM in its own way.
+    score = scaled(example.map("scorecam", blob))
+    assert np.corrcoef(torch_cam_scores(example, name).ravel(), score.ravel())[0, 1] > 0.995
+
+
+def torch_cam_scores(example, name):
+    from torchcam.methods import ScoreCAM
+
+    with ScoreCAM(example.module, name, input_shape=example.x.shape[1:]) as extractor:
+        example.module(example.images)
+        return extractor(example.index)[0][0].numpy()
+
+
+@pytest.mark.torchcam
+@pytest.mark.gradcam
+def test_score_cam_is_ours_where_masks_need_no_enlarging(tmp_path):
+    gaussian = 'weight_filler { type: "gaussian" std: 0.3 } bias_filler { type: "gaussian" std: 0.3 }'
+    (tmp_path / "net.prototxt").write_text(
+        data(1, 3, 16, 16)
+        + conv("conv", "data", params=f"num_output: 7 kernel_size: 3 pad: 1 {gaussian}")
+        + layer("ReLU", "relu", "conv", "conv")
+        + pool("pool", "conv", "pool: AVE global_pooling: true")
+        + layer("InnerProduct", "fc", "pool", params=f"inner_product_param {{ num_output: 4 {gaussian} }}")
+    )
+    net = read_net(tmp_path / "net.prototxt")
+    caffemodel.write(tmp_path / "net.caffemodel", net.message, fill(net, 1))
+    files = {"prototxt": tmp_path / "net.prototxt", "weights": tmp_path / "net.caffemodel"}
+    small = Example(PAGE.parent / "images/coffee.jpg", **files, input_scale="0.01")
+    expected = small.map("scorecam", "conv")
+    np.testing.assert_allclose(torch_cam_scores(small, "relu"), scaled(expected), atol=1e-4)
+    np.testing.assert_allclose(grad_cam_tool("ScoreCAM", small.module, "relu", small), scaled(expected), atol=1e-4)
 
 
 @pytest.mark.shared
@@ -231,3 +275,11 @@ def test_what_pytorch_grad_cam_adds_to_a_denominator_is_all_that_differs(example
     np.testing.assert_allclose(grad_cam_tool("GradCAMPlusPlus", module, "fire9/concat", example), expected, atol=1e-4)
     plain = grad_cam_tool("GradCAMPlusPlus", example.module, "fire9/concat", example)
     assert 0.1 < np.abs(plain - expected).max() < 0.3
+
+
+@pytest.mark.onnx
+def test_the_program_with_a_module_makes_a_prediction(monkeypatch):
+    monkeypatch.chdir(PAGE.parents[1])
+    done = {"net": make_net()}
+    exec(program("PyTorch modules in pycam"), done)
+    assert done["prediction"].top[0].index == int(done["net"](done["images"].flip(1)).argmax())

@@ -21,8 +21,9 @@ DOWNLOAD_AGAIN = "download the file itself again"
 UNPACK = "unpack it first"
 SWAPPED = "were two files swapped?"
 
+ONNX = "an ONNX model"
 PYTORCH = "weights of PyTorch (.pth)"
-FROM_TORCH = "load them into their module, and give that to pycam.from_torch"
+FROM_TORCH = "export their module with torch.onnx.export, and give the .onnx file with --onnx"
 
 WEB_PAGE = "a web page"
 ONNX = "an ONNX model"
