@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycam import engines
-from pycam.errors import EngineError, FormatError, NetError
+from pycam.errors import EngineError, NetError
 from pycam.formats import schema
 from pycam.formats.onnx_file import read_onnx_file
 from pycam.formats.onnx_messages import FLOAT
@@ -99,14 +99,11 @@ def read_onnx(
     """
     shown = os.fspath(path)
     model, files = read_onnx_file(path)
-    try:
-        graph, note = graph_of(model, shown, size, DEFAULT_SIZE)
-        if own_input:
-            graph = replace(graph, origin=replace(graph.origin, input_type=graph.input_type))
-        with np.errstate(all="ignore"):  # what is not finite shows in the scores
-            net = _net(graph, rgb, own_input)
-    except UnicodeDecodeError:
-        raise FormatError(f"{shown}: a name in it is no UTF-8 text: the file is damaged") from None
+    graph, note = graph_of(model, shown, size, DEFAULT_SIZE)
+    if own_input:
+        graph = replace(graph, origin=replace(graph.origin, input_type=graph.input_type))
+    with np.errstate(all="ignore"):  # what is not finite shows in the scores
+        net = _net(graph, rgb, own_input)
     notes = [f"{shown}: {each}" for each in (note, *net.notes) if each]
     sources = Sources(shown, shown, (shown,), data=tuple(map(os.fspath, files)))
     return replace(net, name=net.name or Path(path).stem, notes=tuple(notes), sources=sources)
