@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -184,6 +185,7 @@ class LineProgress:
         self._say, self._clock = say, clock
         self._tasks: list[_Task] = []
         self._next = clock() + MINUTE
+        self._lock = threading.Lock()
 
     def __enter__(self) -> LineProgress:
         return self
@@ -197,8 +199,9 @@ class LineProgress:
         return cast("TaskID", len(self._tasks) - 1)
 
     def advance(self, task: TaskID, advance: float = 1) -> None:
-        """Count a step of a task."""
-        self.update(task, completed=self._tasks[task].completed + advance)
+        """Count a step of a task, or a part of one; any thread may call it."""
+        with self._lock:
+            self.update(task, completed=self._tasks[task].completed + advance)
 
     def update(
         self,

@@ -109,6 +109,10 @@ class PycamError(Exception):
     def __init__(self, message: str) -> None:
         super().__init__(escaped(message))
 
+    def alone(self) -> PycamError:
+        """Return the error without its traceback, which keeps the values of all functions that it passed."""
+        return type(self)(str(self))
+
 
 class PycamWarning(UserWarning):
     """Something that pycam made is not as its reader would expect; the message is one line. Not an error."""

@@ -6,6 +6,7 @@ import hashlib
 import math
 import os
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycam import zoo
-from pycam.errors import FormatError, NetError, NoMapsError, UsageError
+from pycam.errors import FormatError, NetError, NoMapsError, PycamWarning, UsageError
 from pycam.formats.files import exists
 from pycam.formats.mean import read_mean
 from pycam.formats.numbers import read_number
@@ -59,6 +60,9 @@ FIXED_MEANS = {
     "none": (0.0, 0.0, 0.0),
 }
 """The means of protocols that do not depend on the model, BGR; `none` is for any number of channels."""
+
+IMAGENET_RGB = {(123.68, 116.779, 103.939): 1, (0.485, 0.456, 0.406): 255}
+"""ImageNet's mean as other programs have it, RGB, and the factor from their pixels to Caffe's."""
 
 
 LARGEST = float(np.finfo(np.float32).max)
@@ -400,6 +404,10 @@ def load_model(
         if onnx is not None:
             raise UsageError(f"two ONNX files are given, {os.fspath(model)} and {os.fspath(onnx)}: leave out one")
         model, onnx = None, model
+    if model is not None and onnx is not None:
+        raise UsageError(
+            f"the model {os.fspath(model)} has no effect on the ONNX file {os.fspath(onnx)}: leave out one of the two"
+        )
     card = None if model is None else zoo.card(os.fspath(model))
     if needs_maps:
         refuse_without_maps(card)
@@ -525,7 +533,7 @@ def refuse_without_maps(card: Card | None) -> None:
     if card is not None and not card.cam:
         raise NoMapsError(
             f"{card.name} has no class activation maps: no global average pooling before its scores; "
-            "use method gradcam, which computes maps from gradients, or convert the net with `pycam net cam`"
+            "use method gradcam or scorecam, which need none, or convert the net with `pycam net cam`"
         )
 
 
@@ -578,7 +586,17 @@ def _read_mean(given: AnyPath, net: Net, channels: int) -> NDArray[np.float32]:
     values = numbers(text)
     if values is None and not ("," in text and not exists(Path(text))):
         return read_mean(text, channels)
-    return np.broadcast_to(np.array(_values("mean", text, values, net, channels), np.float32), channels)
+    checked = _values("mean", text, values, net, channels)
+    for rgb, scale in IMAGENET_RGB.items():
+        if channels == 3 and np.allclose(checked, rgb, rtol=0.01):
+            bgr = ",".join(f"{scale * value:.6g}" for value in reversed(rgb))
+            warnings.warn(
+                f"the mean {text} is that of ImageNet in the order RGB{' of pixels from 0 to 1' if scale > 1 else ''}: "
+                f"Caffe's nets take BGR, 0 to 255: give {bgr}",
+                PycamWarning,
+                stacklevel=2,
+            )
+    return np.broadcast_to(np.array(checked, np.float32), channels)
 
 
 def _values(name: str, text: str, values: tuple[float, ...] | None, net: Net, channels: int) -> tuple[float, ...]:

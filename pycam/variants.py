@@ -24,6 +24,9 @@ from pycam.formats.names import distinct_names, stem_of
 from pycam.predict import Cam, Choose, Prepared, Progress, Source, unseen
 from pycam.prediction import ClassPrediction, Prediction, write_file
 
+MAIN = ("model", "method", "layer")
+"""What the name of a variant tells even if it is distinct without."""
+
 
 @dataclass(frozen=True, eq=False)
 class Variant:
@@ -34,7 +37,7 @@ class Variant:
     cam : Cam
         The model, the engine and the protocol.
     parts : mapping
-        Of `model`, `method`, `layer`, `protocol`, `view` and `engine`, those in which the variants differ -> its own.
+        Of `model`, `method`, `layer`, `view`, `protocol` and `engine`, those that distinguish the variants -> its own.
     name : str
         The values as one text that no other variant has; empty for the only variant.
     key : str
@@ -43,7 +46,7 @@ class Variant:
         For each class of the first variant, the class here, -1 if the model does not have it.
     """
 
-    cam: Cam
+    cam: Cam = field(repr=False)
     parts: Mapping[str, str]
     name: str
     key: str
@@ -64,6 +67,9 @@ class SideBySide:
 
     variants: Sequence[Variant]
     predictions: Sequence[Prediction]
+
+    def __repr__(self) -> str:
+        return f"<SideBySide of {_short([variant.name for variant in self.variants])}>"
 
     def items(self, number: int) -> list[ClassPrediction | None]:
         """Return the classes of a variant in the order of the first one's; None for one that its model lacks."""
@@ -136,6 +142,9 @@ class Variants:
     """
 
     variants: Sequence[Variant]
+
+    def __repr__(self) -> str:
+        return f"<Variants: {_short([variant.name for variant in self.variants])}>"
 
     @classmethod
     def of(cls, cams: Sequence[Cam]) -> Variants:
@@ -220,27 +229,36 @@ class Variants:
         self.close()
 
 
+def _short(names: Sequence[str]) -> str:
+    """Return names for a `repr`, which fits on a line."""
+    text = ", ".join(names) or "one Cam"
+    return text if len(text) <= 120 else f"{text[:120]}…"
+
+
 def _differences(cams: Sequence[Cam]) -> list[dict[str, str]]:
-    """Return what each Cam differs in from the others; models with the same name, such as two cards, get numbers."""
+    """Return what each Cam differs in from the others, most telling first, as far as they need it to be distinct."""
     values = [
         {
             "model": cam.model.name,
             "method": cam.protocol.method,
             "layer": cam.protocol.layer,
-            "protocol": cam.protocol.name,
             "view": cam.protocol.view,
+            "protocol": cam.protocol.name,
             "engine": cam.engine.name,
         }
         for cam in cams
     ]
-    differ = [name for name in values[0] if len({each[name] for each in values}) > 1]
     seen: Counter[tuple[str, ...]] = Counter()
     for each in values:
         equal = tuple(each.values())
         seen[equal] += 1
-        if seen[equal] > 1:
-            each["model"] += f" ({seen[equal]})"
-    shown = dict.fromkeys(["model", *differ] if len(seen) < len(cams) else differ)
+        # Models with the same name, such as two cards, get numbers.
+        each["model"] += f" ({seen[equal]})" * (seen[equal] > 1)
+    shown: list[str] = []
+    for name in values[0]:
+        distinct = len({tuple(each[part] for part in shown) for each in values}) == len(cams)
+        if (name in MAIN or not distinct) and len({each[name] for each in values}) > 1:
+            shown.append(name)
     return [{name: each[name] for name in shown} for each in values]
 
 

@@ -76,7 +76,7 @@ def commands(path: Path) -> Iterator[Command]:
 
 
 def split(path: Path, line: str, whole: bool) -> Iterator[Command]:
-    if not re.match(r"(\w+=\S+ )?(pycam|make|python|docker/|\.ci/|matlab_ports/)", line.strip()):
+    if not re.match(r"(\w+=\S+ )?((pycam|make|python3?)(\s|$)|docker/|\.ci/|matlab_ports/)", line.strip()):
         return
     arguments = shlex.split(line.replace("$(", "(").replace("…/", "/"), comments=True)
     while arguments and re.fullmatch(r"\w+=.*", arguments[0]):

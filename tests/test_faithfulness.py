@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import cv2
 import hypothesis
@@ -25,8 +26,8 @@ from pycam.metrics.faithfulness import (
     blurred,
     drops,
     exchanged,
-    faithfulness,
     faithfulness_figures,
+    faithfulness_of,
     gains,
 )
 from pycam.predict import load
@@ -66,7 +67,7 @@ def test_insertion_and_deletion_are_those_of_plain_loops(data):
     map_ = data.draw(arrays.arrays(np.float32, shape[1:], elements=small_floats))  # with equal values
     steps = data.draw(st.integers(1, map_.size))
     predict = logistic(RNG.normal(size=shape))
-    found = faithfulness(image, map_, predict, steps)
+    found = faithfulness_of(image, map_, predict, steps)
     assert found.deletion == pytest.approx(directly(image, np.zeros_like(image), map_, predict, steps))
     assert found.insertion == pytest.approx(directly(blurred(image), image, map_, predict, steps))
     assert found.score == found.deletion[0] == pytest.approx(found.insertion[-1])
@@ -74,7 +75,7 @@ def test_insertion_and_deletion_are_those_of_plain_loops(data):
     mask = (map_ - low) / (high - low) if high > low else np.zeros_like(map_)
     assert found.masked == pytest.approx(predict([image * mask])[0])
     # Only the order of the map's values matters to the curves.
-    again = faithfulness(image, np.exp(map_.astype(np.float64) / 9).astype(np.float32), predict, steps)
+    again = faithfulness_of(image, np.exp(map_.astype(np.float64) / 9).astype(np.float32), predict, steps)
     if len(np.unique(np.exp(map_.astype(np.float64) / 9).astype(np.float32))) == len(np.unique(map_)):
         np.testing.assert_array_equal(again.deletion, found.deletion)
     widths = np.linspace(0, 1, steps + 1)
@@ -94,11 +95,11 @@ def test_the_order_of_the_contributions_is_the_best(seed):
     other = rng.normal(size=(5, 4)).astype(np.float32)
     removed = (image[0] * weights[0]).astype(np.float32)
     added = ((image - blurred(image))[0] * weights[0]).astype(np.float32)
-    best, any_order = faithfulness(image, removed, predict, 20), faithfulness(image, other, predict, 20)
+    best, any_order = faithfulness_of(image, removed, predict, 20), faithfulness_of(image, other, predict, 20)
     assert (best.deletion <= any_order.deletion + 1e-9).all()
-    assert (faithfulness(image, added, predict, 20).insertion >= any_order.insertion - 1e-9).all()
+    assert (faithfulness_of(image, added, predict, 20).insertion >= any_order.insertion - 1e-9).all()
     # With positive contributions, each step lowers the score.
-    falling = faithfulness(np.abs(image), other, logistic(np.abs(weights)), 20).deletion
+    falling = faithfulness_of(np.abs(image), other, logistic(np.abs(weights)), 20).deletion
     assert (np.diff(falling) <= 0).all()
 
 
@@ -111,7 +112,7 @@ def test_drops_and_gains_are_as_defined():
     np.testing.assert_allclose(drops(before, after), drop)
     np.testing.assert_allclose(gains(before, after), gain)
     image, map_ = np.ones((1, 2, 2), np.float32), np.array([[0, 1], [2, 3]], np.float32)
-    measured = [faithfulness(image, map_, logistic(np.full((1, 2, 2), w)), 4) for w in (1.0, -1.0)]
+    measured = [faithfulness_of(image, map_, logistic(np.full((1, 2, 2), w)), 4) for w in (1.0, -1.0)]
     figures = faithfulness_figures(measured)
     # Sums 4 and -4 become 2 and -2 under the mask.
     sure, half = 1 / (1 + np.exp(-4)), 1 / (1 + np.exp(-2))
@@ -140,14 +141,14 @@ def test_what_cannot_be_measured():
     image, map_ = np.ones((1, 3, 3), np.float32), np.ones((3, 3), np.float32)
     predict = logistic(np.ones((1, 3, 3)))
     with pytest.raises(UsageError, match=r"an image of shape \(1, 3, 3\) and a map of \(3, 2\); expected"):
-        faithfulness(image, map_[:, :2], predict)
+        faithfulness_of(image, map_[:, :2], predict)
     with pytest.raises(UsageError, match="the map is not finite"):
-        faithfulness(image, map_ * np.nan, predict, 2)
+        faithfulness_of(image, map_ * np.nan, predict, 2)
     for steps in (0, 10):
         with pytest.raises(UsageError, match=f"steps is {steps}; expected 1 to 9, the number of pixels"):
-            faithfulness(image, map_, predict, steps)
+            faithfulness_of(image, map_, predict, steps)
     with pytest.raises(UsageError, match="expected 7 scores from 0 to 1, got 7 from 2 on"):
-        faithfulness(image, map_, lambda images: [2.0 for _ in images], 2)
+        faithfulness_of(image, map_, lambda images: [2.0 for _ in images], 2)
 
 
 @pytest.fixture(scope="module")
@@ -238,7 +239,9 @@ def test_the_classes_of_the_ground_truth_and_one_class(capsys, folder):
     assert [each["index"] for each in json.loads(out)["by_image"]] == [2, 2]
     code, out, err = run(capsys, folder, *paths, folder / "missing.png", "--steps", "3", "--method", "cam")
     assert code == 6 and "missing.png" in err and "1 image of 3 could not be read" in err
-    assert "2 images" in out and "insertion" in out
+    assert out.splitlines()[2].split()[:3] == ["cam", "last", "2"] and "insertion" in out
+    code, out, _ = run(capsys, folder, folder / "[01].png", "--steps", "3", "--json")
+    assert [Path(each["image"]).name for each in json.loads(out)["by_image"]] == ["0.png", "1.png"]
 
 
 def test_streams_batches_and_progress(folder, monkeypatch):
@@ -278,12 +281,18 @@ REFUSED = [
     (["--baseline", "whole"], "no ground truth is given: give --ground-truth PATH, or --faithfulness and images"),
     (["--faithfulness", "0.png", "--meta", "x"], "--meta has no effect here: no --ground-truth is given"),
     (["--faithfulness", "0.png", "--blacklist", "x"], "--blacklist has no effect here: --faithfulness scores the maps"),
-    (["--faithfulness", "0.png", "--ground-truth", "truth.txt", "--class", "1"], "--class 1 has no effect with"),
+    (
+        ["--faithfulness", "0.png", "--ground-truth", "truth.txt", "--class", "1"],
+        "--class has no effect here: --ground-truth names",
+    ),
     (["--faithfulness", "0.png", "--model", "x", "--method", "lime"], "method is 'lime'; expected one of cam"),
     (["--faithfulness", "0.png", "--view", "ten"], "view 'ten' has 10 crops: faithfulness masks the input of the net"),
     (["--faithfulness", "0.png", "--steps", "1000"], "steps is 1000; expected 1 to 154, the number of pixels of the"),
-    (["--faithfulness", "other.png", "--ground-truth", "truth.txt"], "truth.txt has no ground truth for this image"),
-    (["--faithfulness", "0.png", "--ground-truth", "more.txt"], "class 9 of 0.png is none of the 4 classes of net"),
+    (
+        ["--faithfulness", "other.png", "--ground-truth", "truth.txt"],
+        "other.png: the ground truth does not name this image",
+    ),
+    (["--faithfulness", "0.png", "--ground-truth", "more.txt"], "0.png: its class in the ground truth is 9, but"),
 ]
 
 

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -20,7 +21,8 @@ from pycam.cli.images import GivenImages, all_images
 from pycam.console import Notes
 from pycam.errors import FormatError, ImageError, RunError, UsageError
 from pycam.formats.output_folder import NAMES, OutputFolder, Rows
-from pycam.ilsvrc.names import image_files
+from pycam.images.files import image_files
+from pycam.images.read import read_image
 
 MODEL = ["--model", "squeezenet-cam-caltech101"]
 
@@ -50,7 +52,7 @@ def test_files_folders_patterns_and_lists(photos, capsys):
     assert named("*.png") == ["a.png"]
     assert named("**/*.png") == ["a.png", "sub/[1].png", "sub/a.png"]
     assert named("sub/[1].png") == ["sub/[1].png"]  # the name of a file is no pattern
-    assert named("https://a.org/fox.jpg?w=*") == ["https:/a.org/fox.jpg?w=*"]
+    assert named("https://a.org/fox.jpg?w=*") == ["https:/a.org/fox.jpg?w=*"]  # read_image refuses it
     Path("lists").mkdir()
     Path("lists/val.txt").write_text("../a.png 65\n../sub/a.png 970\n")
     assert named("@lists/val.txt", "sub") == ["lists/../a.png", "lists/../sub/a.png", "sub/[1].png", "sub/a.png"]
@@ -139,6 +141,7 @@ def test_each_image_keeps_a_name_of_its_own(tmp_path, monkeypatch):
     second = OutputFolder(out)
     assert [second.name(image) for image in images] == names
     assert second.name("other/x.jpg") == "x-4" and second.name("y.jpg") == "y-2"
+    assert (out / NAMES).read_text().splitlines()[:3] == ["name,image", "x,../a/x.jpg", "X-2,../b/X.png"]
     # Another process has written meanwhile.
     assert first.name("other/x.jpg") == "x-4" and first.name("z.jpg") == "z"
     monkeypatch.chdir(out)
@@ -152,6 +155,17 @@ def test_names_of_files_in_an_output_folder(tmp_path):
         "fox-2",
         "cat",
     ]
+
+
+@pytest.mark.parametrize("length", range(24))
+def test_names_that_a_kill_has_cut_off(length, tmp_path):
+    folder = OutputFolder(tmp_path)
+    assert folder.name("fox.jpg") == "fox"
+    whole = (tmp_path / NAMES).read_bytes()
+    (tmp_path / NAMES).write_bytes(whole[:length])
+    assert OutputFolder(tmp_path).name("fox.jpg") == "fox"
+    assert (tmp_path / NAMES).read_bytes() == whole
+    assert [path.name for path in tmp_path.iterdir()] == [NAMES]
 
 
 def test_a_list_of_names_that_is_another_file_is_refused(tmp_path):
@@ -213,7 +227,7 @@ def heatmap(capsys, *arguments: object) -> list[dict]:
 
 
 def test_a_second_run_keeps_the_first_ones_results(scenes, tmp_path, capsys, monkeypatch):
-    out = tmp_path / "out"
+    scenes, out = shutil.copytree(scenes, tmp_path / "scenes"), tmp_path / "made/out"
     one, two = heatmap(capsys, scenes, "--out", out)
     assert [one["image"], two["image"]] == [str(scenes / "one/fox.png"), str(scenes / "two/fox.png")]
     kept = {path.name: path.read_bytes() for path in (out / "fox-2").iterdir()}
@@ -270,3 +284,38 @@ def test_the_json_is_one_line_away_from_pandas(scenes, tmp_path, capsys, monkeyp
     assert len(frame) == sum(len(each["top"]) for each in printed)
     assert frame["image"].tolist() == [each["image"] for each in printed for _ in each["top"]]
     assert {"index", "label", "score", "box", "model"} <= set(frame)
+
+
+def test_errors_of_many_images_keep_no_memory():
+    """A traceback would keep the content of each file that cannot be read."""
+    with pytest.raises(ImageError, match="not an image") as raised:
+        read_image(b"no image")
+    alone = raised.value.alone()
+    assert type(alone) is ImageError and str(alone) == str(raised.value)
+    assert raised.value.__traceback__ is not None
+    assert alone.__traceback__ is None and alone.__context__ is None
+
+
+def test_other_commands_take_folders_and_keep_what_is_there(scenes, tmp_path, capsys, monkeypatch):
+    def run(*arguments: object) -> None:
+        assert main([*map(str, arguments), *MODEL, "-q"][: None if arguments[0] != "activations" else -1]) == 0
+
+    run("activations", scenes, "--layers", "conv1", "--out", tmp_path / "grids")
+    run("activations", scenes / "two/fox.png", "--layers", "pool1", "--out", tmp_path / "grids")
+    assert sorted(path.relative_to(tmp_path / "grids").as_posix() for path in tmp_path.glob("grids/*/*.png")) == [
+        "fox-2/fox_conv1.png", "fox-2/fox_pool1.png", "fox/fox_conv1.png"
+    ]  # fmt: skip
+    run("explain", scenes / "two", "--out", tmp_path / "pages")
+    kept = (tmp_path / "pages/fox.html").read_bytes()
+    pipe(monkeypatch, f"{scenes}/one/fox.png\n".encode())
+    run("explain", "-", "--out", tmp_path / "pages")
+    assert sorted(path.name for path in tmp_path.glob("pages/*.html")) == ["fox-2.html", "fox.html"]
+    assert (tmp_path / "pages/fox.html").read_bytes() == kept
+    run("features", scenes / "one", "--out", tmp_path / "f.npz")
+    run("features", str(scenes / "*/fox.png"), "--out", tmp_path / "g.npz")
+    with np.load(tmp_path / "f.npz") as one, np.load(tmp_path / "g.npz") as both:
+        assert one["images"].tolist() == ["fox.png"] and "labels" not in one
+        assert len(both["images"]) == 2 and np.array_equal(both["values"][0], one["values"][0])
+    run("report", "html", scenes, "--out", tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert "EXIF orientation 6 applied" in page and "two/fox.png" in page

@@ -26,7 +26,7 @@ ORDER = [
     {"protocols"},
     {"model"},
     {"prediction"},
-    {"predict", "activations"},
+    {"predict"},
     {"variants", "pytorch"},
     {"units"},
     {"ilsvrc"},

@@ -11,13 +11,15 @@ import hypothesis
 import numpy as np
 import pytest
 from hypothesis import strategies as st
+from runs import assert_same, make_plan, write_images, write_model
 
 import pycam
 from pycam import engines
 from pycam.cli import main
 from pycam.engines import Options, base
 from pycam.engines.onnx_graph import onnx_model
-from pycam.errors import NetError, UsageError
+from pycam.errors import EngineError, NetError, UsageError
+from pycam.evaluation.run import evaluate
 from pycam.formats import caffemodel, prototxt
 from pycam.maps.methods import METHODS
 from pycam.maps.perturbation import AblationCam, ScoreCam
@@ -246,6 +248,20 @@ def test_the_streams_of_one_image():
     assert found == {"cam": 1, "scorecam": most, "ablationcam": most}
 
 
+def test_many_runs_of_an_engine():
+    net = branches()
+    given = [{"data": inputs(count, count)} for count in (1, 2, 3, 1, 2)]
+    for streams in (1, 3):
+        with engines.make("onnxruntime", net, ["fc"], Options(threads=1, streams=streams)) as engine:
+            found = list(engine.forward_many(iter(given)))
+            for each, values in zip(given, found, strict=True):
+                np.testing.assert_array_equal(values["fc"], engine.forward(each)["fc"])
+            with pytest.raises(EngineError, match="input 'data': expected shape 1×3×14×11"):
+                list(engine.forward_many([*given, {"data": inputs()[:, :2]}]))
+        with pytest.raises(EngineError, match="was closed: make a new one"):
+            list(engine.forward_many(given))
+
+
 def test_they_need_no_torch():
     code = "import sys, pycam.predict, pycam.maps.perturbation; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -290,6 +306,18 @@ def test_the_progress_of_one_image_moves(files, monkeypatch):
         assert sum(shares) == pytest.approx(3) and len(shares) > 6
         np.testing.assert_array_equal(found[0].feature_maps, found[2].feature_maps)
         assert "missing.png" in str(found[1])
+
+
+def test_a_run_has_the_same_bytes_with_threads_and_with_processes(tmp_path):
+    """Its maps are the engine's alone: no number of streams changes them."""
+    (tmp_path / "images").mkdir()
+    images = write_images(tmp_path / "images", 6)
+    row = protocol("paper").with_choices(method="scorecam")
+    for workers in (1, 2):
+        plan = make_plan(write_model(tmp_path), images, row)
+        assert plan.recipe.batch_invariant
+        evaluate(plan, tmp_path / f"run{workers}", workers=workers)
+    assert_same(tmp_path / "run1", tmp_path / "run2")
 
 
 def test_a_net_from_an_onnx_file(tmp_path):

@@ -23,7 +23,7 @@ from pycam.formats import caffemodel, prototxt, schema
 from pycam.formats.files import locked
 from pycam.net import net_from_message, read_net
 from pycam.training.fillers import fill
-from pycam.training.log import read_rows
+from pycam.training.log import Log, Row, read_rows
 from pycam.training.solver import read_solver
 
 pytestmark = pytest.mark.torch
@@ -561,6 +561,15 @@ def test_a_csv_that_is_no_log_is_left_alone(place):
     with pytest.raises(TrainingError, match=r"tiny_log\.csv: not the log of a training"):
         trained(place, resume=place / "out/tiny_iter_6.solverstate")
     assert log.read_text() == "when,what\n1,2\n"
+
+
+def test_a_new_training_keeps_the_log_of_the_earlier_one(tmp_path):
+    path = tmp_path / "net_log.csv"
+    for _ in range(3):
+        Log(path, []).add(Row(1, 0.1, 2.0))
+    Log(path, [], resumed=2)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["net_log-1.csv", "net_log-2.csv", "net_log.csv"]
+    assert all(read_rows(each) == [Row(1, 0.1, 2.0)] for each in tmp_path.iterdir())
 
 
 def test_caffes_own_state_is_read(tmp_path):

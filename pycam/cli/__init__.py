@@ -10,6 +10,7 @@ import importlib
 import os
 import signal
 import sys
+from collections.abc import Collection, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -46,6 +47,15 @@ COMMANDS = {
 }
 """The first line of each command's help. A command is a function, or the group `app`, in the module of its name."""
 
+PANELS = {
+    "Make maps": ("heatmap", "figure", "explain", "activations", "features", "serve"),
+    "Measure": ("evaluate", "score", "report", "paper"),
+    "Compare": ("compare", "verify", "bench"),
+    "Train and convert": ("train", "net"),
+    "Set up": ("models", "demo", "doctor"),
+}
+"""The commands by what they are for, as the help lists them."""
+
 
 def load_command(name: str) -> Any:
     """Import the module of a command, and return the command for Click."""
@@ -56,21 +66,40 @@ def load_command(name: str) -> Any:
         alone.add_typer(module.app, name=name, cls=CommandGroup)
     else:
         alone.command(name)(getattr(module, name))
-    return typer.main.get_group(alone).commands[name]
+    command = typer.main.get_group(alone).commands[name]
+    _add_examples(name, command)
+    return command
+
+
+def _add_examples(name: str, command: Any) -> None:
+    from pycam.cli.examples import epilog
+
+    command.epilog = epilog(name)
+    for each, part in getattr(command, "commands", {}).items():
+        _add_examples(f"{name} {each}", part)
 
 
 class CommandGroup(TyperGroup):
     """A group whose help lists each command with its whole first sentence."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Write the list of commands. Click would cut the lines off."""
-        commands = ((name, self.get_command(ctx, name)) for name in self.list_commands(ctx))
-        with formatter.section("Commands"):
+        """Write the list of commands."""
+        self.format_panel(ctx, formatter, "Commands", self.list_commands(ctx))
+
+    def format_panel(self, ctx: Any, formatter: Any, title: str, names: Sequence[str]) -> None:
+        """Write a list of some commands. Click would cut the lines off."""
+        commands = ((name, self.get_command(ctx, name)) for name in names)
+        with formatter.section(title):
             formatter.write_dl([(name, each.get_short_help_str(sys.maxsize)) for name, each in commands if each])
 
 
 class LazyGroup(CommandGroup):
     """A group that imports a command when it is called, and lists commands without their modules."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the list of commands, in panels."""
+        for title, names in PANELS.items():
+            self.format_panel(ctx, formatter, title, names)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return the whole command, or only its help line for the help and the completion of the group."""
@@ -131,7 +160,8 @@ def main(arguments: list[str] | None = None, application: typer.Typer = app) -> 
         if received:
             code = _fail(_ENDED.get(received[0], f"ended by {signal.Signals(received[0]).name}"), 128 + received[0])
         else:
-            code = _failed(error)
+            words = sys.argv[1:] if arguments is None else arguments
+            code = _failed(error, words if application is app else ())
         close_streams()
         return code
 
@@ -139,8 +169,8 @@ def main(arguments: list[str] | None = None, application: typer.Typer = app) -> 
 _ENDED: dict[int, str] = {signal.SIGINT: "interrupted"}
 
 
-def _failed(error: BaseException) -> int:
-    """Print an error as one line, and return the exit code."""
+def _failed(error: BaseException, words: Sequence[str]) -> int:
+    """Print the error of a command line as one line, and return the exit code."""
     # Typer and Rich answer a broken pipe with a SystemExit.
     if isinstance(error.__context__ if isinstance(error, SystemExit) else error, BrokenPipeError):
         return 128 + SIGPIPE  # nobody reads the output any more
@@ -149,7 +179,7 @@ def _failed(error: BaseException) -> int:
     if isinstance(error, KeyboardInterrupt):
         return _fail("interrupted", 128 + signal.SIGINT)
     if isinstance(error, PycamError):
-        return _fail(str(error), error.exit_code)
+        return _fail(_advised(str(error), words), error.exit_code)
     if isinstance(error, OSError):
         stream = "" if error.filename else close_streams()
         return _fail(f"{stream}: {error.strerror}" if stream else system_error(error), PycamError.exit_code)
@@ -157,12 +187,29 @@ def _failed(error: BaseException) -> int:
     if hasattr(error, "format_message"):
         context = getattr(error, "ctx", None)
         program = context.command_path if context else "pycam"
-        return _fail(f"{error.format_message()} (see `{program} --help`)", getattr(error, "exit_code", 2))
+        options = {name for parameter in context.command.params for name in parameter.opts} if context else ()
+        message = _advised(error.format_message(), words, options, f"see `{program} --help`")
+        return _fail(message, getattr(error, "exit_code", 2))
     if isinstance(error, MemoryError) or getattr(error, "code", None) == OPENCV_NO_MEMORY:
         return _fail(OUT_OF_MEMORY, 1)
+    if isinstance(error, ImportError | AttributeError):
+        from pycam.verification.opencv import has_opencv, opencv_fix
+
+        if not has_opencv():
+            return _fail(f"OpenCV is missing or damaged ({error}): {opencv_fix()}", PycamError.exit_code)
     if os.environ.get("PYCAM_DEBUG"):
         raise error
     return _fail(f"a bug in pycam, not in your files: {error!r}; please report it with the output of PYCAM_DEBUG=1", 70)
+
+
+def _advised(message: str, words: Sequence[str], options: Collection[str] = (), otherwise: str = "") -> str:
+    """Return a message with what the command line probably meant, or with something else."""
+    from pycam.cli.mistakes import advice
+
+    if told := advice(words, message, options):
+        message = message.partition(" (Possible options:")[0].rstrip(".")
+        return f"{message}{' ' if message.endswith('?') else '; '}{told}"
+    return f"{message} ({otherwise})" if otherwise else message
 
 
 def _fail(message: str, code: int) -> int:

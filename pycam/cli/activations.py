@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 
-from pycam.activations import activation_grids
 from pycam.cli import options
 from pycam.cli.heatmap import raise_failures
 from pycam.cli.images import GivenImages, Images
@@ -21,6 +20,7 @@ from pycam.formats.names import distinct_names, stem_of
 from pycam.formats.output_folder import OutputFolder
 from pycam.images.read import Image, read_image
 from pycam.model import FIXED_MEANS
+from pycam.units.channel_grids import activation_grids
 
 
 @options.grouped
@@ -55,7 +55,7 @@ def activations(
             try:
                 image = read_image(path, channels=model.channels, exif=row.exif)
             except ImageError as error:
-                failures.append(error)
+                failures.append(error.alone())
             else:
                 paths.append(path)
                 yield image

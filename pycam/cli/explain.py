@@ -72,7 +72,7 @@ def explain(
         for path, found in units.stream(given):
             shown.advance(bar)
             if isinstance(found, PycamError):
-                failures.append(found)
+                failures.append(found.alone())
                 continue
             explained = explain_image(found, wanted, top, top_units)
             record = image_record(found, explained)

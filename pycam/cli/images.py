@@ -18,9 +18,8 @@ from pycam.console import Notes
 from pycam.errors import ImageError, UsageError
 from pycam.formats.files import exists, is_folder
 from pycam.formats.opening import TEXT_BYTES
-from pycam.ilsvrc.names import IMAGE_SUFFIXES, image_files
+from pycam.images.files import IMAGE_SUFFIXES, LIST, image_files
 from pycam.images.foreign import is_address
-from pycam.paper.image_lists import LIST, read_image_list
 
 STANDARD_INPUT = "-"
 
@@ -31,7 +30,7 @@ _CHUNK = 1 << 16
 _PATTERN = re.compile(r"[*?[]")
 
 Images = Annotated[
-    list[str],
+    list[Path],  # shells complete paths
     typer.Argument(
         help="Images; folders, with their subfolders; patterns, as in '*.jpg'; @list.txt, with a path per line; "
         "or - for paths from standard input.",
@@ -46,7 +45,7 @@ class GivenImages:
 
     Parameters
     ----------
-    arguments : sequence of str
+    arguments : sequence of Path
         Files, folders, patterns, `@list.txt`, and `-`. An argument that is the name of a file is that file.
     notes : Notes
         Told how many files of a folder are left out.
@@ -66,18 +65,20 @@ class GivenImages:
         A list is damaged, or names a file that does not exist.
     """
 
-    def __init__(self, arguments: Sequence[str], notes: Notes) -> None:
-        if arguments.count(STANDARD_INPUT) > 1:
+    def __init__(self, arguments: Sequence[str | Path], notes: Notes) -> None:
+        given = list(map(str, arguments))
+        if given.count(STANDARD_INPUT) > 1:
             raise UsageError(f"{STANDARD_INPUT}: standard input is given twice; give it once")
-        self._names = [name for argument in arguments for name in _expanded(argument, notes)]
+        self._names = [name for argument in given for name in _expanded(argument, notes)]
         self.count = None if STANDARD_INPUT in self._names else len(self._names)
+        if self.count is None and sys.stdin is not None and sys.stdin.isatty():
+            notes.say("paths of images are read from the terminal, one per line; Ctrl-D (Windows: Ctrl-Z) ends them")
 
     def __iter__(self) -> Iterator[Path]:
         for name in self._names:
             if name == STANDARD_INPUT:
                 yield from map(Path, _names_from_input())
             else:
-                # A path would lose one of the slashes of an address.
                 yield Path(name)
 
     def at_most(self, number: int) -> int:
@@ -85,7 +86,7 @@ class GivenImages:
         return number if self.count is None else min(self.count, number)
 
 
-def all_images(arguments: Sequence[str], notes: Notes) -> list[Path]:
+def all_images(arguments: Sequence[str | Path], notes: Notes) -> list[Path]:
     """Return all images that arguments name; parameters and errors are those of `GivenImages`."""
     return list(GivenImages(arguments, notes))
 
@@ -98,6 +99,9 @@ def _expanded(argument: str, notes: Notes) -> list[str]:
     if exists(argument):
         return [argument]
     if argument.startswith(LIST):
+        # Imported only for a list: it takes longer than all the rest.
+        from pycam.paper.image_lists import read_image_list
+
         return list(read_image_list(Path(argument.removeprefix(LIST))).paths)
     if not _PATTERN.search(argument):
         return [argument]

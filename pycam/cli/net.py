@@ -18,7 +18,7 @@ from pycam.console import print_json, print_line
 from pycam.engines.onnx_graph import onnx_cam_model, onnx_model
 from pycam.errors import NetError, UsageError
 from pycam.formats import caffemodel
-from pycam.formats.files import atomic_write
+from pycam.formats.files import atomic_write, exists
 from pycam.formats.npy import read_tensors
 from pycam.model import ONNX, input_size, load_model
 from pycam.net import CamHead, Net, describe_heads, find_head, find_heads, read_net, score_inputs
@@ -34,7 +34,13 @@ app = typer.Typer(help="Show, write, convert and modify nets.", no_args_is_help=
 @app.command()
 def show(
     context: typer.Context,
-    prototxt: Annotated[Path, typer.Argument(help="The net, in any of Caffe's prototxt versions, or an ONNX file.")],
+    prototxt: Annotated[
+        Path,
+        typer.Argument(
+            help="The net, in any of Caffe's prototxt versions, an ONNX file, or the name of a model.",
+            autocompletion=options.models,
+        ),
+    ],
     weights: Annotated[Path | None, typer.Argument(help="Its caffemodel, which is checked with the net.")] = None,
     phase: options.Phase = "TEST",
     stages: options.Stages = None,
@@ -64,6 +70,8 @@ def show(
     else:
         if weights is None:
             options.refuse(context, "no weights are read", "allow_nonfinite")
+        if _names_model(prototxt):
+            prototxt = zoo.prototxt_path(zoo.card(prototxt))
         options.refuse(context, "the prototxt says the size", "input_size")
         net = read_net(
             prototxt, weights, phase=phase, stages=stages or (), level=level, allow_nonfinite=allow_nonfinite
@@ -168,6 +176,13 @@ def import_weights(
     caffemodel.write(out, net.message, with_tf_weights(net, tensors, str(npy)).params)
     unused = [name for name in tensors if name not in net.by_name]
     print_line(f"{out}" + (f" (not in the net: {', '.join(unused)})" if unused else ""))
+
+
+def _names_model(given: Path) -> bool:
+    """Return whether a path is a card, or no file but the name of a model, such as squeezenet-v1.0."""
+    if given.suffix in (".yaml", ".yml"):
+        return True
+    return given.name == str(given) and not exists(given) and not given.suffix.strip(".0123456789")
 
 
 def _as_dict(net: Net) -> dict[str, Any]:

@@ -19,8 +19,8 @@ from pycam.evaluation.comparison import COLUMNS, SHOWN, Judged, compare as compa
 from pycam.evaluation.plan import PLAN, find_images
 from pycam.formats.files import exists, is_folder
 from pycam.ilsvrc.ground_truth import read_ground_truth
-from pycam.ilsvrc.names import image_files
 from pycam.ilsvrc.predictions import read_predictions
+from pycam.images.files import image_files
 from pycam.paper.sources import Sources
 from pycam.paper.tables import missing_weights, paper_tables
 from pycam.protocols import CHOICES
@@ -175,7 +175,7 @@ def html(
     engine: options.EngineOptions,
     model: options.SeveralModels = None,
     items: Annotated[
-        list[str] | None,
+        list[Path] | None,
         typer.Argument(
             help="One or more runs (folders of `pycam evaluate`), or images and folders of images.", metavar="ITEMS…"
         ),
@@ -225,7 +225,7 @@ def html(
             options.refuse(
                 context, "a page of runs uses the model, protocol and engine of the runs", *groups, *OF_IMAGES
             )
-            runs = [stack.enter_context(run) for run in _runs(list(map(Path, items)))]
+            runs = [stack.enter_context(run) for run in _runs(items)]
             heading, entries = run_page(runs, worst)
         else:
             options.refuse(context, "a page of images shows all images", "worst")
@@ -250,9 +250,9 @@ def html(
     notes.say(f"wrote {out}")
 
 
-def _is_run(item: str) -> bool:
+def _is_run(item: Path) -> bool:
     """Return whether a folder is that of a run, or at least has no images."""
-    return is_folder(item) and (exists(Path(item, PLAN)) or not image_files(Path(item)))
+    return is_folder(item) and (exists(item / PLAN) or not image_files(item))
 
 
 def _runs(folders: Sequence[Path]) -> list[AbstractContextManager[Run]]:

@@ -82,7 +82,8 @@ def onnx_cam_model(net: Net, head: CamHead, top: int = 5) -> Message:
         `maps`
             (N, top, h, w) float32, their maps at the features' size, neither rectified nor scaled.
 
-        If a blob of the net already has one of these names, the output gets an underscore at its end.
+        If a blob of the net already has one of these names, the output gets an underscore at its end; scores of an
+        ONNX file that have the name keep it.
 
     Raises
     ------
@@ -92,6 +93,7 @@ def onnx_cam_model(net: Net, head: CamHead, top: int = 5) -> Message:
     graph = _Graph(net.params)
     _translate(net, [head.score_blob, head.feature_blob], graph)
     scores, classes, maps = (_unused(name, net) for name in ("scores", "classes", "maps"))
+    own = net.from_onnx and head.score_blob == "scores" and len(net.shapes["scores"]) == 2
     weights = head_weights(net, head)
     class_count = len(weights.bias)
     top = min(top, class_count)
@@ -100,6 +102,8 @@ def onnx_cam_model(net: Net, head: CamHead, top: int = 5) -> Message:
     if head.positions:
         places = graph.add("Reshape", [head.score_blob, graph.constant([0, class_count, -1])])
         graph.add("ReduceMean", [places], scores, axes=[2], keepdims=0)
+    elif own:
+        scores = head.score_blob
     else:
         graph.add("Flatten", [head.score_blob], scores)
     if graph.opset < 10:

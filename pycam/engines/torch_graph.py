@@ -152,7 +152,7 @@ class TorchGraph(nn.Module):
                 if isinstance(layer, L.OnnxNode):
                     raise EngineError(
                         f"PyTorch does not run nodes of an ONNX file ({layer.name!r}, {layer.type}): use method "
-                        "cam, and --engine onnxruntime or openvino"
+                        "cam, scorecam or ablationcam with --engine onnxruntime or openvino"
                     )
                 raise EngineError(f"torch cannot run layer {layer.name!r}: type {layer.type!r} is not supported")
             keys = [(layer.name, index) for index in range(len(layer.param_shapes))]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pycam.errors import PycamError, UsageError
 from pycam.maps.target import class_scores
-from pycam.metrics.faithfulness import STEPS, Faithfulness, area, faithfulness, faithfulness_figures
+from pycam.metrics.faithfulness import STEPS, Faithfulness, area, faithfulness_figures, faithfulness_of
 from pycam.metrics.intervals import interval, samples
 from pycam.net import Net
 from pycam.net.layers import Sigmoid, Softmax
@@ -89,14 +89,14 @@ def faithfulness_table(result: Mapping[str, Any]) -> Table:
 
     rows = []
     for each in result["methods"]:
-        row = {"method": each["method"], "layer": each["layer"]}
+        row = {"method": each["method"], "layer": each["layer"], "images": each["images"]}
         for name, (title, _) in FIGURES.items():
             low, high = each["intervals"][name]
             row |= {title: each[name], f"{title} low": low, f"{title} high": high}
         rows.append(row)
     formats = {f"{title}{end}": form for title, form in FIGURES.values() for end in ("", " low", " high")}
     note = (
-        f"{result['images']} images, {result['model']}, {result['engine']}; class: {result['classes']}; "
+        f"{result['model']}, {result['engine']}, view {result['view']}; class: {result['classes']}; "
         f"{result['steps']} steps. Lower is better: average drop, deletion; higher: the others."
     )
     return Table("Faithfulness", DataFrame(rows), note, formats)
@@ -182,7 +182,7 @@ def _measured(
         return np.concatenate(found)
 
     try:
-        return Measured(index, cam.model.labels.label(index), faithfulness(image, map_, predict, steps))
+        return Measured(index, cam.model.labels.label(index), faithfulness_of(image, map_, predict, steps))
     except UsageError as error:
         return UsageError(f"{prepared[0].path or 'the image'}: {error}")
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pycam.errors import FormatError
 from pycam.formats.files import is_file
 from pycam.formats.onnx_messages import FLOAT, MESSAGES
-from pycam.formats.opening import HEAD, open_file, recognise
+from pycam.formats.opening import HEAD, ONNX, open_file, recognise
 from pycam.formats.schema import Message
 
 MOST_BYTES = 2**31 - 1
@@ -24,7 +24,7 @@ EXPORT_IT = "convert it to ONNX first, as with torch.onnx.export"
 FRAMEWORKS = {"a zip archive": "PyTorch's?", "a Python pickle": "PyTorch's?", "an HDF5 file": "Keras's?"}
 """Kinds of files that people take for models in ONNX."""
 
-LOOK_ALIKE = ("a solver state", "a blob such as a mean file", "Caffe weights")
+LOOK_ALIKE = (ONNX, "a solver state", "a blob such as a mean file", "Caffe weights")
 """Kinds of files that begin as an ONNX model can."""
 
 EXTERNAL = 1
@@ -53,13 +53,13 @@ def read_onnx_file(path: str | os.PathLike[str]) -> tuple[Message, tuple[Path, .
         data is missing, too short, or outside of the model's folder.
     """
     shown = os.fspath(path)
-    with open_file(path, "an ONNX model") as file:
+    with open_file(path, ONNX) as file:
         size = os.fstat(file.fileno()).st_size
         head = file.read(HEAD)
         what, fix = recognise(head)
         if what in FRAMEWORKS:
             raise FormatError(f"{shown}: expected an ONNX model, found {what} ({FRAMEWORKS[what]}): {EXPORT_IT}")
-        if what and what not in LOOK_ALIKE:
+        if what and what not in (ONNX, *LOOK_ALIKE):
             raise FormatError(f"{shown}: expected an ONNX model, found {what}: {fix}")
         if size > MOST_BYTES:
             raise FormatError(f"{shown}: {_gigabytes(size)}; an ONNX model has at most 2 GB: {_TOO_LARGE}")
@@ -72,7 +72,7 @@ def read_onnx_file(path: str | os.PathLike[str]) -> tuple[Message, tuple[Path, .
             f"{shown}: expected an ONNX model, but its {len(data):,} bytes are cut off or damaged: download or export "
             "the file again"
         ) from None
-    if not whole and what:
+    if not whole and what in LOOK_ALIKE:
         raise FormatError(f"{shown}: expected an ONNX model, found {what}: {fix}")
     if not whole:
         missing = "nodes" if model.opset_import else "opset_import, the version of its operators"

@@ -21,10 +21,12 @@ DOWNLOAD_AGAIN = "download the file itself again"
 UNPACK = "unpack it first"
 SWAPPED = "were two files swapped?"
 
+ONNX = "an ONNX model"
 PYTORCH = "weights of PyTorch (.pth)"
-FROM_TORCH = "load them into their module, and give that to pycam.from_torch"
+FROM_TORCH = "export their module with torch.onnx.export, and give the .onnx file with --onnx"
 
 WEB_PAGE = "a web page"
+ONNX = "an ONNX model"
 LFS_POINTER = "a git-LFS pointer"
 
 SIGNATURES = (
@@ -42,6 +44,8 @@ SIGNATURES = (
     (rb"\x89PNG|\xff\xd8\xff|GIF8", "an image", SWAPPED),
     (rb"\xff\xfe|\xfe\xff|([\t-~]\x00){4}|(\x00[\t-~]){4}", "UTF-16 text", "save it as UTF-8"),
     (rb"\x00+\Z", "nothing but zeros", DOWNLOAD_AGAIN),
+    # A solver state begins alike: its iteration, and the name of its weights.
+    (rb"\x08[\x03-\x20]([:B]|\x12(?![^\x00]{0,250}(caffemodel|\.h5)))", ONNX, "give it as the model, or with --onnx"),
     (
         rb"\x08[\x80-\xff]*[\x00-\x7f]\x12",
         "a solver state",

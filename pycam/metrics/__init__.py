@@ -1,7 +1,8 @@
 """Metrics of classification and localization, on arrays: `pycam.metrics`.
 
 What belongs here takes and returns arrays: box accuracies at all thresholds, pixel precision, errors, intervals,
-paired tests, and the maps of the baselines. Files, data sets and reports do not belong here: `pycam.ilsvrc` reads them.
+paired tests, the maps of the baselines, and the faithfulness of maps. Files, data sets and reports do not belong here:
+`pycam.ilsvrc` reads them.
 """
 
 from pycam.metrics.baselines import center_gaussian, whole_images
@@ -16,6 +17,7 @@ from pycam.metrics.box_accuracy import (
     scaled,
 )
 from pycam.metrics.errors import classification_hits, correct_boxes, error, error_interval, localization_hits
+from pycam.metrics.faithfulness import Faithfulness, area, faithfulness_figures, faithfulness_of
 from pycam.metrics.intervals import interval, resampled_means
 from pycam.metrics.paired import McNemar, difference_interval, mcnemar
 
@@ -25,7 +27,9 @@ __all__ = [
     "THRESHOLDS",
     "BoxAccuracy",
     "Candidates",
+    "Faithfulness",
     "McNemar",
+    "area",
     "box_hits",
     "candidates",
     "center_gaussian",
@@ -34,6 +38,8 @@ __all__ = [
     "difference_interval",
     "error",
     "error_interval",
+    "faithfulness_figures",
+    "faithfulness_of",
     "interval",
     "localization_hits",
     "mcnemar",

@@ -53,7 +53,7 @@ class Faithfulness:
     insertion: NDArray[np.float64]
 
 
-def faithfulness(image: Floats, map_: Floats, predict: Predict, steps: int = STEPS) -> Faithfulness:
+def faithfulness_of(image: Floats, map_: Floats, predict: Predict, steps: int = STEPS) -> Faithfulness:
     """Measure the faithfulness of the map of a class.
 
     Parameters

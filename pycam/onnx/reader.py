@@ -20,7 +20,7 @@ from pycam.formats.schema import Message
 from pycam.net import Net, Params, Sources, net_from_message
 from pycam.net.layers import Layer, OnnxNode, Shape, Source
 from pycam.net.spec import NetSpec
-from pycam.onnx.graph import Graph, attribute, graph_of, layer_of, random_image
+from pycam.onnx.graph import Graph, attribute, graph_of, key_of, layer_of, random_image
 from pycam.onnx.pooling import SAME_VALUES, find_pooling
 from pycam.onnx.tail import Additions, Form, follow
 
@@ -103,7 +103,8 @@ def read_onnx(
         graph, note = graph_of(model, shown, size, DEFAULT_SIZE)
         if own_input:
             graph = replace(graph, origin=replace(graph.origin, input_type=graph.input_type))
-        net = _net(graph, rgb, own_input)
+        with np.errstate(all="ignore"):  # what is not finite shows in the scores
+            net = _net(graph, rgb, own_input)
     except UnicodeDecodeError:
         raise FormatError(f"{shown}: a name in it is no UTF-8 text: the file is damaged") from None
     notes = [f"{shown}: {each}" for each in (note, *net.notes) if each]
@@ -118,9 +119,15 @@ def _net(graph: Graph, rgb: bool, own_input: bool) -> Net:
     added.layers = []
     scores = [_scores(graph, output, added) for output in _final_outputs(graph)]
     heads = [each for each in scores if isinstance(each.form, Form)]
-    reasons = {each.output: each.form for each in scores if isinstance(each.form, str)}
-    nodes = [layer_of(graph, node, no_maps=_reason(node, {} if heads else reasons)) for node in graph.nodes]
-    body = _pruned([source, *before, *nodes, *added.layers], [*map(_maps, heads)] if heads else list(reasons))
+    without = [each for each in scores if isinstance(each.form, str) and not heads]
+    reasons = {name: str(each.form) for each in without for name in (each.output, each.logits)}
+    last = [key_of(each.activation) for each in without if each.activation is not None]
+    nodes = [
+        layer_of(graph, node, no_maps=_reason(node, reasons), activation=key_of(node) in last) for node in graph.nodes
+    ]
+    body = _pruned(
+        [source, *before, *nodes, *added.layers], [_maps(each) for each in heads] or [each.output for each in without]
+    )
     params: Params = {
         layer.name: tuple(np.asarray(graph.values[name], np.float32) for name in layer.param_inputs)
         for layer in body

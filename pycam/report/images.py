@@ -82,7 +82,7 @@ def _entries(
             found = variants(image, top, classes)
             every = predict_every_class(variants, image) if every_class else ()
         except (ImageError, EngineError) as error:
-            faults.append(error)
+            faults.append(error.alone())
             continue
         yield Entry.of(path.name if names[path.name] == 1 else str(path), image, found, every)
     notes += noted(faults, len(paths))

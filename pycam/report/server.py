@@ -95,8 +95,8 @@ def application(models: Mapping[str, Callable[[], Sequence[Cam]]], limits: Limit
         chosen: Annotated[list[str] | None, Query(alias="class")] = None,
         name: str = "",
     ) -> dict[str, Any]:
-        if not models.keys() >= {*model} or len({*model}) < len(model):
-            raise Unread(404, f"unknown model, or one given twice; the models are {', '.join(models)}")
+        if not models.keys() >= {*model}:
+            raise Unread(404, f"unknown model; the models are {', '.join(models)}")
         kind = request.headers.get("content-type", "")
         # The page of another site must ask before it may send these types, and the server never agrees.
         if not kind.startswith("image/") and kind != "application/octet-stream":
@@ -106,7 +106,9 @@ def application(models: Mapping[str, Callable[[], Sequence[Cam]]], limits: Limit
         async with places:
             upload = _body(request, limits, places.locked)
             data = await _within(limits.upload_seconds, upload, Unread(408, "the upload took too long"))
-            prediction = asyncio.get_running_loop().run_in_executor(worker, answer, model, chosen, data, name)
+            prediction = asyncio.get_running_loop().run_in_executor(
+                worker, answer, [*dict.fromkeys(model)], chosen, data, name
+            )
             too_long = HTTPException(503, "the prediction took too long; try a smaller image")
             return await _within(limits.answer_seconds, prediction, too_long)
 

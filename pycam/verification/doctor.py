@@ -21,10 +21,10 @@ from pycam.engines import DEFAULT_ENGINE, ENGINES
 from pycam.errors import EngineError, PycamError
 from pycam.formats import prototxt
 from pycam.net import net_from_message
+from pycam.verification.opencv import opencv_fix, opencv_wheels
 
 DISTRIBUTION = "caffe-cam"
 DEVELOPERS = ("test", "check", "docs")
-OPENCV = "opencv-python-headless"
 TOLERANCE = 1e-5
 
 Floats = NDArray[np.float32]
@@ -87,10 +87,10 @@ def _versions() -> Iterator[Finding]:
         fix = "" if good else f"pip install '{requirement.name}{requirement.specifier}'"
         yield Finding("versions", requirement.name, "ok" if good else "wrong", told, fix, core=True)
     # Two distributions that both bring cv2 overwrite each other's files.
-    wheels = sorted(set(metadata.packages_distributions().get("cv2", ())))
+    wheels = opencv_wheels()
     if len(wheels) > 1:
-        fix = f"pip uninstall -y {' '.join(wheels)} && pip install {OPENCV}"
-        yield Finding("versions", "cv2", "wrong", f"{' and '.join(wheels)} overwrite each other", fix, core=True)
+        told = f"{' and '.join(wheels)} overwrite each other"
+        yield Finding("versions", "cv2", "wrong", told, opencv_fix(), core=True)
 
 
 def _requirements(extra: str = "") -> list[Requirement]:
