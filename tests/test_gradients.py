@@ -252,7 +252,7 @@ def test_where_maps_are_made_by_default():
 
 def test_a_blob_or_target_that_cannot_be(tmp_path):
     net = small()
-    with pytest.raises(NetError, match="no blob 'conv9' for maps: did you mean 'conv1'\\? the last that has"):
+    with pytest.raises(NetError, match="no blob 'conv9' for maps: did you mean 'conv2'\\? the last that has"):
         GradientMaps(net, "prob", layer="conv9")
     with pytest.raises(NetError, match="blob 'fc' is 1×5: maps need rows and columns"):
         GradientMaps(net, "prob", layer="fc")
