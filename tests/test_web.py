@@ -395,7 +395,8 @@ def test_a_problem_is_one_line_on_the_terminal(connect, capsys):
 @pytest.mark.shared
 def test_command_serves_until_it_is_told_to_stop(shared):
     environment = {**os.environ, "PYCAM_MODELS": str(shared / "data" / "weights")}
-    command = [sys.executable, "-m", "pycam", "serve", "--port", "0"]
+    # As in a container, whose port is published: other names of the machine are refused all the same.
+    command = [sys.executable, "-m", "pycam", "serve", "--host", "0.0.0.0", "--port", "0"]
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as server:
@@ -412,6 +413,7 @@ def test_command_serves_until_it_is_told_to_stop(shared):
         answer = post(address, (shared / "data/samples/cat.jpg").read_bytes(), model="squeezenet-v1.0").json()
         assert answer["runs"][0]["model"] == "squeezenet-v1.0"
         port = address.rpartition(":")[2]
+        assert requests.get(address, headers={"Host": f"10.0.0.7:{port}"}, timeout=9).status_code == 400
         taken = subprocess.run([*command[:-1], port], env=environment, capture_output=True, text=True, timeout=60)
         assert taken.returncode == 2
         assert taken.stderr.startswith(f"pycam: port {port} is not available")
@@ -427,6 +429,7 @@ def test_command_needs_models_it_knows(monkeypatch, tmp_path, capsys):
         (["--model", "no-such-model"], "no model is called 'no-such-model'"),
         (["--model", "googlenet-cam"], "is not on this machine"),
         (["--protocol", "x"], "unknown protocol 'x'"),
+        (["--host", "10.0.0.7"], "--host 10.0.0.7: expected 127.0.0.1, or 0.0.0.0 in a container"),
     ):
         assert main(["serve", *arguments]) in (2, 5)
         (line,) = capsys.readouterr().err.splitlines()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
+import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -28,8 +29,10 @@ def reference_pages() -> dict[str, str]:
 def commands_page() -> str:
     """Return the page of the commands: a heading for each, and a definition for each argument and option."""
     parts = ["# Commands", "`pycam COMMAND --help` prints the same in a terminal."]
-    for name in cli.COMMANDS:
-        parts += _command(f"pycam {name}", cli.load_command(name), level=2)
+    for title, names in cli.PANELS.items():
+        parts.append(f"## {title}")
+        for name in names:
+            parts += _command(f"pycam {name}", cli.load_command(name), level=3)
     return "\n\n".join(parts)
 
 
@@ -48,6 +51,10 @@ def _command(path: str, command: Any, level: int) -> Iterator[str]:
         if record := parameter.get_help_record(context):
             term, definition = record
             yield f"`{term}`\n:   {_text(definition)}"
+    if command.epilog:
+        title, _, examples = command.epilog.strip("\b\n").partition("\n")
+        yield _text(title)
+        yield f"```sh\n{textwrap.dedent(examples)}\n```"
 
 
 def _text(text: str) -> str:

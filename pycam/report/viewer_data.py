@@ -16,6 +16,7 @@ from pycam.drawing import encode_jpeg
 from pycam.images.read import Image
 from pycam.images.resize import resize
 from pycam.maps.boxes import Box
+from pycam.maps.methods import METHODS
 from pycam.maps.placement import Placement
 from pycam.predict import Cam
 from pycam.prediction import ClassPrediction, Prediction
@@ -28,19 +29,6 @@ LARGEST_SIDE = 1280
 
 PAPER_THRESHOLD = 0.2
 """The threshold at which the page starts for a box rule that has none."""
-
-METHODS = {
-    "cam": "CAM",
-    "gradcam": "Grad-CAM",
-    "gradcam_mean": "Grad-CAM of the mean",
-    "gradcam++": "Grad-CAM++",
-    "xgradcam": "XGrad-CAM",
-    "layercam": "LayerCAM",
-    "saliency": "saliency",
-    "scorecam": "Score-CAM",
-    "ablationcam": "Ablation-CAM",
-}
-"""Method of a protocol -> its name on the page."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +114,7 @@ class EveryClass:
 
 def shown_name(variant: Variant) -> str:
     """Return the name of a variant on the page."""
-    parts = (METHODS[value] if part == "method" else value for part, value in variant.parts.items())
+    parts = (METHODS[value].title if part == "method" else value for part, value in variant.parts.items())
     return " ".join(filter(None, parts))
 
 
@@ -242,7 +230,7 @@ def _run_record(
         "model": prediction.model,
         "engine": prediction.engine,
         "protocol": protocol.name,
-        "method": METHODS[protocol.method],
+        "method": METHODS[protocol.method].title,
         "view": prediction.placement.view.name,
         # The page computes the box of the paper's rule, at any threshold.
         "own_rule": "" if protocol.box_rule == "paper" else protocol.boxes_by,
