@@ -92,8 +92,8 @@ class CamViewer extends HTMLElement {
       pane.select(isNew ? pane.tabs.length - 1 : ranks[number]);
     });
     this.refresh();
-    // Keys of the viewer would be letters in the field of the search.
-    this.#panes.find((pane) => !pane.root.hidden).focus();
+    // Keys of the viewer would be letters in the field of the search. The image stays where it is.
+    this.#panes.find((pane) => !pane.root.hidden).focus({ preventScroll: true });
   }
 }
 
@@ -170,8 +170,8 @@ class Pane {
     if (rank < this.tabs.length) this.#rank = rank;
   }
 
-  focus() {
-    this.tabs[this.#rank].focus();
+  focus(options) {
+    this.tabs[this.#rank].focus(options);
   }
 
   /** Returns the place of a class among the tabs, -1 if it is not there. */
