@@ -287,7 +287,7 @@ def test_a_cut_names_byte_and_layer(tmp_path: Path):
         (b"PK\x03\x04", "found a zip archive"),
         (b"PK\x03\x04" + bytes(26) + b"net/data.pklFB", r"found weights of PyTorch \(.pth\): export .* with --onnx"),
         (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", r"found weights of PyTorch \(.pth\)"),
-        (b"\x08\x08\x12\x07pytorch\x1a\x052.0.0", "found an ONNX model: give it with --onnx"),
+        (b"\x08\x08\x12\x07pytorch\x1a\x052.0.0", "found an ONNX model: give it as the model, or with --onnx"),
         (b"\x80\x02}q\x00.", "found a Python pickle"),
         (b"\x93NUMPY\x01\0", "found a NumPy array"),
         (b"\0" * 10_000_000, "found nothing but zeros"),

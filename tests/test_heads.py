@@ -187,7 +187,8 @@ def test_rare_heads(text, head):
     ("text", "told"),
     [
         (conv("scores", "second", params="num_output: 5 kernel_size: 8") + layer("Softmax", "prob", "scores"),
-         "no global pooling before the scores; use method gradcam or scorecam, which need none, or convert .* `pycam net cam`"),
+         "no global pooling before the scores; use method gradcam or scorecam, which need none, or "
+         "convert .* `pycam net cam`"),
         (FC.replace('bottom: "mean"', 'bottom: "second"') + PROB, "no global pooling before the scores"),
         (MEAN + layer("Power", "p", "mean", params="power_param { power: 2 }") + FC.replace('"mean"', '"p"') + PROB,
          r"layer 'p' \(Power\) is not linear: its power is 2, between the pooling and the scores"),
