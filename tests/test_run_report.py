@@ -80,7 +80,7 @@ def test_boxes_come_from_the_maps_that_are_shown(runs, name):
     with Run.open(runs[name]) as run:
         _, entries = run_page([run])
         for entry in itertools.islice(entries, 3):
-            ((prediction,),) = entry.runs.values()
+            (prediction,) = entry.runs.values()
             assert entry.truth.index in prediction.classes
             for item in prediction.top:
                 map = prediction.placement.on_image(item.feature_maps, entry.image.height, entry.image.width)

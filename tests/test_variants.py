@@ -154,6 +154,12 @@ def test_layers_are_safe_in_names_of_files():
         ]  # fmt: skip
 
 
+def test_representations_fit_on_a_line(two, images):
+    assert repr(two) == "<Variants: one, two>"
+    assert repr(two(images[0])) == "<SideBySide of one, two>"
+    assert len(repr(two.variants[0])) < 200
+
+
 def test_models_that_share_nothing_are_refused():
     with samples.cam() as cam, samples.cam() as other:
         strange = named(other, "strange", Labels(tuple("abcdefgh")))

@@ -17,6 +17,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -26,6 +27,7 @@ import samples
 
 from pycam.cli import main
 from pycam.errors import EngineError
+from pycam.zoo.labels import Labels
 
 pytestmark = pytest.mark.web
 
@@ -56,6 +58,37 @@ def test_answer_is_the_prediction(address):
     for key in ("model", "engine", "protocol", "view"):
         assert run[key] == expected[key]
     assert (answer["name"], answer["width"], answer["height"]) == ("fox.jpg", 160, 120)
+
+
+def test_models_side_by_side_and_chosen_classes():
+    def other():
+        return [samples.cam(seed=1)]
+
+    def strange():
+        cam = samples.cam()
+        return [replace(cam, model=replace(cam.model, labels=STRANGE))]
+
+    data = samples.jpeg(1)
+    with samples.served({"blobs": samples.cams, "other": other, "strange": strange}) as address:
+        plain = post(address, data).json()
+        assert plain["classes"] == [["", label] for label in samples.LABELS.names]
+        assert [run["label"] for run in plain["runs"]] == [""]
+        both = post(address, data, model=["blobs", "other", "blobs"], **{"class": ["7", "Blob 2"]}).json()
+        assert [run["label"] for run in both["runs"]] == ["blobs", "blobs (2)"]
+        for run, cam in zip(both["runs"], (samples.cam(), samples.cam(seed=1)), strict=True):
+            expected = cam(data, classes=[7, 2]).as_dict(boxes=True)["top"]
+            assert [item["index"] for item in run["top"]] == [7, 2]
+            assert [item["score"] for item in run["top"]] == [item["score"] for item in expected]
+            assert [item["box"] for item in run["top"]] == [list(item["box"]) for item in expected]
+        unknown = post(address, data, **{"class": "no\nsuch"})
+        assert (unknown.status_code, unknown.json()["error"].count("\n")) == (422, 0)
+        assert "no class, or several, have the name" in unknown.json()["error"]
+        apart = post(address, data, model=["blobs", "strange"])
+        assert apart.status_code == 422 and "no class of blobs has the WordNet ID or the label" in apart.json()["error"]
+        assert post(address, data, model=["blobs", "x"]).status_code == 404
+
+
+STRANGE = Labels(tuple("abcdefgh"))
 
 
 def bomb() -> bytes:
@@ -362,7 +395,8 @@ def test_a_problem_is_one_line_on_the_terminal(connect, capsys):
 @pytest.mark.shared
 def test_command_serves_until_it_is_told_to_stop(shared):
     environment = {**os.environ, "PYCAM_MODELS": str(shared / "data" / "weights")}
-    command = [sys.executable, "-m", "pycam", "serve", "--port", "0"]
+    # As in a container, whose port is published: other names of the machine are refused all the same.
+    command = [sys.executable, "-m", "pycam", "serve", "--host", "0.0.0.0", "--port", "0"]
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as server:
@@ -379,6 +413,7 @@ def test_command_serves_until_it_is_told_to_stop(shared):
         answer = post(address, (shared / "data/samples/cat.jpg").read_bytes(), model="squeezenet-v1.0").json()
         assert answer["runs"][0]["model"] == "squeezenet-v1.0"
         port = address.rpartition(":")[2]
+        assert requests.get(address, headers={"Host": f"10.0.0.7:{port}"}, timeout=9).status_code == 400
         taken = subprocess.run([*command[:-1], port], env=environment, capture_output=True, text=True, timeout=60)
         assert taken.returncode == 2
         assert taken.stderr.startswith(f"pycam: port {port} is not available")
@@ -394,6 +429,7 @@ def test_command_needs_models_it_knows(monkeypatch, tmp_path, capsys):
         (["--model", "no-such-model"], "no model is called 'no-such-model'"),
         (["--model", "googlenet-cam"], "is not on this machine"),
         (["--protocol", "x"], "unknown protocol 'x'"),
+        (["--host", "10.0.0.7"], "--host 10.0.0.7: expected 127.0.0.1, or 0.0.0.0 in a container"),
     ):
         assert main(["serve", *arguments]) in (2, 5)
         (line,) = capsys.readouterr().err.splitlines()

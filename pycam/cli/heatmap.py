@@ -23,7 +23,7 @@ from pycam.model import FIXED_MEANS
 from pycam.net.layers import dims
 from pycam.net.stated import stated_input
 from pycam.predict import Cam, Source
-from pycam.prediction import BOX_SIDES
+from pycam.prediction import BOX_SIDES, NO_CLASS
 from pycam.prefetch import prefetch
 from pycam.variants import SideBySide, Variants
 
@@ -205,15 +205,11 @@ def _saved(
 
 def _summary(prediction: Mapping[str, Any]) -> list[str]:
     if variants := prediction.get("variants"):
-        parts = [(each["variant"], _summary({"image": ""} | each)[1:], each["missing"]) for each in variants]
-        return [
-            prediction["image"],
-            *(
-                line
-                for name, lines, missing in parts
-                for line in (f" {name}", *lines, *(f"  not a class of this model: {label}" for label in missing))
-            ),
-        ]
+        told = []
+        for each in variants:
+            image, *lines = _summary({"image": prediction["image"]} | each)
+            told += [f" {each['variant']}", *lines, *(f"  {NO_CLASS}: {label}" for label in each["missing"])]
+        return [image, *told]
     lines = [prediction["image"]]
     if orientation := prediction.get("exif_orientation_not_applied"):
         lines[0] += f"  (EXIF orientation {orientation} not applied)"

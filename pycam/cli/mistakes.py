@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from pycam.cli.examples import EXAMPLES
 from pycam.errors import PycamError
 
 IMAGES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
@@ -41,7 +42,6 @@ DEVICES = {"--gpu": "cuda", "--gpus": "cuda", "--cuda": "cuda", "--use-cuda": "c
 
 VERBS = {name: ["heatmap"] for name in ("predict", "classify", "cam", "gradcam", "run", "infer", "forward", "test")}
 VERBS |= {"version": ["--version"], "help": ["--help"], "eval": ["evaluate"], "time": ["bench"], "finetune": ["train"]}
-GROUPS = ("models", "net", "report", "paper")
 
 
 @dataclass(frozen=True)
@@ -127,10 +127,8 @@ def no_command(line: Line) -> str:
         return f"{first} is a model: " + _try("heatmap", *(rest or ["IMAGE"]), "--model", first)
     if first in VERBS:
         return _try(*VERBS[first], *rest)
-    from pycam.cli import load_command
-
-    found = [group for group in GROUPS if first in load_command(group).commands]
-    return _try(found[0], first, *rest) if len(found) == 1 else ""
+    found = [name.split() for name in EXAMPLES if name.split()[1:] == [first]]
+    return _try(*found[0], *rest) if len(found) == 1 else ""
 
 
 def report_of_files(given: Sequence[str]) -> str:

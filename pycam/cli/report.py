@@ -19,8 +19,8 @@ from pycam.evaluation.comparison import COLUMNS, SHOWN, Judged, compare as compa
 from pycam.evaluation.plan import PLAN, find_images
 from pycam.formats.files import exists, is_folder
 from pycam.ilsvrc.ground_truth import read_ground_truth
-from pycam.ilsvrc.names import image_files
 from pycam.ilsvrc.predictions import read_predictions
+from pycam.images.files import image_files
 from pycam.paper.sources import Sources
 from pycam.paper.tables import missing_weights, paper_tables
 from pycam.protocols import CHOICES

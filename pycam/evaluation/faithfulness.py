@@ -89,14 +89,14 @@ def faithfulness_table(result: Mapping[str, Any]) -> Table:
 
     rows = []
     for each in result["methods"]:
-        row = {"method": each["method"], "layer": each["layer"]}
+        row = {"method": each["method"], "layer": each["layer"], "images": each["images"]}
         for name, (title, _) in FIGURES.items():
             low, high = each["intervals"][name]
             row |= {title: each[name], f"{title} low": low, f"{title} high": high}
         rows.append(row)
     formats = {f"{title}{end}": form for title, form in FIGURES.values() for end in ("", " low", " high")}
     note = (
-        f"{result['images']} images, {result['model']}, {result['engine']}; class: {result['classes']}; "
+        f"{result['model']}, {result['engine']}, view {result['view']}; class: {result['classes']}; "
         f"{result['steps']} steps. Lower is better: average drop, deletion; higher: the others."
     )
     return Table("Faithfulness", DataFrame(rows), note, formats)

@@ -131,9 +131,10 @@ class Graph:
 
     def constant(self, tensor: str) -> NDArray[np.float64] | None:
         """Return the values of a tensor that no image changes, None for another one."""
-        if tensor in self.of_image or tensor not in self.values:
+        value = self.values.get(tensor)
+        if value is None or tensor in self.of_image or value.dtype.kind not in "fiub":
             return None
-        return self.values[tensor].astype(np.float64)
+        return value.astype(np.float64)
 
 
 def key_of(node: Message) -> str:
@@ -244,7 +245,7 @@ def graph_of(model: Message, path: str, size: tuple[int, int] | None, default_si
             tensors[constant.name] = constant
         else:
             nodes.append(node)
-    outputs, left_out = _computable(nodes, [output.name for output in graph.output], origin, path)
+    outputs, left_out = _computable(nodes, list(dict.fromkeys(output.name for output in graph.output)), origin, path)
     nodes = needed(nodes, outputs)
     read = {name for node in nodes for name in read_by(node)}
     images = [each for each in graph.input if each.name in read and each.name not in tensors]

@@ -103,7 +103,8 @@ def read_onnx(
         graph, note = graph_of(model, shown, size, DEFAULT_SIZE)
         if own_input:
             graph = replace(graph, origin=replace(graph.origin, input_type=graph.input_type))
-        net = _net(graph, rgb, own_input)
+        with np.errstate(all="ignore"):  # what is not finite shows in the scores
+            net = _net(graph, rgb, own_input)
     except UnicodeDecodeError:
         raise FormatError(f"{shown}: a name in it is no UTF-8 text: the file is damaged") from None
     notes = [f"{shown}: {each}" for each in (note, *net.notes) if each]

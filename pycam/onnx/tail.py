@@ -26,7 +26,8 @@ from pycam.onnx.graph import Graph, attribute, key_of
 from pycam.onnx.pooling import SAME_VALUES, Pooling
 
 _AT_ZERO = (
-    *("Relu", "LeakyRelu", "Elu", "Selu", "Celu", "PRelu", "ThresholdedRelu", "HardSwish", "Swish", "Gelu", "Mish"),
+    *("Relu", "LeakyRelu", "Elu", "Selu", "Celu", "PRelu", "ThresholdedRelu", "HardSwish", "Swish", "Mish"),
+    *("Gelu", "QuickGelu", "FastGelu"),
     *("Tanh", "Atan", "Asinh", "Sin", "Sinh", "Erf", "Softsign", "Abs", "Sqrt", "LpNormalization"),
 )
 """Operators that give 0 for 0: their value is a factor times what they get."""
@@ -479,14 +480,18 @@ def bounds(graph: Graph, node: Message) -> tuple[float, float]:
     return found[0], found[1]
 
 
-def range_of(graph: Graph, tensor: str) -> tuple[float, float]:
+_DEEPEST = 50
+"""The most nodes that a range is followed back through."""
+
+
+def range_of(graph: Graph, tensor: str, depth: int = 0) -> tuple[float, float]:
     """Return a range that holds all values of a tensor, whatever the image is."""
     node = graph.producer.get(tensor)
-    if node is None or node.domain not in ("", "ai.onnx"):
+    if node is None or node.domain not in ("", "ai.onnx") or depth == _DEEPEST:
         return -math.inf, math.inf
     match node.op_type:
         case "Relu":
-            return 0.0, max(0.0, range_of(graph, node.input[0])[1])
+            return 0.0, math.inf
         case "Clip":
             return bounds(graph, node)
         case "Sigmoid" | "HardSigmoid" | "Softmax":
@@ -494,13 +499,10 @@ def range_of(graph: Graph, tensor: str) -> tuple[float, float]:
         case "Abs" | "Exp" | "Softplus" | "Sqrt":
             return 0.0, math.inf
         case "MaxPool" | "AveragePool" | "GlobalAveragePool" if not any(attribute(node, "pads", [0])):
-            return range_of(graph, node.input[0])
+            return range_of(graph, node.input[0], depth + 1)
         case "Identity" | "Dropout" | "Reshape" | "Flatten" | "Transpose" | "Squeeze" | "Unsqueeze" | "Slice":
-            return range_of(graph, node.input[0])
+            return range_of(graph, node.input[0], depth + 1)
         case "Concat":
-            ranges = [range_of(graph, each) for each in node.input]
+            ranges = [range_of(graph, each, depth + 1) for each in dict.fromkeys(node.input)]
             return min(low for low, _ in ranges), max(high for _, high in ranges)
-        case "Add":
-            ranges = [range_of(graph, each) for each in node.input]
-            return sum(low for low, _ in ranges), sum(high for _, high in ranges)
     return -math.inf, math.inf
