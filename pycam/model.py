@@ -404,6 +404,10 @@ def load_model(
         if onnx is not None:
             raise UsageError(f"two ONNX files are given, {os.fspath(model)} and {os.fspath(onnx)}: leave out one")
         model, onnx = None, model
+    if model is not None and onnx is not None:
+        raise UsageError(
+            f"the model {os.fspath(model)} has no effect on the ONNX file {os.fspath(onnx)}: leave out one of the two"
+        )
     card = None if model is None else zoo.card(os.fspath(model))
     if needs_maps:
         refuse_without_maps(card)
@@ -529,7 +533,7 @@ def refuse_without_maps(card: Card | None) -> None:
     if card is not None and not card.cam:
         raise NoMapsError(
             f"{card.name} has no class activation maps: no global average pooling before its scores; "
-            "use method gradcam, which computes maps from gradients, or convert the net with `pycam net cam`"
+            "use method gradcam or scorecam, which need none, or convert the net with `pycam net cam`"
         )
 
 

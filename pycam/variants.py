@@ -46,7 +46,7 @@ class Variant:
         For each class of the first variant, the class here, -1 if the model does not have it.
     """
 
-    cam: Cam
+    cam: Cam = field(repr=False)
     parts: Mapping[str, str]
     name: str
     key: str
@@ -67,6 +67,9 @@ class SideBySide:
 
     variants: Sequence[Variant]
     predictions: Sequence[Prediction]
+
+    def __repr__(self) -> str:
+        return f"<SideBySide of {_short([variant.name for variant in self.variants])}>"
 
     def items(self, number: int) -> list[ClassPrediction | None]:
         """Return the classes of a variant in the order of the first one's; None for one that its model lacks."""
@@ -139,6 +142,9 @@ class Variants:
     """
 
     variants: Sequence[Variant]
+
+    def __repr__(self) -> str:
+        return f"<Variants: {_short([variant.name for variant in self.variants])}>"
 
     @classmethod
     def of(cls, cams: Sequence[Cam]) -> Variants:
@@ -221,6 +227,12 @@ class Variants:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _short(names: Sequence[str]) -> str:
+    """Return names for a `repr`, which fits on a line."""
+    text = ", ".join(names) or "one Cam"
+    return text if len(text) <= 120 else f"{text[:120]}…"
 
 
 def _differences(cams: Sequence[Cam]) -> list[dict[str, str]]:

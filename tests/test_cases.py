@@ -93,7 +93,7 @@ def test_heads_are_found(name, told, shared, photograph, capsys):
         ("13-layers/concat0", "layer 'cc' (Concat) works along axis 0"),
         (
             "13-layers/fc_on_map",
-            "no global pooling before the scores; use method gradcam, which needs none, or",
+            "no global pooling before the scores; use method gradcam or scorecam, which need none, or",
         ),
         ("13-layers/gap_7_of_8", "layer 'fc' (InnerProduct) mixes the 2×2 positions"),
     ],

@@ -27,7 +27,7 @@ from pycam.errors import EngineError, GroundTruthError, ImageError, RunError, Us
 from pycam.evaluation import evaluator, plan
 from pycam.evaluation.image_file import NO_FILE, FileState
 from pycam.evaluation.notes import LARGEST
-from pycam.evaluation.plan import Plan, Sources, find_images
+from pycam.evaluation.plan import PLAN, Plan, PlanNote, Sources, find_images
 from pycam.evaluation.record import Result
 from pycam.evaluation.results import read_report
 from pycam.evaluation.run import evaluate
@@ -794,3 +794,15 @@ def test_store_that_cannot_be_written(tmp_path):
     (tmp_path / "run.sqlite").mkdir()
     with pytest.raises(RunError, match=r"run\.sqlite: cannot be read or written \(unable to open database file\)"):
         Store(tmp_path / "run.sqlite", IDENTITY)
+
+
+def test_a_run_from_before_labels_had_one_meaning_is_read(model, images, tmp_path):
+    sources = Sources(str(images), "xml", labels="names.txt", ground_truth_classes="val.txt")
+    replace(make_plan(model, images), sources=sources).save(tmp_path)
+    note = json.loads((tmp_path / PLAN).read_text())
+    assert PlanNote.read(tmp_path).sources == sources
+    files = note["sources"]
+    files["classes"], files["labels"] = files["labels"], files.pop("ground_truth_classes")
+    (tmp_path / PLAN).write_text(json.dumps(note))
+    assert PlanNote.read(tmp_path).sources == sources
+    assert "--labels names.txt --ground-truth-classes val.txt" in PlanNote.read(tmp_path).command(Path("out"))

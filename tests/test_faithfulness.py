@@ -239,7 +239,9 @@ def test_the_classes_of_the_ground_truth_and_one_class(capsys, folder):
     assert [each["index"] for each in json.loads(out)["by_image"]] == [2, 2]
     code, out, err = run(capsys, folder, *paths, folder / "missing.png", "--steps", "3", "--method", "cam")
     assert code == 6 and "missing.png" in err and "1 image of 3 could not be read" in err
-    assert "2 images" in out and "insertion" in out
+    assert out.splitlines()[2].split()[:3] == ["cam", "last", "2"] and "insertion" in out
+    code, out, _ = run(capsys, folder, folder / "0.png", "--steps", "3")
+    assert code == 0 and "95 %" not in out  # one image has no interval
     code, out, _ = run(capsys, folder, folder / "[01].png", "--steps", "3", "--json")
     assert [Path(each["image"]).name for each in json.loads(out)["by_image"]] == ["0.png", "1.png"]
 
@@ -281,12 +283,18 @@ REFUSED = [
     (["--baseline", "whole"], "no ground truth is given: give --ground-truth PATH, or --faithfulness and images"),
     (["--faithfulness", "0.png", "--meta", "x"], "--meta has no effect here: no --ground-truth is given"),
     (["--faithfulness", "0.png", "--blacklist", "x"], "--blacklist has no effect here: --faithfulness scores the maps"),
-    (["--faithfulness", "0.png", "--ground-truth", "truth.txt", "--class", "1"], "--class 1 has no effect with"),
+    (
+        ["--faithfulness", "0.png", "--ground-truth", "truth.txt", "--class", "1"],
+        "--class has no effect here: --ground-truth names",
+    ),
     (["--faithfulness", "0.png", "--model", "x", "--method", "lime"], "method is 'lime'; expected one of cam"),
     (["--faithfulness", "0.png", "--view", "ten"], "view 'ten' has 10 crops: faithfulness masks the input of the net"),
     (["--faithfulness", "0.png", "--steps", "1000"], "steps is 1000; expected 1 to 154, the number of pixels of the"),
-    (["--faithfulness", "other.png", "--ground-truth", "truth.txt"], "truth.txt has no ground truth for this image"),
-    (["--faithfulness", "0.png", "--ground-truth", "more.txt"], "class 9 of 0.png is none of the 4 classes of net"),
+    (
+        ["--faithfulness", "other.png", "--ground-truth", "truth.txt"],
+        "other.png: the ground truth does not name this image",
+    ),
+    (["--faithfulness", "0.png", "--ground-truth", "more.txt"], "0.png: its class in the ground truth is 9, but"),
 ]
 
 

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from pycam.cli.images import GivenImages, all_images
 from pycam.console import Notes
 from pycam.errors import FormatError, ImageError, RunError, UsageError
 from pycam.formats.output_folder import NAMES, OutputFolder, Rows
-from pycam.ilsvrc.names import image_files
+from pycam.images.files import image_files
 from pycam.images.read import read_image
 
 MODEL = ["--model", "squeezenet-cam-caltech101"]
@@ -140,6 +141,7 @@ def test_each_image_keeps_a_name_of_its_own(tmp_path, monkeypatch):
     second = OutputFolder(out)
     assert [second.name(image) for image in images] == names
     assert second.name("other/x.jpg") == "x-4" and second.name("y.jpg") == "y-2"
+    assert (out / NAMES).read_text().splitlines()[:3] == ["name,image", "x,../a/x.jpg", "X-2,../b/X.png"]
     # Another process has written meanwhile.
     assert first.name("other/x.jpg") == "x-4" and first.name("z.jpg") == "z"
     monkeypatch.chdir(out)
@@ -153,6 +155,17 @@ def test_names_of_files_in_an_output_folder(tmp_path):
         "fox-2",
         "cat",
     ]
+
+
+@pytest.mark.parametrize("length", range(24))
+def test_names_that_a_kill_has_cut_off(length, tmp_path):
+    folder = OutputFolder(tmp_path)
+    assert folder.name("fox.jpg") == "fox"
+    whole = (tmp_path / NAMES).read_bytes()
+    (tmp_path / NAMES).write_bytes(whole[:length])
+    assert OutputFolder(tmp_path).name("fox.jpg") == "fox"
+    assert (tmp_path / NAMES).read_bytes() == whole
+    assert [path.name for path in tmp_path.iterdir()] == [NAMES]
 
 
 def test_a_list_of_names_that_is_another_file_is_refused(tmp_path):
@@ -214,7 +227,7 @@ def heatmap(capsys, *arguments: object) -> list[dict]:
 
 
 def test_a_second_run_keeps_the_first_ones_results(scenes, tmp_path, capsys, monkeypatch):
-    out = tmp_path / "out"
+    scenes, out = shutil.copytree(scenes, tmp_path / "scenes"), tmp_path / "made/out"
     one, two = heatmap(capsys, scenes, "--out", out)
     assert [one["image"], two["image"]] == [str(scenes / "one/fox.png"), str(scenes / "two/fox.png")]
     kept = {path.name: path.read_bytes() for path in (out / "fox-2").iterdir()}

@@ -127,7 +127,9 @@ def test_the_mean_of_a_map_is_the_score_or_the_reason_is_true(pooling, behind):
             assert found.pooling == "none" and pooling in SEVERAL and "Convolution" in CLASSES[classes]
             assert_the_mean_is_the_score(net, found)
             continue
-        with pytest.raises(NetError, match=f"{told}.*; name the layers in a model card.* or use method gradcam"):
+        with pytest.raises(
+            NetError, match=f"{told}.*; name the layers in a model card.* or use method gradcam or scorecam"
+        ):
             find_head(net)
 
 
@@ -185,7 +187,8 @@ def test_rare_heads(text, head):
     ("text", "told"),
     [
         (conv("scores", "second", params="num_output: 5 kernel_size: 8") + layer("Softmax", "prob", "scores"),
-         "no global pooling before the scores; use method gradcam, which needs none, or convert .* `pycam net cam`"),
+         "no global pooling before the scores; use method gradcam or scorecam, which need none, or "
+         "convert .* `pycam net cam`"),
         (FC.replace('bottom: "mean"', 'bottom: "second"') + PROB, "no global pooling before the scores"),
         (MEAN + layer("Power", "p", "mean", params="power_param { power: 2 }") + FC.replace('"mean"', '"p"') + PROB,
          r"layer 'p' \(Power\) is not linear: its power is 2, between the pooling and the scores"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
+import zlib
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -287,3 +289,61 @@ def test_gradients_are_taken_at_the_layer_that_was_asked_for(tmp_path):
     with pycam.load("squeezenet-cam-caltech101") as cam:
         _, _, *sides = cam.model.net.shapes["fire5/concat"]
     assert image["runs"][0]["top"][0]["maps"]["shape"] == [1, *sides]
+
+
+def test_what_a_page_of_images_shows_is_chosen(tmp_path, capsys):
+    image = tmp_path / "a.jpg"
+    image.write_bytes(samples.jpeg(3))
+    command = ["report", "html", str(image), "--model", "squeezenet-cam-caltech101"]
+
+    def page(*arguments: str) -> dict[str, str]:
+        place = tmp_path / "page.html"
+        assert main([*command, *arguments, "--out", str(place)]) == 0
+        return Blocks(place.read_text("utf-8")).json
+
+    def top(blocks: dict[str, str]) -> list[int]:
+        return [item["index"] for item in json.loads(blocks["image-0"])["runs"][0]["top"]]
+
+    whole = page("--top", "2")
+    assert len(top(whole)) == 2
+    report = json.loads(whole["report"])
+    assert len(report["classes"]) == 101 and ["", "wrench"] in report["classes"]
+    (every,) = json.loads(whole["classes-0"])
+    scores = np.frombuffer(zlib.decompress(base64.b64decode(every["scores"])), "<f4")
+    maps = np.frombuffer(zlib.decompress(base64.b64decode(every["maps"])), "<f4").reshape(every["shape"])
+    with pycam.load("squeezenet-cam-caltech101") as cam:
+        expected = cam(image, classes=range(101))
+    np.testing.assert_allclose(scores, expected.scores, rtol=1e-5)
+    np.testing.assert_allclose(maps, expected.feature_maps, rtol=1e-5, atol=1e-5)
+
+    few = page("--class", "wrench", "--class", "cup", "--best-classes")
+    assert top(few) == [99, 30]
+    assert json.loads(few["report"])["classes"] == [] and "classes-0" not in few
+
+
+def test_large_maps_of_every_class_are_left_out_unless_asked_for(tmp_path, monkeypatch, capsys):
+    image = tmp_path / "a.jpg"
+    image.write_bytes(samples.jpeg(3))
+    monkeypatch.setattr("pycam.cli.report.EVERY_CLASS_MB", 0.01)
+    command = ["report", "html", str(image), "--model", "squeezenet-cam-caltech101", "--out", str(tmp_path / "a.html")]
+    assert main(command) == 0
+    assert "the page has the best classes only; --every-class adds the others" in capsys.readouterr().err
+    assert "classes-0" not in (tmp_path / "a.html").read_text("utf-8")
+    assert main([*command, "--every-class"]) == 0
+    assert "classes-0" in (tmp_path / "a.html").read_text("utf-8")
+
+
+@pytest.mark.torch
+def test_every_class_of_a_method_that_has_not_all_at_once_is_refused(tmp_path, capsys):
+    image = tmp_path / "a.jpg"
+    image.write_bytes(samples.jpeg(3))
+    arguments = ["--model", "squeezenet-cam-caltech101", "--method", "gradcam", "--every-class"]
+    assert main(["report", "html", str(image), *arguments, "--out", str(tmp_path / "a.html")]) == 2
+    assert "--every-class has no effect here: only method cam gives" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", [["--top", "2"], ["--class", "cup"], ["--model", "x"]])
+def test_options_of_images_have_no_effect_on_runs(tmp_path, option, capsys):
+    (tmp_path / "run").mkdir()
+    assert main(["report", "html", str(tmp_path / "run"), *option, "--out", str(tmp_path / "a.html")]) == 2
+    assert f"{option[0]} has no effect here" in capsys.readouterr().err

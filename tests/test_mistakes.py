@@ -74,6 +74,7 @@ def test_there_are_twenty_mistakes():
         ("report nonsense", "No such command 'nonsense'."),
         ("net show a.prototxt --gpu 0", "No such option: --gpu"),
         ("heatmap a\nb.jpg --output c", "No such option: --output"),
+        ("heatmap a.jpg --classes cat,dog", "No such option: --classes"),
     ],
 )
 def test_no_advice_where_another_meaning_is_possible(words, message):
@@ -171,3 +172,13 @@ def test_the_help_lists_every_command_once_in_panels(capsys):
 def _help(capsys) -> str:
     assert cli.main(["--help"]) == 0
     return capsys.readouterr().out
+
+
+def test_labels_have_one_meaning_in_every_command():
+    options = [(name, each) for name, command in LEAVES.items() for each in command.params]
+    assert {each.help.split(":")[0] for name, each in options if "--labels" in each.opts and name != "net fit"} == {
+        "Labels of the net's classes"
+    }
+    truth = {name for name, each in options if "--ground-truth" in each.opts}
+    assert truth == {name for name, each in options if "--ground-truth-classes" in each.opts}
+    assert {name for name, each in options if "--classes" in each.opts} <= {"net cam"}  # there it is a number

@@ -18,7 +18,7 @@ from pycam import engines
 from pycam.cli import main
 from pycam.engines import Options, base
 from pycam.engines.onnx_graph import onnx_model
-from pycam.errors import NetError, UsageError
+from pycam.errors import EngineError, NetError, UsageError
 from pycam.evaluation.run import evaluate
 from pycam.formats import caffemodel, prototxt
 from pycam.maps.methods import METHODS
@@ -246,6 +246,20 @@ def test_the_streams_of_one_image():
     rows = {name: protocol("default").with_choices(method=name) for name in ("cam", "scorecam", "ablationcam")}
     found = {name: best_streams("onnxruntime", row, Options(threads=64), 1) for name, row in rows.items()}
     assert found == {"cam": 1, "scorecam": most, "ablationcam": most}
+
+
+def test_many_runs_of_an_engine():
+    net = branches()
+    given = [{"data": inputs(count, count)} for count in (1, 2, 3, 1, 2)]
+    for streams in (1, 3):
+        with engines.make("onnxruntime", net, ["fc"], Options(threads=1, streams=streams)) as engine:
+            found = list(engine.forward_many(iter(given)))
+            for each, values in zip(given, found, strict=True):
+                np.testing.assert_array_equal(values["fc"], engine.forward(each)["fc"])
+            with pytest.raises(EngineError, match="input 'data': expected shape 1×3×14×11"):
+                list(engine.forward_many([*given, {"data": inputs()[:, :2]}]))
+        with pytest.raises(EngineError, match="was closed: make a new one"):
+            list(engine.forward_many(given))
 
 
 def test_they_need_no_torch():

@@ -17,6 +17,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -26,6 +27,7 @@ import samples
 
 from pycam.cli import main
 from pycam.errors import EngineError
+from pycam.zoo.labels import Labels
 
 pytestmark = pytest.mark.web
 
@@ -56,6 +58,37 @@ def test_answer_is_the_prediction(address):
     for key in ("model", "engine", "protocol", "view"):
         assert run[key] == expected[key]
     assert (answer["name"], answer["width"], answer["height"]) == ("fox.jpg", 160, 120)
+
+
+def test_models_side_by_side_and_chosen_classes():
+    def other():
+        return [samples.cam(seed=1)]
+
+    def strange():
+        cam = samples.cam()
+        return [replace(cam, model=replace(cam.model, labels=STRANGE))]
+
+    data = samples.jpeg(1)
+    with samples.served({"blobs": samples.cams, "other": other, "strange": strange}) as address:
+        plain = post(address, data).json()
+        assert plain["classes"] == [["", label] for label in samples.LABELS.names]
+        assert [run["label"] for run in plain["runs"]] == [""]
+        both = post(address, data, model=["blobs", "other", "blobs"], **{"class": ["7", "Blob 2"]}).json()
+        assert [run["label"] for run in both["runs"]] == ["blobs", "blobs (2)"]
+        for run, cam in zip(both["runs"], (samples.cam(), samples.cam(seed=1)), strict=True):
+            expected = cam(data, classes=[7, 2]).as_dict(boxes=True)["top"]
+            assert [item["index"] for item in run["top"]] == [7, 2]
+            assert [item["score"] for item in run["top"]] == [item["score"] for item in expected]
+            assert [item["box"] for item in run["top"]] == [list(item["box"]) for item in expected]
+        unknown = post(address, data, **{"class": "no\nsuch"})
+        assert (unknown.status_code, unknown.json()["error"].count("\n")) == (422, 0)
+        assert "no class, or several, have the name" in unknown.json()["error"]
+        apart = post(address, data, model=["blobs", "strange"])
+        assert apart.status_code == 422 and "no class of blobs has the WordNet ID or the label" in apart.json()["error"]
+        assert post(address, data, model=["blobs", "x"]).status_code == 404
+
+
+STRANGE = Labels(tuple("abcdefgh"))
 
 
 def bomb() -> bytes:

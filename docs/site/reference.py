@@ -28,8 +28,10 @@ def reference_pages() -> dict[str, str]:
 def commands_page() -> str:
     """Return the page of the commands: a heading for each, and a definition for each argument and option."""
     parts = ["# Commands", "`pycam COMMAND --help` prints the same in a terminal."]
-    for name in cli.COMMANDS:
-        parts += _command(f"pycam {name}", cli.load_command(name), level=2)
+    for title, names in cli.PANELS.items():
+        parts.append(f"## {title}")
+        for name in names:
+            parts += _command(f"pycam {name}", cli.load_command(name), level=3)
     return "\n\n".join(parts)
 
 

@@ -17,22 +17,10 @@ from pycam.drawing.print_figure import FORMS, PAPER, Grid, Panel, check_matplotl
 from pycam.errors import PycamError, UsageError
 from pycam.formats.files import atomic_write
 from pycam.formats.names import stem_of
+from pycam.maps.methods import METHODS
 from pycam.predict import best_streams, make_cam
 from pycam.prediction import ClassPrediction
 from pycam.protocols import CHOICES, NEEDS, Protocol
-
-METHODS = {
-    "cam": "CAM",
-    "gradcam": "Grad-CAM",
-    "gradcam_mean": "Grad-CAM, mean over channels",
-    "gradcam++": "Grad-CAM++",
-    "xgradcam": "XGrad-CAM",
-    "layercam": "LayerCAM",
-    "saliency": "backpropagation",
-    "scorecam": "Score-CAM",
-    "ablationcam": "Ablation-CAM",
-}
-"""What the columns of a figure call the methods."""
 
 Width = Annotated[
     float, typer.Option(help=f"Width in cm: {PAPER['columns']:g} for a page, {PAPER['column']:g} for a column.")
@@ -218,7 +206,7 @@ def _heading(
     several = len({each.method for each in rows}) > 1
     layers = len({each.layer for each in rows if each.method in NEEDS["layer"][1]}) > 1
     parts = [Path(source.model or source.prototxt or "").stem] if len(sources) > 1 or not (several or layers) else []
-    parts += [METHODS[row.method]] if several or (not parts and not layers) else []
+    parts += [METHODS[row.method].title] if several or (not parts and not layers) else []
     parts += [row.layer] if layers and row.layer else []
     return " ".join(parts)
 

@@ -23,7 +23,7 @@ from pycam.model import FIXED_MEANS
 from pycam.net.layers import dims
 from pycam.net.stated import stated_input
 from pycam.predict import Cam, Source
-from pycam.prediction import BOX_SIDES
+from pycam.prediction import BOX_SIDES, NO_CLASS
 from pycam.prefetch import prefetch
 from pycam.variants import SideBySide, Variants
 
@@ -130,7 +130,8 @@ def raise_failures(failures: Sequence[PycamError], images: int) -> None:
 
 def _notes(cam: Cam, named: bool, boxes: bool) -> Iterator[str]:
     """Yield what the maps of a model are computed from, unless its card says it, and the notes of the model."""
-    if cam.head is not None and (not named or cam.head.positions or cam.head.pooling == "max"):
+    unsaid = not named or cam.model.net.from_onnx
+    if cam.head is not None and (unsaid or cam.head.positions or cam.head.pooling == "max"):
         yield f"class maps: {cam.head}"
     elif cam.model.positions:
         yield f"each score is the mean over {dims(cam.model.positions)} positions of {cam.model.score_blob!r}"
@@ -205,15 +206,11 @@ def _saved(
 
 def _summary(prediction: Mapping[str, Any]) -> list[str]:
     if variants := prediction.get("variants"):
-        parts = [(each["variant"], _summary({"image": ""} | each)[1:], each["missing"]) for each in variants]
-        return [
-            prediction["image"],
-            *(
-                line
-                for name, lines, missing in parts
-                for line in (f" {name}", *lines, *(f"  not a class of this model: {label}" for label in missing))
-            ),
-        ]
+        told = []
+        for each in variants:
+            image, *lines = _summary({"image": prediction["image"]} | each)
+            told += [f" {each['variant']}", *lines, *(f"  {NO_CLASS}: {label}" for label in each["missing"])]
+        return [image, *told]
     lines = [prediction["image"]]
     if orientation := prediction.get("exif_orientation_not_applied"):
         lines[0] += f"  (EXIF orientation {orientation} not applied)"

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from pycam.cli.examples import EXAMPLES
 from pycam.errors import PycamError
 
 IMAGES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
@@ -24,13 +25,12 @@ OTHER_NAMES = {
     "--model": ("--arch", "--network", "--architecture"),
     "--layer": ("--target-layer", "--target_layer", "--target-layers"),
     "--class": ("--class-idx", "--class_idx", "--target-class", "--category", "--class-index"),
-    "--labels": ("--classes", "--class-names", "--class_names", "--synsets", "--label"),
+    "--labels": ("--class-names", "--class_names", "--synsets", "--label"),
     "--mean": ("--mean-file", "--mean_file", "--mean-values", "--mean_value", "--means"),
-    "--input-scale": ("--scale", "--raw-scale", "--raw_scale", "--input_scale"),
+    "--input-scale": ("--scale", "--input_scale"),
     "--method": ("--cam-method", "--cam_method"),
     "--ground-truth": ("--gt", "--annotations", "--ground_truth"),
     "--workers": ("--num-workers", "--num_workers", "--jobs", "-j"),
-    "--view": ("--crop", "--oversample"),
 }
 """Names that other programs have for an option."""
 
@@ -41,7 +41,6 @@ DEVICES = {"--gpu": "cuda", "--gpus": "cuda", "--cuda": "cuda", "--use-cuda": "c
 
 VERBS = {name: ["heatmap"] for name in ("predict", "classify", "cam", "gradcam", "run", "infer", "forward", "test")}
 VERBS |= {"version": ["--version"], "help": ["--help"], "eval": ["evaluate"], "time": ["bench"], "finetune": ["train"]}
-GROUPS = ("models", "net", "report", "paper")
 
 
 @dataclass(frozen=True)
@@ -127,10 +126,8 @@ def no_command(line: Line) -> str:
         return f"{first} is a model: " + _try("heatmap", *(rest or ["IMAGE"]), "--model", first)
     if first in VERBS:
         return _try(*VERBS[first], *rest)
-    from pycam.cli import load_command
-
-    found = [group for group in GROUPS if first in load_command(group).commands]
-    return _try(found[0], first, *rest) if len(found) == 1 else ""
+    found = [name.split() for name in EXAMPLES if name.split()[1:] == [first]]
+    return _try(*found[0], *rest) if len(found) == 1 else ""
 
 
 def report_of_files(given: Sequence[str]) -> str:
@@ -195,6 +192,8 @@ def other_option(line: Line) -> str:
         after = after[1:] if after and after[0].lstrip("-").isdigit() else after
         how = "the engine's device is --device; which of several GPUs it is, CUDA_VISIBLE_DEVICES says"
         return f"{how}: {_try(*before, '--device', DEVICES[unknown], *after)}, or leave it out for the CPU"
+    if unknown == "--classes" and "--ground-truth-classes" in line.options:
+        return _try(*before, "--labels", *after)  # as they were called here
     if unknown == "--cpu":
         return "the CPU is the default: " + _try(*before, *after)
     if unknown in IMAGE_OPTIONS and "--mean" in line.options:

@@ -37,7 +37,8 @@ def show(
     prototxt: Annotated[
         Path,
         typer.Argument(
-            help="The net, in any of Caffe's prototxt versions, an ONNX file, or the name of a model.", autocompletion=options.models
+            help="The net, in any of Caffe's prototxt versions, an ONNX file, or the name of a model.",
+            autocompletion=options.models,
         ),
     ],
     weights: Annotated[Path | None, typer.Argument(help="Its caffemodel, which is checked with the net.")] = None,

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 
 from pycam.cli import options
+from pycam.cli.faithfulness import score_faithfulness
 from pycam.cli.heatmap import raise_failures
 from pycam.cli.images import all_images
 from pycam.console import Notes, print_json, print_line
-from pycam.engines.threads import beside_an_engine
-from pycam.errors import GroundTruthError, PycamError, UsageError
-from pycam.evaluation.faithfulness import faithfulness_table, figures_of, gives_probabilities, measure_faithfulness
+from pycam.errors import UsageError
+from pycam.evaluation.faithfulness import faithfulness_table
 from pycam.evaluation.figures import errors_table
 from pycam.ilsvrc import map_scores
 from pycam.ilsvrc.baselines import Baselines, accuracies, known_class_errors
@@ -24,15 +22,12 @@ from pycam.ilsvrc.chosen import BEST, Chosen, Rule
 from pycam.ilsvrc.ground_truth import GroundTruth, read_ground_truth
 from pycam.ilsvrc.maps import find_maps
 from pycam.ilsvrc.masks import read_masks
-from pycam.ilsvrc.names import join
 from pycam.ilsvrc.predictions import names_images, read_classes, read_predictions
 from pycam.ilsvrc.scores import Scores, box_warnings, score_predictions
 from pycam.maps.rules import box_rules
 from pycam.metrics.box_accuracy import BoxAccuracy, thresholds as thresholds_of
 from pycam.metrics.errors import classification_hits
 from pycam.metrics.faithfulness import STEPS
-from pycam.model import Model
-from pycam.predict import Choose, best_streams, make_cam
 
 BASELINES = {
     "center": ("center Gaussian", map_scores.center_gaussian),
@@ -121,7 +116,24 @@ def score(
     """
     if faithfulness:
         options.refuse(context, "--faithfulness scores the maps of a model", *ERRORS_ONLY)
-        _score_faithfulness(context, images or [], source, net, methods, engine, class_name, steps, as_json, quiet)
+        if not images:
+            raise UsageError("--faithfulness needs images: pycam score --faithfulness IMAGES --model MODEL")
+        if source.ground_truth is None:
+            options.refuse(context, "no --ground-truth is given", "ground_truth_classes", "meta")
+        else:
+            options.refuse(context, "--ground-truth names the class of each image", "class_name")
+        truth = None if source.ground_truth is None else _read_truth(source)
+        model = net.load(quiet, labels=source.labels, needs_maps=any(row.method == "cam" for row in methods.rows))
+        notes = Notes(quiet)
+        paths = all_images(images, notes)
+        measured, failures = score_faithfulness(
+            paths, model, methods, engine, truth=truth, class_name=class_name, steps=steps, notes=notes
+        )
+        if measured["methods"] and as_json:
+            print_json(measured)
+        elif measured["methods"]:
+            faithfulness_table(measured).show()
+        raise_failures(failures, len(paths))
         return
     options.refuse(
         context, "only --faithfulness runs a model", *FAITHFULNESS_ONLY, fix="add --faithfulness, or leave it out"
@@ -230,85 +242,6 @@ def _score_maps(
         result["notes"].append(f"{map_scores.listed(found.extra, 'map')} of no image of the ground truth: not scored")
 
 
-def _score_faithfulness(
-    context: typer.Context,
-    arguments: Sequence[str],
-    source: options.TruthOptions,
-    net: options.HeadOptions,
-    methods: options.MethodOptions,
-    engine: options.EngineOptions,
-    class_name: str | None,
-    steps: int,
-    as_json: bool,
-    quiet: bool,
-) -> None:
-    """Measure the faithfulness of the maps of images, and print one row per method."""
-    if not arguments:
-        raise UsageError("--faithfulness needs images: pycam score --faithfulness IMAGES --model MODEL")
-    truth = None
-    if source.ground_truth is None:
-        options.refuse(context, "no --ground-truth is given", "ground_truth_classes", "meta")
-    elif class_name is not None:
-        raise UsageError(f"--class {class_name} has no effect with --ground-truth, which names the class of each image")
-    else:
-        truth = _read_truth(source)
-    notes = Notes(quiet)
-    images = all_images(arguments, notes)
-    rows = methods.rows
-    model = net.load(quiet, labels=source.labels, needs_maps=any(row.method == "cam" for row in rows))
-    classes = None if truth is None else _true_classes(images, truth, source.ground_truth, model)
-    for note in model.notes(maps=any(row.method == "cam" for row in rows)):
-        notes.say(note)
-    if not gives_probabilities(model.net, model.score_blob):
-        notes.say(f"the probabilities are the softmax of {model.score_blob!r}: no softmax or sigmoid comes before it")
-    found: list[dict[str, Any]] = []
-    by_image: list[dict[str, Any]] = []
-    failures: dict[Path, PycamError] = {}
-    with beside_an_engine(), notes.progress() as shown:
-        bar = shown.add_task("faithfulness", total=len(images) * len(rows))
-        for row in rows:
-            run = replace(engine.options, streams=best_streams(engine.engine, row, engine.options))
-            with make_cam(model, engine=engine.engine, protocol=row, options=run) as cam:
-                choose = cam.chooser(1) if class_name is None else cam.chooser(classes=[class_name])
-                choices = [choose] * len(images) if classes is None else [_choice(index) for index in classes]
-                measured = measure_faithfulness(
-                    cam, images, choices, steps=steps, progress=lambda share: shown.advance(bar, share)
-                )
-                done = []
-                for path, each in zip(images, measured, strict=True):
-                    if isinstance(each, PycamError):
-                        failures[path] = each
-                    else:
-                        done.append(each)
-                        by_image.append({"image": str(path), "method": row.method} | each.as_dict())
-                assert cam.method is not None
-                name = {"method": row.method, "layer": cam.method.layer, "target": row.target}
-                description = cam.engine.description
-            if done:
-                found.append(name | figures_of(done))
-    if found:
-        result = {
-            "images": len(images) - len(failures),
-            "model": model.name,
-            "engine": description,
-            "protocol": rows[0].name,
-            "view": cam.protocol.view,
-            "steps": steps,
-            "classes": "ground truth"
-            if classes is not None
-            else "best of each image"
-            if class_name is None
-            else class_name,
-            "methods": found,
-            "by_image": by_image,
-        }
-        if as_json:
-            print_json(result)
-        else:
-            faithfulness_table(result).show()
-    raise_failures(list(failures.values()), len(images))
-
-
 def _read_truth(source: options.TruthOptions) -> GroundTruth:
     return read_ground_truth(
         source.ground_truth,
@@ -317,24 +250,6 @@ def _read_truth(source: options.TruthOptions) -> GroundTruth:
         blacklist=source.blacklist,
         meta=source.meta,
     )
-
-
-def _true_classes(images: Sequence[Path], truth: GroundTruth, path: Path, model: Model) -> list[int]:
-    """Return the ground-truth class of each image, which the model must have."""
-    names = join([str(image) for image in images], truth.names)
-    if None in names:
-        raise GroundTruthError(f"{images[names.index(None)]}: {path} has no ground truth for this image")
-    classes: list[int] = truth.select([name for name in names if name is not None]).classes.tolist()
-    if max(classes) >= model.class_count:
-        raise GroundTruthError(
-            f"{path}: class {max(classes)} of {images[classes.index(max(classes))]} is none of the {model.class_count} "
-            f"classes of {model.name}: give the ground truth of its classes"
-        )
-    return classes
-
-
-def _choice(index: int) -> Choose:
-    return lambda _: np.array([index])
 
 
 def _accuracies(accuracy: BoxAccuracy, truth: GroundTruth) -> dict[str, Any]:

@@ -27,7 +27,7 @@ REGIONS = {"KR": ("HANGUL",), "JP": ("HIRAGANA", "KATAKANA"), "SC": ("CJK",)}
 
 RIGHT_TO_LEFT = ("R", "AL")
 STYLES = ("bold", "italic", "oblique", "light", "thin", "black", "mono", "serif", "condensed", "medium", "math", "last")
-"""Parts of the names of fonts that are used only if no plain one has a letter; LastResort has pictures of scripts."""
+"""Parts of the names of fonts that are used only if no plain one has a letter. LastResort has signs for scripts."""
 
 _NO_CHARACTER = "\uffff"  # which no font has, so that its glyph is the one for missing characters
 _FACES = 32  # at most, in a collection of fonts

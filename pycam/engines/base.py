@@ -206,7 +206,8 @@ class Engine(ABC):
             As from `forward`, in the order of the batches.
         """
         streams = self._streams
-        if streams is None:
+        # A pool of threads that is shut down takes no work; `forward` says that the engine was closed.
+        if streams is None or self._closed:
             return map(self.forward, batches)
         return prefetch(lambda inputs: streams.submit(self.forward, inputs), batches, self.options.streams + 1)
 

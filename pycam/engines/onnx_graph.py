@@ -82,7 +82,8 @@ def onnx_cam_model(net: Net, head: CamHead, top: int = 5) -> Message:
         `maps`
             (N, top, h, w) float32, their maps at the features' size, neither rectified nor scaled.
 
-        If another blob of the net already has one of these names, the output gets an underscore at its end.
+        If a blob of the net already has one of these names, the output gets an underscore at its end; scores of an
+        ONNX file that have the name keep it.
 
     Raises
     ------
@@ -92,7 +93,7 @@ def onnx_cam_model(net: Net, head: CamHead, top: int = 5) -> Message:
     graph = _Graph(net.params)
     _translate(net, [head.score_blob, head.feature_blob], graph)
     scores, classes, maps = (_unused(name, net) for name in ("scores", "classes", "maps"))
-    own = head.score_blob == "scores" and len(net.shapes["scores"]) == 2
+    own = net.from_onnx and head.score_blob == "scores" and len(net.shapes["scores"]) == 2
     weights = head_weights(net, head)
     class_count = len(weights.bias)
     top = min(top, class_count)

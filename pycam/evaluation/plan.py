@@ -27,8 +27,9 @@ from pycam.evaluation.notes import from_note, read_note
 from pycam.evaluation.record import Batch, Task
 from pycam.formats.files import atomic_write, exists, is_folder
 from pycam.ilsvrc.ground_truth import GroundTruth, read_ground_truth
-from pycam.ilsvrc.names import IMAGE_SUFFIXES, image_name, known_name, normal
+from pycam.ilsvrc.names import image_name, known_name, normal
 from pycam.ilsvrc.synsets import CLASSES, synsets
+from pycam.images.files import IMAGE_SUFFIXES
 from pycam.maps.methods import method_class
 from pycam.model import ONNX, Model, load_model
 from pycam.net import Net

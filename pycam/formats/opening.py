@@ -21,6 +21,7 @@ DOWNLOAD_AGAIN = "download the file itself again"
 UNPACK = "unpack it first"
 SWAPPED = "were two files swapped?"
 
+ONNX = "an ONNX model"
 PYTORCH = "weights of PyTorch (.pth)"
 FROM_TORCH = "export their module with torch.onnx.export, and give the .onnx file with --onnx"
 

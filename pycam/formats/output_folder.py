@@ -8,11 +8,12 @@ import io
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from io import BufferedWriter
 from pathlib import Path
 from typing import Any
 
 from pycam.errors import RunError, escaped
-from pycam.formats.files import atomic_open, exists, is_folder, locked, utf8
+from pycam.formats.files import NamedFile, atomic_open, exists, is_folder, locked, utf8
 from pycam.formats.names import DistinctNames, stem_of
 from pycam.formats.opening import open_file
 
@@ -28,8 +29,8 @@ _PATIENCE = 60.0
 class OutputFolder:
     """A folder in which each image has a name: that of its file, with a number if another image has it already.
 
-    The names are in `image-names.csv`, with the absolute path of each image: the next run gives the same image the same
-    name, and another image a new one. Several processes may write to the folder.
+    The names are in `image-names.csv`, with the path of each image from the folder on: the next run gives the same
+    image the same name, and another image a new one. Several processes may write to the folder.
 
     Parameters
     ----------
@@ -49,41 +50,42 @@ class OutputFolder:
         self._names: dict[str, str] = {}
         self._distinct = DistinctNames()
         self._read = 0
-        # Before the names: what another process makes meanwhile is in both.
-        entries = [entry.name for entry in path.iterdir()] if is_folder(path) else []
-        self._update()
-        known = set(self._names.values())
-        for entry in entries:
-            for ending in endings:
-                if entry.endswith(ending) and (name := entry.removesuffix(ending)) not in known:
-                    self._distinct.take(name)
+        if not is_folder(path):
+            return
+        with self.alone():
+            self._update()
+            known = set(self._names.values())
+            for entry in path.iterdir():
+                for ending in endings:
+                    if entry.name.endswith(ending) and (name := entry.name.removesuffix(ending)) not in known:
+                        self._distinct.take(name)
 
     def name(self, image: str | os.PathLike[str]) -> str:
         """Return the name of an image in the folder."""
-        key = _line_of(os.path.normpath(Path(image).absolute()))
+        key = self._key(Path(image).absolute())
         if key not in self._names:
             self.path.mkdir(parents=True, exist_ok=True)
             with self.alone():
-                self._update(repair=True)
+                self._update()
                 if key not in self._names:
                     self._append(self._distinct.make(stem_of(os.fspath(image))), key)
         return self._names[key]
 
-    def _update(self, repair: bool = False) -> None:
-        """Read the names that were added since the last call; `repair` removes a line that a kill has cut off."""
+    def _update(self) -> None:
+        """Read the names that were added since the last call, and remove a line that a kill has cut off."""
         path = self.path / NAMES
-        if not exists(path) or path.stat().st_size == self._read > 0:
+        if not exists(path) or path.stat().st_size == self._read:
             return
         with open_file(path, "the names of images", RunError) as file:
             file.seek(self._read)
             data = file.read()
         whole = data[: data.rfind(b"\n") + 1]
-        if self._read == 0 and not whole.startswith(_HEADER):
+        if self._read == 0 and not (whole.startswith(_HEADER) or _HEADER.startswith(data)):
             raise RunError(
                 f"{path}: expected the names of images that pycam writes there, found another file: move it away, or "
                 "name another --out"
             )
-        if repair and len(whole) < len(data):
+        if len(whole) < len(data):
             os.truncate(path, self._read + len(whole))
         lines = whole.decode(errors="replace").split("\n")[0 if self._read else 1 : -1]
         self._read += len(whole)
@@ -98,11 +100,19 @@ class OutputFolder:
             self._names[image] = name
             self._distinct.take(name)
 
+    def _key(self, image: Path) -> str:
+        """Return the path of an image from the folder on, as one line of UTF-8 text."""
+        try:
+            path = os.path.relpath(image, self.path)
+        except ValueError:  # on another drive of Windows
+            path = os.fspath(image)
+        return escaped(utf8(path.replace(os.sep, "/")).decode())
+
     def _append(self, name: str, key: str) -> None:
         row = io.StringIO()
         csv.writer(row, lineterminator="\n").writerow((name, key))
         data = (b"" if self._read else _HEADER) + utf8(row.getvalue())
-        with open(self.path / NAMES, "ab") as file:
+        with BufferedWriter(NamedFile(self.path / NAMES, "a")) as file:
             file.write(data)
         self._read += len(data)
         self._names[key] = name
@@ -206,8 +216,3 @@ class Rows:
         return RunError(
             f"{self._path}: expected rows that pycam writes, found {found}: move it away, or name another --out"
         )
-
-
-def _line_of(path: str) -> str:
-    """Return a path as one line of UTF-8 text."""
-    return escaped(utf8(path).decode())

@@ -19,8 +19,9 @@ from pycam.formats.files import is_folder
 from pycam.formats.npy import map_numbers, numbers_in
 from pycam.formats.opening import open_file
 from pycam.ilsvrc.manifest import Manifest, read_manifest
-from pycam.ilsvrc.names import IMAGE_SUFFIXES, join, join_all
+from pycam.ilsvrc.names import join, join_all
 from pycam.ilsvrc.pixels import read_pixels
+from pycam.images.files import IMAGE_SUFFIXES
 
 LARGEST = 1 << 30
 """The largest number of bytes of a map."""

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from pycam.errors import GroundTruthError
 from pycam.formats.files import is_file
 from pycam.ilsvrc.lines import numbered_lines, whole_number
-from pycam.ilsvrc.names import IMAGE_SUFFIXES, normal
+from pycam.ilsvrc.names import normal
 from pycam.ilsvrc.source import Source
+from pycam.images.files import IMAGE_SUFFIXES
 
 MOST = 500_000
 """The largest number of lines of a file; the largest set has 50,000 images."""

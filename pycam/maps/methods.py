@@ -28,21 +28,26 @@ Forward = Callable[[Perturb, int], Floats]
 
 
 class _Entry(NamedTuple):
+    title: str
     module: str
     class_name: str
     install_hint: str = ""
 
 
+_GRADIENTS = "pycam.maps.gradients", "GradientMaps", "pip install 'caffe-cam[torch]'"
+
 METHODS = {
-    "cam": _Entry("pycam.maps.class_weights", "ClassWeightMaps"),
-    **dict.fromkeys(
-        ("gradcam", "gradcam_mean", "gradcam++", "xgradcam", "layercam", "saliency"),
-        _Entry("pycam.maps.gradients", "GradientMaps", "pip install 'caffe-cam[torch]'"),
-    ),
-    "scorecam": _Entry("pycam.maps.perturbation", "ScoreCam"),
-    "ablationcam": _Entry("pycam.maps.perturbation", "AblationCam"),
+    "cam": _Entry("CAM", "pycam.maps.class_weights", "ClassWeightMaps"),
+    "gradcam": _Entry("Grad-CAM", *_GRADIENTS),
+    "gradcam_mean": _Entry("Grad-CAM, mean over channels", *_GRADIENTS),
+    "gradcam++": _Entry("Grad-CAM++", *_GRADIENTS),
+    "xgradcam": _Entry("XGrad-CAM", *_GRADIENTS),
+    "layercam": _Entry("LayerCAM", *_GRADIENTS),
+    "saliency": _Entry("saliency", *_GRADIENTS),
+    "scorecam": _Entry("Score-CAM", "pycam.maps.perturbation", "ScoreCam"),
+    "ablationcam": _Entry("Ablation-CAM", "pycam.maps.perturbation", "AblationCam"),
 }
-"""The methods of protocols, by name: each is a class, which is imported when it is used."""
+"""The methods of protocols, by name: what pages and figures call them, and a class, imported when it is used."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +174,7 @@ def method_class(name: str) -> type[MapMethod]:
     EngineError
         A library that the method needs is not installed.
     """
-    module, class_name, install_hint = METHODS[name]
+    _, module, class_name, install_hint = METHODS[name]
     try:
         found: type[MapMethod] = getattr(importlib.import_module(module), class_name)
     except ImportError as error:

@@ -261,9 +261,10 @@ def _refusal(net: Net, score_blob: str, reason: object) -> str:
         )
         return f"no class activation maps from {score_blob!r}: {reason}; {ways_out}"
     ways_out = (
-        "use method gradcam, which needs none, or convert the net with `pycam net cam`"
+        "use method gradcam or scorecam, which need none, or convert the net with `pycam net cam`"
         if reason == NO_POOLING
-        else "name the layers in a model card (feature_blob, class_layer, score_blob), or use method gradcam"
+        else "name the layers in a model card (feature_blob, class_layer, score_blob), or use method gradcam or "
+        "scorecam"
     )
     return f"no class activation maps from {score_blob!r}: {reason}; {ways_out}"
 

@@ -9,11 +9,8 @@ from pathlib import Path
 from pycam.errors import FormatError, UsageError
 from pycam.formats.files import is_file, is_folder
 from pycam.ilsvrc.lines import numbered_lines
-from pycam.ilsvrc.names import IMAGE_SUFFIXES, image_files
+from pycam.images.files import IMAGE_SUFFIXES, LIST, image_files
 from pycam.paper.feature_run import Images
-
-LIST = "@"
-"""What stands before the name of a list."""
 
 _LABELLED = re.compile(r"(.*\S)\s+([0-9]{1,9})")
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from pycam.errors import GroundTruthError, suggest
 from pycam.formats.files import is_folder
-from pycam.ilsvrc.names import image_files, image_name, normal
+from pycam.ilsvrc.names import image_name, normal
+from pycam.images.files import image_files
 
 _LETTER = re.compile(r"^[a-z]/(?=.)")
 

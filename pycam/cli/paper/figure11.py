@@ -16,7 +16,8 @@ from pycam.console import Notes
 from pycam.drawing.print_figure import PAPER, Grid, Panel
 from pycam.errors import GroundTruthError
 from pycam.formats.files import is_folder
-from pycam.ilsvrc.names import image_files, image_name, normal
+from pycam.ilsvrc.names import image_name, normal
+from pycam.images.files import image_files
 from pycam.paper.concepts import positive_row
 from pycam.paper.scenes import halves
 from pycam.paper.text_regions import TaggedImage, read_tagged_images, share_of_mass

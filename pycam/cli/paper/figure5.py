@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from pycam.cli import options
-from pycam.cli.figure import METHODS, Column, Dpi, Width, names_in, panels
+from pycam.cli.figure import Column, Dpi, Width, names_in, panels
 from pycam.cli.images import Images, all_images
 from pycam.cli.paper.heads import Out, save_figure
 from pycam.console import Notes
@@ -51,7 +51,7 @@ def figure5(
     saliency = maps.row.with_choices(method="saliency")
     for name in names_in("--backprop", deep) if deep != "none" else []:
         each = sources.get(name) or replace(source, model=name)
-        columns.append(Column(each, saliency, f"{name}, {METHODS['saliency']}"))
+        columns.append(Column(each, saliency, f"{name}, backpropagation"))
     chosen = classes[:1] if classes else None
     grid = Grid(1 + len(columns), width, dpi)
     notes = Notes(quiet)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from pycam.errors import GroundTruthError
-from pycam.ilsvrc.names import IMAGE_SUFFIXES
+from pycam.images.files import IMAGE_SUFFIXES
 from pycam.paper.datasets.labelled import LabelledImages, random_splits
 
 
