@@ -94,4 +94,4 @@ docker: $(VENV)/.core ## Build the images without Docker, and try them (needs ro
 	PATH="$(abspath $(RUN)):$$PATH" docker/check.sh
 
 clean: ## Remove what was made here.
-	rm -rf $(VENV) dist build demo-output
+	rm -rf $(VENV) dist build demo-output .cache

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
-import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -51,10 +50,6 @@ def _command(path: str, command: Any, level: int) -> Iterator[str]:
         if record := parameter.get_help_record(context):
             term, definition = record
             yield f"`{term}`\n:   {_text(definition)}"
-    if command.epilog:
-        title, _, examples = command.epilog.strip("\b\n").partition("\n")
-        yield _text(title)
-        yield f"```sh\n{textwrap.dedent(examples)}\n```"
 
 
 def _text(text: str) -> str:
