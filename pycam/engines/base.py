@@ -118,7 +118,6 @@ class Engine(ABC):
         self.precision = options.precision or self.precisions[0]
         self._turn = nullcontext() if self.concurrent else Turn()
         self._closed = False
-        self._streams = ThreadPoolExecutor(options.streams, "pycam-stream") if options.streams > 1 else None
         self._input_shapes = {
             blob: net.value_shapes[net.input_values[blob]] for blob in net.inputs_before(self.outputs)
         }
@@ -205,11 +204,12 @@ class Engine(ABC):
         dict of str to float32 array
             As from `forward`, in the order of the batches.
         """
-        streams = self._streams
-        # A pool of threads that is shut down takes no work; `forward` says that the engine was closed.
-        if streams is None or self._closed:
-            return map(self.forward, batches)
-        return prefetch(lambda inputs: streams.submit(self.forward, inputs), batches, self.options.streams + 1)
+        streams = self.options.streams
+        if streams == 1:
+            yield from map(self.forward, batches)
+            return
+        with ThreadPoolExecutor(streams, "pycam-stream") as pool:
+            yield from prefetch(lambda inputs: pool.submit(self.forward, inputs), batches, streams + 1)
 
     @abstractmethod
     def _load(self, net: Net) -> None:
@@ -233,8 +233,6 @@ class Engine(ABC):
         """Release processes and memory. The engine cannot be used afterwards."""
         # Without a turn: a run that takes long must not keep its process alive.
         self._closed = True
-        if self._streams is not None:
-            self._streams.shutdown(wait=False, cancel_futures=True)
         self._release()
 
     def _release(self) -> None:  # noqa: B027 - most engines have nothing to release
