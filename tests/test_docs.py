@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from urllib.parse import unquote
 
 import cv2
 import pytest
@@ -162,7 +163,7 @@ def test_links_lead_somewhere(document):
     for link in (token.attrs["href"] for token in inline(document) if token.type == "link_open"):
         if re.match(r"https?:", link):
             continue
-        file, _, anchor = link.partition("#")
+        file, _, anchor = unquote(link).partition("#")
         target = (document.parent / file).resolve() if file else document
         assert target.exists(), f"{link}: no {target}"
         if anchor:
