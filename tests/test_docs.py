@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from urllib.parse import unquote
 
 import cv2
 import pytest
@@ -166,7 +167,7 @@ def test_links_lead_somewhere(document):
         target = (document.parent / file).resolve() if file else document
         assert target.exists(), f"{link}: no {target}"
         if anchor:
-            assert anchor in anchors(target), f"{link}: {', '.join(anchors(target))}"
+            assert unquote(anchor) in anchors(target), f"{link}: {', '.join(anchors(target))}"
     for token in inline(document):
         if token.type == "image":
             assert (document.parent / token.attrs["src"]).is_file(), token.attrs["src"]
