@@ -32,10 +32,11 @@ from pycam.evaluation.plan import Plan
 from pycam.evaluation.record import RECORD, Result
 from pycam.evaluation.results import read_report
 from pycam.evaluation.store import Store
-from pycam.formats import caffemodel, prototxt, schema
+from pycam.formats import caffemodel, onnx_messages, prototxt, schema
 from pycam.formats.hdf5_arrays import check_arrays, read_arrays
 from pycam.formats.mean import read_mean
 from pycam.formats.npy import read_tensors
+from pycam.formats.onnx_file import float_array, read_onnx_file
 from pycam.ilsvrc.annotations import read_annotation
 from pycam.ilsvrc.classes import MOST
 from pycam.ilsvrc.devkit import check_meta, read_blacklist, read_cache, read_class_list
@@ -447,6 +448,31 @@ def _weights(path: Path) -> None:
         assert all(blob.dtype == np.float32 and blob.size for blob in blobs)
 
 
+def _onnx(path: Path) -> None:
+    model, _ = read_onnx_file(path)
+    assert model.graph.node
+    assert all(isinstance(name, str) for node in model.graph.node for name in node.input)
+    for tensor in model.graph.initializer:
+        array = float_array(tensor, str(path))
+        assert array is None or array.shape == tuple(tensor.dims)
+
+
+def _onnx_file(external: bool) -> bytes:
+    graph = onnx_messages.MESSAGES["GraphProto"](
+        name="small",
+        node=[onnx_messages.node("Gemm", ["x", "w", "b"], ["y"], "fc", {"transB": 1})],
+        input=[onnx_messages.value("x", onnx_messages.FLOAT, ["N", 3])],
+        output=[onnx_messages.value("y", onnx_messages.FLOAT, ["N", 2])],
+        initializer=[onnx_messages.tensor(WEIGHTS.reshape(2, 3), "w"), onnx_messages.tensor(BIAS, "b")],
+    )
+    if external:
+        graph.initializer[0].ClearField("raw_data")
+        graph.initializer[0].data_location = 1
+        for key, value in {"location": "data.bin", "offset": "8", "length": "24"}.items():
+            graph.initializer[0].external_data.add(key=key, value=value)
+    return bytes(onnx_messages.model(graph, {"": 13}, 8).SerializeToString())
+
+
 def _net_with_weights(path: Path) -> None:
     net = read_net(path.with_name("small.prototxt"), path)
     assert [blob.shape for blob in net.params["conv"]] == [(2, 3, 1, 1), (2,)]
@@ -679,6 +705,14 @@ READERS = [
     ),
     Reader("solvers", "solver.prototxt", _solver, (SOLVER, OTHER_SOLVER), TEXT_PIECES),
     Reader("weights", "a.caffemodel", _weights, (CAFFEMODEL, V1_CAFFEMODEL, V0_CAFFEMODEL, UNUSUAL, RAW_CAFFEMODEL)),
+    Reader(
+        "nets in ONNX",
+        "m.onnx",
+        _onnx,
+        (_onnx_file(False), _onnx_file(True)),
+        [b"data.bin", b"../data.bin"],
+        {"data.bin": bytes(32)},
+    ),
     Reader("weights in HDF5", "a.caffemodel.h5", _weights, H5_WEIGHTS, needs="hdf5", slow=True),
     Reader(
         "weights of a net",

@@ -37,17 +37,15 @@ def offered(*words: str, shell: str = "bash") -> list[str]:
         (["heatmap", "--protocol", "py"], ["py_demo", "pytorch_cam"]),
         (["serve", "--view", "f"], ["full"]),
         (["net", "show", "googlenet-c"], ["googlenet-cam", "googlenet-cam-places205"]),
-        (["heatmap", "--method", "grad"], ["gradcam", "gradcam_mean", "gradcam++"]),
     ],
 )
 def test_a_shell_completes(words, expected):
     assert offered(*words) == expected
 
 
-@pytest.mark.parametrize("shell", ["zsh", "fish"])
-def test_other_shells_complete_models_and_protocols(shell):
-    assert "vgg16-cam" in " ".join(offered("heatmap", "--model", "vgg", shell=shell))
-    found = " ".join(offered("heatmap", "--protocol", "py", shell=shell))
+def test_other_shells_complete_models_and_protocols():
+    assert "vgg16-cam" in " ".join(offered("heatmap", "--model", "vgg", shell="zsh"))
+    found = " ".join(offered("heatmap", "--protocol", "py", shell="fish"))
     assert "py_demo" in found and "pytorch_cam" in found and "released" not in found
 
 

@@ -240,6 +240,8 @@ def test_the_classes_of_the_ground_truth_and_one_class(capsys, folder):
     code, out, err = run(capsys, folder, *paths, folder / "missing.png", "--steps", "3", "--method", "cam")
     assert code == 6 and "missing.png" in err and "1 image of 3 could not be read" in err
     assert out.splitlines()[2].split()[:3] == ["cam", "last", "2"] and "insertion" in out
+    code, out, _ = run(capsys, folder, folder / "0.png", "--steps", "3")
+    assert code == 0 and "95 %" not in out  # one image has no interval
     code, out, _ = run(capsys, folder, folder / "[01].png", "--steps", "3", "--json")
     assert [Path(each["image"]).name for each in json.loads(out)["by_image"]] == ["0.png", "1.png"]
 

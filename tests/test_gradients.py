@@ -106,7 +106,8 @@ def test_the_maps_are_as_defined(sides, seed, dense, least):
 
 
 def test_squares_of_small_gradients_are_not_lost():
-    values, gradients = RNG.random((1, 4, 3, 5)), RNG.normal(size=(1, 2, 4, 3, 5)) * 1e-23
+    rng = np.random.default_rng(0)
+    values, gradients = rng.random((1, 4, 3, 5)), rng.normal(size=(1, 2, 4, 3, 5)) * 1e-23
     maps = [
         METHODS["gradcam++"](*(torch.tensor(x, dtype=type_) for x in (values, gradients))).double()
         for type_ in (torch.float32, torch.float64)
@@ -217,7 +218,7 @@ def test_a_sure_class_has_a_gradient(last):
     """The score before the last activation of a class that is as sure as float32 can say."""
     net = net_from_message(prototxt.parse(HEADED + LAST[last]).message)
     net = net.with_params(fill(net, 1))
-    images = RNG.normal(0, 100, (1, 3, 8, 8)).astype(np.float32)
+    images = np.random.default_rng(0).normal(0, 100, (1, 3, 8, 8)).astype(np.float32)
     blob = net.outputs[-1]
     scores = TorchNet(net)({"data": torch.from_numpy(images)}, [blob])[blob].detach().numpy()
     index = int(scores.argmax())
@@ -251,7 +252,7 @@ def test_where_maps_are_made_by_default():
 
 def test_a_blob_or_target_that_cannot_be(tmp_path):
     net = small()
-    with pytest.raises(NetError, match="no blob 'conv9' for maps: did you mean 'conv1'\\? the last that has"):
+    with pytest.raises(NetError, match="no blob 'conv9' for maps: did you mean 'conv2'\\? the last that has"):
         GradientMaps(net, "prob", layer="conv9")
     with pytest.raises(NetError, match="blob 'fc' is 1×5: maps need rows and columns"):
         GradientMaps(net, "prob", layer="fc")

@@ -342,7 +342,7 @@ def test_every_class_of_a_method_that_has_not_all_at_once_is_refused(tmp_path, c
     assert "--every-class has no effect here: only method cam gives" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("option", [["--top", "2"], ["--class", "cup"], ["--every-class"]])
+@pytest.mark.parametrize("option", [["--top", "2"], ["--class", "cup"], ["--model", "x"]])
 def test_options_of_images_have_no_effect_on_runs(tmp_path, option, capsys):
     (tmp_path / "run").mkdir()
     assert main(["report", "html", str(tmp_path / "run"), *option, "--out", str(tmp_path / "a.html")]) == 2

@@ -74,6 +74,7 @@ def test_there_are_twenty_mistakes():
         ("report nonsense", "No such command 'nonsense'."),
         ("net show a.prototxt --gpu 0", "No such option: --gpu"),
         ("heatmap a\nb.jpg --output c", "No such option: --output"),
+        ("heatmap a.jpg --classes cat,dog", "No such option: --classes"),
     ],
 )
 def test_no_advice_where_another_meaning_is_possible(words, message):

@@ -62,7 +62,7 @@ def test_images_are_found_whatever_the_form_of_their_name(tmp_path, image, annot
     write_sources(tmp_path / "xml", tmp_path / "images", {annotated: box, "other": box})
     labels = tmp_path / "val.txt"
     labels.write_text(f"other.png 1\n{image} 1\n")
-    for given in ({}, {"labels": labels}):
+    for given in ({}, {"ground_truth_classes": labels}):
         truth = read_ground_truth(tmp_path / "xml", **given)
         found = find_images(tmp_path / "images", truth.names)
         assert sorted(path.name for path in found) == sorted([image, "other.png"])

@@ -230,6 +230,9 @@ LINEAR: dict[str, Callable[[Graph, str], str]] = {
     ),
     "idle Relu": lambda g, x: linear(g, g.add("Relu", x)),
     "idle Clip": lambda g, x: linear(g, g.add("Clip", x, np.float32(-1))),
+    "Concat": lambda g, x: g.add("Concat", linear(g, x, W[:2], B[:2]), linear(g, x, W[2:], B[2:]), axis=1),
+    "Slice": lambda g, x: g.add("Slice", linear(g, x), np.array([1]), np.array([4]), np.array([1])),
+    "Einsum": lambda g, x: g.add("Einsum", x, W, equation="nk,tk->nt"),
     "two layers": lambda g, x: hidden(g, x, lambda z: z),
 }
 HELD: dict[str, Callable[[Graph, str], str]] = {

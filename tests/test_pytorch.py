@@ -289,6 +289,25 @@ def test_a_net_goes_out_to_pytorch_and_comes_back(files):
 
 
 @pytest.mark.onnx
+def test_a_module_with_two_heads():
+    class Two(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.a, self.b = torch.nn.Conv2d(3, 4, 3), torch.nn.Linear(4, 3), torch.nn.Linear(4, 2)
+
+        def forward(self, x):
+            pooled = self.conv(x).mean((2, 3))
+            return {"a": self.a(pooled), "b": self.b(pooled)}
+
+    net, images = Two(), torch.zeros(1, 3, 8, 8)
+    with pytest.raises(PycamError, match=r"2 heads: a \(.*; b \(.*; choose one of them with --head"):
+        pycam.from_torch(net, images)
+    cam = pycam.from_torch(net, images, head="b")
+    x = torch.from_numpy(cam.preprocess(PHOTOGRAPH)).flip(1)
+    np.testing.assert_allclose(cam(PHOTOGRAPH).scores, net(x)["b"][0].detach(), atol=1e-5)
+
+
+@pytest.mark.onnx
 @pytest.mark.filterwarnings("ignore")
 def test_what_cannot_become_a_model(monkeypatch, tmp_path):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
@@ -302,9 +321,10 @@ def test_what_cannot_become_a_model(monkeypatch, tmp_path):
     cases = [
         (3, images, {}, "the module is of type int; expected a torch.nn.Module$"),
         (net, images.numpy(), {}, r"the example is of type ndarray; expected a tensor N×C×H×W, such as torch.zeros\(1"),
-        (net, images[0], {}, "the example is 3×20×24 of type torch.float32; expected float images N×C×H×W"),
+        (net, images[0], {}, "the example is 3×20×24 of type torch.float32; expected float32 images N×C×H×W"),
         (net, images[:0], {}, "the example is 0×3×20×24 of type"),
-        (net, images.byte(), {}, "the example is 1×3×20×24 of type torch.uint8; expected float"),
+        (net, images.double(), {}, r"of type torch.float64; expected .*, and a module of that type, module.float\(\)$"),
+        (net, images.byte(), {}, "the example is 1×3×20×24 of type torch.uint8; expected float32"),
         (
             net,
             images[:, :2],
@@ -312,7 +332,7 @@ def test_what_cannot_become_a_model(monkeypatch, tmp_path):
             "^Sequential fails on the example of 1×2×20×24: Given groups=1, .* 2 channels instead$",
         ),
         (Untraceable(), images, {}, "^torch.onnx cannot export Untraceable: .*bessel_j0.* not supported"),
-        (net[0], images, {}, "no class activation maps"),
+        (torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(1440, 3)), images, {}, "no class activation maps"),
         (net, images, {"preprocess": "imgnet"}, "preprocess is imgnet; did you mean 'imagenet'"),
         (net, images, {"prototxt": "net.prototxt"}, "prototxt has no effect"),
     ]

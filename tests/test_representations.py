@@ -14,6 +14,7 @@ import pycam
 from pycam import zoo
 from pycam.engines import Options
 from pycam.errors import UsageError
+from pycam.net import head_weights
 from pycam.protocols import PROTOCOLS
 from pycam.zoo.labels import Labels
 
@@ -30,7 +31,8 @@ def test_public_objects_have_short_representations():
         prediction = each(PIXELS)
         values = [
             each, prediction, *prediction.top, replace(prediction, image=None), each.model, each.model.net, each.engine,
-            *each.model.net.layers, each.model.labels, each.head_weights, each.placement, each.model.preprocessing,
+            *each.model.net.layers, each.model.labels,
+            head_weights(each.model.net, each.head), each.placement, each.model.preprocessing,
             prediction.image, Options(), pycam.box_rules, *PROTOCOLS.values(), *zoo.all_cards(), Labels(()),
         ]  # fmt: skip
         for value in values:

@@ -22,7 +22,7 @@ from pycam.evaluation.run import evaluate
 from pycam.maps.boxes import iou
 from pycam.maps.rules import box_rules
 from pycam.protocols import protocol
-from pycam.report.html import write_html
+from pycam.report.html import NO_LABELS, write_html
 from pycam.report.runs import Run, run_page
 
 pytestmark = pytest.mark.shared
@@ -131,6 +131,21 @@ def test_two_runs_are_shown_side_by_side(runs, tmp_path):
     write_html(tmp_path / "two.html", shown, heading)
     text = (tmp_path / "two.html").read_text()
     assert '"group":"unchanged"' in text
+
+
+def test_a_page_of_runs_has_every_class_if_asked_for(runs):
+    with ExitStack() as stack:
+        both = [stack.enter_context(Run.open(runs[name], name)) for name in ("paper", "full")]
+        heading, entries = run_page(both, worst=1, every_class=True)
+        (entry,) = entries
+        assert len(heading.labels) == 1000
+        for each, prediction in zip(entry.every, entry.runs.values(), strict=True):
+            np.testing.assert_allclose(
+                each.scores[prediction.classes], prediction.scores[prediction.classes], rtol=1e-4
+            )
+            shown = each.maps[:, prediction.classes]
+            np.testing.assert_allclose(shown, prediction.feature_maps[:, : shown.shape[1]], rtol=1e-4, atol=1e-4)
+        assert run_page(both, worst=1)[0].labels is NO_LABELS
 
 
 def test_true_boxes_are_half_open_pixels(runs):

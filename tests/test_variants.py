@@ -188,10 +188,10 @@ def test_heatmap_shows_methods_and_layers_side_by_side(images, tmp_path, capsys)
     assert {path.name for path in (tmp_path / "0").glob("*_1.jpg")} == {
         "0_cam_1.jpg", "0_gradcam_fire9_concat_1.jpg", "0_gradcam_fire5_concat_1.jpg"
     }  # fmt: skip
-    for each, layer in zip(printed["variants"][1:], ("fire9/concat", "fire5/concat"), strict=True):
-        with pycam.load(BUNDLED, method="gradcam", layer=layer) as cam:
-            alone = cam(images[0], classes=[item["index"] for item in each["top"]])
-        assert [item["box"] for item in each["top"]] == [list(item.box) for item in alone.top]
+    last = printed["variants"][-1]["top"]
+    with pycam.load(BUNDLED, method="gradcam", layer="fire5/concat") as cam:
+        alone = cam(images[0], classes=[item["index"] for item in last])
+    assert [item["box"] for item in last] == [list(item.box) for item in alone.top]
 
 
 @pytest.mark.shared

@@ -19,6 +19,7 @@ from runs import made_report, write_report
 
 import pycam
 from pycam.cli import main
+from pycam.images.read import Image
 from pycam.images.views import view_of
 from pycam.maps.boxes import iou, paper_box
 from pycam.maps.placement import Placement
@@ -28,7 +29,7 @@ from pycam.report import summary
 from pycam.report.html import Entry, Heading, write_html
 from pycam.report.outcomes import judge
 from pycam.report.page import colour_tables
-from pycam.report.viewer_data import Truth, placement_record, predict_every_class
+from pycam.report.viewer_data import EveryClass, Truth, placement_record, predict_every_class
 from pycam.tables import Table
 from pycam.variants import Variants
 
@@ -355,11 +356,15 @@ def variants() -> Iterator[Variants]:
         yield variants
 
 
+def every_class(variants: Variants, image: Image) -> list[EveryClass | None]:
+    return [predict_every_class(variant.cam, image, variant.matches) for variant in variants.variants]
+
+
 @pytest.fixture(scope="module")
 def methods(variants, tmp_path_factory) -> Path:
     """A page of an image by both, with every class."""
     image = samples.image(5)
-    entry = Entry.of("two.jpg", image, variants(image, top=3), predict_every_class(variants, image))
+    entry = Entry.of("two.jpg", image, variants(image, top=3), every_class(variants, image))
     place = tmp_path_factory.mktemp("two") / "two.html"
     write_html(place, [entry], Heading("Two methods", {"CAM": [], "Grad-CAM": []}, labels=samples.LABELS))
     return place
@@ -414,7 +419,7 @@ def search(page, text: str) -> str:
 def test_any_class_is_found_by_its_names(page, variants, methods, tmp_path, form):
     image = samples.image(5)
     if form == "folder":
-        entry = Entry.of("two.jpg", image, variants(image, top=3), predict_every_class(variants, image))
+        entry = Entry.of("two.jpg", image, variants(image, top=3), every_class(variants, image))
         write_html(tmp_path / "page", [entry], Heading("Two", {"CAM": [], "Grad-CAM": []}, labels=samples.LABELS))
         page.goto((tmp_path / "page" / "index.html").as_uri())
     else:

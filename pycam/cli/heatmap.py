@@ -130,7 +130,8 @@ def raise_failures(failures: Sequence[PycamError], images: int) -> None:
 
 def _notes(cam: Cam, named: bool, boxes: bool) -> Iterator[str]:
     """Yield what the maps of a model are computed from, unless its card says it, and the notes of the model."""
-    if cam.head is not None and (not named or cam.head.positions or cam.head.pooling == "max"):
+    unsaid = not named or cam.model.net.from_onnx
+    if cam.head is not None and (unsaid or cam.head.positions or cam.head.pooling == "max"):
         yield f"class maps: {cam.head}"
     elif cam.model.positions:
         yield f"each score is the mean over {dims(cam.model.positions)} positions of {cam.model.score_blob!r}"

@@ -25,13 +25,12 @@ OTHER_NAMES = {
     "--model": ("--arch", "--network", "--architecture"),
     "--layer": ("--target-layer", "--target_layer", "--target-layers"),
     "--class": ("--class-idx", "--class_idx", "--target-class", "--category", "--class-index"),
-    "--labels": ("--classes", "--class-names", "--class_names", "--synsets", "--label"),
+    "--labels": ("--class-names", "--class_names", "--synsets", "--label"),
     "--mean": ("--mean-file", "--mean_file", "--mean-values", "--mean_value", "--means"),
-    "--input-scale": ("--scale", "--raw-scale", "--raw_scale", "--input_scale"),
+    "--input-scale": ("--scale", "--input_scale"),
     "--method": ("--cam-method", "--cam_method"),
     "--ground-truth": ("--gt", "--annotations", "--ground_truth"),
     "--workers": ("--num-workers", "--num_workers", "--jobs", "-j"),
-    "--view": ("--crop", "--oversample"),
 }
 """Names that other programs have for an option."""
 
@@ -193,6 +192,8 @@ def other_option(line: Line) -> str:
         after = after[1:] if after and after[0].lstrip("-").isdigit() else after
         how = "the engine's device is --device; which of several GPUs it is, CUDA_VISIBLE_DEVICES says"
         return f"{how}: {_try(*before, '--device', DEVICES[unknown], *after)}, or leave it out for the CPU"
+    if unknown == "--classes" and "--ground-truth-classes" in line.options:
+        return _try(*before, "--labels", *after)  # as they were called here
     if unknown == "--cpu":
         return "the CPU is the default: " + _try(*before, *after)
     if unknown in IMAGE_OPTIONS and "--mean" in line.options:

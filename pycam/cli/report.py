@@ -42,7 +42,7 @@ TablesFile = Annotated[
 EVERY_CLASS_MB = 50
 """The largest size of the maps of every class that a page has without being asked for them."""
 
-OF_IMAGES = ("model", "top", "chosen", "every_class")
+OF_IMAGES = ("model", "top", "chosen")
 """Options for pages of images alone."""
 
 
@@ -194,8 +194,8 @@ def html(
         bool | None,
         typer.Option(
             "--every-class/--best-classes",
-            help="Whether a page of images can show every class, or the best ones only. Default: every class, if this "
-            f"takes at most {EVERY_CLASS_MB} MB.",
+            help="Whether the page can show every class, or the best ones only. Default: every class of images, if it "
+            f"takes at most {EVERY_CLASS_MB} MB; the best ones of runs.",
         ),
     ] = None,
     worst: Annotated[int | None, typer.Option(min=1, help="Show only the worst images of runs, this many.")] = None,
@@ -216,7 +216,7 @@ def html(
             if images is None:
                 raise UsageError(f"{ground_truth}: give the folder of its images with --images")
             names = {field.name for group in groups for field in fields(group)} - {"labels"}
-            options.refuse(context, "a page of ground truth shows no model", *names, *OF_IMAGES, "worst")
+            options.refuse(context, "a page of ground truth shows no model", *names, *OF_IMAGES, "every_class", "worst")
             truth = read_ground_truth(ground_truth, labels=source.labels, ground_truth_classes=ground_truth_classes)
             heading, entries = truth_page(truth, find_images(images, truth.names), ground_truth.name)
         elif not items:
@@ -226,7 +226,7 @@ def html(
                 context, "a page of runs uses the model, protocol and engine of the runs", *groups, *OF_IMAGES
             )
             runs = [stack.enter_context(run) for run in _runs(items)]
-            heading, entries = run_page(runs, worst)
+            heading, entries = run_page(runs, worst, bool(every_class))
         else:
             options.refuse(context, "a page of images shows all images", "worst")
             variants = stack.enter_context(options.load_variants(source, model, maps, engine, quiet=quiet))

@@ -129,7 +129,7 @@ def same_images(judged: Sequence[Judged]) -> list[Judged]:
         if replace(other.truth, sizes=common[0].truth.sizes).digest() != common[0].truth.digest():
             raise UsageError(
                 f"{common[0].label} and {other.label} have different ground truth for the same images: compare results "
-                "that were made with the same --ground-truth, --labels and --blacklist"
+                "that were made with the same --ground-truth, --ground-truth-classes and --blacklist"
             )
     return common
 

@@ -74,13 +74,16 @@ def figures_of(measured: Sequence[Measured]) -> dict[str, Any]:
     Returns
     -------
     dict
-        Name -> mean, as from `pycam.metrics.faithfulness.faithfulness_figures`; and `intervals`, name -> (low, high).
+        Name -> mean, as from `pycam.metrics.faithfulness.faithfulness_figures`; and of several images `intervals`, name
+        -> (low, high).
     """
     by_image = faithfulness_figures(each.values for each in measured)
-    times = samples(len(measured))
-    spread = {name: interval(times @ values / len(values)) for name, values in by_image.items()}
-    means = {name: float(values.mean()) for name, values in by_image.items()}
-    return means | {"intervals": {name: bounds.tolist() for name, bounds in spread.items()}}
+    means: dict[str, Any] = {name: float(values.mean()) for name, values in by_image.items()}
+    if len(measured) > 1:
+        times = samples(len(measured))
+        spread = {name: interval(times @ values / len(values)) for name, values in by_image.items()}
+        means["intervals"] = {name: bounds.tolist() for name, bounds in spread.items()}
+    return means
 
 
 def faithfulness_table(result: Mapping[str, Any]) -> Table:
@@ -91,8 +94,9 @@ def faithfulness_table(result: Mapping[str, Any]) -> Table:
     for each in result["methods"]:
         row = {"method": each["method"], "layer": each["layer"], "images": each["images"]}
         for name, (title, _) in FIGURES.items():
-            low, high = each["intervals"][name]
-            row |= {title: each[name], f"{title} low": low, f"{title} high": high}
+            row[title] = each[name]
+            if "intervals" in each:
+                row[f"{title} low"], row[f"{title} high"] = each["intervals"][name]
         rows.append(row)
     formats = {f"{title}{end}": form for title, form in FIGURES.values() for end in ("", " low", " high")}
     note = (

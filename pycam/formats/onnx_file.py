@@ -67,6 +67,9 @@ def read_onnx_file(path: str | os.PathLike[str]) -> tuple[Message, tuple[Path, .
     try:
         model = MESSAGES["ModelProto"].FromString(data)
         whole = bool(model.graph.node) and bool(model.opset_import)
+        # protobuf gives a name that is no text as bytes, or an error.
+        if not all(isinstance(name, str) for name in _names(model.graph)):
+            raise DecodeError
     except (DecodeError, UnicodeDecodeError):
         raise FormatError(
             f"{shown}: expected an ONNX model, but its {len(data):,} bytes are cut off or damaged: download or export "
@@ -106,6 +109,21 @@ def _tensors(graph: Message) -> Iterator[Message]:
                 yield attribute.t
             for inner in (*([attribute.g] if attribute.HasField("g") else ()), *attribute.graphs):
                 yield from _tensors(inner)
+
+
+def _names(graph: Message) -> Iterator[Any]:
+    """Yield all names in a graph and in the graphs inside it."""
+    yield graph.name
+    for value in (*graph.input, *graph.output, *graph.initializer):
+        yield value.name
+    for value in (*graph.input, *graph.output):
+        yield from (dim.dim_param for dim in value.type.tensor_type.shape.dim)
+    for node in graph.node:
+        yield from (*node.input, *node.output, node.name, node.op_type, node.domain)
+        for attribute in node.attribute:
+            yield attribute.name
+            for inner in (*([attribute.g] if attribute.HasField("g") else ()), *attribute.graphs):
+                yield from _names(inner)
 
 
 def _inline(tensor: Message, model: Path, files: dict[Path, None]) -> int:

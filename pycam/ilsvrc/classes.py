@@ -16,6 +16,8 @@ from pycam.zoo.label_files import read_labels
 MOST = 100_000
 """The largest number of classes."""
 
+_OTHER_OPTION = "(the class of each image is given with --ground-truth-classes)"
+
 
 def read_class_names(path: Path) -> tuple[tuple[str, ...], list[str]]:
     """Read the labels of a net as the names of the classes of a data set, in the order of the network's outputs.
@@ -35,14 +37,14 @@ def read_class_names(path: Path) -> tuple[tuple[str, ...], list[str]]:
     try:
         labels = read_labels(path)
     except FormatError as error:
-        raise GroundTruthError(str(error)) from error
+        raise GroundTruthError(f"{error} {_OTHER_OPTION}") from error
     names = labels.wnids or labels.names
     first: dict[str, int] = {}
     for index, name in enumerate(names):
         if first.setdefault(name, index) != index:
             raise GroundTruthError(
                 f"{path}: outputs {first[name]} and {index} both have the label {name[:40]!r}; a label of each class "
-                "once was expected (the class of each image is given with --ground-truth-classes)"
+                f"once was expected {_OTHER_OPTION}"
             )
     return names, list(labels.notes)
 

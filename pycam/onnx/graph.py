@@ -363,6 +363,10 @@ def _values(graph: Graph) -> dict[str, NDArray[Any]]:
     try:
         found = session(model).run(names, {graph.input: image})
     except Exception as error:  # ONNX Runtime's exceptions have no other common base class
+        if graph.input_type == DOUBLE:
+            raise NetError(
+                f"{graph.path}: ONNX Runtime cannot run the model in double precision: export it in float32"
+            ) from None
         fixed = "" if graph.batch in (None, 1) else f", its batch size {graph.batch}; export it with an open one, or 1"
         raise NetError(
             f"{graph.path}: ONNX Runtime cannot run the model on one image of {dims(graph.input_shape[1:])}{fixed}: "
@@ -400,6 +404,24 @@ def _constants(graph: Graph) -> dict[str, NDArray[Any]]:
             found.update(zip((tensor.name for tensor in others), session(model).run(names, {}), strict=True))
         except Exception as error:  # as above
             raise NetError(f"{graph.path}: its constants are damaged: {' '.join(str(error).split())}") from None
+    return found
+
+
+def run_node(graph: Graph, node: Message, value: NDArray[np.float32]) -> list[NDArray[Any]]:
+    """Run a node on a value in place of its first input; its others are constants, or follow from the image's size."""
+    renamed = type(node)()
+    renamed.CopyFrom(node)
+    renamed.input[0] = "value"
+    others = {name: graph.values[name] for name in node.input[1:] if name}
+    made = MESSAGES["GraphProto"](
+        name="node",
+        node=[renamed],
+        input=[onnx_messages.value("value", FLOAT, value.shape)],
+        output=[MESSAGES["ValueInfoProto"](name=name) for name in node.output],
+        initializer=[onnx_messages.tensor(array, name) for name, array in others.items()],
+    )
+    model = onnx_messages.model(made, graph.origin.opsets, graph.origin.ir_version)
+    found: list[NDArray[Any]] = session(model).run(None, {"value": value})
     return found
 
 

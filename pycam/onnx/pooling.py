@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pycam.formats.schema import Message
 from pycam.net.layers import Shape, dims
@@ -26,8 +26,8 @@ class Pooling:
 
     Attributes
     ----------
-    tensor : str
-        The pooled values.
+    same : tuple of str
+        The pooled values; several tensors if several nodes compute them.
     node : NodeProto
         The node that computes them.
     features : str
@@ -42,13 +42,18 @@ class Pooling:
         The pooled values in units of the mean or the maximum: 1, or the number of positions for a sum.
     """
 
-    tensor: str
+    same: tuple[str, ...]
     node: Message
     features: str
     layout: str
     grid: tuple[int, int]
     method: str
     factor: float = 1.0
+
+    @property
+    def what(self) -> tuple[str, str, str, float]:
+        """What is pooled, and how: equal for poolings that give the same values."""
+        return self.features, self.layout, self.method, self.factor
 
     @property
     def channel_axis(self) -> int:
@@ -89,8 +94,8 @@ def pooling_at(graph: Graph, tensor: str) -> Pooling | str | None:
         return None
     if len(shape) == 4:
         grid = shape[layout.index("H")], shape[layout.index("W")]
-        return Pooling(tensor, node, source, layout, grid, method, factor)
-    return _along_tokens(graph, Pooling(tensor, node, source, layout, (1, positions), method, factor))
+        return Pooling((tensor,), node, source, layout, grid, method, factor)
+    return _along_tokens(graph, Pooling((tensor,), node, source, layout, (1, positions), method, factor))
 
 
 def _axes(graph: Graph, node: Message) -> tuple[int, ...]:
@@ -187,7 +192,7 @@ def find_pooling(graph: Graph, logits: str) -> Pooling | str:
             continue
         match pooling_at(graph, tensor):
             case Pooling() as pooling:
-                found[pooling.tensor] = pooling
+                found[tensor] = pooling
                 continue
             case str() as reason:
                 return reason
@@ -202,10 +207,11 @@ def find_pooling(graph: Graph, logits: str) -> Pooling | str:
         return reasons[0] if len(reasons) == 1 else _first(reasons)
     if not found:
         return NO_POOLING
-    if len(found) > 1:
+    first = next(iter(found.values()))
+    if any(each.what != first.what for each in found.values()):
         names = " and ".join(graph.about(pooling.node) for pooling in found.values())
         return f"the scores combine several poolings, {names}"
-    return next(iter(found.values()))
+    return replace(first, same=tuple(found))
 
 
 def _first(reasons: Sequence[str]) -> str:

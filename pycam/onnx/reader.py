@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycam import engines
-from pycam.errors import EngineError, FormatError, NetError
+from pycam.errors import EngineError, NetError
 from pycam.formats import schema
 from pycam.formats.onnx_file import read_onnx_file
 from pycam.formats.onnx_messages import FLOAT
@@ -99,14 +99,11 @@ def read_onnx(
     """
     shown = os.fspath(path)
     model, files = read_onnx_file(path)
-    try:
-        graph, note = graph_of(model, shown, size, DEFAULT_SIZE)
-        if own_input:
-            graph = replace(graph, origin=replace(graph.origin, input_type=graph.input_type))
-        with np.errstate(all="ignore"):  # what is not finite shows in the scores
-            net = _net(graph, rgb, own_input)
-    except UnicodeDecodeError:
-        raise FormatError(f"{shown}: a name in it is no UTF-8 text: the file is damaged") from None
+    graph, note = graph_of(model, shown, size, DEFAULT_SIZE)
+    if own_input:
+        graph = replace(graph, origin=replace(graph.origin, input_type=graph.input_type))
+    with np.errstate(all="ignore"):  # what is not finite shows in the scores
+        net = _net(graph, rgb, own_input)
     notes = [f"{shown}: {each}" for each in (note, *net.notes) if each]
     sources = Sources(shown, shown, (shown,), data=tuple(map(os.fspath, files)))
     return replace(net, name=net.name or Path(path).stem, notes=tuple(notes), sources=sources)
@@ -344,16 +341,19 @@ def _checked(net: Net, graph: Graph, rgb: bool, own_input: bool, outputs: Sequen
     if not own_input:
         first, second = (_as_net_input(image, graph, rgb) for image in (first, second))
     (name,) = net.inputs
-    with engines.make("onnxruntime", net, blobs) as engine:
-        alone = [engine.forward({name: image}) for image in (first, second)]
-        try:
-            both = engine.forward({name: np.concatenate([first, second])})
-            together = all(
-                len(both[blob]) == 2 and _same(both[blob], np.concatenate([each[blob] for each in alone]), 1e-3)
-                for blob in blobs
-            )
-        except (EngineError, ValueError):
-            together = False
+    try:
+        with engines.make("onnxruntime", net, blobs) as engine:
+            alone = [engine.forward({name: image}) for image in (first, second)]
+            try:
+                both = engine.forward({name: np.concatenate([first, second])})
+                together = all(
+                    len(both[blob]) == 2 and _same(both[blob], np.concatenate([each[blob] for each in alone]), 1e-3)
+                    for blob in blobs
+                )
+            except (EngineError, ValueError):
+                together = False
+    except EngineError as error:
+        raise NetError(f"{graph.path}: its scores cannot be computed for each image by itself: {error}") from None
     for blob in blobs:
         expected = graph.values[blob]
         if not _same(alone[0][blob].ravel(), expected.ravel(), _TOLERANCE.get(expected.dtype, 1e-3)):

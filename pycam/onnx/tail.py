@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from string import ascii_letters
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from pycam.formats import onnx_messages
 from pycam.formats.onnx_messages import BOOL, FLOAT
 from pycam.formats.schema import Message
 from pycam.net.layers import OnnxNode, Shape
-from pycam.onnx.graph import Graph, attribute, key_of
+from pycam.onnx.graph import Graph, attribute, run_node
 from pycam.onnx.pooling import SAME_VALUES, Pooling
 
 _AT_ZERO = (
@@ -31,6 +32,15 @@ _AT_ZERO = (
     *("Tanh", "Atan", "Asinh", "Sin", "Sinh", "Erf", "Softsign", "Abs", "Sqrt", "LpNormalization"),
 )
 """Operators that give 0 for 0: their value is a factor times what they get."""
+
+_MOVING = ("Slice", "Split", "Gather", "Expand", "Tile", "DepthToSpace", "SpaceToDepth")
+"""Operators that only choose and move numbers of their first input."""
+
+_SAME_RANGE = (
+    *("MaxPool", "AveragePool", "GlobalAveragePool", "Identity", "Dropout"),
+    *("Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Slice"),
+)
+"""Operators whose values lie in the range of their first input, if they add none at the border."""
 
 
 @dataclass(frozen=True)
@@ -214,26 +224,27 @@ class _Tail:
         self.added = added
         features = features_of(pooling, added)
         channels = added.shape(features)[1]
-        shape = graph.shape(pooling.tensor)
-        start = Form(features, pooling.factor * np.eye(channels), np.zeros(channels)).reshaped(shape)
-        self.forms: dict[str, Form] = {pooling.tensor: start}
+        start = Form(features, pooling.factor * np.eye(channels), np.zeros(channels))
+        self.forms: dict[str, Form] = {name: start.reshaped(graph.shape(name)) for name in pooling.same}
         self.lost: dict[str, str] = {}
 
     def follow(self, logits: str) -> Form | str:
-        dependent = {self.pooling.tensor}
+        dependent = set(self.pooling.same)
         for node in self.graph.nodes:
             if not dependent.intersection(node.input) or node.op_type in ("Shape", "Size"):
                 continue
-            output = key_of(node)
             dependent.update(node.output)
-            if output in self.forms or not self.graph.is_float(output):
-                continue
-            form = self._applied(node)
-            if form is not None and form.bias.shape == self.graph.shape(output):
-                self.forms[output] = form
-            else:
-                self.lost[output] = self._to_blame(node)
-            if output == logits:
+            for index, output in enumerate(node.output):
+                if output in self.forms or not self.graph.is_float(output):
+                    continue
+                form = self._applied(node) if index == 0 else None
+                if node.op_type in _MOVING:
+                    form = self._moved(node, index)
+                if form is not None and form.bias.shape == self.graph.shape(output):
+                    self.forms[output] = form
+                else:
+                    self.lost[output] = self._to_blame(node)
+            if logits in node.output:
                 break
         if logits in self.forms:
             return self.forms[logits]
@@ -254,6 +265,10 @@ class _Tail:
         match node.op_type:
             case "Add" | "Sub" | "Mul" | "Div" | "Sum" if len(node.input) == 2:
                 return self._combined(node)
+            case "Concat":
+                return self._concatenated(node)
+            case "Einsum" if len(node.input) == 2 and form is not None:
+                return self._summed(node, form)
             case "MatMul" if len(node.input) == 2 and form is None and forms[1] is not None:
                 matrix = self.graph.constant(node.input[0])
                 return None if matrix is None else _weighted(forms[1].behind(matrix), name)
@@ -343,6 +358,42 @@ class _Tail:
                 case "Mul":
                     return _folded(b.times(constant), name)
         return None
+
+    def _concatenated(self, node: Message) -> Form | None:
+        forms = [form for name in node.input if (form := self.forms.get(name)) is not None]
+        if len(forms) < len(node.input) or len({form.maps for form in forms}) > 1:
+            return None
+        axis = attribute(node, "axis") % len(forms[0].shape)
+        weights, bias = ([getattr(form, name) for form in forms] for name in ("weights", "bias"))
+        folded = tuple(dict.fromkeys(name for form in forms for name in form.folded))
+        return replace(
+            forms[0],
+            weights=np.concatenate(weights, axis),
+            bias=np.concatenate(bias, axis),
+            folded=folded,
+            class_node=forms[-1].class_node,
+        )
+
+    def _summed(self, node: Message, form: Form) -> Form | None:
+        """Return an Einsum of a value and a constant."""
+        matrix = self.graph.constant(node.input[1])
+        sides, _, result = attribute(node, "equation", b"").decode().replace(" ", "").partition("->")
+        first, _, second = sides.partition(",")
+        free = next((letter for letter in ascii_letters if letter not in sides), "")
+        if matrix is None or not result or not free or "." in sides:
+            return None
+        equation = f"{free}{first},{second}->{free}{result}"
+        return _weighted(form.mapped(lambda x: np.einsum(equation, x, matrix)), self.graph.name_of(node))
+
+    def _moved(self, node: Message, index: int) -> Form | None:
+        """Return what a node that only moves numbers makes of a value: it is run on their places."""
+        form = self.forms.get(node.input[0])
+        if form is None or any(name in self.graph.of_image for name in node.input[1:]):
+            return None
+        places = np.arange(form.bias.size, dtype=np.float32).reshape(form.shape)
+        moved = run_node(self.graph, node, places)[index].astype(np.int64)
+        weights = form.weights.reshape(form.bias.size, -1)
+        return replace(form, weights=weights[moved], bias=form.bias.ravel()[moved])
 
     def _shifted_or_scaled(self, node: Message, form: Form, held: str) -> Form | None:
         """Return a value combined with one that is held at its values for each image."""
@@ -480,29 +531,30 @@ def bounds(graph: Graph, node: Message) -> tuple[float, float]:
     return found[0], found[1]
 
 
-_DEEPEST = 50
-"""The most nodes that a range is followed back through."""
-
-
-def range_of(graph: Graph, tensor: str, depth: int = 0) -> tuple[float, float]:
+def range_of(graph: Graph, tensor: str) -> tuple[float, float]:
     """Return a range that holds all values of a tensor, whatever the image is."""
-    node = graph.producer.get(tensor)
-    if node is None or node.domain not in ("", "ai.onnx") or depth == _DEEPEST:
-        return -math.inf, math.inf
-    match node.op_type:
-        case "Relu":
-            return 0.0, math.inf
-        case "Clip":
-            return bounds(graph, node)
-        case "Sigmoid" | "HardSigmoid" | "Softmax":
-            return 0.0, 1.0
-        case "Abs" | "Exp" | "Softplus" | "Sqrt":
-            return 0.0, math.inf
-        case "MaxPool" | "AveragePool" | "GlobalAveragePool" if not any(attribute(node, "pads", [0])):
-            return range_of(graph, node.input[0], depth + 1)
-        case "Identity" | "Dropout" | "Reshape" | "Flatten" | "Transpose" | "Squeeze" | "Unsqueeze" | "Slice":
-            return range_of(graph, node.input[0], depth + 1)
-        case "Concat":
-            ranges = [range_of(graph, each, depth + 1) for each in dict.fromkeys(node.input)]
-            return min(low for low, _ in ranges), max(high for _, high in ranges)
-    return -math.inf, math.inf
+    least, most = math.inf, -math.inf
+    seen: set[str] = set()
+    waiting = [tensor]
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        low, high = -math.inf, math.inf
+        node = graph.producer.get(name)
+        match node.op_type if node is not None and node.domain in ("", "ai.onnx") else "":
+            case "Relu" | "Abs" | "Exp" | "Softplus" | "Sqrt":
+                low = 0.0
+            case "Clip":
+                low, high = bounds(graph, node)
+            case "Sigmoid" | "HardSigmoid" | "Softmax":
+                low, high = 0.0, 1.0
+            case "Concat":
+                waiting += node.input  # type: ignore[union-attr]
+                continue
+            case operator if operator in _SAME_RANGE and not any(attribute(node, "pads", [0])):
+                waiting.append(node.input[0])  # type: ignore[union-attr]
+                continue
+        least, most = min(least, low), max(most, high)
+    return least, most

@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import warnings
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -37,8 +37,9 @@ def from_torch(
     Parameters
     ----------
     module : nn.Module
-        Takes images and returns the scores of classes, with or without a softmax.
-    example : (N, C, H, W) float Tensor
+        Takes images and returns the scores of classes, with or without a softmax. Of several outputs in a dictionary,
+        `head` is the name of one.
+    example : (N, C, H, W) float32 Tensor
         Images of the module's input size; their values do not matter. The model takes any number of images, if the
         module does.
     onnx : path, optional
@@ -71,10 +72,10 @@ def from_torch(
             f"from_torch: the example is of type {type(example).__name__}; expected a tensor N×C×H×W, such as "
             "torch.zeros(1, 3, 224, 224)"
         )
-    if example.ndim != 4 or not example.numel() or not example.is_floating_point():
+    if example.ndim != 4 or not example.numel() or example.dtype not in (torch.float32, torch.float16):
         raise UsageError(
             f"from_torch: the example is {dims(tuple(example.shape)) or 'a number'} of type {example.dtype}; expected "
-            "float images N×C×H×W, such as torch.zeros(1, 3, 224, 224)"
+            "float32 images N×C×H×W, such as torch.zeros(1, 3, 224, 224), and a module of that type, module.float()"
         )
     data = _exported(module, example)
     if onnx is not None:
@@ -105,9 +106,10 @@ def _exported(module: nn.Module, example: Tensor) -> bytes:
     with _evaluating(module), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            module(example)
+            found = module(example)
         except Exception as error:
             raise failure(f"{name} fails on the example of {dims(tuple(example.shape))}", error) from None
+        options["output_names"] = list(found) if isinstance(found, Mapping) else ["scores"]
         try:
             torch.onnx.export(module, (example,), written, **options)  # type: ignore[arg-type]
         except Exception as error:

@@ -57,9 +57,10 @@ def image_page(
 def bytes_of_every_class(variants: Variants, images: int) -> int:
     """Return how many bytes the maps of every class of so many images take on a page, at most."""
     values = 0
-    for variant in filter(has_every_class, variants.variants):
+    for variant in variants.variants:
         cam = variant.cam
-        assert cam.head is not None
+        if not has_every_class(cam) or cam.head is None:
+            continue
         _, _, *size = cam.model.net.shapes[cam.head.feature_blob]
         values += len(cam.placement.view.crops) * len(variant.matches) * math.prod(size)
     return images * values * 4 * 4 // 3  # float32 as base64
@@ -80,7 +81,9 @@ def _entries(
         try:
             image = read_image(path, channels=cam.model.channels, exif=cam.protocol.exif)
             found = variants(image, top, classes)
-            every = predict_every_class(variants, image) if every_class else ()
+            every = [
+                predict_every_class(variant.cam, image, variant.matches) for variant in variants.variants if every_class
+            ]
         except (ImageError, EngineError) as error:
             faults.append(error.alone())
             continue

@@ -30,11 +30,11 @@ from pycam.paper.tables import error_tables, ranking
 from pycam.predict import Cam
 from pycam.prediction import Prediction
 from pycam.report import summary
-from pycam.report.html import Entry, Heading
+from pycam.report.html import NO_LABELS, Entry, Heading
 from pycam.report.images import SHOWN_NOTES, noted
 from pycam.report.outcomes import Outcome, Rescored, group_of, judge
 from pycam.report.rescoring import common_thresholds, errors_at, has_threshold, live_cells, rescore
-from pycam.report.viewer_data import PAPER_THRESHOLD, Truth
+from pycam.report.viewer_data import PAPER_THRESHOLD, Truth, predict_every_class
 from pycam.tables import Table
 from pycam.zoo.label_files import read_labels
 from pycam.zoo.labels import Labels
@@ -175,7 +175,9 @@ class Run:
         return replace(prediction, classes=prediction.classes[:shown])
 
 
-def run_page(runs: Sequence[Run], worst: int | None = None) -> tuple[Heading, Iterator[Entry]]:
+def run_page(
+    runs: Sequence[Run], worst: int | None = None, every_class: bool = False
+) -> tuple[Heading, Iterator[Entry]]:
     """Make a page of one run, or of several side by side.
 
     Parameters
@@ -184,6 +186,8 @@ def run_page(runs: Sequence[Run], worst: int | None = None) -> tuple[Heading, It
         One or more.
     worst : int, optional
         Show only the worst images, this many; for several runs, those with the largest change.
+    every_class : bool
+        Whether the page can show every class, by the runs whose method gives all maps at once.
 
     Returns
     -------
@@ -214,8 +218,9 @@ def run_page(runs: Sequence[Run], worst: int | None = None) -> tuple[Heading, It
     rows = [run.plan.recipe.protocol for run in runs]
     thresholds = common_thresholds(row.box_rule for row in rows)
     own = next((row.box_threshold for row in rows if has_threshold(row.box_rule)), None)
-    heading = Heading(title, {run.label: _facts(run) for run in runs}, notes, sections, own, thresholds)
-    return heading, _entries(runs, names, labels, sections, notes, has_curve, thresholds)
+    searched = runs[0].plan.recipe.load().labels if every_class else NO_LABELS
+    heading = Heading(title, {run.label: _facts(run) for run in runs}, notes, sections, own, thresholds, searched)
+    return heading, _entries(runs, names, labels, sections, notes, has_curve, thresholds, searched)
 
 
 def _entries(
@@ -226,12 +231,14 @@ def _entries(
     notes: list[str],
     has_curve: bool,
     thresholds: Sequence[float],
+    searched: Labels,
 ) -> Iterator[Entry]:
     faults: list[PycamError] = []
     hits = {run.label: np.zeros((len(run.rows), len(thresholds)), bool) for run in runs}
     shown: list[str] = []
     with ExitStack() as stack:
         cams = [stack.enter_context(run.plan.recipe.make(run.plan.recipe.load())) for run in runs]
+        matches = [np.array(cam.model.labels.match(searched), np.intp) for cam in cams]
         for name in names:
             row = runs[0].rows[name]
             index = int(runs[0].results.truth.classes[row])
@@ -242,13 +249,18 @@ def _entries(
             except (ImageError, EngineError) as error:
                 faults.append(error)
                 continue
+            every = [
+                predict_every_class(cam, run.image(name, cam.model.channels), each)
+                for run, cam, each in zip(runs, cams, matches, strict=True)
+                if searched is not NO_LABELS
+            ]
             shown.append(name)
             rescored: list[Rescored | None] = []
             for run, prediction in zip(runs, found.values(), strict=True):
                 each = rescore(prediction, truth, run.is_center_right(name), thresholds)
                 hits[run.label][run.rows[name]] = each.hits
                 rescored.append(each if has_threshold(prediction.protocol.box_rule) else None)
-            yield Entry(name, image, found, truth, _outcomes(runs, name), rescored)
+            yield Entry(name, image, found, truth, _outcomes(runs, name), rescored, every=every)
     notes += noted(faults, len(names))
     counted = [name for name in shown if runs[0].true_boxes(runs[0].rows[name])]
     if has_curve and counted:

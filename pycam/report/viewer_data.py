@@ -18,9 +18,10 @@ from pycam.images.resize import resize
 from pycam.maps.boxes import Box
 from pycam.maps.methods import METHODS
 from pycam.maps.placement import Placement
+from pycam.predict import Cam
 from pycam.prediction import ClassPrediction, Prediction
 from pycam.report.outcomes import Outcome, Rescored
-from pycam.variants import SideBySide, Variant, Variants
+from pycam.variants import SideBySide, Variant
 from pycam.zoo.labels import Labels
 
 LARGEST_SIDE = 1280
@@ -74,8 +75,8 @@ class Entry:
         For each variant, the classes of the first one in their order, None for one that its model lacks; empty for
         runs, which have classes of their own.
     every : sequence of EveryClass or None
-        For each variant, every class of the first one, None for a variant that cannot have all maps at once; empty if
-        the page has the classes of `runs` only.
+        For each run or variant, every class of the page, None for one that does not have all maps at once; empty if the
+        page has the classes of `runs` only.
     """
 
     name: str
@@ -117,20 +118,27 @@ def shown_name(variant: Variant) -> str:
     return " ".join(filter(None, parts))
 
 
-def has_every_class(variant: Variant) -> bool:
+def has_every_class(cam: Cam) -> bool:
     """Return whether one run of the net gives the maps of all classes."""
-    method = variant.cam.method
-    return method is not None and method.from_class_weights
+    return cam.method is not None and cam.method.from_class_weights
 
 
-def predict_every_class(variants: Variants, image: Image) -> list[EveryClass | None]:
-    """Return the scores and the maps of all classes of the first variant, by each variant that has them at once."""
-    return [_every_class(variant, image) if has_every_class(variant) else None for variant in variants.variants]
+def predict_every_class(cam: Cam, image: Image, matches: NDArray[np.intp]) -> EveryClass | None:
+    """Return the scores and the maps of all classes; None for a method that does not give them at once.
 
-
-def _every_class(variant: Variant, image: Image) -> EveryClass:
-    has = variant.matches >= 0
-    found = variant.cam(image, classes=variant.matches[has].tolist())
+    Parameters
+    ----------
+    cam : Cam
+        The model, the engine and the protocol.
+    image : Image
+        The image, for the channels of the model.
+    matches : (C,) int
+        The class here for each class of the page, -1 if the model does not have it.
+    """
+    if not has_every_class(cam):
+        return None
+    has = matches >= 0
+    found = cam(image, classes=matches[has].tolist())
     crops, _, *size = found.feature_maps.shape
     scores = np.full(len(has), np.nan, np.float32)
     maps = np.zeros((crops, len(has), *size), np.float32)

@@ -84,14 +84,16 @@ class CamViewer extends HTMLElement {
   async #add(index, { classes, find }) {
     const [wnid, label] = classes[index];
     const items = await find(index);
-    const known = this.#panes[0].rankOf(index);
+    // Variants have the same classes in the same order, runs have classes of their own.
+    const ranks = this.#panes.map((pane) => (this.#shared ? this.#panes[0] : pane).rankOf(index));
     this.#panes.forEach((pane, number) => {
-      if (known < 0) pane.add(items[number] ?? { index: null, wnid, label, score: null, box: null, maps: null });
-      pane.select(known < 0 ? pane.tabs.length - 1 : known);
+      const isNew = ranks[number] < 0;
+      if (isNew) pane.add(items[number] ?? { index: null, wnid, label, score: null, box: null, maps: null });
+      pane.select(isNew ? pane.tabs.length - 1 : ranks[number]);
     });
     this.refresh();
-    // Keys of the viewer would be letters in the field of the search.
-    this.#panes.find((pane) => !pane.root.hidden).focus();
+    // Keys of the viewer would be letters in the field of the search. The image stays where it is.
+    this.#panes.find((pane) => !pane.root.hidden).focus({ preventScroll: true });
   }
 }
 
@@ -168,8 +170,8 @@ class Pane {
     if (rank < this.tabs.length) this.#rank = rank;
   }
 
-  focus() {
-    this.tabs[this.#rank].focus();
+  focus(options) {
+    this.tabs[this.#rank].focus(options);
   }
 
   /** Returns the place of a class among the tabs, -1 if it is not there. */
