@@ -167,7 +167,7 @@ def test_links_lead_somewhere(document):
         target = (document.parent / file).resolve() if file else document
         assert target.exists(), f"{link}: no {target}"
         if anchor:
-            assert anchor in anchors(target), f"{link}: {', '.join(anchors(target))}"
+            assert unquote(anchor) in anchors(target), f"{link}: {', '.join(anchors(target))}"
     for token in inline(document):
         if token.type == "image":
             assert (document.parent / token.attrs["src"]).is_file(), token.attrs["src"]
