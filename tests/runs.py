@@ -144,15 +144,21 @@ def starved_batch(recipe: Recipe, expected: Identity, batch: Batch) -> list[Resu
     starved = Path(os.environ[LOG]).with_name("starved")
     if batch[0].position >= 4 * BATCH and not starved.exists():
         starved.touch()
-        hoard = []
+        hoard, limits = [], resource.getrlimit(resource.RLIMIT_AS)
         use_up_memory(hoard)
+        try:
+            return logged_batch(recipe, expected, batch)
+        finally:
+            # A batch that got through on scraps leaves a worker whose other threads go on.
+            hoard.clear()
+            resource.setrlimit(resource.RLIMIT_AS, limits)
     return logged_batch(recipe, expected, batch)
 
 
 def use_up_memory(hoard: list[bytearray]) -> None:
     """Use all memory that this process may use, until the hoard is cleared."""
     held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (held, held))
+    resource.setrlimit(resource.RLIMIT_AS, (held, resource.getrlimit(resource.RLIMIT_AS)[1]))
     with suppress(MemoryError):
         while True:
             hoard.append(bytearray(100_000))
