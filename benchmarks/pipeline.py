@@ -41,7 +41,7 @@ from pycam.engines.threads import beside_an_engine
 from pycam.errors import EngineError
 from pycam.formats import caffemodel
 from pycam.maps.cam import py_returnCAMmap
-from pycam.net import random_weights, read_net
+from pycam.net import head_weights, random_weights, read_net
 from pycam.predict import Cam, load
 from pycam.prediction import Prediction
 from pycam.verification.speed import sgemm_peak
@@ -152,7 +152,7 @@ def measure(model: str, names: list[str], folder: Path, images: list[Path], roun
         except Exception as error:  # each has its own ways not to be importable
             print(f"{title}: {name} is left out: {' '.join(str(error).split())}")
     features = np.zeros(bare.shapes[some.head.feature_blob], np.float32)
-    matrix = some.head_weights.matrix
+    matrix = head_weights(some.model.net, some.head).matrix
     five = (np.eye(features.shape[1], dtype=np.float32) if matrix is None else matrix)[:5]
     x = {bare.inputs[0]: np.random.default_rng(0).uniform(-120, 140, bare.shapes[bare.inputs[0]]).astype(np.float32)}
 

@@ -23,6 +23,7 @@ from pycam.formats.files import atomic_write
 from pycam.formats.mat import read_mat
 from pycam.images.read import read_image
 from pycam.images.views import CANVAS
+from pycam.net import head_weights
 from pycam.predict import Cam, load
 
 topNum = 5
@@ -129,7 +130,7 @@ def _run_net(img: NDArray[np.uint8], cam: Cam) -> _Extracted:
     batch = np.ascontiguousarray(crops.transpose(3, 2, 1, 0)) * cam.scale.reshape(-1, 1, 1)
     values = cam.engine.forward({cam.model.net.inputs[0]: batch})
     scores = values[cam.head.score_blob].reshape(CROPS, -1).T
-    matrix = cam.head_weights.matrix
+    matrix = head_weights(cam.model.net, cam.head).matrix
     # Without weights, the features are the class maps.
     weights_LR = np.eye(len(scores), dtype=np.float32) if matrix is None else matrix.T
     activation_lastconv = values[cam.head.feature_blob].transpose(3, 2, 1, 0)

@@ -736,7 +736,12 @@ READERS = [
         for name, content in WSOL.items()
     ),
     Reader("score maps", "map.npy", _map, [_saved(np.save, np.linspace(0, 1, 12).reshape(3, 4))]),
-    Reader("labels", "labels.txt", _labels, (b"index\twnid\tlabel\n0\tn1\ttench\n1\tn2\tfox, red\n", b"a 1\nb 0\n")),
+    Reader(
+        "labels",
+        "labels.txt",
+        _labels,
+        (b"index\twnid\tlabel\n0\tn01440764\ttench\n1\tn02119789\tfox, red\n", b"a 1\nb 0\n"),
+    ),
     Reader("cards", "card.yaml", _card, (CARD,), CARD_PIECES),
     Reader("pins", "a.caffemodel.sha256", _pin, (b"0" * 64 + b"  a.caffemodel\n",)),
     Reader("lists of images", "list.txt", _list, (b"list.txt 0\nlist.txt 12\n",), beside={"list.txt": b""}),

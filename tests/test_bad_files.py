@@ -176,7 +176,7 @@ CASES: dict[str, tuple[Made, list[str], int, str]] = {
         "w.npy: its pickle asks for .*getcwd: not run",
     ),
     "an image of 400 million pixels": (png_of_389_kb, [*HEATMAP, "bomb.png"], 6, "bomb.png: .*make it smaller"),
-    "zeros for an image": (many_zeros, [*HEATMAP, "zeros"], 6, "zeros: not an image"),
+    "zeros for an image": (many_zeros, [*HEATMAP, "zeros"], 6, "zeros: nothing but zeros, not an image"),
     "EPS": (written(a__jpg=b"%!PS-Adobe-3.0 EPSF-3.0\n"), [*HEATMAP, "a.jpg"], 6, "a.jpg: not an image"),
     "a pipe": (
         lambda folder: os.mkfifo(folder / "a.jpg"),
@@ -190,7 +190,7 @@ CASES: dict[str, tuple[Made, list[str], int, str]] = {
         6,
         "a.jpg: .*a link to b, which",
     ),
-    "a folder": (lambda folder: (folder / "a.jpg").mkdir(), [*HEATMAP, "a.jpg"], 6, "a.jpg: .*found a folder"),
+    "a folder": (lambda folder: (folder / "a.jpg").mkdir(), [*HEATMAP, "a.jpg"], 2, "a.jpg: no images in it"),
     "a name of two lines": (lambda folder: (folder / "a\nb").touch(), [*HEATMAP, "a\nb"], 6, r"a\\nb: .*an empty file"),
     "a name with a dash": (written(**{"-a": b""}), [*HEATMAP, "--", "-a"], 6, "-a: .*an empty file"),
     "an entity bomb": (annotation, SCORE, 8, r"truth/a.xml:1: refused \(EntitiesForbidden\)"),

@@ -240,7 +240,7 @@ def other_truth(planned: Plan, folder: Path) -> Plan:
         (other_weights, r"weights \(\w{12}…, now \w{12}…\)"),
         (other_net, r"net \(\w{12}…, now \w{12}…\)"),
         (other_mean, r"mean values \(.*\)"),
-        (other_protocol, r"protocol \(paper, now default\)"),
+        (other_protocol, r"protocol \(paper, now default\), exif \(ignore, now apply\)"),
         (other_choice, r"view \(center, now full\)"),
         (fewer_images, r"images \(30 in the list \w{12}…, now 9 in the list \w{12}…\), ground truth \(.*\)"),
         (other_truth, r"ground truth \(.*\)"),

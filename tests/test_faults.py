@@ -47,6 +47,8 @@ FINAL = re.compile(r"^\.(.+)\.[0-9a-f]{32}\.part$|(-wal|-journal|-shm)$")
 """What becomes the name of a file that people know when the first group takes its place."""
 GROWING = re.compile(r"\.sqlite|_log\.csv$|_curves\.png$")
 """Names of files that are complete at the end only; how SQLite orders the rows in its file, it may choose."""
+KEPT = re.compile(r"_log-[0-9]+\.csv$")
+"""The log of a training that was cut off, which the next one keeps under a number."""
 
 MODULES = [
     *(f"pycam.cli.{name}" for name in ("heatmap", "evaluate", "net", "models", "report")),
@@ -125,7 +127,7 @@ def differences(folder: Path, whole: dict[str, bytes], complete: bool) -> list[s
     return wrong + [
         f"{'half' if name in whole else 'unexpected'}: {name}"
         for name, content in found.items()
-        if not TEMPORARY.search(Path(name).name)
+        if not TEMPORARY.search(Path(name).name) and not KEPT.search(name)
         if name not in whole or content != whole[name]
         if not (name in whole and GROWING.search(name) and (not complete or ".sqlite" in name))
     ]

@@ -262,7 +262,7 @@ def test_blacklist_of_everything_is_refused(images, labels, tmp_path):
 def test_a_list_of_labels_is_ground_truth_without_boxes(labels):
     truth = read_ground_truth(labels)
     assert (truth.names, truth.classes.tolist(), truth.has_boxes) == (("1", "2", "3"), [0, 1, 1], False)
-    with pytest.raises(UsageError, match="has labels of its own"):
+    with pytest.raises(UsageError, match="has classes of its own"):
         read_ground_truth(labels, ground_truth_classes=labels)
 
 

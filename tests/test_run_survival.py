@@ -47,7 +47,7 @@ RESUMES = "the same command resumes the run"
 
 # Forked from a process that has imported everything, a process starts quickly.
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["pycam.evaluation.run", "pycam.engines.onnxruntime"])
+SERVER.set_forkserver_preload(["pycam.evaluation.run", "pycam.engines.onnxruntime", "pycam.maps.class_weights"])
 
 
 def give_up_privileges() -> None:

@@ -393,7 +393,7 @@ def test_channels_that_cannot_be_shown(image, tmp_path, capsys):
     deploy, weights = save_net(tmp_path, seeded_net(prototxt.parse(SMALL_VGG).message))
     arguments = ["activations", str(image[0]), "--prototxt", str(deploy), "--weights", str(weights), "--view", "full"]
     assert main([*arguments, "--layers", "conv9"]) == 4
-    assert "no layer 'conv9'; expected one of data, conv5_3" in capsys.readouterr().err
+    assert "the net has no layer 'conv9': did you mean 'conv5_3'?" in capsys.readouterr().err
     assert main([*arguments, "--layers", "fc8"]) == 4
     assert "the output of layer 'fc8' is 1×120" in capsys.readouterr().err
 

@@ -41,7 +41,7 @@ def simpleEvaluation(
     """
     truth = read_ground_truth(
         Path(ground_truth),
-        labels=_path(ground_truth_labelfile),
+        ground_truth_classes=_path(ground_truth_labelfile),
         blacklist=_path(blacklist_file),
         meta=_path(meta_file),
     )
