@@ -43,6 +43,7 @@ def test_environment_comes_first_and_has_the_extras_that_the_text_uses():
     assert extras == {extra for extra, command in uses.items() if command in run} <= known.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.demo
 @pytest.mark.paper
 @pytest.mark.web
