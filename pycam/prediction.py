@@ -255,6 +255,18 @@ class Prediction:
             f"{''.join(rows)}</table>"
         )
 
+    def _drawn(self, rank: int, box: bool, count: int) -> tuple[NDArray[np.uint8], bytes]:
+        """Return the tile of a class for a strip of so many, and its overlay as a JPEG.
+
+        The overlay itself is as large as the image, and ends here.
+        """
+        overlay = self.overlay(rank, box=box)
+        tile = self._tile(overlay, count)
+        try:
+            return tile, self._jpeg(drawing.caption(overlay, *self._caption(rank)))
+        except ImageError as error:
+            raise ImageError(f"{self._image.path}: {error}") from None
+
     def _jpeg(self, pixels: NDArray[np.uint8]) -> bytes:
         return drawing.encode_jpeg(pixels, self.protocol.quality)
 
@@ -364,13 +376,9 @@ class Prediction:
                 tiles.append(self._tile(np.zeros_like(self.base), len(ranks)))
                 captions.append((NO_CLASS, ""))
                 continue
-            overlay = self.overlay(rank, box=boxes)
-            tiles.append(self._tile(overlay, len(ranks)))
+            tile, jpeg = self._drawn(rank, boxes, len(ranks))
+            tiles.append(tile)
             captions.append(self._caption(rank))
-            try:
-                jpeg = self._jpeg(drawing.caption(overlay, *captions[-1]))
-            except ImageError as error:
-                raise ImageError(f"{self._image.path}: {error}") from None
             written.append(write_file(start, f"_{number}.jpg", jpeg))
         if maps:
             placed = [item.image_map for item in self.top]
