@@ -188,7 +188,7 @@ def _failed(error: BaseException, words: Sequence[str]) -> int:
         context = getattr(error, "ctx", None)
         program = context.command_path if context else "pycam"
         options = {name for parameter in context.command.params for name in parameter.opts} if context else ()
-        message = _advised(error.format_message(), words, options, f"see `{program} --help`")
+        message = _advised(_message_of(error), words, options, f"see `{program} --help`")
         return _fail(message, getattr(error, "exit_code", 2))
     if isinstance(error, MemoryError) or getattr(error, "code", None) == OPENCV_NO_MEMORY:
         return _fail(OUT_OF_MEMORY, 1)
@@ -200,6 +200,14 @@ def _failed(error: BaseException, words: Sequence[str]) -> int:
     if os.environ.get("PYCAM_DEBUG"):
         raise error
     return _fail(f"a bug in pycam, not in your files: {error!r}; please report it with the output of PYCAM_DEBUG=1", 70)
+
+
+def _message_of(error: Any) -> str:
+    """Return the message of Typer's error; for an unknown option, which versions word differently, always the same."""
+    if type(error).__name__ != "NoSuchOption":
+        return str(error.format_message())
+    near = f" (Possible options: {', '.join(sorted(error.possibilities))})" if error.possibilities else ""
+    return f"No such option: {error.option_name}{near}"
 
 
 def _advised(message: str, words: Sequence[str], options: Collection[str] = (), otherwise: str = "") -> str:

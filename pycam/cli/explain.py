@@ -14,11 +14,11 @@ from pycam.cli import options
 from pycam.cli.heatmap import raise_failures
 from pycam.cli.images import GivenImages, Images
 from pycam.console import JsonList, Notes, print_line
+from pycam.engines import best_streams
 from pycam.engines.threads import beside_an_engine
 from pycam.errors import PycamError, UsageError
 from pycam.formats.files import atomic_write
 from pycam.formats.output_folder import OutputFolder
-from pycam.predict import best_streams
 from pycam.report.explanation import explanation_page
 from pycam.units.activations import unit_cam
 from pycam.units.explanation import explain as explain_image, how_it_adds_up, image_record
@@ -56,7 +56,7 @@ def explain(
     given = GivenImages(images, notes)
     place = None if out is None else OutputFolder(out, (".html", ".json"))
     model = source.load(quiet)
-    streams = given.at_most(best_streams(engine.engine, row, engine.options))
+    streams = given.at_most(best_streams(engine.engine, engine.options))
     failures: list[PycamError] = []
     done = 0
     with (
