@@ -128,13 +128,17 @@ def _no_opencv() -> str:
     return "" if here else f"OpenCV {cv2.__version__} has no Caffe importer, version 4 has one; `make test` installs it"
 
 
-def _no_fonts() -> str:
+def _no_raqm() -> str:
     from PIL import features
 
+    return "" if features.check("raqm") else "Pillow has no Raqm here, which shapes Arabic: install libfribidi0"
+
+
+def _no_fonts() -> str:
     from pycam.drawing import fonts
 
-    if not features.check("raqm"):
-        return "Pillow has no Raqm here, which shapes Arabic"
+    if lacking := _no_raqm():
+        return lacking
     lacking = [c for c in "한狐ثЛé" if not any(fonts._has(font, c) for font in fonts._faces())]
     return f"no font here has {''.join(lacking)}: install fonts-noto-cjk and fonts-dejavu-core" if lacking else ""
 
@@ -204,6 +208,7 @@ REQUIREMENTS = {
     "onnx": Requirement("the package onnx, which checks what is written", partial(_no_packages, "onnx")),
     "opencv": Requirement("OpenCV 4, whose DNN module reads Caffe's files", _no_opencv),
     "fonts": Requirement("fonts with Hangul, Chinese, Arabic and Cyrillic", _no_fonts),
+    "raqm": Requirement("Pillow with Raqm, which shapes Arabic", _no_raqm),
     "bf16": Requirement("OpenVINO and a processor that has bf16", _no_bf16),
     "cluster": Requirement("Dask", partial(_no_packages, "distributed")),
     "lmdb": Requirement("lmdb", partial(_no_packages, "lmdb")),

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
-from PIL import Image, ImageDraw, ImageFont, features
+from PIL import Image, ImageDraw, ImageFont
 
 from pycam import zoo
 from pycam.cli import main
@@ -130,7 +130,7 @@ def test_a_font_of_the_machine_draws_what_pillow_s_own_lacks(installed, script):
 
 @pytest.mark.linux
 @pytest.mark.paper
-@pytest.mark.skipif(not features.check("raqm"), reason="Pillow has no Raqm here")
+@pytest.mark.raqm
 def test_arabic_is_shaped_and_goes_from_right_to_left(installed):
     path = dejavu(installed)
     plain = ImageFont.truetype(str(path), 14, layout_engine=ImageFont.Layout.BASIC)

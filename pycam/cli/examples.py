@@ -26,7 +26,7 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "report tables": ("report tables runs/googlenet runs/vgg16 --out tables.md",),
     "report compare": ("report compare runs/googlenet runs/vgg16",),
     "report ablation": ("report ablation runs/googlenet-released",),
-    "report rules": ("report rules runs/googlenet --box-rule zhou",),
+    "report rules": ("report rules runs/googlenet --box-rule released",),
     "report html": (
         "report html runs/googlenet --out report.html",
         "report html *.jpg --model squeezenet-cam-caltech101 --out report.html",

@@ -10,11 +10,11 @@ import shlex
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import PurePath
 
 from pycam.cli.examples import EXAMPLES
 from pycam.errors import PycamError
-
-IMAGES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm")
+from pycam.images.files import IMAGE_SUFFIXES
 
 OTHER_NAMES = {
     "--out": ("--output", "--output-dir", "--output_dir", "--outdir", "--save-path", "--save_path", "--dest", "-o"),
@@ -106,7 +106,7 @@ def _is_model(word: str) -> bool:
 
 
 def _is_image(word: str) -> bool:
-    return word.lower().endswith(IMAGES)
+    return PurePath(word).suffix.lower() in IMAGE_SUFFIXES
 
 
 def no_command(line: Line) -> str:

@@ -28,11 +28,12 @@ class Perturbation(MapMethod):
     perturbs = True
 
     def __init__(self, net: Net, scores: str, target: str = "logit", layer: str = "") -> None:
-        value = target_value(net, scores, target)
+        self._target = target_value(net, scores, target)
         self.layer = layer or default_layer(net, scores)
-        check_layer(net, self.layer, value)
-        self._input = net.inputs_before([value])[0]
-        self._at_input = self.layer == net.input_values[self._input]
+        check_layer(net, self.layer, self._target)
+        self._input = net.inputs_before([self._target])[0]
+        self._image_value = net.input_values[self._input]
+        self._at_input = self.layer == self._image_value
         self._channels = net.value_shapes[self.layer][1]
 
     @classmethod
@@ -85,9 +86,8 @@ class ScoreCam(Perturbation):
 
     def __init__(self, net: Net, scores: str, target: str = "logit", layer: str = "") -> None:
         super().__init__(net, scores, target, layer)
-        value = target_value(net, scores, target)
-        self.outputs = (value,) if self._at_input else (self.layer, value)
-        self.passes = Passes(net, value, self._channels)
+        self.outputs = (self._target,) if self._at_input else (self.layer, self._target)
+        self.passes = Passes(net, self._target, self._channels)
 
     def _weights(
         self,
@@ -129,11 +129,9 @@ class AblationCam(Perturbation):
 
     def __init__(self, net: Net, scores: str, target: str = "logit", layer: str = "") -> None:
         super().__init__(net, scores, target, layer)
-        value = target_value(net, scores, target)
-        behind = net_from(net, self.layer, value)
-        self.outputs = tuple(each for each in behind.inputs if each != net.input_values[self._input])
-        self.passes = Passes(behind, value, self._channels + 1)
-        self._image_value = net.input_values[self._input]
+        behind = net_from(net, self.layer, self._target)
+        self.outputs = tuple(each for each in behind.inputs if each != self._image_value)
+        self.passes = Passes(behind, self._target, self._channels + 1)
 
     def _weights(
         self,
