@@ -19,13 +19,13 @@ from pycam.console import JsonList, Notes, print_error
 from pycam.engines.threads import beside_an_engine
 from pycam.errors import ImageError, PycamError, UsageError
 from pycam.formats.output_folder import OutputFolder, Rows
-from pycam.model import FIXED_MEANS
+from pycam.model import FIXED_MEANS, Model
 from pycam.net.layers import dims
 from pycam.net.stated import stated_input
 from pycam.predict import Cam, Source
 from pycam.prediction import BOX_SIDES, NO_CLASS
 from pycam.prefetch import prefetch
-from pycam.variants import SideBySide, Variants
+from pycam.variants import SideBySide, Variant, Variants
 
 
 @options.grouped
@@ -140,18 +140,17 @@ def _notes(cam: Cam, named: bool, boxes: bool) -> Iterator[str]:
 
 def _told_once(variants: Variants, source: options.ModelOptions, named: bool) -> Iterator[str]:
     """Yield what the nets get of each image, and what the classes of a variant's model have no match for."""
-    told: dict[Any, str] = {}
+    of_model: dict[Model, Variant] = {}
     for variant in variants.variants:
-        told.setdefault(variant.cam.model, variant.parts.get("model", ""))
-    for model, name in told.items():
-        cam = next(variant.cam for variant in variants.variants if variant.cam.model is model)
-        prefix = f"{name}: " if name else ""
-        yield prefix + _input(cam)
-        if not named and (advice := _advice(cam, source)):
+        of_model.setdefault(variant.cam.model, variant)
+    for variant in of_model.values():
+        prefix = f"{variant.parts['model']}: " if variant.parts.get("model") else ""
+        yield prefix + _input(variant.cam)
+        if not named and (advice := _advice(variant.cam, source)):
             yield prefix + advice
-        matches = next(variant.matches for variant in variants.variants if variant.cam.model is model)
-        if (missing := int((matches < 0).sum())) > 0:
-            yield f"{prefix}{missing} of {len(matches)} classes of the first model are not classes of this one"
+        if missing := int((variant.matches < 0).sum()):
+            count = len(variant.matches)
+            yield f"{prefix}{missing} of {count} classes of the first model are not classes of this one"
 
 
 def _input(cam: Cam) -> str:
