@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pycam.cli import options
 from pycam.cli.images import GivenImages, Images
+from pycam.cli.variants import load_variants
 from pycam.console import JsonList, Notes, print_error
 from pycam.engines.threads import beside_an_engine
 from pycam.errors import ImageError, PycamError, UsageError
@@ -73,7 +74,7 @@ def heatmap(
     folder = OutputFolder(out)
     if boxes:
         Rows(folder, *BOXES)  # a file that is not pycam's is an error before the work
-    variants = options.load_variants(source, model, maps, engine, images=given.count, quiet=quiet)
+    variants = load_variants(source, model, maps, engine, images=given.count, quiet=quiet)
     rows = Rows(folder, *BOXES, variants.variants[0].parts) if boxes else None
     for variant in variants.variants:
         for note in _notes(variant.cam, named=bool(model), boxes=boxes):

@@ -9,9 +9,8 @@ from __future__ import annotations
 import functools
 import inspect
 import shlex
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, fields, is_dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields, is_dataclass
 from inspect import Parameter
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -24,9 +23,7 @@ from pycam.errors import UsageError
 from pycam.model import Model, load_model
 from pycam.net.state import PHASES
 from pycam.onnx import PREPROCESSINGS
-from pycam.predict import best_streams, make_cam
 from pycam.protocols import CHOICES, PROTOCOLS, Protocol, protocol as get_protocol
-from pycam.variants import Variants
 
 NOT_CONFIRMED = 11
 """Exit code of `compare` and `verify` when they do not find that results agree."""
@@ -260,55 +257,6 @@ class MapOptions(BoxOptions, MethodOptions):
         """The row with the view and the box rule, once per method and layer."""
         choices = {name: getattr(self, name) for name in ("target", "box_rule", "threshold")}
         return self.row.with_methods(self.method or (), self.layer or (), **choices)
-
-
-def load_variants(
-    source: ModelOptions,
-    models: Sequence[str] | None,
-    maps: MapOptions,
-    engine: EngineOptions,
-    *,
-    images: int | None = 1,
-    quiet: bool = False,
-) -> Variants:
-    """Prepare each model with each method and layer.
-
-    Parameters
-    ----------
-    source, maps, engine
-        The options of a command; those of `source` apply to each model.
-    models : sequence of str, optional
-        The models of the command.
-    images : int
-        The number of images, for the streams of the engine; None if it is not known.
-    quiet : bool
-        Whether to leave out the notes about nets.
-    """
-    names: Sequence[str | None] = models or [None]
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise UsageError(f"--model {twice} is given twice: give each model once")
-    if len(names) > 1:
-        files = {f"--{name}": getattr(source, name) for name in ("prototxt", "weights", "onnx", "head")}
-        if given := next((option for option, value in files.items() if value is not None), None):
-            raise UsageError(
-                f"{given} is for one model, and --model is given {len(names)} times: use a card of your own"
-            )
-    rows = maps.rows
-    streams = [best_streams(engine.engine, row, engine.options, images) for row in rows]
-    settings = [replace(engine.options, streams=most) for most in streams]
-    with ExitStack() as stack:
-        loaded = [
-            replace(source, model=name).load(quiet, needs_maps=any(row.method == "cam" for row in rows))
-            for name in names
-        ]
-        cams = [
-            stack.enter_context(make_cam(model, engine=engine.engine, protocol=row, options=own))
-            for model in loaded
-            for row, own in zip(rows, settings, strict=True)
-        ]
-        variants = Variants.of(cams)
-        stack.pop_all()
-    return variants
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import typer
 
 from pycam.cli import options
 from pycam.cli.images import all_images
+from pycam.cli.variants import load_variants
 from pycam.console import Notes, print_error, print_line, print_lines
 from pycam.errors import UsageError
 from pycam.evaluation.ablation import make_ablation
@@ -229,7 +230,7 @@ def html(
             heading, entries = run_page(runs, worst, bool(every_class))
         else:
             options.refuse(context, "a page of images shows all images", "worst")
-            variants = stack.enter_context(options.load_variants(source, model, maps, engine, quiet=quiet))
+            variants = stack.enter_context(load_variants(source, model, maps, engine, quiet=quiet))
             paths = all_images(items, notes)
             for variant in variants.variants:
                 for note in variant.cam.model.notes(maps=variant.cam.protocol.method == "cam", boxes=True):
