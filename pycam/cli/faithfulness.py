@@ -58,7 +58,7 @@ def score_faithfulness(
         One for each image that a method could not measure.
     """
     rows = methods.rows
-    for note in model.notes(maps=any(row.method == "cam" for row in rows)):
+    for note in model.notes(maps=methods.needs_maps):
         notes.say(note)
     if not gives_probabilities(model.net, model.score_blob):
         notes.say(f"the probabilities are the softmax of {model.score_blob!r}: no softmax or sigmoid comes before it")

@@ -247,6 +247,11 @@ class MethodOptions(ProtocolOptions):
         """The row with the view, once per method and layer."""
         return self.row.with_methods(self.method or (), self.layer or (), target=self.target)
 
+    @property
+    def needs_maps(self) -> bool:
+        """Whether one of the methods needs a net that has class activation maps."""
+        return any(row.method == "cam" for row in self.rows)
+
 
 @dataclass(frozen=True)
 class MapOptions(BoxOptions, MethodOptions):

@@ -123,7 +123,7 @@ def score(
         else:
             options.refuse(context, "--ground-truth names the class of each image", "class_name")
         truth = None if source.ground_truth is None else _read_truth(source)
-        model = net.load(quiet, labels=source.labels, needs_maps=any(row.method == "cam" for row in methods.rows))
+        model = net.load(quiet, labels=source.labels, needs_maps=methods.needs_maps)
         notes = Notes(quiet)
         paths = all_images(images, notes)
         measured, failures = score_faithfulness(

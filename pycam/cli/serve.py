@@ -67,9 +67,9 @@ def serve(
         raise ModelError("the weights of no model are on this machine: run `pycam models download NAME`")
 
     def cams(name: str) -> list[Cam]:
-        model = load_model(name, needs_maps=any(row.method == "cam" for row in rows))
+        model = load_model(name, needs_maps=maps.needs_maps)
         options.print_notes(model.net.notes)
-        for note in model.notes(maps=any(row.method == "cam" for row in rows), boxes=True):
+        for note in model.notes(maps=maps.needs_maps, boxes=True):
             print_error(f"{name}: {note}")
         return [make_cam(model, engine=engine.engine, protocol=row, options=engine.options) for row in rows]
 

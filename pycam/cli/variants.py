@@ -47,10 +47,7 @@ def load_variants(
     streams = [best_streams(engine.engine, row, engine.options, images) for row in rows]
     settings = [replace(engine.options, streams=most) for most in streams]
     with ExitStack() as stack:
-        loaded = [
-            replace(source, model=name).load(quiet, needs_maps=any(row.method == "cam" for row in rows))
-            for name in names
-        ]
+        loaded = [replace(source, model=name).load(quiet, needs_maps=maps.needs_maps) for name in names]
         cams = [
             stack.enter_context(make_cam(model, engine=engine.engine, protocol=row, options=own))
             for model in loaded
