@@ -94,7 +94,7 @@ def write_html(place: Path, entries: Iterable[Entry], heading: Heading) -> None:
 
 
 def _write_file(place: Path, entries: Iterable[Entry], heading: Heading) -> None:
-    begin, end = page(heading.title, "report.js")
+    begin, end = page(heading.title, "report.css", "report.js")
     cards = []
     with atomic_open(place) as file:
         file.write(utf8(begin))
@@ -131,7 +131,7 @@ def _write_folder(place: Path, entries: Iterable[Entry], heading: Heading) -> No
             break
         atomic_write(place / f"data/{chunk}.js", f'arrive("data/{chunk}.js", {json_text(records)});\n')
     # The page may load the scripts that its own script adds, and images from its folder, wherever the folder is.
-    begin, end = page(heading.title, "report.js", scripts="'strict-dynamic'", images="'self' file: data:")
+    begin, end = page(heading.title, "report.css", "report.js", scripts="'strict-dynamic'", images="'self' file: data:")
     atomic_write(place / "index.html", begin + json_block("report", _contents(heading, cards, chunk=CHUNK)) + end)
     (place / UNFINISHED).unlink()
 
