@@ -28,6 +28,7 @@ from pycam.formats.schema import Message
 from pycam.images.read import read_bytes, read_image
 from pycam.maps.methods import METHODS
 from pycam.model import Model
+from pycam.page.card import files_for_hosts
 from pycam.page.recipe import input_record
 from pycam.page.runtime import Runtime
 from pycam.predict import Cam
@@ -204,11 +205,17 @@ def write_page(
         workers="blob:" if one_file else "'self' blob:",
     )
     head = begin + json_block("page", facts) + json_block("worker", page_text(*_IN_WORKER))
-    if not one_file:
-        new_folder(place)
-    total = _write_file(place, head, files, end) if one_file else _write_folder(place, head + end, files)
+    in_net = len(files[NET].stored)
     in_runtime = sum(len(file.stored) for name, file in files.items() if name.startswith("runtime/"))
-    return Written(total, len(files[NET].stored), in_runtime)
+    if one_file:
+        total = _write_file(place, head, files, end)
+    else:
+        beside = files_for_hosts(
+            cam.model, cam.protocol, title=facts["title"], net_size=in_net, runtime=runtime, runtime_size=in_runtime
+        )
+        new_folder(place)
+        total = _write_folder(place, head + end, files, beside)
+    return Written(total, in_net, in_runtime)
 
 
 def _write_file(place: Path, head: str, files: Mapping[str, _File], end: str) -> int:
@@ -229,7 +236,7 @@ def _blocks(files: Mapping[str, _File]) -> Iterator[bytes]:
         yield b"</script>\n"
 
 
-def _write_folder(place: Path, index: str, files: Mapping[str, _File]) -> int:
+def _write_folder(place: Path, index: str, files: Mapping[str, _File], beside: Mapping[str, bytes]) -> int:
     contents = {name: file.stored for name, file in files.items()} | {"index.html": utf8(index)}
     digests = [f"{name} {hashlib.sha256(content).hexdigest()}" for name, content in sorted(contents.items())]
     kept = {
@@ -238,6 +245,7 @@ def _write_folder(place: Path, index: str, files: Mapping[str, _File]) -> int:
         # The build for WebGPU is large, and kept where it is used.
         "first": [name for name in files if not any(part in name for part in ("webgpu", "asyncify"))],
     }
+    contents |= beside
     contents[WORKER] = utf8(f"const PAGE = {json_text(kept)};\n{page_text(f'{_BROWSER}{WORKER}')}")
     for name, content in contents.items():
         (place / name).parent.mkdir(parents=True, exist_ok=True)

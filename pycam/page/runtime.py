@@ -14,7 +14,7 @@ import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -160,14 +160,19 @@ def _from_archive(path: Path) -> Runtime:
         data = read_file(path, f"the archive {ARCHIVE}", LARGEST, EngineError)
     except EngineError as error:
         raise EngineError(f"{error}: {ADVICE}") from None
+    return Runtime(_unpacked(data, str(path)), path, VERSION, _license())
+
+
+def _unpacked(data: bytes, source: str) -> dict[str, bytes]:
+    """Return the files of an archive, if it is the published one; an error begins with the source."""
     if (digits := sha256(data).hexdigest()) != ARCHIVE_SHA256:
-        raise EngineError(f"{path}: expected the archive {ARCHIVE}, found {_other(data, digits)}: {ADVICE}")
-    # Nothing is unpacked but what was published.
+        raise EngineError(f"{source}: expected the archive {ARCHIVE}, found {_other(data, digits)}: {ADVICE}")
+    files = {}
     with tarfile.open(fileobj=BytesIO(data), mode="r:gz") as archive:
-        members = {member.name.removeprefix("package/dist/"): member for member in archive}
-        streams = {name: archive.extractfile(members[name]) for name in FILES}
-        files = {name: stream.read() for name, stream in streams.items() if stream is not None}
-    return Runtime(files, path, VERSION, _license())
+        for member in archive:
+            if (name := member.name.removeprefix("package/dist/")) in FILES and (stream := archive.extractfile(member)):
+                files[name] = stream.read()
+    return {name: files[name] for name in FILES}
 
 
 def _other(data: bytes, digits: str) -> str:
@@ -189,12 +194,14 @@ def _fetched(target: Path) -> Runtime:
         with tempfile.TemporaryDirectory() as folder:
             Notes().say(f"npm fetches {PACKAGE}, {ARCHIVE_SIZE / 1e6:.0f} MB, once")
             _pack(npm, Path(folder))
-            runtime = _from_archive(Path(folder, ARCHIVE))
-        for name, data in runtime.files.items():
+            archive = Path(folder, ARCHIVE).read_bytes()
+        files = _unpacked(archive, "what npm fetched (`npm config get registry` says where from)")
+        for name, data in files.items():
             atomic_write(target / name, data)
     except OSError as error:
-        raise EngineError(f"{NAME} cannot be fetched: {system_error(error)}; or {ADVICE}") from None
-    return replace(runtime, place=target)
+        place = "into the cache (PYCAM_CACHE names another folder)"
+        raise EngineError(f"{NAME} cannot be fetched {place}: {system_error(error)}; or {ADVICE}") from None
+    return Runtime(files, target, VERSION, _license())
 
 
 def _pack(npm: str, folder: Path) -> None:
@@ -215,16 +222,24 @@ def _reason(done: subprocess.CompletedProcess[str]) -> str:
     """Return the line in which npm says why it failed."""
     lines = [re.sub(r"^npm (error|ERR!) ?", "", line).strip() for line in done.stderr.splitlines()]
     told = [line for line in lines if line and not re.match(r"(code|errno|syscall|path|dest|A complete log)\b", line)]
-    return told[0][:300] if told else f"exit code {done.returncode}"
+    if told or done.returncode:
+        return told[0][:300] if told else f"exit code {done.returncode}"
+    return f"no file {ARCHIVE}"
 
 
 def _license() -> str:
     return Path(__file__).with_name(f"{NAME}-license.txt").read_text("utf-8")
 
 
-if __name__ == "__main__":
+def main() -> int:
+    """Fetch ONNX Runtime Web for the tests that need it; return an exit code."""
     try:
         find_runtime()
     except EngineError as error:
         print_error(str(error))
-        sys.exit(error.exit_code)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
