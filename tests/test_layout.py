@@ -35,6 +35,7 @@ ORDER = [
     {"verification"},
     {"training"},
     {"report"},
+    {"page"},
     {"pycaffe"},
     {"cli"},
     {"__main__"},

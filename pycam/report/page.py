@@ -91,7 +91,7 @@ def _text(*names: str) -> str:
 
 @cache
 def _files(script: str) -> tuple[str, str]:
-    scripts = ("maps.js", "elements.js", "search.js", "export.js", "viewer.js", script)
+    scripts = ("resize.js", "maps.js", "elements.js", "search.js", "export.js", "viewer.js", script)
     return _text("viewer.css", script.replace(".js", ".css")), _text(*scripts)
 
 
