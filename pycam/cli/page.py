@@ -12,7 +12,8 @@ from pycam.cli import options
 from pycam.cli.images import all_images
 from pycam.console import Notes, print_line
 from pycam.errors import UsageError
-from pycam.page.build import Example, check_protocol, write_page
+from pycam.page.build import Example, write_page
+from pycam.page.recipe import check_protocol
 from pycam.page.runtime import find_runtime
 from pycam.predict import make_cam
 from pycam.report.html import HTML, check_folder

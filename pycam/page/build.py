@@ -22,20 +22,18 @@ from numpy.typing import NDArray
 from pycam import __version__
 from pycam.drawing import encode_jpeg
 from pycam.engines.onnx_graph import onnx_cam_model
-from pycam.errors import ImageError, UsageError
+from pycam.errors import UsageError
 from pycam.formats.files import atomic_open, atomic_write, utf8
 from pycam.formats.schema import Message
 from pycam.images.read import read_bytes, read_image
-from pycam.maps.methods import METHODS
 from pycam.model import Model
 from pycam.page.card import files_for_hosts
-from pycam.page.recipe import input_record
+from pycam.page.recipe import input_record, output_record
 from pycam.page.runtime import Runtime
 from pycam.predict import Cam
-from pycam.protocols import Protocol
 from pycam.report.html import HTML, UNFINISHED, new_folder
 from pycam.report.page import json_block, json_text, page, page_text
-from pycam.report.viewer_data import PAPER_THRESHOLD, classes_record
+from pycam.report.viewer_data import classes_record
 from pycam.zoo.cards import Card
 
 LARGEST_EMBEDDED = 384_000_000
@@ -46,7 +44,11 @@ WORKER = "service-worker.js"
 
 _BROWSER = "page/browser/"
 _OWN = ("desk.js", *(f"{_BROWSER}{name}.js" for name in ("files", "runner", "camera", "page")))
-_IN_WORKER = ("resize.js", *(f"{_BROWSER}{name}.js" for name in ("resizers", "pixels", "decode", "net")))
+_IN_WORKER = (
+    "resize.js",
+    "maps.js",
+    *(f"{_BROWSER}{name}.js" for name in ("resizers", "pixels", "record", "decode", "net")),
+)
 
 _SHOWN_AS_THEY_ARE = {b"\xff\xd8": "image/jpeg", b"\x89PNG": "image/png"}
 """How files begin that every browser decodes to the pixels that pycam reads, and their types."""
@@ -131,26 +133,6 @@ class Written:
     runtime: int
 
 
-def check_protocol(protocol: Protocol) -> None:
-    """Refuse a protocol that needs what only Python has.
-
-    Raises
-    ------
-    UsageError
-        The method is not `cam`, or the box rule is not the paper's.
-    """
-    if protocol.method != "cam":
-        raise UsageError(
-            f"protocol {protocol.name!r}: a page makes class activation maps only, and no maps by "
-            f"{METHODS[protocol.method].title}: choose another protocol, such as default"
-        )
-    if protocol.box_rule != "paper":
-        raise UsageError(
-            f"protocol {protocol.name!r}: a page finds boxes by the rule 'paper' only, not {protocol.box_rule!r}: "
-            "give --box-rule paper"
-        )
-
-
 def write_page(
     place: Path, cam: Cam, runtime: Runtime, *, title: str = "", examples: Sequence[Example] = ()
 ) -> Written:
@@ -180,7 +162,6 @@ def write_page(
     NetError
         The net has no class activation maps.
     """
-    check_protocol(cam.protocol)
     one_file = place.suffix.lower() in HTML
     net = onnx_cam_model(cam.model.net, cam.model.head, top=None)
     files = _files(net, runtime, examples)
@@ -257,9 +238,7 @@ def _write_folder(place: Path, index: str, files: Mapping[str, _File], beside: M
 def _files(net: Message, runtime: Runtime, examples: Sequence[Example]) -> dict[str, _File]:
     return {
         NET: _File(net.SerializeToString()),
-        **{
-            f"runtime/{name}.gz": _File(data, gzip.compress(data, 9, mtime=0)) for name, data in runtime.files.items()
-        },
+        **{f"runtime/{name}.gz": _File(data, gzip.compress(data, 9, mtime=0)) for name, data in runtime.files.items()},
         **{_example_file(number, example): _File(example.data) for number, example in enumerate(examples, 1)},
     }
 
@@ -281,18 +260,8 @@ def _facts(cam: Cam, runtime: Runtime, title: str, examples: Sequence[Example]) 
         "licence": f"ONNX Runtime Web {runtime.version}\n\n{runtime.license}",
         "classes": classes_record(model.labels),
         "top": min(protocol.top, model.class_count),
-        "run": {
-            "label": "",
-            "model": model.name,
-            "engine": f"onnxruntime-web {runtime.version}",
-            "protocol": protocol.name,
-            "method": METHODS[protocol.method].title,
-            "view": protocol.view,
-            "own_rule": "",
-            "threshold": PAPER_THRESHOLD if protocol.box_threshold is None else protocol.box_threshold,
-        },
+        "run": output_record(model, protocol, f"onnxruntime-web {runtime.version}"),
         "input": input_record(model, protocol),
-        "placement": {name: getattr(protocol, name) for name in ("map_resizer", "merge", "placement")},
         "check": _check_record(cam),
         "model": NET,
         "examples": [

@@ -2,77 +2,89 @@
 // The worker: reads an image, prepares it as the protocol says, and runs the net on its crops with ONNX Runtime Web.
 
 let session = null;
-let settings = null;
+let facts = null;
 let last = { file: null }; // The last image with its outputs: further classes of it need no further run.
 
 const TASKS = {
-  async load({ backend, threads, binary, module, model, facts }) {
-    settings = facts;
-    Object.assign(ort.env.wasm, { numThreads: threads, wasmBinary: await binary.arrayBuffer(), wasmPaths: { mjs: URL.createObjectURL(module) } });
+  async load(given) {
+    facts = given.facts;
+    Object.assign(ort.env.wasm, { numThreads: given.threads, wasmBinary: await given.binary.arrayBuffer(), wasmPaths: { mjs: URL.createObjectURL(given.module) } });
     ort.env.logLevel = "error";
-    session = await ort.InferenceSession.create(new Uint8Array(await model.arrayBuffer()), { executionProviders: [backend], logSeverityLevel: 3 });
+    const model = new Uint8Array(await given.model.arrayBuffer());
+    session = await byRuntime(() => ort.InferenceSession.create(model, { executionProviders: [given.backend], logSeverityLevel: 3 }));
   },
 
+  /** Returns the scores of pixels. */
   async check({ rgba, width, height }) {
-    return { scores: (await outputsOf(rgba, width, height)).scores };
+    return (await outputsOf(rgba, width, height)).scores;
   },
 
-  async predict({ file, classes }) {
-    if (last.file !== file) {
-      const image = await decodeImage(file, settings.input.exif);
-      last = { file, image, ...(await outputsOf(image.rgba, image.width, image.height)) };
-      delete image.rgba;
-    }
-    const { image, scores, maps } = last;
-    const chosen = classes ?? bestClasses(scores, settings.top);
-    return { ...image, top: chosen.map((index) => ({ index, score: scores[index], maps: mapsOf(maps, index) })) };
+  /** Returns the record of an image with its best classes, and a JPEG that shows the image. */
+  async predict({ file }) {
+    const { image, outputs } = await predicted(file);
+    const record = imageRecord({ ...image, name: file.name, src: null }, outputs, facts.run, facts.classes, bestClasses(outputs.scores, facts.top));
+    return { record, shown: image.shown };
+  },
+
+  /** Returns the record of any class of an image. */
+  async find({ file, index }) {
+    return classRecord(index, (await predicted(file)).outputs, facts.classes);
   },
 };
 
-/** Returns the scores, averaged over the crops, and for each crop the maps of all classes. */
+async function predicted(file) {
+  if (last.file !== file) {
+    const { rgba, ...image } = await decodeImage(file, facts.input.exif);
+    last = { file, image, outputs: await outputsOf(rgba, image.width, image.height) };
+  }
+  return last;
+}
+
+/** Runs the net on each crop; returns the scores, averaged over the crops, and a function that returns the maps of a class. */
 async function outputsOf(rgba, width, height) {
-  const { input, scores: scored, maps: mapped, classes, shape } = settings.net;
-  const values = netInput(rgba, width, height, settings.input);
+  const { input, scores, maps, classes, shape } = facts.net;
+  const values = netInput(rgba, width, height, facts.input);
   const size = shape.reduce((product, side) => product * side);
-  const sums = new Float64Array(classes);
-  const maps = [];
-  for (let start = 0; start < values.length; start += size) {
-    const outputs = await session.run({ [input]: new ort.Tensor("float32", values.slice(start, start + size), [1, ...shape]) });
-    outputs[scored].data.forEach((score, index) => (sums[index] += score));
-    maps.push({ values: outputs[mapped].data.slice(), size: outputs[mapped].dims.slice(2) });
+  const crops = values.length / size;
+  const scored = new Float32Array(crops * classes);
+  const mapped = [];
+  for (let crop = 0; crop < crops; crop++) {
+    const tensor = new ort.Tensor("float32", values.slice(crop * size, (crop + 1) * size), [1, ...shape]);
+    const outputs = await byRuntime(() => session.run({ [input]: tensor }));
+    scored.set(outputs[scores].data, crop * classes);
+    mapped.push({ values: outputs[maps].data.slice(), sides: outputs[maps].dims.slice(2) });
     for (const each of Object.values(outputs)) each.dispose();
   }
-  const scores = Float32Array.from(sums, (sum) => sum / maps.length);
-  if (!scores.every(Number.isFinite)) throw new Error("the net gives scores that are not finite");
-  return { scores, maps };
+  return { scores: meanScores(scored, crops), mapsOf: (index) => mapsOf(mapped, index) };
 }
 
-/** Returns the maps of a class, one per crop, as decodeMaps of the viewer takes them. */
-function mapsOf(maps, index) {
-  const [height, width] = maps[0].size;
+/** Returns the maps of a class, one per crop, out of the maps of all classes of each crop. */
+function mapsOf(mapped, index) {
+  const [height, width] = mapped[0].sides;
   const area = height * width;
-  const values = new Float32Array(maps.length * area);
-  maps.forEach((crop, number) => values.set(crop.values.subarray(index * area, (index + 1) * area), number * area));
-  return { shape: [maps.length, height, width], values };
+  const values = new Float32Array(mapped.length * area);
+  mapped.forEach((crop, number) => values.set(crop.values.subarray(index * area, (index + 1) * area), number * area));
+  return { shape: [mapped.length, height, width], values };
 }
 
-/** Returns the indices of the largest scores, largest first; equal scores in falling order of their indices, as `best` of predict.py. */
-function bestClasses(scores, count) {
-  return [...scores.keys()].sort((a, b) => scores[b] - scores[a] || b - a).slice(0, count);
+/** An error after which the net is lost. */
+class Lost extends Error {}
+
+async function byRuntime(work) {
+  try {
+    return await work();
+  } catch (error) {
+    throw new Lost(`the net does not run in this browser (${String(error?.message ?? error).split("\n")[0]})`);
+  }
 }
+
+const NO_MEMORY = /memory|allocat/i;
 
 addEventListener("message", async ({ data: { number, task, content } }) => {
   try {
     postMessage({ number, value: await TASKS[task](content) });
   } catch (error) {
-    postMessage({ number, ...sentenceOf(error) });
+    if (NO_MEMORY.test(error.message)) postMessage({ number, error: "the browser gives the net too little memory: close other tabs, or use a device with more", lost: true });
+    else postMessage({ number, error: error.message, lost: error instanceof Lost });
   }
 });
-
-/** Says an error in a sentence, and whether the net is lost with it. */
-function sentenceOf(error) {
-  const text = String(error?.message ?? error).split("\n")[0];
-  if (error instanceof UnreadImage) return { error: text };
-  if (error instanceof RangeError || /memory|alloc/i.test(text)) return { error: "the browser gives the net too little memory: close other tabs, or use a device with more", fatal: true };
-  return { error: `the net does not run in this browser (${text})`, fatal: true };
-}

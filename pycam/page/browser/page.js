@@ -22,9 +22,8 @@ const desk = new Desk({
   tools: [element("div", { class: "tools" }, ...examples(), element("button", { type: "button", click: photograph }, "Take a photograph")), loading, failure, engine],
   async predict(file) {
     await checkSize(file);
-    const found = await runner.predict(file);
-    const image = recordOf(file.name, found);
-    return { image, search: { classes: facts.classes, find: async (index) => [itemOf((await runner.predict(file, [index])).top[0], found)] } };
+    const image = await runner.predict(file);
+    return { image, search: { classes: facts.classes, find: async (index) => [await runner.find(file, index)] } };
   },
 });
 
@@ -94,16 +93,4 @@ load();
 
 function licences() {
   return element("details", {}, element("summary", {}, "Licences"), element("pre", { tabindex: 0 }, facts.licence));
-}
-
-function recordOf(name, found) {
-  const { width, height } = found;
-  const { view } = facts.input;
-  const region = [0, 0, width, height];
-  return { name, src: URL.createObjectURL(found.shown), width, height, note: found.note, truth: null, shared: false, runs: [{ ...facts.run, boxes: null, placement: { view: view.name, canvas: view.canvas, size: view.size, crops: view.crops, region, ...facts.placement }, top: found.top.map((item) => itemOf(item, found)) }] };
-}
-
-function itemOf({ index, score, maps }) {
-  const [wnid, label] = facts.classes[index];
-  return { index, wnid, label, score, maps, box: null };
 }

@@ -34,10 +34,17 @@ class Runner {
     return this.#ready;
   }
 
-  /** Returns the prediction of an image file: of the best classes, or of those with some indices. */
-  async predict(file, classes = null) {
+  /** Returns the record of an image file for the viewer, with its best classes. */
+  async predict(file) {
     await this.ready();
-    return this.#call("predict", { file, classes });
+    const { record, shown } = await this.#call("predict", { file });
+    return { ...record, src: URL.createObjectURL(shown) };
+  }
+
+  /** Returns the record of any class of an image file. */
+  async find(file, index) {
+    await this.ready();
+    return this.#call("find", { file, index });
   }
 
   async #start() {
@@ -65,11 +72,11 @@ class Runner {
     this.#worker.addEventListener("message", ({ data }) => this.#settle(data));
     this.#worker.addEventListener("error", (event) => this.#stop(new Error(`the net stopped: ${event.message || "the browser ended it, perhaps for its memory"}`)));
     const threads = globalThis.crossOriginIsolated ? Math.min(navigator.hardwareConcurrency, MOST_THREADS) : 1;
-    const settings = { backend, threads, binary: wasm, module: new Blob([importable], { type: "text/javascript" }), model, facts: { net: facts.net, input: facts.input, top: facts.top } };
+    const settings = { backend, threads, binary: wasm, module: new Blob([importable], { type: "text/javascript" }), model, facts };
     await this.#call("load", settings);
     URL.revokeObjectURL(address);
-    const { scores } = await this.#call("check", { rgba: decodeBytes(facts.check.rgba), width: facts.check.width, height: facts.check.height });
-    const expected = new Float32Array(decodeBytes(facts.check.scores).buffer);
+    const { rgba, scores: expected, ...size } = { ...facts.check, scores: decodeFloats(facts.check.scores) };
+    const scores = await this.#call("check", { rgba: decodeBytes(rgba), ...size });
     const difference = Math.max(...scores.map((score, index) => Math.abs(score - expected[index])));
     // Not ">": NaN is no agreement.
     if (!(difference <= TOLERANCE * Math.max(1, ...expected.map(Math.abs)))) {
@@ -99,12 +106,12 @@ class Runner {
     });
   }
 
-  #settle({ number, value, error, fatal }) {
+  #settle({ number, value, error, lost }) {
     const call = this.#calls.get(number);
     this.#calls.delete(number);
     if (error === undefined) call.resolve(value);
     else call.reject(new Error(error));
-    if (fatal) this.#stop(new Error(error));
+    if (lost) this.#stop(new Error(error));
   }
 
   /** Ends the worker; what waits for it fails with an error. The next image starts another one. */
