@@ -11,11 +11,12 @@ import typer
 from pycam.cli import options
 from pycam.cli.images import all_images
 from pycam.console import Notes, print_line
-from pycam.errors import UsageError
+from pycam.errors import NoMapsError, UsageError
 from pycam.page.build import Example, write_page
 from pycam.page.recipe import check_protocol
 from pycam.page.runtime import find_runtime
-from pycam.predict import make_cam
+from pycam.predict import Cam, make_cam
+from pycam.protocols import Protocol
 from pycam.report.html import HTML, check_folder
 
 FOLDER, FILE = Path("page"), Path("page.html")
@@ -57,13 +58,23 @@ def page(
     notes = Notes(quiet)
     examples = [Example.read(path) for path in all_images(images or [], notes)]
     found = find_runtime(runtime)
-    model = source.load(quiet, needs_maps=True)
-    with make_cam(model, protocol=row) as cam:
+    with _cam(source, row, quiet) as cam:
         written = write_page(place, cam, found, title=title, examples=examples)
     print_line(
         f"{place}{'' if place.suffix.lower() in HTML else os.sep}: {_mb(written.total)}, of which the net has "
         f"{_mb(written.net)} and ONNX Runtime Web {_mb(written.runtime)}"
     )
+
+
+def _cam(source: options.ModelOptions, row: Protocol, quiet: bool) -> Cam:
+    """Make the model ready. What else gives maps, such as gradients, is no advice for a page."""
+    try:
+        return make_cam(source.load(quiet, needs_maps=True), protocol=row)
+    except NoMapsError as error:
+        reason = str(error).rpartition("; ")[0]
+        raise NoMapsError(
+            f"{reason}; choose a model that has them, or convert a net of Caffe's with `pycam net cam`"
+        ) from None
 
 
 def _mb(count: int) -> str:

@@ -27,7 +27,7 @@ from pycam.formats.files import atomic_open, atomic_write, utf8
 from pycam.formats.schema import Message
 from pycam.images.read import read_bytes, read_image
 from pycam.model import Model
-from pycam.page.card import files_for_hosts
+from pycam.page.card import CAM_PAPER, files_for_hosts
 from pycam.page.recipe import input_record, output_record
 from pycam.page.runtime import Runtime
 from pycam.predict import Cam
@@ -165,11 +165,12 @@ def write_page(
     one_file = place.suffix.lower() in HTML
     net = onnx_cam_model(cam.model.net, cam.model.head, top=None)
     files = _files(net, runtime, examples)
-    if one_file and (large := max(files.items(), key=lambda item: len(item[1].stored)))[1].stored[LARGEST_EMBEDDED:]:
-        raise UsageError(
-            f"{place}: {large[0]} has {len(large[1].stored) / 1e6:.0f} MB, and a page of one file can contain files of "
-            f"up to {LARGEST_EMBEDDED / 1e6:.0f} MB: write a folder, without --single-file"
-        )
+    for name, file in files.items():
+        if one_file and len(file.stored) > LARGEST_EMBEDDED:
+            raise UsageError(
+                f"{place}: {name} has {len(file.stored) / 1e6:.0f} MB, and a page of one file can contain files of up to "
+                f"{LARGEST_EMBEDDED / 1e6:.0f} MB: write a folder, with --out NAME and without --single-file"
+            )
     facts = _facts(cam, runtime, title, examples) | {
         "net": _net_record(cam.model, net),
         "files": {name: file.record() for name, file in files.items()},
@@ -277,8 +278,7 @@ def _facts(cam: Cam, runtime: Runtime, title: str, examples: Sequence[Example]) 
 
 
 _ABOUT = (
-    "Maps: Zhou et al., Learning Deep Features for Discriminative Localization, CVPR 2016. A box surrounds the largest "
-    "region of a map above the threshold.",
+    f"Maps: {CAM_PAPER}. A box surrounds the largest region of a map above the threshold.",
     "Images stay in this browser: it computes everything itself, and sends nothing.",
 )
 
@@ -286,7 +286,7 @@ _ABOUT = (
 def _sources(card: Card | None) -> Iterator[str]:
     """Yield where a model comes from."""
     if card is not None:
-        for what, text in (("Paper", card.paper), ("Source", card.source), ("Licence", card.licence)):
+        for what, text in (("Model", card.paper), ("Licence", card.licence)):
             if text:
                 yield f"{what}: {text}."
 
