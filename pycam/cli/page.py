@@ -55,7 +55,7 @@ def page(
     check_protocol(row)
     notes = Notes(quiet)
     examples = [Example.read(path) for path in all_images(images or [], notes)]
-    found = find_runtime(runtime)
+    found = find_runtime(runtime, quiet=quiet)
     model = source.load(quiet, needs_maps=True)
     with make_cam(model, protocol=row) as cam:
         written = write_page(place, cam, found, title=title, examples=examples)
