@@ -117,6 +117,11 @@ def encoded(array: np.ndarray) -> str:
     return base64.b64encode(np.ascontiguousarray(array, "<f4").tobytes()).decode()
 
 
+def add_maps(page) -> None:
+    for name in ("resize.js", "maps.js"):
+        page.add_script_tag(path=VIEWER / name)
+
+
 def some_maps() -> Iterator[np.ndarray]:
     """Maps of every kind: smooth, rough, with ties, touching at corners, constant, negative, tiny."""
     rng = np.random.default_rng(1)
@@ -135,7 +140,7 @@ def some_maps() -> Iterator[np.ndarray]:
 
 
 def test_box_is_paper_box_on_many_maps_at_many_thresholds(page):
-    page.add_script_tag(path=VIEWER / "maps.js")
+    add_maps(page)
     maps = list(some_maps())
     thresholds = [0, 0.05, 0.2, 0.25, 0.5, 0.75, 1]
     found = page.evaluate(
@@ -164,7 +169,7 @@ ROWS = {
 @pytest.mark.parametrize("size", [(227, 227), (32, 48), (300, 260)])
 @pytest.mark.parametrize("name", ROWS)
 def test_maps_lie_where_python_places_them(page, name, size):
-    page.add_script_tag(path=VIEWER / "maps.js")
+    add_maps(page)
     row = ROWS[name]
     placement = Placement(view_of(row.view, size), row.map_resizer, row.merge, row.placement)
     rng = np.random.default_rng(2)
@@ -191,7 +196,7 @@ def test_maps_lie_where_python_places_them(page, name, size):
 
 
 def test_iou_and_colours_are_pythons(page):
-    page.add_script_tag(path=VIEWER / "maps.js")
+    add_maps(page)
     boxes = np.random.default_rng(3).integers(0, 40, (200, 2, 2, 2))
     pairs = [[[*pair[0].min(0), *(pair[0].max(0) + 1)], [*pair[1].min(0), *(pair[1].max(0) + 1)]] for pair in boxes]
     pairs = [[[int(side) for side in box] for box in pair] for pair in pairs]

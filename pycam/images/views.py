@@ -215,7 +215,7 @@ def cut_crops(canvas: NDArray[Any], view: View, mean: ArrayLike, scale: ArrayLik
     height, width = view.size
     planes = canvas.transpose(2, 0, 1)
     out = np.empty((len(view.crops), len(planes), height, width), np.float32)
-    mean_planes = _mean_on_canvas(np.asarray(mean, np.float32), view, len(planes))
+    mean_planes = mean_on_canvas(np.asarray(mean, np.float32), view, len(planes))
     for crop, blob in zip(view.crops, out, strict=True):
         part = np.s_[:, crop.y : crop.y + height, crop.x : crop.x + width]
         np.subtract(planes[part], mean_planes[part], out=blob[:, :, ::-1] if crop.mirrored else blob)
@@ -225,7 +225,11 @@ def cut_crops(canvas: NDArray[Any], view: View, mean: ArrayLike, scale: ArrayLik
     return out
 
 
-def _mean_on_canvas(mean: Blob, view: View, channels: int) -> Blob:
+def mean_on_canvas(mean: Blob, view: View, channels: int) -> Blob:
+    """Return the mean of every pixel of a view's canvas, (channels, height, width).
+
+    Parameters and errors are those of `cut_crops`.
+    """
     height, width = view.canvas
     if mean.shape == (channels,):
         return np.broadcast_to(mean[:, np.newaxis, np.newaxis], (channels, height, width))

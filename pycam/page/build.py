@@ -257,7 +257,9 @@ def _write_folder(place: Path, index: str, files: Mapping[str, _File], beside: M
 def _files(net: Message, runtime: Runtime, examples: Sequence[Example]) -> dict[str, _File]:
     return {
         NET: _File(net.SerializeToString()),
-        **{f"runtime/{name}": _File(data, gzip.compress(data, 9, mtime=0)) for name, data in runtime.files.items()},
+        **{
+            f"runtime/{name}.gz": _File(data, gzip.compress(data, 9, mtime=0)) for name, data in runtime.files.items()
+        },
         **{_example_file(number, example): _File(example.data) for number, example in enumerate(examples, 1)},
     }
 

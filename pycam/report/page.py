@@ -66,7 +66,7 @@ def static_page(title: str, style: str, body: str) -> str:
     return _begin(title, page_text("viewer.css", style), "img-src data:") + body + _END
 
 
-_VIEWER = ("maps.js", "elements.js", "search.js", "export.js", "viewer.js")
+_VIEWER = ("resize.js", "maps.js", "elements.js", "search.js", "export.js", "viewer.js")
 _END = "</body>\n</html>\n"
 
 

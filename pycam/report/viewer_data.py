@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from pycam.drawing import encode_jpeg
 from pycam.images.read import Image
 from pycam.images.resize import resize
+from pycam.images.views import View
 from pycam.maps.boxes import Box
 from pycam.maps.methods import METHODS
 from pycam.maps.placement import Placement
 from pycam.predict import Cam
 from pycam.prediction import ClassPrediction, Prediction
+from pycam.protocols import Protocol
 from pycam.report.outcomes import Outcome, Rescored
 from pycam.variants import SideBySide, Variant
 from pycam.zoo.labels import Labels
@@ -205,14 +207,21 @@ def shown(pixels: NDArray[np.uint8]) -> bytes:
 
 def placement_record(placement: Placement, height: int, width: int) -> dict[str, Any]:
     """Return how `viewer/maps.js` places maps on an image of (height, width) pixels."""
-    view = placement.view
+    return placement_choices(placement) | {"region": placement.region(height, width)}
+
+
+def placement_choices(placement: Placement) -> dict[str, Any]:
+    """Return the part of a `placement_record` that is the same for images of any size."""
+    choices = {name: getattr(placement, name) for name in ("map_resizer", "merge", "placement")}
+    return {"view": placement.view.name, **view_record(placement.view), **choices}
+
+
+def view_record(view: View) -> dict[str, Any]:
+    """Return the sizes of a view and its crops: x, y, and whether the crop is mirrored."""
     return {
-        "view": view.name,
         "canvas": view.canvas,
         "size": view.size,
         "crops": [[crop.x, crop.y, crop.mirrored] for crop in view.crops],
-        "region": placement.region(height, width),
-        **{name: getattr(placement, name) for name in ("map_resizer", "merge", "placement")},
     }
 
 
@@ -223,23 +232,38 @@ def _run_record(
     firsts: Sequence[ClassPrediction | None],
     image: Image,
 ) -> dict[str, Any]:
-    protocol = prediction.protocol
-    threshold = protocol.box_threshold
-    return {
-        "label": label,
-        "model": prediction.model,
-        "engine": prediction.engine,
-        "protocol": protocol.name,
-        "method": METHODS[protocol.method].title,
-        "view": prediction.placement.view.name,
-        # The page computes the box of the paper's rule, at any threshold.
-        "own_rule": "" if protocol.box_rule == "paper" else protocol.boxes_by,
-        "threshold": PAPER_THRESHOLD if threshold is None else threshold,
+    return run_facts(prediction.model, prediction.engine, prediction.protocol, label) | {
         "placement": placement_record(prediction.placement, image.height, image.width),
         "top": [
             _missing_record(first) if item is None else _class_record(item)
             for item, first in itertools.zip_longest(top, firsts if None in top else top)
         ],
+    }
+
+
+def run_facts(model: str, engine: str, protocol: Protocol, label: str = "") -> dict[str, Any]:
+    """Return what the viewer says of a run, the same for all images.
+
+    Parameters
+    ----------
+    model, engine : str
+        The names of the model and the engine.
+    protocol : Protocol
+        The choices, with the view of the model.
+    label : str
+        The label of the run among several.
+    """
+    threshold = protocol.box_threshold
+    return {
+        "label": label,
+        "model": model,
+        "engine": engine,
+        "protocol": protocol.name,
+        "method": METHODS[protocol.method].title,
+        "view": protocol.view,
+        # The page computes the box of the paper's rule, at any threshold.
+        "own_rule": "" if protocol.box_rule == "paper" else protocol.boxes_by,
+        "threshold": PAPER_THRESHOLD if threshold is None else threshold,
     }
 
 

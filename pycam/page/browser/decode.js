@@ -12,10 +12,9 @@ async function decodeImage(file, exif) {
   const orientation = orientationIn(bytes);
   if (isCut(bytes)) throw new UnreadImage("the image is incomplete: get the file again");
   if (orientation && exif === "ignore") bytes[orientation.place] = 1;
-  const options = { imageOrientation: exif === "ignore" ? "none" : "from-image", colorSpaceConversion: "none", premultiplyAlpha: "none" };
   let bitmap;
   try {
-    bitmap = await createImageBitmap(new Blob([bytes], { type: file.type }), options);
+    bitmap = await createImageBitmap(new Blob([bytes], { type: file.type }), { colorSpaceConversion: "none", premultiplyAlpha: "none" });
   } catch {
     throw new UnreadImage("the browser cannot read this as an image: convert it to JPEG or PNG");
   }
@@ -30,11 +29,28 @@ async function decodeImage(file, exif) {
 
 function pixelsOf(bitmap, width, height) {
   const context = canvasOf(bitmap, width, height).getContext("2d");
+  let rgba;
   try {
-    return context.getImageData(0, 0, width, height).data;
+    rgba = context.getImageData(0, 0, width, height).data;
   } catch {
     throw new UnreadImage("the browser gives the image too little memory: make it smaller");
   }
+  for (let alpha = 3; alpha < rgba.length; alpha += 4) if (rgba[alpha] !== 255) return pixelsBelowAlpha(bitmap, width, height) ?? rgba;
+  return rgba;
+}
+
+/** Returns pixels with the colours that they have in the file, however transparent they are: a 2D canvas rounds or loses them. Null if there is no WebGL. */
+function pixelsBelowAlpha(bitmap, width, height) {
+  const gl = new OffscreenCanvas(1, 1).getContext("webgl");
+  if (!gl || Math.max(width, height) > gl.getParameter(gl.MAX_TEXTURE_SIZE)) return null;
+  const texture = gl.createTexture();
+  gl.bindTexture(gl.TEXTURE_2D, texture);
+  gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, gl.RGBA, gl.UNSIGNED_BYTE, bitmap);
+  gl.bindFramebuffer(gl.FRAMEBUFFER, gl.createFramebuffer());
+  gl.framebufferTexture2D(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, gl.TEXTURE_2D, texture, 0);
+  const rgba = new Uint8Array(4 * width * height);
+  gl.readPixels(0, 0, width, height, gl.RGBA, gl.UNSIGNED_BYTE, rgba);
+  return gl.getError() === gl.NO_ERROR ? rgba : null;
 }
 
 function canvasOf(bitmap, width, height) {

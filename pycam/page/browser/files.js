@@ -35,7 +35,8 @@ async function* fetched(name) {
   if (location.protocol === "file:") throw new Error("a page in a folder works on a web server only, because browsers do not let files read others: open it there, or make it as one file, with --single-file");
   let response;
   try {
-    response = await fetch(name);
+    // What the browser still has from an older page is asked for again, unless the server says that it is the same.
+    response = await fetch(name, { cache: "no-cache" });
   } catch {
     throw new Error(`${name} did not arrive: check the network, then try again`);
   }

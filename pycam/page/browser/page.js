@@ -95,3 +95,15 @@ load();
 function licences() {
   return element("details", {}, element("summary", {}, "Licences"), element("pre", { tabindex: 0 }, facts.licence));
 }
+
+function recordOf(name, found) {
+  const { width, height } = found;
+  const { view } = facts.input;
+  const region = [0, 0, width, height];
+  return { name, src: URL.createObjectURL(found.shown), width, height, note: found.note, truth: null, shared: false, runs: [{ ...facts.run, boxes: null, placement: { view: view.name, canvas: view.canvas, size: view.size, crops: view.crops, region, ...facts.placement }, top: found.top.map((item) => itemOf(item, found)) }] };
+}
+
+function itemOf({ index, score, maps }) {
+  const [wnid, label] = facts.classes[index];
+  return { index, wnid, label, score, maps, box: null };
+}

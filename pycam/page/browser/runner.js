@@ -56,7 +56,7 @@ class Runner {
 
   async #startOn(backend) {
     const { title, script, module, binary } = BACKENDS[backend];
-    const names = [script, module, binary].map((name) => `runtime/${name}`);
+    const names = [script, module, binary].map((name) => `runtime/${name}.gz`);
     const [code, importable, wasm, model] = await this.#load([...names, facts.model]);
     this.#onprogress("Preparing the net", null);
     const own = document.getElementById("worker").textContent;

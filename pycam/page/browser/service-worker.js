@@ -7,8 +7,13 @@ const START = new URL("./", self.registration.scope).href;
 const FILES = new Set(PAGE.files.map((name) => new URL(name, self.registration.scope).href));
 
 self.addEventListener("install", (event) => {
-  event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll([START, ...PAGE.first])));
+  event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll([START, ...PAGE.first].map(fresh))));
 });
+
+/** Asks for a file as the server has it now: what the browser still has may belong to an older version. */
+function fresh(address) {
+  return new Request(address, { cache: "no-cache" });
+}
 
 self.addEventListener("activate", (event) => {
   event.waitUntil(clear().then(() => self.clients.claim()));
@@ -29,7 +34,7 @@ async function answer(address, isStart) {
   const cache = await caches.open(CACHE);
   let response = await cache.match(address);
   if (!response) {
-    response = await fetch(address);
+    response = await fetch(fresh(address));
     if (response.ok) await cache.put(address, response.clone());
   }
   if (!isStart) return response;

@@ -1,11 +1,11 @@
 "use strict";
 // Places the output of the net as a map on the image, and computes its box and colours, with the same arithmetic as
-// pycam's maps/placement.py, maps/cam.py, maps/boxes.py, images/resize.py and images/matlab.py. A map is
-// {height, width, values}, row-major; a box is [x0, y0, x1, y1] in image pixels, 0-based, half-open.
+// pycam's maps/placement.py, maps/cam.py and maps/boxes.py. A map is an array of resize.js with one channel; a box is
+// [x0, y0, x1, y1] in image pixels, 0-based, half-open.
 
 /** Decodes maps of report/viewer_data.py, one per crop: values are float32, or base64 of them, little-endian. */
 function decodeMaps({ shape: [count, height, width], values }) {
-  const floats = typeof values === "string" ? new Float32Array(decodeBytes(values).buffer) : values;
+  const floats = decodeFloats(values);
   return Array.from({ length: count }, (_, crop) => ({
     height,
     width,
@@ -13,8 +13,16 @@ function decodeMaps({ shape: [count, height, width], values }) {
   }));
 }
 
+/** Decodes base64 of float32, little-endian; returns float32 as they are. */
+function decodeFloats(values) {
+  return typeof values === "string" ? new Float32Array(decodeBytes(values).buffer) : values;
+}
+
 function decodeBytes(base64) {
-  return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+  const text = atob(base64);
+  const bytes = new Uint8Array(text.length);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = text.charCodeAt(i);
+  return bytes;
 }
 
 /** Decodes base64 of float32 that zlib has compressed. */
@@ -79,95 +87,19 @@ function mergeTenCrops(maps, { canvas, size, crops, merge }) {
   return { height, width, values: Float32Array.from(sum, (value, place) => value * factor(place)) };
 }
 
-/** Resizes like OpenCV's INTER_LINEAR on float32, with the same rounding. */
-function resizeOpenCv(map, height, width) {
-  const across = neighbours(map.width, width);
-  const down = neighbours(map.height, height);
-  const rows = new Float32Array(map.height * width);
-  for (let y = 0; y < map.height; y++) {
-    for (let x = 0; x < width; x++) {
-      const start = map.values[y * map.width + across.first[x]];
-      const end = map.values[y * map.width + across.second[x]];
-      rows[y * width + x] = start + Math.fround(end - start) * across.fraction[x];
-    }
-  }
-  const values = new Float32Array(height * width);
-  for (let y = 0; y < height; y++) {
-    const upper = down.first[y] * width;
-    const lower = down.second[y] * width;
-    const fraction = down.fraction[y];
-    for (let x = 0; x < width; x++) {
-      const start = rows[upper + x];
-      values[y * width + x] = start + Math.fround(rows[lower + x] - start) * fraction;
-    }
-  }
-  return { height, width, values };
-}
-
-/** Returns for each position of a resized axis the two old positions around it, and the weight of the second. */
-function neighbours(from, to) {
-  const first = new Uint32Array(to);
-  const second = new Uint32Array(to);
-  const fraction = new Float32Array(to);
-  for (let i = 0; i < to; i++) {
-    const centre = Math.min(Math.max((i + 0.5) * (from / to) - 0.5, 0), from - 1);
-    first[i] = Math.floor(centre);
-    second[i] = Math.min(first[i] + 1, from - 1);
-    fraction[i] = centre - first[i];
-  }
-  return { first, second, fraction };
-}
-
 /** Scales a map to 8 bits, and resizes it to 256×256 and then to its size, like OpenCV's INTER_LINEAR on 8 bits. */
 function resizeLevels(map, height, width) {
   const peak = largest(map.values);
   const bottom = -largest(map.values.map((value) => -value));
   const range = Math.fround(peak - bottom);
   const level = (value) => (range > 0 ? Math.trunc(Math.fround(Math.fround(Math.fround(value - bottom) / range) * 255)) : 0);
-  return resizeBytes(resizeBytes({ ...map, values: map.values.map(level) }, 256, 256), height, width);
-}
-
-/** OpenCV's arithmetic: weights in parts of 2048, and shifts that truncate. */
-function resizeBytes(map, height, width) {
-  const across = byteTaps(map.width, width);
-  const down = byteTaps(map.height, height);
-  const rows = new Int32Array(map.height * width);
-  for (let y = 0; y < map.height; y++) {
-    for (let x = 0; x < width; x++) {
-      const { first, second, weight, outside } = across[x];
-      const start = map.values[y * map.width + first];
-      // Beyond the ends, a column is copied, and a row below is the sum of two parts of it, each of which is truncated.
-      rows[y * width + x] = outside ? start * 2048 : start * (2048 - weight) + map.values[y * map.width + second] * weight;
-    }
-  }
-  const values = new Float32Array(height * width);
-  for (let y = 0; y < height; y++) {
-    const { first, second, weight } = down[y];
-    for (let x = 0; x < width; x++) {
-      const upper = ((2048 - weight) * (rows[first * width + x] >> 4)) >> 16;
-      const lower = (weight * (rows[second * width + x] >> 4)) >> 16;
-      values[y * width + x] = (upper + lower + 2) >> 2;
-    }
-  }
-  return { height, width, values };
-}
-
-function byteTaps(from, to) {
-  return Array.from({ length: to }, (_, i) => {
-    const centre = (i + 0.5) * (from / to) - 0.5;
-    const floor = Math.floor(centre);
-    const inside = (position) => Math.min(Math.max(position, 0), from - 1);
-    const exact = Math.fround(Math.fround(centre) - floor) * 2048;
-    const below = Math.floor(exact);
-    // Halves are rounded to the even number.
-    const weight = exact - below === 0.5 ? below + (below % 2) : Math.round(exact);
-    return { first: inside(floor), second: inside(floor + 1), weight, outside: floor < 0 || floor >= from - 1 };
-  });
+  const resized = resizeBytes(resizeBytes({ ...map, values: map.values.map(level) }, 256, 256), height, width);
+  return { height, width, values: new Float32Array(resized.values) };
 }
 
 /** The resizers of maps, by their names in protocols: images/resize.py. */
 const RESIZERS = {
-  opencv_bilinear: resizeOpenCv,
+  opencv_bilinear: resizeFloats,
   opencv_cubic: resizerOf(openCvTaps),
   matlab_bicubic: resizerOf(matlabTaps),
   tf_corner: resizerOf(cornerTaps),
@@ -176,82 +108,7 @@ const RESIZERS = {
 
 /** Makes a resizer: float32 in and out, float64 in between. `tapsOf` returns the taps of an axis. */
 function resizerOf(tapsOf) {
-  return (map, height, width) => ({ height, width, values: Float32Array.from(resampled(map, height, width, tapsOf).values) });
-}
-
-function resampled(map, height, width, tapsOf) {
-  const rows = (old) => weightedRows(old, tapsOf(old.height, height));
-  const columns = (old) => transposed(weightedRows(transposed(old), tapsOf(old.width, width)));
-  // The dimension that grows least goes first, rows on a tie: sums of floats depend on their order.
-  return width / map.width < height / map.height ? rows(columns(map)) : columns(rows(map));
-}
-
-function weightedRows({ width, values: old }, tapsOfRows) {
-  const values = new Float64Array(tapsOfRows.length * width);
-  tapsOfRows.forEach((taps, y) => {
-    for (const [row, weight] of taps) {
-      for (let x = 0; x < width; x++) values[y * width + x] += weight * old[row * width + x];
-    }
-  });
-  return { height: tapsOfRows.length, width, values };
-}
-
-function transposed({ height, width, values }) {
-  const turned = new Float64Array(height * width);
-  for (let y = 0; y < height; y++) {
-    for (let x = 0; x < width; x++) turned[x * height + y] = values[y * width + x];
-  }
-  return { height: width, width: height, values: turned };
-}
-
-// Taps: for each position of a resized axis, the old positions that it is computed from, with weights that sum to 1.
-
-/** MATLAB's bicubic imresize with antialiasing; positions outside of the axis are mirrored. */
-function matlabTaps(from, to) {
-  const scale = to / from;
-  const stretch = Math.min(scale, 1);
-  const support = 4 / stretch;
-  return Array.from({ length: to }, (_, i) => {
-    const centre = (i + 1) / scale + 0.5 * (1 - 1 / scale);
-    const first = Math.floor(centre - support / 2);
-    const taps = [];
-    let total = 0;
-    for (let position = first; position < first + Math.ceil(support) + 2; position++) {
-      const weight = cubic(stretch * Math.abs(centre - position), -0.5);
-      if (weight === 0) continue;
-      total += weight;
-      const period = (((position - 1) % (2 * from)) + 2 * from) % (2 * from);
-      taps.push([Math.min(period, 2 * from - 1 - period), weight]);
-    }
-    return taps.map(([row, weight]) => [row, weight / total]);
-  });
-}
-
-/** OpenCV's INTER_CUBIC, without antialiasing; positions outside of the axis repeat its last sample. */
-function openCvTaps(from, to) {
-  return Array.from({ length: to }, (_, i) => {
-    const centre = (i + 0.5) * (from / to) - 0.5;
-    const first = Math.floor(centre);
-    return [-1, 0, 1, 2].map((step) => {
-      const row = Math.min(Math.max(first + step, 0), from - 1);
-      return [row, cubic(Math.abs(centre - first - step), -0.75)];
-    });
-  });
-}
-
-/** TensorFlow 1's resize_bilinear, which aligns the first samples. */
-function cornerTaps(from, to) {
-  return Array.from({ length: to }, (_, i) => {
-    const position = Math.min(i * (from / to), from - 1);
-    const first = Math.floor(position);
-    return [[first, 1 - (position - first)], [Math.min(first + 1, from - 1), position - first]];
-  });
-}
-
-/** Returns the cubic kernel at a distance t, with slope a at 1. */
-function cubic(t, a) {
-  if (t <= 1) return ((a + 2) * t - (a + 3)) * (t * t) + 1;
-  return t < 2 ? ((a * t - 5 * a) * t + 8 * a) * t - 4 * a : 0;
+  return (map, height, width) => ({ height, width, values: new Float32Array(resampled(map, height, width, tapsOf).values) });
 }
 
 function largest(values) {
