@@ -15,11 +15,13 @@ from msgspec.structs import replace as with_fields
 
 from pycam import zoo
 from pycam.model import Model, load_model
+from pycam.page.build import write_page
 from pycam.page.card import CAM_PAPER, files_for_hosts
 from pycam.page.runtime import Runtime
+from pycam.predict import make_cam
 from pycam.protocols import protocol
 
-RUNTIME = Runtime({}, Path("x"), "1.30.0", "MIT License, of Microsoft\n")
+RUNTIME = Runtime({"ort.wasm.min.js": bytes(10**6)}, Path("x"), "1.30.0", "MIT License, of Microsoft\n")
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +102,23 @@ def test_a_net_of_a_user_has_a_card_too(bundled):
     assert [text for text in shown if "CVPR" in text] == [
         f"The maps: {CAM_PAPER}, https://doi.org/10.1109/CVPR.2016.319"
     ]
+
+
+def test_a_folder_has_the_card_with_its_own_sizes_and_browsers_do_not_fetch_it(tmp_path, bundled):
+    with make_cam(bundled, protocol=protocol("default")) as cam:
+        write_page(tmp_path / "page", cam, RUNTIME, title="A title")
+        write_page(tmp_path / "page.html", cam, RUNTIME, title="A title")
+    folder = tmp_path / "page"
+    head, _, body = (folder / "README.md").read_text("utf-8").partition("---\n\n")
+    assert "\ntitle: A title\n" in head
+    net, engine = (folder / "model.onnx").stat().st_size, sum(path.stat().st_size for path in folder.glob("runtime/*"))
+    assert f"| Size | {net / 1e6:.1f} MB, and {engine / 1e6:.1f} MB for ONNX Runtime Web |" in body
+    assert {"README.md", ".nojekyll", "LICENSE-onnxruntime-web.txt"} <= {path.name for path in folder.iterdir()}
+    assert "](LICENSE-onnxruntime-web.txt)" in body
+    worker = (folder / "service-worker.js").read_text("utf-8")
+    assert '"model.onnx"' in worker and "README" not in worker and "LICENSE" not in worker
+    # One file has the licence, too.
+    assert "MIT License, of Microsoft" in (tmp_path / "page.html").read_text("utf-8")
 
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"])) | st.sampled_from(
