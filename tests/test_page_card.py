@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from hashlib import sha256
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 import yaml
+from conftest import CHROMIUM
 from hypothesis import given, settings, strategies as st
 from markdown_it import MarkdownIt
 from msgspec.structs import replace as with_fields
 
 from pycam import zoo
 from pycam.model import Model, load_model
+from pycam.page.build import write_page
 from pycam.page.card import CAM_PAPER, files_for_hosts
 from pycam.page.runtime import Runtime
+from pycam.predict import make_cam
 from pycam.protocols import protocol
 
-RUNTIME = Runtime({}, Path("x"), "1.30.0", "MIT License, of Microsoft\n")
+RUNTIME = Runtime({"ort.wasm.min.js": bytes(10**6)}, Path("x"), "1.30.0", "MIT License, of Microsoft\n")
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +108,72 @@ def test_a_net_of_a_user_has_a_card_too(bundled):
     assert [text for text in shown if "CVPR" in text] == [
         f"The maps: {CAM_PAPER}, https://doi.org/10.1109/CVPR.2016.319"
     ]
+
+
+@pytest.fixture(scope="module")
+def written(bundled, tmp_path_factory) -> Path:
+    """A page as one file and as a folder, with something in place of ONNX Runtime Web."""
+    folder = tmp_path_factory.mktemp("written")
+    with make_cam(bundled, protocol=protocol("default")) as cam:
+        for name in ("page", "page.html"):
+            write_page(folder / name, cam, RUNTIME, title="A title")
+    return folder
+
+
+def test_a_folder_has_the_card_with_its_own_sizes_and_browsers_do_not_fetch_it(written):
+    folder = written / "page"
+    head, _, body = (folder / "README.md").read_text("utf-8").partition("---\n\n")
+    assert "\ntitle: A title\n" in head
+    net, engine = (folder / "model.onnx").stat().st_size, sum(path.stat().st_size for path in folder.glob("runtime/*"))
+    assert f"| Size | {net / 1e6:.1f} MB, and {engine / 1e6:.1f} MB for ONNX Runtime Web |" in body
+    assert {"README.md", ".nojekyll", "LICENSE-onnxruntime-web.txt"} <= {path.name for path in folder.iterdir()}
+    assert "](LICENSE-onnxruntime-web.txt)" in body
+    worker = (folder / "service-worker.js").read_text("utf-8")
+    assert '"model.onnx"' in worker and "README" not in worker and "LICENSE" not in worker
+    # One file has the licence, too.
+    assert "MIT License, of Microsoft" in (written / "page.html").read_text("utf-8")
+
+
+@contextmanager
+def serving(folder: Path, headers: dict[str, str]) -> Iterator[int]:
+    """Serve a folder with further headers; give the port."""
+
+    class Handler(SimpleHTTPRequestHandler):
+        def end_headers(self):
+            for name, value in headers.items():
+                self.send_header(name, value)
+            super().end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=folder)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
+@pytest.mark.browser
+def test_the_card_s_headers_allow_threads_where_a_space_is_alone(written, tmp_path):
+    from playwright.sync_api import sync_playwright
+
+    settings = yaml.safe_load((written / "page/README.md").read_text("utf-8").split("---\n")[1])
+    with (
+        sync_playwright() as playwright,
+        serving(written / "page", settings["custom_headers"]) as space,
+        serving(tmp_path, {}) as hub,
+    ):
+        (tmp_path / "index.html").write_text(f'<iframe src="http://localhost:{space}/"></iframe>')
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--headless", "--no-sandbox"])
+        isolated = {}
+        for place, port in (("alone", space), ("framed", hub)):
+            page = browser.new_page()
+            page.goto(f"http://127.0.0.1:{port}/")
+            inner = page.frames[-1]
+            assert inner.title() == "A title"
+            isolated[place] = inner.evaluate("crossOriginIsolated")
+        browser.close()
+    assert isolated == {"alone": True, "framed": False}
 
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"])) | st.sampled_from(

