@@ -1,4 +1,4 @@
-"""From the pixels of an image to the net's input, and from the net's outputs to the viewer's record, in a real Chromium."""
+"""What the page makes of an image and of the outputs of the net, in a real Chromium, and what Python makes of them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def page() -> Iterator:
             globalThis.encode = ({ buffer, byteOffset, byteLength }) => {
                 let text = "";
                 const bytes = new Uint8Array(buffer, byteOffset, byteLength);
-                for (let i = 0; i < bytes.length; i += 4096) text += String.fromCharCode(...bytes.subarray(i, i + 4096));
+                for (const byte of bytes) text += String.fromCharCode(byte);
                 return btoa(text);
             };
         }""")

@@ -8,7 +8,7 @@ const IMAGE_RESIZERS = {
   pillow_bilinear: pillowResizer((distance) => Math.max(0, 1 - distance), 1),
   pillow_bicubic: pillowResizer((distance) => cubic(distance, -0.5), 2),
   pillow_nearest: resizeNearest,
-  matlab_bicubic: (image, height, width) => resampled(image, height, width, matlabTaps, matlabByte, Uint8Array),
+  matlab_bicubic: (image, height, width) => resampled(image, height, width, matlabTaps, matlabByte),
   matlab_bilinear: (image, height, width) => resampled(image, height, width, matlabTriangleTaps),
   caffe_bilinear: resizeCaffe,
 };
@@ -17,16 +17,16 @@ const exactly = (sum) => sum;
 
 /** OpenCV's INTER_CUBIC as Intel's library in it computes it; on other processors, a value may be one level away. */
 function resizeCubic(image, height, width) {
-  const columns = weightedColumns(image, openCvTaps(image.width, width), exactly, Float64Array);
-  return weightedRows(columns, openCvTaps(image.height, height), roundedToEven, Uint8ClampedArray);
+  const columns = weightedColumns(image, openCvTaps(image.width, width), exactly);
+  return weightedRows(columns, openCvTaps(image.height, height), (sum) => byte(roundedToEven(sum)));
 }
 
 /** Makes a resizer of Pillow's with antialiasing: weights in parts of 2 ** 22, and 8 bits after each pass. */
 function pillowResizer(kernel, support) {
-  const level = (sum) => (sum + (1 << 21)) >> 22;
+  const level = (sum) => byte((sum + (1 << 21)) >> 22);
   return (image, height, width) => {
-    const columns = (old) => weightedColumns(old, pillowTaps(old.width, width, kernel, support), level, Uint8ClampedArray);
-    const rows = (old) => weightedRows(old, pillowTaps(old.height, height, kernel, support), level, Uint8ClampedArray);
+    const columns = (old) => weightedColumns(old, pillowTaps(old.width, width, kernel, support), level);
+    const rows = (old) => weightedRows(old, pillowTaps(old.height, height, kernel, support), level);
     // Pillow 13 and newer choose the order by the lines that each pass takes away; before, columns always went first.
     const lost = image.height - height;
     return lost > Math.max(0, 2 * (image.width - width)) ? columns(rows(image)) : rows(columns(image));
@@ -72,9 +72,13 @@ function nearest(from, to) {
   return positions;
 }
 
-/** Rounds halves up, when the fraction is cut off: the number below a half, because 0.49999999999999994 + 0.5 is 1. */
+/** Rounds halves up. */
 function matlabByte(sum) {
-  return Math.min(Math.max(sum, 0), 255) + 0.49999999999999994;
+  return Math.floor(byte(sum) + 0.49999999999999994); // The number below a half, because 0.49999999999999994 + 0.5 is 1.
+}
+
+function byte(value) {
+  return Math.min(Math.max(value, 0), 255);
 }
 
 function matlabTriangleTaps(from, to) {
@@ -86,7 +90,7 @@ function resizeCaffe(image, height, width) {
   const [low, high] = limits(image);
   const across = caffeTaps(image.width, width);
   const down = caffeTaps(image.height, height);
-  const { channels, values: sums } = weightedRows(weightedColumns(image, across, exactly, Float64Array), down, exactly, Float64Array);
+  const { channels, values: sums } = weightedRows(weightedColumns(image, across, exactly), down, exactly);
   const [inColumns, inRows] = [across, down].map(({ first, size, weights }) =>
     Array.from(first, (_, i) => weights.subarray(i * size, (i + 1) * size).reduce((sum, weight) => sum + weight, 0)),
   );
@@ -107,12 +111,13 @@ function caffeTaps(from, to) {
   });
 }
 
+/** Returns the least and the greatest value. */
 function limits({ channels, step = channels, values }) {
   let low = 255;
   let high = 0;
-  for (let start = 0; start < values.length; start += step) {
-    for (let channel = 0; channel < channels; channel++) {
-      const value = values[start + channel];
+  for (let channel = 0; channel < channels; channel++) {
+    for (let at = channel; at < values.length; at += step) {
+      const value = values[at];
       if (value < low) low = value;
       if (value > high) high = value;
     }

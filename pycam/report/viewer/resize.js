@@ -99,60 +99,77 @@ function roundedToEven(value) {
   return value - below === 0.5 ? below + Math.abs(below % 2) : Math.round(value);
 }
 
-/** Resizes by taps: values of any kind in, float64 out. `keep` makes what is stored in `Values` of the sum of each pass. */
-function resampled(array, height, width, tapsOf, keep = (sum) => sum, Values = Float64Array) {
-  const rows = (old) => weightedRows(old, tapsOf(old.height, height), keep, Values);
-  const columns = (old) => weightedColumns(old, tapsOf(old.width, width), keep, Values);
+/** Resizes by taps; returns float64. `keep` rounds the sums of each pass. */
+function resampled(array, height, width, tapsOf, keep = (sum) => sum) {
+  const rows = (old) => weightedRows(old, tapsOf(old.height, height), keep);
+  const columns = (old) => weightedColumns(old, tapsOf(old.width, width), keep);
   // The dimension that grows least goes first, rows on a tie: sums of floats depend on their order.
   return width / array.width < height / array.height ? rows(columns(array)) : columns(rows(array));
 }
 
-function weightedRows({ height: oldHeight, width, channels = 1, step = channels, values: old }, { first, size, weights }, keep, Values) {
+function weightedRows({ height: oldHeight, width, channels = 1, step = channels, values }, { first, size, weights }, keep) {
   const height = first.length;
   const length = width * step;
-  const values = new Values(height * length);
+  const old = bytesOrDoubles(values);
   const sums = new Float64Array(length);
+  const kept = new Float64Array(height * length);
   for (let y = 0; y < height; y++) {
     sums.fill(0);
-    for (let tap = 0; tap < size; tap++) {
-      const weight = weights[y * size + tap];
+    let tap = 0;
+    for (; tap + 4 <= size; tap += 4) {
+      const [a, b, c, d] = weights.subarray(y * size + tap);
       const row = (first[y] + tap) * length;
-      if (weight !== 0) for (let x = 0; x < length; x++) sums[x] += weight * old[row + x];
+      for (let x = 0, at = row; x < length; x++, at++) {
+        sums[x] = sums[x] + a * old[at] + b * old[at + length] + c * old[at + 2 * length] + d * old[at + 3 * length];
+      }
     }
-    for (let x = 0; x < length; x++) values[y * length + x] = keep(sums[x]);
+    for (; tap < size; tap++) {
+      const weight = weights[y * size + tap];
+      for (let x = 0, at = (first[y] + tap) * length; x < length; x++, at++) sums[x] += weight * old[at];
+    }
+    for (let x = 0; x < length; x++) kept[y * length + x] = keep(sums[x]);
   }
-  return { height, width, channels, step, values };
+  return { height, width, channels, step, values: kept };
 }
 
-function weightedColumns({ height, width: oldWidth, channels = 1, step = channels, values: old }, { first, size, weights }, keep, Values) {
+function weightedColumns({ height, width: oldWidth, channels = 1, step = channels, values }, { first, size, weights }, keep) {
   const width = first.length;
-  const values = new Values(height * width * channels);
+  const old = bytesOrDoubles(values);
+  const kept = new Float64Array(height * width * channels);
   let place = 0;
   for (let y = 0; y < height; y++) {
     for (let x = 0; x < width; x++) {
       const start = (y * oldWidth + first[x]) * step;
       if (channels === 3) {
         // Three sums at once: each addition waits for the one before it.
-        let [one, two, three] = [0, 0, 0];
+        let one = 0;
+        let two = 0;
+        let three = 0;
         for (let tap = x * size, at = start; tap < (x + 1) * size; tap++, at += step) {
           const weight = weights[tap];
           one += weight * old[at];
           two += weight * old[at + 1];
           three += weight * old[at + 2];
         }
-        values[place++] = keep(one);
-        values[place++] = keep(two);
-        values[place++] = keep(three);
+        kept[place++] = keep(one);
+        kept[place++] = keep(two);
+        kept[place++] = keep(three);
         continue;
       }
       for (let channel = 0; channel < channels; channel++) {
         let sum = 0;
         for (let tap = 0; tap < size; tap++) sum += weights[x * size + tap] * old[start + tap * step + channel];
-        values[place++] = keep(sum);
+        kept[place++] = keep(sum);
       }
     }
   }
-  return { height, width, channels, values };
+  return { height, width, channels, values: kept };
+}
+
+/** Returns bytes or float64: loops that meet more kinds of arrays are several times as slow. */
+function bytesOrDoubles(values) {
+  if (values instanceof Uint8ClampedArray) return new Uint8Array(values.buffer, values.byteOffset, values.length);
+  return values instanceof Uint8Array || values instanceof Float64Array ? values : new Float64Array(values);
 }
 
 /**
