@@ -1,0 +1,457 @@
+"""The page of `pycam page` in a real Chromium, from a disk and from a server, against what pycam computes itself."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+import samples
+from conftest import CHROMIUM
+
+import pycam
+from pycam.cli import main
+from pycam.images.read import read_image
+from pycam.page import build
+from pycam.page.build import Example, write_page
+from pycam.page.runtime import find_runtime
+
+pytestmark = [pytest.mark.browser, pytest.mark.ortweb]
+
+MODEL = "squeezenet-cam-caltech101"
+DECODE = Path(build.__file__).parent / "browser" / "decode.js"
+SCREENSHOTS = Path(os.environ.get("PYCAM_SCREENSHOTS", Path(__file__).parents[1] / "build" / "screenshots"))
+FLAGS = ["--headless", "--no-sandbox", "--disable-quic", "--no-first-run", "--use-fake-device-for-media-stream"]
+READY = ".engine:not(:empty)"
+LONG = 60_000
+
+
+@contextmanager
+def launched(*flags: str) -> Iterator:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, *flags])
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator:
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    with launched("--disable-gpu") as browser:
+        yield browser
+
+
+@contextmanager
+def opened(browser, *, expected: tuple[str, ...] = (), **options) -> Iterator:
+    """Open a page that must print no error, and must request nothing of another origin."""
+    context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, "reduced_motion": "reduce", **options})
+    page = context.new_page()
+    problems: list[str] = []
+    page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("request", lambda request: problems.append(request.url) if is_foreign(request.url) else None)
+    try:
+        yield page
+    finally:
+        context.close()
+    assert [problem for problem in problems if not any(part in problem for part in expected)] == []
+
+
+def is_foreign(url: str) -> bool:
+    return not url.startswith(("data:", "file:", "blob:", "http://127.0.0.1:"))
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """Serve a folder as hosts of pages do, below a path of its own."""
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=folder.parent)) as server:
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/{folder.name}/"
+        finally:
+            server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def small(ortweb, tmp_path_factory) -> Callable[..., Path]:
+    """Write the page of the small net, whose first label is HTML."""
+    root = tmp_path_factory.mktemp("small")
+    (root / "example.jpg").write_bytes(samples.jpeg(4))
+    runtime = find_runtime(ortweb)
+
+    def write(name: str, **more) -> Path:
+        with samples.cam() as cam:
+            examples = [Example.read(root / "example.jpg")]
+            write_page(root / name, cam, runtime, examples=examples, **more)
+        return root / name
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def small_file(small) -> str:
+    return small("small.html").as_uri()
+
+
+@pytest.fixture(scope="module")
+def bundled(ortweb, tmp_path_factory) -> Path:
+    """The page of the bundled model, as one file."""
+    place = tmp_path_factory.mktemp("bundled") / "page.html"
+    assert main(["page", "--model", MODEL, "--runtime", str(ortweb), "--single-file", "--out", str(place)]) == 0
+    return place
+
+
+def predict(page, *files: str | Path | tuple[str, bytes]) -> None:
+    """Choose images, and wait until the last of them is shown, or refused."""
+    payloads = [
+        {"name": file[0], "mimeType": "", "buffer": file[1]}
+        if isinstance(file, tuple)
+        else {"name": Path(file).name, "mimeType": "", "buffer": Path(file).read_bytes()}
+        for file in files
+    ]
+    page.set_input_files(".drop input", payloads)
+    shown = page.locator(f".strip [title='{payloads[-1]['name']}'][aria-current]")
+    refused = page.locator("[role=alert] p", has_text=payloads[-1]["name"])
+    shown.or_(refused).wait_for(state="attached", timeout=LONG)
+
+
+def array_of(encoded: str, shape: list[int]) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(encoded), "<f4").reshape(shape)
+
+
+MAPS = """async ([name, data]) => {
+    const file = new File([Uint8Array.from(atob(data), (each) => each.charCodeAt(0))], name);
+    const { width, height, runs: [run] } = await runner.predict(file);
+    return run.top.map(({ index, score, maps }) => {
+        const map = placeOnImage(decodeMaps(maps), run.placement, height, width);
+        const bytes = Array.from(new Uint8Array(map.values.buffer), (byte) => String.fromCharCode(byte));
+        return [index, score, paperBox(map, run.threshold), btoa(bytes.join("")), [height, width]];
+    });
+}"""
+
+
+@pytest.mark.demo
+def test_the_page_computes_what_heatmap_computes(browser, bundled):
+    import skimage
+
+    from pycam.cli.demo import PHOTOGRAPHS
+
+    files = [Path(skimage.__file__).parent / "data" / f"{each.name}.png" for each in PHOTOGRAPHS]
+    with pycam.load(MODEL) as cam, opened(browser, offline=True) as page:
+        page.goto(bundled.as_uri())
+        page.locator(READY).wait_for(timeout=LONG)
+        assert "1 thread; scores are pycam's within" in page.inner_text(READY)
+        for file in files:
+            expected = cam(file)
+            predict(page, file)
+            tabs = page.locator("[role=tab]")
+            assert [name.split(", ")[0] for name in tabs.locator("b").all_inner_texts()] == [
+                item.label.split(", ")[0] for item in expected.top
+            ]
+            scores = [float(text) for text in tabs.locator(".score").all_inner_texts()]
+            assert scores == pytest.approx([item.score for item in expected.top], abs=1e-3)
+            found = page.evaluate(MAPS, [file.name, base64.b64encode(file.read_bytes()).decode()])
+            assert [index for index, *_ in found] == [item.index for item in expected.top]
+            assert page.locator(".figures dd").first.inner_text() == ", ".join(map(str, found[0][2]))
+            for (_, score, box, values, shape), item in zip(found, expected.top, strict=True):
+                assert score == pytest.approx(item.score, abs=1e-5)
+                assert np.abs(np.subtract(box, item.box)).max() <= 1
+                assert np.abs(array_of(values, shape) - item.map).max() <= 1e-4 * np.abs(item.map).max()
+        # A class that is not among the best.
+        page.locator("input[name=class]").fill("dragonfly")
+        page.keyboard.press("Enter")
+        page.locator("[role=tab][aria-selected=true]", has_text="dragonfly").wait_for()
+        item = cam(files[-1], classes=["dragonfly"]).top[0]
+        assert float(page.locator("[aria-selected=true] .score").inner_text()) == pytest.approx(item.score, abs=1e-4)
+        page.screenshot(path=SCREENSHOTS / "page.png", full_page=True)
+
+
+def test_sizes_and_policy(bundled, small):
+    text = bundled.read_text("utf-8")
+    files = re.findall(r'<script type="text/plain" id="file-([^"]+)">([^<]*)', text)
+    net = dict(files)["model.onnx"]
+    assert len(text) - len(net) <= 20e6
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', text)[1]
+    assert "default-src 'none'" in policy
+    assert "connect-src 'none'" in policy
+    assert "'unsafe-inline'" not in policy
+    assert "'unsafe-eval'" not in policy
+    folder = small("sizes")
+    sizes = {path.name: path.stat().st_size for path in folder.rglob("*") if path.is_file()}
+    assert sum(sizes.values()) - sizes["model.onnx"] <= 15e6
+    assert "connect-src 'self'" in (folder / "index.html").read_text("utf-8")
+
+
+def test_a_folder_on_a_server_works_offline_after_the_first_visit_and_gets_new_versions(browser, small):
+    folder = small("site", title="The first")
+    with served(folder) as address, opened(browser) as page:
+        page.goto(address)
+        page.locator(READY, has_text="offline").wait_for(timeout=LONG)
+        assert "1 thread;" in page.inner_text(READY)
+        page.evaluate("() => caches.open('of another page')")
+        page.context.set_offline(True)
+        page.reload()
+        page.locator(READY).wait_for(timeout=LONG)
+        # The service worker's headers let the net have threads, where the machine has cores.
+        assert page.evaluate("() => crossOriginIsolated")
+        threads = min(page.evaluate("() => navigator.hardwareConcurrency"), 8)
+        assert f"WebAssembly, {threads} thread" in page.inner_text(READY)
+        page.get_by_role("button", name="example.jpg").click()
+        page.locator(".strip [title='example.jpg']").wait_for(state="attached", timeout=LONG)
+        with samples.cam() as cam:
+            expected = cam(samples.jpeg(4)).top[0]
+        assert float(page.locator(".score").first.inner_text()) == pytest.approx(expected.score, abs=1e-4)
+
+        page.context.set_offline(False)
+        for path in small("site-2", title="The second").rglob("*"):
+            if path.is_file():
+                (folder / path.relative_to(folder.parent / "site-2")).write_bytes(path.read_bytes())
+        page.reload()
+        page.locator(READY).wait_for(timeout=LONG)
+        page.evaluate("async () => { await (await navigator.serviceWorker.ready).update(); }")
+        page.wait_for_timeout(1000)
+        page.goto("about:blank")
+        page.goto(address)
+        page.get_by_role("heading", name="The second").wait_for()
+        page.locator(READY).wait_for(timeout=LONG)
+        kept = page.evaluate("() => caches.keys()")
+        assert len(kept) == 2
+        assert "of another page" in kept
+
+
+def png(array: np.ndarray, **more) -> bytes:
+    file = io.BytesIO()
+    PIL.Image.fromarray(array).save(file, "PNG", **more)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_the_page_is_accessible_narrow_and_dark_and_shows_labels_as_text(browser, small_file, width, scheme):
+    from axe_playwright_python.sync_playwright import Axe
+
+    with opened(browser, viewport={"width": width, "height": 844}, color_scheme=scheme) as page:
+        page.goto(small_file)
+        page.locator(READY).wait_for(timeout=LONG)
+        for state in ("empty", "shown"):
+            page.screenshot(path=SCREENSHOTS / f"page-{state}-{width}-{scheme}.png", full_page=True)
+            found = Axe().run(page).response["violations"]
+            assert [(each["id"], each["nodes"][0]["html"]) for each in found] == []
+            assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+            predict(page, ("a <b>bold</b> name.jpg", samples.jpeg(3)), ("cut.jpg", samples.jpeg(3)[:900]))
+        assert page.locator("[role=tab] b b, script[type=module], [onclick]").count() == 0
+        labels = page.locator("[role=tab] b").all_inner_texts()
+        with samples.cam() as cam:
+            assert labels == [item.label.split(", ")[0] for item in cam(samples.jpeg(3)).top]
+        page.locator("input[name=class]").fill("0")
+        page.keyboard.press("Enter")
+        page.locator("[role=tab][aria-selected=true] b", has_text=samples.MARKUP).wait_for()
+        # The keys of the viewer.
+        page.keyboard.press("2")
+        assert page.locator("[role=tab]").nth(1).get_attribute("aria-selected") == "true"
+        slider = page.locator("input[name=threshold]")
+        before = page.locator(".figures dd").first.inner_text()
+        slider.fill("70")
+        assert page.locator(".figures dd").first.inner_text() != before
+        with page.expect_download() as download:
+            page.get_by_role("button", name="save PNG").click()
+        assert Path(download.value.path()).read_bytes().startswith(b"\x89PNG")
+        footer = page.locator("footer").inner_text()
+        assert "Images stay in this browser" in footer
+        assert "Zhou et al." in footer
+
+
+def test_what_is_no_image_or_too_large_is_refused_in_a_sentence(browser, small_file):
+    with opened(browser) as page:
+        page.goto(small_file)
+        for name, data, sentence in (
+            ("broken.jpg", b"hello", "the browser cannot read this as an image: convert it to JPEG or PNG"),
+            ("cut.jpg", samples.jpeg(3)[:900], "the image is incomplete: get the file again"),
+            ("cut.png", png(samples.image(3).pixels)[:900], "the browser cannot read this as an image"),
+            ("drawing.svg", b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>', "the browser cannot"),
+            (
+                "huge.png",
+                png(np.zeros((8400, 12000), bool)),
+                "the image has 101 million pixels, and the page takes up to",
+            ),
+        ):
+            predict(page, (name, data))
+            assert f"{name}: {sentence}" in page.locator(".problems").all_inner_texts()[1]
+        predict(page, ("good.jpg", samples.jpeg(3)))
+        assert page.locator(".strip li").count() == 1
+
+
+def test_without_webassembly_the_page_says_so(browser, small_file):
+    with opened(browser) as page:
+        page.add_init_script("delete globalThis.WebAssembly")
+        page.goto(small_file)
+        page.locator(".problems p", has_text="this browser has no WebAssembly").wait_for()
+        predict(page, ("a.jpg", samples.jpeg(3)))
+        assert "a.jpg: this browser has no WebAssembly" in page.locator(".problems").all_inner_texts()[1]
+        page.screenshot(path=SCREENSHOTS / "page-without-webassembly.png")
+
+
+def test_without_memory_the_page_says_so(small_file):
+    with launched("--disable-gpu", "--js-flags=--wasm-max-mem-pages=260") as browser, opened(browser) as page:
+        page.goto(small_file)
+        again = page.locator(".problems p", has_text="the browser gives the net too little memory").locator("button")
+        again.click(timeout=LONG)
+        again.wait_for(timeout=LONG)
+        predict(page, ("a.jpg", samples.jpeg(3)))
+        assert "a.jpg: the browser gives the net too little memory" in page.locator(".problems").all_inner_texts()[1]
+
+
+def test_what_does_not_arrive_can_be_tried_again(browser, small):
+    folder = small("retry")
+    with served(folder) as address, opened(browser, expected=("ERR_FAILED", "404")) as page:
+        page.context.route("**/service-worker.js", lambda route: route.abort())
+        page.context.route("**/model.onnx", lambda route: route.abort())
+        page.goto(address)
+        problem = page.locator(".problems p")
+        problem.filter(has_text="model.onnx did not arrive: check the network").wait_for(timeout=LONG)
+        page.context.unroute("**/model.onnx")
+        for answer, sentence in (
+            ({"status": 404}, "the server has no model.onnx (404)"),
+            ({"body": "version https://git-lfs.github.com/spec/v1"}, "model.onnx is not the file that belongs to this"),
+        ):
+            page.context.route("**/model.onnx", lambda route, answer=answer: route.fulfill(**answer))
+            page.get_by_role("button", name="Try again").click()
+            problem.filter(has_text=sentence).wait_for(timeout=LONG)
+            page.context.unroute("**/model.onnx")
+        bar = page.get_by_role("progressbar")
+        page.get_by_role("button", name="Try again").click()
+        bar.wait_for()
+        page.screenshot(path=SCREENSHOTS / "page-loading.png")
+        page.locator(READY).wait_for(timeout=LONG)
+        assert bar.is_hidden()
+        # A server may unpack what it sends.
+        assert page.evaluate("async () => (await fileNamed('runtime/ort.wasm.min.js.gz')).size") > 30_000
+
+    with opened(browser) as page:
+        page.goto((folder / "index.html").as_uri())
+        page.locator(".problems p", has_text="a page in a folder works on a web server only").wait_for()
+
+
+def test_webgpu_runs_the_net_and_without_it_webassembly_does(browser, small_file):
+    with opened(browser) as page:
+        # An adapter that the worker does not find.
+        page.add_init_script("Object.defineProperty(navigator, 'gpu', { value: { requestAdapter: async () => ({}) } })")
+        page.goto(small_file)
+        page.locator(READY, has_text="WebAssembly").wait_for(timeout=LONG)
+        predict(page, ("a.jpg", samples.jpeg(3)))
+        expected = page.locator(".score").all_inner_texts()
+    flags = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan"]
+    with launched(*flags) as browser, opened(browser) as page:
+        page.goto(small_file)
+        page.locator(READY, has_text="WebGPU").wait_for(timeout=LONG)
+        predict(page, ("a.jpg", samples.jpeg(3)))
+        assert page.locator(".score").all_inner_texts() == expected
+
+
+def test_other_scores_than_pycams_are_not_shown(browser, small_file, tmp_path):
+    with opened(browser) as page:
+        # A browser whose arithmetic is wrong: images arrive upside down.
+        page.add_init_script(
+            "const post = Worker.prototype.postMessage; Worker.prototype.postMessage = function (message) {"
+            "  if (message.task === 'check') message.content.rgba.fill(200); post.call(this, message); };"
+        )
+        page.goto(small_file)
+        page.locator(".problems p", has_text="WebAssembly computes other scores").wait_for(timeout=LONG)
+
+
+def test_a_photograph_is_taken_with_the_camera(browser, small):
+    with served(small("camera")) as address, opened(browser) as page:
+        page.goto(address)
+        button = page.get_by_role("button", name="Take a photograph")
+        button.click()
+        page.locator(".problems p", has_text="the browser does not let this page use the camera").wait_for()
+        page.context.grant_permissions(["camera"])
+        button.click()
+        page.get_by_role("button", name="Take the photograph").click()
+        page.locator(".strip [title='photograph.png']").wait_for(state="attached", timeout=LONG)
+        assert page.locator("video").count() == 0
+        assert page.locator(".problems p").count() == 0
+
+
+def images_of_all_kinds() -> Iterator[tuple[str, bytes]]:
+    rng = np.random.default_rng(0)
+    pixels = np.clip(samples.image(3, 67, 101).pixels + rng.integers(-20, 20, (67, 101, 3)), 0, 255).astype(np.uint8)
+    image = PIL.Image.fromarray(pixels)
+    transparent = PIL.Image.fromarray(np.dstack([pixels, rng.integers(0, 256, pixels.shape[:2], dtype=np.uint8)]))
+    kinds = {
+        "jpeg": (image, "JPEG", {}),
+        "progressive": (image, "JPEG", {"progressive": True, "subsampling": 2, "quality": 60}),
+        "grey": (image.convert("L"), "JPEG", {}),
+        "png": (image, "PNG", {}),
+        "palette": (image.convert("P"), "PNG", {}),
+        "gamma": (image, "PNG", {"gamma": 1.0}),
+        "transparent": (transparent, "PNG", {}),
+        "webp": (image, "WEBP", {"lossless": True}),
+        "gif": (image, "GIF", {}),
+        "bmp": (image, "BMP", {}),
+    }
+    for orientation in range(1, 9):
+        exif = PIL.Image.Exif()
+        exif[0x112] = orientation
+        kinds[f"orientation {orientation}"] = image, "JPEG", {"exif": exif.tobytes()}
+    for name, (each, kind, options) in kinds.items():
+        file = io.BytesIO()
+        each.save(file, kind, **options)
+        yield name, file.getvalue()
+
+
+DECODED = """async ([data, exif]) => {
+    const file = new File([Uint8Array.from(atob(data), (each) => each.charCodeAt(0))], "x");
+    const { rgba, width, height, note } = await decodeImage(file, exif);
+    return [height, width, btoa(Array.from(rgba, (each) => String.fromCharCode(each)).join("")), note];
+}"""
+
+
+def test_pixels_of_files_are_pycams(browser):
+    with opened(browser) as page:
+        page.add_script_tag(path=DECODE)
+        for name, data in images_of_all_kinds():
+            for exif in ("apply", "ignore"):
+                height, width, values, note = page.evaluate(DECODED, [base64.b64encode(data).decode(), exif])
+                pixels = np.frombuffer(base64.b64decode(values), np.uint8).reshape(height, width, 4)
+                expected = read_image(data, exif=exif)
+                assert np.array_equal(pixels[:, :, 2::-1], expected.pixels), (name, exif)
+                assert ("applied" in note) == (expected.exif_orientation != 1)
+
+
+@pytest.mark.slow
+@pytest.mark.shared
+def test_top_1_of_squeezenet_on_fifty_images(browser, ortweb, shared, tmp_path):
+    weights = shared / "data" / "weights" / "squeezenet_v1.0.caffemodel"
+    place = tmp_path / "page.html"
+    model = ["--model", "squeezenet-v1.0", "--weights", str(weights)]
+    assert main(["page", *model, "--runtime", str(ortweb), "--out", str(place)]) == 0
+    files = sorted((shared / "data" / "ilsvrc-mini" / "ILSVRC2012_img_val").iterdir())[:50]
+    assert len(files) == 50
+    same = 0
+    with pycam.load("squeezenet-v1.0", weights=weights) as cam, opened(browser) as page:
+        page.goto(place.as_uri())
+        page.locator(READY).wait_for(timeout=LONG)
+        for file in files:
+            found = page.evaluate(BEST, [file.name, base64.b64encode(file.read_bytes()).decode()])
+            same += found == cam(file).top[0].index
+    assert same >= 49
+
+
+BEST = """async ([name, data]) => {
+    const file = new File([Uint8Array.from(atob(data), (each) => each.charCodeAt(0))], name);
+    return (await runner.predict(file)).runs[0].top[0].index;
+}"""
