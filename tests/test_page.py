@@ -36,19 +36,19 @@ READY = ".engine:not(:empty)"
 LONG = 60_000
 
 
-@contextmanager
-def launched(*flags: str) -> Iterator:
+@pytest.fixture(scope="module")
+def launch() -> Iterator[Callable]:
+    """Start Chromium with some flags."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, *flags])
+        yield lambda *flags: playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, *flags])
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator:
+def browser(launch):
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    with launched("--disable-gpu") as browser:
-        yield browser
+    return launch("--disable-gpu")
 
 
 @contextmanager
@@ -304,9 +304,9 @@ def test_without_webassembly_the_page_says_so(browser, small_file):
         page.screenshot(path=SCREENSHOTS / "page-without-webassembly.png")
 
 
-def test_without_memory_the_page_says_so(small_file):
-    with launched("--disable-gpu", "--js-flags=--wasm-max-mem-pages=260") as browser, opened(browser) as page:
-        page.goto(small_file)
+def test_without_memory_the_page_says_so(launch, bundled):
+    with opened(launch("--disable-gpu", "--js-flags=--wasm-max-mem-pages=260")) as page:
+        page.goto(bundled.as_uri())
         again = page.locator(".problems p", has_text="the browser gives the net too little memory").locator("button")
         again.click(timeout=LONG)
         again.wait_for(timeout=LONG)
@@ -314,9 +314,13 @@ def test_without_memory_the_page_says_so(small_file):
         assert "a.jpg: the browser gives the net too little memory" in page.locator(".problems").all_inner_texts()[1]
 
 
+def answering(**answer: object) -> Callable[[object], None]:
+    return lambda route: route.fulfill(**answer)
+
+
 def test_what_does_not_arrive_can_be_tried_again(browser, small):
     folder = small("retry")
-    with served(folder) as address, opened(browser, expected=("ERR_FAILED", "404")) as page:
+    with served(folder) as address, opened(browser, expected=("ERR_FAILED", "404", "fetching the script")) as page:
         page.context.route("**/service-worker.js", lambda route: route.abort())
         page.context.route("**/model.onnx", lambda route: route.abort())
         page.goto(address)
@@ -327,7 +331,7 @@ def test_what_does_not_arrive_can_be_tried_again(browser, small):
             ({"status": 404}, "the server has no model.onnx (404)"),
             ({"body": "version https://git-lfs.github.com/spec/v1"}, "model.onnx is not the file that belongs to this"),
         ):
-            page.context.route("**/model.onnx", lambda route, answer=answer: route.fulfill(**answer))
+            page.context.route("**/model.onnx", answering(**answer))
             page.get_by_role("button", name="Try again").click()
             problem.filter(has_text=sentence).wait_for(timeout=LONG)
             page.context.unroute("**/model.onnx")
@@ -345,7 +349,7 @@ def test_what_does_not_arrive_can_be_tried_again(browser, small):
         page.locator(".problems p", has_text="a page in a folder works on a web server only").wait_for()
 
 
-def test_webgpu_runs_the_net_and_without_it_webassembly_does(browser, small_file):
+def test_webgpu_runs_the_net_and_without_it_webassembly_does(launch, browser, small_file):
     with opened(browser) as page:
         # An adapter that the worker does not find.
         page.add_init_script("Object.defineProperty(navigator, 'gpu', { value: { requestAdapter: async () => ({}) } })")
@@ -354,7 +358,7 @@ def test_webgpu_runs_the_net_and_without_it_webassembly_does(browser, small_file
         predict(page, ("a.jpg", samples.jpeg(3)))
         expected = page.locator(".score").all_inner_texts()
     flags = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan"]
-    with launched(*flags) as browser, opened(browser) as page:
+    with opened(launch(*flags)) as page:
         page.goto(small_file)
         page.locator(READY, has_text="WebGPU").wait_for(timeout=LONG)
         predict(page, ("a.jpg", samples.jpeg(3)))

@@ -78,7 +78,7 @@ async function byRuntime(work) {
   }
 }
 
-const NO_MEMORY = /memory|allocat/i;
+const NO_MEMORY = /memory|alloc/i;
 
 addEventListener("message", async ({ data: { number, task, content } }) => {
   try {
