@@ -50,8 +50,7 @@ def onnx_model(net: Net, outputs: Sequence[str]) -> Message:
     UnsupportedLayerError
         A layer has no translation to ONNX; the message names it.
     """
-    graph = _Graph(net.params)
-    _translate(net, outputs, graph)
+    graph = _translated(net, outputs)
     for output in outputs:
         graph.add_output(output, net.value_shapes[output])
     return graph.model(net.name)
@@ -90,8 +89,7 @@ def onnx_cam_model(net: Net, head: CamHead, top: int = 5) -> Message:
     UnsupportedLayerError
         A layer has no translation to ONNX; the message names it.
     """
-    graph = _Graph(net.params)
-    _translate(net, [head.score_blob, head.feature_blob], graph)
+    graph = _translated(net, [head.score_blob, head.feature_blob])
     scores, classes, maps = (_unused(name, net) for name in ("scores", "classes", "maps"))
     own = net.from_onnx and head.score_blob == "scores" and len(net.shapes["scores"]) == 2
     weights = head_weights(net, head)
@@ -138,11 +136,10 @@ def _unused(name: str, net: Net) -> str:
     return name
 
 
-def _translate(net: Net, wanted: Sequence[str], graph: _Graph) -> None:
-    """Add the layers that some values need, and their inputs, to the graph."""
+def _translated(net: Net, wanted: Sequence[str]) -> _Graph:
+    """Return a graph with the layers that some values need, and their inputs."""
     path = net.layers_before(wanted)
-    graph.origin = next((layer.origin for layer in path if isinstance(layer, L.OnnxNode)), None)
-    graph.taken = frozenset(name for layer in path if isinstance(layer, L.OnnxNode) for name in _names(layer))
+    graph = _Graph(net.params, [layer for layer in path if isinstance(layer, L.OnnxNode)])
     needed = {*wanted, *(value for layer in path for value in layer.inputs)}
     for layer in path:
         if isinstance(layer, L.Source):
@@ -156,6 +153,7 @@ def _translate(net: Net, wanted: Sequence[str], graph: _Graph) -> None:
                 graph.rename_last(layer.outputs[0])
         else:
             raise UnsupportedLayerError(f"layer {layer.name!r}: the type {layer.type!r} has no translation to ONNX")
+    return graph
 
 
 def _names(layer: L.OnnxNode) -> tuple[str, ...]:
@@ -165,20 +163,27 @@ def _names(layer: L.OnnxNode) -> tuple[str, ...]:
 class _Graph:
     """A graph under construction: nodes, and the constants that they read.
 
-    Attributes
+    Parameters
     ----------
     params : dict
         The parameters of the net.
+    made : sequence of OnnxNode
+        The nodes that come from an ONNX file, all from the same one.
+
+    Attributes
+    ----------
+    params : dict
+        As given.
     origin : OnnxOrigin, optional
         The ONNX file that some of the nodes come from: its versions are those of all nodes.
     taken : set of str
         The names in that file, which nothing else may have.
     """
 
-    def __init__(self, params: Params) -> None:
+    def __init__(self, params: Params, made: Sequence[L.OnnxNode]) -> None:
         self.params = params
-        self.origin: L.OnnxOrigin | None = None
-        self.taken: frozenset[str] = frozenset()
+        self.origin = made[0].origin if made else None
+        self.taken = frozenset(name for node in made for name in _names(node))
         self._inputs: list[Any] = []
         self._outputs: list[Any] = []
         self._nodes: list[Any] = []
@@ -379,10 +384,7 @@ def _slice(layer: L.Slice, graph: _Graph) -> str:
 
 
 def _eltwise(layer: L.Eltwise, graph: _Graph) -> str:
-    terms = [
-        value if coefficient == 1 else graph.add("Mul", [value, graph.constant(coefficient)])
-        for value, coefficient in zip(layer.inputs, layer.coefficients, strict=True)
-    ]
+    terms = [_scaled(value, factor, graph) for value, factor in zip(layer.inputs, layer.coefficients, strict=True)]
     if layer.operation == "PROD":
         return reduce(lambda a, b: graph.add("Mul", [a, b]), terms)
     return graph.add({"SUM": "Sum", "MAX": "Max"}[layer.operation], terms)
