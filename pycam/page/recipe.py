@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from pycam.errors import UsageError
+from pycam.images.read import LARGEST, LARGEST_FILE
 from pycam.images.views import mean_on_canvas, view_of
 from pycam.maps.methods import method_class
 from pycam.maps.placement import Placement
@@ -37,7 +38,8 @@ def input_record(model: Model, protocol: Protocol) -> dict[str, Any]:
     dict
         `view`: its `name`, the sizes of its `canvas` and of its crops, `size`, and the `crops`; `resizer`; `channels`,
         one of `CHANNELS`; `mean`: one number per channel, or its `shape`, (C, height, width) of the canvas, and its
-        `values`, base64 of float32; `scale`: one number per channel; `exif`.
+        `values`, base64 of float32; `scale`: one number per channel; `exif`; and the
+        `limits` of `decoded` in `browser/decode.js`.
 
     Raises
     ------
@@ -59,6 +61,7 @@ def input_record(model: Model, protocol: Protocol) -> dict[str, Any]:
         "mean": mean.tolist() if mean.ndim == 1 else _encoded(mean_on_canvas(mean, view, model.channels)),
         "scale": model.preprocessing.scale(row.input_scale).tolist(),
         "exif": row.exif,
+        "limits": {"pixels": LARGEST, "bytes": LARGEST_FILE},
     }
 
 
