@@ -50,6 +50,7 @@ demo: $(VENV)/.core ## Heat maps and a small evaluation of four photographs, fro
 	$(RUN)/pycam demo
 
 test: $(VENV)/.all ## Run the tests.
+	@$(RUN)/python -m pycam.page.runtime || echo "the tests marked ortweb are skipped" >&2
 	$(RUN)/python -m pytest -q -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 ci: ## Run all that CI runs; nothing is skipped (needs root for real Caffe and Chromium).

@@ -121,6 +121,17 @@ def _no_browser() -> str:
     return _no_packages("playwright.sync_api", "axe_playwright_python")
 
 
+def _no_ortweb() -> str:
+    from pycam.errors import EngineError
+    from pycam.page.runtime import find_runtime
+
+    try:
+        find_runtime(download=False)
+    except EngineError as error:
+        return f"{error}; `make test` fetches it where npm is"
+    return ""
+
+
 def _no_opencv() -> str:
     import cv2
 
@@ -216,6 +227,7 @@ REQUIREMENTS = {
     "paper": Requirement("scikit-learn and matplotlib", partial(_no_packages, "sklearn", "matplotlib")),
     "web": Requirement("FastAPI and uvicorn", partial(_no_packages, "fastapi", "uvicorn")),
     "browser": Requirement("headless Chromium, Playwright and axe", _no_browser),
+    "ortweb": Requirement("ONNX Runtime Web on this machine", _no_ortweb),
     "demo": Requirement("scikit-image", partial(_no_packages, "skimage")),
     "docs": Requirement("Zensical and mkdocstrings", partial(_no_packages, "zensical", "mkdocstrings_handlers.python")),
     "notebook": Requirement(
@@ -293,6 +305,14 @@ def shared() -> Path:
 
 
 # What the fixtures below need is imported where it is used: most tests do without.
+
+
+@pytest.fixture(scope="session")
+def ortweb() -> Path:
+    """The folder with the files of ONNX Runtime Web, for `find_runtime` or `--runtime`."""
+    from pycam.page.runtime import find_runtime
+
+    return find_runtime(download=False).place
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from pycam import zoo
 from pycam.cli import main
 from pycam.engines import ENGINES
 from pycam.errors import ModelError
+from pycam.page.runtime import Runtime
 from pycam.verification import doctor
 
 
@@ -152,7 +153,18 @@ def test_pycam_that_is_not_installed(monkeypatch, capsys):
     monkeypatch.setattr(metadata, "metadata", none)
     found = examined(capsys)
     assert "run without being installed" in found["versions", "pycam"]["told"]
-    assert [name for about, name in found if about == "extras"] == ["Chromium"]
+    assert [name for about, name in found if about == "extras"] == ["ONNX Runtime Web", "Chromium"]
+
+
+def test_what_pages_need_is_said_and_who_fetches_it(monkeypatch, capsys, tmp_path):
+    for program, fix in ((None, "run `npm pack onnxruntime-web@1.30.0` where npm "), ("/usr/bin/npm", "")):
+        monkeypatch.setattr(doctor.shutil, "which", lambda _, program=program: program)
+        found = examined(capsys)["extras", "ONNX Runtime Web"]
+        assert found["state"] == "not here" and "only `pycam page` needs it" in found["told"]
+        assert found["fix"].startswith(fix) and bool(found["fix"]) == bool(fix)
+    monkeypatch.setattr(doctor, "find_runtime", lambda download: Runtime({}, tmp_path, "1.30.0", ""))
+    found = examined(capsys)["extras", "ONNX Runtime Web"]
+    assert (found["state"], found["told"]) == ("ok", f"1.30.0, in {tmp_path}")
 
 
 def test_folders_that_are_not_there(monkeypatch, capsys, tmp_path):

@@ -82,3 +82,15 @@ def test_an_environment_whose_making_failed_is_made_again(make, tmp_path):
     assert not (tmp_path / "venv/pyvenv.cfg").exists()
     assert make("pass") == (0, [])
     assert (tmp_path / "venv/pyvenv.cfg").exists()
+
+
+def test_without_the_runtime_of_pages_the_tests_run_all_the_same(tmp_path):
+    python = tmp_path / "bin/python"
+    python.parent.mkdir()
+    python.write_text('#!/bin/sh\necho "$2"\n[ "$2" = pytest ] || { echo "no npm" >&2; exit 7; }\n')
+    python.chmod(0o755)
+    # As if all packages were installed.
+    command = ["make", "--silent", f"VENV={tmp_path}", f"--old-file={tmp_path}/.all", "test"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "pycam.page.runtime\npytest\n")
+    assert done.stderr == "no npm\nthe tests marked ortweb are skipped\n"

@@ -36,6 +36,7 @@ COMMANDS = {
     "report": "Make reports of finished runs and of images.",
     "paper": "Make the paper's tables and figures.",
     "serve": "Serve the viewer as a web page at 127.0.0.1; images are dropped, pasted or chosen.",
+    "page": "Make a page on which anyone sees the class activation maps of their own images, without a server.",
     "compare": "Compare every blob of two engines or files, with one row per layer. B is the reference.",
     "verify": "Check a model's files, its net, and every engine against real Caffe if it is available.",
     "bench": "Measure how fast each engine runs a net on this machine, and say which one to use.",
@@ -48,7 +49,7 @@ COMMANDS = {
 """The first line of each command's help. A command is a function, or the group `app`, in the module of its name."""
 
 PANELS = {
-    "Make maps": ("heatmap", "figure", "explain", "activations", "features", "serve"),
+    "Make maps": ("heatmap", "figure", "explain", "activations", "features", "serve", "page"),
     "Measure": ("evaluate", "score", "report", "paper"),
     "Compare": ("compare", "verify", "bench"),
     "Train and convert": ("train", "net"),

@@ -15,6 +15,10 @@ EXAMPLES: Mapping[str, Sequence[str]] = {
     "activations": ("activations fox.jpg --model squeezenet-cam-caltech101 --layers conv1,fire2/concat",),
     "features": ("features photos/ --model googlenet-cam --view full --out photos.npz",),
     "serve": ("serve --model squeezenet-cam-caltech101",),
+    "page": (
+        "page --model squeezenet-cam-caltech101 --out page",
+        "page --prototxt deploy.prototxt --weights my.caffemodel --labels names.txt --single-file --out demo.html",
+    ),
     "evaluate": (
         "evaluate --images val/ --ground-truth val_xml/ --model googlenet-cam --out runs/googlenet",
         "evaluate --images photos/ --ground-truth boxes.csv --model my-card.yaml --labels names.txt --out runs/mine",

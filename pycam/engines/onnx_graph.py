@@ -57,7 +57,7 @@ def onnx_model(net: Net, outputs: Sequence[str]) -> Message:
     return graph.model(net.name)
 
 
-def onnx_cam_model(net: Net, head: CamHead, top: int = 5) -> Message:
+def onnx_cam_model(net: Net, head: CamHead, top: int | None = 5) -> Message:
     """Translate a net together with its class activation maps, for use without pycam.
 
     Parameters
@@ -66,8 +66,8 @@ def onnx_cam_model(net: Net, head: CamHead, top: int = 5) -> Message:
         A net with parameters.
     head : CamHead
         The blobs and the layer that the maps are made of.
-    top : int
-        Number of classes with a map; at most the number of all classes.
+    top : int, optional
+        Number of classes with a map; at most the number of all classes. None for the maps of all classes.
 
     Returns
     -------
@@ -81,6 +81,8 @@ def onnx_cam_model(net: Net, head: CamHead, top: int = 5) -> Message:
             (N, top) int64, the classes of the highest scores, in descending order.
         `maps`
             (N, top, h, w) float32, their maps at the features' size, neither rectified nor scaled.
+
+        Without `top`, there is no output `classes`, and `maps` are those of all classes, in the net's order.
 
         If a blob of the net already has one of these names, the output gets an underscore at its end; scores of an
         ONNX file that have the name keep it.
@@ -96,7 +98,6 @@ def onnx_cam_model(net: Net, head: CamHead, top: int = 5) -> Message:
     own = net.from_onnx and head.score_blob == "scores" and len(net.shapes["scores"]) == 2
     weights = head_weights(net, head)
     class_count = len(weights.bias)
-    top = min(top, class_count)
     _, channels, height, width = net.value_shapes[head.feature_blob]
 
     if head.positions:
@@ -106,14 +107,24 @@ def onnx_cam_model(net: Net, head: CamHead, top: int = 5) -> Message:
         scores = head.score_blob
     else:
         graph.add("Flatten", [head.score_blob], scores)
-    if graph.opset < 10:
-        graph.add("TopK", [scores], graph.unused("TopK"), classes, k=top)
-    else:
-        graph.add("TopK", [scores, graph.constant([top])], graph.unused("TopK"), classes)
+    graph.add_output(scores, (1, class_count))
     features = head.feature_blob
     if weights.coverage is not None:
         features = graph.add("Mul", [features, graph.constant(weights.coverage)])
     matrix = weights.matrix
+    if top is None:
+        if matrix is None:
+            graph.add("Identity", [features], maps)
+        else:
+            # A class activation map is a 1×1 convolution of the features with the class weights.
+            graph.add("Conv", [features, graph.constant(matrix[:, :, None, None])], maps)
+        graph.add_output(maps, (1, class_count, height, width))
+        return graph.model(net.name)
+    top = min(top, class_count)
+    if graph.opset < 10:
+        graph.add("TopK", [scores], graph.unused("TopK"), classes, k=top)
+    else:
+        graph.add("TopK", [scores, graph.constant([top])], graph.unused("TopK"), classes)
     if matrix is None and graph.opset < OPSET:
         matrix = np.eye(class_count, dtype=np.float32)
     if matrix is None:
@@ -126,7 +137,6 @@ def onnx_cam_model(net: Net, head: CamHead, top: int = 5) -> Message:
         rows = graph.add("MatMul", [chosen, columns])  # (N, top, h·w)
         graph.add("Reshape", [rows, graph.constant([0, top, height, width])], maps)
 
-    graph.add_output(scores, (1, class_count))
     graph.add_output(classes, (1, top), INT64)
     graph.add_output(maps, (1, top, height, width))
     return graph.model(net.name)

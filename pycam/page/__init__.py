@@ -1,5 +1,5 @@
-"""The page on which a net runs in its reader's browser.
+"""The page of a model: a static page whose net runs in the reader's browser.
 
-What makes the page belongs here, with the scripts of the page in `browser/`. What shows an image and its maps does not:
-the viewer is in `pycam.report`.
+Code that writes such a page and the scripts that run only in it belong here, and so does what finds the engine that
+runs the net there. The viewer does not (`pycam.report`), nor does the ONNX export (`pycam.engines`).
 """

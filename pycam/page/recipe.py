@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from pycam.errors import UsageError
-from pycam.images.read import LARGEST, LARGEST_FILE
 from pycam.images.views import mean_on_canvas, view_of
-from pycam.maps.methods import method_class
+from pycam.maps.methods import METHODS
 from pycam.maps.placement import Placement
 from pycam.model import Model
 from pycam.protocols import Protocol
@@ -19,8 +18,34 @@ from pycam.report.viewer_data import placement_choices, run_facts, view_record
 CHANNELS = {3: "bgr", 1: "grey"}
 """Numbers of channels that a page makes of an image, and their names in `browser/pixels.js`."""
 
+LARGEST = 50_000_000
+"""Maximal number of pixels of an image, which telephones can hold several times."""
+
+LARGEST_FILE = 4 * LARGEST
+"""Maximal number of bytes of its file."""
+
 BOX_RULE = "paper"
 """The rule by which the viewer finds boxes."""
+
+
+def check_protocol(protocol: Protocol) -> None:
+    """Refuse a protocol that needs what only Python has.
+
+    Raises
+    ------
+    UsageError
+        The method is not `cam`, or the box rule is not the paper's.
+    """
+    if protocol.method != "cam":
+        raise UsageError(
+            f"protocol {protocol.name!r}: a page makes class activation maps only, and no maps by "
+            f"{METHODS[protocol.method].title}: choose another protocol, such as default"
+        )
+    if protocol.box_rule != BOX_RULE:
+        raise UsageError(
+            f"protocol {protocol.name!r}: a page finds boxes by the rule {BOX_RULE!r} only, not {protocol.box_rule!r}: "
+            f"give --box-rule {BOX_RULE}"
+        )
 
 
 def input_record(model: Model, protocol: Protocol) -> dict[str, Any]:
@@ -88,10 +113,7 @@ def output_record(model: Model, protocol: Protocol, engine: str) -> dict[str, An
         The page cannot make maps by the method, or boxes by the rule of the protocol.
     """
     row = protocol.for_view(model.view)
-    if not method_class(row.method).from_class_weights:
-        raise UsageError(f"method {row.method!r} needs more than one run of the net, which a page does not do: use cam")
-    if row.box_rule != BOX_RULE:
-        raise UsageError(f"box rule {row.box_rule!r}: a page finds boxes by the rule {BOX_RULE} alone: choose that")
+    check_protocol(row)
     placement = Placement(view_of(row.view, model.input_size), row.map_resizer, row.merge, row.placement)
     return run_facts(model.name, engine, row) | {"placement": placement_choices(placement)}
 

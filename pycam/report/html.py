@@ -24,6 +24,9 @@ UNFINISHED = ".unfinished"
 
 NO_LABELS = Labels(())
 
+HTML = (".html", ".htm")
+"""The endings of a page of one file."""
+
 _PARTS = {
     "images": re.compile(r"\d{6,}\.jpg"),
     "data": re.compile(r"\d+\.js"),
@@ -82,19 +85,47 @@ def write_html(place: Path, entries: Iterable[Entry], heading: Heading) -> None:
     UsageError
         The folder is not empty, and not that of an interrupted page.
     """
-    if place.suffix.lower() in (".html", ".htm"):
+    if place.suffix.lower() in HTML:
         place.parent.mkdir(parents=True, exist_ok=True)
         _write_file(place, entries, heading)
     else:
-        if exists(place) and not (is_file(place / UNFINISHED) or (is_folder(place) and not any(place.iterdir()))):
-            raise UsageError(
-                f"{place}: exists and is not an empty folder; give a new folder, or a file that ends in .html"
-            )
+        new_folder(place)
         _write_folder(place, entries, heading)
+        (place / UNFINISHED).unlink()
+
+
+def check_folder(place: Path) -> None:
+    """Refuse a folder for a page that is not new, not empty, and not that of an interrupted page.
+
+    Raises
+    ------
+    UsageError
+        Something else is there.
+    """
+    if exists(place) and not (is_file(place / UNFINISHED) or (is_folder(place) and not any(place.iterdir()))):
+        raise UsageError(f"{place}: exists and is not an empty folder; give a new folder, or a file that ends in .html")
+
+
+def new_folder(place: Path) -> None:
+    """Make the folder of a page, and mark it as unfinished until `UNFINISHED` is removed from it.
+
+    Parameters
+    ----------
+    place : Path
+        The folder; `check_folder` says which one may be there.
+
+    Raises
+    ------
+    UsageError
+        Something else is there.
+    """
+    check_folder(place)
+    place.mkdir(parents=True, exist_ok=True)
+    (place / UNFINISHED).touch()
 
 
 def _write_file(place: Path, entries: Iterable[Entry], heading: Heading) -> None:
-    begin, end = page(heading.title, "report.js")
+    begin, end = page(heading.title, "report.css", "report.js")
     cards = []
     with atomic_open(place) as file:
         file.write(utf8(begin))
@@ -107,8 +138,6 @@ def _write_file(place: Path, entries: Iterable[Entry], heading: Heading) -> None
 
 
 def _write_folder(place: Path, entries: Iterable[Entry], heading: Heading) -> None:
-    place.mkdir(parents=True, exist_ok=True)
-    (place / UNFINISHED).touch()
     for folder, names in _PARTS.items():
         (place / folder).mkdir(exist_ok=True)
         # The interrupted page may have been that of more images.
@@ -131,9 +160,8 @@ def _write_folder(place: Path, entries: Iterable[Entry], heading: Heading) -> No
             break
         atomic_write(place / f"data/{chunk}.js", f'arrive("data/{chunk}.js", {json_text(records)});\n')
     # The page may load the scripts that its own script adds, and images from its folder, wherever the folder is.
-    begin, end = page(heading.title, "report.js", scripts="'strict-dynamic'", images="'self' file: data:")
+    begin, end = page(heading.title, "report.css", "report.js", scripts="'strict-dynamic'", images="'self' file: data:")
     atomic_write(place / "index.html", begin + json_block("report", _contents(heading, cards, chunk=CHUNK)) + end)
-    (place / UNFINISHED).unlink()
 
 
 def _card(entry: Entry) -> dict[str, Any]:

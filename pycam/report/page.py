@@ -20,7 +20,12 @@ from pycam.drawing.colormaps import opencv_jet
 
 
 def page(
-    title: str, script: str, *, scripts: str = "", images: str = "data:", answers: str = "'none'"
+    title: str,
+    *files: str,
+    scripts: str = "",
+    images: str = "data:",
+    answers: str = "'none'",
+    workers: str = "'none'",
 ) -> tuple[str, str]:
     """Return the beginning and the end of a page. The data lies between them, as `json_block`s.
 
@@ -28,18 +33,19 @@ def page(
     ----------
     title : str
         Title of the page.
-    script : str
-        The file in `viewer/` that makes the page, `report.js` or `serve.js`.
-    scripts, images, answers : str
-        Further sources of scripts, of images and of answers to requests, for the Content-Security-Policy.
+    *files : str
+        The scripts and styles that make the page, besides those of the viewer, as for `page_text`.
+    scripts, images, answers, workers : str
+        Further sources of scripts, of images, of answers to requests and of workers, for the Content-Security-Policy.
 
     Returns
     -------
     (str, str)
         HTML: up to the beginning of the body, and from the end of the body.
     """
-    style, code = _files(script)
-    policy = f"script-src '{_hash(code)}' {scripts}; img-src {images}; connect-src {answers}"
+    style = page_text("viewer.css", *(name for name in files if name.endswith(".css")))
+    code = page_text(*_VIEWER, *(name for name in files if name.endswith(".js")))
+    policy = f"script-src '{_hash(code)}' {scripts}; img-src {images}; connect-src {answers}; worker-src {workers}"
     noscript = "<noscript>This page draws its maps in the browser: allow its scripts.</noscript>\n"
     end = f"{json_block('colours', colour_tables())}<script>{code}</script>\n{_END}"
     return _begin(title, style, policy) + noscript, end
@@ -57,9 +63,10 @@ def static_page(title: str, style: str, body: str) -> str:
     body : str
         HTML.
     """
-    return _begin(title, _text("viewer.css", style), "img-src data:") + body + _END
+    return _begin(title, page_text("viewer.css", style), "img-src data:") + body + _END
 
 
+_VIEWER = ("resize.js", "maps.js", "elements.js", "search.js", "export.js", "viewer.js")
 _END = "</body>\n</html>\n"
 
 
@@ -83,16 +90,13 @@ def json_text(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 
 
-def _text(*names: str) -> str:
-    """Return files in `viewer/` as one text."""
-    folder = resources.files("pycam.report") / "viewer"
-    return "\n".join((folder / name).read_text("utf-8") for name in names)
-
-
 @cache
-def _files(script: str) -> tuple[str, str]:
-    scripts = ("resize.js", "maps.js", "elements.js", "search.js", "export.js", "viewer.js", script)
-    return _text("viewer.css", script.replace(".js", ".css")), _text(*scripts)
+def page_text(*names: str) -> str:
+    """Return scripts or styles as one text: names of files in `viewer/`, or their paths in the package `pycam`."""
+    package = resources.files("pycam")
+    return "\n".join(
+        package.joinpath(name if "/" in name else f"report/viewer/{name}").read_text("utf-8") for name in names
+    )
 
 
 def _hash(text: str) -> str:

@@ -76,7 +76,7 @@ def application(models: Mapping[str, Callable[[], Sequence[Cam]]], limits: Limit
     app = FastAPI(lifespan=life, docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(_OwnOrigin, limits=limits)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=HOSTS)
-    begin, end = page("pycam", "serve.js", answers="'self'")
+    begin, end = page("pycam", "desk.css", "desk.js", "serve.js", answers="'self'")
     facts = {"models": list(models), "upload": limits.upload, "pixels": limits.pixels}
     markup = begin + json_block("server", facts) + end
 

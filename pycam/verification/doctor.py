@@ -21,6 +21,7 @@ from pycam.engines import DEFAULT_ENGINE, ENGINES
 from pycam.errors import EngineError, PycamError
 from pycam.formats import prototxt
 from pycam.net import net_from_message
+from pycam.page.runtime import ADVICE, find_runtime
 from pycam.verification.opencv import opencv_fix, opencv_wheels
 
 DISTRIBUTION = "caffe-cam"
@@ -199,6 +200,14 @@ def _extras() -> Iterator[Finding]:
         else:
             lacking = ", ".join(f"{name} {why}" for name, why, good in checked if not good)
             yield Finding("extras", extra, "not here", lacking, f"pip install '{DISTRIBUTION}[{extra}]'")
+    try:
+        runtime = find_runtime(download=False)
+        yield Finding("extras", "ONNX Runtime Web", "ok", f"{runtime.version}, in {runtime.place}")
+    except EngineError:
+        told, fix = "only `pycam page` needs it", ADVICE
+        if shutil.which("npm"):
+            told, fix = f"{told}, and lets npm fetch it", ""
+        yield Finding("extras", "ONNX Runtime Web", "not here", told, fix)
     chromium = os.environ.get("PYCAM_CHROMIUM") or shutil.which("chromium")
     if chromium:
         yield Finding("extras", "Chromium", "ok", chromium)

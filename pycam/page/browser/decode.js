@@ -3,7 +3,7 @@
 // conversions of colour. What cannot be read is an error whose message is a sentence for the reader.
 
 const BAND = 1 << 22; // Pixels that a canvas gets at once: some browsers have no large ones.
-const LARGEST_PREVIEW = 1280; // Pixels of the longer side, as in report/viewer_data.py.
+const LARGEST_SHOWN = 1280; // Pixels of the longer side, as in report/viewer_data.py.
 
 /** From the stored to the upright image, as the matrix of a canvas: EXIF orientation -> function of its width and height. */
 const UPRIGHT = {
@@ -18,38 +18,57 @@ const UPRIGHT = {
 };
 
 /**
- * Decodes the file of an image: { rgba, width, height, note, preview }. `note` is what the reader must know of it, often
- * nothing. `preview` is a JPEG for the screen. `recipe` is an input_record of page/recipe.py.
+ * Decodes the file of an image: { rgba, width, height, note, shown }. `note` is what the reader must know of it, often
+ * nothing. `shown` is a JPEG for the screen. `exif` and `limits` are those of an input_record of page/recipe.py.
  */
-async function decoded(blob, { exif, limits }) {
-  if (blob.size > limits.bytes) throw new Error(`a file of ${blob.size / 1e6} MB, which is not an image: give an image`);
+async function decodeImage(blob, { exif, limits }) {
+  if (blob.size > limits.bytes) throw new Error(`the file has ${Math.round(blob.size / 1e6)} MB, more than any image that the page takes: give an image`);
   const bytes = new Uint8Array(await blob.arrayBuffer());
   const header = readHeader(bytes);
-  const sides = `${header.width} × ${header.height}`;
-  if (header.width * header.height > limits.pixels) throw new Error(`an image of ${sides}, more than ${limits.pixels / 1e6} million pixels: make it smaller`);
+  const pixels = header.width * header.height;
+  if (pixels > limits.pixels) throw new Error(`the image has ${Math.round(pixels / 1e6)} million pixels, and the page takes up to ${limits.pixels / 1e6}: make it smaller`);
   const bitmap = await bitmapOf(bytes, header);
   try {
     const isTurned = exif === "apply" && header.orientation >= 5;
     const [width, height] = isTurned ? [bitmap.height, bitmap.width] : [bitmap.width, bitmap.height];
     const matrix = UPRIGHT[exif === "apply" ? header.orientation : 1](bitmap.width, bitmap.height);
     const rgba = pixelsOf(bitmap, matrix, width, height);
-    const preview = await previewOf(bitmap, matrix, width, height);
-    return { rgba, width, height, note: noteOf(header, exif, rgba), preview };
+    const shown = await shownOf(bitmap, matrix, width, height);
+    return { rgba, width, height, note: noteOf(header, exif, rgba), shown };
   } catch (error) {
-    throw new Error(`an image of ${sides}, for which the browser has no memory: make it smaller, or close other tabs`, { cause: error });
+    throw new Error(`the browser has no memory for an image of ${header.width} × ${header.height}: make it smaller, or close other tabs`, { cause: error });
   } finally {
     bitmap.close();
   }
 }
 
-async function bitmapOf(bytes, { format, ownPng, width, height }) {
+async function bitmapOf(bytes, { format, width, height, ownPng, isTransparent }) {
   const options = { colorSpaceConversion: "none", premultiplyAlpha: "none" };
   if (ownPng) return createImageBitmap(await decodePng(bytes), options);
+  let bitmap;
   try {
-    return await createImageBitmap(new Blob([bytes], { type: `image/${format.toLowerCase()}` }), options);
+    bitmap = await createImageBitmap(new Blob([bytes], { type: `image/${format.toLowerCase()}` }), options);
   } catch {
-    throw new Error(`a ${format} of ${width} × ${height} that the browser cannot decode: the file is damaged, or the browser has no memory left`);
+    throw new Error(`the browser cannot decode a ${format} of ${width} × ${height}: the file is damaged, or there is no memory left`);
   }
+  const opaque = isTransparent ? opaqueOf(bitmap) : null;
+  return opaque ? createImageBitmap(opaque, options) : bitmap;
+}
+
+/** Returns the colours of a bitmap without its alpha, with which a canvas multiplies them; null without WebGL. */
+function opaqueOf(bitmap) {
+  const { width, height } = bitmap;
+  const gl = new OffscreenCanvas(1, 1).getContext("webgl");
+  if (!gl || Math.max(width, height) > gl.getParameter(gl.MAX_TEXTURE_SIZE)) return null;
+  gl.bindTexture(gl.TEXTURE_2D, gl.createTexture());
+  gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, gl.RGBA, gl.UNSIGNED_BYTE, bitmap);
+  gl.bindFramebuffer(gl.FRAMEBUFFER, gl.createFramebuffer());
+  gl.framebufferTexture2D(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, gl.TEXTURE_2D, gl.getParameter(gl.TEXTURE_BINDING_2D), 0);
+  const image = new ImageData(width, height);
+  gl.readPixels(0, 0, width, height, gl.RGBA, gl.UNSIGNED_BYTE, new Uint8Array(image.data.buffer));
+  if (gl.getError() !== gl.NO_ERROR) return null;
+  for (let at = 3; at < image.data.length; at += 4) image.data[at] = 255;
+  return image;
 }
 
 /** Reads the pixels of a bitmap under a matrix, band by band. */
@@ -68,8 +87,8 @@ function pixelsOf(bitmap, [a, b, c, d, e, f], width, height) {
   return rgba;
 }
 
-async function previewOf(bitmap, matrix, width, height) {
-  const scale = Math.min(1, LARGEST_PREVIEW / Math.max(width, height));
+function shownOf(bitmap, matrix, width, height) {
+  const scale = Math.min(1, LARGEST_SHOWN / Math.max(width, height));
   const canvas = new OffscreenCanvas(Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale)));
   const context = canvas.getContext("2d");
   context.imageSmoothingQuality = "high";

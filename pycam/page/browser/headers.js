@@ -25,8 +25,9 @@ const REFUSED = [
 ];
 
 /**
- * Reads the header of an image: { format, width, height, orientation, ownPng }. `ownPng` says that png.js decodes the file.
- * Throws an error for another file, a truncated one, or one with a damaged header.
+ * Reads the header of an image: { format, width, height, orientation, ownPng, isTransparent }. `ownPng` says that png.js
+ * decodes the file, and `isTransparent` that its alpha cannot be taken out. Throws an error for another file, a truncated
+ * one, or one with a damaged header.
  */
 function readHeader(bytes) {
   const start = textOf(bytes, 0, 1024);
@@ -37,7 +38,7 @@ function readHeader(bytes) {
     throw new Error(`${kind}: this page reads ${KNOWN.map(([name]) => name).join(", ")}; convert it to JPEG or PNG`);
   }
   try {
-    return { format, orientation: 1, ownPng: false, ...read(bytes, new DataView(bytes.buffer, bytes.byteOffset, bytes.length)) };
+    return { format, orientation: 1, ownPng: false, isTransparent: false, ...read(bytes, new DataView(bytes.buffer, bytes.byteOffset, bytes.length)) };
   } catch (error) {
     if (error instanceof RangeError) throw damaged(`a ${format} that ends after ${bytes.length} bytes`);
     throw error;
@@ -132,6 +133,7 @@ function webpHeader(bytes, view) {
       const sides = view.getUint32(start + 1, true);
       found.width ??= 1 + (sides & 0x3fff);
       found.height ??= 1 + ((sides >>> 14) & 0x3fff);
+      found.isTransparent = ((sides >>> 28) & 1) === 1;
     } else if (type === "ALPH") {
       bytes[at] = 0x58; // A type that no decoder knows.
     } else if (type === "EXIF") {

@@ -1,0 +1,84 @@
+"use strict";
+// The page of `pycam page`: the reader's browser predicts the images on the desk.
+
+const facts = JSON.parse(document.getElementById("page").textContent);
+
+const bar = element("progress", { max: 1, "aria-labelledby": "loading-text" });
+const loadingText = element("span", { id: "loading-text" });
+const loading = element("div", { class: "loading", hidden: true }, loadingText, bar);
+const failure = element("div", { class: "problems", role: "alert" });
+const engine = element("p", { class: "engine", role: "status" });
+
+const runner = new Runner((text, share) => {
+  loadingText.textContent = text;
+  if (share === null) bar.removeAttribute("value");
+  else bar.value = share;
+});
+
+const desk = new Desk({
+  header: element("header", {}, element("h1", {}, facts.title), element("p", { class: "about" }, facts.about.join(" · "))),
+  limits: "Images stay in this browser: the net runs here, and nothing is uploaded",
+  tools: [element("div", { class: "tools" }, ...examples(), element("button", { type: "button", click: photograph }, "Take a photograph")), loading, failure, engine],
+  async predict(file) {
+    const image = await runner.predict(file);
+    return { image, search: { classes: facts.classes, find: async (index) => [await runner.find(file, index)] } };
+  },
+});
+
+/** Makes a button for each example. */
+function examples() {
+  return facts.examples.map(({ name, file, thumbnail, type }) => {
+    const take = async () => {
+      try {
+        desk.take([new File([await fileNamed(file)], name, { type })]);
+      } catch (error) {
+        desk.complain(error.message);
+      }
+    };
+    return element("button", { type: "button", class: "example", click: take }, element("img", { src: thumbnail, alt: "" }), element("span", {}, name));
+  });
+}
+
+async function photograph() {
+  try {
+    await takePhotograph((file) => desk.take([file]));
+  } catch (error) {
+    desk.complain(error.message);
+  }
+}
+
+async function load() {
+  failure.replaceChildren();
+  loading.hidden = false;
+  try {
+    await runner.ready();
+    engine.textContent = `The net is ready: ${runner.description}.`;
+    await keepForLater();
+  } catch (error) {
+    const again = element("button", { type: "button", click: load }, "Try again");
+    failure.append(element("p", {}, `The net does not load: ${error.message}. `, again));
+  } finally {
+    loading.hidden = true;
+  }
+}
+
+/** Lets the browser keep the page, so that it works without a network from now on. */
+async function keepForLater() {
+  if (!facts.worker || !navigator.serviceWorker || !location.protocol.startsWith("http")) return;
+  try {
+    await navigator.serviceWorker.register(facts.worker);
+    await navigator.serviceWorker.ready;
+    // What came before the service worker was there comes through it now, from the browser's own cache.
+    for (const name of [...runner.used, facts.model]) await fetch(name);
+    engine.textContent += " The page works offline.";
+  } catch {
+    // Private windows keep nothing; the page works as well without it.
+  }
+}
+
+document.body.append(desk.root, element("footer", {}, ...facts.footer.map((line) => element("p", {}, line)), licences()));
+load();
+
+function licences() {
+  return element("details", {}, element("summary", {}, "Licences"), element("pre", { tabindex: 0 }, facts.licence));
+}
