@@ -48,7 +48,7 @@ _OWN = ("desk.js", *(f"{_BROWSER}{name}.js" for name in ("files", "runner", "cam
 _IN_WORKER = (
     "resize.js",
     "maps.js",
-    *(f"{_BROWSER}{name}.js" for name in ("resizers", "pixels", "record", "decode", "net")),
+    *(f"{_BROWSER}{name}.js" for name in ("resizers", "pixels", "record", "headers", "png", "decode", "net")),
 )
 
 _SHOWN_AS_THEY_ARE = {b"\xff\xd8": "image/jpeg", b"\x89PNG": "image/png"}

@@ -18,6 +18,12 @@ from pycam.report.viewer_data import placement_choices, run_facts, view_record
 CHANNELS = {3: "bgr", 1: "grey"}
 """Numbers of channels that a page makes of an image, and their names in `browser/pixels.js`."""
 
+LARGEST = 50_000_000
+"""Maximal number of pixels of an image, which telephones can hold several times."""
+
+LARGEST_FILE = 4 * LARGEST
+"""Maximal number of bytes of its file."""
+
 BOX_RULE = "paper"
 """The rule by which the viewer finds boxes."""
 
@@ -57,7 +63,8 @@ def input_record(model: Model, protocol: Protocol) -> dict[str, Any]:
     dict
         `view`: its `name`, the sizes of its `canvas` and of its crops, `size`, and the `crops`; `resizer`; `channels`,
         one of `CHANNELS`; `mean`: one number per channel, or its `shape`, (C, height, width) of the canvas, and its
-        `values`, base64 of float32; `scale`: one number per channel; `exif`.
+        `values`, base64 of float32; `scale`: one number per channel; `exif`; and the
+        `limits` of `decoded` in `browser/decode.js`.
 
     Raises
     ------
@@ -79,6 +86,7 @@ def input_record(model: Model, protocol: Protocol) -> dict[str, Any]:
         "mean": mean.tolist() if mean.ndim == 1 else _encoded(mean_on_canvas(mean, view, model.channels)),
         "scale": model.preprocessing.scale(row.input_scale).tolist(),
         "exif": row.exif,
+        "limits": {"pixels": LARGEST, "bytes": LARGEST_FILE},
     }
 
 

@@ -1,99 +1,108 @@
 "use strict";
-// Reads an image file in the worker: its pixels without any change of colours, and a small copy to show.
+// From the file of an image to its pixels, as pycam's images/read.py reads them: as stored or upright, opaque, without
+// conversions of colour. What cannot be read is an error whose message is a sentence for the reader.
 
-const LARGEST_SIDE = 1280; // Pixels of the longer side of a shown image, as in report/viewer_data.py.
+const BAND = 1 << 22; // Pixels that a canvas gets at once: some browsers have no large ones.
+const LARGEST_SHOWN = 1280; // Pixels of the longer side, as in report/viewer_data.py.
 
-/** An image that cannot be read; the message says why, in words. */
-class UnreadImage extends Error {}
+/** From the stored to the upright image, as the matrix of a canvas: EXIF orientation -> function of its width and height. */
+const UPRIGHT = {
+  1: () => [1, 0, 0, 1, 0, 0],
+  2: (width) => [-1, 0, 0, 1, width, 0],
+  3: (width, height) => [-1, 0, 0, -1, width, height],
+  4: (width, height) => [1, 0, 0, -1, 0, height],
+  5: () => [0, 1, 1, 0, 0, 0],
+  6: (width, height) => [0, 1, -1, 0, height, 0],
+  7: (width, height) => [0, -1, -1, 0, height, width],
+  8: (width) => [0, -1, 1, 0, 0, width],
+};
 
-/** Returns the RGBA pixels of an image file, its width and height, a note on its orientation, and a JPEG to show. */
-async function decodeImage(file, exif) {
-  const bytes = new Uint8Array(await file.arrayBuffer());
-  const orientation = orientationIn(bytes);
-  if (isCut(bytes)) throw new UnreadImage("the image is incomplete: get the file again");
-  if (orientation && exif === "ignore") bytes[orientation.place] = 1;
-  let bitmap;
+/**
+ * Decodes the file of an image: { rgba, width, height, note, shown }. `note` is what the reader must know of it, often
+ * nothing. `shown` is a JPEG for the screen. `exif` and `limits` are those of an input_record of page/recipe.py.
+ */
+async function decodeImage(blob, { exif, limits }) {
+  if (blob.size > limits.bytes) throw new Error(`the file has ${Math.round(blob.size / 1e6)} MB, more than any image that the page takes: give an image`);
+  const bytes = new Uint8Array(await blob.arrayBuffer());
+  const header = readHeader(bytes);
+  const pixels = header.width * header.height;
+  if (pixels > limits.pixels) throw new Error(`the image has ${Math.round(pixels / 1e6)} million pixels, and the page takes up to ${limits.pixels / 1e6}: make it smaller`);
+  const bitmap = await bitmapOf(bytes, header);
   try {
-    bitmap = await createImageBitmap(new Blob([bytes], { type: file.type }), { colorSpaceConversion: "none", premultiplyAlpha: "none" });
-  } catch {
-    throw new UnreadImage("the browser cannot read this as an image: convert it to JPEG or PNG");
+    const isTurned = exif === "apply" && header.orientation >= 5;
+    const [width, height] = isTurned ? [bitmap.height, bitmap.width] : [bitmap.width, bitmap.height];
+    const matrix = UPRIGHT[exif === "apply" ? header.orientation : 1](bitmap.width, bitmap.height);
+    const rgba = pixelsOf(bitmap, matrix, width, height);
+    const shown = await shownOf(bitmap, matrix, width, height);
+    return { rgba, width, height, note: noteOf(header, exif, rgba), shown };
+  } catch (error) {
+    throw new Error(`the browser has no memory for an image of ${header.width} × ${header.height}: make it smaller, or close other tabs`, { cause: error });
+  } finally {
+    bitmap.close();
   }
-  const { width, height } = bitmap;
-  const rgba = pixelsOf(bitmap, width, height);
-  const scale = Math.min(1, LARGEST_SIDE / Math.max(width, height));
-  const size = [width * scale, height * scale].map((side) => Math.max(1, Math.round(side)));
-  const shown = canvasOf(bitmap, ...size).convertToBlob({ type: "image/jpeg", quality: 0.9 });
-  const note = orientation ? `EXIF orientation ${orientation.value} ${exif === "ignore" ? "not applied" : "applied"}` : "";
-  return { rgba, width, height, note, shown: await shown };
 }
 
-function pixelsOf(bitmap, width, height) {
-  const context = canvasOf(bitmap, width, height).getContext("2d");
-  let rgba;
+async function bitmapOf(bytes, { format, width, height, ownPng, isTransparent }) {
+  const options = { colorSpaceConversion: "none", premultiplyAlpha: "none" };
+  if (ownPng) return createImageBitmap(await decodePng(bytes), options);
+  let bitmap;
   try {
-    rgba = context.getImageData(0, 0, width, height).data;
+    bitmap = await createImageBitmap(new Blob([bytes], { type: `image/${format.toLowerCase()}` }), options);
   } catch {
-    throw new UnreadImage("the browser gives the image too little memory: make it smaller");
+    throw new Error(`the browser cannot decode a ${format} of ${width} × ${height}: the file is damaged, or there is no memory left`);
   }
-  for (let alpha = 3; alpha < rgba.length; alpha += 4) if (rgba[alpha] !== 255) return pixelsBelowAlpha(bitmap, width, height) ?? rgba;
+  const opaque = isTransparent ? opaqueOf(bitmap) : null;
+  return opaque ? createImageBitmap(opaque, options) : bitmap;
+}
+
+/** Returns the colours of a bitmap without its alpha, with which a canvas multiplies them; null without WebGL. */
+function opaqueOf(bitmap) {
+  const { width, height } = bitmap;
+  const gl = new OffscreenCanvas(1, 1).getContext("webgl");
+  if (!gl || Math.max(width, height) > gl.getParameter(gl.MAX_TEXTURE_SIZE)) return null;
+  gl.bindTexture(gl.TEXTURE_2D, gl.createTexture());
+  gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, gl.RGBA, gl.UNSIGNED_BYTE, bitmap);
+  gl.bindFramebuffer(gl.FRAMEBUFFER, gl.createFramebuffer());
+  gl.framebufferTexture2D(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, gl.TEXTURE_2D, gl.getParameter(gl.TEXTURE_BINDING_2D), 0);
+  const image = new ImageData(width, height);
+  gl.readPixels(0, 0, width, height, gl.RGBA, gl.UNSIGNED_BYTE, new Uint8Array(image.data.buffer));
+  if (gl.getError() !== gl.NO_ERROR) return null;
+  for (let at = 3; at < image.data.length; at += 4) image.data[at] = 255;
+  return image;
+}
+
+/** Reads the pixels of a bitmap under a matrix, band by band. */
+function pixelsOf(bitmap, [a, b, c, d, e, f], width, height) {
+  const rgba = new Uint8ClampedArray(width * height * 4);
+  const most = Math.min(height, Math.max(1, Math.floor(BAND / width)));
+  const context = new OffscreenCanvas(width, most).getContext("2d", { willReadFrequently: true });
+  context.imageSmoothingEnabled = false;
+  context.globalCompositeOperation = "copy";
+  for (let top = 0; top < height; top += most) {
+    const rows = Math.min(most, height - top);
+    context.setTransform(a, b, c, d, e, f - top);
+    context.drawImage(bitmap, 0, 0);
+    rgba.set(context.getImageData(0, 0, width, rows).data, top * width * 4);
+  }
   return rgba;
 }
 
-/** Returns pixels with the colours that they have in the file, however transparent they are: a 2D canvas rounds or loses them. Null if there is no WebGL. */
-function pixelsBelowAlpha(bitmap, width, height) {
-  const gl = new OffscreenCanvas(1, 1).getContext("webgl");
-  if (!gl || Math.max(width, height) > gl.getParameter(gl.MAX_TEXTURE_SIZE)) return null;
-  const texture = gl.createTexture();
-  gl.bindTexture(gl.TEXTURE_2D, texture);
-  gl.texImage2D(gl.TEXTURE_2D, 0, gl.RGBA, gl.RGBA, gl.UNSIGNED_BYTE, bitmap);
-  gl.bindFramebuffer(gl.FRAMEBUFFER, gl.createFramebuffer());
-  gl.framebufferTexture2D(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, gl.TEXTURE_2D, texture, 0);
-  const rgba = new Uint8Array(4 * width * height);
-  gl.readPixels(0, 0, width, height, gl.RGBA, gl.UNSIGNED_BYTE, rgba);
-  return gl.getError() === gl.NO_ERROR ? rgba : null;
-}
-
-function canvasOf(bitmap, width, height) {
-  const canvas = new OffscreenCanvas(width, height);
-  const context = canvas.getContext("2d", { willReadFrequently: true });
+function shownOf(bitmap, matrix, width, height) {
+  const scale = Math.min(1, LARGEST_SHOWN / Math.max(width, height));
+  const canvas = new OffscreenCanvas(Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale)));
+  const context = canvas.getContext("2d");
   context.imageSmoothingQuality = "high";
-  context.drawImage(bitmap, 0, 0, width, height);
-  return canvas;
+  context.scale(canvas.width / width, canvas.height / height);
+  context.transform(...matrix);
+  context.drawImage(bitmap, 0, 0);
+  return canvas.convertToBlob({ type: "image/jpeg", quality: 0.88 });
 }
 
-const [START, END, APP1, SCAN] = [0xffd8, 0xffd9, 0xffe1, 0xffda];
-
-/** Returns whether a JPEG has no end marker: browsers fill what is missing with grey. */
-function isCut(bytes) {
-  if (bytes[0] << 8 !== (START & 0xff00) || bytes[1] !== (START & 0xff)) return false;
-  for (let place = bytes.length - 2; place > 1; place--) if (((bytes[place] << 8) | bytes[place + 1]) === END) return false;
-  return true;
-}
-
-/** Returns the EXIF orientation of a JPEG, if it turns the image, and the place of its byte in the file; or null. */
-function orientationIn(bytes) {
-  const file = new DataView(bytes.buffer);
-  if (bytes.length < 4 || file.getUint16(0) !== START) return null;
-  for (let place = 2; place + 4 <= bytes.length; place += 2 + file.getUint16(place + 2)) {
-    const marker = file.getUint16(place);
-    if (marker < 0xff00 || marker === SCAN) return null;
-    if (marker === APP1 && place + 18 <= bytes.length && file.getUint32(place + 4) === 0x45786966) return orientationAt(file, place + 10);
-  }
-  return null;
-}
-
-const ORIENTATION = 0x0112;
-
-/** Reads the orientation from a TIFF header; see `orientationIn`. */
-function orientationAt(file, start) {
-  const little = file.getUint16(start) === 0x4949;
-  const directory = start + file.getUint32(start + 4, little);
-  if (directory + 2 > file.byteLength) return null;
-  const count = file.getUint16(directory, little);
-  for (let entry = directory + 2; entry < directory + 2 + 12 * count && entry + 12 <= file.byteLength; entry += 12) {
-    if (file.getUint16(entry, little) !== ORIENTATION) continue;
-    const value = file.getUint16(entry + 8, little);
-    return value > 1 && value <= 8 ? { value, place: entry + (little ? 8 : 9) } : null;
-  }
-  return null;
+function noteOf({ orientation }, exif, rgba) {
+  const notes = [];
+  if (orientation !== 1) notes.push(`EXIF orientation ${orientation} ${exif === "apply" ? "applied" : "not applied"}`);
+  let alpha = 255;
+  for (let at = 3; at < rgba.length; at += 4) alpha &= rgba[at];
+  if (alpha !== 255) notes.push("the colours of its transparent parts are the browser's");
+  return notes.join(" · ");
 }

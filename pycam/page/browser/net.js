@@ -34,7 +34,7 @@ const TASKS = {
 
 async function predicted(file) {
   if (last.file !== file) {
-    const { rgba, ...image } = await decodeImage(file, facts.input.exif);
+    const { rgba, ...image } = await decodeImage(file, facts.input);
     last = { file, image, outputs: await outputsOf(rgba, image.width, image.height) };
   }
   return last;

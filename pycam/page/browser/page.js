@@ -2,7 +2,6 @@
 // The page of `pycam page`: the reader's browser predicts the images on the desk.
 
 const facts = JSON.parse(document.getElementById("page").textContent);
-const MOST_PIXELS = 50e6; // What browsers can hold several times on a telephone.
 
 const bar = element("progress", { max: 1, "aria-labelledby": "loading-text" });
 const loadingText = element("span", { id: "loading-text" });
@@ -21,7 +20,6 @@ const desk = new Desk({
   limits: "Images stay in this browser: the net runs here, and nothing is uploaded",
   tools: [element("div", { class: "tools" }, ...examples(), element("button", { type: "button", click: photograph }, "Take a photograph")), loading, failure, engine],
   async predict(file) {
-    await checkSize(file);
     const image = await runner.predict(file);
     return { image, search: { classes: facts.classes, find: async (index) => [await runner.find(file, index)] } };
   },
@@ -47,16 +45,6 @@ async function photograph() {
   } catch (error) {
     desk.complain(error.message);
   }
-}
-
-/** Refuses what is too large before it is decoded; what is no image is refused later. */
-async function checkSize(file) {
-  const image = new Image();
-  image.src = URL.createObjectURL(file);
-  await new Promise((resolve) => Object.assign(image, { onload: resolve, onerror: resolve }));
-  URL.revokeObjectURL(image.src);
-  const pixels = image.naturalWidth * image.naturalHeight;
-  if (pixels > MOST_PIXELS) throw new Error(`the image has ${Math.round(pixels / 1e6)} million pixels, and the page takes up to ${MOST_PIXELS / 1e6}: make it smaller`);
 }
 
 async function load() {
