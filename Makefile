@@ -85,6 +85,7 @@ bench: $(VENV)/.all ## Measure speed: a table of ratios.
 	$(RUN)/python benchmarks/coverage.py
 	$(RUN)/python benchmarks/scaling.py
 	$(RUN)/python benchmarks/viewer.py
+	$(RUN)/python benchmarks/page.py
 	$(RUN)/python benchmarks/evaluate.py
 	$(RUN)/python benchmarks/pipeline.py
 

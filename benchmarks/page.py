@@ -1,0 +1,72 @@
+"""Measure a page of `pycam page` in Chromium: from the file to a net that is ready, and from a dropped image to its map.
+
+`python benchmarks/page.py [MODEL]`, by default the bundled model.
+
+Needs playwright, Chromium at /usr/bin/chromium or at the path in PYCAM_CHROMIUM, and ONNX Runtime Web, which npm fetches.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+from playwright.sync_api import sync_playwright
+
+import pycam
+from pycam.page.build import write_page
+from pycam.page.runtime import find_runtime
+
+MODEL = "squeezenet-cam-caltech101"
+LIMIT = 3.0
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+SIZES = ((480, 640), (3000, 4000))
+DROP = """(name) => new Promise((resolve) => {
+    const start = performance.now();
+    const strip = document.querySelector(".strip");
+    const drawn = () => requestAnimationFrame(() => setTimeout(() => resolve((performance.now() - start) / 1000)));
+    new MutationObserver((_, observer) => (observer.disconnect(), drawn())).observe(strip, { childList: true });
+    desk.take([new File([image], name)]);
+})"""
+FETCH = """(base64) => {
+    globalThis.image = Uint8Array.from(atob(base64), (each) => each.charCodeAt(0));
+}"""
+
+
+def photograph(height: int, width: int) -> str:
+    """Return a JPEG as base64."""
+    spots = np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8)
+    pixels = cv2.resize(spots, (width, height), interpolation=cv2.INTER_CUBIC)
+    return base64.b64encode(cv2.imencode(".jpg", pixels)[1].tobytes()).decode()
+
+
+def main(model: str = MODEL) -> None:
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        place = Path(folder) / "page.html"
+        with pycam.load(model) as cam:
+            write_page(place, cam, find_runtime())
+        print(f"{model}: {place.stat().st_size / 1e6:.1f} MB in one file, WebAssembly, one thread")
+        chromium = playwright.chromium.launch(
+            executable_path=os.environ.get("PYCAM_CHROMIUM", "/usr/bin/chromium"), args=FLAGS
+        )
+        page = chromium.new_page()
+        start = time.perf_counter()
+        page.goto(place.as_uri())
+        page.locator(".engine:not(:empty)").wait_for(timeout=120_000)
+        print(f"  ready {time.perf_counter() - start:.2f} s after the file is opened")
+        for height, width in SIZES:
+            page.evaluate(FETCH, photograph(height, width))
+            times = [page.evaluate(DROP, f"{number}.jpg") for number in range(5)]
+            print(
+                f"  {width} × {height}: first map {times[0]:.2f} s after the drop, then {np.median(times[1:]):.2f} s; "
+                f"limit {LIMIT:.0f} s"
+            )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
