@@ -1,8 +1,9 @@
-"""Measure a page of `pycam page` in Chromium: from the file to a net that is ready, and from a dropped image to its map.
+"""Measure a page of `pycam page` in Chromium: until its net is ready, and from a dropped image to its map.
 
 `python benchmarks/page.py [MODEL]`, by default the bundled model.
 
-Needs playwright, Chromium at /usr/bin/chromium or at the path in PYCAM_CHROMIUM, and ONNX Runtime Web, which npm fetches.
+Needs playwright, Chromium at /usr/bin/chromium or at the path in PYCAM_CHROMIUM, and ONNX Runtime Web, which npm
+fetches.
 """
 
 from __future__ import annotations

@@ -55,8 +55,10 @@ def page() -> Iterator:
             globalThis.encode = ({ buffer, byteOffset, byteLength }) => {
                 let text = "";
                 const bytes = new Uint8Array(buffer, byteOffset, byteLength);
-                const size = 8192; // Arguments of a call.
-                for (let i = 0; i < bytes.length; i += size) text += String.fromCharCode(...bytes.subarray(i, i + size));
+                const size = 8192; // arguments of a call
+                for (let i = 0; i < bytes.length; i += size) {
+                    text += String.fromCharCode(...bytes.subarray(i, i + size));
+                }
                 return btoa(text);
             };
         }""")

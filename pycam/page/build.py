@@ -169,8 +169,8 @@ def write_page(
     for name, file in files.items():
         if one_file and len(file.stored) > LARGEST_EMBEDDED:
             raise UsageError(
-                f"{place}: {name} has {len(file.stored) / 1e6:.0f} MB, and a page of one file can contain files of up to "
-                f"{LARGEST_EMBEDDED / 1e6:.0f} MB: write a folder, with --out NAME and without --single-file"
+                f"{place}: {name} has {len(file.stored) / 1e6:.0f} MB, and a page of one file can contain files of up "
+                f"to {LARGEST_EMBEDDED / 1e6:.0f} MB: write a folder, with --out NAME and without --single-file"
             )
     facts = _facts(cam, runtime, title, examples) | {
         "net": _net_record(cam.model, net),

@@ -70,21 +70,23 @@ function mapsOf(mapped, index) {
 /** An error after which the net is lost. */
 class Lost extends Error {}
 
+const NO_MEMORY = "the browser gives the net too little memory: close other tabs, or use a device with more";
+
 async function byRuntime(work) {
   try {
     return await work();
   } catch (error) {
-    throw new Lost(`the net does not run in this browser (${String(error?.message ?? error).split("\n")[0]})`);
+    const [text] = String(error?.message ?? error).split("\n");
+    throw new Lost(/memory|alloc/i.test(text) ? NO_MEMORY : `the net does not run in this browser (${text})`);
   }
 }
-
-const NO_MEMORY = /memory|alloc/i;
 
 addEventListener("message", async ({ data: { number, task, content } }) => {
   try {
     postMessage({ number, value: await TASKS[task](content) });
   } catch (error) {
-    if (NO_MEMORY.test(error.message)) postMessage({ number, error: "the browser gives the net too little memory: close other tabs, or use a device with more", lost: true });
-    else postMessage({ number, error: error.message, lost: error instanceof Lost });
+    // An array that is too large for the browser is a RangeError.
+    const isLost = error instanceof Lost || error instanceof RangeError;
+    postMessage({ number, error: error instanceof RangeError ? NO_MEMORY : error.message, lost: isLost });
   }
 });
