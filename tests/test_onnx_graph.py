@@ -183,6 +183,22 @@ def test_the_cam_model_gives_the_maps_of_the_first_classes(text, top):
     np.testing.assert_allclose(maps, expected, rtol=0, atol=1e-6 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize("text", [WEIGHED, TURNED, BY_CONVOLUTION, MAPS_ARE_CHANNELS])
+def test_the_cam_model_gives_the_maps_of_all_classes_in_their_order(text):
+    net = net_of(text)
+    head = find_head(net)
+    inputs = images(net, 3)
+    features, truth = run(onnx_model(net, ["features", "prob"]), inputs)
+    model = onnx_cam_model(net, head, top=None)
+    scores, maps = run(model, inputs)
+
+    assert [output.name for output in model.graph.output] == ["scores", "maps"]
+    np.testing.assert_array_equal(scores, truth.reshape(3, -1))
+    weights = None if head.class_layer is None else net.class_weights("fc")
+    expected = features if weights is None else class_activation_maps(features, weights)
+    np.testing.assert_allclose(maps, expected, rtol=0, atol=1e-6 * np.abs(expected).max())
+
+
 @pytest.mark.openvino
 @pytest.mark.parametrize("text", [WEIGHED, MAPS_ARE_CHANNELS])
 def test_the_cam_model_gives_the_same_in_openvino(text):
