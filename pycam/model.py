@@ -71,7 +71,7 @@ LARGEST = float(np.finfo(np.float32).max)
 
 @dataclass(frozen=True, eq=False)
 class Preprocessing:
-    """What is subtracted from the input of a net, and what the difference is multiplied with.
+    """What is subtracted from the input of a net, and what the difference is multiplied by.
 
     Attributes
     ----------

@@ -201,6 +201,11 @@ class Cam:
         Yields
         ------
         (image, value)
+
+        Raises
+        ------
+        UsageError
+            `batch` is below 1, or `ahead` below 0.
         """
         if batch < 1:
             raise UsageError(f"batch is {batch}; expected 1 or more")

@@ -299,7 +299,7 @@ def test_addresses_are_refused_with_the_command_that_downloads(name, told):
 
 
 def test_what_is_no_image_at_all():
-    with pytest.raises(ImageError, match="a list is not an image: give a path"):
+    with pytest.raises(ImageError, match="an object of type list is not an image: give a path"):
         read_image([1, 2])
 
 

@@ -425,7 +425,7 @@ def test_what_is_not_there_is_said(tmp_path):
         (lambda: net.forward(data=np.zeros((1, 3, 6, 6))), Exception, r"1×3×6×6 for a blob of 2×3×6×6: .* reshape"),
         (lambda: net.forward_all(), RuntimeError, "at least one input"),
         (lambda: net.set_input_arrays(0, 0), RuntimeError, "the first layer is of type Input, not MemoryData"),
-        (lambda: net.share_with(3), TypeError, "expected a Net, found a int"),
+        (lambda: net.share_with(3), TypeError, "expected a Net, found an object of type int"),
         (lambda: net.blobs["data"].reshape("1"), TypeError, "one by one, as integers"),
         (lambda: net.blobs["data"].reshape(-1), RuntimeError, "a side is negative"),
         (

@@ -223,8 +223,8 @@ def _image_of_file(source: str | os.PathLike[str] | bytes, largest: int, channel
     else:
         kind = type(source).__name__
         raise ImageError(
-            f"a {kind} is not an image: give a path, the bytes of a file, a uint8 array (height, width, 3) in BGR "
-            "order (or RGB with rgb=True), or Pillow's image"
+            f"an object of type {kind} is not an image: give a path, the bytes of a file, a uint8 array "
+            "(height, width, 3) in BGR order (or RGB with rgb=True), or Pillow's image"
         )
     name = path or f"image of {len(data)} bytes"
     if data.startswith(NPY):

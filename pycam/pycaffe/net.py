@@ -565,7 +565,14 @@ class Net:
         self._part(0, len(self._steps) - 1)
 
     def set_input_arrays(self, data: Floats, labels: Floats) -> None:
-        """Give the images, (N, C, H, W) float32, and labels, N float32, of the net's MemoryData layer."""
+        """Give the images, (N, C, H, W) float32, and labels, N float32, of the net's MemoryData layer.
+
+        Raises
+        ------
+        UsageError
+            The net does not begin with such a layer, or the arrays have another dtype or shape. As Caffe's, the error
+            is a RuntimeError as well.
+        """
         filling = self._fillings.get(0)
         if not isinstance(filling, Arrays):
             raise WrongCall(f"set_input_arrays: the first layer is of type {self._steps[0].type}, not MemoryData")
@@ -582,7 +589,7 @@ class Net:
     def share_with(self, other: Net) -> None:
         """Use the parameters of another net in the layers that have their names: what one writes, both have."""
         if not isinstance(other, Net):
-            raise WrongArguments(f"share_with: expected a Net, found a {type(other).__name__}")
+            raise WrongArguments(f"share_with: expected a Net, found an object of type {type(other).__name__}")
         for name, params in self.params.items():
             theirs = other.params.get(name, [])
             if theirs and [each.shape for each in theirs] != [each.shape for each in params]:
