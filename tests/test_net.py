@@ -464,6 +464,7 @@ def test_a_nets_own_stages_count_and_its_level_does_not():
         ),
         ({"stages": ["depoly"]}, UsageError, r"no stage 'depoly': did you mean 'deploy'\?"),
         ({"stages": ["x"]}, UsageError, "no stage 'x': its stages are deploy, train"),
+        ({"stages": "deploy"}, UsageError, r"stages is 'deploy'; expected a list, as in \['deploy'\]$"),
         ({"phase": "test"}, UsageError, "phase 'test': use one of TRAIN, TEST"),
     ],
 )
