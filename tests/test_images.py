@@ -238,6 +238,8 @@ def test_arrays_in_rgb():
     for other in ("fox.jpg", KINDS["PNG"], COLOUR):
         with pytest.raises(UsageError, match="rgb=True is for arrays"):
             read_image(other, rgb=True)
+    with pytest.raises(UsageError, match="^exif is 'aply'; expected apply or ignore$"):
+        read_image(COLOUR, exif="aply")
 
 
 PIXELS = np.random.default_rng(1).integers(0, 256, (5, 7, 3), np.uint8)
