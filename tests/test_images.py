@@ -238,7 +238,7 @@ def test_arrays_in_rgb():
     for other in ("fox.jpg", KINDS["PNG"], COLOUR):
         with pytest.raises(UsageError, match="rgb=True is for arrays"):
             read_image(other, rgb=True)
-    with pytest.raises(UsageError, match="^exif is 'aply'; expected apply or ignore$"):
+    with pytest.raises(UsageError, match=r"^exif is 'aply'; expected apply or ignore$"):
         read_image(COLOUR, exif="aply")
 
 

@@ -210,6 +210,8 @@ class _Memory:
 def _layer_class(message: Any, where: str) -> type[Layer]:
     if message.type in LAYER_TYPES:
         return LAYER_TYPES[message.type]
+    if not message.type:
+        raise NetError(f'{where} has no type: write it, as in type: "Convolution"')
     if message.type not in CAFFE_TYPES:
         raise UnsupportedLayerError(f"{where} has the unsupported type {message.type!r}: {unknown_type(message.type)}")
     advice = (
