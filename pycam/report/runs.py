@@ -26,6 +26,7 @@ from pycam.ilsvrc import map_scores
 from pycam.images.read import Image, read_image
 from pycam.maps.boxes import Box
 from pycam.metrics import box_accuracy
+from pycam.model import Model
 from pycam.paper.tables import error_tables, ranking
 from pycam.predict import Cam
 from pycam.prediction import Prediction
@@ -36,7 +37,6 @@ from pycam.report.outcomes import Outcome, Rescored, group_of, judge
 from pycam.report.rescoring import common_thresholds, errors_at, has_threshold, live_cells, rescore
 from pycam.report.viewer_data import PAPER_THRESHOLD, Truth, predict_every_class
 from pycam.tables import Table
-from pycam.zoo.label_files import read_labels
 from pycam.zoo.labels import Labels
 
 
@@ -209,7 +209,7 @@ def run_page(
     if not shows_all:
         notes.append(f"Only the worst {worst} of {len(names)} images are shown.")
         names = sorted(names, key=lambda name: -group_of(_outcomes(runs, name))[1])[:worst]
-    labels = read_labels(zoo.models_folder() / "labels" / "ilsvrc.tsv")
+    labels = zoo.bundled_labels("ilsvrc")
     sections = list(_sections(runs, labels, [differences(first, other) for other in others]))
     # A curve of the worst images would mislead, and a sweep has its own.
     has_curve = shows_all and all(run.results.hits is None for run in runs)
@@ -218,13 +218,15 @@ def run_page(
     rows = [run.plan.recipe.protocol for run in runs]
     thresholds = common_thresholds(row.box_rule for row in rows)
     own = next((row.box_threshold for row in rows if has_threshold(row.box_rule)), None)
-    searched = runs[0].plan.recipe.load().labels if every_class else NO_LABELS
+    models = [run.plan.recipe.load() for run in runs]
+    searched = models[0].labels if every_class else NO_LABELS
     heading = Heading(title, {run.label: _facts(run) for run in runs}, notes, sections, own, thresholds, searched)
-    return heading, _entries(runs, names, labels, sections, notes, has_curve, thresholds, searched)
+    return heading, _entries(runs, models, names, labels, sections, notes, has_curve, thresholds, searched)
 
 
 def _entries(
     runs: Sequence[Run],
+    models: Sequence[Model],
     names: Sequence[str],
     labels: Labels,
     sections: list[Any],
@@ -237,7 +239,7 @@ def _entries(
     hits = {run.label: np.zeros((len(run.rows), len(thresholds)), bool) for run in runs}
     shown: list[str] = []
     with ExitStack() as stack:
-        cams = [stack.enter_context(run.plan.recipe.make(run.plan.recipe.load())) for run in runs]
+        cams = [stack.enter_context(run.plan.recipe.make(model)) for run, model in zip(runs, models, strict=True)]
         matches = [np.array(cam.model.labels.match(searched), np.intp) for cam in cams]
         for name in names:
             row = runs[0].rows[name]
