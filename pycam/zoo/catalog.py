@@ -47,12 +47,23 @@ def prototxt_folder() -> Path:
 
 
 def cache_folder() -> Path:
-    """Return the folder of downloaded files; it may not exist yet."""
-    if named := os.environ.get("PYCAM_CACHE"):
-        return Path(named).expanduser()
+    """Return the folder of downloaded files; it may not exist yet.
+
+    Raises
+    ------
+    ModelError
+        It would be in a home directory, and none is known.
+    """
     from platformdirs import user_cache_path
 
-    return user_cache_path("pycam")
+    named = os.environ.get("PYCAM_CACHE")
+    try:
+        return Path(named).expanduser() if named else user_cache_path("pycam")
+    except RuntimeError:
+        raise ModelError(
+            f"{f'PYCAM_CACHE is {named}' if named else 'downloaded files are kept in the home directory'}, but no home "
+            "directory is known: set HOME, or set PYCAM_CACHE to the whole path of a folder"
+        ) from None
 
 
 def all_cards() -> list[Card]:
