@@ -43,6 +43,8 @@ class Solver:
         The learning rate; see `rate`.
     max_iter, iter_size
         Iterations, and batches whose gradients are summed in each.
+    type
+        The update rule, one of `TYPES`.
     momentum, momentum2, rms_decay, delta
         The memory of gradients; see `pycam.training.rules`.
     weight_decay, regularization_type, clip_gradients

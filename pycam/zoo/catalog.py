@@ -103,7 +103,13 @@ def card(name: str | Path) -> Card:
 
 
 def prototxt_path(card: Card) -> Path:
-    """Return the path of the card's deploy net: beside the card, or the bundled one of that name."""
+    """Return the path of the card's deploy net: beside the card, or the bundled one of that name.
+
+    Raises
+    ------
+    ModelError
+        There is no such file, or the card names an ONNX file.
+    """
     if card.onnx:
         raise ModelError(f"{card.path}: the card names an ONNX file, which is the net too, and no prototxt")
     return _prototxt(card, "prototxt", card.prototxt)
@@ -126,7 +132,13 @@ def _prototxt(card: Card, key: str, name: str) -> Path:
 
 
 def labels_path(card: Card) -> Path | None:
-    """Return the path of the card's labels, a bundled list or a file beside the card; None if the card names none."""
+    """Return the path of the card's labels, a bundled list or a file beside the card; None if the card names none.
+
+    Raises
+    ------
+    ModelError
+        There is no such file.
+    """
     if card.labels is None:
         return None
     bundled = {path.stem: path for path in (models_folder() / "labels").glob("*.tsv")}
