@@ -28,7 +28,7 @@ from pycam.net.stated import stated_input
 from pycam.net.tensorflow import with_tf_weights
 from pycam.tables import Table
 
-app = typer.Typer(help="Show, write, convert and modify nets.", no_args_is_help=True)
+app = typer.Typer(help="Show, write, convert and modify nets.")
 
 
 @app.command()
