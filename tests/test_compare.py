@@ -133,6 +133,10 @@ def test_certificate_says_what_was_found(files, capsys, tmp_path):
     assert set(certificate.files) == {"net.prototxt", "net.caffemodel"}
     assert certificate.facts["parameters"] == 4 * 27 + 4 + 8 + 4
     assert "wide/conv" in certificate.as_markdown()
+    told = certificate.as_markdown().splitlines()
+    (blob,) = net.inputs
+    assert f"- inputs: {blob} {'×'.join(map(str, net.shapes[blob]))}" in told
+    assert "- weights of layers that the net does not have: none" in told
     out = tmp_path / "certificate.json"
     options = ["--prototxt", str(text), "--weights", str(weights), "--engine", "onnxruntime"]
     assert main(["verify", *options, "--out", str(out)]) == 11

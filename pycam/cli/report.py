@@ -32,7 +32,7 @@ from pycam.report.images import bytes_of_every_class, image_page
 from pycam.report.runs import Run, run_page
 from pycam.tables import FORMS, Table, check_form, text, write
 
-app = typer.Typer(help="Make reports of finished runs and of images.", no_args_is_help=True)
+app = typer.Typer(help="Make reports of finished runs and of images.")
 
 TablesFile = Annotated[
     Path | None,

@@ -53,8 +53,7 @@ def onnx_model(net: Net, outputs: Sequence[str], outside: dict[str, NDArray[np.f
     UnsupportedLayerError
         A layer has no translation to ONNX; the message names it.
     """
-    graph = _Graph(net.params, outside)
-    _translate(net, outputs, graph)
+    graph = _translated(net, outputs, outside)
     for output in outputs:
         graph.add_output(output, net.value_shapes[output])
     return graph.model(net.name)
@@ -93,8 +92,7 @@ def onnx_cam_model(net: Net, head: CamHead, top: int = 5) -> Message:
     UnsupportedLayerError
         A layer has no translation to ONNX; the message names it.
     """
-    graph = _Graph(net.params)
-    _translate(net, [head.score_blob, head.feature_blob], graph)
+    graph = _translated(net, [head.score_blob, head.feature_blob])
     scores, classes, maps = (_unused(name, net) for name in ("scores", "classes", "maps"))
     own = net.from_onnx and head.score_blob == "scores" and len(net.shapes["scores"]) == 2
     weights = head_weights(net, head)
@@ -141,11 +139,10 @@ def _unused(name: str, net: Net) -> str:
     return name
 
 
-def _translate(net: Net, wanted: Sequence[str], graph: _Graph) -> None:
-    """Add the layers that some values need, and their inputs, to the graph."""
+def _translated(net: Net, wanted: Sequence[str], outside: dict[str, NDArray[np.float32]] | None = None) -> _Graph:
+    """Return a graph with the layers that some values need, and their inputs."""
     path = net.layers_before(wanted)
-    graph.origin = next((layer.origin for layer in path if isinstance(layer, L.OnnxNode)), None)
-    graph.taken = frozenset(name for layer in path if isinstance(layer, L.OnnxNode) for name in _names(layer))
+    graph = _Graph(net.params, [layer for layer in path if isinstance(layer, L.OnnxNode)], outside)
     needed = {*wanted, *(value for layer in path for value in layer.inputs)}
     for layer in path:
         if isinstance(layer, L.Source):
@@ -159,6 +156,7 @@ def _translate(net: Net, wanted: Sequence[str], graph: _Graph) -> None:
                 graph.rename_last(layer.outputs[0])
         else:
             raise UnsupportedLayerError(f"layer {layer.name!r}: the type {layer.type!r} has no translation to ONNX")
+    return graph
 
 
 def _names(layer: L.OnnxNode) -> tuple[str, ...]:
@@ -168,10 +166,17 @@ def _names(layer: L.OnnxNode) -> tuple[str, ...]:
 class _Graph:
     """A graph under construction: nodes, and the constants that they read.
 
-    Attributes
+    Parameters
     ----------
     params : dict
         The parameters of the net.
+    made : sequence of OnnxNode
+        The nodes that come from an ONNX file, all from the same one.
+
+    Attributes
+    ----------
+    params : dict
+        As given.
     origin : OnnxOrigin, optional
         The ONNX file that some of the nodes come from: its versions are those of all nodes.
     taken : set of str
@@ -180,11 +185,16 @@ class _Graph:
         The values of the large constants, if the model is to be without them.
     """
 
-    def __init__(self, params: Params, outside: dict[str, NDArray[np.float32]] | None = None) -> None:
+    def __init__(
+        self,
+        params: Params,
+        made: Sequence[L.OnnxNode],
+        outside: dict[str, NDArray[np.float32]] | None = None,
+    ) -> None:
         self.params = params
         self.outside = outside
-        self.origin: L.OnnxOrigin | None = None
-        self.taken: frozenset[str] = frozenset()
+        self.origin = made[0].origin if made else None
+        self.taken = frozenset(name for node in made for name in _names(node))
         self._inputs: list[Any] = []
         self._outputs: list[Any] = []
         self._nodes: list[Any] = []
@@ -394,10 +404,7 @@ def _slice(layer: L.Slice, graph: _Graph) -> str:
 
 
 def _eltwise(layer: L.Eltwise, graph: _Graph) -> str:
-    terms = [
-        value if coefficient == 1 else graph.add("Mul", [value, graph.constant(coefficient)])
-        for value, coefficient in zip(layer.inputs, layer.coefficients, strict=True)
-    ]
+    terms = [_scaled(value, factor, graph) for value, factor in zip(layer.inputs, layer.coefficients, strict=True)]
     if layer.operation == "PROD":
         return reduce(lambda a, b: graph.add("Mul", [a, b]), terms)
     return graph.add({"SUM": "Sum", "MAX": "Max"}[layer.operation], terms)

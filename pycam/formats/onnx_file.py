@@ -24,8 +24,8 @@ EXPORT_IT = "convert it to ONNX first, as with torch.onnx.export"
 FRAMEWORKS = {"a zip archive": "PyTorch's?", "a Python pickle": "PyTorch's?", "an HDF5 file": "Keras's?"}
 """Kinds of files that people take for models in ONNX."""
 
-LOOK_ALIKE = (ONNX, "a solver state", "a blob such as a mean file", "Caffe weights")
-"""Kinds of files that begin as an ONNX model can."""
+LOOK_ALIKE = ("a solver state", "a blob such as a mean file", "Caffe weights")
+"""Kinds of other files that begin as an ONNX model can."""
 
 
 def read_onnx_file(path: str | os.PathLike[str]) -> tuple[Message, tuple[Path, ...]]:

@@ -1,8 +1,8 @@
 """The messages of an ONNX file, as far as pycam reads or writes them, as classes of protobuf.
 
-The package `onnx` has all of them, and takes as long to import as ONNX Runtime itself. What a file
-has besides these fields is kept. The numbers are those of ONNX's
-published format, which only grows: https://github.com/onnx/onnx/blob/main/onnx/onnx-ml.proto.
+The package `onnx` has all of them, and takes as long to import as ONNX Runtime itself. What a file has besides these
+fields is kept. The numbers are those of ONNX's published format, which only grows:
+https://github.com/onnx/onnx/blob/main/onnx/onnx-ml.proto.
 """
 
 from __future__ import annotations

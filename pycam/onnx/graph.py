@@ -60,7 +60,7 @@ class Graph:
         The outputs that ONNX Runtime can compute.
     left_out : mapping of str to str
         The other outputs, and why they are left out.
-    values : dict of str to array
+    values : mapping of str to array
         The value of each tensor for one image of random numbers.
     """
 
@@ -75,7 +75,7 @@ class Graph:
     batch: int | None
     outputs: tuple[str, ...]
     left_out: Mapping[str, str] = field(default_factory=dict)
-    values: dict[str, NDArray[Any]] = field(default_factory=dict, repr=False)
+    values: Mapping[str, NDArray[Any]] = field(default_factory=dict, repr=False)
 
     @cached_property
     def producer(self) -> dict[str, Message]:
@@ -275,12 +275,11 @@ def graph_of(model: Message, path: str, size: tuple[int, int] | None, default_si
         image.name,
         kind,
         shape,
-        int(image.type.tensor_type.shape.dim[0].dim_value) or None,
+        max(0, int(image.type.tensor_type.shape.dim[0].dim_value)) or None,
         tuple(outputs),
         left_out,
     )
-    made.values.update(_values(made))
-    return made, note
+    return replace(made, values=_values(made)), note
 
 
 def _computable(

@@ -322,8 +322,7 @@ class _Tail:
         name = self.graph.name_of(node)
         operator = "Add" if node.op_type == "Sum" else node.op_type
         first, second = node.input
-        forms = self.forms.get(first), self.forms.get(second)
-        a, b = forms
+        a, b = self.forms.get(first), self.forms.get(second)
         sign = -1.0 if operator == "Sub" else 1.0
         if operator in ("Add", "Sub") and a is not None and b is not None:
             if a.maps != b.maps:

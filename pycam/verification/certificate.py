@@ -116,7 +116,7 @@ class Certificate:
         lines = [f"# {self.model}: {self.verdict}", "", self.machine, "", "## Files", ""]
         lines += [f"- `{name}` SHA-256 `{digest}`" for name, digest in self.files.items()]
         lines += [f"- weights: {self.published}", "", "## Net", ""]
-        lines += [f"- {name}: {value}" for name, value in self.facts.items()]
+        lines += [f"- {name}: {_told(value)}" for name, value in self.facts.items()]
         lines += ["", "## Known pitfalls of this net", ""]
         lines += [f"- {pitfall}" for pitfall in self.pitfalls]
         return "\n".join(lines) + "\n\n" + self._engines_table().markdown()
@@ -258,6 +258,15 @@ def pitfalls(net: Net) -> list[str]:
         "LRN divides alpha by its size": [x for x in net.layers if isinstance(x, layers.LRN)],
     }
     return found + [f"{text}: {_some([x.name for x in each])}" for text, each in affected.items() if each]
+
+
+def _told(fact: Any) -> str:
+    """Return a fact for readers: a number with thousands, blobs with shapes, layers with types, or a list."""
+    if isinstance(fact, int):
+        return f"{fact:,}"
+    if isinstance(fact, dict):
+        fact = [f"{name} {each if isinstance(each, str) else layers.dims(each)}" for name, each in fact.items()]
+    return fact if isinstance(fact, str) else ", ".join(map(str, fact)) or "none"
 
 
 def _some(names: Sequence[str]) -> str:

@@ -83,6 +83,8 @@ def card(name: str | Path) -> Card:
         return read_card(Path(text), models_folder() / "mean")
     if _fold(text) in (paths := _card_paths()):
         return _read_card(paths[_fold(text)])  # without the others
+    if text.lower().endswith((".caffemodel", ".prototxt")):
+        raise ModelError(f"{text}: a file of a model, not its name or card: give both a prototxt and its weights")
     known = {_fold(alias): entry for entry in all_cards() for alias in (entry.name, *entry.aliases)}
     if _fold(text) in known:
         return known[_fold(text)]
