@@ -14,7 +14,7 @@ from pycam import engines
 from pycam.cli import main
 from pycam.engines.base import Engine
 from pycam.errors import EngineError, FormatError, ImageError, PycamError, UsageError
-from pycam.evaluation.plan import Recipe
+from pycam.evaluation.plan import Recipe, identity_of
 from pycam.formats import caffemodel, prototxt
 from pycam.images.read import Image, read_image
 from pycam.maps.class_weights import ClassWeightMaps
@@ -459,7 +459,7 @@ def test_scale_and_std_belong_to_a_runs_identity(model):
             protocol("paper").with_choices(input_scale=row), prototxt=prototxt_file, weights=weights, std=std
         )
         with recipe.make(recipe.load()) as cam:
-            return dict(recipe.identity(cam))
+            return dict(identity_of(cam))
 
     found = [identity(None, None), identity("0.5", None), identity(None, "2"), identity(None, "2,2,4")]
     assert [each["scale"] for each in found] == ["1, 1, 1", "0.5, 0.5, 0.5", "0.5, 0.5, 0.5", "0.5, 0.5, 0.25"]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pycam.errors import GroundTruthError, TrainingError
 from pycam.formats.files import is_file
 from pycam.formats.hdf5_arrays import check_arrays, read_arrays
-from pycam.ilsvrc.lines import numbered_lines
+from pycam.formats.lines import numbered_lines
 from pycam.net.layers import dims
 from pycam.training.batches import Batches, Floats
 from pycam.training.solver import beside
