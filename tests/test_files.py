@@ -273,8 +273,8 @@ def test_safe_names(name, safe):
 
 
 def test_equal_names_are_numbered_in_linear_time():
-    begin = time.perf_counter()
+    begin = time.process_time()
     made = distinct_names(["x"] * 20_000)
-    assert time.perf_counter() - begin < 5
+    assert time.process_time() - begin < 5
     assert made[:3] == ["x", "x-2", "x-3"] and len(set(made)) == 20_000
     assert distinct_names(["x-2", "x", "x", "X"]) == ["x-2", "x", "x-3", "X-4"]
