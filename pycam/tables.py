@@ -27,6 +27,10 @@ _LATEX = str.maketrans(
 )
 
 
+_GAP = 3
+"""The cells between two columns of a terminal."""
+
+
 def percent(share: float) -> float:
     """Convert a fraction to percent, without the rounding error of the multiplication."""
     return round(100.0 * share, 8)
@@ -121,6 +125,7 @@ class Table:
             For each row, whether to highlight it.
         """
         from rich import box
+        from rich.cells import cell_len
         from rich.console import Console
         from rich.table import Table as Grid
         from rich.text import Text
@@ -132,18 +137,27 @@ class Table:
             print_styled((self.title, "bold"))
         section = self.section()
         grid = Grid(box=box.SIMPLE_HEAD if console.is_terminal else None, pad_edge=False, show_edge=False)
+        columns = []
         for index, (heading, number) in enumerate(zip(section["columns"], self._are_numbers(), strict=True)):
             # A narrow terminal wraps headings and texts at blanks, but neither names nor numbers.
             cells = [escaped(row[index]) for row in section["rows"]]
             is_kept = index == 0 or number
             pieces = [*heading.split(), *(cells if is_kept else " ".join(cells).split())]
-            least = max(map(len, pieces), default=0)
-            width = least if is_kept and console.is_terminal else None
-            grid.add_column(Text(heading), justify="right" if number else "left", width=width, min_width=least)
+            least = max(map(cell_len, pieces), default=0)
+            most = least if is_kept else max(map(cell_len, [heading, *cells]))
+            columns.append((heading, number, least, most))
+        # Rich would make columns narrower than their words, and cut off what does not fit; a terminal continues a long
+        # line on the next one.
+        needed = sum(least + _GAP for _, _, least, _ in columns)
+        console.width = max(console.width, needed)
+        spare = console.width - needed
+        for heading, number, least, most in columns:
+            more = min(most - least, spare)
+            spare -= more
+            width = least + more if console.is_terminal else None
+            grid.add_column(Text(heading), justify="right" if number else "left", width=width, overflow="fold")
         for row, emphasized in itertools.zip_longest(section["rows"], emphasis[: len(section["rows"])]):
             grid.add_row(*(Text(escaped(cell)) for cell in row), style="bold red" if emphasized else None)
-        # Rich cuts columns off where they do not fit; a terminal continues a long line on the next one.
-        console.width = max(console.width, sum((column.min_width or 0) + 3 for column in grid.columns))
         console.print(grid)
         if self.note:
             print_lines(self.note)

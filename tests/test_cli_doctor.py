@@ -117,7 +117,7 @@ def test_another_engine_that_is_missing_is_not_a_fault(monkeypatch, capsys):
     assert (torch["state"], torch["fix"]) == ("not here", "pip install 'caffe-cam[torch]'")
     assert torch["told"].startswith("engine 'torch' is not installed (")
     assert caffe["told"] == "no Caffe: PYCAM_CAFFE is not set and there is no /nowhere/start"
-    assert caffe["fix"] == "set PYCAM_CAFFE, or run `make caffe-root`"
+    assert caffe["fix"] == "set PYCAM_CAFFE, or run `make caffe-root` in pycam's repository"
 
 
 def test_two_opencvs_are_a_fault(monkeypatch, capsys):

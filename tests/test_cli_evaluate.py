@@ -8,9 +8,13 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
+from pycam import zoo
 from pycam.cli import main
+from pycam.report.runs import Run, run_page
 
 ONE_IMAGE = 1 / 300 + 1e-4
 
@@ -205,3 +209,41 @@ def test_an_annotation_without_its_image(command, mini, tmp_path, capsys):
     code, line = fails(capsys, *command, "--images", tmp_path, "--out", tmp_path / "run")
     assert code == 8
     assert "no image 'ILSVRC2012_val_00001545' in it, which the ground truth names" in line
+
+
+@pytest.mark.parametrize("names", ["of the card", "of the ground truth", "of the user"])
+def test_a_page_names_the_classes_of_the_net_that_ran(tmp_path, names):
+    labels = zoo.card_labels(card := zoo.card("squeezenet-cam-caltech101")).names
+    own = tuple(f"kind {index}" for index in range(len(labels)))
+    (tmp_path / "own.txt").write_text("\n".join(own) + "\n")
+    (tmp_path / "images").mkdir()
+    cv2.imwrite(str(tmp_path / "images/a.png"), np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8))
+    (truth := tmp_path / "truth.csv").write_text("image,x0,y0,x1,y1,label\na,2,3,30,40,7\n")
+    options = ["--model", card.name]
+    if names == "of the user":
+        options += ["--labels", str(tmp_path / "own.txt")]
+    if names == "of the ground truth":  # a net without a card has no labels
+        options = ["--prototxt", str(zoo.prototxt_path(card)), "--weights", str(zoo.find_weights(card))]
+        (truth := tmp_path / "truth.json").write_text(
+            json.dumps(
+                {
+                    "images": [{"id": 1, "file_name": "a.png", "width": 60, "height": 40}],
+                    "annotations": [{"image_id": 1, "category_id": 7, "bbox": [2, 3, 28, 37]}],
+                    "categories": [{"id": index, "name": name} for index, name in enumerate(own)],
+                }
+            )
+        )
+    options += ["--images", str(tmp_path / "images"), "--ground-truth", str(truth)]
+    assert main(["evaluate", *options, "--out", str(tmp_path / "run")]) == 0
+    expected = labels if names == "of the card" else own
+    with Run.open(tmp_path / "run") as run:
+        heading, entries = run_page([run])
+        (entry,) = entries
+    assert entry.truth.label == expected[7]
+    (prediction,) = entry.runs.values()
+    assert [item.label for item in prediction.top] == [expected[item.index] for item in prediction.top]
+    by_class = next(section for section in heading.sections if section["title"] == "Errors by class")
+    assert by_class["rows"][0][0] == expected[7]
+    # The paper's tables are of ILSVRC, which these images are not.
+    assert "ILSVRC" not in heading.title
+    assert not [section["title"] for section in heading.sections if section["title"].startswith("Table")]

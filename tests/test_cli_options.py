@@ -6,7 +6,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from pycam.cli import options
+from pycam.cli import main, options
 from pycam.errors import UsageError
 
 
@@ -84,3 +84,12 @@ def test_a_parameter_of_the_command_replaces_an_option_of_its_group():
     app.command()(options.grouped(command))
     CliRunner().invoke(app, ["-m", "a", "--model", "b", "--level", "2"], catch_exceptions=False)
     assert taken == [(options.NetOptions(level=2), ["a", "b"])]
+
+
+@pytest.mark.parametrize("group", [[], ["net"], ["report"], ["models"]])
+def test_a_group_without_a_command_prints_its_help(capsys, group):
+    assert main([*group, "--help"]) == 0
+    expected = capsys.readouterr()
+    assert main(group) == 0
+    assert capsys.readouterr() == expected
+    assert expected.out.startswith(" ".join(["Usage: pycam", *group]))

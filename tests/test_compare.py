@@ -133,10 +133,26 @@ def test_certificate_says_what_was_found(files, capsys, tmp_path):
     assert set(certificate.files) == {"net.prototxt", "net.caffemodel"}
     assert certificate.facts["parameters"] == 4 * 27 + 4 + 8 + 4
     assert "wide/conv" in certificate.as_markdown()
+    told = certificate.as_markdown().splitlines()
+    (blob,) = net.inputs
+    assert f"- inputs: {blob} {'×'.join(map(str, net.shapes[blob]))}" in told
+    assert "- weights of layers that the net does not have: none" in told
     out = tmp_path / "certificate.json"
     options = ["--prototxt", str(text), "--weights", str(weights), "--engine", "onnxruntime"]
     assert main(["verify", *options, "--out", str(out)]) == 11
     assert json.loads(out.read_text())["verdict"] == certificate.verdict
+
+
+def test_progress_counts_engines(files, capsys, minutes, tmp_path):
+    net = ["--prototxt", str(files[0]), "--weights", str(files[1])]
+    for command, count in (
+        (["verify", *net, "--engine", "onnxruntime", "--engine", "caffe"], 2),
+        (["compare", "onnxruntime", "onnxruntime", *net], 2),
+        (["compare", "onnxruntime", "--save", str(tmp_path / "a.npz"), *net], 1),
+    ):
+        main(command)
+        done = [line.partition(", ")[0] for line in capsys.readouterr().err.splitlines()]
+        assert done == [f"engines: {number} of {count}" for number in range(1, count + 1)], command
 
 
 @pytest.mark.torch

@@ -365,6 +365,16 @@ def test_inputs_that_do_not_fit_are_one_line(name, inputs, found, small_net):
 def test_an_unknown_device_is_named(name, small_net):
     with pytest.raises(EngineError, match="abacus"):
         make(name, small_net, ["a"], device="abacus")
+    with make(name, small_net, ["a"], device="CPU") as engine:
+        assert ", cpu, " in engine.description
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("device", ["xpu", "hpu", "mtia", "fpga", "cuda:99"])
+def test_a_device_that_pytorch_knows_and_this_machine_lacks(device, small_net, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    with pytest.raises(EngineError, match=f"^torch cannot use device '{device}' here: [^\n]*: use cpu or cuda$"):
+        make("torch", small_net, ["a"], device=device)
 
 
 STARVED = """

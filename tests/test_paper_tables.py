@@ -150,6 +150,15 @@ def test_another_model_gets_a_row_of_its_own():
         assert row["protocol"] == "paper, view full, mean image"
 
 
+def test_a_run_of_other_classes_has_no_row(tmp_path):
+    other = Run(made_report("squeezenet-cam-caltech101"), tmp_path / "own", class_count=101)
+    tables = paper_tables(Sources((other, Run(made_report("squeezenet-v1.0")))), missing_weights())
+    networks = [row["network"] for table in tables for row in table.rows()]
+    assert "squeezenet-v1.0" in networks
+    assert "squeezenet-cam-caltech101" not in networks
+    assert f"Left out: {tmp_path / 'own'}, a run of 101 classes: ILSVRC has 1,000." in tables[-1].note.splitlines()
+
+
 def test_rows_without_a_run_tell_where_their_weights_are(monkeypatch, tmp_path):
     tables = tables_of()
     said = {row["network"]: row["note"] for row in tables[0].rows()}

@@ -155,6 +155,12 @@ def test_a_narrow_terminal_cuts_nothing_off(monkeypatch, capsys):
     table.show()
     printed = capsys.readouterr().out
     assert all(text in printed for text in ("a name of blanks", "1234567.25", "f" * 12))
+    texts = ["Motorbikes 0.97", "right", "0.42 wrong", "자전거 바퀴"]
+    for columns in range(20, 80, 7):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        Table("", DataFrame({"name": ["물고기"], **{f"text {each}": [each] for each in texts}})).show()
+        printed = capsys.readouterr().out
+        assert all(word in printed for text in ["물고기", *texts] for word in text.split()), columns
     monkeypatch.delenv("FORCE_COLOR")
     table.show()
     heading, row = capsys.readouterr().out.splitlines()

@@ -80,7 +80,11 @@ def _add_examples(name: str, command: Any) -> None:
 
 
 class CommandGroup(TyperGroup):
-    """A group whose help lists each command with its whole first sentence."""
+    """A group that prints its help if no command is given; it lists each command with its whole first sentence."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the words of the command line. Newer versions of Typer make an error of no words, others print help."""
+        return super().parse_args(ctx, args or ([] if self.invoke_without_command else ["--help"]))
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write the list of commands."""
@@ -116,7 +120,6 @@ app = typer.Typer(
     cls=LazyGroup,
     name="pycam",
     help="The Caffe models of the CAM paper, on any machine, without Caffe.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # Rich takes longer to import than all the rest of a help page
     context_settings={"help_option_names": ["-h", "--help"]},

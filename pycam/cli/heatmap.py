@@ -136,6 +136,8 @@ def _notes(cam: Cam, named: bool, boxes: bool) -> Iterator[str]:
         yield f"class maps: {cam.head}"
     elif cam.model.positions:
         yield f"each score is the mean over {dims(cam.model.positions)} positions of {cam.model.score_blob!r}"
+    if cam.model.labels.is_numbered:
+        yield "no labels are given: the classes are only numbered; --labels FILE names them"
     yield from cam.model.notes(maps=cam.protocol.method == "cam", boxes=boxes)
 
 

@@ -21,7 +21,7 @@ OTHER_NAMES = {
     "--batch": ("--batch-size", "--batch_size", "--batchsize", "-b"),
     "--prototxt": ("--net", "--deploy", "--model-def", "--model_def", "--proto", "--def"),
     "--weights": ("--caffemodel", "--pretrained", "--pretrained-model", "--pretrained_model", "--checkpoint"),
-    "--top": ("--topk", "--top-k", "--top_k", "--top5", "-k"),
+    "--top": ("--topk", "--top-k", "--top_k", "-k"),
     "--model": ("--arch", "--network", "--architecture"),
     "--layer": ("--target-layer", "--target_layer", "--target-layers"),
     "--class": ("--class-idx", "--class_idx", "--target-class", "--category", "--class-index"),
@@ -109,6 +109,24 @@ def _is_image(word: str) -> bool:
     return PurePath(word).suffix.lower() in IMAGE_SUFFIXES
 
 
+def command_later(line: Line) -> str:
+    """`pycam --model googlenet-cam heatmap fox.jpg`, `pycam googlenet-cam heatmap fox.jpg`."""
+    words = line.words
+    commands = {name.split()[0] for name in EXAMPLES}
+    places = [place for place, word in enumerate(words) if word in commands]
+    if words[0] in commands or len(places) != 1 or not line.message.startswith(("No such command", "No such option")):
+        return ""
+    (place,) = places
+    before, after = words[:place], words[place:]
+    if before[0].startswith("-"):
+        return "the command comes first: " + _try(*after, *before)
+    if len(before) == 1 and _is_image(before[0]):
+        return "the command comes first: " + _try(after[0], *before, *after[1:])
+    if len(before) == 1 and after[0] == "heatmap" and _is_model(before[0]):
+        return "the command comes first: " + _try(*after, "--model", *before)
+    return ""
+
+
 def no_command(line: Line) -> str:
     """`pycam googlenet-cam fox.jpg`, `pycam fox.jpg`, `pycam list`, `pycam predict fox.jpg`."""
     if not line.message.startswith("No such command"):
@@ -152,6 +170,18 @@ def a_model_among_arguments(line: Line) -> str:
         return ""
     rest = [word for word in line.words if word != found]
     return f"{found} is a model: " + _try(*rest, "--model", found)
+
+
+def file_as_model(line: Line) -> str:
+    """`--model deploy.prototxt --weights my.caffemodel`: a file of a model as its name."""
+    names = {".prototxt": ("--prototxt", "--weights"), ".caffemodel": ("--weights", "--prototxt")}
+    place = line.value("--model") or line.value("-m")
+    right, other = names.get(PurePath(line.words[place]).suffix, ("", ""))
+    if not place or "a file of a model, not its name" not in line.message:
+        return ""
+    if line.value(other):
+        return _try(*line.words[: place - 1], right, *line.words[place:])
+    return f"{line.words[place]} is given with {right}, and the other file with {other}"
 
 
 def blanks(line: Line) -> str:
@@ -234,8 +264,10 @@ def solver_as_argument(line: Line) -> str:
 
 
 RULES: Sequence[Rule] = (
+    command_later,
     no_command,
     a_model_among_arguments,
+    file_as_model,
     blanks,
     other_option,
     device_as_engine,

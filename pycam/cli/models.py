@@ -20,7 +20,7 @@ from pycam.protocols import PROTOCOLS
 from pycam.tables import Table
 from pycam.zoo.cards import Card
 
-app = typer.Typer(help="List and show models, and download their weights.", no_args_is_help=True)
+app = typer.Typer(help="List and show models, and download their weights.")
 
 Name = Annotated[
     str,

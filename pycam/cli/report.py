@@ -32,7 +32,7 @@ from pycam.report.images import bytes_of_every_class, image_page
 from pycam.report.runs import Run, run_page
 from pycam.tables import FORMS, Table, check_form, text, write
 
-app = typer.Typer(help="Make reports of finished runs and of images.", no_args_is_help=True)
+app = typer.Typer(help="Make reports of finished runs and of images.")
 
 TablesFile = Annotated[
     Path | None,
@@ -158,11 +158,8 @@ def rules(
 
     Maps that the run did not keep are computed again from its images.
     """
-    with Notes(quiet).progress() as shown:
-        bar = shown.add_task("box rules", total=None)
-        found = compare_rules(
-            run, names or (), threshold, progress=lambda done, count: shown.update(bar, completed=done, total=count)
-        )
+    with Notes(quiet).counted("box rules") as progress:
+        found = compare_rules(run, names or (), threshold, progress=progress)
     _present([found], out, as_json)
 
 

@@ -31,7 +31,9 @@ ENGINES = {
     "ncnn": _Entry("pycam.engines.ncnn", "NcnnEngine", "pip install 'caffe-cam[ncnn]'"),
     "torch": _Entry("pycam.engines.torch", "TorchEngine", "pip install 'caffe-cam[torch]'"),
     "opencv": _Entry("pycam.engines.opencv", "OpenCvEngine", "pip install 'caffe-cam[opencv]'"),
-    "caffe": _Entry("pycam.engines.caffe", "CaffeEngine", "set PYCAM_CAFFE, or run `make caffe-root`"),
+    "caffe": _Entry(
+        "pycam.engines.caffe", "CaffeEngine", "set PYCAM_CAFFE, or run `make caffe-root` in pycam's repository"
+    ),
 }
 
 DEFAULT_ENGINE = "onnxruntime"

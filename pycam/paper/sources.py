@@ -12,6 +12,7 @@ from pycam.errors import RunError
 from pycam.evaluation.plan import PLAN, PlanNote
 from pycam.evaluation.results import REPORT, read_report
 from pycam.formats.files import is_file, is_folder
+from pycam.ilsvrc.synsets import CLASSES
 from pycam.paper.outputs import CELLS, FIGURE, CellsFile, FigureFile, read_outputs
 from pycam.paper.published import published
 
@@ -28,11 +29,19 @@ class Run:
         Its folder.
     command : str
         The command that makes it; empty if the run does not say.
+    class_count : int
+        The number of classes of its net; that of ILSVRC if the run does not say.
     """
 
     report: Mapping[str, Any]
     place: Path | None = None
     command: str = ""
+    class_count: int = CLASSES
+
+    @property
+    def is_ilsvrc(self) -> bool:
+        """Whether it may be of ILSVRC, as the paper's Tables 1 to 3 are: its net has as many classes."""
+        return self.class_count == CLASSES
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,8 +94,11 @@ def _runs(folder: Path) -> Iterator[Path]:
 
 
 def _run(place: Path) -> Run:
-    command = PlanNote.read(place).command(Path(place.name)) if is_file(place / PLAN) else ""
-    return Run(read_report(place), place, command)
+    report = read_report(place)
+    if not is_file(place / PLAN):
+        return Run(report, place)
+    note = PlanNote.read(place)
+    return Run(report, place, note.command(Path(place.name)), note.class_count)
 
 
 def _check_cells(path: Path, file: CellsFile) -> None:

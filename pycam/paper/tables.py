@@ -120,7 +120,7 @@ def missing_cell(table: PaperTable, row: Row, column: str, weights: Mapping[str,
 def lines(table: PaperTable, sources: Sources) -> list[Line]:
     """Return the rows of a table with our values: one for each run of a row, or one without values.
 
-    A run of a model that is not in the table gets a row of its own.
+    A run of a model that is not in the table gets a row of its own, unless it is of other classes than ILSVRC's.
     """
     made = list(_of_runs(table, sources.runs) if table.of_runs else _of_files(table, sources.cells))
     found: list[Line] = []
@@ -147,8 +147,8 @@ def paper_tables(sources: Sources, weights: Mapping[str, Missing]) -> list[Table
     Returns
     -------
     list of Table
-        In percent. The note of a table tells which weights its rows are; that of the last one also tells how to fill
-        the empty rows.
+        In percent. The note of a table tells which weights its rows are; that of the last one also tells which runs
+        are left out, and how to fill the empty rows.
     """
     fixes: dict[str, None] = {}
     said: dict[str, None] = {}
@@ -159,7 +159,12 @@ def paper_tables(sources: Sources, weights: Mapping[str, Missing]) -> list[Table
         new = [line for line in evidence if line.partition(": ")[2] not in said]
         said |= dict.fromkeys(line.partition(": ")[2] for line in evidence)
         tables.append(replace(made, note="\n".join([*filter(None, [table.note]), *new])))
-    return [*tables[:-1], replace(tables[-1], note="\n".join([tables[-1].note, *fixes]))]
+    others = [
+        f"Left out: {run.place}, a run of {run.class_count} classes: ILSVRC has 1,000."
+        for run in sources.runs
+        if not run.is_ilsvrc
+    ]
+    return [*tables[:-1], replace(tables[-1], note="\n".join([tables[-1].note, *others, *fixes]))]
 
 
 def error_tables(reports: Sequence[Mapping[str, Any]]) -> list[Table]:
@@ -217,6 +222,8 @@ def _frame(table: PaperTable, found: Sequence[Line], weights: Mapping[str, Missi
 
 def _of_runs(table: PaperTable, runs: Sequence[Run]) -> Iterator[Line]:
     for run in runs:
+        if not run.is_ilsvrc:
+            continue
         report = run.report
         method = report["identity"].get("method", "cam")
         rows = [row for row in table.rows if row.model == report["model"] and row.method in (None, method)]

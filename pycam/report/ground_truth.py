@@ -38,10 +38,10 @@ def truth_page(truth: GroundTruth, paths: Sequence[Path], name: str) -> tuple[He
     if not truth.class_names:
         notes.append(f"{name} has no names of classes: give them with --labels")
     heading = Heading(f"Ground truth: {name}", {}, notes)
-    return heading, _entries(truth, paths, _labels(truth), notes)
+    return heading, _entries(truth, paths, labels_of(truth), notes)
 
 
-def _labels(truth: GroundTruth) -> Sequence[str]:
+def labels_of(truth: GroundTruth) -> Sequence[str]:
     """Return the label of each class: that of ILSVRC's WordNet ID, the name in the ground truth, or a number."""
     if truth.class_names == synsets().wnids:
         return read_labels(zoo.models_folder() / "labels" / "ilsvrc.tsv").names

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pycam import zoo
 from pycam.errors import EngineError, ImageError, PycamError, RunError, UsageError
 from pycam.evaluation.comparison import Judged, differences, same_images
 from pycam.evaluation.figures import errors_table
@@ -23,13 +22,16 @@ from pycam.evaluation.results import Results, read_report, read_results
 from pycam.evaluation.run import STORE
 from pycam.evaluation.store import Store
 from pycam.ilsvrc import map_scores
+from pycam.ilsvrc.classes import has_ilsvrc_classes
 from pycam.images.read import Image, read_image
 from pycam.maps.boxes import Box
 from pycam.metrics import box_accuracy
+from pycam.model import Model
 from pycam.paper.tables import error_tables, ranking
 from pycam.predict import Cam
 from pycam.prediction import Prediction
 from pycam.report import summary
+from pycam.report.ground_truth import labels_of
 from pycam.report.html import NO_LABELS, Entry, Heading
 from pycam.report.images import SHOWN_NOTES, noted
 from pycam.report.outcomes import Outcome, Rescored, group_of, judge
@@ -94,6 +96,21 @@ class Run:
     def rows(self) -> dict[str, int]:
         """Name of each evaluated image -> its row in `results`."""
         return {name: row for row, name in enumerate(self.results.truth.names)}
+
+    @cached_property
+    def model(self) -> Model:
+        """The model, with the labels of the user, of its card, or of the ground truth."""
+        model, sources, truth = self.plan.recipe.load(), self.plan.sources, self.plan.truth
+        if sources is not None and sources.labels is not None:
+            return replace(model, labels=read_labels(Path(sources.labels)))
+        if model.labels.is_numbered and truth.class_names:
+            return replace(model, labels=Labels(tuple(labels_of(truth))))
+        return model
+
+    @property
+    def is_ilsvrc(self) -> bool:
+        """Whether the classes are those of ILSVRC, as in the paper's Tables 1 to 3."""
+        return has_ilsvrc_classes(self.results.truth.class_names)
 
     @cached_property
     def outcomes(self) -> list[Outcome]:
@@ -209,24 +226,23 @@ def run_page(
     if not shows_all:
         notes.append(f"Only the worst {worst} of {len(names)} images are shown.")
         names = sorted(names, key=lambda name: -group_of(_outcomes(runs, name))[1])[:worst]
-    labels = read_labels(zoo.models_folder() / "labels" / "ilsvrc.tsv")
-    sections = list(_sections(runs, labels, [differences(first, other) for other in others]))
+    sections = list(_sections(runs, [differences(first, other) for other in others]))
     # A curve of the worst images would mislead, and a sweep has its own.
     has_curve = shows_all and all(run.results.hits is None for run in runs)
     *most, last = (run.label for run in runs)
-    title = f"{', '.join(most)} and {last}" if most else f"{runs[0].report['model']} on ILSVRC"
+    alone = runs[0].report["model"] + (" on ILSVRC" if runs[0].is_ilsvrc else "")
+    title = f"{', '.join(most)} and {last}" if most else alone
     rows = [run.plan.recipe.protocol for run in runs]
     thresholds = common_thresholds(row.box_rule for row in rows)
     own = next((row.box_threshold for row in rows if has_threshold(row.box_rule)), None)
-    searched = runs[0].plan.recipe.load().labels if every_class else NO_LABELS
+    searched = runs[0].model.labels if every_class else NO_LABELS
     heading = Heading(title, {run.label: _facts(run) for run in runs}, notes, sections, own, thresholds, searched)
-    return heading, _entries(runs, names, labels, sections, notes, has_curve, thresholds, searched)
+    return heading, _entries(runs, names, sections, notes, has_curve, thresholds, searched)
 
 
 def _entries(
     runs: Sequence[Run],
     names: Sequence[str],
-    labels: Labels,
     sections: list[Any],
     notes: list[str],
     has_curve: bool,
@@ -237,12 +253,12 @@ def _entries(
     hits = {run.label: np.zeros((len(run.rows), len(thresholds)), bool) for run in runs}
     shown: list[str] = []
     with ExitStack() as stack:
-        cams = [stack.enter_context(run.plan.recipe.make(run.plan.recipe.load())) for run in runs]
+        cams = [stack.enter_context(run.plan.recipe.make(run.model)) for run in runs]
         matches = [np.array(cam.model.labels.match(searched), np.intp) for cam in cams]
         for name in names:
             row = runs[0].rows[name]
             index = int(runs[0].results.truth.classes[row])
-            truth = Truth(index, labels.label(index), runs[0].true_boxes(row))
+            truth = Truth(index, runs[0].model.labels.label(index), runs[0].true_boxes(row))
             try:
                 image = runs[0].image(name)
                 found = {run.label: run.prediction(name, image, cam) for run, cam in zip(runs, cams, strict=True)}
@@ -307,7 +323,7 @@ def _outcomes(runs: Sequence[Run], name: str) -> list[Outcome]:
     return [run.outcomes[run.rows[name]] for run in runs]
 
 
-def _sections(runs: Sequence[Run], labels: Labels, compared: Sequence[Table]) -> Iterator[summary.Section]:
+def _sections(runs: Sequence[Run], compared: Sequence[Table]) -> Iterator[summary.Section]:
     yield errors_table({run.label: run.report for run in runs}).section()
     for table in compared:
         yield table.section()
@@ -325,8 +341,9 @@ def _sections(runs: Sequence[Run], labels: Labels, compared: Sequence[Table]) ->
     if len(runs) == 1:
         (run,) = runs
         right = np.array([outcome.right for outcome in run.outcomes])
-        yield summary.errors_by_class(run.results.truth.classes, labels.names, run.class_right, right).section()
-    for table in error_tables([run.report for run in runs]):
+        names = run.model.labels.names
+        yield summary.errors_by_class(run.results.truth.classes, names, run.class_right, right).section()
+    for table in error_tables([run.report for run in runs]) if runs[0].is_ilsvrc else ():
         if table.frame["top-5"].notna().any():
             yield ranking(table).section()
 

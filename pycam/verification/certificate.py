@@ -7,7 +7,7 @@ engine that runs, where there is no Caffe), and lists the known pitfalls of this
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from operator import gt
 from pathlib import Path
@@ -116,7 +116,7 @@ class Certificate:
         lines = [f"# {self.model}: {self.verdict}", "", self.machine, "", "## Files", ""]
         lines += [f"- `{name}` SHA-256 `{digest}`" for name, digest in self.files.items()]
         lines += [f"- weights: {self.published}", "", "## Net", ""]
-        lines += [f"- {name}: {value}" for name, value in self.facts.items()]
+        lines += [f"- {name}: {_told(value)}" for name, value in self.facts.items()]
         lines += ["", "## Known pitfalls of this net", ""]
         lines += [f"- {pitfall}" for pitfall in self.pitfalls]
         return "\n".join(lines) + "\n\n" + self._engines_table().markdown()
@@ -148,6 +148,7 @@ def certify(
     names: Sequence[str] = tuple(engines.ENGINES),
     inputs: dict[str, NDArray[np.float32]] | None = None,
     tolerance: float = TOLERANCE,
+    progress: Callable[[int, int], None] = lambda done, count: None,
 ) -> Certificate:
     """Check a model.
 
@@ -165,6 +166,8 @@ def certify(
         Input blob -> float32 values; by default seeded noise in the range of an image less its mean.
     tolerance : float
         The allowed difference, relative to the blob's largest value.
+    progress : callable
+        Called after each engine, with the number of finished and of all engines.
 
     Returns
     -------
@@ -174,13 +177,14 @@ def certify(
     blobs: dict[str, dict[str, NDArray[np.float32]]] = {}
     described: dict[str, str] = {}
     refused: dict[str, str] = {}
-    for name in sorted(names, key=lambda name: name != "caffe"):
+    for done, name in enumerate(sorted(names, key=lambda name: name != "caffe"), start=1):
         try:
             with engines.make(name, net, list(net.value_shapes)[-1:]) as made:
                 described[name] = made.description
             blobs[name] = run(net, name, inputs)
         except EngineError as error:
             refused[name] = str(error)
+        progress(done, len(names))
     reference = next(iter(blobs), "none")
     checks = []
     for name in names:
@@ -254,6 +258,15 @@ def pitfalls(net: Net) -> list[str]:
         "LRN divides alpha by its size": [x for x in net.layers if isinstance(x, layers.LRN)],
     }
     return found + [f"{text}: {_some([x.name for x in each])}" for text, each in affected.items() if each]
+
+
+def _told(fact: Any) -> str:
+    """Return a fact for readers: a number with thousands, blobs with shapes, layers with types, or a list."""
+    if isinstance(fact, int):
+        return f"{fact:,}"
+    if isinstance(fact, dict):
+        fact = [f"{name} {each if isinstance(each, str) else layers.dims(each)}" for name, each in fact.items()]
+    return fact if isinstance(fact, str) else ", ".join(map(str, fact)) or "none"
 
 
 def _some(names: Sequence[str]) -> str:

@@ -89,7 +89,7 @@ class Labels:
         """
         if others.names == self.names and others.wnids == self.wnids:
             return list(range(len(self)))
-        if self._is_numbered and others._is_numbered:
+        if self.is_numbered and others.is_numbered:
             return [-1] * len(others)
         if self.wnids and others.wnids:
             places = {wnid: index for index, wnid in enumerate(self.wnids)}
@@ -104,7 +104,7 @@ class Labels:
         return found.pop() if len(found) == 1 else -1
 
     @property
-    def _is_numbered(self) -> bool:
+    def is_numbered(self) -> bool:
         """Whether the labels are only numbers of the classes, which say nothing about other models."""
         return all(name == f"class {index}" for index, name in enumerate(self.names))
 
