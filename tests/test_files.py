@@ -61,7 +61,7 @@ def test_pipes_and_devices_are_written_to(tmp_path):
     reader = threading.Thread(target=lambda: read.append(fifo.read_bytes()))
     reader.start()
     atomic_write(fifo, b"through")
-    reader.join(20)
+    reader.join(60)
     assert read == [b"through"] and stat.S_ISFIFO(fifo.stat().st_mode)
     atomic_write(os.devnull, b"nothing")
     assert stat.S_ISCHR(Path(os.devnull).stat().st_mode)
