@@ -42,6 +42,8 @@ from pycam.evaluation import evaluator, plan, run
 from pycam.evaluation.plan import Plan
 from pycam.evaluation.run import STORE, carry_out, evaluate
 
+pytestmark = pytest.mark.faults
+
 KILLS = int(os.environ.get("PYCAM_KILLS", "30" if "PYCAM_FAULTS" in os.environ else "10"))
 RESUMES = "the same command resumes the run"
 
@@ -145,7 +147,6 @@ def wait_until(met) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.faults
 def test_killed_at_random_moments(model, images, whole, tmp_path):
     """Nothing is lost or changed, and a kill costs at most one batch."""
     planned = make_plan(model, images)
@@ -170,7 +171,6 @@ def test_killed_at_random_moments(model, images, whole, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.faults
 def test_killed_with_workers(model, images, whole, tmp_path):
     """Workers whose parent is killed end, too, and leave no lock; a kill costs at most one batch per worker."""
     workers = 2
