@@ -293,7 +293,7 @@ os._exit(0)
 )
 def test_a_forked_process_computes_the_same_or_says_why_not(name):
     command = [sys.executable, "-W", "ignore", "-c", FORKED, name]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     refused = (
         "PyTorch has computed in process N, from which this process was forked, and would hang here: "
         "use one thread (threads=1), or start processes with 'spawn'"
