@@ -30,7 +30,8 @@ FLAGS = ["--headless", "--no-sandbox", "--disable-background-networking"]
 SOFTWARE_WEBGPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan"]
 """WebGPU without a graphics processor: it shows that the net runs so, not how fast."""
 AS_HARDWARE = """() => {
-    if (globalThis.GPUAdapterInfo) Object.defineProperty(GPUAdapterInfo.prototype, "isFallbackAdapter", { value: false });
+    const info = globalThis.GPUAdapterInfo?.prototype;
+    if (info) Object.defineProperty(info, "isFallbackAdapter", { value: false });
 }"""
 CHROMIUM = os.environ.get("PYCAM_CHROMIUM", "/usr/bin/chromium")
 SIZES = ((480, 640), (3000, 4000))
