@@ -221,7 +221,7 @@ def name_in_pieces(line: Line) -> str:
 
 
 def several_values(line: Line) -> str:
-    """`--method cam --method gradcam`; the command has `--methods cam,gradcam`."""
+    """`figure --method cam --method gradcam`: the command has `--methods cam,gradcam`."""
     for name in ("--model", "--method", "--layer"):
         places = [place for place, word in enumerate(line.words[:-1]) if word == name]
         unknown = line.message.partition(" (")[0] == f"No such option: {name}"
