@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -141,6 +141,13 @@ class Notes:
             console=self._console,
             transient=True,
         )
+
+    @contextmanager
+    def counted(self, description: str) -> Iterator[Callable[[int, int], None]]:
+        """Show how many steps are done; the block gets a function of the number of finished and of all steps."""
+        with self.progress() as shown:
+            bar = shown.add_task(description, total=None)
+            yield lambda done, count: shown.update(bar, completed=done, total=count)
 
     def each(self, description: str, items: Iterable[_T], total: int | None = None) -> Iterator[_T]:
         """Yield items, and show how many of them are done."""

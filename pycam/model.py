@@ -85,6 +85,8 @@ class Preprocessing:
         The factor of the card.
     std : tuple of float
         What pixels minus the mean are divided by: one number, or one per channel.
+    card : Card, optional
+        The card of the model, which the command to download the mean names.
     """
 
     mean: Mean | None
@@ -392,6 +394,10 @@ def load_model(
         Whether to accept weights that are infinite or NaN.
     needs_maps : bool
         Whether to refuse a card without class activation maps before its files are searched for.
+
+    Returns
+    -------
+    Model
 
     Raises
     ------

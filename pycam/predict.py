@@ -204,6 +204,8 @@ class Cam:
         """
         if batch < 1:
             raise UsageError(f"batch is {batch}; expected 1 or more")
+        if ahead < 0:
+            raise UsageError(f"ahead is {ahead}; expected 0 or more")
 
         def read(sources: list[Source]) -> Batch:
             return sources, self.prepare(sources)
@@ -489,6 +491,8 @@ def load(
 
     Raises
     ------
+    UsageError
+        No protocol or engine has this name, choices cannot be combined, or one has no effect.
     ModelError
         The model is unknown, or its files are not available.
     FormatError, NetError
@@ -570,6 +574,9 @@ def make_cam(
         pass_engine = None
         if passes := method.passes:
             own = passes.net is model.net
-            pass_engine = runner if own else engines.make(engine, passes.net, [passes.target], options)
+            pass_engine = (
+                runner if own else stack.enter_context(engines.make(engine, passes.net, [passes.target], options))
+            )
+        cam = Cam(model, method, runner, protocol, mean, scale, pass_engine)
         stack.pop_all()
-    return Cam(model, method, runner, protocol, mean, scale, pass_engine)
+    return cam

@@ -101,7 +101,7 @@ class Prediction:
     @property
     def _image(self) -> Image:
         if self.image is None:
-            raise ValueError("this prediction has no image, so it cannot be drawn")
+            raise UsageError("this prediction has no image: only its maps and boxes are kept, and none can be drawn")
         return self.image
 
     def __repr__(self) -> str:

@@ -19,6 +19,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable
 from functools import cache, partial
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -293,6 +294,15 @@ def shared() -> Path:
 
 
 # What the fixtures below need is imported where it is used: most tests do without.
+
+
+@pytest.fixture
+def minutes(monkeypatch) -> None:
+    """A minute passes with each step of a command, so that each prints a line."""
+    from pycam.console import MINUTE, LineProgress
+
+    clock = count(0, MINUTE)
+    monkeypatch.setattr("pycam.console.LineProgress", partial(LineProgress, clock=lambda: next(clock)))
 
 
 @pytest.fixture(scope="module")

@@ -13,14 +13,6 @@ from pycam.formats import prototxt
 from pycam.net import Net, net_from_message
 from pycam.net.layers import Layer
 
-CAM_NETS = (
-    "deploy_alexnetplusCAM_imagenet",
-    "deploy_alexnetplusCAM_places205",
-    "deploy_googlenetCAM",
-    "deploy_googlenetCAM_places205",
-    "deploy_vgg16CAM",
-)
-
 Shapes = dict[str, tuple[int, ...]]
 
 # The score of the first class of a released net with seeded weights.

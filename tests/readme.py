@@ -22,6 +22,21 @@ PACKAGE = re.compile(r"'caffe-cam(\[[\w,]+\])?'")
 START, LIMIT = 2, 90
 """The first blocks, so many, write the first overlay; the seconds that a core may need for them."""
 
+WRITTEN = (
+    "demo-output/report.html",
+    "heatmaps/coffee/coffee_1.jpg",
+    "out/coffee_strip.jpg",
+    "maps/motorcycle_left/motorcycle_left.json",
+    "own/coffee/coffee.json",
+    "mine/coffee/coffee_1.jpg",
+    "runs/demo/report.json",
+    "run.html",
+    "report.html",
+    "cam.onnx",
+)
+PRINTED = re.compile(r"^cup 0\.\d\d \(\d+, \d+, \d+, \d+\)$", re.MULTILINE)
+"""What the blocks write, and what they print."""
+
 # A server ends with a signal only, and another one may have its usual port.
 PRELUDE = r"""
 set -euo pipefail
@@ -94,6 +109,16 @@ def run(text: str, folder: Path, path: str, **environment: str) -> subprocess.Co
     )
 
 
+def fault(done: subprocess.CompletedProcess[str], work: Path) -> str:
+    """Say what the blocks, which have run in a folder, did not do; or ""."""
+    if done.returncode:
+        return f"a block ends with {done.returncode}"
+    lacking = [path for path in WRITTEN if not (work / path).exists() or not (work / path).stat().st_size]
+    if lacking:
+        return f"the blocks do not write {', '.join(lacking)}"
+    return "" if PRINTED.search(done.stdout) else f"no block prints {PRINTED.pattern}"
+
+
 def main(wheel: Path) -> None:
     """Install the wheel as the README says, and run its blocks."""
     # Where pip looks for packages belongs to the machine.
@@ -113,8 +138,8 @@ def main(wheel: Path) -> None:
         done = run(commands, folder, f"{programs}:{os.defpath}", **pip)
         whole = time.time() - start
         print(done.stdout)
-        if done.returncode:
-            sys.exit(f"README.md: a block ends with {done.returncode}")
+        if complaint := fault(done, folder / "work"):
+            sys.exit(f"README.md: {complaint}")
         first = min(path.stat().st_mtime for path in (folder / "work").rglob("*_1.jpg")) - start
         # After each block, a line for the shell itself and one for its commands.
         busy = [sum(map(_seconds, line.split())) for line in (folder / "times").read_text().splitlines()[1::2]]

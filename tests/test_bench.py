@@ -66,10 +66,16 @@ def test_the_table_has_every_engine_and_ends_with_advice(net, capsys):
     assert advised.startswith("fastest: --engine onnxruntime, the default")
 
 
+def test_progress_counts_engines_and_rounds(net, capsys, minutes):
+    assert main(["bench", "--prototxt", net, "--engines", "onnxruntime,caffe"]) == 0
+    done = [line.partition(", ")[0] for line in capsys.readouterr().err.splitlines()]
+    assert done == [f"engines and rounds: {number} of 4" for number in (1, 2, 3, 4)]
+
+
 def test_a_model_whose_weights_are_missing_is_measured_with_random_ones(capsys, monkeypatch):
     given = {}
 
-    def measure(net, names, options, inputs):
+    def measure(net, names, options, inputs, progress):
         given.update(net=net, names=names)
         return speed.Comparison(tuple(Speed(name, refused="not now") for name in names), None, 1.0)
 

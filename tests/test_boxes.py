@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from scipy import ndimage
 
-from pycam.errors import UsageError
+import pycam
+from pycam.errors import ImageError, UsageError
 from pycam.maps.boxes import (
     corners,
     grey_heatmap,
@@ -217,6 +218,14 @@ def test_the_grey_heat_map_is_scaled_by_the_maximum():
     assert [heatmap[5, 5], heatmap[20, 40], heatmap[35, 2]] == [85, 255, 0]
     assert 0 < np.abs(grey_heatmap(map).astype(int) - heatmap).max() < 40
     assert not grey_heatmap(-map - 5).any()
+
+
+def test_a_map_that_no_jpeg_has_room_for():
+    map = np.ones((3, 65_501), np.float32)
+    with pytest.raises(ImageError, match=r"^a map of 65501×3 .* at most 65,500 on a side: .* released_no_jpeg$"):
+        pycam.box_rules["released"](map)
+    assert grey_heatmap(map[:, 1:]).all()
+    assert len(pycam.box_rules["released_no_jpeg"](map))
 
 
 def test_ilsvrcs_form_holds_the_same_pixels():

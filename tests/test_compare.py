@@ -143,6 +143,18 @@ def test_certificate_says_what_was_found(files, capsys, tmp_path):
     assert json.loads(out.read_text())["verdict"] == certificate.verdict
 
 
+def test_progress_counts_engines(files, capsys, minutes, tmp_path):
+    net = ["--prototxt", str(files[0]), "--weights", str(files[1])]
+    for command, count in (
+        (["verify", *net, "--engine", "onnxruntime", "--engine", "caffe"], 2),
+        (["compare", "onnxruntime", "onnxruntime", *net], 2),
+        (["compare", "onnxruntime", "--save", str(tmp_path / "a.npz"), *net], 1),
+    ):
+        main(command)
+        done = [line.partition(", ")[0] for line in capsys.readouterr().err.splitlines()]
+        assert done == [f"engines: {number} of {count}" for number in range(1, count + 1)], command
+
+
 @pytest.mark.torch
 def test_certificate_of_agreeing_engines(files):
     certificate = certify("made", read_net(*files), published="", names=("onnxruntime", "torch"))

@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import cv2
@@ -27,7 +27,7 @@ from pycam.errors import EngineError, GroundTruthError, ImageError, RunError, Us
 from pycam.evaluation import evaluator, plan
 from pycam.evaluation.image_file import NO_FILE, FileState
 from pycam.evaluation.notes import LARGEST
-from pycam.evaluation.plan import PLAN, Plan, PlanNote, Sources, find_images
+from pycam.evaluation.plan import PLAN, Plan, PlanNote, Recipe, Sources, find_images
 from pycam.evaluation.record import Result
 from pycam.evaluation.results import read_report
 from pycam.evaluation.run import evaluate
@@ -806,3 +806,11 @@ def test_a_run_from_before_labels_had_one_meaning_is_read(model, images, tmp_pat
     (tmp_path / PLAN).write_text(json.dumps(note))
     assert PlanNote.read(tmp_path).sources == sources
     assert "--labels names.txt --ground-truth-classes val.txt" in PlanNote.read(tmp_path).command(Path("out"))
+
+
+def test_the_command_of_a_run_has_all_that_its_recipe_names():
+    named = {each.name: f"the-{each.name}" for each in fields(Recipe) if each.type == "str | None"}
+    assert {"model", "onnx", "mean"} <= named.keys()
+    command = PlanNote(Recipe(protocol("paper"), **named), Sources("images", "xml"), 1).command(Path("out"))
+    for name, value in named.items():
+        assert f" --{name.replace('_', '-')} {value} " in command

@@ -147,8 +147,11 @@ def test_what_cannot_be_measured():
     for steps in (0, 10):
         with pytest.raises(UsageError, match=f"steps is {steps}; expected 1 to 9, the number of pixels"):
             faithfulness_of(image, map_, predict, steps)
-    with pytest.raises(UsageError, match="expected 7 scores from 0 to 1, got 7 from 2 on"):
+    with pytest.raises(UsageError, match="expected scores from 0 to 1, got some from 2 to 2"):
         faithfulness_of(image, map_, lambda images: [2.0 for _ in images], 2)
+    for scores in ([], [0.5] * 6, [[0.5]] * 7):
+        with pytest.raises(UsageError, match=r"expected 7 scores, got an array of shape \(.*\)"):
+            faithfulness_of(image, map_, lambda images, scores=scores: scores, 2)
 
 
 @pytest.fixture(scope="module")

@@ -470,7 +470,7 @@ def test_figures_7_and_8_show_classes_by_a_fitted_head(small, tmp_path, capsys):
 
 
 @pytest.mark.paper
-def test_figure_8_draws_the_ground_truth_of_cub(small, tmp_path):
+def test_figure_8_draws_the_ground_truth_of_cub(small, tmp_path, capsys):
     root = tmp_path / "CUB_200_2011"
     lines: dict[str, list[str]] = {}
     for number in range(8):
@@ -494,6 +494,9 @@ def test_figure_8_draws_the_ground_truth_of_cub(small, tmp_path):
     for colour in (TRUTH, FOUND):
         blue_green_red = [int(colour[i : i + 2], 16) for i in (5, 3, 1)]
         assert (np.abs(drawn.astype(int) - blue_green_red).max(axis=2) < 40).any()
+    for option in ("--training", "--seed"):
+        assert run("paper", "figure8", "--data", root, *small, option, 3) == 2
+        assert f"{option} has no effect here: {root} has a split of its own" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")

@@ -208,6 +208,16 @@ def test_ascii_is_drawn_by_pillow_s_own_font_as_ever(installed):
     assert (layout.write_on(np.zeros((40, 300, 3), np.uint8), "Class activities is [fox]") == np.asarray(image)).all()
 
 
+@pytest.mark.linux
+@pytest.mark.paper
+@pytest.mark.parametrize("script", ["one font", "two fonts"])
+def test_a_name_with_line_breaks_is_drawn_on_one_line(installed, script):
+    made(installed / "Square.ttf", "狐" if script == "two fonts" else "狐b")
+    for name in ("狐{}b", "b{}狐", "狐{}", "a{}b"):
+        for each in "\n\r\t\0\x1b\x1d\x85\u2028\u2029":
+            assert (bar(name.format(each)) == bar(name.format(" "))).all()
+
+
 @given(st.text(st.sampled_from("abcW .,e\u0301éЛ한ث"), max_size=40), st.integers(0, 300))
 def test_a_long_label_is_cut_by_its_width(text, room):
     cut = fonts.fitted(text, room)

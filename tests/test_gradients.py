@@ -244,6 +244,14 @@ def test_scores_with_positions_are_averaged():
         np.testing.assert_allclose(maps[:, t], np.einsum("k,nkhw->nhw", weights, features) / 256, rtol=1e-4, atol=1e-5)
 
 
+def test_maps_of_no_classes_have_the_sides_of_the_others():
+    images = np.zeros((2, 3, 9, 9), np.float32)
+    for method, sides in (("gradcam", (7, 7)), ("saliency", (9, 9))):
+        maps = GradientMaps(small(), "prob", method, layer="" if method == "saliency" else "conv2")
+        assert maps(images, np.array([1], np.intp)).shape == (2, 1, *sides)
+        assert maps(images, np.array([], np.intp)).shape == (2, 0, *sides)
+
+
 def test_where_maps_are_made_by_default():
     assert default_layer(net_from_message(architectures.build("deploy_vgg16"))) == "pool5"
     assert default_layer(net_from_message(architectures.build("deploy_googlenetCAM"))) == "CAM_conv"

@@ -362,6 +362,8 @@ def test_repeated_labels_have_indices_of_their_own(label_file):
         ("{0: 'cat', 1: open('x')}", r"labels\.txt:1: expected JSON"),
         ("[" * 100_000 + "]", r"nested too deep|expected JSON"),
         ("{}", r"expected a list or a map of labels, found {}"),
+        ("[{1, 2}]", r"item 0: expected a label, .*, found {1, 2}"),
+        ("[{('a', 'b'): 3}]", r"item 0: expected a label, .*, found {\('a', 'b'\): 3}"),
         ('{"a": {"b": 1}}', r"item a: expected a label"),
         ("cat\nd\u00f6g\n".encode("utf-16"), r"found UTF-16 text: save it as UTF-8"),
     ],
@@ -370,6 +372,13 @@ def test_the_first_line_that_does_not_fit_is_named(label_file, content, reason):
     with pytest.raises(FormatError, match=reason) as caught:
         read_labels(label_file(content))
     assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("content", ["5", "1.5", "true", '"tench"', "null"])
+def test_json_without_a_list_or_a_map_is_refused(content, tmp_path):
+    (tmp_path / "labels.json").write_text(content)
+    with pytest.raises(FormatError, match=r"labels\.json: expected a list or a map of labels, found \w+"):
+        read_labels(tmp_path / "labels.json")
 
 
 def test_the_advice_for_numbers_in_labels_works(label_file):

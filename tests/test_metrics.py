@@ -153,7 +153,6 @@ def test_submission_labels_are_ilsvrc2014_ids(tmp_path):
         ("1 2 3 4 5 " * 6, r"p\.txt:1: 30 numbers; up to 5 times"),
         ("1 2 3 4 5\n1 2 3 4 x\n", r"p\.txt:2: '1 2 3 4 x' is not a list of finite numbers"),
         ("1 2 3 4 nan", r"p\.txt:1: .*finite"),
-        ("\n" * 500_001, r"p\.txt:500001: more than 500,000 lines"),
         ("1 " * 5000, r"p\.txt:1: a line of 10,000 characters"),
         ("1 2 3 inf 4", r"p\.txt:1: .*finite"),
         ("1 2 3 1e12 4", r"p\.txt:1: .*finite"),
@@ -166,6 +165,13 @@ def test_submission_labels_are_ilsvrc2014_ids(tmp_path):
 def test_faulty_predictions_are_named_by_line(tmp_path, content, message):
     (tmp_path / "p.txt").write_text(content)
     with pytest.raises(GroundTruthError, match=message):
+        read_predictions(tmp_path / "p.txt")
+
+
+def test_predictions_of_too_many_lines_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("pycam.ilsvrc.predictions.MOST", 3)
+    (tmp_path / "p.txt").write_text("\n" * 4)
+    with pytest.raises(GroundTruthError, match=r"p\.txt:4: more than 3 lines"):
         read_predictions(tmp_path / "p.txt")
 
 

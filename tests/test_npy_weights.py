@@ -272,6 +272,14 @@ def test_weights_of_another_net(change, message):
         with_tf_weights(net_from_message(prototxt.parse(NET).message), tensors)
 
 
+def test_a_fully_connected_layer_of_other_axes_is_refused():
+    text = """layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 4 dim: 6 } } }
+    layer { name: "fc" type: "InnerProduct" bottom: "x" top: "fc" inner_product_param { num_output: 5 } }"""
+    tensors = {"fc": {"weights": np.zeros((24, 5), np.float32), "biases": np.zeros(5, np.float32)}}
+    with pytest.raises(NetError, match=r"weights of 24×5 do not fit layer 'fc' \(InnerProduct\)"):
+        with_tf_weights(net_from_message(prototxt.parse(text).message), tensors)
+
+
 def test_import_from_the_command_line(tmp_path, capsys):
     (tmp_path / "net.prototxt").write_text(NET)
     tensors = {

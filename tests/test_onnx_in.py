@@ -612,6 +612,10 @@ def test_one_of_two_heads_is_named(tmp_path):
         (lambda data: b"\x80\x02}q\x00", r"found a Python pickle \(PyTorch's\?\)"),
         (lambda data: b"", "found an empty file"),
         (lambda data: data.replace(b"image", b"i\xffage"), "UTF-8|damaged"),
+        (
+            lambda data: helper.make_model(helper.make_graph([], "g", [], []), producer_name="x").SerializeToString(),
+            "expected an ONNX model, found a file without nodes",
+        ),
     ],
 )
 def test_files_that_are_no_onnx(damage, message, tmp_path):

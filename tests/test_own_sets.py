@@ -149,6 +149,8 @@ def test_faulty_csv(tmp_path, old, new, message):
         ("[2.3, 2.8, 18, 27]", '[2, 3, "x", 4]', r"instances\.json: expected COCO's JSON .*float"),
         ("[2.3, 2.8, 18, 27]", "[2, 3, 0, 4]", r"annotations\[0\]: box 2 3 2 7 is empty"),
         ("[2.3, 2.8, 18, 27]", "[2, 3, 90, 4]", r"annotations\[0\]: box 2 3 92 7 lies outside of the image of 40×30"),
+        ('"width": 40', '"width": -40', r"instances\.json: expected COCO's JSON .*`int` >= 0 - at .*width"),
+        ('"width": 40', '"width": 1' + 30 * "0", r"instances\.json: expected COCO's JSON .*<= 1000000000 - at .*width"),
         ("{", "", r"instances\.json: expected COCO's JSON"),
     ],
 )

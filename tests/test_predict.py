@@ -141,6 +141,19 @@ def test_stream_hands_over_what_it_has_before_it_raises(cam, batch, streams):
         next(found)
 
 
+@pytest.mark.parametrize(("name", "least"), [("batch", 1), ("ahead", 0)])
+def test_stream_refuses_numbers_with_which_it_would_read_no_image(cam, name, least):
+    with pytest.raises(UsageError, match=f"^{name} is {least - 1}; expected {least} or more$"):
+        next(cam.stream([IMAGE], **{name: least - 1}))
+
+
+def test_what_has_no_image_is_not_drawn(cam):
+    prediction = replace(cam(IMAGE), image=None)
+    assert prediction.top[0].box is not None
+    with pytest.raises(UsageError, match="this prediction has no image"):
+        prediction.overlay()
+
+
 def test_stream_goes_on_after_scores_that_are_not_finite(cam):
     cam.engine.scores = np.full(6, np.nan, np.float32)
     ((_, first), (_, second)) = cam.stream([IMAGE, b"no image"], batch=2)

@@ -428,6 +428,11 @@ def test_what_is_not_there_is_said(tmp_path):
         (lambda: net.share_with(3), TypeError, "expected a Net, found a int"),
         (lambda: net.blobs["data"].reshape("1"), TypeError, "one by one, as integers"),
         (lambda: net.blobs["data"].reshape(-1), RuntimeError, "a side is negative"),
+        (
+            lambda: pycaffe.Net(tmp_path / "small.prototxt", tmp_path / "w.caffemodel", pycaffe.TEST, 1),
+            TypeError,
+            "Net: 4 arguments: expected network_file, weights, phase",
+        ),
         (lambda: pycaffe.Net(tmp_path / "small.prototxt"), TypeError, "no phase: give caffe.TEST or caffe.TRAIN"),
         (lambda: pycaffe.Net(tmp_path / "small.prototxt", 2), Exception, "phase 2: give caffe.TEST"),
         (lambda: pycaffe.set_device(1), Exception, r"set_device\(1\): .* CUDA_VISIBLE_DEVICES=1"),

@@ -216,6 +216,7 @@ def test_what_cannot_be(files, module, images, monkeypatch):
     cases = {
         "output is 'probs'; expected logits or scores": {**files, "output": "probs"},
         "weights, head has no effect with a loaded model": {**files, "prototxt": None, "model": load_model(**files)},
+        "phase, level has no effect with a loaded model": {"model": load_model(**files), "phase": "TRAIN", "level": 1},
         "the model is of type Net; expected a name, a path, a Model or a Cam": {"model": read_net(files["prototxt"])},
         "no model is given": {},
         "no weights for this net": {"prototxt": files["prototxt"]},

@@ -1,6 +1,6 @@
 """Runs that are killed, stopped, without resources, damaged, or done by several workers: the results stay the same.
 
-`PYCAM_KILLS` is the number of kills in each test that kills runs; 30 by default.
+`PYCAM_KILLS` is the number of kills in each test that kills runs; 10 by default, and 30 where `PYCAM_FAULTS` is set.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from pycam.evaluation import evaluator, plan, run
 from pycam.evaluation.plan import Plan
 from pycam.evaluation.run import STORE, carry_out, evaluate
 
-KILLS = int(os.environ.get("PYCAM_KILLS", "30"))
+KILLS = int(os.environ.get("PYCAM_KILLS", "30" if "PYCAM_FAULTS" in os.environ else "10"))
 RESUMES = "the same command resumes the run"
 
 # Forked from a process that has imported everything, a process starts quickly.
@@ -143,6 +143,7 @@ def wait_until(met) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.faults
 def test_killed_at_random_moments(model, images, whole, tmp_path):
     """Nothing is lost or changed, and a kill costs at most one batch."""
     planned = make_plan(model, images)
@@ -167,6 +168,7 @@ def test_killed_at_random_moments(model, images, whole, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.faults
 def test_killed_with_workers(model, images, whole, tmp_path):
     """Workers whose parent is killed end, too, and leave no lock; a kill costs at most one batch per worker."""
     workers = 2

@@ -60,6 +60,11 @@ def test_a_new_head_under_a_new_name():
     # The blob includes the ReLU that changes it in place.
     cut = cam_net(net_of("deploy_googlenetCAM"), "CAM_conv", 14, channels=0, class_name="CAM_fc_14").net
     assert [layer.name for layer in cut.layers[-4:]] == ["CAM_relu", "CAM_pool", "CAM_fc_14", "prob"]
+    # A name that the head has otherwise goes to the layer that it was given for.
+    for given in ("CAM_conv", "CAM_relu", "CAM_pool", "prob"):
+        layers = cam_net(net, "fire9/concat", 14, class_name=given).net.layers[-5:]
+        assert [layer.type for layer in layers] == ["Convolution", "ReLU", "Pooling", "InnerProduct", "Softmax"]
+        assert layers[3].name == given and f"{given}_2" in [layer.name for layer in layers]
 
 
 @pytest.mark.parametrize(

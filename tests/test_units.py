@@ -131,6 +131,8 @@ def test_other_segmentations_dim_the_rest(colours, tmp_path, way):
         (["--class", "red", "--segmentation", "circle"], "segmentation 'circle': use one of bilinear"),
         (["--class", "red", "--field-size", "5"], "a field size has no effect with bilinear"),
         (["--class", "red", "--field-size", "900", "--segmentation", "disk"], "expected 1 to 48"),
+        (["--class", "red", "--seed", "1"], "--seed has no effect here: only segmentation measured has random patches"),
+        (["--class", "red", "--seed", "-1", "--segmentation", "measured"], "Invalid value for '--seed'"),
     ],
 )
 def test_impossible_figures_are_refused(colours, tmp_path, capsys, options, message):

@@ -25,8 +25,9 @@ import pytest
 import requests
 import samples
 
+from pycam import zoo
 from pycam.cli import main
-from pycam.errors import EngineError
+from pycam.errors import EngineError, UsageError
 from pycam.zoo.labels import Labels
 
 pytestmark = pytest.mark.web
@@ -422,6 +423,27 @@ def test_command_serves_until_it_is_told_to_stop(shared):
     assert (server.returncode, rest) == (0, ("", ""))
 
 
+def test_a_card_of_ones_own_is_offered_by_its_name_and_each_name_once(monkeypatch, tmp_path, capsys):
+    offered = {}
+
+    def application(models, limits):
+        offered.update(models)
+        raise UsageError("no server in this test")
+
+    monkeypatch.setattr("pycam.report.server.application", application)
+    bundled = zoo.card(zoo.BUNDLED)
+    own = f"name: my-net\nprototxt: {bundled.prototxt}\nweights: {zoo.weights_path(bundled)}\nlabels: caltech101\n"
+    (tmp_path / "own.yaml").write_text(own)
+    mine = ["--model", str(tmp_path / "own.yaml")]
+    assert main(["serve", *mine, "--model", zoo.BUNDLED]) == UsageError.exit_code
+    assert list(offered) == ["my-net", zoo.BUNDLED]
+    (cam,) = offered["my-net"]()
+    with cam:
+        assert cam.model.name == "my-net"
+    assert main(["serve", *mine, *mine]) == UsageError.exit_code
+    assert "two models are called 'my-net'" in capsys.readouterr().err
+
+
 def test_command_needs_models_it_knows(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("PYCAM_CACHE", str(tmp_path))
     monkeypatch.delenv("PYCAM_MODELS", raising=False)
@@ -429,6 +451,7 @@ def test_command_needs_models_it_knows(monkeypatch, tmp_path, capsys):
         (["--model", "no-such-model"], "no model is called 'no-such-model'"),
         (["--model", "googlenet-cam"], "is not on this machine"),
         (["--protocol", "x"], "unknown protocol 'x'"),
+        (["--model", zoo.BUNDLED, "--upload", "inf"], "Invalid value for '--upload'"),
         (["--host", "10.0.0.7"], "--host 10.0.0.7: expected 127.0.0.1, or 0.0.0.0 in a container"),
     ):
         assert main(["serve", *arguments]) in (2, 5)

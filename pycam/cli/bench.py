@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pycam import zoo
 from pycam.cli import options
-from pycam.console import print_json, print_line
+from pycam.console import Notes, print_json, print_line
 from pycam.engines import ENGINES, cores
 from pycam.engines.processor import instruction_set
 from pycam.model import ONNX
@@ -38,7 +38,8 @@ def bench(
     """
     net, scale, weights = _net(source)
     names = list(dict.fromkeys(name.strip() for name in engines.split(",")))
-    found = measure(net, names, engine.options, noise(net, scale=scale))
+    with Notes().counted("engines and rounds") as progress:
+        found = measure(net, names, engine.options, noise(net, scale=scale), progress)
     machine = f"{instruction_set()}; {engine.threads or cores()} threads; SGEMM {found.peak:.0f} GFLOP/s"
     if as_json:
         speeds = [

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from pycam.cli import options
-from pycam.console import print_json, print_line
+from pycam.console import Notes, print_json, print_line
 from pycam.errors import UsageError
 from pycam.images.read import read_image
 from pycam.images.views import net_input, view_of
@@ -64,14 +64,18 @@ def compare(
     def blobs(side: str) -> library.Blobs:
         return files[side] if side in files else library.run(loaded.net, side, inputs, engine.options)
 
-    found = blobs(a)
-    if save is not None:
-        library.save_blobs(save, found)
-    if b is None:
-        return
+    with Notes().counted("engines") as progress:
+        found = blobs(a)
+        progress(1, len(sides))
+        if save is not None:
+            library.save_blobs(save, found)
+        if b is None:
+            return
+        reference = blobs(b)
+        progress(2, len(sides))
     from pandas import DataFrame
 
-    rows = library.compare(loaded.net, found, blobs(b))
+    rows = library.compare(loaded.net, found, reference)
     if not rows:
         raise UsageError(f"{a} and {b} have no blob of this net in common")
     columns = [asdict(row) for row in rows]

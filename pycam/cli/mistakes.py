@@ -21,7 +21,7 @@ OTHER_NAMES = {
     "--batch": ("--batch-size", "--batch_size", "--batchsize", "-b"),
     "--prototxt": ("--net", "--deploy", "--model-def", "--model_def", "--proto", "--def"),
     "--weights": ("--caffemodel", "--pretrained", "--pretrained-model", "--pretrained_model", "--checkpoint"),
-    "--top": ("--topk", "--top-k", "--top_k", "--top5", "-k"),
+    "--top": ("--topk", "--top-k", "--top_k", "-k"),
     "--model": ("--arch", "--network", "--architecture"),
     "--layer": ("--target-layer", "--target_layer", "--target-layers"),
     "--class": ("--class-idx", "--class_idx", "--target-class", "--category", "--class-index"),

@@ -94,7 +94,7 @@ def export(
     maps: Annotated[
         bool, typer.Option("--maps", help="Output scores, the best classes and their maps, not the net's own outputs.")
     ] = False,
-    top: Annotated[int, typer.Option(help="Number of classes with a map.")] = 5,
+    top: Annotated[int, typer.Option(min=1, help="Number of classes with a map.")] = 5,
     head: options.Head = None,
 ) -> None:
     """Write a net and its weights as one ONNX file for any batch size, which runs without pycam.

@@ -161,11 +161,8 @@ def rules(
 
     Maps that the run did not keep are computed again from its images.
     """
-    with Notes(quiet).progress() as shown:
-        bar = shown.add_task("box rules", total=None)
-        found = compare_rules(
-            run, names or (), threshold, progress=lambda done, count: shown.update(bar, completed=done, total=count)
-        )
+    with Notes(quiet).counted("box rules") as progress:
+        found = compare_rules(run, names or (), threshold, progress=progress)
     _present([found], out, as_json)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -40,9 +41,9 @@ def serve(
         str,
         options.one_of(ADDRESSES, "Address to listen at; 0.0.0.0 is for a container, whose port is published by name"),
     ] = ADDRESSES[0],
-    upload: Annotated[float, typer.Option(min=0.001, help="Maximum size of an image file, in MB.")] = 20,
+    upload: Annotated[float, typer.Option(min=0.001, max=1000, help="Maximum size of an image file, in MB.")] = 20,
     pixels: Annotated[float, typer.Option(min=0.001, max=100, help="Maximum size of an image, in megapixels.")] = 40,
-    seconds: Annotated[float, typer.Option(min=0.1, help="Maximum time per image, in seconds.")] = 60,
+    seconds: Annotated[float, typer.Option(min=0.1, max=86400, help="Maximum time per image, in seconds.")] = 60,
 ) -> None:
     """Serve the viewer as a web page at 127.0.0.1; images are dropped, pasted or chosen.
 
@@ -73,15 +74,19 @@ def serve(
             print_error(f"{name}: {note}")
         return [make_cam(model, engine=engine.engine, protocol=row, options=engine.options) for row in rows]
 
-    makers = {}
+    makers: dict[str, Callable[[], list[Cam]]] = {}
     for name in names:
+        # A file that is missing is an error now, not at the first image.
         if name.endswith(ONNX):
             read_onnx_file(name)
-            makers[Path(name).stem] = functools.partial(cams, name)
-            continue
-        card = zoo.card(name)
-        zoo.weights_path(card)  # missing weights are an error now, not at the first image
-        makers[card.name] = functools.partial(cams, card.name)
+            shown = Path(name).stem
+        else:
+            card = zoo.card(name)
+            zoo.weights_path(card)
+            shown = card.name
+        if shown in makers:
+            raise UsageError(f"--model {name}: two models are called {shown!r} on the page: give each name once")
+        makers[shown] = functools.partial(cams, name)
     limits = Limits(
         upload=round(upload * 10**6), pixels=round(pixels * 10**6), upload_seconds=seconds, answer_seconds=seconds
     )
@@ -90,6 +95,7 @@ def serve(
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, port))
+            listener.listen()  # whoever reads the address can connect
         except OSError as error:
             raise UsageError(f"port {port} is not available ({error.strerror}): choose another with --port") from None
         address = f"http://127.0.0.1:{listener.getsockname()[1]}/"

@@ -10,7 +10,7 @@ import typer
 
 from pycam import zoo
 from pycam.cli import options
-from pycam.console import print_json, print_line, print_lines
+from pycam.console import Notes, print_json, print_line, print_lines
 from pycam.engines import ENGINES
 from pycam.errors import UsageError
 from pycam.formats.files import atomic_write
@@ -51,14 +51,16 @@ def verify(
         _ = loaded.head  # checks the card against its net
     assert net.sources is not None and net.sources.caffemodel is not None
     path = Path(net.sources.caffemodel)
-    certificate = certify(
-        card.name if card else path.stem,
-        net,
-        published=zoo.identify(card, path) if card else "a net of the user's own",
-        names=tuple(engines) if engines else tuple(ENGINES),
-        inputs=noise(net, scale=loaded.preprocessing.scale()),
-        tolerance=tolerance,
-    )
+    with Notes().counted("engines") as progress:
+        certificate = certify(
+            card.name if card else path.stem,
+            net,
+            published=zoo.identify(card, path) if card else "a net of the user's own",
+            names=tuple(engines) if engines else tuple(ENGINES),
+            inputs=noise(net, scale=loaded.preprocessing.scale()),
+            tolerance=tolerance,
+            progress=progress,
+        )
     if out is not None:
         text = json.dumps(certificate.as_dict(), indent=2) + "\n"
         atomic_write(out, text if out.suffix == ".json" else certificate.as_markdown())

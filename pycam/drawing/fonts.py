@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import sys
 import unicodedata
 import warnings
@@ -28,6 +29,9 @@ REGIONS = {"KR": ("HANGUL",), "JP": ("HIRAGANA", "KATAKANA"), "SC": ("CJK",)}
 RIGHT_TO_LEFT = ("R", "AL")
 STYLES = ("bold", "italic", "oblique", "light", "thin", "black", "mono", "serif", "condensed", "medium", "math", "last")
 """Parts of the names of fonts that are used only if no plain one has a letter. LastResort has signs for scripts."""
+
+_BREAKS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+"""Control characters and ends of lines, which the name of a file may have: a blank is drawn in their place."""
 
 _NO_CHARACTER = "\uffff"  # which no font has, so that its glyph is the one for missing characters
 _FACES = 32  # at most, in a collection of fonts
@@ -57,7 +61,7 @@ def draw_text(
     pieces = _pieces(text)
     own = default_font()
     if [font for _, font in pieces] == [own]:
-        draw.text(place, text, font=own, fill=fill, anchor=anchor)
+        draw.text(place, pieces[0][0], font=own, fill=fill, anchor=anchor)
         return
     x, y = float(place[0]), place[1]
     ascent, descent = own.getmetrics()
@@ -134,7 +138,7 @@ def default_font() -> Font:
 @functools.lru_cache(maxsize=4096)
 def _pieces(text: str) -> Sequence[tuple[str, Font]]:
     """Return the parts of a text with their fonts, from left to right."""
-    own, text = default_font(), unicodedata.normalize("NFC", text)
+    own, text = default_font(), unicodedata.normalize("NFC", _BREAKS.sub(" ", text))
     if text.isascii() or not (letters := _letters(text)) or all(_has(own, c) for c in letters):
         return [(text, own)]
     fonts = [own, *sorted(_faces(), key=lambda font: not _is_of(font, _region(letters)))]

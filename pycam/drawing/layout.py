@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw
 
 from pycam.drawing.fonts import check_glyphs, draw_text, fitted, text_width
 from pycam.errors import ImageError, UsageError
+from pycam.images.files import JPEG_SIDE
 from pycam.images.resize import resize
 
 Pixels = NDArray[np.uint8]
@@ -23,8 +24,6 @@ CAPTION_HEIGHT = 24
 STRIP_HEIGHT = 256
 GAP = 6
 MATLAB_GAP = 8
-LONGEST_SIDE = 65_500
-"""The largest height and width of a JPEG that libjpeg writes."""
 
 NARROWEST_TILE = 32
 """The least room for a tile of a strip, in pixels."""
@@ -154,10 +153,10 @@ def rows_of_strips(strips: Sequence[tuple[str, Pixels]]) -> Pixels:
 def check_strip(width: int, count: int, layout: str) -> None:
     """Raise a `UsageError` if a strip of an image of a width and of `count` overlays would be wider than a JPEG."""
     room, gap = (width, MATLAB_GAP) if layout == "matlab_demo" else (NARROWEST_TILE, GAP)
-    most = (LONGEST_SIDE - room) // (room + gap)
+    most = (JPEG_SIDE - room) // (room + gap)
     if count > most:
         raise UsageError(
-            f"{count} classes: a strip has room for the maps of {most}, because a JPEG has at most {LONGEST_SIDE:,} "
+            f"{count} classes: a strip has room for the maps of {most}, because a JPEG has at most {JPEG_SIDE:,} "
             "columns: choose fewer classes (--top, --class)"
         )
 
@@ -168,7 +167,7 @@ def strip_tile(pixels: Pixels, count: int, layout: str) -> Pixels:
         return pixels
     height, width = pixels.shape[:2]
     wide = max(1, round(width * STRIP_HEIGHT / height))
-    room = min(WIDEST_TILE, (LONGEST_SIDE - count * GAP) // (count + 1))
+    room = min(WIDEST_TILE, (JPEG_SIDE - count * GAP) // (count + 1))
     if wide <= room:
         if height == STRIP_HEIGHT:
             return pixels
@@ -186,11 +185,11 @@ def encode_png(pixels: Pixels) -> bytes:
 
 
 def encode_jpeg(pixels: Pixels, quality: int = 92) -> bytes:
-    """Encode (H, W, 3) uint8 BGR pixels as JPEG; raise an ImageError if a side has more than `LONGEST_SIDE` pixels."""
-    if max(pixels.shape[:2]) > LONGEST_SIDE:
+    """Encode (H, W, 3) uint8 BGR pixels as JPEG; raise an ImageError if a side has more than `JPEG_SIDE` pixels."""
+    if max(pixels.shape[:2]) > JPEG_SIDE:
         raise ImageError(
             f"a drawing of {pixels.shape[1]}×{pixels.shape[0]} pixels cannot be a JPEG, which has at most "
-            f"{LONGEST_SIDE:,} on a side: cut the image into parts"
+            f"{JPEG_SIDE:,} on a side: cut the image into parts"
         )
     return _encode(pixels, ".jpg", cv2.IMWRITE_JPEG_QUALITY, quality)
 

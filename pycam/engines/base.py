@@ -122,7 +122,8 @@ class Engine(ABC):
             blob: net.value_shapes[net.input_values[blob]] for blob in net.inputs_before(self.outputs)
         }
         self._one_by_one = False
-        for layer in net.layers_before(self.outputs):
+        path = net.layers_before(self.outputs)
+        for layer in path:
             if isinstance(layer, OnnxNode):
                 self._one_by_one = layer.origin.one_by_one
                 if not self.runs_onnx:
@@ -135,7 +136,7 @@ class Engine(ABC):
                     f"layer {layer.name!r} (BatchNorm) has use_global_stats: false: the statistics of a batch are for "
                     "training only; with --phase TEST, or without the field, the stored ones are used"
                 )
-        largest = max((_values(layer) for layer in net.layers_before(self.outputs)), default=1)
+        largest = max(map(_values, path), default=1)
         self.batch_size = net.fixed_batch or max(1, min(LARGEST_BATCH, BATCH_BYTES // (4 * largest)))
         self._load(net)
 
@@ -145,7 +146,7 @@ class Engine(ABC):
 
         It is one per core on a CPU if the engine is concurrent, never more than threads, and otherwise one.
         """
-        on_cpu = (options.device or "cpu").lower() == "cpu"
+        on_cpu = options.device in (None, "cpu")
         return min(options.threads or cores(), cores()) if cls.concurrent and on_cpu else 1
 
     def forward(self, inputs: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
@@ -222,7 +223,7 @@ class Engine(ABC):
     @property
     def description(self) -> str:
         """Library, version, device and precision in a few words, for reports."""
-        return f"{self.library}, {(self.options.device or 'cpu').lower()}, {self.precision}{self.note}"
+        return f"{self.library}, {self.options.device or 'cpu'}, {self.precision}{self.note}"
 
     @property
     def processor(self) -> str:

@@ -192,13 +192,13 @@ class CaffeProcess:
         ----------
         inputs : mapping of str to array
             Blob -> values.
-        tops : sequence of (str, int, str)
-            Layer, the number of layers of that name before it, and one of its top blobs.
+        tops : sequence of (str or None, int, str)
+            Layer, the number of layers of that name before it, and one of its top blobs; without a layer, any blob.
 
         Returns
         -------
         list of float32 array
-            For each of `tops` the values of the blob directly after the layer.
+            For each of `tops` the values of the blob directly after the layer, or at the end of the run.
         """
         return self._run("forward", inputs, tops)
 

@@ -13,11 +13,11 @@ from itertools import count
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from pycam.errors import UnsupportedLayerError
 from pycam.formats import onnx_messages
-from pycam.formats.onnx_messages import FLOAT, INT64
+from pycam.formats.onnx_messages import FLOAT, INT64, LARGE
 from pycam.formats.schema import Message
 from pycam.net import CamHead, Net, Params, head_weights, layers as L
 from pycam.net.layers import Shape
@@ -29,7 +29,7 @@ IR_VERSION = 8
 BATCH = "N"
 
 
-def onnx_model(net: Net, outputs: Sequence[str]) -> Message:
+def onnx_model(net: Net, outputs: Sequence[str], outside: dict[str, NDArray[np.float32]] | None = None) -> Message:
     """Translate the part of a net that computes some of its values.
 
     Parameters
@@ -38,6 +38,9 @@ def onnx_model(net: Net, outputs: Sequence[str]) -> Message:
         A net with parameters.
     outputs : sequence of str
         Names of values.
+    outside : dict of str to array, optional
+        Gets the large constants by their names. The model then has them without their values, for a runtime that takes
+        these beside the model; they are the parameters of the net, not copies.
 
     Returns
     -------
@@ -50,8 +53,7 @@ def onnx_model(net: Net, outputs: Sequence[str]) -> Message:
     UnsupportedLayerError
         A layer has no translation to ONNX; the message names it.
     """
-    graph = _Graph(net.params)
-    _translate(net, outputs, graph)
+    graph = _translated(net, outputs, outside)
     for output in outputs:
         graph.add_output(output, net.value_shapes[output])
     return graph.model(net.name)
@@ -90,8 +92,7 @@ def onnx_cam_model(net: Net, head: CamHead, top: int = 5) -> Message:
     UnsupportedLayerError
         A layer has no translation to ONNX; the message names it.
     """
-    graph = _Graph(net.params)
-    _translate(net, [head.score_blob, head.feature_blob], graph)
+    graph = _translated(net, [head.score_blob, head.feature_blob])
     scores, classes, maps = (_unused(name, net) for name in ("scores", "classes", "maps"))
     own = net.from_onnx and head.score_blob == "scores" and len(net.shapes["scores"]) == 2
     weights = head_weights(net, head)
@@ -138,11 +139,10 @@ def _unused(name: str, net: Net) -> str:
     return name
 
 
-def _translate(net: Net, wanted: Sequence[str], graph: _Graph) -> None:
-    """Add the layers that some values need, and their inputs, to the graph."""
+def _translated(net: Net, wanted: Sequence[str], outside: dict[str, NDArray[np.float32]] | None = None) -> _Graph:
+    """Return a graph with the layers that some values need, and their inputs."""
     path = net.layers_before(wanted)
-    graph.origin = next((layer.origin for layer in path if isinstance(layer, L.OnnxNode)), None)
-    graph.taken = frozenset(name for layer in path if isinstance(layer, L.OnnxNode) for name in _names(layer))
+    graph = _Graph(net.params, [layer for layer in path if isinstance(layer, L.OnnxNode)], outside)
     needed = {*wanted, *(value for layer in path for value in layer.inputs)}
     for layer in path:
         if isinstance(layer, L.Source):
@@ -156,6 +156,7 @@ def _translate(net: Net, wanted: Sequence[str], graph: _Graph) -> None:
                 graph.rename_last(layer.outputs[0])
         else:
             raise UnsupportedLayerError(f"layer {layer.name!r}: the type {layer.type!r} has no translation to ONNX")
+    return graph
 
 
 def _names(layer: L.OnnxNode) -> tuple[str, ...]:
@@ -165,24 +166,39 @@ def _names(layer: L.OnnxNode) -> tuple[str, ...]:
 class _Graph:
     """A graph under construction: nodes, and the constants that they read.
 
-    Attributes
+    Parameters
     ----------
     params : dict
         The parameters of the net.
+    made : sequence of OnnxNode
+        The nodes that come from an ONNX file, all from the same one.
+
+    Attributes
+    ----------
+    params : dict
+        As given.
     origin : OnnxOrigin, optional
         The ONNX file that some of the nodes come from: its versions are those of all nodes.
     taken : set of str
         The names in that file, which nothing else may have.
+    outside : dict of str to array, optional
+        The values of the large constants, if the model is to be without them.
     """
 
-    def __init__(self, params: Params) -> None:
+    def __init__(
+        self,
+        params: Params,
+        made: Sequence[L.OnnxNode],
+        outside: dict[str, NDArray[np.float32]] | None = None,
+    ) -> None:
         self.params = params
-        self.origin: L.OnnxOrigin | None = None
-        self.taken: frozenset[str] = frozenset()
+        self.outside = outside
+        self.origin = made[0].origin if made else None
+        self.taken = frozenset(name for node in made for name in _names(node))
         self._inputs: list[Any] = []
         self._outputs: list[Any] = []
         self._nodes: list[Any] = []
-        self._constants: list[Any] = []
+        self._constants: dict[str, Any] = {}
         self._numbers = count()
 
     @property
@@ -209,11 +225,20 @@ class _Graph:
 
     def add_made(self, layer: L.OnnxNode) -> None:
         """Append the node of an ONNX file, and its constants unless another node has added them."""
-        known = {constant.name for constant in self._constants}
         arrays = zip(layer.param_inputs, self.params[layer.name], strict=True) if layer.param_inputs else ()
-        self._constants += [onnx_messages.tensor(array, name) for name, array in arrays if name not in known]
-        self._constants += [tensor for name, tensor in layer.constants.items() if name not in known]
+        for name, array in arrays:
+            if name not in self._constants:
+                self._add_constant(array, name)
+        for name, tensor in layer.constants.items():
+            self._constants.setdefault(name, tensor)
         self._nodes.append(layer.node)
+
+    def _add_constant(self, array: NDArray[Any], name: str) -> None:
+        if self.outside is None or array.dtype != np.float32 or array.nbytes < LARGE:
+            self._constants[name] = onnx_messages.tensor(array, name)
+        else:
+            self._constants[name] = onnx_messages.tensor_outside(array, name)
+            self.outside[name] = array
 
     def rename_last(self, output: str) -> None:
         """Rename the last node's output."""
@@ -225,9 +250,9 @@ class _Graph:
         array = np.asarray(values)
         if array.dtype.kind != "i":
             array = array.astype(np.float32, copy=False)
-        if not name or name in self.taken or any(constant.name == name for constant in self._constants):
+        if not name or name in self.taken or name in self._constants:
             name = self.unused(name or "constant")
-        self._constants.append(onnx_messages.tensor(array, name))
+        self._add_constant(array, name)
         return name
 
     def learned(self, layer: L.Layer, *roles: str) -> list[str]:
@@ -241,13 +266,13 @@ class _Graph:
 
     def model(self, name: str) -> Message:
         """Return the finished model."""
-        graph = onnx_messages.MESSAGES["GraphProto"](
-            name=name or "net",
-            node=self._nodes,
-            input=self._inputs,
-            output=self._outputs,
-            initializer=self._constants,
-        )
+        graph = {
+            "name": name or "net",
+            "node": self._nodes,
+            "input": self._inputs,
+            "output": self._outputs,
+            "initializer": list(self._constants.values()),
+        }
         if self.origin is None:
             return onnx_messages.model(graph, {"": OPSET}, IR_VERSION)
         ir_version = max(IR_VERSION, self.origin.ir_version)
@@ -379,10 +404,7 @@ def _slice(layer: L.Slice, graph: _Graph) -> str:
 
 
 def _eltwise(layer: L.Eltwise, graph: _Graph) -> str:
-    terms = [
-        value if coefficient == 1 else graph.add("Mul", [value, graph.constant(coefficient)])
-        for value, coefficient in zip(layer.inputs, layer.coefficients, strict=True)
-    ]
+    terms = [_scaled(value, factor, graph) for value, factor in zip(layer.inputs, layer.coefficients, strict=True)]
     if layer.operation == "PROD":
         return reduce(lambda a, b: graph.add("Mul", [a, b]), terms)
     return graph.add({"SUM": "Sum", "MAX": "Max"}[layer.operation], terms)

@@ -12,6 +12,7 @@ from pycam.engines.base import Engine, failure
 from pycam.engines.onnx_graph import onnx_model
 from pycam.engines.processor import gpus
 from pycam.errors import EngineError
+from pycam.formats.schema import Message
 from pycam.net import Net
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -39,9 +40,10 @@ class OnnxRuntimeEngine(Engine):
         options.intra_op_num_threads = self.options.threads_per_stream
         # Threads that spin while they wait would take the cores from the threads that decode and draw.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        model = onnx_model(net, self.outputs)
+        weights: dict[str, NDArray[np.float32]] = {}
+        model = onnx_model(net, self.outputs, weights)
         try:
-            self._session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=[provider])
+            self._session = session(model, weights, options, provider)
         except Exception as error:  # ONNX Runtime's exceptions have no other common base class
             raise failure("ONNX Runtime cannot load the net", error) from None
         # If ONNX Runtime cannot reach a GPU, it computes on the CPU without an error.
@@ -58,6 +60,31 @@ class OnnxRuntimeEngine(Engine):
         except Exception as error:  # as above
             raise failure(f"ONNX Runtime failed on {self._device}", error) from None
         return values
+
+
+def session(
+    model: Message,
+    weights: Mapping[str, NDArray[np.float32]],
+    options: onnxruntime.SessionOptions,
+    provider: tuple[str, dict[str, str]] = (_PROVIDERS["cpu"], {}),
+) -> onnxruntime.InferenceSession:
+    """Make a session of ONNX Runtime.
+
+    Parameters
+    ----------
+    model : ModelProto
+        A model; constants that are in `weights` are without their values.
+    weights : mapping of str to array
+        The values of these constants. Serialising them with the model would copy each several times.
+    options : SessionOptions
+        Get the weights.
+    provider : (str, dict)
+        The provider of ONNX Runtime, and its options.
+    """
+    if weights:
+        values = [onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(each)) for each in weights.values()]
+        options.add_external_initializers(list(weights), values)
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=[provider])
 
 
 def _provider(device: str, precision: str) -> tuple[str, dict[str, str]]:

@@ -18,7 +18,7 @@ class Options:
     Attributes
     ----------
     device : str, optional
-        `"cpu"`, `"cuda"` or another device of the engine; None for the CPU.
+        `"cpu"`, `"cuda"` or another device of the engine, in lower or upper case; None for the CPU.
     threads : int, optional
         Number of threads; None for one per core.
     streams : int
@@ -40,6 +40,8 @@ class Options:
     precision: str | None = None
 
     def __post_init__(self) -> None:
+        if self.device is not None:
+            object.__setattr__(self, "device", self.device.lower())
         for number, what in ((self.threads, "threads"), (self.streams, "streams")):
             if number is not None and number < 1:
                 raise UsageError(f"{number} {what}: use at least one")

@@ -72,6 +72,12 @@ def torch_device(device: str | None) -> torch.device:
         raise EngineError(
             "torch finds no CUDA device on this machine: omit --device, or install a CUDA build of PyTorch"
         )
+    try:
+        torch.empty(0, device=found)
+    # PyTorch knows the names of devices that this build, or this machine, does not have.
+    except (RuntimeError, AssertionError, ImportError) as error:
+        reason = str(error).split("\n")[0].split(". ")[0]
+        raise EngineError(f"torch cannot use device {device!r} here: {reason}: use cpu or cuda") from None
     return found
 
 

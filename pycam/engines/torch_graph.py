@@ -149,11 +149,6 @@ class TorchGraph(nn.Module):
                     "gradients, such as cam or scorecam, or the PyTorch module that the file was exported from"
                 )
             if type(layer) not in _FUNCTIONS:
-                if isinstance(layer, L.OnnxNode):
-                    raise EngineError(
-                        f"PyTorch does not run nodes of an ONNX file ({layer.name!r}, {layer.type}): use method "
-                        "cam, scorecam or ablationcam with --engine onnxruntime or openvino"
-                    )
                 raise EngineError(f"torch cannot run layer {layer.name!r}: type {layer.type!r} is not supported")
             keys = [(layer.name, index) for index in range(len(layer.param_shapes))]
             for key in keys:

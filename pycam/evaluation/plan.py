@@ -212,7 +212,7 @@ class PlanNote:
         """Return the command line of `pycam evaluate` that makes the run again, in a folder `out`."""
         recipe, sources, protocol = self.recipe, self.sources, self.recipe.protocol
         row = PROTOCOLS[protocol.name]
-        single = ("model", "prototxt", "weights", "mean", "std", "head")
+        single = ("model", "prototxt", "weights", "onnx", "preprocess", "input_size", "mean", "std", "head")
         values: list[tuple[str, object]] = [
             ("images", sources.images),
             ("ground_truth", sources.ground_truth),

@@ -112,8 +112,7 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Blobs]:
         The package `h5py` is not installed; the file is damaged or has another content; it has links, filters, or data
         in other files; or a blob is missing.
     """
-    layers: dict[str, Blobs] = {name: tuple(blobs) for name, blobs in _read(_weights, path).items()}
-    return layers
+    return {name: tuple(blobs) for name, blobs in _read(_weights, path).items()}
 
 
 def read_state(path: str | os.PathLike[str]) -> SolverState:

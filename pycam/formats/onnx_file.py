@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pycam.errors import FormatError
 from pycam.formats.files import is_file
-from pycam.formats.onnx_messages import FLOAT, MESSAGES
+from pycam.formats.onnx_messages import EXTERNAL, FLOAT, MESSAGES
 from pycam.formats.opening import HEAD, ONNX, open_file, recognise
 from pycam.formats.schema import Message
 
@@ -24,11 +24,8 @@ EXPORT_IT = "convert it to ONNX first, as with torch.onnx.export"
 FRAMEWORKS = {"a zip archive": "PyTorch's?", "a Python pickle": "PyTorch's?", "an HDF5 file": "Keras's?"}
 """Kinds of files that people take for models in ONNX."""
 
-LOOK_ALIKE = (ONNX, "a solver state", "a blob such as a mean file", "Caffe weights")
-"""Kinds of files that begin as an ONNX model can."""
-
-EXTERNAL = 1
-"""The place of a tensor whose values are in another file."""
+LOOK_ALIKE = ("a solver state", "a blob such as a mean file", "Caffe weights")
+"""Kinds of other files that begin as an ONNX model can."""
 
 
 def read_onnx_file(path: str | os.PathLike[str]) -> tuple[Message, tuple[Path, ...]]:
@@ -63,7 +60,8 @@ def read_onnx_file(path: str | os.PathLike[str]) -> tuple[Message, tuple[Path, .
             raise FormatError(f"{shown}: expected an ONNX model, found {what}: {fix}")
         if size > MOST_BYTES:
             raise FormatError(f"{shown}: {_gigabytes(size)}; an ONNX model has at most 2 GB: {_TOO_LARGE}")
-        data = head + file.read()
+    with open_file(path, ONNX) as file:
+        data = file.read()  # a head before the rest would be a copy of the whole
     try:
         model = MESSAGES["ModelProto"].FromString(data)
         whole = bool(model.graph.node) and bool(model.opset_import)

@@ -1,8 +1,8 @@
 """The messages of an ONNX file, as far as pycam reads or writes them, as classes of protobuf.
 
-The package `onnx` has all of them, and takes as long to import as ONNX Runtime itself. What a file
-has besides these fields is kept. The numbers are those of ONNX's
-published format, which only grows: https://github.com/onnx/onnx/blob/main/onnx/onnx-ml.proto.
+The package `onnx` has all of them, and takes as long to import as ONNX Runtime itself. What a file has besides these
+fields is kept. The numbers are those of ONNX's published format, which only grows:
+https://github.com/onnx/onnx/blob/main/onnx/onnx-ml.proto.
 """
 
 from __future__ import annotations
@@ -18,6 +18,12 @@ from pycam.formats.schema import Message, Schema
 FLOAT, INT64 = 1, 7
 UINT8, BOOL, FLOAT16, DOUBLE = 2, 9, 10, 11
 """Types of elements."""
+
+LARGE = 1024
+"""The fewest bytes of a constant whose values a runtime gets beside the model."""
+
+EXTERNAL = 1
+"""The place of a tensor whose values are not in the message."""
 
 _TABLE: dict[str, Any] = {
     "enums": {},
@@ -107,8 +113,26 @@ MESSAGES = Schema(_TABLE).messages
 """Every message class by its name; ONNX nests some in others, which files do not show."""
 
 
-def model(graph: Message, opsets: Mapping[str, int], ir_version: int, functions: Sequence[Message] = ()) -> Message:
-    """Make the model of a graph; `opsets` are versions by domain, `functions` operators that the model defines."""
+def model(
+    graph: Mapping[str, Any], opsets: Mapping[str, int], ir_version: int, functions: Sequence[Message] = ()
+) -> Message:
+    """Make a model.
+
+    Parameters
+    ----------
+    graph : mapping of str to Any
+        The fields of the graph; a graph as a message would be copied once more.
+    opsets : mapping of str to int
+        Domain of operators -> version.
+    ir_version : int
+        The version of the format.
+    functions : sequence of FunctionProto
+        Operators that the model defines.
+
+    Returns
+    -------
+    ModelProto
+    """
     made = MESSAGES["ModelProto"](ir_version=ir_version, producer_name="pycam", graph=graph, functions=functions)
     for domain, version in opsets.items():
         made.opset_import.add(domain=domain, version=version)
@@ -136,6 +160,13 @@ def tensor(array: NDArray[Any], name: str) -> Message:
     return MESSAGES["TensorProto"](
         dims=array.shape, data_type=kind, name=name, raw_data=array.astype(dtype, copy=False).tobytes()
     )
+
+
+def tensor_outside(array: NDArray[np.float32], name: str) -> Message:
+    """Make a float32 constant without its values, which a runtime gets beside the model."""
+    made = MESSAGES["TensorProto"](dims=array.shape, data_type=FLOAT, name=name, data_location=EXTERNAL)
+    made.external_data.add(key="location", value="memory")
+    return made
 
 
 def value(name: str, kind: int, shape: Sequence[int | str]) -> Message:

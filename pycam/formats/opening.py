@@ -26,7 +26,6 @@ PYTORCH = "weights of PyTorch (.pth)"
 FROM_TORCH = "export their module with torch.onnx.export, and give the .onnx file with --onnx"
 
 WEB_PAGE = "a web page"
-ONNX = "an ONNX model"
 LFS_POINTER = "a git-LFS pointer"
 
 SIGNATURES = (
@@ -46,11 +45,7 @@ SIGNATURES = (
     (rb"\x00+\Z", "nothing but zeros", DOWNLOAD_AGAIN),
     # A solver state begins alike: its iteration, and the name of its weights.
     (rb"\x08[\x03-\x20]([:B]|\x12(?![^\x00]{0,250}(caffemodel|\.h5)))", ONNX, "give it as the model, or with --onnx"),
-    (
-        rb"\x08[\x80-\xff]*[\x00-\x7f]\x12",
-        "a solver state",
-        "give the .caffemodel of the same snapshot",
-    ),
+    (rb"\x08[\x80-\xff]*[\x00-\x7f]\x12", "a solver state", "give the .caffemodel of the same snapshot"),
     (rb"\x08[\x80-\xff]*[\x00-\x7f]\x10|[\x2a\x3a]", "a blob such as a mean file", SWAPPED),
     (rb"[\x0a\x12]|\xa2\x06", "Caffe weights", SWAPPED),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import xml.sax.handler
 import xml.sax.xmlreader
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -79,7 +79,7 @@ class _Collector(xml.sax.handler.ContentHandler):
         self._wanted = wanted
         self._deepest = 1 + max(path.count("/") for path in wanted)
         self._names: list[str] = []
-        self._attributes: list[Mapping[str, str]] = []
+        self._attributes: list[dict[str, str]] = []
         self._text: list[str] = []
 
     @property
@@ -98,5 +98,5 @@ class _Collector(xml.sax.handler.ContentHandler):
         attributes = self._attributes.pop()
         # Joining the names of a deeply nested file at every level would take quadratic time.
         if len(self._names) <= self._deepest and (path := "/".join(self._names)) in self._wanted:
-            self.elements.append(Element(path, "".join(self._text).strip(), self.line, dict(attributes)))
+            self.elements.append(Element(path, "".join(self._text).strip(), self.line, attributes))
         self._names.pop()

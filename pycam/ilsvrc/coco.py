@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import numpy as np
@@ -16,12 +17,15 @@ from pycam.ilsvrc.source import Source, whole_boxes
 LARGEST = 1 << 30
 """The largest number of bytes of a file; that of COCO's training set has 470 MB."""
 
+Side = Annotated[int, msgspec.Meta(ge=0, le=10**9)]
+"""Pixels of an image, 0 if they are not known."""
+
 
 class _Image(msgspec.Struct):
     id: int
     file_name: str
-    width: int = 0
-    height: int = 0
+    width: Side = 0
+    height: Side = 0
 
 
 class _Annotation(msgspec.Struct):
@@ -51,8 +55,8 @@ def read_coco(path: Path, listed: tuple[str, ...] = ()) -> Source:
     Raises
     ------
     GroundTruthError
-        The file has another form, an id is unknown or occurs twice, a class is not in `listed`, or a box is empty or
-        lies outside of its image.
+        The file has another form, an image has an impossible size, an id is unknown or occurs twice, a class is not in
+        `listed`, or a box is empty or lies outside of its image.
     """
     form = "COCO's JSON with images, annotations and categories"
     try:

@@ -271,7 +271,9 @@ def _listed_classes(listed: Source, source: Source) -> NDArray[np.int64]:
         missing = missing or ("" if row is not None else name)
         rows.append(-1 if row is None else row)
     if extra := next(iter(row_of), None):
-        raise GroundTruthError(f"{source.path / extra}.xml: no such file; {listed.path}:{row_of[extra] + 1} names it")
+        raise GroundTruthError(
+            f"{listed.path}:{row_of[extra] + 1}: image {extra!r} is not in {source.path}: remove the line"
+        )
     if missing:
         raise GroundTruthError(f"{listed.path}: image {missing!r} of {source.path} is missing")
     return listed.classes[rows]

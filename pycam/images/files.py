@@ -12,6 +12,9 @@ IMAGE_SUFFIXES = {
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"
 }  # fmt: skip
 
+JPEG_SIDE = 65_500
+"""The largest height and width of a JPEG that libjpeg writes."""
+
 LIST = "@"
 """What stands before the name of a list."""
 

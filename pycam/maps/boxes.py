@@ -12,8 +12,9 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pycam.errors import UsageError
+from pycam.errors import ImageError, UsageError
 from pycam.images.blocks import row_blocks
+from pycam.images.files import JPEG_SIDE
 
 Box = tuple[int, int, int, int]
 Boxes = NDArray[np.intp]
@@ -129,8 +130,18 @@ def grey_heatmap(map: NDArray[Any], *, jpeg: bool = True) -> Mask:
     -------
     (H, W) uint8
         255 is the maximum; all 0 if the maximum is not positive. docs/release.md, section 4.
+
+    Raises
+    ------
+    ImageError
+        The map is longer or wider than a JPEG can be.
     """
     map = np.asarray(map)
+    if jpeg and max(map.shape) > JPEG_SIDE:
+        raise ImageError(
+            f"a map of {map.shape[1]}×{map.shape[0]} cannot be the JPEG that the release saves, which has at most "
+            f"{JPEG_SIDE:,} on a side: cut the image into parts, or choose box rule released_no_jpeg"
+        )
     peak = float(np.max(map))
     heatmap: Mask = np.zeros(map.shape, np.uint8)
     for rows in row_blocks(*map.shape) if peak > 0 else ():

@@ -68,6 +68,7 @@ class GradientMaps(MapMethod):
         self._threads = options.threads
         self._device = torch_device(options.device)
         check_layer(net, self.layer, self._target)
+        self._sides = net.value_shapes[self.layer][2:]
         with at_work(self._device, self._threads):
             self._module = TorchNet(net).eval().requires_grad_(False).to(self._device)
 
@@ -86,7 +87,7 @@ class GradientMaps(MapMethod):
     ) -> Floats:
         """Return the maps of classes, (N, T, h, w) float32; PyTorch runs the net on the images, (N, C, H, W)."""
         if not len(classes):
-            return images[:, :0]
+            return np.empty((len(images), 0, *self._sides), np.float32)
         with at_work(self._device, self._threads):
             inputs = {self._input: torch.from_numpy(np.ascontiguousarray(images)).to(self._device)}
             blob, gradients = class_gradients(self._module, inputs, self.layer, self._target, classes.tolist())

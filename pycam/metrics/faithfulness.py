@@ -71,7 +71,7 @@ def faithfulness_of(image: Floats, map_: Floats, predict: Predict, steps: int = 
     ------
     UsageError
         The shapes do not match, the map is not finite, the number of steps is below 1 or above the number of pixels, or
-        a score is not from 0 to 1.
+        `predict` returns another number of scores or one that is not from 0 to 1.
     """
     if image.ndim != 3 or map_.shape != image.shape[1:]:
         raise UsageError(
@@ -87,8 +87,10 @@ def faithfulness_of(image: Floats, map_: Floats, predict: Predict, steps: int = 
         exchanged(blurred(image), image, map_, steps),
     )
     scores = np.asarray(predict(changed), np.float64)
-    if scores.shape != (2 * steps + 3,) or not ((scores >= 0) & (scores <= 1)).all():
-        raise UsageError(f"expected {2 * steps + 3} scores from 0 to 1, got {scores.size} from {scores.min():g} on")
+    if scores.shape != (2 * steps + 3,):
+        raise UsageError(f"expected {2 * steps + 3} scores, got an array of shape {scores.shape}")
+    if not ((scores >= 0) & (scores <= 1)).all():
+        raise UsageError(f"expected scores from 0 to 1, got some from {scores.min():g} to {scores.max():g}")
     return Faithfulness(float(scores[1]), float(scores[0]), scores[1 : steps + 2], scores[steps + 2 :])
 
 
@@ -133,7 +135,7 @@ def blurred(image: Floats) -> Floats:
 
 
 def area(curve: ArrayLike) -> float:
-    """Return the area under a curve, (n,), over a width of 1, by the trapezoidal rule: from 0 to 1 for scores."""
+    """Return the area under a curve of n ≥ 2 values, (n,), over a width of 1, by the trapezoidal rule."""
     values = np.asarray(curve, np.float64)
     return float((values.sum() - (values[0] + values[-1]) / 2) / (len(values) - 1))
 

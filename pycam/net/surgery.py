@@ -89,6 +89,7 @@ def cam_net(
     for given in (conv_name, class_name):
         if given in taken:
             raise NetError(f"the net has a layer or a blob {given!r} before {blob!r}: give the new layer another name")
+    taken |= {class_name, *([conv_name] if conv_name else [])}
     x = blob
     if channels:
         filler = {"type": "gaussian", "std": 0.01}

@@ -55,9 +55,8 @@ def with_tf_weights(net: Net, tensors: Mapping[str, Mapping[str, Floats]], path:
 def _in_caffes_order(layer: Layer, weights: Floats, path: str) -> Floats:
     if isinstance(layer, Convolution) and weights.ndim == 4:
         return np.ascontiguousarray(weights.transpose(3, 2, 0, 1))
-    if isinstance(layer, InnerProduct) and weights.ndim == 2:
-        channels, *size = layer.input_shapes[0][1:]
-        height, width = size or (1, 1)
+    if isinstance(layer, InnerProduct) and weights.ndim == 2 and len(layer.input_shapes[0]) in (2, 4):
+        channels, height, width = (*layer.input_shapes[0][1:], 1, 1)[:3]
         if len(weights) == channels * height * width:
             volume = weights.reshape(height, width, channels, -1)
             return np.ascontiguousarray(volume.transpose(3, 2, 0, 1).reshape(weights.shape[1], -1))

@@ -11,10 +11,11 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from pycam.engines.onnxruntime import session as make_session
 from pycam.errors import NetError, UnsupportedLayerError
 from pycam.formats import onnx_messages
 from pycam.formats.onnx_file import float_array
-from pycam.formats.onnx_messages import DOUBLE, FLOAT, FLOAT16, MESSAGES, UINT8
+from pycam.formats.onnx_messages import DOUBLE, FLOAT, FLOAT16, LARGE, MESSAGES, UINT8
 from pycam.formats.schema import Message
 from pycam.net.layers import OnnxNode, OnnxOrigin, Shape, dims
 
@@ -59,7 +60,7 @@ class Graph:
         The outputs that ONNX Runtime can compute.
     left_out : mapping of str to str
         The other outputs, and why they are left out.
-    values : dict of str to array
+    values : mapping of str to array
         The value of each tensor for one image of random numbers.
     """
 
@@ -74,7 +75,7 @@ class Graph:
     batch: int | None
     outputs: tuple[str, ...]
     left_out: Mapping[str, str] = field(default_factory=dict)
-    values: dict[str, NDArray[Any]] = field(default_factory=dict, repr=False)
+    values: Mapping[str, NDArray[Any]] = field(default_factory=dict, repr=False)
 
     @cached_property
     def producer(self) -> dict[str, Message]:
@@ -191,12 +192,15 @@ def constant_tensor(node: Message) -> Message | None:
     return None
 
 
-def session(model: Message) -> onnxruntime.InferenceSession:
-    """Make a session of ONNX Runtime that computes as the graph says, without optimisation."""
+def session(model: Message, weights: Mapping[str, NDArray[np.float32]] | None = None) -> onnxruntime.InferenceSession:
+    """Make a session of ONNX Runtime that computes as the graph says, without optimisation.
+
+    `weights` are the values of the constants that the model has without them.
+    """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return make_session(model, weights or {}, options)
 
 
 def graph_of(model: Message, path: str, size: tuple[int, int] | None, default_size: int) -> tuple[Graph, str]:
@@ -271,12 +275,11 @@ def graph_of(model: Message, path: str, size: tuple[int, int] | None, default_si
         image.name,
         kind,
         shape,
-        int(image.type.tensor_type.shape.dim[0].dim_value) or None,
+        max(0, int(image.type.tensor_type.shape.dim[0].dim_value)) or None,
         tuple(outputs),
         left_out,
     )
-    made.values.update(_values(made))
-    return made, note
+    return replace(made, values=_values(made)), note
 
 
 def _computable(
@@ -351,17 +354,22 @@ def random_image(graph: Graph) -> NDArray[Any]:
 def _values(graph: Graph) -> dict[str, NDArray[Any]]:
     """Return the value of each tensor for one image of random numbers."""
     names = [name for node in graph.nodes for name in node.output if name]
-    made = MESSAGES["GraphProto"](
-        name="net",
-        node=graph.nodes,
-        input=[onnx_messages.value(graph.input, graph.input_type, graph.input_shape)],
-        output=[MESSAGES["ValueInfoProto"](name=name) for name in names],
-        initializer=graph.tensors.values(),
-    )
+    constants = _constants(graph)
+    weights = {name: array for name, array in constants.items() if array.dtype == np.float32 and array.nbytes >= LARGE}
+    made = {
+        "name": "net",
+        "node": graph.nodes,
+        "input": [onnx_messages.value(graph.input, graph.input_type, graph.input_shape)],
+        "output": [MESSAGES["ValueInfoProto"](name=name) for name in names],
+        "initializer": [
+            onnx_messages.tensor_outside(weights[name], name) if name in weights else tensor
+            for name, tensor in graph.tensors.items()
+        ],
+    }
     model = onnx_messages.model(made, graph.origin.opsets, graph.origin.ir_version, graph.origin.functions)
     image = random_image(graph)
     try:
-        found = session(model).run(names, {graph.input: image})
+        found = session(model, weights).run(names, {graph.input: image})
     except Exception as error:  # ONNX Runtime's exceptions have no other common base class
         if graph.input_type == DOUBLE:
             raise NetError(
@@ -374,7 +382,7 @@ def _values(graph: Graph) -> dict[str, NDArray[Any]]:
         ) from None
     values = dict(zip(names, found, strict=True))
     values = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
-    return {graph.input: image} | _constants(graph) | values
+    return {graph.input: image} | constants | values
 
 
 def _constants(graph: Graph) -> dict[str, NDArray[Any]]:
@@ -393,12 +401,12 @@ def _constants(graph: Graph) -> dict[str, NDArray[Any]]:
             onnx_messages.node("Identity", [tensor.name], [name], "", {})
             for tensor, name in zip(others, names, strict=True)
         ]
-        made = MESSAGES["GraphProto"](
-            name="constants",
-            node=nodes,
-            output=[MESSAGES["ValueInfoProto"](name=name) for name in names],
-            initializer=others,
-        )
+        made = {
+            "name": "constants",
+            "node": nodes,
+            "output": [MESSAGES["ValueInfoProto"](name=name) for name in names],
+            "initializer": others,
+        }
         model = onnx_messages.model(made, graph.origin.opsets, graph.origin.ir_version)
         try:
             found.update(zip((tensor.name for tensor in others), session(model).run(names, {}), strict=True))
@@ -413,13 +421,13 @@ def run_node(graph: Graph, node: Message, value: NDArray[np.float32]) -> list[ND
     renamed.CopyFrom(node)
     renamed.input[0] = "value"
     others = {name: graph.values[name] for name in node.input[1:] if name}
-    made = MESSAGES["GraphProto"](
-        name="node",
-        node=[renamed],
-        input=[onnx_messages.value("value", FLOAT, value.shape)],
-        output=[MESSAGES["ValueInfoProto"](name=name) for name in node.output],
-        initializer=[onnx_messages.tensor(array, name) for name, array in others.items()],
-    )
+    made = {
+        "name": "node",
+        "node": [renamed],
+        "input": [onnx_messages.value("value", FLOAT, value.shape)],
+        "output": [MESSAGES["ValueInfoProto"](name=name) for name in node.output],
+        "initializer": [onnx_messages.tensor(array, name) for name, array in others.items()],
+    }
     model = onnx_messages.model(made, graph.origin.opsets, graph.origin.ir_version)
     found: list[NDArray[Any]] = session(model).run(None, {"value": value})
     return found

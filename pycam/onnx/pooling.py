@@ -8,13 +8,12 @@ from dataclasses import dataclass, replace
 
 from pycam.formats.schema import Message
 from pycam.net.layers import Shape, dims
+from pycam.net.linear_path import NO_POOLING
 from pycam.onnx.graph import Graph, attribute
 
 _REDUCTIONS = {"ReduceMean": "AVE", "ReduceMax": "MAX", "ReduceSum": "AVE"}
 _GLOBAL = {"GlobalAveragePool": "AVE", "GlobalMaxPool": "MAX"}
 _WINDOWED = {"AveragePool": "AVE", "MaxPool": "MAX"}
-
-NO_POOLING = "there is no global pooling before the scores"
 
 SAME_VALUES = ("Identity", "Dropout", "Cast", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Expand")
 """Operators that change no value, and keep their order, where they keep their number."""
@@ -85,7 +84,7 @@ def pooling_at(graph: Graph, tensor: str) -> Pooling | str | None:
         layout = {4: "NCHW", 3: "NCL"}.get(len(shape))
         if layout is None:
             return None
-        if node.op_type in _WINDOWED and not _covers(graph, node, shape):
+        if node.op_type in _WINDOWED and not _covers(node, shape):
             if graph.shape(tensor)[2:] == (1,) * (len(shape) - 2):
                 return f"{graph.about(node)} does not take each of the {dims(shape[2:])} positions once"
             return None
@@ -124,7 +123,7 @@ def _merged(graph: Graph, node: Message, source: str, axes: tuple[int, ...]) -> 
     return before.input[0], tuple(sorted((axis, earlier)))
 
 
-def _covers(graph: Graph, node: Message, shape: Shape) -> bool:
+def _covers(node: Message, shape: Shape) -> bool:
     """Return whether the only window of a pooling is the whole map."""
     kernel = attribute(node, "kernel_shape", [])
     pads = attribute(node, "pads", [0])
@@ -156,7 +155,7 @@ def _along_tokens(graph: Graph, pooling: Pooling) -> Pooling | str:
     if len(grids) != 1:
         found = f"they could be {' or '.join(map(dims, grids))}" if grids else "no rows and columns with so many"
         return f"{graph.about(pooling.node)} pools {count} positions along one axis, and {found}: their grid is unknown"
-    return Pooling(**{**vars(pooling), "grid": next(iter(grids))})
+    return replace(pooling, grid=next(iter(grids)))
 
 
 def _unfolded(graph: Graph, pooling: Pooling) -> Pooling | None:
@@ -173,7 +172,7 @@ def _unfolded(graph: Graph, pooling: Pooling) -> Pooling | None:
     if len(shape) != 4 or shape[whole.index("C")] != folded[layout.index("C")]:
         return None
     grid = shape[whole.index("H")], shape[whole.index("W")]
-    return Pooling(**{**vars(pooling), "features": node.input[0], "layout": whole, "grid": grid})
+    return replace(pooling, features=node.input[0], layout=whole, grid=grid)
 
 
 def find_pooling(graph: Graph, logits: str) -> Pooling | str:

@@ -282,7 +282,7 @@ def _tail(
             pooling_param={"pool": head.method, "global_pooling": True},
         )
         output = unused(head.output, values)
-        logits = output if head.activation is None else unused(f"{head.logits}", values)
+        logits = output if head.activation is None else unused(head.logits, values)
         if not form.class_node and form.is_pooled:
             spec.message.layer.add(
                 name=unused(f"{head.pooling}/flat", names), type="Flatten", bottom=layer.top, top=[logits]

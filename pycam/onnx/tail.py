@@ -79,8 +79,10 @@ class Form:
     def is_pooled(self) -> bool:
         """Whether the numbers of the value are the means of the maps, in order."""
         count = self.bias.size
-        square = self.weights.size == count * count and not self.bias.any()
-        return square and np.array_equal(self.weights.reshape(count, count), np.eye(count))
+        if self.weights.size != count * count or self.bias.any():
+            return False
+        diagonal = self.weights.reshape(count, count).diagonal()
+        return bool((diagonal == 1).all()) and np.count_nonzero(self.weights) == count
 
     def reshaped(self, shape: Shape) -> Form:
         """Return the same numbers in another shape."""
@@ -320,8 +322,7 @@ class _Tail:
         name = self.graph.name_of(node)
         operator = "Add" if node.op_type == "Sum" else node.op_type
         first, second = node.input
-        forms = self.forms.get(first), self.forms.get(second)
-        a, b = forms
+        a, b = self.forms.get(first), self.forms.get(second)
         sign = -1.0 if operator == "Sub" else 1.0
         if operator in ("Add", "Sub") and a is not None and b is not None:
             if a.maps != b.maps:

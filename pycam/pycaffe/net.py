@@ -109,7 +109,10 @@ class Net:
     ) -> None:
         given: dict[str, Any] = {"phase": phase, "level": level, "stages": stages, "weights": weights}
         legacy = arguments and isinstance(arguments[0], str | os.PathLike)
-        given.update(zip(("weights", "phase") if legacy else given, arguments, strict=False))
+        names = ("weights", "phase") if legacy else tuple(given)
+        if len(arguments) > len(names):
+            raise WrongArguments(f"Net: {len(arguments) + 1} arguments: expected network_file, {', '.join(names)}")
+        given.update(zip(names, arguments, strict=False))
         if given["phase"] is None or isinstance(given["phase"], str):
             raise WrongArguments("Net: no phase: give caffe.TEST or caffe.TRAIN: Net(prototxt, caffemodel, caffe.TEST)")
         if given["phase"] not in (modes.TRAIN, modes.TEST):

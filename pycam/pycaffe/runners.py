@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from pycam import engines
 from pycam.engines.base import Engine
@@ -40,14 +39,6 @@ class Step:
     top_names: list[str]
     params: list[Parameter]
     backward: Backward
-
-
-class Runner(Protocol):
-    """What computes layers."""
-
-    def forward(self, part: Range, steps: Sequence[Step], blobs: Mapping[str, Blob]) -> None:
-        """Compute the layers of a part of the net from the present values of the blobs that it reads."""
-        ...
 
 
 class EngineRunner:

@@ -6,17 +6,14 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from pycam.net.state import PHASES
 from pycam.pycaffe import modes
 from pycam.pycaffe.errors import WrongArguments
 from pycam.pycaffe.net import Net
 from pycam.training.snapshots import read_state, write_snapshot
-from pycam.training.solver import HDF5, NamedNet, Solver, read_solver
-
-if TYPE_CHECKING:
-    from pycam.training.rules import Updater
+from pycam.training.solver import HDF5, NamedNet, read_solver
 
 
 class _Solver:
@@ -55,28 +52,23 @@ class _Solver:
     type: ClassVar[str]
 
     def __init__(self, solver_file: str | os.PathLike[str]) -> None:
-        self._begin(replace(read_solver(_path(solver_file)), type=self.type))
-
-    def _begin(self, solver: Solver) -> None:
-        self.param = solver
+        self.param = solver = replace(read_solver(_path(solver_file)), type=self.type)
         self._seed = solver.random_seed or modes.next_seed()
         self.net = self._open(solver.training_net)
         for path in solver.weights:
             self.net.copy_from(path)
         self.test_nets = [self._open(named) for named in solver.test_nets]
         self._iteration = 0
-        self._updater = self._new_updater()
+        # Nets in phase TRAIN need PyTorch: if it is missing, the first of them has said so.
+        from pycam.training.rules import Updater, learned_parameters
+
+        self._learned = learned_parameters(self.net.as_net)
+        self._updater = Updater(solver, self._learned)
         self._callbacks: list[tuple[Callable[[], object], Callable[[], object]]] = []
 
     def _open(self, named: NamedNet) -> Net:
         text = named.read()
         return Net.of_solver(text, PHASES[text.message.state.phase], (), text.message.state.level, self._seed)
-
-    def _new_updater(self) -> Updater:
-        from pycam.training.rules import Updater, learned_parameters
-
-        self._learned = learned_parameters(self.net.as_net)
-        return Updater(self.param, self._learned)
 
     @property
     def iter(self) -> int:

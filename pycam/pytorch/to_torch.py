@@ -56,7 +56,7 @@ def to_torch(
     Raises
     ------
     UsageError
-        The model is neither, or an option has no effect.
+        The model is none of these, the output is neither, or an option has no effect with a loaded model.
     ModelError, FormatError, NetError
         As for `pycam.load`.
     EngineError
@@ -71,8 +71,10 @@ def to_torch(
     if isinstance(model, Cam):
         model = model.model
     if isinstance(model, Model):
-        given = {"prototxt": prototxt, "weights": weights, "head": head}
-        if unused := [name for name, value in given.items() if value is not None]:
+        files = {"prototxt": prototxt, "weights": weights, "head": head}
+        state = {"phase": phase != "TEST", "stages": stages, "level": level, "allow_nonfinite": allow_nonfinite}
+        given: dict[str, object] = {**files, **state}
+        if unused := [name for name, value in given.items() if value]:
             raise UsageError(f"to_torch: {', '.join(unused)} has no effect with a loaded model: give it to pycam.load")
     elif model is None or isinstance(model, str | os.PathLike):
         model = load_model(

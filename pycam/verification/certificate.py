@@ -7,7 +7,7 @@ engine that runs, where there is no Caffe), and lists the known pitfalls of this
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from operator import gt
 from pathlib import Path
@@ -148,6 +148,7 @@ def certify(
     names: Sequence[str] = tuple(engines.ENGINES),
     inputs: dict[str, NDArray[np.float32]] | None = None,
     tolerance: float = TOLERANCE,
+    progress: Callable[[int, int], None] = lambda done, count: None,
 ) -> Certificate:
     """Check a model.
 
@@ -165,6 +166,8 @@ def certify(
         Input blob -> float32 values; by default seeded noise in the range of an image less its mean.
     tolerance : float
         The allowed difference, relative to the blob's largest value.
+    progress : callable
+        Called after each engine, with the number of finished and of all engines.
 
     Returns
     -------
@@ -174,13 +177,14 @@ def certify(
     blobs: dict[str, dict[str, NDArray[np.float32]]] = {}
     described: dict[str, str] = {}
     refused: dict[str, str] = {}
-    for name in sorted(names, key=lambda name: name != "caffe"):
+    for done, name in enumerate(sorted(names, key=lambda name: name != "caffe"), start=1):
         try:
             with engines.make(name, net, list(net.value_shapes)[-1:]) as made:
                 described[name] = made.description
             blobs[name] = run(net, name, inputs)
         except EngineError as error:
             refused[name] = str(error)
+        progress(done, len(names))
     reference = next(iter(blobs), "none")
     checks = []
     for name in names:

@@ -94,7 +94,13 @@ class Comparison:
     peak: float
 
 
-def measure(net: Net, names: Sequence[str], options: Options, inputs: Mapping[str, NDArray[np.float32]]) -> Comparison:
+def measure(
+    net: Net,
+    names: Sequence[str],
+    options: Options,
+    inputs: Mapping[str, NDArray[np.float32]],
+    progress: Callable[[int, int], None] = lambda done, count: None,
+) -> Comparison:
     """Measure engines.
 
     Parameters
@@ -107,6 +113,8 @@ def measure(net: Net, names: Sequence[str], options: Options, inputs: Mapping[st
         Device, threads and precision. The number of streams does not matter.
     inputs : mapping of str to float32 array
         Input blob -> values for one image, or for the only batch that Caffe can run.
+    progress : callable
+        Called after each engine's first run and after each round, with the number of finished and of all steps.
 
     Returns
     -------
@@ -123,13 +131,16 @@ def measure(net: Net, names: Sequence[str], options: Options, inputs: Mapping[st
     blobs: dict[str, Mapping[str, NDArray[np.float32]]] = {}
     with ExitStack() as stack:
         made: dict[str, tuple[Engine, Engine]] = {}
-        for name in names:
+        for done, name in enumerate(names, start=1):
             try:
                 blobs[name] = run(net, name, inputs, replace(options, streams=1))
                 made[name] = _engines(net, name, options, stack)
             except PycamError as error:
                 refused[name] = str(error)
-        rates, peak = _rates(made, inputs, options.threads or cores())
+            progress(done, len(names) + ROUNDS)
+        rates, peak = _rates(
+            made, inputs, options.threads or cores(), lambda done: progress(len(names) + done, len(names) + ROUNDS)
+        )
     reference = next((name for name in ("caffe", *names) if name in made), None)
     work = 2 * net.multiply_adds / 1e9
 
@@ -162,19 +173,23 @@ def _engines(net: Net, name: str, options: Options, stack: ExitStack) -> tuple[E
 
 
 def _rates(
-    made: Mapping[str, tuple[Engine, Engine]], inputs: Mapping[str, NDArray[np.float32]], threads: int
+    made: Mapping[str, tuple[Engine, Engine]],
+    inputs: Mapping[str, NDArray[np.float32]],
+    threads: int,
+    progress: Callable[[int], None],
 ) -> tuple[dict[str, tuple[float, float]], float]:
     """Return the images per second of each engine, for one and for many, and the peak of the processor."""
     images = max((len(values) for values in inputs.values()), default=1)
     counts = {name: [_repeats(engine, inputs) for engine in pair] for name, pair in made.items()}
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in made}
     peak = 0.0
-    for _ in range(ROUNDS):
+    for done in range(1, ROUNDS + 1):
         peak = max(peak, sgemm_peak(threads))
         for name, (one, many) in made.items():
             each = counts[name][0] * images / _seconds(one, inputs, counts[name][0])
             all_ = each if many is one else counts[name][1] * images / _seconds(many, inputs, counts[name][1])
             found[name].append((each, all_))
+        progress(done)
     return {
         name: (median(one for one, _ in rates), median(many for _, many in rates)) for name, rates in found.items()
     }, peak

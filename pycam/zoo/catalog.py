@@ -21,6 +21,7 @@ import shlex
 from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 
 from pycam.errors import ModelError, PycamError, suggest, system_error
@@ -251,9 +252,9 @@ def _checked_file(file: PublishedFile, fits: Callable[[Path], object], download:
 
 
 def _find(file: PublishedFile) -> Path | None:
-    own = file.folder / file.file if file.folder not in (None, models_folder()) else None
+    own = [] if file.folder in (None, models_folder()) else [file.folder / file.file]
     paths = (folder / name for folder in _folders() for name in file.names)
-    return next((path for path in (own, *paths) if path is not None and is_file(path)), None)
+    return next(filter(is_file, chain(own, paths)), None)
 
 
 def _folders() -> Iterator[Path]:
@@ -269,7 +270,7 @@ def _named_folders() -> list[Path]:
 
 
 def _is_kept_by_pycam(path: Path) -> bool:
-    return path.parent in (models_folder(), cache_folder())
+    return path.parent == models_folder() or path.parent == cache_folder()
 
 
 def _check(path: Path, place: Path, file: PublishedFile, fits: Callable[[Path], object]) -> Path:

@@ -35,7 +35,7 @@ NESTED = ("id2label", "label2id", "class_to_idx", "labels", "names", "classes", 
 _DIGITS = "0123456789"
 _SEPARATORS = ",:;="
 
-# A text of Python that has only strings, whole numbers, lists, tuples and dictionaries, after its strings are removed.
+# A text of Python that has only strings, whole numbers and brackets, after its strings are removed.
 _STRING = re.compile(r"'(?:[^'\\\n]|\\.)*'|\"(?:[^\"\\\n]|\\.)*\"")
 _LITERAL = re.compile(r"[\s0-9:,\[\](){}]*")
 
@@ -306,9 +306,9 @@ def _from_json(text: str, path: str) -> list[Entry]:
     for key in NESTED:
         if isinstance(found, dict) and isinstance(found.get(key), dict | list):
             found = found[key]
-    pairs = list(found.items() if isinstance(found, dict) else enumerate(found)) if found else []
-    if not pairs:
+    if not isinstance(found, dict | list) or not found:
         raise FormatError(f"{path}: expected a list or a map of labels, found {str(found)[:40]}")
+    pairs = list(found.items() if isinstance(found, dict) else enumerate(found))
     keyed = isinstance(found, dict)
     if keyed and all(_is_number(value) for _, value in pairs):
         pairs = [(value, key) for key, value in pairs]
@@ -354,8 +354,16 @@ def _json_entry(key: object, value: object, keyed: bool, path: str) -> Entry:
         wnid, label = synset[0], synset[1] or synset[0]
     place = f"{path}: item {str(key)[:40]}"
     if not isinstance(label, str) or not _printable(label) or len(label) > LONGEST:
-        raise FormatError(f"{place}: expected a label, or a WordNet ID and a label, found {json.dumps(value)[:60]}")
+        raise FormatError(f"{place}: expected a label, or a WordNet ID and a label, found {_shown(value)[:60]}")
     return Entry(index, wnid, label.strip(), place)
+
+
+def _shown(value: object) -> str:
+    """Return a value as JSON, or as Python prints it: a set, or a dictionary with other keys than strings."""
+    try:
+        return json.dumps(value)
+    except TypeError:
+        return repr(value)
 
 
 # All forms.

@@ -38,7 +38,7 @@ def figure10(
     ] = None,
     least: Annotated[int, typer.Option(min=2, help="The least number of captions that have the phrase.")] = 50,
     between: Annotated[
-        int, typer.Option(min=0, help="Other words that may stand between two words of the phrase.")
+        int, typer.Option(min=0, max=1000, help="Other words that may stand between two words of the phrase.")
     ] = 0,
     rounds: Annotated[int, typer.Option(min=0, help="Rounds of mining.")] = ROUNDS,
     unseen: Annotated[int, typer.Option(min=1, help="New negatives that a round looks at.")] = UNSEEN,

@@ -69,9 +69,8 @@ def figure11(
         tagged |= read_tagged_images(path)
     (positive, looked_at), (negative, others) = halved
     if tagged and not any(_name(path) in tagged for path in looked_at):
-        raise GroundTruthError(
-            f"{rectangles[0] if rectangles else ''}: no image of {data / 'positive'} is listed in it"
-        )
+        lists = ", ".join(map(str, rectangles or ()))
+        raise GroundTruthError(f"{lists}: no image of {data / 'positive'} that is shown has rectangles there")
     heads = Heads(source, maps, engine, fit, Notes(quiet))
     labels = np.repeat(np.array([1, 0], np.int64), [len(positive), len(negative)])
     classifier = positive_row(heads.fit(heads.features([*positive, *negative], batch), labels))

@@ -47,7 +47,7 @@ def figure13(
         float | None,
         typer.Option(help="For disk: diameter in pixels of the input. Default: 65/163 of the receptive field."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="For measured: seed of the random patches.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="For measured: seed of the random patches.")] = 0,
     out: Annotated[Path, typer.Option(help="Output folder.")] = Path("figure13"),
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -57,6 +57,8 @@ def figure13(
     For each class: the units with the largest class weights, and for each unit the images in which it is largest,
     segmented by the unit's own map. The view is full unless --view gives another.
     """
+    if segmentation != "measured":
+        options.refuse(context, "only segmentation measured has random patches", "seed")
     row = protocol.row if protocol.view else protocol.row.with_choices(view="full")
     choices = Choices(units, images_per_unit, segmentation, field_size, seed)
     model = source.load(quiet)

@@ -30,8 +30,8 @@ def figure5(
         str | None,
         typer.Option(help="Models for backpropagation: A,B. Default: the first of the others; none for none."),
     ] = None,
-    classes: Annotated[
-        list[str] | None,
+    chosen: Annotated[
+        str | None,
         typer.Option("--class", help="Class to show in place of each model's best one: index, WordNet ID or label."),
     ] = None,
     out: Out = Path("figure5"),
@@ -52,12 +52,12 @@ def figure5(
     for name in names_in("--backprop", deep) if deep != "none" else []:
         each = sources.get(name) or replace(source, model=name)
         columns.append(Column(each, saliency, f"{name}, backpropagation"))
-    chosen = classes[:1] if classes else None
     grid = Grid(1 + len(columns), width, dpi)
     notes = Notes(quiet)
-    found = panels(grid, columns, all_images(images, notes), engine, notes, top=None if chosen else 1, classes=chosen)
+    top, classes = (None, [chosen]) if chosen else (1, None)
+    found = panels(grid, columns, all_images(images, notes), engine, notes, top=top, classes=classes)
     caption = "Each row shows an image, its class activation maps by several nets, and maps by backpropagation. "
-    caption += f"The class is {chosen[0]}." if chosen else "The class is the best one of each net."
+    caption += f"The class is {chosen}." if chosen else "The class is the best one of each net."
     settings = {
         "columns": [column.heading for column in columns],
         "engine": engine.engine,

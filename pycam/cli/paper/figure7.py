@@ -90,9 +90,11 @@ def figure8(
 ) -> None:
     """Make Figure 8: maps and boxes of birds, from a support vector machine as the net's head.
 
-    The boxes by the 20 % rule are red, the ground truth of CUB_200_2011 is green. Its own split is used: --training and
-    --seed are for other data.
+    The boxes by the 20 % rule are red, the ground truth of CUB_200_2011 is green. That data set has a split of its own:
+    --training and --seed are for other data.
     """
+    if is_cub(data):
+        options.refuse(context, f"{data} has a split of its own", "training", "seed")
     images = _of_cub(data) if is_cub(data) else _by_folders(data, figure)
     heads = Heads(source, maps, engine, fit, Notes(quiet))
     _svm_figure(context, 8, heads, images, figure, out)
