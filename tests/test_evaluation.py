@@ -27,7 +27,7 @@ from pycam.errors import EngineError, GroundTruthError, ImageError, RunError, Us
 from pycam.evaluation import evaluator, plan
 from pycam.evaluation.image_file import NO_FILE, FileState
 from pycam.evaluation.notes import LARGEST
-from pycam.evaluation.plan import PLAN, Plan, PlanNote, Recipe, Sources, find_images
+from pycam.evaluation.plan import PLAN, Plan, PlanNote, Recipe, Sources, find_images, identity_of
 from pycam.evaluation.record import Result
 from pycam.evaluation.results import read_report
 from pycam.evaluation.run import evaluate
@@ -307,7 +307,7 @@ def test_a_run_of_before_processors_were_recorded_is_not_resumed(model, images, 
 def test_a_worker_with_another_library_is_refused(model, images, monkeypatch):
     planned = make_plan(model, images)
     with planned.recipe.make(planned.recipe.load()) as cam:
-        expected = planned.recipe.identity(cam)
+        expected = identity_of(cam)
     monkeypatch.setattr(plan.np, "__version__", "1.0")
     with pytest.raises(RunError, match=r"a worker has another NumPy than the run: 1\.0, not \d"):
         evaluator.evaluate_batch(planned.recipe, expected, ())
@@ -382,6 +382,18 @@ def test_a_bad_image_fails_the_run_or_is_skipped_and_tried_again_when_it_changes
     bad.write_bytes((images / "004.png").read_bytes())
     evaluate(planned, folder)
     assert_same(folder, whole)
+
+
+def test_an_image_without_a_box_by_the_rule_fails_alone(model, own_images, tmp_path):
+    """The release writes each map as a JPEG, which has a largest side."""
+    (own_images / "004.png").write_bytes(cv2.imencode(".png", np.zeros((1, 65_501, 3), np.uint8))[1].tobytes())
+    planned = make_plan(model, own_images, protocol("paper").with_choices(box_rule="released"))
+    planned = replace(planned, truth=replace(planned.truth, sizes=np.zeros_like(planned.truth.sizes)))
+    with pytest.raises(ImageError, match=r"004\.png: a map of 65501×1 cannot be the JPEG that the release saves"):
+        evaluate(planned, tmp_path / "run")
+    report = evaluate(planned, tmp_path / "run", skip=True)
+    assert [each["image"] for each in report["skipped"]] == ["004"]
+    assert report["images"] == COUNT - 1
 
 
 def test_skipped_images_are_not_tried_again_while_they_do_not_change(model, own_images, tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ import numpy as np
 from pycam.engines.threads import beside_an_engine
 from pycam.errors import ImageError, PycamError, RunError
 from pycam.evaluation.image_file import read_file
-from pycam.evaluation.plan import Identity, Recipe
+from pycam.evaluation.plan import Identity, Recipe, identity_of
 from pycam.evaluation.record import STORED_RULES, TOP, Batch, Finished, Result, Task, pack, unpack
 from pycam.evaluation.timing import Clock
 from pycam.images.read import read_image
@@ -92,18 +92,22 @@ def forward(cam: Cam, batch: Batch, prepared: Sequence[Prepared | PycamError]) -
 @_memory_errors()
 def find_boxes(batch: Batch, predictions: Sequence[Prediction | PycamError]) -> list[Result]:
     """Find boxes in the maps of a batch."""
-    results = []
-    for task, prediction in zip(batch, predictions, strict=True):
-        if isinstance(prediction, PycamError):
-            results.append(Result(task.position, task.file, str(prediction), error_type=type(prediction)))
-            continue
-        # Only the ablation of the released protocol needs the maps; otherwise they would only fill the disk.
-        row = prediction.protocol
-        needed = row.box_rule in RELEASED_BOX_RULES and row.method == "cam"
-        maps = np.ascontiguousarray(prediction.feature_maps, "<f4").tobytes() if needed else b""
-        true_maps = np.ascontiguousarray(prediction.feature_maps[:, -1], "<f4").tobytes()
-        results.append(replace(_result(task, prediction, maps), true_maps=true_maps))
-    return results
+    return [_stored_result(task, prediction) for task, prediction in zip(batch, predictions, strict=True)]
+
+
+def _stored_result(task: Task, prediction: Prediction | PycamError) -> Result:
+    """Return the result of an image, with the maps that are looked at again; or why it has none."""
+    if isinstance(prediction, PycamError):
+        return Result(task.position, task.file, str(prediction), error_type=type(prediction))
+    # Only the ablation of the released protocol needs the maps; otherwise they would only fill the disk.
+    row = prediction.protocol
+    needed = row.box_rule in RELEASED_BOX_RULES and row.method == "cam"
+    maps = np.ascontiguousarray(prediction.feature_maps, "<f4").tobytes() if needed else b""
+    true_maps = np.ascontiguousarray(prediction.feature_maps[:, -1], "<f4").tobytes()
+    try:
+        return replace(_result(task, prediction, maps), true_maps=true_maps)
+    except ImageError as error:
+        return Result(task.position, task.file, f"{task.path}: {error}")
 
 
 def find_boxes_again(placement: Placement, protocol: Protocol, batch: Batch) -> Finished:
@@ -155,7 +159,7 @@ def evaluate_batch(recipe: Recipe, expected: Identity, batch: Batch) -> Finished
 @lru_cache(1)
 def _worker_model(recipe: Recipe, expected: Identity) -> Cam:
     cam = recipe.make(recipe.load())
-    found = dict(recipe.identity(cam))
+    found = dict(identity_of(cam))
     for name, value in expected:
         if found.get(name) != value:
             cam.close()

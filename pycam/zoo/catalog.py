@@ -48,12 +48,23 @@ def prototxt_folder() -> Path:
 
 
 def cache_folder() -> Path:
-    """Return the folder of downloaded files; it may not exist yet."""
-    if named := os.environ.get("PYCAM_CACHE"):
-        return Path(named).expanduser()
+    """Return the folder of downloaded files; it may not exist yet.
+
+    Raises
+    ------
+    ModelError
+        It would be in a home directory, and none is known.
+    """
     from platformdirs import user_cache_path
 
-    return user_cache_path("pycam")
+    named = os.environ.get("PYCAM_CACHE")
+    try:
+        return Path(named).expanduser() if named else user_cache_path("pycam")
+    except RuntimeError:
+        raise ModelError(
+            f"{f'PYCAM_CACHE is {named}' if named else 'downloaded files are kept in the home directory'}, but no home "
+            "directory is known: set HOME, or set PYCAM_CACHE to the whole path of a folder"
+        ) from None
 
 
 def all_cards() -> list[Card]:
@@ -95,19 +106,51 @@ def card(name: str | Path) -> Card:
 
 
 def prototxt_path(card: Card) -> Path:
-    """Return the path of the card's deploy net: beside the card, or the bundled one of that name."""
+    """Return the path of the card's deploy net: beside the card, or the bundled one of that name.
+
+    Raises
+    ------
+    ModelError
+        There is no such file, or the card names an ONNX file.
+    """
     if card.onnx:
         raise ModelError(f"{card.path}: the card names an ONNX file, which is the net too, and no prototxt")
     return _prototxt(card, "prototxt", card.prototxt)
 
 
 def training_command(card: Card) -> str:
-    """Return the command that trains a card's weights, if they were never published; else an empty text."""
-    weights = card.weights
-    if weights.solver is None:
+    """Return the command that trains a card's weights, if they were never published; else an empty text.
+
+    The command is the same on every machine: it asks for the paths.
+
+    Raises
+    ------
+    ModelError
+        There is no such solver.
+    """
+    if solver_path(card) is None:
         return ""
-    command = f"pycam train --solver {shlex.quote(str(_prototxt(card, 'solver', weights.solver)))}"
+    weights = card.weights
+    command = f'pycam train --solver "$(pycam models path {_named(card)} --of solver)"'
     return f'{command} --weights "$(pycam models path {weights.initial})"' if weights.initial else command
+
+
+def solver_path(card: Card) -> Path | None:
+    """Return the path of the solver that trains a card's weights: beside the card, or the bundled one of that name.
+
+    None if the weights were published.
+
+    Raises
+    ------
+    ModelError
+        There is no such file.
+    """
+    return None if card.weights.solver is None else _prototxt(card, "solver", card.weights.solver)
+
+
+def _named(card: Card) -> str:
+    """Return how a command names a card: by its name if it is bundled, else by its file."""
+    return card.name if card.path.parent == models_folder() else shlex.quote(str(card.path))
 
 
 def _prototxt(card: Card, key: str, name: str) -> Path:
@@ -118,7 +161,13 @@ def _prototxt(card: Card, key: str, name: str) -> Path:
 
 
 def labels_path(card: Card) -> Path | None:
-    """Return the path of the card's labels, a bundled list or a file beside the card; None if the card names none."""
+    """Return the path of the card's labels, a bundled list or a file beside the card; None if the card names none.
+
+    Raises
+    ------
+    ModelError
+        There is no such file.
+    """
     if card.labels is None:
         return None
     bundled = {path.stem: path for path in (models_folder() / "labels").glob("*.tsv")}
@@ -177,7 +226,7 @@ def weights_path(card: Card, download: bool = False) -> Path:
 def _download_command(card: Card | None) -> str:
     if card is None:
         return "pycam models download"
-    return f"pycam models download {card.name if card.path.parent == models_folder() else card.path}"
+    return f"pycam models download {_named(card)}"
 
 
 def mean_path(mean: Mean, download: bool = False, card: Card | None = None) -> Path:
