@@ -13,7 +13,7 @@ from hypothesis import given, settings, strategies as st
 from pycam import engines
 from pycam.cli import main
 from pycam.engines.base import Engine
-from pycam.errors import FormatError, ImageError, PycamError, UsageError
+from pycam.errors import EngineError, FormatError, ImageError, PycamError, UsageError
 from pycam.evaluation.plan import Recipe, identity_of
 from pycam.formats import caffemodel, prototxt
 from pycam.images.read import Image, read_image
@@ -583,3 +583,6 @@ def test_a_bad_image_does_not_stop_the_channels_of_others(tmp_path, capsys):
     assert "2 images of 3 could not be read or drawn" in said[2]
     assert main(["activations", images[0], *shown]) == 6
     assert len(capsys.readouterr().err.splitlines()) == 1
+    assert main(["activations", images[1], *shown, "--input-scale", "7e36"]) == EngineError.exit_code
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "onnxruntime gave values of 'conv1' that are not finite for " in said and "good.png" in said

@@ -130,7 +130,7 @@ def open_hdf5(layer: Any, path: Path, seed: tuple[int, ...]) -> ArrayBatches:
     if layer.HasField("transform_param"):
         raise TrainingError("HDF5Data does not transform its values: remove transform_param, or transform the files")
     if param.batch_size < 1:
-        raise TrainingError("batch_size must be positive")
+        raise TrainingError(f"batch_size {int(param.batch_size)}: expected 1 or more")
     tops = tuple(layer.top)
     with ThreadPoolExecutor(PROCESSES, "pycam-hdf5") as readers:
         files = list(readers.map(lambda file: _checked(file, tops), _listed(beside(param.source, path))))
