@@ -39,7 +39,7 @@ from runs import (
 import pycam
 from pycam.errors import PycamError, RunError, UsageError
 from pycam.evaluation import evaluator, plan, run
-from pycam.evaluation.plan import Plan
+from pycam.evaluation.plan import Plan, identity_of
 from pycam.evaluation.run import STORE, carry_out, evaluate
 
 pytestmark = pytest.mark.faults
@@ -427,7 +427,7 @@ def test_workers_that_always_die_end_the_run(model, images, tmp_path, monkeypatc
 def test_a_result_that_arrives_twice_is_stored_once(model, images, whole, tmp_path):
     planned = make_plan(model, images)
     with planned.recipe.make(planned.recipe.load()) as cam:
-        expected = planned.recipe.identity(cam)
+        expected = identity_of(cam)
 
     def executor(batches):
         for batch in batches:

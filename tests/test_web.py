@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import struct
@@ -428,7 +429,8 @@ def test_a_card_of_ones_own_is_offered_by_its_name_and_each_name_once(monkeypatc
 
     monkeypatch.setattr("pycam.report.server.application", application)
     bundled = zoo.card(zoo.BUNDLED)
-    own = f"name: my-net\nprototxt: {bundled.prototxt}\nweights: {zoo.weights_path(bundled)}\nlabels: caltech101\n"
+    shutil.copy(zoo.weights_path(bundled), tmp_path / "own.caffemodel")
+    own = f"name: my-net\nprototxt: {bundled.prototxt}\nweights: own.caffemodel\nlabels: caltech101\n"
     (tmp_path / "own.yaml").write_text(own)
     mine = ["--model", str(tmp_path / "own.yaml")]
     assert main(["serve", *mine, "--model", zoo.BUNDLED]) == UsageError.exit_code
