@@ -22,6 +22,7 @@ from pycam.errors import PycamError, TrainingError
 from pycam.formats import caffemodel, prototxt, schema
 from pycam.formats.files import locked
 from pycam.net import net_from_message, read_net
+from pycam.training.curves import draw_curves
 from pycam.training.fillers import fill
 from pycam.training.log import Log, Row, read_rows
 from pycam.training.solver import read_solver
@@ -70,8 +71,10 @@ def one_thread():
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
+def place(tmp_path: Path, monkeypatch) -> Path:
     """A solver, its net, and twelve images of which every other one has a bright spot."""
+    # Drawing takes longer than these trainings.
+    monkeypatch.setattr("pycam.training.loop.draw_curves", lambda rows, title: b"")
     rng = np.random.default_rng(0)
     lines = []
     for number in range(12):
@@ -110,7 +113,8 @@ def trained(place: Path, **options) -> Path:
     return train(read_solver(place / "solver.prototxt"), **options)
 
 
-def test_what_a_training_leaves(place, capsys):
+def test_what_a_training_leaves(place, monkeypatch, capsys):
+    monkeypatch.setattr("pycam.training.loop.draw_curves", draw_curves)
     before = torch.random.get_rng_state()
     assert main(["train", "--solver", str(place / "solver.prototxt")]) == 0
     assert torch.equal(torch.random.get_rng_state(), before)
