@@ -28,6 +28,9 @@ LIMIT = 3.0
 FLAGS = ["--headless", "--no-sandbox", "--disable-background-networking"]
 SOFTWARE_WEBGPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader", "--enable-features=Vulkan"]
 """WebGPU without a graphics processor: it shows that the net runs so, not how fast."""
+AS_HARDWARE = """() => {
+    if (globalThis.GPUAdapterInfo) Object.defineProperty(GPUAdapterInfo.prototype, "isFallbackAdapter", { value: false });
+}"""
 CHROMIUM = os.environ.get("PYCAM_CHROMIUM", "/usr/bin/chromium")
 SIZES = ((480, 640), (3000, 4000))
 DROP = """(name) => new Promise((resolve) => {
@@ -62,6 +65,7 @@ def main(model: str = MODEL) -> None:
 def measure(chromium: BrowserType, place: Path, flags: list[str]) -> None:
     browser = chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, *flags])
     page = browser.new_page()
+    page.add_init_script(f"({AS_HARDWARE})()")
     start = time.perf_counter()
     page.goto(place.as_uri())
     engine = page.locator(".engine:not(:empty)")

@@ -43,7 +43,7 @@ def ILSVRC_evaluate_bbox(
     Returns
     -------
     dict of (5, 3) double
-        For each submission the columns k, classification error, localisation error. docs/release.md, section 5.
+        For each submission the columns k, classification error, localization error. docs/release.md, section 5.
     """
     names = sorted(path.stem for path in Path(heatmapFolder).glob("*.txt"))
     if not names:
@@ -132,7 +132,7 @@ def _script(
     ground_truth: Annotated[Path, typer.Argument(help="Devkit cache (.mat), or folder of XML.")],
     out: Annotated[Path, typer.Option(help="Folder for the submissions.")],
     labels: Annotated[Path | None, typer.Option(help="Labels of the images.")] = None,
-    blacklist: Annotated[Path | None, typer.Option(help="Images that are excluded from localisation.")] = None,
+    blacklist: Annotated[Path | None, typer.Option(help="Images that are excluded from localization.")] = None,
 ) -> None:
     """Find boxes in heat maps as the release does, and print the errors of the three submissions."""
     for kind, table in ILSVRC_evaluate_bbox(heatmaps, out, ground_truth, labels, blacklist).items():

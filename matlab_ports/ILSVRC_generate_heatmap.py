@@ -10,7 +10,7 @@ import typer
 
 from pycam.cli import options
 from pycam.drawing import encode_jpeg
-from pycam.errors import PycamError
+from pycam.errors import PycamError, UsageError
 from pycam.formats.files import atomic_write
 from pycam.maps.boxes import grey_heatmap
 from pycam.predict import Cam, load
@@ -30,13 +30,22 @@ def ILSVRC_generate_heatmap(cam: Cam, imageFiles: Iterable[str | Path], resultFo
     resultFolder : path
         The folder for `<name>_1.jpg` to `<name>_5.jpg`, best class first, and `<name>.txt` with one line per class:
         the class, from 1, and its score. docs/release.md, section 4.
+
+    Raises
+    ------
+    UsageError
+        Two images have the same name.
     """
     folder = Path(resultFolder)
     folder.mkdir(parents=True, exist_ok=True)
+    names: set[str] = set()
     for image, prediction in cam.stream(imageFiles):
         if isinstance(prediction, PycamError):
             raise prediction
         name = Path(str(image)).stem
+        if name in names:
+            raise UsageError(f"{image}: an image before it is called {name!r}, too: give images with different names")
+        names.add(name)
         for rank, item in enumerate(prediction.top, start=1):
             heatmap = grey_heatmap(item.image_map, jpeg=False)
             atomic_write(folder / f"{name}_{rank}.jpg", encode_jpeg(heatmap, MATLAB_QUALITY))

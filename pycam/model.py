@@ -71,7 +71,7 @@ LARGEST = float(np.finfo(np.float32).max)
 
 @dataclass(frozen=True, eq=False)
 class Preprocessing:
-    """What is subtracted from the input of a net, and what the difference is multiplied with.
+    """What is subtracted from the input of a net, and what the difference is multiplied by.
 
     Attributes
     ----------
@@ -537,9 +537,13 @@ def refuse_without_maps(card: Card | None) -> None:
         The card says that the model has no class activation maps.
     """
     if card is not None and not card.cam:
+        ways_out = (
+            "use method scorecam or ablationcam, which need none"
+            if card.onnx
+            else "use method gradcam or scorecam, which need none, or convert the net with `pycam net cam`"
+        )
         raise NoMapsError(
-            f"{card.name} has no class activation maps: no global average pooling before its scores; "
-            "use method gradcam or scorecam, which need none, or convert the net with `pycam net cam`"
+            f"{card.name} has no class activation maps: no global average pooling before its scores; {ways_out}"
         )
 
 

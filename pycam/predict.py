@@ -170,6 +170,8 @@ class Cam:
         """Return the function that selects the classes of an image; parameters and errors are those of a call."""
         if top is not None and classes is not None:
             raise UsageError(f"top {top} has no effect with classes: leave out one of the two")
+        if isinstance(classes, str):
+            raise UsageError(f"classes is {classes!r}; expected a list, as in [{classes!r}]")
         if classes is not None:
             wanted = np.array([self.model.labels.find(name) for name in classes], np.intp)
             return lambda _: wanted
@@ -201,11 +203,18 @@ class Cam:
         Yields
         ------
         (image, value)
+
+        Raises
+        ------
+        UsageError
+            `batch` is below 1, `ahead` below 0, or a single image is given.
         """
         if batch < 1:
             raise UsageError(f"batch is {batch}; expected 1 or more")
         if ahead < 0:
             raise UsageError(f"ahead is {ahead}; expected 0 or more")
+        if isinstance(images, str | bytes | os.PathLike):
+            raise UsageError("one image is given where many are expected: give a list, or call the Cam with the image")
 
         def read(sources: list[Source]) -> Batch:
             return sources, self.prepare(sources)

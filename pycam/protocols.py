@@ -168,9 +168,10 @@ class Protocol:
             raise UsageError(f"protocol {self.name!r}: base 'input' needs view 'full', not {self.view!r}")
         for choice, (other, values) in NEEDS.items():
             if getattr(self, choice) != getattr(Protocol, choice) and getattr(self, other) not in values:
+                one_of = "one of " if len(values) > 1 else ""
                 raise UsageError(
                     f"protocol {self.name!r}: {choice} {getattr(self, choice)!r} has no effect with {other} "
-                    f"{getattr(self, other)!r}: leave it out, or choose {other} {' or '.join(values)}"
+                    f"{getattr(self, other)!r}: leave it out, or set {other} to {one_of}{', '.join(values)}"
                 )
 
     def choices(self) -> dict[str, str]:

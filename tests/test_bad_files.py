@@ -56,7 +56,7 @@ def run(folder: Path, *arguments: str) -> tuple[int, str, int]:
         capture_output=True,
         cwd=folder,
         env={**os.environ, "PYTHONPATH": packages, "PYCAM_CACHE": str(folder / "cache"), "PYCAM_MODELS": ""},
-        timeout=100,
+        timeout=600,
     )
     return done.returncode, done.stderr.decode(), int(done.stdout.split()[-1])
 

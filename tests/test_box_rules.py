@@ -200,6 +200,14 @@ def test_a_cloud_of_points_is_boxed_when_it_is_smoothed():
     assert np.abs([x0 - 40, y0 - 30, x1 - 89, y1 - 67]).max() <= 6
 
 
+def test_every_kind_of_number_has_the_boxes_of_double_precision():
+    map = np.add.outer(np.arange(12), np.arange(16)) % 8 / 8  # exact in all of them
+    for name in OF_MAPS:
+        expected = box_rules[name](map)
+        for dtype in (">f8", ">f4", np.float16, np.longdouble):
+            np.testing.assert_array_equal(box_rules[name](map.astype(dtype)), expected)
+
+
 @st.composite
 def maps(draw):
     """A map in [0, 1] of few levels, so that regions touch, tie and have holes."""

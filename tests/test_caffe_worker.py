@@ -113,11 +113,10 @@ def is_alive(pid: int) -> bool:
 
 
 def is_soon_gone(pid: int) -> bool:
-    for _ in range(100):
-        if not is_alive(pid):
-            return True
+    end = time.monotonic() + 60
+    while is_alive(pid) and time.monotonic() < end:
         time.sleep(0.05)
-    return False
+    return not is_alive(pid)
 
 
 # What is started is no pycaffe
@@ -159,8 +158,11 @@ def test_what_has_gone_before_it_was_asked_is_still_read(monkeypatch):
 def test_what_never_answers_is_killed_with_all_that_it_started(tmp_path, said):
     pid_file = tmp_path / "pid"
     script = f"printf '{said}'; sh -c 'echo $$ > {pid_file}; exec sleep 1000'; true"
-    with pytest.raises(EngineError, match=r"gave no answer in 1 s while starting .*; PYCAM_CAFFE must"):
-        CaffeProcess(["sh", "-c", script], start_timeout=1)
+    seconds = 1
+    while not pid_file.exists() or not pid_file.read_text():  # a busy machine starts nothing in a second
+        with pytest.raises(EngineError, match=rf"gave no answer in {seconds} s while starting .*; PYCAM_CAFFE must"):
+            CaffeProcess(["sh", "-c", script], start_timeout=seconds)
+        seconds *= 2
     assert is_soon_gone(int(pid_file.read_text()))
 
 
@@ -228,7 +230,7 @@ def test_output_of_caffe_disturbs_no_answer(fake):
     ],
 )
 def test_an_end_in_mid_forward_is_one_line_now_and_later(fake, body, said):
-    process = fake(body, timeout=3)
+    process = fake(body, **({"timeout": 3} if "in 3 s" in said else {}))
     for _ in range(2):
         with pytest.raises(EngineError, match=said) as caught:
             run_data(process)
@@ -312,7 +314,7 @@ print(process.versions["caffe"], flush=True)
         env={**os.environ, "PYTHONPATH": paths},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
     )
     assert run.stderr == ""
     assert is_soon_gone(int(run.stdout))
@@ -344,7 +346,7 @@ print(process.forward({"data": np.ones(1)}, ["data"])["data"])
         env={**os.environ, "PYTHONPATH": paths},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
     )
     assert run.stderr == ""
     childs, parents = run.stdout.splitlines()
@@ -548,7 +550,7 @@ def make_root(folder: Path, **environment: str) -> subprocess.CompletedProcess[s
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
     )
 
 

@@ -99,6 +99,8 @@ def test_py_map2jpg_takes_normalised_maps_only():
     for wrong in (np.array([[0, 1.1]]), np.array([[-0.1, 1]]), np.array([[0, np.nan]]), np.zeros((2, 2, 3))):
         with pytest.raises(UsageError, match=r"expected \(H, W\) in \[0, 1\]"):
             py_map2jpg(wrong, None, None)
+    with pytest.raises(UsageError, match=r"^py_map2jpg: got a map of shape \(0, 3\); expected \(H, W\), not empty$"):
+        py_map2jpg(np.zeros((0, 3)), None, None)
 
 
 @pytest.mark.shared

@@ -36,7 +36,7 @@ def out(tmp_path_factory) -> Path:
 def lines(out) -> list[str]:
     """The lines that the demo prints, with single blanks."""
     command = [sys.executable, "-c", OFFLINE, "demo", "--out", str(out)]
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=60)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=600)
     assert (done.returncode, done.stderr) == (0, "")
     return [" ".join(line.split()) for line in done.stdout.splitlines()]
 

@@ -10,12 +10,13 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from nets import PITFALLS, data, images, layer, message_of, seeded_net, worst
+from nets import PITFALLS, conv, data, images, layer, message_of, seeded_net, worst
 
 import pycam.architectures
 from pycam import engines
@@ -292,7 +293,7 @@ os._exit(0)
 )
 def test_a_forked_process_computes_the_same_or_says_why_not(name):
     command = [sys.executable, "-W", "ignore", "-c", FORKED, name]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     refused = (
         "PyTorch has computed in process N, from which this process was forked, and would hang here: "
         "use one thread (threads=1), or start processes with 'spawn'"
@@ -359,6 +360,29 @@ def test_inputs_that_do_not_fit_are_one_line(name, inputs, found, small_net):
         with pytest.raises(EngineError, match=f"^input 'data': expected shape 1×3×6×7, [^\n]* found {found}$"):
             engine.forward(inputs)
         assert np.isfinite(engine.forward(images(small_net, 1))["old"]).all()
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_any_kind_of_number_is_taken_as_float32(name, small_net):
+    values = np.rint(images(small_net, 2)["data"])
+    with engines.make(name, small_net, ["old"]) as engine:
+        expected = engine.forward({"data": values})["old"]
+        for dtype in (">f4", np.float64, np.int8):
+            np.testing.assert_array_equal(engine.forward({"data": values.astype(dtype)})["old"], expected)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_blobs_may_have_any_names(name):
+    blobs, power = ["c.weight", "c.bias", "constant#0", "Mul#0", "Add#1"], "power_param { scale: 2 shift: 1 }"
+    text = data(1, 3, 6, 7, name=blobs[0]) + conv("c", blobs[0], blobs[1])
+    text += "".join(layer("Power", f"p{top}", bottom, top, power) for bottom, top in pairwise(blobs[1:]))
+    net = seeded_net(prototxt.parse(text).message)
+    plain = seeded_net(prototxt.parse(text.replace(blobs[0], "x").replace(blobs[1], "y").replace("#", "-")).message)
+    values = images(plain, 2)["x"]
+    with engines.make(name, net, blobs[1:]) as engine, engines.make(name, plain, ["y", "Add-1"]) as other:
+        found, expected = engine.forward({blobs[0]: values}), other.forward({"x": values})
+    for own, others in ((blobs[1], "y"), ("Add#1", "Add-1")):
+        np.testing.assert_allclose(found[own], expected[others], rtol=0, atol=1e-6 * np.abs(expected[others]).max())
 
 
 @pytest.mark.parametrize("name", ENGINES)

@@ -27,7 +27,7 @@ from pycam.errors import EngineError, GroundTruthError, ImageError, RunError, Us
 from pycam.evaluation import evaluator, plan
 from pycam.evaluation.image_file import NO_FILE, FileState
 from pycam.evaluation.notes import LARGEST
-from pycam.evaluation.plan import PLAN, Plan, PlanNote, Recipe, Sources, find_images
+from pycam.evaluation.plan import PLAN, Plan, PlanNote, Recipe, Sources, find_images, identity_of
 from pycam.evaluation.record import Result
 from pycam.evaluation.results import read_report
 from pycam.evaluation.run import evaluate
@@ -307,7 +307,7 @@ def test_a_run_of_before_processors_were_recorded_is_not_resumed(model, images, 
 def test_a_worker_with_another_library_is_refused(model, images, monkeypatch):
     planned = make_plan(model, images)
     with planned.recipe.make(planned.recipe.load()) as cam:
-        expected = planned.recipe.identity(cam)
+        expected = identity_of(cam)
     monkeypatch.setattr(plan.np, "__version__", "1.0")
     with pytest.raises(RunError, match=r"a worker has another NumPy than the run: 1\.0, not \d"):
         evaluator.evaluate_batch(planned.recipe, expected, ())

@@ -17,7 +17,7 @@ from test_perturbation import BRANCHES, branches
 from pycam import engines
 from pycam.cli import main
 from pycam.engines import Options, base
-from pycam.errors import ImageError, UsageError
+from pycam.errors import ImageError, RunError, UsageError
 from pycam.evaluation.faithfulness import measure_faithfulness
 from pycam.formats import caffemodel, prototxt
 from pycam.images.resize import resize
@@ -272,6 +272,39 @@ def test_streams_batches_and_progress(folder, monkeypatch):
         np.testing.assert_array_equal(one.values.deletion, two.values.deletion)
 
 
+def test_an_interrupted_measurement_is_resumed(capsys, folder, tmp_path, monkeypatch):
+    """It ends with the same text; what was measured is not measured again, and what has changed is refused."""
+    files = [tmp_path / f"{number}.png" for number in range(3)]
+    for path in files[:2]:
+        path.write_bytes((folder / path.name).read_bytes())
+    command = [*files, "--method", "cam", "--method", "scorecam", "--json"]
+    resumable = [*command, "--steps", "3", "--out", tmp_path / "run"]
+    measured = []
+
+    def faithfulness(*arguments):
+        if len(measured) == stop:
+            raise KeyboardInterrupt
+        measured.append(arguments)
+        return faithfulness_of(*arguments)
+
+    monkeypatch.setattr("pycam.evaluation.faithfulness.faithfulness_of", faithfulness)
+    stop = 3
+    assert run(capsys, folder, *resumable)[0] == 130
+    stop = None
+    files[2].write_bytes((folder / "2.png").read_bytes())  # before, it could not be read
+    code, resumed, err = run(capsys, folder, *resumable)
+    assert code == 0 and len(measured) == 6
+    assert "resuming cam: 2 of 3 images are done" in err and "resuming scorecam: 1 of 3 images are done" in err
+    assert run(capsys, folder, *resumable)[:2] == (0, resumed) and len(measured) == 6
+    assert run(capsys, folder, *command, "--steps", "3")[:2] == (0, resumed)
+    for more, name in {("--class", "1"): "classes", ("--steps", "4"): "steps", ("--view", "full"): "view"}.items():
+        code, _, err = run(capsys, folder, *resumable, *more)
+        assert code == RunError.exit_code and f"holds another run, which differs in {name}" in err
+    files[0].write_bytes(files[1].read_bytes())
+    code, _, err = run(capsys, folder, *resumable)
+    assert code == RunError.exit_code and "0.png: has changed since it was evaluated" in err
+
+
 REFUSED = [
     (["--faithfulness"], "--faithfulness needs images"),
     (
@@ -282,6 +315,7 @@ REFUSED = [
     (["0.png", "--ground-truth", "truth.txt", "--baseline", "whole"], "images has no effect here: only --faithfulness"),
     (["--model", "x", "--ground-truth", "truth.txt", "--baseline", "whole"], "--model has no effect here: only"),
     (["--method", "cam", "--ground-truth", "truth.txt", "--baseline", "whole"], "--method has no effect here: only"),
+    (["--out", "x", "--baseline", "whole"], "--out has no effect here: only --faithfulness runs a model"),
     (["--steps", "4", "--baseline", "whole"], "--steps has no effect here: only --faithfulness runs a model"),
     (["--baseline", "whole"], "no ground truth is given: give --ground-truth PATH, or --faithfulness and images"),
     (["--faithfulness", "0.png", "--meta", "x"], "--meta has no effect here: no --ground-truth is given"),

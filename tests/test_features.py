@@ -26,10 +26,10 @@ from pycam.model import load_model
 from pycam.net import Net, head_weights, net_from_message, random_weights
 from pycam.net.fitted_head import fitted_net
 from pycam.paper.classifier import LinearClassifier, fit_classifier
+from pycam.paper.feature_images import find_images
 from pycam.paper.feature_run import Images, compute_features
 from pycam.paper.features import Features, default_blob, feature_cam, feature_values, pooled_values
 from pycam.paper.fitted_model import fitted_model
-from pycam.paper.image_lists import find_images, read_image_list
 from pycam.protocols import protocol
 
 WHOLE = "PYCAM_FAULTS" in os.environ
@@ -219,24 +219,9 @@ def test_a_list_and_a_folder_give_the_same_features(folder, net_options, npz, tm
     np.testing.assert_array_equal(of_folder.labels, of_list.labels[rows])
 
 
-def test_a_list_has_labels_or_none(tmp_path, folder):
-    path = tmp_path / "list.txt"
-    path.write_text("ant hill/00.png\n\nbee/01.png\n")
-    found = read_image_list(path, folder / "images")
-    assert (found.names, found.labels) == (("ant hill/00.png", "bee/01.png"), None)
-    for text, message in {
-        "": "a list without images",
-        "ant hill/00.png 0\nbee/01.png\n": r"list.txt:2: 'bee/01.png'; expected a path, a blank and a label",
-        "ant hill/00.png\nbee/01.png 1\n": r"list.txt:2: .* has a label, but the lines before it have none",
-        "ant hill/00.png 0\nbee/99.png 1\n": r"list.txt:2: no image .*99.png",
-        "ant hill/00.png,0\n": r"list.txt:1: no image",
-        "ant hill/00.png -1\n": r"list.txt:1: no image",
-    }.items():
-        path.write_text(text)
-        with pytest.raises(FormatError, match=message):
-            read_image_list(path, folder / "images")
+def test_a_list_stands_alone_and_only_a_list_has_a_root(folder):
     with pytest.raises(UsageError, match="stands alone"):
-        find_images([f"@{path}", "a.png"])
+        find_images([f"@{folder / 'list.txt'}", "a.png"])
     with pytest.raises(UsageError, match=r"--root .* has no effect"):
         find_images(["a.png"], folder)
 
@@ -707,7 +692,7 @@ def caltech(shared, tmp_path_factory) -> dict[str, Features]:
             lines = (root / f"{part}.txt").read_text().splitlines()
             chosen = [line for line in lines if WHOLE or int(line.split()[-1]) % 10 == 0]
             (folder / "list.txt").write_text("\n".join(chosen))
-            images = read_image_list(folder / "list.txt", root / "images")
+            images = find_images([f"@{folder / 'list.txt'}"], root / "images")
             found[part] = compute_features(cam, images, folder / f"{part}.npz", "fire9/concat")
     return found
 

@@ -61,7 +61,7 @@ def test_pipes_and_devices_are_written_to(tmp_path):
     reader = threading.Thread(target=lambda: read.append(fifo.read_bytes()))
     reader.start()
     atomic_write(fifo, b"through")
-    reader.join(20)
+    reader.join(60)
     assert read == [b"through"] and stat.S_ISFIFO(fifo.stat().st_mode)
     atomic_write(os.devnull, b"nothing")
     assert stat.S_ISCHR(Path(os.devnull).stat().st_mode)
@@ -273,8 +273,8 @@ def test_safe_names(name, safe):
 
 
 def test_equal_names_are_numbered_in_linear_time():
-    begin = time.perf_counter()
+    begin = time.process_time()
     made = distinct_names(["x"] * 20_000)
-    assert time.perf_counter() - begin < 5
+    assert time.process_time() - begin < 5
     assert made[:3] == ["x", "x-2", "x-3"] and len(set(made)) == 20_000
     assert distinct_names(["x-2", "x", "x", "X"]) == ["x-2", "x", "x-3", "X-4"]

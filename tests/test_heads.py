@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import cycle, product
+from itertools import cycle, pairwise, product
 
 import numpy as np
 import pytest
@@ -211,6 +211,16 @@ def test_rare_heads(text, head):
 def test_what_stands_in_the_way_is_named(text, told):
     with pytest.raises(NetError, match=told):
         find_head(net_of(TRUNK + text), "prob")
+
+
+@pytest.mark.parametrize(("kind", "bottoms"), [("Dropout", "{0}"), ("Eltwise", "{0} {0}")])
+def test_a_relu_behind_the_pooling_is_checked_through_any_number_of_layers(kind, bottoms):
+    blobs = ["second", *(f"x{number}" for number in range(1100))]
+    chain = [layer(kind, top, bottoms.format(bottom)) for bottom, top in pairwise(blobs)]
+    tail = pool("mean", blobs[-1], "pool: AVE global_pooling: true") + layer("ReLU", "last", "mean", "mean") + FC
+    assert find_head(net_of(RECTIFIED + "".join(chain) + tail)).feature_blob == blobs[-1]
+    negative = find_heads(net_of(TRUNK + "".join(chain) + tail))["fc"]
+    assert "layer 'last' (ReLU) is not linear: it cuts off negative values" in str(negative)
 
 
 def test_scores_with_positions_are_averaged_and_so_said():

@@ -238,6 +238,8 @@ def test_arrays_in_rgb():
     for other in ("fox.jpg", KINDS["PNG"], COLOUR):
         with pytest.raises(UsageError, match="rgb=True is for arrays"):
             read_image(other, rgb=True)
+    with pytest.raises(UsageError, match=r"^exif is 'aply'; expected apply or ignore$"):
+        read_image(COLOUR, exif="aply")
 
 
 PIXELS = np.random.default_rng(1).integers(0, 256, (5, 7, 3), np.uint8)
@@ -299,7 +301,7 @@ def test_addresses_are_refused_with_the_command_that_downloads(name, told):
 
 
 def test_what_is_no_image_at_all():
-    with pytest.raises(ImageError, match="a list is not an image: give a path"):
+    with pytest.raises(ImageError, match="an object of type list is not an image: give a path"):
         read_image([1, 2])
 
 

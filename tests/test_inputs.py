@@ -13,8 +13,8 @@ from hypothesis import given, settings, strategies as st
 from pycam import engines
 from pycam.cli import main
 from pycam.engines.base import Engine
-from pycam.errors import FormatError, ImageError, PycamError, UsageError
-from pycam.evaluation.plan import Recipe
+from pycam.errors import EngineError, FormatError, ImageError, PycamError, UsageError
+from pycam.evaluation.plan import Recipe, identity_of
 from pycam.formats import caffemodel, prototxt
 from pycam.images.read import Image, read_image
 from pycam.maps.class_weights import ClassWeightMaps
@@ -459,7 +459,7 @@ def test_scale_and_std_belong_to_a_runs_identity(model):
             protocol("paper").with_choices(input_scale=row), prototxt=prototxt_file, weights=weights, std=std
         )
         with recipe.make(recipe.load()) as cam:
-            return dict(recipe.identity(cam))
+            return dict(identity_of(cam))
 
     found = [identity(None, None), identity("0.5", None), identity(None, "2"), identity(None, "2,2,4")]
     assert [each["scale"] for each in found] == ["1, 1, 1", "0.5, 0.5, 0.5", "0.5, 0.5, 0.5", "0.5, 0.5, 0.25"]
@@ -583,3 +583,6 @@ def test_a_bad_image_does_not_stop_the_channels_of_others(tmp_path, capsys):
     assert "2 images of 3 could not be read or drawn" in said[2]
     assert main(["activations", images[0], *shown]) == 6
     assert len(capsys.readouterr().err.splitlines()) == 1
+    assert main(["activations", images[1], *shown, "--input-scale", "7e36"]) == EngineError.exit_code
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "onnxruntime gave values of 'conv1' that are not finite for " in said and "good.png" in said

@@ -216,14 +216,14 @@ def test_indices_with_a_gap_are_refused(text, tmp_path):
 
 def test_a_line_of_blanks_takes_no_time(tmp_path):
     path = tmp_path / "labels.txt"
-    begin = time.perf_counter()
+    begin = time.process_time()
     for line in ("a" + " " * 9000 + "b", "a" + "\t" * 9000 + "b", "1 " + "," * 9000 + "b", "1" * 9000 + "a"):
         path.write_text(f"{line}\n" * 400)
         assert read_labels(path).names[0] == line
     path.write_text("a" * 10_001)
     with pytest.raises(FormatError, match=r"labels\.txt:1: a line of 10,001 characters, expected at most 10,000"):
         read_labels(path)
-    assert time.perf_counter() - begin < 5
+    assert time.process_time() - begin < 5
 
 
 WORDNET = Labels(("kit fox, Vulpes macrotis", "crane, bird", "crane, machine", "cup"), ("n1", "n2", "n3", "n4"))

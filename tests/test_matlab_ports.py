@@ -409,6 +409,8 @@ def test_ILSVRC_scripts_give_the_released_figures(shared, squeezenet, tmp_path, 
     with squeezenet("released") as cam:
         files = [mini / "ILSVRC2012_img_val" / f"{name}.JPEG" for name in golden]
         ILSVRC_generate_heatmap(cam, files, tmp_path / "heatmaps")
+        with pytest.raises(UsageError, match=f"an image before it is called '{files[0].stem}'"):
+            ILSVRC_generate_heatmap(cam, [files[0], files[0]], tmp_path / "again")
     (tmp_path / "truth").mkdir()
     moved = []
     for name, image in golden.items():

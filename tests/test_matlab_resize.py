@@ -171,6 +171,9 @@ def test_the_same_size_gives_a_copy():
         (np.zeros((3, 3), np.int64), (2, 2), "bicubic", "found int64"),
         (np.zeros((3, 3)), (2, 0), "bicubic", r"expected the size .*, found \(2, 0\)"),
         (np.zeros((3, 3)), (2,), "bicubic", r"expected the size .*, found \(2,\)"),
+        (np.zeros((3, 3)), 0.5, "bicubic", r"expected the size \(rows, columns\), .*, found 0\.5$"),
+        (np.zeros((3, 3)), (2, 2.5), "bicubic", r"whole numbers of 1 or more, found \(2, 2\.5\)"),
+        (np.zeros((3, 3)), (2, np.nan), "bicubic", r"found \(2, nan\)"),
         (np.zeros((3, 3)), (2, 2), "lanczos3", "expected the method bicubic or bilinear, found 'lanczos3'"),
     ],
 )

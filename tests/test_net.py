@@ -90,7 +90,11 @@ BASE = data(1, 3, 8, 8) + conv("conv", "data")
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (layer("ReLU", "x", "a", "b", "include { phase: TRAIN }"), r"^net.prototxt: no layers in phase TEST"),
+        (layer("ReLU", "x", "a", "b", "include { phase: TRAIN }"), r"^net.prototxt: no layers in phase TEST: all are "),
+        (
+            'layer { name: "x" top: "a" }',
+            r"^net.prototxt:1: layer 'x' has no type: write it, as in type: .Convolution.$",
+        ),
         (
             data(1, 3, 8, 8) + conv("a", "b") + conv("b", "a"),
             r"net.prototxt:2: layer 'a' reads blob 'b', which only a later layer, 'b' \(line 3\), writes: .* cycle",
@@ -464,6 +468,7 @@ def test_a_nets_own_stages_count_and_its_level_does_not():
         ),
         ({"stages": ["depoly"]}, UsageError, r"no stage 'depoly': did you mean 'deploy'\?"),
         ({"stages": ["x"]}, UsageError, "no stage 'x': its stages are deploy, train"),
+        ({"stages": "deploy"}, UsageError, r"stages is 'deploy'; expected a list, as in \['deploy'\]$"),
         ({"phase": "test"}, UsageError, "phase 'test': use one of TRAIN, TEST"),
     ],
 )
@@ -474,7 +479,8 @@ def test_states_that_select_nothing_are_refused(state, error, message):
 
 def test_a_net_of_stages_alone_names_them():
     with pytest.raises(
-        NetError, match=r"no layers in phase TEST: .* It has the stages deploy: select one with --stage"
+        NetError,
+        match=r"no layers in phase TEST: all .* 'data' \(line 1\) for stage deploy: choose with --phase,",
     ):
         net_of(data(1, 3).replace("input_param", 'include { stage: "deploy" } input_param'))
     with pytest.raises(UsageError, match="level 2 selects nothing"):

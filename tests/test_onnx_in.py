@@ -739,6 +739,13 @@ def test_evaluate_runs_an_onnx_file_and_keeps_its_results_apart(tmp_path, capsys
     assert "preprocess" in capsys.readouterr().err
 
 
+def test_a_card_without_maps_names_the_methods_that_onnx_has(tmp_path):
+    written(tmp_path)
+    (tmp_path / "card.yaml").write_text("name: mine\nonnx: m.onnx\ncam: false\n")
+    with pytest.raises(NetError, match=r"^mine has no class .*; use method scorecam or ablationcam, which need none$"):
+        load_model(tmp_path / "card.yaml", needs_maps=True)
+
+
 @pytest.mark.parametrize("content", ["onnx: 3", "onnx: m.onnx\nweights: w.caffemodel", "onnx: no.onnx"])
 def test_cards_with_a_mistake(content, tmp_path):
     (tmp_path / "card.yaml").write_text(f"name: mine\n{content}\n")

@@ -147,6 +147,14 @@ def test_stream_refuses_numbers_with_which_it_would_read_no_image(cam, name, lea
         next(cam.stream([IMAGE], **{name: least - 1}))
 
 
+def test_one_where_many_are_expected_is_refused(cam):
+    with pytest.raises(UsageError, match=r"^classes is 'name 3'; expected a list, as in \['name 3'\]$"):
+        cam(IMAGE, classes="name 3")
+    for image in ("fox.jpg", b"fox", Path("fox.jpg")):
+        with pytest.raises(UsageError, match="one image is given where many are expected: give a list"):
+            next(cam.stream(image))
+
+
 def test_what_has_no_image_is_not_drawn(cam):
     prediction = replace(cam(IMAGE), image=None)
     assert prediction.top[0].box is not None

@@ -9,15 +9,13 @@ import pytest
 from pycam.prefetch import prefetch
 
 
-class Work:
-    """Futures that the test completes."""
+class StartedFuture(Future[int]):
+    """Work that has started, and gives 1 when somebody wants to cancel it."""
 
-    def __init__(self):
-        self.futures: list[Future[int]] = []
-
-    def submit(self, item: int) -> Future[int]:
-        self.futures.append(Future())
-        return self.futures[-1]
+    def cancel(self) -> bool:
+        if not self.done():
+            self.set_result(1)
+        return False
 
 
 @pytest.mark.parametrize("ordered", [True, False])
@@ -30,21 +28,15 @@ def test_every_item_has_its_result(at_once, ordered):
 
 def test_results_come_in_order_or_as_they_are_completed():
     for ordered, expected in ((True, [0, 1]), (False, [1, 0])):
-        work = Work()
-        second = threading.Event()
-
-        def submit(item: int, work=work, second=second) -> Future[int]:
-            future = work.submit(item)
-            if item == 1:
-                future.set_result(1)
-                threading.Thread(target=lambda: (second.wait(5), work.futures[0].set_result(0))).start()
-            return future
-
-        results = prefetch(submit, range(2), 2, ordered=ordered)
+        first, second = Future[int](), Future[int]()
+        second.set_result(1)
         if ordered:
-            second.set()
+            # In order, the first is waited for, though it is completed last.
+            threading.Timer(0.05, first.set_result, [0]).start()
+        results = prefetch([first, second].__getitem__, range(2), 2, ordered=ordered)
         found = [next(results)]
-        second.set()
+        if not ordered:
+            first.set_result(0)
         assert [*found, *results] == expected
 
 
@@ -61,21 +53,21 @@ def test_the_number_of_submitted_items_is_bounded(ordered):
 
 @pytest.mark.parametrize("ordered", [True, False])
 def test_an_exception_cancels_what_has_not_started(ordered):
-    work = Work()
-    results = prefetch(work.submit, range(9), 3, ordered=ordered)
-    threading.Timer(0.05, lambda: work.futures[0].set_exception(ValueError("broken"))).start()
+    futures = [Future[int]() for _ in range(3)]
+    futures[0].set_exception(ValueError("broken"))
+    results = prefetch(futures.__getitem__, range(9), 3, ordered=ordered)
     with pytest.raises(ValueError, match="broken"):
         next(results)
-    assert [future.cancelled() for future in work.futures] == [False, True, True]
+    assert [future.cancelled() for future in futures] == [False, True, True]
 
 
 def test_closing_cancels_what_has_not_started():
-    work = Work()
-    results = prefetch(work.submit, range(9), 3)
-    threading.Timer(0.05, lambda: work.futures[0].set_result(0)).start()
+    futures = [Future[int]() for _ in range(3)]
+    futures[0].set_result(0)
+    results = prefetch(futures.__getitem__, range(9), 3)
     assert next(results) == 0
     results.close()
-    assert [future.cancelled() for future in work.futures] == [False, True, True]
+    assert [future.cancelled() for future in futures] == [False, True, True]
 
 
 @pytest.mark.parametrize("ordered", [True, False])
@@ -95,19 +87,12 @@ def test_what_was_taken_before_the_items_raise_is_handed_over(ordered):
 @pytest.mark.parametrize(("ordered", "expected"), [(True, []), (False, [1])])
 def test_work_that_has_started_is_handed_over_before_an_exception(ordered, expected):
     """In order there is none after it; otherwise all of it."""
-    work = Work()
-    results = prefetch(work.submit, range(9), 3, ordered=ordered)
-
-    def finish() -> None:
-        work.futures[1].set_running_or_notify_cancel()
-        work.futures[0].set_exception(ValueError("broken"))
-        work.futures[1].set_result(1)
-
-    threading.Timer(0.05, finish).start()
+    futures = [Future[int](), StartedFuture(), Future[int]()]
+    futures[0].set_exception(ValueError("broken"))
+    results = prefetch(futures.__getitem__, range(9), 3, ordered=ordered)
     found = []
     with pytest.raises(ValueError, match="broken"):
         for result in results:
             found.append(result)
     assert found == expected
-    assert len(work.futures) == 3
-    assert work.futures[2].cancelled()
+    assert futures[2].cancelled()

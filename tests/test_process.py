@@ -135,7 +135,7 @@ def test_a_terminal_of_one_column(tmp_path, terminal):
     with subprocess.Popen(["cat"], stdin=reader, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as sink:
         for arguments in (["--help"], lines["net show"], lines["heatmap"]):
             done = subprocess.run(
-                [sys.executable, "-m", "pycam", *arguments], env=settings, stdout=writer, stderr=writer, timeout=60
+                [sys.executable, "-m", "pycam", *arguments], env=settings, stdout=writer, stderr=writer, timeout=600
             )
             assert done.returncode == 0
         sink.kill()
@@ -193,7 +193,7 @@ def test_a_signal_at_any_moment_is_at_most_one_line(tmp_path):
                 time.sleep(0.01 * again)
                 if child.poll() is None:
                     os.killpg(child.pid, sent)
-            said = child.communicate(timeout=60)[1].decode()
+            said = child.communicate(timeout=600)[1].decode()
         left = [path.name for path in folder.rglob("*") if path.name.startswith(".") or path.name.endswith(".part")]
         good = child.returncode in (0, 128 + sent, -sent) and said.count("\n") <= 1 and "Traceback" not in said
         if not good or (left and times == 1):

@@ -79,14 +79,14 @@ def test_choices_replace_those_of_a_row():
     [
         (
             {"layer": "conv5_3"},
-            "layer 'conv5_3' has no effect with method 'cam': .* choose method gradcam or gradcam_mean",
+            "layer 'conv5_3' has no effect with method 'cam': .* set method to one of gradcam, gradcam_mean, ",
         ),
         ({"method": "saliency", "layer": "conv5_3"}, "layer 'conv5_3' has no effect with method 'saliency'"),
         ({"target": "probability"}, "target 'probability' has no effect with method 'cam'"),
         ({"view": "full", "placement": "stretched"}, "placement 'stretched' has no effect with view 'full'"),
         (
             {"placement": "stretched"},
-            "'stretched' has no effect with view 'model': leave it out, or choose view center",
+            "'stretched' has no effect with view 'model': leave it out, or set view to center",
         ),
         ({"view": "ten", "placement": "stretched"}, "placement 'stretched' has no effect with view 'ten'"),
     ],

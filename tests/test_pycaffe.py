@@ -423,9 +423,25 @@ def test_what_is_not_there_is_said(tmp_path):
         (lambda: net.forward(blobs=["cone"]), KeyError, "^the net has no blob 'cone': did you mean 'conv'"),
         (lambda: net.forward(dada=1), Exception, r"values for dada: give all inputs of the net .* \['data'\]"),
         (lambda: net.forward(data=np.zeros((1, 3, 6, 6))), Exception, r"1×3×6×6 for a blob of 2×3×6×6: .* reshape"),
+        (
+            lambda: net.forward(data=np.zeros((2, 3, 6, 5))),
+            ValueError,
+            "^'data': values of 2×3×6×5 for a blob of 2×3×6×6: ",
+        ),
         (lambda: net.forward_all(), RuntimeError, "at least one input"),
+        (lambda: net.forward_all(data=5), RuntimeError, "^values for data: give all of one length, at least one input"),
+        (
+            lambda: net.forward_all(data=np.zeros((0, 3, 6, 6))),
+            RuntimeError,
+            "^values for data: give all of one length",
+        ),
+        (
+            lambda: pycaffe.Net(tmp_path / "small.prototxt", pycaffe.TEST, stages="deploy"),
+            UsageError,
+            r"^stages is 'deploy'; expected a list, as in \['deploy'\]$",
+        ),
         (lambda: net.set_input_arrays(0, 0), RuntimeError, "the first layer is of type Input, not MemoryData"),
-        (lambda: net.share_with(3), TypeError, "expected a Net, found a int"),
+        (lambda: net.share_with(3), TypeError, "expected a Net, found an object of type int"),
         (lambda: net.blobs["data"].reshape("1"), TypeError, "one by one, as integers"),
         (lambda: net.blobs["data"].reshape(-1), RuntimeError, "a side is negative"),
         (

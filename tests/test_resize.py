@@ -69,12 +69,13 @@ def test_unknown_resizer():
         resize(PIXELS, 9, 9, "nearest")
 
 
-@pytest.mark.parametrize("resizer", [name for name in RESIZERS if not name.startswith(("pillow", "caffe", "levels"))])
-def test_channels_are_resized_one_by_one(resizer):
-    array = RANDOM.normal(size=(13, 9, 4)).astype(np.float32)
+@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize("resizer", [name for name in RESIZERS if not name.startswith(("caffe", "levels"))])
+def test_channels_are_resized_one_by_one(resizer, channels):
+    array = RANDOM.normal(size=(13, 9, channels)).astype(np.float32)
     resized = resize(array, 20, 31, resizer)
-    assert resized.shape == (20, 31, 4)
-    for channel in range(4):
+    assert resized.shape == (20, 31, channels)
+    for channel in range(channels):
         alone = resize(array[..., channel], 20, 31, resizer)
         assert alone.shape == (20, 31)
         np.testing.assert_allclose(resized[..., channel], alone, rtol=0, atol=1e-5)

@@ -431,7 +431,7 @@ def test_a_line_that_names_no_image(line, message, place):
     [
         ("new_height: 9", "", "new_height 9 and new_width 0: Caffe resizes only where both are given"),
         ("new_width: 9", "", "new_height 0 and new_width 9: "),
-        ("batch_size: 0", "", "batch_size must be positive"),
+        ("batch_size: 0", "", "batch_size 0: expected 1 or more"),
         ("", 'mean_file: "m.npy" mean_value: 3', "mean_file and mean_value: only one of them can be subtracted"),
         ("", 'mean_file: ""', "expected a mean file"),
         ("", "crop_size: 25", "an image of 30×24 is smaller than crop_size 25"),
@@ -727,7 +727,7 @@ def test_hdf5_files_that_are_not_followed(kind, arrays):
             "",
             "HDF5Data does not transform its values: remove transform_param",
         ),
-        ((HDF5 % "").replace("batch_size: 4", ""), "", "batch_size must be positive"),
+        ((HDF5 % "").replace("batch_size: 4", ""), "", "batch_size 0: expected 1 or more"),
         (HDF5 % "", "\n \n", r"arrays\.txt: a list without HDF5 files"),
         (HDF5 % "", "a.h5 lost.h5", r"arrays\.txt:1: no HDF5 file lost\.h5"),
         ((HDF5 % "").replace("arrays.txt", "a.h5"), "", "a.h5:.* not UTF-8 text.* `source` is not an HDF5 file itself"),

@@ -265,7 +265,10 @@ def test_cells_are_classified(tmp_path, capsys):
             cv2.imwrite(str(tmp_path / f"{name}{number}.png"), cell(rng, number % 2))
             lines.append(f"{name}{number}.png {number % 2}\n")
         (tmp_path / f"{name}.txt").write_text("".join(lines))
-    prototxt.write(tmp_path / "train_val.prototxt", train_val_cells())
+    net = train_val_cells()
+    assert net.layer[0].image_data_param.batch_size == 32
+    net.layer[0].image_data_param.batch_size = 16
+    prototxt.write(tmp_path / "train_val.prototxt", net)
     text = (ROOT / "examples/cells/solver.prototxt").read_text()
     for old, new in (
         ("max_iter: 7680 ", "max_iter: 72 "),

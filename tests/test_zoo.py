@@ -335,6 +335,12 @@ def test_without_pycam_cache_the_platforms_place_is_used(monkeypatch, tmp_path):
     assert zoo.cache_folder().name == "pycam" or "pycam" in zoo.cache_folder().parts
 
 
+def test_without_a_home_directory_the_message_says_what_to_set(monkeypatch):
+    monkeypatch.setenv("PYCAM_CACHE", "~nobody-of-this-name/cache")
+    with pytest.raises(ModelError, match=r"PYCAM_CACHE is ~nobody.*, but no home directory is known: set HOME, or set"):
+        zoo.cache_folder()
+
+
 # What may lie there
 
 

@@ -18,7 +18,7 @@ def eval_clsloc(
     blacklist_file: str | Path | None,
     optional_cache_file: str | Path | None = None,
 ) -> tuple[float, float]:
-    """Return the classification error and the localisation error of a submission file.
+    """Return the classification error and the localization error of a submission file.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def eval_clsloc(
     max_num_pred_per_image : int
         The number of predictions that count, 1 to 5.
     gtruth_file, blacklist_file : path, optional
-        The ground-truth labels of the images, and the numbers of the images that are excluded from localisation.
+        The ground-truth labels of the images, and the numbers of the images that are excluded from localization.
     optional_cache_file : path, optional
         The devkit's cache of the boxes. If it does not exist, the original writes it, and this function reads the XML.
 

@@ -31,13 +31,13 @@ def simpleEvaluation(
     ground_truth : path
         The devkit's cache of the boxes (`.mat`), or a folder of VOC-style XML.
     ground_truth_labelfile, blacklist_file, meta_file : path, optional
-        The ground-truth labels of the images; the numbers of the images that are excluded from localisation;
+        The ground-truth labels of the images; the numbers of the images that are excluded from localization;
         `meta_clsloc.mat`.
 
     Returns
     -------
     (5, 3) double
-        One row for each k = 1…5: k, classification error, localisation error. docs/release.md, section 7.
+        One row for each k = 1…5: k, classification error, localization error. docs/release.md, section 7.
     """
     truth = read_ground_truth(
         Path(ground_truth),
@@ -61,9 +61,9 @@ def _script(
     predictions: Annotated[Path, typer.Argument(help="Submission file.")],
     ground_truth: Annotated[Path, typer.Argument(help="Devkit cache (.mat), or folder of XML.")],
     labels: Annotated[Path | None, typer.Option(help="Labels of the images.")] = None,
-    blacklist: Annotated[Path | None, typer.Option(help="Images that are excluded from localisation.")] = None,
+    blacklist: Annotated[Path | None, typer.Option(help="Images that are excluded from localization.")] = None,
 ) -> None:
-    """Print k, the classification error and the localisation error for k = 1…5."""
+    """Print k, the classification error and the localization error for k = 1…5."""
     for k, cls_error, loc_error in simpleEvaluation(predictions, ground_truth, labels, blacklist):
         print(f"{k:.0f} {cls_error:.10f} {loc_error:.10f}")
 

@@ -88,7 +88,7 @@ FIRST_LINES: dict[str, str] = {
 
 
 def build(name: str) -> Any:
-    """Build a released net, or the solver.
+    """Build a released net, or its solver.
 
     Parameters
     ----------

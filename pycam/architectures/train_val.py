@@ -192,7 +192,7 @@ def train_val_of(deploy: Any, *, freeze_batch_norm: bool = True, transform: Any 
     Raises
     ------
     NetError
-        The input is none that a list of images gives.
+        A list of images cannot give the net's input.
     """
     net = net_from_message(deploy)
     channels, height, width = _image_shape(net)

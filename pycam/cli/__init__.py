@@ -162,15 +162,14 @@ def main(arguments: list[str] | None = None, application: typer.Typer = app) -> 
         return code if isinstance(code, int) else 0
     except BaseException as error:
         if received:
-            code = _fail(_ENDED.get(received[0], f"ended by {signal.Signals(received[0]).name}"), 128 + received[0])
+            (number, *_) = received
+            name = signal.Signals(number).name
+            code = _fail("interrupted" if number == signal.SIGINT else f"ended by {name}", 128 + number)
         else:
             words = sys.argv[1:] if arguments is None else arguments
             code = _failed(error, words if application is app else ())
         close_streams()
         return code
-
-
-_ENDED: dict[int, str] = {signal.SIGINT: "interrupted"}
 
 
 def _failed(error: BaseException, words: Sequence[str]) -> int:

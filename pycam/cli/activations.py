@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from pycam.cli import options
+from pycam.cli.figure import names_in
 from pycam.cli.heatmap import raise_failures
 from pycam.cli.images import GivenImages, Images
 from pycam.console import Notes, print_line
@@ -60,18 +61,17 @@ def activations(
                 paths.append(path)
                 yield image
 
-    grids = activation_grids(
-        model, layers.split(","), opened(), engine=engine.engine, protocol=row, options=engine.options
-    )
+    names = names_in("--layers", layers)
+    grids = activation_grids(model, names, opened(), engine=engine.engine, protocol=row, options=engine.options)
     with notes.progress() as shown:
         bar = shown.add_task("activations", total=given.count)
         for of_image in grids:
             path = paths.popleft()
             folder = out / place.name(path)
             folder.mkdir(parents=True, exist_ok=True)
-            names = distinct_names(f"{stem_of(str(path))}_{blob}" for blob in of_image)
-            for name, (blob, grid) in zip(names, of_image.items(), strict=True):
-                written = folder / f"{name}.png"
+            files = distinct_names(f"{stem_of(str(path))}_{blob}" for blob in of_image)
+            for file, (blob, grid) in zip(files, of_image.items(), strict=True):
+                written = folder / f"{file}.png"
                 atomic_write(written, encode_png(caption(grid, blob)))
                 print_line(written)
             done += 1

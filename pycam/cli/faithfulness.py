@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,14 @@ from pycam.cli import options
 from pycam.console import Notes
 from pycam.engines.threads import beside_an_engine
 from pycam.errors import GroundTruthError, PycamError
-from pycam.evaluation.faithfulness import figures_of, gives_probabilities, measure_faithfulness
+from pycam.evaluation.faithfulness import (
+    figures_of,
+    gives_probabilities,
+    measure_faithfulness,
+    resume_faithfulness,
+)
+from pycam.evaluation.plan import Identity, identity_of
+from pycam.evaluation.store import Store
 from pycam.ilsvrc.ground_truth import GroundTruth
 from pycam.ilsvrc.names import join
 from pycam.model import Model
@@ -29,6 +38,7 @@ def score_faithfulness(
     truth: GroundTruth | None,
     class_name: str | None,
     steps: int,
+    out: Path | None,
     notes: Notes,
 ) -> tuple[dict[str, Any], list[PycamError]]:
     """Measure the faithfulness of the maps of images.
@@ -47,6 +57,8 @@ def score_faithfulness(
         The class of all images. Without it and without ground truth, it is the best class of each image.
     steps : int
         The steps of insertion and deletion.
+    out : Path, optional
+        The folder that keeps what is measured, so that the same command resumes it.
     notes : Notes
         Told about the model, and the progress.
 
@@ -76,13 +88,19 @@ def score_faithfulness(
     failures: dict[Path, PycamError] = {}
     with beside_an_engine(), notes.progress() as shown:
         bar = shown.add_task("faithfulness", total=len(images) * len(rows))
-        for row in rows:
+        for number, row in enumerate(rows, start=1):
             run = replace(engine.options, streams=best_streams(engine.engine, row, engine.options))
             with make_cam(model, engine=engine.engine, protocol=row, options=run) as cam:
                 choices = _choices(cam, len(images), class_name, classes)
-                measured = measure_faithfulness(
-                    cam, images, choices, steps=steps, progress=lambda share: shown.advance(bar, share)
-                )
+                keywords: dict[str, Any] = {"steps": steps, "progress": lambda share: shown.advance(bar, share)}
+                if out is None:
+                    measured = list(measure_faithfulness(cam, images, choices, **keywords))
+                else:
+                    asked = class_name if classes is None else classes
+                    with Store(out / f"{number}.sqlite", _identity(cam, images, asked, steps)) as store:
+                        if earlier := len(store.files()):
+                            notes.say(f"resuming {row.method}: {earlier} of {len(images)} images are done")
+                        measured = list(resume_faithfulness(cam, images, choices, store, **keywords))
                 found = list(zip(images, measured, strict=True))
                 assert cam.method is not None
                 name = {"method": row.method, "layer": cam.method.layer, "target": row.target}
@@ -93,6 +111,17 @@ def score_faithfulness(
             if done:
                 result["methods"].append(name | {"images": len(done)} | figures_of([each for _, each in done]))
     return result, list(failures.values())
+
+
+def _identity(cam: Cam, images: Sequence[Path], classes: str | Sequence[int] | None, steps: int) -> Identity:
+    """Return everything that what is measured of the images depends on."""
+    names = sha256("\n".join(map(str, images)).encode(errors="surrogatepass")).hexdigest()
+    return (
+        *identity_of(cam),
+        ("images", f"{len(images)} in the list {names}"),
+        ("classes", json.dumps(classes)),
+        ("steps", str(steps)),
+    )
 
 
 def _choices(cam: Cam, count: int, class_name: str | None, classes: Sequence[int] | None) -> list[Choose]:

@@ -19,9 +19,9 @@ from pycam.formats.files import is_folder
 from pycam.images.files import LIST
 from pycam.net.layers import dims
 from pycam.net.linear_path import positions_of
+from pycam.paper.feature_images import find_images
 from pycam.paper.feature_run import compute_features
 from pycam.paper.features import POOLINGS, check_blob, default_blob, default_pooling, feature_cam
-from pycam.paper.image_lists import find_images
 
 
 @options.grouped

@@ -20,6 +20,7 @@ from pycam.formats.files import exists, is_folder
 from pycam.formats.opening import TEXT_BYTES
 from pycam.images.files import IMAGE_SUFFIXES, LIST, image_files
 from pycam.images.foreign import is_address
+from pycam.images.lists import read_image_list
 
 STANDARD_INPUT = "-"
 
@@ -99,9 +100,6 @@ def _expanded(argument: str, notes: Notes) -> list[str]:
     if exists(argument):
         return [argument]
     if argument.startswith(LIST):
-        # Imported only for a list: it takes longer than all the rest.
-        from pycam.paper.image_lists import read_image_list
-
         return list(read_image_list(Path(argument.removeprefix(LIST))).paths)
     if not _PATTERN.search(argument):
         return [argument]

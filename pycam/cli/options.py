@@ -244,8 +244,9 @@ class MethodOptions(ProtocolOptions):
 
     @property
     def rows(self) -> list[Protocol]:
-        """The row with the view, once per method and layer."""
-        return self.row.with_methods(self.method or (), self.layer or (), target=self.target)
+        """The row with the view, and the box rule if there is one, once per method and layer."""
+        choices = {name: value for name, value in vars(self).items() if name in ("target", "box_rule", "threshold")}
+        return self.row.with_methods(self.method or (), self.layer or (), **choices)
 
     @property
     def needs_maps(self) -> bool:
@@ -256,12 +257,6 @@ class MethodOptions(ProtocolOptions):
 @dataclass(frozen=True)
 class MapOptions(BoxOptions, MethodOptions):
     """A row of the protocol table, how maps are made, and how boxes are found."""
-
-    @property
-    def rows(self) -> list[Protocol]:
-        """The row with the view and the box rule, once per method and layer."""
-        choices = {name: getattr(self, name) for name in ("target", "box_rule", "threshold")}
-        return self.row.with_methods(self.method or (), self.layer or (), **choices)
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ ERRORS_ONLY = (
 )
 """Options that faithfulness does not have."""
 FAITHFULNESS_ONLY = (
-    *("images", "class_name", "steps", "quiet"),
+    *("images", "class_name", "steps", "out", "quiet"),
     *(options.HeadOptions, options.MethodOptions, options.EngineOptions),
 )
 """Options that only faithfulness has, because it runs a net."""
@@ -79,6 +79,12 @@ def score(
         typer.Option("--class", help="With --faithfulness: class, in place of the best one of each image."),
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Steps of insertion and deletion; RISE has 224.")] = STEPS,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --faithfulness: folder that keeps what is measured; the same command resumes an interrupted one."
+        ),
+    ] = None,
     predictions: Annotated[
         Path | None,
         typer.Option(
@@ -127,7 +133,7 @@ def score(
         notes = Notes(quiet)
         paths = all_images(images, notes)
         measured, failures = score_faithfulness(
-            paths, model, methods, engine, truth=truth, class_name=class_name, steps=steps, notes=notes
+            paths, model, methods, engine, truth=truth, class_name=class_name, steps=steps, out=out, notes=notes
         )
         if measured["methods"] and as_json:
             print_json(measured)

@@ -218,7 +218,7 @@ def _faces() -> Sequence[Font]:
 
 def _folders() -> list[Path]:
     """Return the folders in which this system has fonts; the last one is the user's."""
-    home = Path.home()
+    home = Path(os.path.expanduser("~"))  # noqa: PTH111  without a home directory, Path raises an error
     if sys.platform == "win32":
         local = os.environ.get("LOCALAPPDATA", str(home / "AppData/Local"))
         return [Path(os.environ.get("WINDIR", "C:/Windows"), "Fonts"), Path(local, "Microsoft/Windows/Fonts")]

@@ -70,9 +70,11 @@ def py_map2jpg(imgmap: NDArray[Any], rang: Any, colorMap: Any) -> NDArray[np.uin
     Raises
     ------
     UsageError
-        A value is outside [0, 1]. In the release, such values wrap around.
+        The map is empty or not two-dimensional, or a value is outside [0, 1]. In the release, such values wrap around.
     """
     levels = np.round(np.asarray(imgmap) * 255)
+    if not levels.size:
+        raise UsageError(f"py_map2jpg: got a map of shape {levels.shape}; expected (H, W), not empty")
     if levels.ndim != 2 or not ((levels >= 0) & (levels <= 255)).all():
         raise UsageError(
             f"py_map2jpg: got a map of shape {levels.shape} from {np.min(imgmap)} to {np.max(imgmap)}; "

@@ -16,6 +16,7 @@ from pycam.engines.options import Options, cores
 from pycam.engines.processor import instruction_set
 from pycam.engines.threads import Turn
 from pycam.errors import EngineError, UnsupportedLayerError
+from pycam.formats.onnx_messages import FLOAT
 from pycam.net import Net
 from pycam.net.layers import BatchNorm, Layer, OnnxNode, dims
 from pycam.net.layers.base import count
@@ -121,11 +122,12 @@ class Engine(ABC):
         self._input_shapes = {
             blob: net.value_shapes[net.input_values[blob]] for blob in net.inputs_before(self.outputs)
         }
-        self._one_by_one = False
+        self._one_by_one, self._takes_floats = False, True
         path = net.layers_before(self.outputs)
         for layer in path:
             if isinstance(layer, OnnxNode):
                 self._one_by_one = layer.origin.one_by_one
+                self._takes_floats = layer.origin.input_type == FLOAT
                 if not self.runs_onnx:
                     raise UnsupportedLayerError(
                         f"engine {self.name!r} does not run nodes of an ONNX file ({layer.name!r}, {layer.type}): use "
@@ -156,7 +158,7 @@ class Engine(ABC):
         ----------
         inputs : mapping of str to float32 array
             Input blob -> values of its shape (`net.shapes`), with any batch size N on axis 0. Images are
-            (N, C, H, W), BGR. Inputs that no output depends on may be left out.
+            (N, C, H, W), BGR. Other numbers are converted. Inputs that no output depends on may be left out.
 
         Returns
         -------
@@ -179,6 +181,9 @@ class Engine(ABC):
                     f"input {blob!r}: expected shape {dims(expected)}, or more along the first axis, found {found}"
                 )
         needed = {blob: inputs[blob] for blob in self._input_shapes}
+        if self._takes_floats:
+            # ONNX Runtime would take the bytes of another machine's numbers for its own.
+            needed = {blob: np.asarray(values, np.float32) for blob, values in needed.items()}
         with self._turn:
             if self._closed:
                 raise EngineError(f"this engine {self.name!r} was closed: make a new one")

@@ -152,7 +152,7 @@ def _unused(name: str, net: Net) -> str:
 def _translated(net: Net, wanted: Sequence[str], outside: dict[str, NDArray[np.float32]] | None = None) -> _Graph:
     """Return a graph with the layers that some values need, and their inputs."""
     path = net.layers_before(wanted)
-    graph = _Graph(net.params, [layer for layer in path if isinstance(layer, L.OnnxNode)], outside)
+    graph = _Graph(net.params, path, outside)
     needed = {*wanted, *(value for layer in path for value in layer.inputs)}
     for layer in path:
         if isinstance(layer, L.Source):
@@ -180,8 +180,8 @@ class _Graph:
     ----------
     params : dict
         The parameters of the net.
-    made : sequence of OnnxNode
-        The nodes that come from an ONNX file, all from the same one.
+    path : sequence of Layer
+        The layers that will be added. Those that come from an ONNX file come from the same one.
 
     Attributes
     ----------
@@ -190,7 +190,7 @@ class _Graph:
     origin : OnnxOrigin, optional
         The ONNX file that some of the nodes come from: its versions are those of all nodes.
     taken : set of str
-        The names in that file, which nothing else may have.
+        The names of values, and those in that file, which nothing else may have.
     outside : dict of str to array, optional
         The values of the large constants, if the model is to be without them.
     """
@@ -198,13 +198,14 @@ class _Graph:
     def __init__(
         self,
         params: Params,
-        made: Sequence[L.OnnxNode],
+        path: Sequence[L.Layer],
         outside: dict[str, NDArray[np.float32]] | None = None,
     ) -> None:
+        made = [layer for layer in path if isinstance(layer, L.OnnxNode)]
         self.params = params
         self.outside = outside
         self.origin = made[0].origin if made else None
-        self.taken = frozenset(name for node in made for name in _names(node))
+        self.taken = {value for layer in path for value in layer.outputs}.union(*map(_names, made))
         self._inputs: list[Any] = []
         self._outputs: list[Any] = []
         self._nodes: list[Any] = []

@@ -15,7 +15,7 @@ import numpy as np
 from pycam.engines.threads import beside_an_engine
 from pycam.errors import ImageError, PycamError, RunError
 from pycam.evaluation.image_file import read_file
-from pycam.evaluation.plan import Identity, Recipe
+from pycam.evaluation.plan import Identity, Recipe, identity_of
 from pycam.evaluation.record import STORED_RULES, TOP, Batch, Finished, Result, Task, pack, unpack
 from pycam.evaluation.timing import Clock
 from pycam.images.read import read_image
@@ -155,7 +155,7 @@ def evaluate_batch(recipe: Recipe, expected: Identity, batch: Batch) -> Finished
 @lru_cache(1)
 def _worker_model(recipe: Recipe, expected: Identity) -> Cam:
     cam = recipe.make(recipe.load())
-    found = dict(recipe.identity(cam))
+    found = dict(identity_of(cam))
     for name, value in expected:
         if found.get(name) != value:
             cam.close()

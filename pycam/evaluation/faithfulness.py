@@ -1,16 +1,25 @@
-"""Faithfulness of the maps of images: the runs of the net on masked images, in the streams of the engine."""
+"""Faithfulness of the maps of images: the runs of the net on masked images, in the streams of the engine.
+
+What is measured of an image can be stored, so that an interrupted measurement is resumed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pycam.errors import PycamError, UsageError
+from pycam.errors import PycamError, RunError, UsageError
+from pycam.evaluation.image_file import NO_FILE, FileState, state_of
+from pycam.evaluation.record import Result
+from pycam.evaluation.store import Store
 from pycam.maps.target import class_scores
 from pycam.metrics.faithfulness import STEPS, Faithfulness, area, faithfulness_figures, faithfulness_of
 from pycam.metrics.intervals import interval, samples
@@ -116,21 +125,21 @@ def gives_probabilities(net: Net, scores: str) -> bool:
 
 def measure_faithfulness(
     cam: Cam,
-    images: Sequence[Source],
-    choices: Sequence[Choose],
+    images: Iterable[Source],
+    choices: Iterable[Choose],
     *,
     steps: int = STEPS,
     progress: Progress = unseen,
-) -> Iterator[Measured | PycamError]:
+) -> Generator[Measured | PycamError]:
     """Measure the faithfulness of the map of one class of each image.
 
     Parameters
     ----------
     cam : Cam
         The model, the method and the engine. The view has one crop, which is what is masked.
-    images : sequence
+    images : iterable
         Images as for `Cam.stream`.
-    choices : sequence of callables
+    choices : iterable of callables
         For each image, the function that selects the class: (C,) scores -> (1,) indices.
     steps : int
         The steps of insertion and deletion.
@@ -164,6 +173,81 @@ def measure_faithfulness(
 
     # One after the other: the runs on the masked images of one use all streams.
     yield from (found for _, found in cam.on_batches(images, measure, at_once=1))
+
+
+def resume_faithfulness(
+    cam: Cam,
+    images: Sequence[Path],
+    choices: Sequence[Choose],
+    store: Store,
+    *,
+    steps: int = STEPS,
+    progress: Progress = unseen,
+) -> Iterator[Measured | PycamError]:
+    """Measure the faithfulness of those images whose values are not in a store yet, and store each at once.
+
+    Parameters
+    ----------
+    cam, images, choices, steps, progress
+        As for `measure_faithfulness`. The first call of `progress` has the number of images in the store.
+    store : Store
+        Its identity has all that the values depend on, the steps and the classes too. Images that fail are not stored,
+        and tried again.
+
+    Yields
+    ------
+    Measured or PycamError
+        As from `measure_faithfulness`, for all images.
+
+    Raises
+    ------
+    RunError
+        A file has changed since it was measured, or the store cannot be used.
+    UsageError
+        As for `measure_faithfulness`.
+    """
+    done = store.done(images, skip=False)
+    progress(len(done))
+    todo = [number for number in range(len(images)) if number not in done]
+    states: deque[FileState] = deque()
+
+    def read() -> Iterator[Source]:
+        for number in todo:
+            states.append(_state_of(images[number]))
+            yield images[number]
+
+    chosen = [choices[number] for number in todo]
+    with closing(measure_faithfulness(cam, read(), chosen, steps=steps, progress=progress)) as measured:
+        for number in range(len(images)):
+            if number in done:
+                (stored,) = store.results(number, number + 1)
+                yield _unpacked(stored.record, cam, steps)
+                continue
+            found = next(measured)
+            state = states.popleft()
+            if isinstance(found, Measured):
+                store.add([Result(number, state, record=_packed(found))])
+            yield found
+
+
+def _state_of(path: Path) -> FileState:
+    try:
+        return state_of(path)
+    except RunError:
+        return NO_FILE  # what cannot be read fails when it is measured
+
+
+def _packed(measured: Measured) -> bytes:
+    values = measured.values
+    numbers = np.array([measured.index, values.score, values.masked])
+    return np.concatenate([numbers, values.deletion, values.insertion]).astype("<f8").tobytes()
+
+
+def _unpacked(record: bytes, cam: Cam, steps: int) -> Measured:
+    (index, score, masked), deletion, insertion = np.split(np.frombuffer(record, "<f8"), [3, steps + 4])
+    return Measured(
+        int(index), cam.model.labels.label(int(index)), Faithfulness(float(score), float(masked), deletion, insertion)
+    )
 
 
 def _measured(

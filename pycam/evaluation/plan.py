@@ -21,7 +21,7 @@ import scipy
 
 import pycam
 from pycam import zoo
-from pycam.engines import Options, engine_class
+from pycam.engines import Options, cores, engine_class
 from pycam.errors import GroundTruthError, RunError, UsageError
 from pycam.evaluation.notes import from_note, read_note
 from pycam.evaluation.record import Batch, Task
@@ -119,31 +119,34 @@ class Recipe:
         options = replace(self.options, streams=streams)
         return make_cam(model, engine=self.engine, protocol=self.protocol, options=options)
 
-    def identity(self, cam: Cam) -> Identity:
-        """Return everything that affects the result of an image on this machine; `cam` comes from `make`."""
-        # The user's mean replaces the mean of the protocol.
-        without_effect = DRAWING if self.mean is None else (*DRAWING, "mean")
-        choices = {name: value for name, value in cam.protocol.choices().items() if name not in without_effect}
-        return (
-            *cam.model.digests.items(),
-            ("mean values", hashlib.sha256(cam.mean.astype("<f4").tobytes()).hexdigest()),
-            ("scale", ", ".join(f"{factor:.9g}" for factor in cam.scale.tolist())),
-            ("input", dims(cam.model.input_size)),
-            *((("preprocess", cam.model.preprocess),) if cam.model.preprocess else ()),
-            *_state(cam.model.net),
-            ("scores", cam.model.score_blob),
-            ("head", str(cam.head or "")),
-            *choices.items(),
-            ("engine", cam.engine.description),
-            ("processor", cam.engine.processor),
-            *(() if self.batch_invariant else (("threads", str(self.options.threads)),)),
-            *(() if method_class(self.protocol.method).by_engine else (("PyTorch", version("torch")),)),
-            ("pycam", pycam.__version__),
-            ("NumPy", np.__version__),
-            ("SciPy", scipy.__version__),
-            ("OpenCV", cv2.__version__),
-            ("Pillow", PIL.__version__),
-        )
+
+def identity_of(cam: Cam) -> Identity:
+    """Return everything that affects the prediction of an image by a `Cam` on this machine."""
+    model, engine, protocol = cam.model, cam.engine, cam.protocol
+    # The user's mean replaces the mean of the protocol.
+    without_effect = DRAWING if model.preprocessing.override is None else (*DRAWING, "mean")
+    choices = {name: value for name, value in protocol.choices().items() if name not in without_effect}
+    by_engine = method_class(protocol.method).by_engine
+    return (
+        *model.digests.items(),
+        ("mean values", hashlib.sha256(cam.mean.astype("<f4").tobytes()).hexdigest()),
+        ("scale", ", ".join(f"{factor:.9g}" for factor in cam.scale.tolist())),
+        ("input", dims(model.input_size)),
+        *((("preprocess", model.preprocess),) if model.preprocess else ()),
+        *_state(model.net),
+        ("scores", model.score_blob),
+        ("head", str(cam.head or "")),
+        *choices.items(),
+        ("engine", engine.description),
+        ("processor", engine.processor),
+        *(() if engine.batch_invariant and by_engine else (("threads", str(engine.options.threads or cores())),)),
+        *(() if by_engine else (("PyTorch", version("torch")),)),
+        ("pycam", pycam.__version__),
+        ("NumPy", np.__version__),
+        ("SciPy", scipy.__version__),
+        ("OpenCV", cv2.__version__),
+        ("Pillow", PIL.__version__),
+    )
 
 
 def _state(net: Net) -> Identity:

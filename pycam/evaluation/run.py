@@ -15,8 +15,7 @@ from typing import Any
 from pycam.engines import cores
 from pycam.errors import RunError, stop_signals
 from pycam.evaluation.evaluator import evaluate_batch
-from pycam.evaluation.image_file import state_of
-from pycam.evaluation.plan import Identity, Plan
+from pycam.evaluation.plan import Identity, Plan, identity_of
 from pycam.evaluation.record import Batch
 from pycam.evaluation.results import write_results
 from pycam.evaluation.saved_maps import SavedMaps
@@ -83,7 +82,7 @@ def evaluate(
         model = model or recipe.load()
         plan = plan.for_net(model)
         cam = stack.enter_context(recipe.make(model, streams))
-        of_recipe, placement = recipe.identity(cam), cam.placement
+        of_recipe, placement = identity_of(cam), cam.placement
         if not alone:
             stack.close()  # the workers load models of their own
         work = partial(evaluate_batch, recipe, of_recipe)
@@ -139,7 +138,7 @@ def carry_out(
     """
     with Store(folder / STORE, identity) as store:
         plan.save(folder)
-        done = _done(plan, store, skip)
+        done = store.done(plan.images, skip)
         if maps is not None:
             maps.begin()
             failed = store.failures()
@@ -170,29 +169,6 @@ def carry_out(
             error.exit_code = 128 + signals[0]
             raise error
         return write_results(plan, identity, store, folder)
-
-
-def _done(plan: Plan, store: Store, skip: bool) -> set[int]:
-    """Return the positions of the images that are done.
-
-    A failed image is tried again if its file has changed, or if failures are not to be skipped.
-
-    Raises
-    ------
-    RunError
-        An image has changed after it was evaluated, or cannot be read now.
-    """
-    failed = store.failures()
-    done = set()
-    for position, was in store.files().items():
-        path = plan.images[position]
-        # The whole file is read: a file can change, and keep its size and its time.
-        if state_of(path) == was:
-            if skip or position not in failed:
-                done.add(position)
-        elif position not in failed:
-            raise RunError(f"{path}: has changed since it was evaluated, it had {was.size} bytes: name another --out")
-    return done
 
 
 @contextmanager

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import re
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from types import MappingProxyType
 
 from pycam.errors import RunError
-from pycam.evaluation.image_file import FileState
+from pycam.evaluation.image_file import FileState, state_of
 from pycam.evaluation.plan import Identity
 from pycam.evaluation.record import Result
 from pycam.evaluation.timing import Seconds
@@ -157,6 +157,37 @@ class Store(AbstractContextManager["Store"]):
             The store is damaged: this reads all of it.
         """
         return {each.position: each.file for each in self._read("TRUE")}
+
+    def done(self, images: Sequence[Path], skip: bool) -> set[int]:
+        """Return the positions of the images that are done.
+
+        A failed image is tried again if its file has changed, or if failures are not to be skipped.
+
+        Parameters
+        ----------
+        images : sequence of Path
+            The files of all images of the run.
+        skip : bool
+            Whether an image that failed is done.
+
+        Raises
+        ------
+        RunError
+            An image has changed after it was evaluated, or cannot be read now.
+        """
+        failed = self.failures()
+        done = set()
+        for position, was in self.files().items():
+            path = images[position]
+            # The whole file is read: a file can change, and keep its size and its time.
+            if state_of(path) == was:
+                if skip or position not in failed:
+                    done.add(position)
+            elif position not in failed:
+                raise RunError(
+                    f"{path}: has changed since it was evaluated, it had {was.size} bytes: name another --out"
+                )
+        return done
 
     def failures(self) -> dict[int, str]:
         """Return the error of each image that failed, by position, in order."""

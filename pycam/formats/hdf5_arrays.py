@@ -55,7 +55,13 @@ def check_arrays(path: Path, names: Sequence[str]) -> tuple[tuple[int, ...], ...
 
 
 def read_arrays(path: str, names: Sequence[str]) -> tuple[NDArray[np.float32], ...]:
-    """Read the datasets of some names in a file that was checked, as float32 arrays."""
+    """Read the datasets of some names in a file that was checked, as float32 arrays.
+
+    Raises
+    ------
+    FormatError
+        The file cannot be read any more.
+    """
     import h5py
 
     try:

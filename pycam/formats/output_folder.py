@@ -119,7 +119,13 @@ class OutputFolder:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Let no other process write names or rows while this block runs, where files can be locked."""
+        """Let no other process write names or rows while this block runs, where files can be locked.
+
+        Raises
+        ------
+        RunError
+            Another process writes for longer than `_PATIENCE`.
+        """
         with ExitStack() as stack:
             try:
                 stack.enter_context(locked(self.path / f".{NAMES}.lock", _PATIENCE))

@@ -83,6 +83,11 @@ class Wire:
         The number of bytes in the file.
     foreign : str
         The form of the values in which Caffe 1.0 cannot read a blob; empty if there is no such blob.
+
+    Raises
+    ------
+    WireError
+        In every method: the file breaks the wire format, exceeds a limit, or a blob contradicts itself.
     """
 
     def __init__(self, file: BufferedReader) -> None:

@@ -9,9 +9,9 @@ import numpy as np
 
 from pycam.errors import GroundTruthError
 from pycam.formats.files import is_folder
+from pycam.formats.lines import whole_number
 from pycam.formats.xml_elements import Element, read_elements
 from pycam.ilsvrc.classes import number_classes
-from pycam.ilsvrc.lines import whole_number
 from pycam.ilsvrc.names import image_name, known_name, normal
 from pycam.ilsvrc.source import Source
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycam.errors import FormatError, GroundTruthError, suggest
-from pycam.ilsvrc.lines import whole_number
+from pycam.formats.lines import whole_number
 from pycam.ilsvrc.synsets import synsets
 from pycam.zoo.label_files import read_labels
 

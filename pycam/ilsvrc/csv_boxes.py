@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from pycam.errors import GroundTruthError
+from pycam.formats.lines import numbered_lines, whole_number
 from pycam.ilsvrc.classes import number_classes
-from pycam.ilsvrc.lines import numbered_lines, whole_number
 from pycam.ilsvrc.names import normal
 from pycam.ilsvrc.source import Source, whole_boxes
 

@@ -13,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from pycam.errors import GroundTruthError
 from pycam.formats.files import is_file, is_folder
-from pycam.ilsvrc.lines import numbered_lines, whole_number
+from pycam.formats.lines import numbered_lines, whole_number
 from pycam.ilsvrc.names import normal
 from pycam.ilsvrc.source import Source, whole_boxes
 

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycam.errors import FormatError, GroundTruthError
+from pycam.formats.lines import numbered_lines, whole_number
 from pycam.formats.mat import read_mat
 from pycam.ilsvrc.classes import class_index, has_ilsvrc_classes, indices
-from pycam.ilsvrc.lines import numbered_lines, whole_number
 from pycam.ilsvrc.names import image_name
 from pycam.ilsvrc.source import Source
 from pycam.ilsvrc.synsets import CLASSES, synsets

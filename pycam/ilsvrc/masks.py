@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pycam.errors import GroundTruthError
 from pycam.formats.files import is_file
-from pycam.ilsvrc.lines import numbered_lines
+from pycam.formats.lines import numbered_lines
 from pycam.ilsvrc.names import join_all, normal
 from pycam.ilsvrc.pixels import read_pixels
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from pycam.errors import GroundTruthError
 from pycam.formats.files import atomic_write
+from pycam.formats.lines import numbered_lines
 from pycam.ilsvrc.classes import class_index, has_ilsvrc_classes, indices
 from pycam.ilsvrc.ground_truth import GroundTruth
-from pycam.ilsvrc.lines import numbered_lines
 from pycam.ilsvrc.names import join_all, normal
 from pycam.ilsvrc.synsets import CLASSES, synsets
 from pycam.maps.boxes import half_open, inclusive

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pycam.errors import GroundTruthError
 from pycam.formats.files import is_file
-from pycam.ilsvrc.lines import numbered_lines, whole_number
+from pycam.formats.lines import numbered_lines, whole_number
 from pycam.ilsvrc.names import normal
 from pycam.ilsvrc.source import Source
 from pycam.images.files import IMAGE_SUFFIXES

@@ -162,7 +162,9 @@ def _check(array: NDArray[Any], size: Sequence[int], method: str) -> None:
         raise UsageError(f"imresize: expected an array of shape (H, W) or (H, W, C), not empty, found {array.shape}")
     if array.dtype.name not in DTYPES:
         raise UsageError(f"imresize: expected a dtype of {', '.join(DTYPES)}, found {array.dtype}")
-    if len(size) != 2 or min(size) < 1:
-        raise UsageError(f"imresize: expected the size (rows, columns), each 1 or more, found {tuple(size)}")
+    sides = tuple(size) if np.ndim(size) == 1 else ()
+    if len(sides) != 2 or not all(1 <= side < np.inf and side == int(side) for side in sides):
+        found = sides or size
+        raise UsageError(f"imresize: expected the size (rows, columns), whole numbers of 1 or more, found {found}")
     if method not in KERNELS:
         raise UsageError(f"imresize: expected the method {' or '.join(KERNELS)}, found {method!r}")

@@ -202,8 +202,10 @@ def read_image(
         The file is missing, unreadable, not a regular file, not an image, damaged, truncated, too large, or has not
         the channels of the net; or the array has another shape or dtype, or values that are not finite.
     UsageError
-        `rgb` is given, but the source is no array: files and Pillow's images have one order only.
+        `rgb` is given, but the source is no array: files and Pillow's images have one order only; or `exif` is neither.
     """
+    if exif not in ("apply", "ignore"):
+        raise UsageError(f"exif is {exif!r}; expected apply or ignore")
     if rgb:
         source = bgr_of_rgb(source)
     if isinstance(source, np.ndarray):
@@ -223,8 +225,8 @@ def _image_of_file(source: str | os.PathLike[str] | bytes, largest: int, channel
     else:
         kind = type(source).__name__
         raise ImageError(
-            f"a {kind} is not an image: give a path, the bytes of a file, a uint8 array (height, width, 3) in BGR "
-            "order (or RGB with rgb=True), or Pillow's image"
+            f"an object of type {kind} is not an image: give a path, the bytes of a file, a uint8 array "
+            "(height, width, 3) in BGR order (or RGB with rgb=True), or Pillow's image"
         )
     name = path or f"image of {len(data)} bytes"
     if data.startswith(NPY):

@@ -62,7 +62,8 @@ def _opencv(interpolation: int) -> Resizer:
 
 def _pillow(resampling: Image.Resampling) -> Resizer:
     def resized(array: Array, height: int, width: int) -> Array:
-        if array.ndim == 3 and array.shape[2] != 3:  # Pillow would weight the colours of BGRA with their alpha
+        # Pillow has no colours in floating point, and would weight those of BGRA with their alpha.
+        if array.ndim == 3 and (array.shape[2] != 3 or array.dtype != np.uint8):
             return _by_channels(resized, array, height, width)
         return np.asarray(Image.fromarray(array).resize((width, height), resampling))
 

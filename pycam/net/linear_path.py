@@ -196,16 +196,23 @@ def obstacle(net: Net, layer: L.Layer, several: bool) -> str:
 
 def _nonnegative(net: Net, value: str) -> bool:
     """Return whether no value of a blob can be negative, so that a ReLU changes nothing."""
-    layer = net.producer[value]
-    match layer:
-        case L.ReLU():
-            return layer.negative_slope == 0
-        case L.Sigmoid() | L.Softmax() | L.AbsVal() | L.Exp():
-            return True
-        case L.Pooling() | L.Dropout() | L.Flatten() | L.Reshape() | L.Split() | L.Slice() | L.LRN():
-            return _nonnegative(net, layer.inputs[0])
-        case L.Concat():
-            return all(_nonnegative(net, each) for each in layer.inputs)
-        case L.Eltwise():
-            return min(layer.coefficients) >= 0 and all(_nonnegative(net, each) for each in layer.inputs)
-    return False
+    seen: set[str] = set()
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        if value in seen:
+            continue
+        seen.add(value)
+        layer = net.producer[value]
+        match layer:
+            case L.ReLU() if layer.negative_slope == 0:
+                pass
+            case L.Sigmoid() | L.Softmax() | L.AbsVal() | L.Exp():
+                pass
+            case L.Pooling() | L.Dropout() | L.Flatten() | L.Reshape() | L.Split() | L.Slice() | L.LRN() | L.Concat():
+                waiting += layer.inputs
+            case L.Eltwise() if min(layer.coefficients) >= 0:
+                waiting += layer.inputs
+            case _:
+                return False
+    return True

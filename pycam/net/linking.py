@@ -23,7 +23,32 @@ AUTOMATIC = "(automatic)"
 def link(
     messages: Sequence[tuple[Any, int]], others: Sequence[tuple[Any, int]], state: Any, path: str
 ) -> tuple[Layer, ...]:
-    """Turn messages into layers whose values are each written once; `others` are layers of other states."""
+    """Turn messages into layers whose values are each written once.
+
+    Parameters
+    ----------
+    messages : sequence of (LayerParameter, int)
+        The layers that take part, in the current format, each with its line, 0 if it has none.
+    others : sequence of (LayerParameter, int)
+        The layers that take part in other states only, for messages.
+    state : NetState
+        The state of the net.
+    path : str
+        The name of the net in messages.
+
+    Returns
+    -------
+    tuple of Layer
+        In the order of `messages`. Shapes are those at batch 1.
+
+    Raises
+    ------
+    NetError
+        A layer reads what no layer before it writes, its parameters or the shapes of its bottoms are impossible, or
+        Caffe would refuse it or compute garbage.
+    UnsupportedLayerError
+        A layer type that pycam does not have.
+    """
     tops_of = [_tops(message) for message, _ in messages]
     last_writer = {top: index for index, tops in enumerate(tops_of) for top in tops}
     makers = {top: (message.name, line) for message, line in reversed(messages) for top in message.top}
@@ -185,6 +210,8 @@ class _Memory:
 def _layer_class(message: Any, where: str) -> type[Layer]:
     if message.type in LAYER_TYPES:
         return LAYER_TYPES[message.type]
+    if not message.type:
+        raise NetError(f'{where} has no type: write it, as in type: "Convolution"')
     if message.type not in CAFFE_TYPES:
         raise UnsupportedLayerError(f"{where} has the unsupported type {message.type!r}: {unknown_type(message.type)}")
     advice = (

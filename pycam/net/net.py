@@ -21,7 +21,7 @@ from pycam.formats.fork_layers import ForkLayer, distribute
 from pycam.net.layers import Convolution, InnerProduct, Layer, OnnxNode, Reshape, Shape, Source
 from pycam.net.linking import AUTOMATIC, link
 from pycam.net.params import Params, fit_params, matrix_notes
-from pycam.net.state import describe, net_state, stages_of, takes_part
+from pycam.net.state import describe, describe_rules, net_state, takes_part
 
 ParamKey: TypeAlias = tuple[str, int]
 """A parameter: the name of its layer, and its index there."""
@@ -344,10 +344,11 @@ def net_from_message(
     if not wanted:
         if not numbered:
             raise NetError(f"{path}: no layers: is this a net?")
-        known = stages_of(message)
+        first, line = numbered[0]
+        at = f" (line {line})" if line else ""
         raise NetError(
-            f"{path}: no layers in {describe(state)}: is this a net?"
-            + (f" It has the stages {', '.join(known)}: select one with --stage" if known else "")
+            f"{path}: no layers in {describe(state)}: all are for other states, {first.name!r}{at} for "
+            f"{describe_rules(first)}: choose with --phase, --stage or --level"
         )
     others = [each for each in numbered if not takes_part(each[0], state)]
     return Net(message.name, link(wanted, others, state, path), message=message, state=state)

@@ -30,7 +30,29 @@ def fit_params(
     path: str,
     allow_nonfinite: bool,
 ) -> Params:
-    """Match parameters to layers by name, as Caffe does, and check their shapes against the net's."""
+    """Match parameters to layers by name, as Caffe does, and check their shapes against the net's.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        The layers of the net.
+    given : mapping
+        Layer name -> float32 arrays, in the order of a file. Those of layers that the net does not have are left out.
+    path : str
+        The file, for messages.
+    allow_nonfinite : bool
+        Accept values that are infinite or not a number.
+
+    Returns
+    -------
+    dict
+        Layer name -> float32 arrays of the shapes in `layer.param_shapes`, for each layer that has any.
+
+    Raises
+    ------
+    NetError
+        A layer has no parameters, or of other shapes, or not finite; or layers with parameters share a name.
+    """
     learned = [layer for layer in layers if layer.param_shapes]
     _check_names(layers, path)
     shared: dict[str, NDArray[np.float32]] = {}

@@ -32,10 +32,12 @@ def net_state(message: Any, phase: str, stages: Sequence[str], level: int) -> An
     Raises
     ------
     UsageError
-        The net has no such phase, stage or level.
+        The net has no such phase, stage or level, or `stages` is a text.
     """
     if phase not in PHASES:
         raise UsageError(f"phase {phase!r}: use one of {', '.join(PHASES)}")
+    if isinstance(stages, str):
+        raise UsageError(f"stages is {stages!r}; expected a list, as in [{stages!r}]")
     rules = [rule for layer in message.layer for rule in (*layer.include, *layer.exclude)]
     known = stages_of(message)
     for stage in stages:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pycam.errors import GroundTruthError, UsageError
 from pycam.formats.files import is_file
-from pycam.ilsvrc.lines import numbered_lines
+from pycam.formats.lines import numbered_lines
 from pycam.paper.classifier import LinearClassifier
 
 STOP_WORDS = frozenset(["a", "an", "the", "of", "in", "on", "at", "with", "and"])

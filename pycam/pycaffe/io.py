@@ -142,6 +142,11 @@ class Transformer:
         As given.
     transpose, channel_swap, raw_scale, mean, input_scale : dict
         Input -> what was set for it.
+
+    Raises
+    ------
+    UsageError
+        In every method: there is no such input, or what is set or given does not fit it.
     """
 
     def __init__(self, inputs: Mapping[str, Sequence[int]]) -> None:

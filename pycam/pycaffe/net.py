@@ -118,9 +118,7 @@ class Net:
         if given["phase"] not in (modes.TRAIN, modes.TEST):
             raise UsageError(f"Net: phase {given['phase']}: give caffe.TEST or caffe.TRAIN")
         text = prototxt.read(network_file)
-        self._set_up(
-            text, PHASES[given["phase"]], tuple(given["stages"] or ()), given["level"], given["weights"], engine
-        )
+        self._set_up(text, PHASES[given["phase"]], given["stages"] or (), given["level"], given["weights"], engine)
 
     @classmethod
     def of_solver(cls, text: prototxt.NetText, phase: str, stages: Sequence[str], level: int, seed: int) -> Net:
@@ -366,7 +364,12 @@ class Net:
                     f"{name!r}: values of {dims(array.shape)} for a blob of {dims(blob.shape)}: give one batch, or "
                     f"reshape the blob first: net.blobs[{name!r}].reshape(...)"
                 )
-            target(blob)[...] = array
+            try:
+                target(blob)[...] = array
+            except ValueError as error:
+                raise UsageError(
+                    f"{name!r}: values of {dims(array.shape)} for a blob of {dims(blob.shape)}: {error}"
+                ) from None
 
     def _forward(self, first: int, last: int) -> float:
         """Run layers by index, and return their loss."""
@@ -534,9 +537,10 @@ class Net:
         diffs: Sequence[str] | None,
     ) -> tuple[dict[str, Floats], dict[str, Floats]]:
         given = {name: np.asarray(values) for name, values in (*inputs.items(), *gradients.items())}
-        counts = {len(values) for values in given.values()}
-        if len(counts) != 1:
+        counts = {values.shape[:1] for values in given.values()}
+        if len(counts) != 1 or counts <= {(), (0,)}:
             raise WrongCall(f"values for {', '.join(given) or 'nothing'}: give all of one length, at least one input")
+        ((count,),) = counts
         forward: list[dict[str, Floats]] = []
         backward: list[dict[str, Floats]] = []
         for batch in self._batch(given):
@@ -547,7 +551,7 @@ class Net:
                 backward.append({name: values.copy() for name, values in outs.items()})
 
         def joined(parts: list[dict[str, Floats]]) -> dict[str, Floats]:
-            return {name: np.concatenate([part[name] for part in parts])[: max(counts)] for name in parts[0]}
+            return {name: np.concatenate([part[name] for part in parts])[:count] for name in parts[0]}
 
         return joined(forward), joined(backward) if backward else {}
 
@@ -565,7 +569,14 @@ class Net:
         self._part(0, len(self._steps) - 1)
 
     def set_input_arrays(self, data: Floats, labels: Floats) -> None:
-        """Give the images, (N, C, H, W) float32, and labels, N float32, of the net's MemoryData layer."""
+        """Give the images, (N, C, H, W) float32, and labels, N float32, of the net's MemoryData layer.
+
+        Raises
+        ------
+        UsageError
+            The net does not begin with such a layer, or the arrays have another dtype or shape. As Caffe's, the error
+            is a RuntimeError as well.
+        """
         filling = self._fillings.get(0)
         if not isinstance(filling, Arrays):
             raise WrongCall(f"set_input_arrays: the first layer is of type {self._steps[0].type}, not MemoryData")
@@ -582,7 +593,7 @@ class Net:
     def share_with(self, other: Net) -> None:
         """Use the parameters of another net in the layers that have their names: what one writes, both have."""
         if not isinstance(other, Net):
-            raise WrongArguments(f"share_with: expected a Net, found a {type(other).__name__}")
+            raise WrongArguments(f"share_with: expected a Net, found an object of type {type(other).__name__}")
         for name, params in self.params.items():
             theirs = other.params.get(name, [])
             if theirs and [each.shape for each in theirs] != [each.shape for each in params]:

@@ -163,7 +163,7 @@ def check_bundle(folder: Path) -> Check:
         )
         return check
     for name, data in _made(folder, state).items():
-        if difference := _text_difference(name, (folder / name), utf8(data)):
+        if difference := _text_difference(name, folder / name, utf8(data)):
             check.difference = difference
             return check
     check.confirmed.append("the tables, the page and the manifest, from the runs")

@@ -13,7 +13,6 @@ from pycam.images.read import read_image
 from pycam.report.html import Entry, Heading
 from pycam.report.images import noted
 from pycam.report.viewer_data import Truth
-from pycam.zoo.label_files import read_labels
 
 
 def truth_page(truth: GroundTruth, paths: Sequence[Path], name: str) -> tuple[Heading, Iterator[Entry]]:
@@ -44,7 +43,7 @@ def truth_page(truth: GroundTruth, paths: Sequence[Path], name: str) -> tuple[He
 def labels_of(truth: GroundTruth) -> Sequence[str]:
     """Return the label of each class: that of ILSVRC's WordNet ID, the name in the ground truth, or a number."""
     if truth.class_names == synsets().wnids:
-        return read_labels(zoo.models_folder() / "labels" / "ilsvrc.tsv").names
+        return zoo.bundled_labels("ilsvrc").names
     count = max(truth.class_count, int(truth.box_classes.max(initial=-1)) + 1)
     return truth.class_names or [f"class {index}" for index in range(count)]
 

@@ -13,10 +13,9 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-import cv2
 import numpy as np
 
-from pycam.drawing.colormaps import opencv_jet
+from pycam.drawing.colormaps import opencv_jet, viridis
 
 
 def page(
@@ -107,5 +106,5 @@ def _hash(text: str) -> str:
 def colour_tables() -> dict[str, str]:
     """Return each colour map as base64 of 256 RGB triples."""
     levels = np.arange(256, dtype=np.uint8)[:, None]
-    tables = {"JET": opencv_jet(levels), "viridis": cv2.applyColorMap(levels, cv2.COLORMAP_VIRIDIS)}
+    tables = {"JET": opencv_jet(levels), "viridis": viridis(levels)}
     return {name: base64.b64encode(bgr[:, 0, ::-1].tobytes()).decode() for name, bgr in tables.items()}

@@ -76,7 +76,7 @@ def _open_images(layer: Any, path: Path, training: bool, seeds: tuple[int, ...],
     listed = layer.type == "ImageData"
     param = layer.image_data_param if listed else layer.data_param
     if param.batch_size < 1:
-        raise TrainingError("batch_size must be positive")
+        raise TrainingError(f"batch_size {int(param.batch_size)}: expected 1 or more")
     transform = read_transform(layer.transform_param, path, training)
     source: ImageFiles | DatabaseImages
     if given is not None or listed:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pycam.errors import GroundTruthError, TrainingError
 from pycam.formats.files import is_file
 from pycam.formats.hdf5_arrays import check_arrays, read_arrays
-from pycam.ilsvrc.lines import numbered_lines
+from pycam.formats.lines import numbered_lines
 from pycam.net.layers import dims
 from pycam.training.batches import Batches, Floats
 from pycam.training.solver import beside
@@ -130,7 +130,7 @@ def open_hdf5(layer: Any, path: Path, seed: tuple[int, ...]) -> ArrayBatches:
     if layer.HasField("transform_param"):
         raise TrainingError("HDF5Data does not transform its values: remove transform_param, or transform the files")
     if param.batch_size < 1:
-        raise TrainingError("batch_size must be positive")
+        raise TrainingError(f"batch_size {int(param.batch_size)}: expected 1 or more")
     tops = tuple(layer.top)
     with ThreadPoolExecutor(PROCESSES, "pycam-hdf5") as readers:
         files = list(readers.map(lambda file: _checked(file, tops), _listed(beside(param.source, path))))

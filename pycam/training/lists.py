@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pycam.errors import GroundTruthError, TrainingError
 from pycam.formats.files import is_file
-from pycam.ilsvrc.lines import numbered_lines
+from pycam.formats.lines import numbered_lines
 from pycam.images.read import FORMATS, read_image
 from pycam.images.resize import resize
 

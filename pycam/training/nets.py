@@ -59,7 +59,7 @@ class FedNet:
 
         Raises
         ------
-        TrainingError
+        TrainingError, ImageError
             An image or a row is damaged, or a label is no class of the net.
         """
         return self._checked(number, [each[number] for each in self.batches])

@@ -43,6 +43,8 @@ class Solver:
         The learning rate; see `rate`.
     max_iter, iter_size
         Iterations, and batches whose gradients are summed in each.
+    type
+        The update rule, one of `TYPES`.
     momentum, momentum2, rms_decay, delta
         The memory of gradients; see `pycam.training.rules`.
     weight_decay, regularization_type, clip_gradients
@@ -101,14 +103,15 @@ class Solver:
         self._check_nets()
         for field in fields(self):
             value = getattr(self, field.name)
-            self._need(not isinstance(value, float) or math.isfinite(value), f"{field.name} must be finite")
+            finite = not isinstance(value, float) or math.isfinite(value)
+            self._need(finite, f"{field.name} {value}: expected a finite number")
         for name in ("iter_size", "average_loss"):
-            self._need(getattr(self, name) > 0, f"{name} must be positive")
+            self._need(getattr(self, name) > 0, f"{name} {getattr(self, name)}: expected 1 or more")
         self._need(self.type in TYPES, f"type {self.type!r}: there are {', '.join(TYPES)}")
         if self.type in ("AdaGrad", "RMSProp"):
             self._need(self.momentum == 0, f"type {self.type} has no momentum (Caffe refuses it as well): remove it")
         if self.type == "RMSProp":
-            self._need(0 <= self.rms_decay < 1, f"rms_decay {self.rms_decay:g}: must be from 0 to less than 1")
+            self._need(0 <= self.rms_decay < 1, f"rms_decay {self.rms_decay:g}: expected 0 or more, and less than 1")
         if self.weight_decay:
             known = self.regularization_type in ("L2", "L1")
             self._need(known, f"regularization_type {self.regularization_type!r}: there are L2, L1")
@@ -129,8 +132,10 @@ class Solver:
             f"there are {counts} test_iter for {tests} test nets (test_net and test_net_param): give one test_iter for "
             + ("each; with more of them, the net itself is tested, too" if shared else "each of them"),
         )
-        self._need(all(count > 0 for count in self.test_iter), "test_iter must be positive")
-        self._need(not counts or self.test_interval > 0, "test_iter needs a positive test_interval")
+        for count in self.test_iter:
+            self._need(count > 0, f"test_iter {count}: expected 1 or more")
+        interval = self.test_interval
+        self._need(not counts or interval > 0, f"test_interval {interval} with test_iter: expected 1 or more")
         states = len(self.test_state)
         self._need(
             states in (0, counts), f"there are {states} test_state for {counts} tests (test_iter): give one per test"
@@ -145,9 +150,10 @@ class Solver:
             )
         self._need(self.lr_policy in _POLICIES, f"lr_policy {self.lr_policy!r}: there are {', '.join(_POLICIES)}")
         if self.lr_policy in ("step", "sigmoid"):
-            self._need(self.stepsize > 0, f"lr_policy {self.lr_policy} needs a positive stepsize")
+            stepsize = f"stepsize {self.stepsize} with lr_policy {self.lr_policy}"
+            self._need(self.stepsize > 0, f"{stepsize}: expected 1 or more")
         if self.lr_policy not in ("fixed", "poly"):
-            self._need(self.gamma >= 0, f"gamma {self.gamma:g} must not be negative")
+            self._need(self.gamma >= 0, f"gamma {self.gamma:g}: expected 0 or more")
         for iteration in (0, self.max_iter - 1):
             try:
                 self.rate(iteration)
@@ -167,7 +173,7 @@ class Solver:
     @property
     def test_nets(self) -> tuple[NamedNet, ...]:
         """The nets of the tests, one per `test_iter`: those named for tests, and then the net itself."""
-        own = [*((("", message)) for message in self.test_net_param), *((file, None) for file in self.test_net)]
+        own = [*(("", message) for message in self.test_net_param), *((file, None) for file in self.test_net)]
         own += [(self.net, self.net_param)] * (len(self.test_iter) - len(own))
         states = self.test_state or (None,) * len(own)
         return tuple(

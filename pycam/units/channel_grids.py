@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pycam import engines
 from pycam.drawing import channel_grid
 from pycam.engines import Options
+from pycam.engines.base import not_finite
 from pycam.errors import NetError, suggest
 from pycam.images.read import Image
 from pycam.images.views import net_input, view_of
@@ -44,6 +45,8 @@ def activation_grids(
     ------
     NetError
         A layer does not exist, or its blob has no rows and columns.
+    EngineError
+        A value is not finite; the message names the blob and the image.
     """
     view = view_of(protocol.for_view(model.view).view, model.input_size)
     blobs = _blobs_of(model.net, layers)
@@ -53,6 +56,8 @@ def activation_grids(
         for image in images:
             crops = net_input(image.values, view, mean, protocol.resizer, scale)
             values = runner.forward({model.image_input: crops[:1]})
+            if wrong := next((blob for blob in blobs if not np.isfinite(values[blob]).all()), None):
+                raise not_finite(engine, f"values of {wrong!r}", image.path)
             yield {blob: channel_grid(values[blob][0]) for blob in blobs}
 
 

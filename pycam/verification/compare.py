@@ -28,17 +28,17 @@ class Row:
 
     Attributes
     ----------
-    layer
+    layer : str
         The layer that wrote the blob last.
-    blob
+    blob : str
         Its name.
-    max_abs
+    max_abs : float
         max |a − b|.
-    max_rel
+    max_rel : float
         max |a − b| / max |b|; infinite where b is 0 and a is not, or where the shapes differ.
-    cosine
-        Cosine of the angle between a and b; 1 where both are 0.
-    fork
+    cosine : float
+        Cosine of the angle between a and b; 1 where they are equal.
+    fork : str
         The type, in the file of a fork of Caffe, of a layer that writes the blob and that Caffe 1.0 lacks; else empty.
     """
 
@@ -59,13 +59,13 @@ def run(net: Net, engine: str, inputs: Blobs, options: Options = Options()) -> d
 
     Parameters
     ----------
-    net
+    net : Net
         With parameters.
-    engine
+    engine : str
         Its name.
-    inputs
+    inputs : mapping of str to float32 array
         Input blob -> values.
-    options
+    options : Options
         Of the engine.
 
     Returns
@@ -84,15 +84,15 @@ def compare(net: Net, a: Blobs, b: Blobs) -> list[Row]:
 
     Parameters
     ----------
-    net
+    net : Net
         Gives the order, and the layers' names.
-    a, b
+    a, b : mapping of str to float32 array
         Blob -> values; `b` is the reference.
 
     Returns
     -------
     list of Row
-        One a blob that a layer computes.
+        One per blob that a layer computes.
     """
     forks = {top: net.fork_types[each.name] for each in net.layers if each.name in net.fork_types for top in each.tops}
     return [

@@ -164,13 +164,17 @@ def _files() -> Iterator[Finding]:
             yield Finding("files", "PYCAM_MODELS", "ok", named)
         else:
             yield Finding("files", "PYCAM_MODELS", "wrong", f"{named}: no such folder", "make it, or name another")
-    cache = zoo.cache_folder()
+    fix = "set PYCAM_CACHE to a folder that can be written"
+    try:
+        cache = zoo.cache_folder()
+    except PycamError as error:
+        yield Finding("files", "cache", "wrong", str(error), fix)
+        return
     nearest = next(folder for folder in (cache, *cache.parents) if folder.exists())
     try:
         with tempfile.TemporaryFile(dir=nearest):
             yield Finding("files", "cache", "ok", f"{cache}{'' if nearest == cache else ', not made yet'}")
     except OSError as error:
-        fix = "set PYCAM_CACHE to a folder that can be written"
         yield Finding("files", "cache", "wrong", f"{cache}: {error.strerror}", fix)
 
 

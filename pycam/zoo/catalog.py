@@ -48,12 +48,23 @@ def prototxt_folder() -> Path:
 
 
 def cache_folder() -> Path:
-    """Return the folder of downloaded files; it may not exist yet."""
-    if named := os.environ.get("PYCAM_CACHE"):
-        return Path(named).expanduser()
+    """Return the folder of downloaded files; it may not exist yet.
+
+    Raises
+    ------
+    ModelError
+        It would be in a home directory, and none is known.
+    """
     from platformdirs import user_cache_path
 
-    return user_cache_path("pycam")
+    named = os.environ.get("PYCAM_CACHE")
+    try:
+        return Path(named).expanduser() if named else user_cache_path("pycam")
+    except RuntimeError:
+        raise ModelError(
+            f"{f'PYCAM_CACHE is {named}' if named else 'downloaded files are kept in the home directory'}, but no home "
+            "directory is known: set HOME, or set PYCAM_CACHE to the whole path of a folder"
+        ) from None
 
 
 def all_cards() -> list[Card]:
@@ -95,7 +106,13 @@ def card(name: str | Path) -> Card:
 
 
 def prototxt_path(card: Card) -> Path:
-    """Return the path of the card's deploy net: beside the card, or the bundled one of that name."""
+    """Return the path of the card's deploy net: beside the card, or the bundled one of that name.
+
+    Raises
+    ------
+    ModelError
+        There is no such file, or the card names an ONNX file.
+    """
     if card.onnx:
         raise ModelError(f"{card.path}: the card names an ONNX file, which is the net too, and no prototxt")
     return _prototxt(card, "prototxt", card.prototxt)
@@ -118,7 +135,13 @@ def _prototxt(card: Card, key: str, name: str) -> Path:
 
 
 def labels_path(card: Card) -> Path | None:
-    """Return the path of the card's labels, a bundled list or a file beside the card; None if the card names none."""
+    """Return the path of the card's labels, a bundled list or a file beside the card; None if the card names none.
+
+    Raises
+    ------
+    ModelError
+        There is no such file.
+    """
     if card.labels is None:
         return None
     bundled = {path.stem: path for path in (models_folder() / "labels").glob("*.tsv")}

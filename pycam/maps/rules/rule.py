@@ -257,8 +257,9 @@ def _checked(name: str, map: ArrayLike, takes: str) -> Numbers:
 
 
 def _finite(name: str, values: Numbers) -> Numbers:
-    """Return values as floating point; refuse those that are not finite, or too large for sums in float32."""
-    values = values if values.dtype.kind == "f" else values.astype(np.float64)
+    """Return values in single or double precision; refuse what is not finite, or too large for sums in float32."""
+    if values.dtype not in (np.float32, np.float64):  # OpenCV has no other floating point
+        values = values.astype(np.float64)
     low, high = float(values.min()), float(values.max())
     # In this form, NaN fails the check, too.
     if not max(-low, high) <= _LARGEST:

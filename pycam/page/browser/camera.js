@@ -1,7 +1,7 @@
 "use strict";
 // Takes a photograph with the camera of the device.
 
-/** Opens a dialog with the picture of the camera; `ontaken` gets the photograph as a file. Throws an Error that says in words why there is none. */
+/** Opens a dialog that shows what the camera sees; `ontaken` gets the photograph as a file. Throws an Error that says in words why there is none. */
 async function takePhotograph(ontaken) {
   let stream;
   try {
@@ -10,7 +10,7 @@ async function takePhotograph(ontaken) {
   } catch (error) {
     throw new Error(REASONS[error.name] ?? `the camera does not start (${error.name})`);
   }
-  const video = element("video", { playsinline: true, muted: true, "aria-label": "Picture of the camera" });
+  const video = element("video", { playsinline: true, muted: true, "aria-label": "What the camera sees" });
   const close = () => dialog.close();
   const take = async () => {
     const canvas = element("canvas", { width: video.videoWidth, height: video.videoHeight });

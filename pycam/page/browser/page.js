@@ -66,10 +66,11 @@ async function load() {
 async function keepForLater() {
   if (!facts.worker || !navigator.serviceWorker || !location.protocol.startsWith("http")) return;
   try {
+    const isFirst = !navigator.serviceWorker.controller;
     await navigator.serviceWorker.register(facts.worker);
     await navigator.serviceWorker.ready;
     // What came before the service worker was there comes through it now, from the browser's own cache.
-    for (const name of [...runner.used, facts.model]) await fetch(name);
+    if (isFirst) for (const name of runner.used) await fetch(name);
     engine.textContent += " The page works offline.";
   } catch {
     // Private windows keep nothing; the page works as well without it.

@@ -124,9 +124,11 @@ class Runner {
   }
 }
 
+/** Returns whether there is a graphics processor; one in software is slower than WebAssembly. */
 async function hasWebGpu() {
   try {
-    return Boolean(await navigator.gpu?.requestAdapter());
+    const adapter = await navigator.gpu?.requestAdapter();
+    return Boolean(adapter) && !(adapter.info?.isFallbackAdapter ?? adapter.isFallbackAdapter);
   } catch {
     return false;
   }

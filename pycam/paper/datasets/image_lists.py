@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pycam.errors import GroundTruthError
 from pycam.formats.files import is_file
-from pycam.ilsvrc.lines import whole_number
+from pycam.formats.lines import whole_number
 from pycam.paper.datasets.labelled import LabelledImages, Listed, lines_of, listed_splits
 
 NAMES = "labels.txt"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pycam.errors import GroundTruthError
 from pycam.formats.files import is_file
-from pycam.ilsvrc.lines import numbered_lines
+from pycam.formats.lines import numbered_lines
 
 Positions = NDArray[np.intp]
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from pycam.errors import FormatError, UsageError
-from pycam.formats.files import is_file, is_folder
-from pycam.ilsvrc.lines import numbered_lines
+from pycam.formats.files import is_folder
 from pycam.images.files import IMAGE_SUFFIXES, LIST, image_files
+from pycam.images.lists import read_image_list
 from pycam.paper.feature_run import Images
-
-_LABELLED = re.compile(r"(.*\S)\s+([0-9]{1,9})")
 
 
 def find_images(given: Sequence[str], root: Path | None = None) -> Images:
@@ -39,41 +36,10 @@ def find_images(given: Sequence[str], root: Path | None = None) -> Images:
     if several is not None and len(given) > 1:
         raise UsageError(f"{several}: a list or a folder stands alone, but {len(given)} arguments are given")
     if several is not None and several.startswith(LIST):
-        return read_image_list(Path(several.removeprefix(LIST)), root)
+        return Images(*read_image_list(Path(several.removeprefix(LIST)), root))
     if root is not None:
         raise UsageError(f"--root {root} has no effect: it is for the images of a list, @list.txt; leave it out")
     return _class_folders(Path(several)) if several is not None else Images(tuple(given), tuple(given))
-
-
-def read_image_list(path: Path, root: Path | None = None) -> Images:
-    """Read a list with one image per line: its path, a blank, and its label, a whole number from 0 on.
-
-    A list may also be without labels. A path may contain blanks. Errors are those of `find_images`.
-    """
-    names: list[str] = []
-    paths: list[str] = []
-    labels: list[int] = []
-    for number, line in numbered_lines(path):
-        if not line:
-            continue
-        found = _LABELLED.fullmatch(line)
-        if not names:
-            with_labels = found is not None
-        if with_labels and found is None:
-            raise FormatError(f"{path}:{number}: {line[:80]!r}; expected a path, a blank and a label, a whole number")
-        if not with_labels and found is not None:
-            raise FormatError(f"{path}:{number}: {line[:80]!r} has a label, but the lines before it have none")
-        name, label = (found[1], int(found[2])) if found else (line, 0)
-        place = (root or path.parent) / name
-        if not is_file(place):
-            fix = "" if root else ", or give the folder of the images with --root"
-            raise FormatError(f"{path}:{number}: no image {place}: correct the line{fix}")
-        names.append(name)
-        paths.append(str(place))
-        labels.append(label)
-    if not names:
-        raise FormatError(f"{path}: a list without images")
-    return Images(tuple(names), tuple(paths), tuple(labels) if with_labels else None)
 
 
 def _class_folders(folder: Path) -> Images:
