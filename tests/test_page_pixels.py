@@ -230,6 +230,14 @@ def some_files() -> Iterator[tuple[str, bytes]]:
     yield "lossy WebP with alpha", encoded_as(transparent, "WEBP", quality=70)
     yield "lossless WebP", encoded_as(smooth, "WEBP", lossless=True)
     yield "lossless WebP with alpha", encoded_as(transparent, "WEBP", lossless=True, exact=True, exif=exif(3))
+    for format, first in itertools.product(("PNG", "WEBP", "GIF"), (smooth, transparent)):
+        frames = [first.rotate(90), first.rotate(180)]
+        options = {"lossless": True, "exact": True} if format == "WEBP" else {}
+        yield (
+            f"animated {format} {first.mode}",
+            encoded_as(first, format, save_all=True, append_images=frames, **options),
+        )
+    yield "animated PNG", encoded_as(smooth, "PNG", save_all=True, append_images=frames, default_image=True)
     yield "GIF", encoded_as(smooth.quantize(60), "GIF")
     yield "GIF with a transparent colour", encoded_as(smooth.quantize(60), "GIF", transparency=2)
     yield "BMP", encoded_as(smooth, "BMP")

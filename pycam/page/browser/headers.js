@@ -88,11 +88,13 @@ function pngHeader(bytes, view) {
   const [depth, colours] = [bytes[24], bytes[25]];
   const found = { width: view.getUint32(16), height: view.getUint32(20), orientation: 1 };
   let isTransparent = (colours & 4) !== 0;
+  let isAnimated = false;
   for (const [type, start, end] of pngChunks(bytes, view)) {
     if (type === "tRNS") isTransparent = true;
+    else if (type === "acTL") isAnimated = true; // Its image may be none of the frames.
     else if (type === "eXIf") found.orientation = takeOrientation(view, start, end);
   }
-  return { ...found, ownPng: isTransparent || depth === 16 || found.orientation !== 1 };
+  return { ...found, ownPng: isTransparent || isAnimated || depth === 16 || found.orientation !== 1 };
 }
 
 /** Returns the type, the start and the end of the data of each chunk. */
@@ -128,7 +130,9 @@ function webpHeader(bytes, view) {
     if (type === "VP8X") {
       found.width = 1 + (view.getUint32(start + 3, true) >>> 8);
       found.height = 1 + (view.getUint32(start + 6, true) >>> 8);
-      bytes[start] &= 0xef; // No alpha.
+      const isAnimated = (bytes[start] & 2) !== 0; // Its frames have alpha of their own.
+      if (isAnimated) found.isTransparent = (bytes[start] & 0x10) !== 0;
+      else bytes[start] &= 0xef; // No alpha.
     } else if (type === "VP8 ") {
       found.width ??= view.getUint16(start + 6, true) & 0x3fff;
       found.height ??= view.getUint16(start + 8, true) & 0x3fff;
