@@ -43,6 +43,10 @@ def refused(capsys, arguments: list[str], told: str) -> None:
         (["compare", "torch", "caffe", "--image", "p.jpg", "--seed", "1"], "--seed has no effect here: the input is"),
         (["compare", "torch", "caffe", "--model", BUNDLED, *FILES], "--model has no effect here: the net and its"),
         (["verify", BUNDLED, "--out", "c.md", "--json"], "--json has no effect here: the suffix of --out"),
+        (
+            ["report", "html", "p.jpg", "--model", BUNDLED, "--out", "c.pdf"],
+            "--out c.pdf: expected a file name that ends",
+        ),
         (["verify", BUNDLED, "--out", "c.txt"], "c.txt: a certificate is written as .json or .md"),
         ([*EVALUATE, "--scheduler", "local:1", "--workers", "1"], "--workers has no effect here: the scheduler"),
         (

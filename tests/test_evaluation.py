@@ -384,6 +384,18 @@ def test_a_bad_image_fails_the_run_or_is_skipped_and_tried_again_when_it_changes
     assert_same(folder, whole)
 
 
+def test_an_image_without_a_box_by_the_rule_fails_alone(model, own_images, tmp_path):
+    """The release writes each map as a JPEG, which has a largest side."""
+    (own_images / "004.png").write_bytes(cv2.imencode(".png", np.zeros((1, 65_501, 3), np.uint8))[1].tobytes())
+    planned = make_plan(model, own_images, protocol("paper").with_choices(box_rule="released"))
+    planned = replace(planned, truth=replace(planned.truth, sizes=np.zeros_like(planned.truth.sizes)))
+    with pytest.raises(ImageError, match=r"004\.png: a map of 65501×1 cannot be the JPEG that the release saves"):
+        evaluate(planned, tmp_path / "run")
+    report = evaluate(planned, tmp_path / "run", skip=True)
+    assert [each["image"] for each in report["skipped"]] == ["004"]
+    assert report["images"] == COUNT - 1
+
+
 def test_skipped_images_are_not_tried_again_while_they_do_not_change(model, own_images, tmp_path, monkeypatch):
     (own_images / "004.png").write_bytes(b"")
     first = evaluate(make_plan(model, own_images), tmp_path / "run", skip=True)

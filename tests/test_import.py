@@ -60,6 +60,7 @@ def test_a_heat_map_imports_only_what_it_needs(tmp_path):
     loaded = loaded_by("heatmap", image, "--model", BUNDLED, "--json", "--out", str(tmp_path))
     # Each takes a twentieth of a second or more.
     heavy = {"scipy", "pandas", "onnx", "rich", "requests", "torch", "openvino", "distributed", "matplotlib", "skimage"}
+    heavy.add("platformdirs")  # what is part of pycam is not looked for in the cache
     heavy |= {
         f"pycam.{name}" for name in ("verification", "evaluation", "report", "training", "pycaffe", "paper", "ilsvrc")
     }

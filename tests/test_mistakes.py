@@ -104,6 +104,27 @@ def test_a_command_that_was_meant(arguments, fix):
     pytest.fail("no advice")
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("heatmap {} --top 3", "2 images of 2 could not be read or drawn; they are listed above"),
+        ("heatmap --model caltech101 {}", "a: expected an image, but: No such file or directory"),
+        ("evaluate --images {} --out b", "Got unexpected extra argument (b.jpg)"),
+    ],
+)
+def test_a_name_with_blanks_needs_quotes(words, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert advice(words.format("my a b.jpg").split(), message) == ""
+    Path("my a b.jpg").touch()
+    assert advice(words.format("my a b.jpg").split(), message).endswith(f"`pycam {words.format(repr('my a b.jpg'))}`")
+
+
+def test_what_is_missing_gets_an_example():
+    for name in ("compare", "models show", "evaluate"):
+        assert advice(name.split(), "Missing argument 'a'.") == f"as in `pycam {EXAMPLES[name][0]}`"
+    assert advice(["net"], "Missing argument 'a'.") == ""
+
+
 @pytest.mark.parametrize("line", ["heatmap a.jpg"])
 def test_opencv_without_its_files_is_one_line(line, tmp_path):
     # A folder without files is what the removal of a second wheel leaves.

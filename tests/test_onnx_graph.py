@@ -10,6 +10,7 @@ import pytest
 from hypothesis import assume, given, settings, strategies as st
 from nets import PITFALLS, conv, data, images, layer, message_of, pool, seeded_net
 
+from pycam import engines
 from pycam.engines import onnx_graph
 from pycam.engines.onnx_graph import onnx_cam_model, onnx_model
 from pycam.errors import NetError, UnsupportedLayerError
@@ -54,6 +55,20 @@ def test_every_layer_of_a_deployed_net_has_a_translation():
     without = {*layers.Source.__subclasses__(), layers.Data, layers.ImageData, layers.WindowData, layers.Silence}
     judges = {kind for kind in layers.LAYER_TYPES.values() if issubclass(kind, layers.Comparison)}
     assert set(layers.LAYER_TYPES.values()) - without - judges == set(onnx_graph._TRANSLATIONS)
+
+
+def test_an_engine_with_the_weights_beside_the_model_gives_the_same_bits():
+    text = data(1, 16, 9, 9) + conv("conv", "data", params="num_output: 32 kernel_size: 3")
+    net = net_of(text + layer("ReLU", "a", "conv"))
+    outside: dict[str, np.ndarray] = {}
+    model = onnx_model(net, ["a"], outside)
+    assert [array is net.params["conv"][0] for array in outside.values()] == [True]
+    assert model.ByteSize() < 1500 < net.params["conv"][0].nbytes
+    inputs = images(net, 2)
+    (expected,) = run(onnx_model(net, ["a"]), inputs)
+    with engines.make("onnxruntime", net, ["a"], engines.Options(threads=1)) as engine:
+        net.params["conv"][0][:] = 0  # the engine has its own
+        np.testing.assert_array_equal(engine.forward(inputs)["a"], expected)
 
 
 def test_a_layer_without_a_translation_is_named():

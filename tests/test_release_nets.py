@@ -270,7 +270,9 @@ def test_commands_say_how_to_train_what_was_never_published(name, monkeypatch, t
     monkeypatch.delenv("PYCAM_MODELS", raising=False)
     card = zoo.card(name)
     command = zoo.training_command(card)
-    assert command.startswith(f"pycam train --solver {FOLDER}/solver_imagenet_")
+    assert command.startswith(f'pycam train --solver "$(pycam models path {name} --of solver)" --weights ')
+    assert main(["models", "path", name, "--of", "solver"]) == 0
+    assert capsys.readouterr().out == f"{FOLDER / card.weights.solver}\n"
     # The advice can be followed: the solver and the initial weights exist, and the weights have the solver's name.
     solver = read_solver(FOLDER / card.weights.solver)
     assert zoo.card(card.weights.initial).prototxt in {

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import threading
@@ -266,11 +267,12 @@ def test_a_card_of_ones_own_may_name_the_solver_of_its_weights(card, machine):
     with pytest.raises(ModelError, match=r"tiny\.yaml: solver: my solver\.prototxt is neither beside the card nor in"):
         zoo.weights_path(tiny, download=True)
     (home / "my solver.prototxt").write_text('net: "tiny.prototxt"')
-    expected = f"pycam train --solver '{home / 'my solver.prototxt'}'"
+    expected = f'pycam train --solver "$(pycam models path {shlex.quote(str(home / "tiny.yaml"))} --of solver)"'
     with pytest.raises(
         ModelError, match=f"weights of tiny were never published: train them with `{re.escape(expected)}`"
     ):
         zoo.weights_path(tiny, download=True)
+    assert zoo.solver_path(tiny) == home / "my solver.prototxt"
     path = write_weights(home / "tiny.caffemodel", 1)
     assert zoo.weights_path(tiny) == path
     assert zoo.training_command(card()) == ""

@@ -33,7 +33,7 @@ def compare(
         Path | None,
         typer.Option(help="Input in place of noise, in the model's view."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the noise.")] = 0,
     save: Annotated[Path | None, typer.Option(help="Output file (.npz) for the blobs of A and its input.")] = None,
     tolerance: options.Tolerance = library.TOLERANCE,
     allow_nonfinite: options.AllowNonfinite = False,

@@ -39,6 +39,9 @@ ANOTHER = {other: name for name, others in OTHER_NAMES.items() for other in othe
 IMAGE_OPTIONS = ("--image", "--images", "--img", "--input", "--image-path", "--image_path", "--img_path", "-i")
 DEVICES = {"--gpu": "cuda", "--gpus": "cuda", "--cuda": "cuda", "--use-cuda": "cuda", "--use_cuda": "cuda"}
 
+MOST_PIECES = 8
+"""The largest number of words that may be one name."""
+
 VERBS = {name: ["heatmap"] for name in ("predict", "classify", "cam", "gradcam", "run", "infer", "forward", "test")}
 VERBS |= {"version": ["--version"], "help": ["--help"], "eval": ["evaluate"], "time": ["bench"], "finetune": ["train"]}
 
@@ -204,6 +207,39 @@ def blanks(line: Line) -> str:
     return ""
 
 
+def name_in_pieces(line: Line) -> str:
+    """`pycam heatmap my photos/red fox.jpg`: the name of a file has blanks."""
+    words = line.words
+    if not any(part in line.message for part in ("No such file", "could not be read", "unexpected extra argument")):
+        return ""
+    for start in range(1, len(words)):
+        for stop in range(start + 2, min(start + MOST_PIECES, len(words)) + 1):
+            name = " ".join(words[start:stop])
+            if os.path.exists(name) and not any(map(os.path.exists, words[start:stop])):  # noqa: PTH110
+                return "a name with blanks needs quotes: " + _try(*words[:start], name, *words[stop:])
+    return ""
+
+
+def several_values(line: Line) -> str:
+    """`figure --method cam --method gradcam`: the command has `--methods cam,gradcam`."""
+    for name in ("--model", "--method", "--layer"):
+        places = [place for place, word in enumerate(line.words[:-1]) if word == name]
+        unknown = line.message.partition(" (")[0] == f"No such option: {name}"
+        if unknown and places and (several := f"{name}s") in line.options:
+            values = ",".join(line.words[place + 1] for place in places)
+            rest = [word for place, word in enumerate(line.words) if not {place, place - 1} & {*places}]
+            return "several values stand in one option: " + _try(*rest, several, values)
+    return ""
+
+
+def missing(line: Line) -> str:
+    """`pycam compare`: an argument or an option is left out."""
+    if not line.message.startswith(("Missing argument", "Missing option")):
+        return ""
+    names = (" ".join(line.words[:count]) for count in (2, 1))
+    return next((f"as in `pycam {EXAMPLES[name][0]}`" for name in names if name in EXAMPLES), "")
+
+
 def _is_number(word: str) -> bool:
     return word.strip(",").replace(".", "", 1).isdecimal()
 
@@ -273,4 +309,7 @@ RULES: Sequence[Rule] = (
     device_as_engine,
     swapped_files,
     solver_as_argument,
+    name_in_pieces,
+    several_values,
+    missing,
 )

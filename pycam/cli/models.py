@@ -39,6 +39,7 @@ FILES: dict[str, Callable[[Card], Path | None]] = {
     "prototxt": zoo.prototxt_path,
     "labels": zoo.labels_path,
     "mean": _mean_path,
+    "solver": zoo.solver_path,
     "card": lambda card: card.path,
 }
 

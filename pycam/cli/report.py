@@ -43,6 +43,9 @@ TablesFile = Annotated[
 EVERY_CLASS_MB = 50
 """The largest size of the maps of every class that a page has without being asked for them."""
 
+OTHER_FILES = {".txt", ".md", ".csv", ".json", ".tex", ".pdf", ".png", ".jpg", ".jpeg", ".svg", ".zip"}
+"""Endings of files that are no page, and that nobody gives to a folder."""
+
 OF_IMAGES = ("model", "top", "chosen")
 """Options for pages of images alone."""
 
@@ -203,6 +206,8 @@ def html(
 
     --worst is for runs. The options of model, protocol and engine are for images: a run has its own.
     """
+    if out.suffix.lower() in OTHER_FILES:
+        raise UsageError(f"--out {out}: expected a file name that ends in .html, or the name of a folder")
     if ground_truth is None:
         options.refuse(context, "they are for --ground-truth", "images", "ground_truth_classes")
     groups = options.ModelOptions, options.MapOptions, options.EngineOptions

@@ -92,18 +92,22 @@ def forward(cam: Cam, batch: Batch, prepared: Sequence[Prepared | PycamError]) -
 @_memory_errors()
 def find_boxes(batch: Batch, predictions: Sequence[Prediction | PycamError]) -> list[Result]:
     """Find boxes in the maps of a batch."""
-    results = []
-    for task, prediction in zip(batch, predictions, strict=True):
-        if isinstance(prediction, PycamError):
-            results.append(Result(task.position, task.file, str(prediction), error_type=type(prediction)))
-            continue
-        # Only the ablation of the released protocol needs the maps; otherwise they would only fill the disk.
-        row = prediction.protocol
-        needed = row.box_rule in RELEASED_BOX_RULES and row.method == "cam"
-        maps = np.ascontiguousarray(prediction.feature_maps, "<f4").tobytes() if needed else b""
-        true_maps = np.ascontiguousarray(prediction.feature_maps[:, -1], "<f4").tobytes()
-        results.append(replace(_result(task, prediction, maps), true_maps=true_maps))
-    return results
+    return [_stored_result(task, prediction) for task, prediction in zip(batch, predictions, strict=True)]
+
+
+def _stored_result(task: Task, prediction: Prediction | PycamError) -> Result:
+    """Return the result of an image, with the maps that are looked at again; or why it has none."""
+    if isinstance(prediction, PycamError):
+        return Result(task.position, task.file, str(prediction), error_type=type(prediction))
+    # Only the ablation of the released protocol needs the maps; otherwise they would only fill the disk.
+    row = prediction.protocol
+    needed = row.box_rule in RELEASED_BOX_RULES and row.method == "cam"
+    maps = np.ascontiguousarray(prediction.feature_maps, "<f4").tobytes() if needed else b""
+    true_maps = np.ascontiguousarray(prediction.feature_maps[:, -1], "<f4").tobytes()
+    try:
+        return replace(_result(task, prediction, maps), true_maps=true_maps)
+    except ImageError as error:
+        return Result(task.position, task.file, f"{task.path}: {error}")
 
 
 def find_boxes_again(placement: Placement, protocol: Protocol, batch: Batch) -> Finished:

@@ -19,6 +19,7 @@ from pycam.zoo.catalog import (
     models_folder as models_folder,
     prototxt_folder as prototxt_folder,
     prototxt_path as prototxt_path,
+    solver_path as solver_path,
     training_command as training_command,
     weights_path as weights_path,
 )

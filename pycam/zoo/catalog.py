@@ -119,12 +119,38 @@ def prototxt_path(card: Card) -> Path:
 
 
 def training_command(card: Card) -> str:
-    """Return the command that trains a card's weights, if they were never published; else an empty text."""
-    weights = card.weights
-    if weights.solver is None:
+    """Return the command that trains a card's weights, if they were never published; else an empty text.
+
+    The command is the same on every machine: it asks for the paths.
+
+    Raises
+    ------
+    ModelError
+        There is no such solver.
+    """
+    if solver_path(card) is None:
         return ""
-    command = f"pycam train --solver {shlex.quote(str(_prototxt(card, 'solver', weights.solver)))}"
+    weights = card.weights
+    command = f'pycam train --solver "$(pycam models path {_named(card)} --of solver)"'
     return f'{command} --weights "$(pycam models path {weights.initial})"' if weights.initial else command
+
+
+def solver_path(card: Card) -> Path | None:
+    """Return the path of the solver that trains a card's weights: beside the card, or the bundled one of that name.
+
+    None if the weights were published.
+
+    Raises
+    ------
+    ModelError
+        There is no such file.
+    """
+    return None if card.weights.solver is None else _prototxt(card, "solver", card.weights.solver)
+
+
+def _named(card: Card) -> str:
+    """Return how a command names a card: by its name if it is bundled, else by its file."""
+    return card.name if card.path.parent == models_folder() else shlex.quote(str(card.path))
 
 
 def _prototxt(card: Card, key: str, name: str) -> Path:
@@ -200,7 +226,7 @@ def weights_path(card: Card, download: bool = False) -> Path:
 def _download_command(card: Card | None) -> str:
     if card is None:
         return "pycam models download"
-    return f"pycam models download {card.name if card.path.parent == models_folder() else card.path}"
+    return f"pycam models download {_named(card)}"
 
 
 def mean_path(mean: Mean, download: bool = False, card: Card | None = None) -> Path:
