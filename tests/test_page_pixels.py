@@ -208,7 +208,11 @@ def some_files() -> Iterator[tuple[str, bytes]]:
     waves = [128 + 110 * np.sin(x / 7), 128 + 90 * np.cos(y / 5), 128 + 100 * np.sin((x + y) / 9)]
     smooth = PILImage.fromarray(np.stack(waves, axis=2).astype(np.uint8))
     for subsampling, progressive in itertools.product((0, 2), (False, True)):
-        yield "JPEG", encoded_as(smooth, "JPEG", subsampling=subsampling, progressive=progressive, quality=85)
+        yield (
+            f"JPEG, {subsampling} {progressive}",
+            encoded_as(smooth, "JPEG", subsampling=subsampling, progressive=progressive, quality=85),
+        )
+    yield "JPEG that is grey at its end", encoded_as(PILImage.new("RGB", (20, 30), (128, 128, 128)), "JPEG")
     yield "grey JPEG", encoded_as(smooth.convert("L"), "JPEG")
     # With its profile, red would be green.
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
@@ -226,6 +230,14 @@ def some_files() -> Iterator[tuple[str, bytes]]:
     yield "lossy WebP with alpha", encoded_as(transparent, "WEBP", quality=70)
     yield "lossless WebP", encoded_as(smooth, "WEBP", lossless=True)
     yield "lossless WebP with alpha", encoded_as(transparent, "WEBP", lossless=True, exact=True, exif=exif(3))
+    for format, first in itertools.product(("PNG", "WEBP", "GIF"), (smooth, transparent)):
+        frames = [first.rotate(90), first.rotate(180)]
+        options = {"lossless": True, "exact": True} if format == "WEBP" else {}
+        yield (
+            f"animated {format} {first.mode}",
+            encoded_as(first, format, save_all=True, append_images=frames, **options),
+        )
+    yield "animated PNG", encoded_as(smooth, "PNG", save_all=True, append_images=frames, default_image=True)
     yield "GIF", encoded_as(smooth.quantize(60), "GIF")
     yield "GIF with a transparent colour", encoded_as(smooth.quantize(60), "GIF", transparency=2)
     yield "BMP", encoded_as(smooth, "BMP")
@@ -261,8 +273,8 @@ def decoded(page, files: list[bytes], exif: str = "ignore", **limits: int) -> li
 
 @pytest.mark.parametrize("exif", ["ignore", "apply"])
 def test_files_are_decoded_as_python_decodes_them(page, exif):
-    files = dict(some_files())
-    for (name, data), found in zip(files.items(), decoded(page, list(files.values()), exif), strict=True):
+    names, files = zip(*some_files(), strict=True)
+    for name, data, found in zip(names, files, decoded(page, list(files), exif), strict=True):
         expected = read_image(data, exif=exif)
         assert "error" not in found, (name, found)
         assert (found["width"], found["height"]) == expected.size, name
@@ -279,7 +291,10 @@ def test_files_are_decoded_as_python_decodes_them(page, exif):
 def bad_files() -> dict[str, bytes]:
     """Files that the page refuses, by a part of the sentence."""
     files = dict(some_files())
-    jpeg, webp, gif, bmp = (files[name] for name in ("JPEG", "lossless WebP", "GIF", "BMP"))
+    webp, gif, bmp = (files[name] for name in ("lossless WebP", "GIF", "BMP"))
+    jpeg = encoded_as(
+        PILImage.fromarray(np.random.default_rng(9).integers(0, 256, (70, 90, 3), dtype=np.uint8)), "JPEG"
+    )
     samples = np.random.default_rng(9).integers(0, 256, (40, 40, 4))
     whole = png(samples, 6, 8)
     opaque = encoded_as(PILImage.fromarray(samples[:, :, :3].astype(np.uint8)), "PNG")
@@ -295,6 +310,7 @@ def bad_files() -> dict[str, bytes]:
         "a JPEG that ends": jpeg[:100],
         "a truncated JPEG, without an end marker": jpeg[: len(jpeg) // 2],
         "a JPEG that ends before its image data": jpeg[:2] + end,
+        "a JPEG whose data end before the image is complete; get the file again": jpeg[:-900] + end,
         "a JPEG with more than 100 scans": jpeg[:-2] + b"\xff\xda" * 101 + end,
         "a PNG that ends": whole[: len(whole) // 2],
         "a PNG with damaged image data": whole[:middle] + b"????" + whole[middle + 4 :],

@@ -27,8 +27,9 @@ async function decodeImage(blob, { exif, limits }) {
   const header = readHeader(bytes);
   const pixels = header.width * header.height;
   if (pixels > limits.pixels) throw new Error(`the image has ${Math.round(pixels / 1e6)} million pixels, and the page takes up to ${limits.pixels / 1e6}: make it smaller`);
-  const bitmap = await bitmapOf(bytes, header);
+  const bitmap = await bitmapOf([bytes], header);
   try {
+    if (header.end && (await stopsEarly(bytes, header, bitmap))) throw damaged("a JPEG whose data end before the image is complete");
     const isTurned = exif === "apply" && header.orientation >= 5;
     const [width, height] = isTurned ? [bitmap.height, bitmap.width] : [bitmap.width, bitmap.height];
     const matrix = UPRIGHT[exif === "apply" ? header.orientation : 1](bitmap.width, bitmap.height);
@@ -36,23 +37,39 @@ async function decodeImage(blob, { exif, limits }) {
     const shown = await shownOf(bitmap, matrix, width, height);
     return { rgba, width, height, note: noteOf(header, exif, rgba), shown };
   } catch (error) {
+    if (error instanceof Damaged) throw error;
     throw new Error(`the browser has no memory for an image of ${header.width} × ${header.height}: make it smaller, or close other tabs`, { cause: error });
   } finally {
     bitmap.close();
   }
 }
 
-async function bitmapOf(bytes, { format, width, height, ownPng, isTransparent }) {
+/** Decodes a file, which is given in parts. */
+async function bitmapOf(parts, { format, width, height, ownPng, isTransparent }) {
   const options = { colorSpaceConversion: "none", premultiplyAlpha: "none" };
-  if (ownPng) return createImageBitmap(await decodePng(bytes), options);
+  if (ownPng) return createImageBitmap(await decodePng(...parts), options);
   let bitmap;
   try {
-    bitmap = await createImageBitmap(new Blob([bytes], { type: `image/${format.toLowerCase()}` }), options);
+    bitmap = await createImageBitmap(new Blob(parts, { type: `image/${format.toLowerCase()}` }), options);
   } catch {
     throw new Error(`the browser cannot decode a ${format} of ${width} × ${height}: the file is damaged, or there is no memory left`);
   }
   const opaque = isTransparent ? opaqueOf(bitmap) : null;
   return opaque ? createImageBitmap(opaque, options) : bitmap;
+}
+
+/** Returns whether the decoder of a JPEG would use more data before the end marker: it fills what is missing with grey. */
+async function stopsEarly(bytes, header, bitmap) {
+  const { width, height } = bitmap;
+  const [red, green, blue] = pixelsOf(bitmap, [1, 0, 0, 1, 1 - width, 1 - height], 1, 1);
+  if (red !== 128 || green !== 128 || blue !== 128) return false;
+  // The image may really be grey there. The first byte is 0 so that a 0xff before it stays data.
+  const more = Uint8Array.from({ length: 64 }, (_, i) => i);
+  const longer = [bytes.subarray(0, header.end), more, bytes.subarray(header.end)];
+  const other = await bitmapOf(longer, header).catch(() => null);
+  if (!other) return true;
+  const [asIs, withMore] = [bitmap, other].map((each) => pixelsOf(each, UPRIGHT[1](), width, height));
+  return asIs.some((value, at) => value !== withMore[at]);
 }
 
 /** Returns the colours of a bitmap without its alpha, with which a canvas multiplies them; null without WebGL. */

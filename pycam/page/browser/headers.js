@@ -25,9 +25,9 @@ const REFUSED = [
 ];
 
 /**
- * Reads the header of an image: { format, width, height, orientation, ownPng, isTransparent }. `ownPng` says that png.js
- * decodes the file, and `isTransparent` that its alpha cannot be taken out. Throws an error for another file, a truncated
- * one, or one with a damaged header.
+ * Reads the header of an image: { format, width, height, orientation, ownPng, isTransparent, end }. `ownPng` says that
+ * png.js decodes the file, and `isTransparent` that its alpha cannot be taken out; a JPEG's data end at `end`. Throws an
+ * error for another file, a truncated one, or one with a damaged header.
  */
 function readHeader(bytes) {
   const start = textOf(bytes, 0, 1024);
@@ -45,8 +45,11 @@ function readHeader(bytes) {
   }
 }
 
+/** A file that is not what it should be. */
+class Damaged extends Error {}
+
 function damaged(cause) {
-  return new Error(`${cause}; get the file again`);
+  return new Damaged(`${cause}; get the file again`);
 }
 
 function textOf(bytes, start, end) {
@@ -71,13 +74,13 @@ function jpegHeader(bytes, view) {
     }
     at = end;
   }
-  let [scans, ends] = [0, false];
+  let scans = 0;
   for (let place = bytes.indexOf(0xff, at); place >= 0; place = bytes.indexOf(0xff, place + 1)) {
     scans += bytes[place + 1] === 0xda;
-    ends ||= bytes[place + 1] === 0xd9;
+    if (bytes[place + 1] === 0xd9) found.end ??= place;
   }
   if (scans > MOST_SCANS) throw damaged(`a JPEG with more than ${MOST_SCANS} scans, which would take minutes to decode`);
-  if (!ends) throw damaged(`a truncated JPEG, without an end marker in its ${bytes.length} bytes`);
+  if (!found.end) throw damaged(`a truncated JPEG, without an end marker in its ${bytes.length} bytes`);
   return found;
 }
 
@@ -85,11 +88,13 @@ function pngHeader(bytes, view) {
   const [depth, colours] = [bytes[24], bytes[25]];
   const found = { width: view.getUint32(16), height: view.getUint32(20), orientation: 1 };
   let isTransparent = (colours & 4) !== 0;
+  let isAnimated = false;
   for (const [type, start, end] of pngChunks(bytes, view)) {
     if (type === "tRNS") isTransparent = true;
+    else if (type === "acTL") isAnimated = true; // Its image may be none of the frames.
     else if (type === "eXIf") found.orientation = takeOrientation(view, start, end);
   }
-  return { ...found, ownPng: isTransparent || depth === 16 || found.orientation !== 1 };
+  return { ...found, ownPng: isTransparent || isAnimated || depth === 16 || found.orientation !== 1 };
 }
 
 /** Returns the type, the start and the end of the data of each chunk. */
@@ -125,7 +130,9 @@ function webpHeader(bytes, view) {
     if (type === "VP8X") {
       found.width = 1 + (view.getUint32(start + 3, true) >>> 8);
       found.height = 1 + (view.getUint32(start + 6, true) >>> 8);
-      bytes[start] &= 0xef; // No alpha.
+      const isAnimated = (bytes[start] & 2) !== 0; // Its frames have alpha of their own.
+      if (isAnimated) found.isTransparent = (bytes[start] & 0x10) !== 0;
+      else bytes[start] &= 0xef; // No alpha.
     } else if (type === "VP8 ") {
       found.width ??= view.getUint16(start + 6, true) & 0x3fff;
       found.height ??= view.getUint16(start + 8, true) & 0x3fff;
