@@ -220,3 +220,9 @@ def test_a_mean_image_is_resized_to_a_canvas_of_another_size():
     canvas = cv2.resize(PIXELS, (512, 512)).transpose(2, 0, 1).astype(np.float32)
     mean = np.stack([cv2.resize(plane, (512, 512)) for plane in MEAN_IMAGE])
     assert np.abs(blob[0] - (canvas - mean)[:, 32:480, 32:480]).max() < 1e-4
+
+
+def test_a_scale_that_overflows_gives_infinity_without_a_warning():
+    """Whoever reads the scores of the net says what is wrong."""
+    blob = net_input(np.full((4, 4, 3), 200, np.uint8), view_of("full", (2, 2)), np.zeros(3), scale=1e38)
+    assert np.isinf(blob).all()

@@ -221,7 +221,9 @@ def cut_crops(canvas: NDArray[Any], view: View, mean: ArrayLike, scale: ArrayLik
         np.subtract(planes[part], mean_planes[part], out=blob[:, :, ::-1] if crop.mirrored else blob)
     factors = np.asarray(scale, np.float32)
     if (factors != 1).any():
-        out *= factors.reshape(-1, 1, 1)
+        # What overflows is named where the scores of the net are checked.
+        with np.errstate(over="ignore"):
+            out *= factors.reshape(-1, 1, 1)
     return out
 
 
