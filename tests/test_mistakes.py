@@ -44,7 +44,13 @@ def place(tmp_path_factory) -> Path:
 
 
 @pytest.mark.filterwarnings("default::pycam.errors.PycamWarning")
-@pytest.mark.parametrize(("mistake", "message", "fix"), MISTAKES, ids=[mistake for mistake, _, _ in MISTAKES])
+@pytest.mark.parametrize(
+    ("mistake", "message", "fix"),
+    [
+        pytest.param(*each, id=each[0], marks=[pytest.mark.paper] if each[2].startswith("figure ") else ())
+        for each in MISTAKES
+    ],
+)
 def test_a_mistake_gets_one_line_and_the_fix_works(mistake, message, fix, place, monkeypatch, capsys):
     monkeypatch.chdir(place)
     code = cli.main(shlex.split(mistake))
