@@ -307,8 +307,8 @@ def test_a_model_without_maps_is_refused_before_its_weights_are_asked_for(capsys
     ("arguments", "code", "told"),
     [
         (["heatmap", "fox.jpg"], 2, "give a model (squeezenet-cam-caltech101 comes with pycam, `pycam models list`"),
-        (["heatmap"], 2, "Missing argument 'IMAGES…'; as in `pycam heatmap fox.jpg --model "),
-        (["models", "path"], 2, "Missing argument 'NAME'; as in `pycam models path googlenet-cam "),
+        (["heatmap"], 2, "; as in `pycam heatmap fox.jpg --model "),
+        (["models", "path"], 2, "; as in `pycam models path googlenet-cam "),
         (["nonsense"], 2, "No such command 'nonsense'"),
     ],
 )
