@@ -220,7 +220,7 @@ CASES: dict[str, tuple[Made, list[str], int, str]] = {
         3,
         "x.npz: not a file of blobs",
     ),
-    "a run of garbage": (run_of_garbage, ["report", "tables", "run"], 10, "run: not the folder of a run"),
+    "a run of garbage": (run_of_garbage, ["report", "tables", "run"], 10, "run: not the folder of a finished run"),
     "a viewer of garbage": (
         run_of_garbage,
         ["report", "html", "run", "--out", "out"],

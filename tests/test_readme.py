@@ -28,7 +28,9 @@ def test_every_block_is_found_and_those_that_need_more_say_so():
     assert not re.findall(r"^(?: {4}|\t)\S", outside, re.MULTILINE), "a block without a fence"
     assert len([block for block in BLOCKS if block.needs]) == len(re.findall(r"^\*Needs ", text, re.MULTILINE))
     for block in BLOCKS:
-        wants = re.search(r"docker|make |models download|--weights init|ILSVRC|onnxruntime caffe", block.content)
+        wants = re.search(
+            r"docker|make |models download|--weights init|ILSVRC|onnxruntime caffe|pycam page", block.content
+        )
         assert bool(wants) == bool(block.needs), block.content
 
 
