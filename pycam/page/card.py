@@ -1,4 +1,4 @@
-"""What hosts want beside a page: a card, as a Hugging Face Space has it, and a mark for GitHub Pages."""
+"""The files beside a page that hosts read: the card of a Hugging Face Space, and a marker file for GitHub Pages."""
 
 from __future__ import annotations
 
