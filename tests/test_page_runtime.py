@@ -152,7 +152,7 @@ def test_a_place_has_one_of_these_forms(tmp_path, place):
 
 
 def test_a_linked_package_and_one_copied_into_another_project_are_read(tmp_path):
-    # The package manager pnpm makes symbolic links to packages. A copied dist lies beside the package.json of its project.
+    # pnpm, a package manager, makes links to packages. A copied dist lies beside the package.json of a project.
     stored = lay(tmp_path / "store/onnxruntime-web")
     (tmp_path / "node_modules").mkdir()
     (tmp_path / "node_modules/onnxruntime-web").symlink_to(stored)
