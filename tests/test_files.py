@@ -11,12 +11,13 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from pycam.errors import ADVICE, system_error
+from pycam.errors import ADVICE, Interrupted, system_error
 from pycam.formats import files
 from pycam.formats.files import atomic_open, atomic_write
 from pycam.formats.names import distinct_names, safe_name
@@ -173,6 +174,44 @@ def test_every_name_that_the_disk_takes_can_be_written(name, tmp_path):
 def test_a_name_that_is_no_utf8_is_written_as_an_escape(tmp_path):
     atomic_write(tmp_path / "a.json", '{"image": "\udcff.jpg"}')
     assert (tmp_path / "a.json").read_bytes() == b'{"image": "\\udcff.jpg"}'
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # one that is interrupted while it opens
+def test_an_exception_on_any_line_leaves_no_temporary_file(tmp_path):
+    """Signals raise theirs anywhere."""
+    path = tmp_path / "report.json"
+
+    def write(last: int) -> int:
+        """Write, with an exception on a line of files.py; return the number of lines that were run."""
+        lines = 0
+
+        def trace(frame, event, argument):
+            nonlocal lines
+            if frame.f_code.co_filename != files.__file__:
+                return None
+            lines += event == "line"
+            if lines == last:
+                sys.settrace(None)
+                raise Interrupted
+            return trace
+
+        files._sweep.cache_clear()
+        path.write_bytes(b"old")
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            atomic_write(path, b"new")
+        finally:
+            sys.settrace(before)
+        return lines
+
+    count = write(-1)
+    assert count > 30
+    for last in range(1, count + 1):
+        with suppress(Interrupted):
+            write(last)
+        assert [each.name for each in tmp_path.iterdir()] == ["report.json"], last
+        assert path.read_bytes() in (b"old", b"new")
 
 
 def _write_for_ever(path, begun):

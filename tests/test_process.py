@@ -201,6 +201,41 @@ def test_a_signal_at_any_moment_is_at_most_one_line(tmp_path):
     assert wrong == []
 
 
+LOST = """
+import os, sys, time, typer
+from pycam.cli import main
+from pycam.formats.files import atomic_open
+
+class Ends:
+    def __del__(self):
+        os.kill(os.getpid(), {number})
+        for _ in range(1000):
+            pass  # the exception is raised in here
+
+def write(path: str):
+    with atomic_open(path):
+        for _ in range({times}):
+            Ends()
+        time.sleep(600)
+
+application = typer.Typer()
+application.command()(write)
+sys.exit(main([{path!r}], application))
+"""
+
+
+@pytest.mark.parametrize("sent", SIGNALS)
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_signal_in_a_destructor_ends_the_command_as_anywhere_else(tmp_path, sent, times):
+    """Python drops what a destructor raises."""
+    script = LOST.format(number=int(sent), times=times, path=str(tmp_path / "file"))
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 128 + sent
+    end = "interrupted" if sent is signal.SIGINT else f"ended by {sent.name}"
+    assert done.stderr.splitlines() == [f"pycam: {end}"]
+    assert list(tmp_path.iterdir()) == []
+
+
 IGNORED = """
 import signal
 from pycam.cli.process import interruptible

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import _thread
 import codecs
 import gc
 import json
 import os
 import signal
 import sys
+import threading
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +19,9 @@ from typing import Any
 
 from pycam.console import print_error
 from pycam.errors import Interrupted, PycamWarning, stop_signals
+
+_PAUSE = 0.001
+"""Seconds until a signal whose exception was lost is sent again."""
 
 STREAMS = {"stdout": "standard output", "stderr": "standard error"}
 
@@ -88,19 +94,34 @@ def interruptible(received: list[int]) -> Iterator[None]:
             signal.signal(each, signal.SIG_DFL)
         raise Interrupted
 
+    def send_again() -> None:
+        time.sleep(_PAUSE)
+        if not handled:
+            return  # the block has ended
+        if sys.platform == "win32":
+            _thread.interrupt_main(received[0])
+        else:
+            signal.pthread_kill(main_thread, received[0])
+
     def lost(found: Any) -> None:
-        # Raised in a destructor or a callback, where Python would only print it.
-        if isinstance(found.exc_value, Interrupted):
-            os._exit(128 + received[0])
-        unraisable(found)
+        if not isinstance(found.exc_value, Interrupted):
+            unraisable(found)
+            return
+        # Raised in a destructor or a callback, where Python would only print it and go on: once more, a little later.
+        for each in handled:
+            signal.signal(each, end)
+        # No Thread: it takes locks that the interrupted code may hold.
+        _thread.start_new_thread(send_again, ())
 
     unraisable = sys.unraisablehook
+    main_thread = threading.main_thread().ident or 0
     try:
         sys.unraisablehook = lost
         with stop_signals(end) as numbers:
             handled += numbers
             yield
     finally:
+        handled.clear()
         sys.unraisablehook = unraisable
 
 

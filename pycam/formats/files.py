@@ -104,10 +104,9 @@ def atomic_open(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         return
     final = Path(os.path.realpath(path))
     _sweep(os.fspath(final.parent))
-    file = _create(final)
-    partial = Path(file.raw.name)
+    partial = _temporary(final)
     try:
-        with file:
+        with _create(partial, final) as file:
             yield file
             file.flush()
             with _errors_name(final):
@@ -213,12 +212,16 @@ def _stream(path: Path) -> BufferedWriter[NamedFile] | None:
     return None if stat.S_ISREG(mode) else BufferedWriter(NamedFile(path, "w"))
 
 
-def _create(final: Path) -> BufferedWriter[NamedFile]:
-    """Make a temporary file beside the final path, locked where files can be locked."""
+def _temporary(final: Path) -> Path:
+    """Return a new name for a temporary file beside the final path."""
     # The name is short, so that it is valid wherever the final one is. Files of tempfile would be their owner's only.
     shown = re.sub(r"[^A-Za-z0-9._-]", "_", final.name)[:50]
+    return final.with_name(f".{shown}.{_machine()}{uuid4().hex[8:]}.part")
+
+
+def _create(partial: Path, final: Path) -> BufferedWriter[NamedFile]:
+    """Make a temporary file, locked where files can be locked."""
     while True:
-        partial = final.with_name(f".{shown}.{_machine()}{uuid4().hex[8:]}.part")
         file = BufferedWriter(NamedFile(partial, "x", final))
         if not _locks(file.fileno()) or os.fstat(file.fileno()).st_nlink:
             return file
