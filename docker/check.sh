@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds both images with buildah, which needs no daemon, and tries them on SqueezeNet and 300 images. Needs root,
-# buildah, debootstrap, pycam itself, and 20 GB in build/docker. CAFFE_BASE, PYTHON_BASE and CUDA_BASE name other
+# buildah, debootstrap, curl, iproute2, pycam itself, and 20 GB in build/docker. CAFFE_BASE, PYTHON_BASE and CUDA_BASE name other
 # bases than the Debians that it makes and keeps there. PYCAM_SHARED names the folder with weights and images;
 # PIP_FIND_LINKS, if it is set, a folder with the CPU build of torch that docker/gpu/requirements-cpu.txt asks for.
 set -eu
@@ -12,8 +12,8 @@ data=$(realpath "${PYCAM_SHARED:-../shared}")/data
 certificates=/etc/ssl/certs/ca-certificates.crt
 user=1234
 
-for needed in buildah debootstrap unshare; do
-    command -v "$needed" >/dev/null || { echo "check.sh: $needed is missing: apt-get install $needed" >&2; exit 1; }
+for needed in buildah debootstrap unshare curl ip; do
+    command -v "$needed" >/dev/null || { echo "check.sh: $needed is missing: apt-get install buildah debootstrap util-linux curl iproute2" >&2; exit 1; }
 done
 mkdir -p "$work"
 export CONTAINERS_STORAGE_CONF="$work/storage.conf"
@@ -58,6 +58,28 @@ try() {
     buildah rm "$container" >/dev/null
 }
 
+# Serves in a new container of pycam-NAME, and asks it as a published port does: at an address of the container, in the
+# name of the loopback one.
+try_serve() {
+    container=$(buildah from "localhost/pycam-$1")
+    trap 'buildah rm "$container" >/dev/null' EXIT
+    unshare --net --pid --fork --kill-child sh -eu -c '
+        container=$1 user=$2 image=$3 answer=$4
+        ip link set lo up
+        ip address add 192.0.2.1 dev lo
+        buildah run --isolation chroot --user "$user:$user" "$container" -- \
+            entrypoint serve --host 0.0.0.0 --model squeezenet-cam &
+        ask() { curl --silent --show-error --fail --header "Host: 127.0.0.1:8000" "$@"; }
+        ask --retry 60 --retry-delay 1 --retry-connrefused "http://192.0.2.1:8000/healthz"
+        ask "http://192.0.2.1:8000/" >"$answer"
+        ask --header "Content-Type: image/jpeg" --data-binary "@$image" \
+            "http://192.0.2.1:8000/predict?model=squeezenet-cam-caltech101" >"$answer"
+    ' sh "$container" "$user" "$PWD/docs/images/coffee.jpg" "$work/answer-$1.json"
+    trap - EXIT
+    buildah rm "$container" >/dev/null
+    grep -q '"runs"' "$work/answer-$1.json"
+}
+
 caffe_base=${CAFFE_BASE:-$(debian bullseye)}
 python_base=${PYTHON_BASE:-$(debian bookworm --include=python3-venv)}
 cuda_base=${CUDA_BASE:-$(debian bookworm --include=python3-venv)}
@@ -81,6 +103,8 @@ for name in caffe gpu; do
     try "$name" verify squeezenet-v1.0 --engine caffe --engine onnxruntime
     try "$name" reproduce.sh --mini /images /runs --quiet
     cmp "$work/runs-outside/tables.md" "$work/runs-$name/tables.md"
+    [ -s "$work/runs-$name/paper.html" ]
+    try_serve "$name"
     foreign=$(find "$work/runs-$name" ! -uid "$user")
     [ -z "$foreign" ] || { echo "not the user's own: $foreign" >&2; exit 1; }
 done
