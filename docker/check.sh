@@ -63,6 +63,7 @@ try() {
 try_serve() {
     container=$(buildah from "localhost/pycam-$1")
     trap 'buildah rm "$container" >/dev/null' EXIT
+    # shellcheck disable=SC2016  # the inner shell expands them
     unshare --net --pid --fork --kill-child sh -eu -c '
         container=$1 user=$2 image=$3 answer=$4
         ip link set lo up
