@@ -3,7 +3,7 @@
 For AlexNet+-CAM, GoogLeNet-CAM and VGG16-CAM with seeded random weights: images a second of torch (fp32, tf32, bf16)
 and ONNX Runtime (fp32, tf32) by batch and precision, copies to and from the GPU included, and the largest difference of
 any score from ONNX Runtime's on the CPU in fp32, as a part of the largest score before softmax. Last, ten crops of many
-images: what a run over ILSVRC's 50,000 would take. `--device cpu` walks the same pipeline without a GPU.
+images: what a run over ILSVRC's 50,000 would take. `--device cpu` runs the same pipeline without a GPU.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Images a second, fp32, on all cores, medians of interleaved rounds:
 
 (a)  the released Python driver's steps (docs/release.md, section 2) with real Caffe and OpenBLAS, windows left out:
      the forward pass timed inside Caffe's own process, the other steps here;
-(b)  pycam's whole pipeline as `pycam heatmap` walks it: read a JPEG, view, forward, five maps, five overlays;
+(b)  pycam's whole pipeline as `pycam heatmap` runs it: read a JPEG, view, forward, five maps, five overlays;
 (b') the same without overlays; also with other packages for the maps, where they are installed (`others.py`);
 (c)  the engine alone: one image after another, each on all cores.
 
