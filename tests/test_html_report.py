@@ -43,7 +43,7 @@ TRUTH = (10, 10, 40, 40)
     [
         (1, TRUTH, [TRUTH], False, "right"),
         (1, TRUTH, [(0, 0, 5, 5), TRUTH], False, "right"),
-        (1, TRUTH, [TRUTH], True, "right, like the centre"),
+        (1, TRUTH, [TRUTH], True, "right, like the center"),
         (1, (10, 10, 40, 25), [TRUTH], False, "right"),  # an IoU of exactly 0.5
         (1, (10, 10, 40, 24), [TRUTH], False, "too small"),
         (1, (0, 0, 60, 60), [TRUTH], False, "too large"),
@@ -87,9 +87,9 @@ def test_worst_come_first():
 @pytest.mark.parametrize(
     ("first", "second", "expected"),
     [
-        ("right", "right, like the centre", "unchanged"),
+        ("right", "right, like the center", "unchanged"),
         ("too small", "right", "fixed"),
-        ("right, like the centre", "wrong class", "regressed"),
+        ("right, like the center", "wrong class", "regressed"),
         ("too small", "too large", "wrong in another way"),
         ("wrong class", "wrong class", "unchanged"),
     ],
@@ -102,7 +102,7 @@ def test_two_runs_are_grouped_by_their_change(first, second, expected):
 @pytest.mark.parametrize(
     ("names", "expected"),
     [
-        (["right", "right", "right, like the centre"], "unchanged"),
+        (["right", "right", "right, like the center"], "unchanged"),
         (["too small", "too small", "right"], "fixed"),
         (["too small", "right", "wrong class"], "fixed"),
         (["right", "right", "shifted"], "regressed"),

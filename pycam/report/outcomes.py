@@ -21,7 +21,7 @@ of the found box that both share."""
 
 OUTCOMES = {
     "right": ("good", "The class is right, and the IoU of the box with a ground-truth box is 0.5 or more."),
-    "right, like the centre": ("easy", "Right; but a box in the middle, the same for all images, is right as well."),
+    "right, like the center": ("easy", "Right; but a box in the middle, the same for all images, is right as well."),
     "too small": ("near", "The class is right; at least two thirds of the box lie in the nearest ground-truth box."),
     "too large": ("near", "The class is right; the box covers at least two thirds of the nearest ground-truth box."),
     "shifted": ("far", "The class is right; the box lies next to the nearest ground-truth box, or far from it."),
@@ -121,7 +121,7 @@ def judge(
     if box is None or best is None:
         return Outcome("shifted", None, 1.0)
     if best >= RIGHT_IOU:
-        return Outcome("right, like the centre" if centre else "right", best, 1 - best)
+        return Outcome("right, like the center" if centre else "right", best, 1 - best)
     nearest = ious.index(best)
     shared, areas = shared_area(box, truths), shared_area(truths, truths)
     if (shared >= areas / 2).sum() > 1:
