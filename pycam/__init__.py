@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # ONNX Runtime reads this when it is imported. A user's own setting stays, and child processes inherit either.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -270,14 +270,14 @@ def test_the_images_are_what_their_script_draws(tmp_path):
 
 
 def test_the_version_is_that_of_the_newest_change():
-    newest = re.search(r"^## (\S+), \d{4}-\d\d-\d\d$", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    newest = re.search(r"^## (\S+) – \d{4}-\d\d-\d\d$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.M)
     assert newest and newest[1] == pycam.__version__
 
 
 def test_the_citation_names_this_version_and_the_paper():
     # `cffconvert --validate` holds it to the schema of CFF 1.2.0; here are the keys that the schema requires.
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
-    newest = re.search(r"^## (\S+), (\d{4}-\d\d-\d\d)$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.M)
+    newest = re.search(r"^## (\S+) – (\d{4}-\d\d-\d\d)$", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.M)
     assert citation["cff-version"] == "1.2.0"
     assert citation["type"] == "software" and citation["message"] and citation["title"].startswith("pycam")
     assert (citation["version"], citation["date-released"]) == (newest[1], newest[2])
