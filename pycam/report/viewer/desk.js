@@ -29,7 +29,7 @@ class Desk {
       this.#strip,
       this.#viewer,
     );
-    document.addEventListener("paste", (event) => this.take(event.clipboardData.files));
+    document.addEventListener("paste", ({ clipboardData: { files } }) => files.length && this.take(files)); // It may be a text.
     document.addEventListener("dragover", (event) => {
       event.preventDefault();
       document.body.classList.add("over");
