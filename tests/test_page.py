@@ -163,7 +163,7 @@ def test_the_page_computes_what_heatmap_computes(browser, bundled):
     with pycam.load(MODEL) as cam, opened(browser, offline=True) as page:
         page.goto(bundled.as_uri())
         page.locator(READY).wait_for(timeout=LONG)
-        assert "1 thread; scores are pycam's within" in page.inner_text(READY)
+        assert "1 thread; scores agree with pycam's within" in page.inner_text(READY)
         for file in files:
             expected = cam(file)
             predict(page, file)
@@ -305,15 +305,25 @@ def test_what_is_no_image_or_too_large_is_refused_in_a_sentence(page):
         ("broken.jpg", b"hello", "convert it to JPEG or PNG"),
         ("cut.jpg", samples.jpeg(3)[:900], "get the file again"),
         ("huge.png", png(np.zeros((8400, 12000), bool)), "101 million pixels, and the page takes up to 50"),
+        ("just too large.png", png(np.zeros((5001, 10000), bool)), "51 million pixels, and the page takes up to 50"),
     ):
         predict(page, (name, data))
         told = page.locator(".problems").all_inner_texts()[1]
         assert told.startswith(f"{name}: ")
         assert sentence in told
+    page.evaluate(UNREADABLE)
+    page.locator(".problems p", has_text="album: the browser cannot read it: give the file of an image").wait_for()
     page.evaluate("document.dispatchEvent(new ClipboardEvent('paste', { clipboardData: new DataTransfer() }))")
     assert page.locator(".problems p").count() == 1  # a text is pasted into a field, and is no image
     predict(page, ("good.jpg", samples.jpeg(5)))
     assert page.locator(".problems p").count() == 0
+
+
+UNREADABLE = """() => {
+    const folder = new File([], "album");
+    folder.slice = () => ({ arrayBuffer: () => Promise.reject(new DOMException("", "NotFoundError")) });
+    desk.take([folder]);
+}"""
 
 
 def test_a_photograph_is_taken_with_the_camera(page):

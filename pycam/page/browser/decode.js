@@ -26,7 +26,7 @@ async function decodeImage(blob, { exif, limits }) {
   const bytes = new Uint8Array(await blob.arrayBuffer());
   const header = readHeader(bytes);
   const pixels = header.width * header.height;
-  if (pixels > limits.pixels) throw new Error(`the image has ${Math.round(pixels / 1e6)} million pixels, and the page takes up to ${limits.pixels / 1e6}: make it smaller`);
+  if (pixels > limits.pixels) throw new Error(`the image has ${Math.ceil(pixels / 1e6)} million pixels, and the page takes up to ${limits.pixels / 1e6}: make it smaller`);
   const bitmap = await bitmapOf([bytes], header);
   try {
     if (header.end && (await stopsEarly(bytes, header, bitmap))) throw damaged("a JPEG whose data end before the image is complete");

@@ -91,7 +91,7 @@ class Runner {
       throw new Error(`${title} computes other scores in this browser than pycam, by ${difference.toPrecision(2)}: use another browser`);
     }
     const parts = backend === "wasm" ? `, ${threads} ${threads === 1 ? "thread" : "threads"}` : "";
-    this.description = `${title}${parts}; scores are pycam's within ${difference.toExponential(0)}`;
+    this.description = `${title}${parts}; scores agree with pycam's within ${difference.toExponential(0)}`;
     this.used = names;
   }
 
