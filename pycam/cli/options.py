@@ -58,6 +58,14 @@ Tolerance = Annotated[float, typer.Option(help="Allowed difference, as a fractio
 Workers = Annotated[int, typer.Option(min=1, help="Number of processes.")]
 
 
+def names_in(option: str, text: str) -> list[str]:
+    """Return the names of a list with commas."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names or len(set(names)) < len(names):
+        raise UsageError(f"{option} {text}: expected names that differ, with commas between them")
+    return names
+
+
 def print_notes(notes: Iterable[str], quiet: bool = False) -> None:
     """Print what was changed to read a net of a fork of Caffe, to standard error."""
     if not quiet:
