@@ -39,6 +39,9 @@ ADVICE = {
 """What to do about an error of the operating system, by its name."""
 
 
+MOST_SUGGESTED = 8
+
+
 def suggest(name: str, known: Iterable[str], otherwise: str = "") -> str:
     """Return a suggestion for a name that is not known.
 
@@ -54,13 +57,22 @@ def suggest(name: str, known: Iterable[str], otherwise: str = "") -> str:
     Returns
     -------
     str
-        `did you mean 'x'?`, with the most similar name, or `otherwise`.
+        `did you mean 'x'?`, with the names that are `near_names`, or `otherwise`.
     """
+    near = [repr(each) for each in near_names(name, known)[:MOST_SUGGESTED]]
+    return f"did you mean {' or '.join(filter(None, [', '.join(near[:-1]), *near[-1:]]))}?" if near else otherwise
+
+
+def near_names(name: str, known: Iterable[str]) -> list[str]:
+    """Return the known names that begin with a name, the shortest first; else the most similar one, if any is."""
     import difflib
 
     folded = {each.casefold(): each for each in known}
-    near = difflib.get_close_matches(name.casefold(), folded, n=1)
-    return f"did you mean {folded[near[0]]!r}?" if near else otherwise
+    wanted = name.casefold()
+    begun = [each for fold, each in folded.items() if wanted and fold.startswith(wanted)]
+    return sorted(begun, key=lambda each: (len(each), each)) or [
+        folded[each] for each in difflib.get_close_matches(wanted, folded, n=1)
+    ]
 
 
 def escaped(text: str) -> str:

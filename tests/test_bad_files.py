@@ -143,6 +143,12 @@ CASES: dict[str, tuple[Made, list[str], int, str]] = {
         "zeros: .*nothing but zeros",
     ),
     "swapped": (written(net__prototxt=CAFFEMODEL, a__caffemodel=NET), SHOW, 3, "net.prototxt: .*swapped"),
+    "weights alone": (
+        written(a__caffemodel=CAFFEMODEL),
+        ["net", "show", "a.caffemodel"],
+        3,
+        "a.caffemodel: expected a prototxt, found Caffe weights: give the prototxt of the net; its weights come after",
+    ),
     "a mean for weights": (written(net__prototxt=NET, a__caffemodel=MEAN_BLOB), SHOW, 3, "a.caffemodel: .*swapped"),
     "weights cut off": (written(net__prototxt=NET, a__caffemodel=CAFFEMODEL[:-3]), SHOW, 3, "a.caffemodel: byte"),
     "weights that are no numbers": (

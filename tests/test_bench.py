@@ -90,6 +90,7 @@ def test_a_model_whose_weights_are_missing_is_measured_with_random_ones(capsys, 
     ("arguments", "code", "message"),
     [
         (["--engines", "onnxrutime"], 2, "no engine is called 'onnxrutime': did you mean 'onnxruntime'"),
+        (["--engines", ","], 2, "--engines ,: expected names that differ, with commas between them"),
         (["--engines", "onnxruntime", "--threads", "0"], 2, "--threads"),
     ],
 )

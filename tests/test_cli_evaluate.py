@@ -186,7 +186,7 @@ def test_a_bad_image_is_reported(command, mini, tmp_path, capsys):
         (["--set", "colour=red"], 2, "--set colour: no such choice; the choices are view, "),
         (["--set", "base=canvas"], 2, "--set base: an evaluation draws nothing"),
         (["--set", "target=probability"], 2, "target 'probability' has no effect with method 'cam'"),
-        (["--set", "mean"], 2, "mean is ''; expected one of value, image"),
+        (["--set", "mean"], 2, "--set mean: expected a choice and its value, as in mean=image"),
         (["--protocol", "papr"], 2, "did you mean 'paper'"),
         (["--engine", "onnx"], 2, "no engine is called 'onnx'"),
         (["--images", "nowhere"], 2, "nowhere: no such folder"),

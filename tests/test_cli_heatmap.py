@@ -157,6 +157,22 @@ def test_a_net_of_ones_own(weights, net_text, image, tmp_path, capsys):
     assert "feature blob 'conv10', one channel per class, scores 'prob'" in capsys.readouterr().err
 
 
+def test_results_are_printed_to_stdout_and_notes_to_stderr(image, tmp_path, capsys):
+    out = tmp_path / "out"
+    command = ["heatmap", str(image), "--model", "squeezenet-cam-caltech101", "--out", str(out)]
+    assert main(command) == 0
+    printed = capsys.readouterr()
+    top = json.loads((out / "made" / "made.json").read_text())["top"]
+    lines = [f"  {item['score']:.4f}  {item['index']:4d}  {item['wnid']} {item['label']}".split() for item in top]
+    assert printed.out.splitlines()[0] == str(image)
+    assert [line.split() for line in printed.out.splitlines()[1:]] == lines
+    notes = printed.err.splitlines()
+    assert notes[0].startswith("input: 227×227") and notes[-1].startswith("wrote the heat maps of 1 image to ")
+    assert str(image) not in printed.err
+    assert main([*command, "--quiet"]) == 0
+    assert capsys.readouterr() == ("", "")
+
+
 @pytest.mark.shared
 def test_bad_images_among_good_ones(shared, weights, image, tmp_path, capsys):
     good = shared / "data/samples/cat.jpg"

@@ -147,7 +147,9 @@ def test_what_cannot_be_compared_is_refused_in_one_line(capsys, runs, truth, sub
     assert "needs --ground-truth" in fails(capsys, a, b)[1]
     assert "given twice" in fails(capsys, a, a, "--ground-truth", truth)[1]
     assert "runs have ground truth of their own" in fails(capsys, sweep, runs["center"], "--ground-truth", truth)[1]
-    assert "no effect without --ground-truth" in fails(capsys, sweep, a, "--ground-truth-classes", a)[1]
+    refused = "--ground-truth-classes has no effect here: no --ground-truth is given; give --ground-truth too, or"
+    assert refused in fails(capsys, sweep, a, "--ground-truth-classes", a)[1]
+    assert "--labels has no effect here" in fails(capsys, sweep, runs["center"], "--labels", a)[1]
     assert "40 lines of predictions for 30 images" in fails(capsys, sweep, a)[1]
     assert "different ground truth" in fails(capsys, sweep, a, "--ground-truth", truth)[1]
     assert "not the folder of a run" in fails(capsys, sweep, tmp_path)[1]

@@ -20,7 +20,9 @@ from pycam import engines, load
 from pycam.cli import main
 from pycam.engines import Options
 from pycam.errors import FormatError, NetError, RunError, UsageError
+from pycam.evaluation import image_file
 from pycam.formats import caffemodel, prototxt
+from pycam.images.read import read_bytes
 from pycam.maps.cam import class_activation_maps
 from pycam.model import load_model
 from pycam.net import Net, head_weights, net_from_message, random_weights
@@ -293,6 +295,27 @@ def test_a_run_of_other_settings_or_images_is_not_resumed(compute, folder, tmp_p
         compute(images=images)
     copies[2].write_bytes(content)
     compute(images=images)
+
+
+@pytest.mark.parametrize("boxes", [None, ((0, 0, 20, 15),) * 4], ids=["whole", "parts"])
+def test_a_file_is_read_once_so_that_its_features_are_of_the_kept_state(compute, folder, tmp_path, monkeypatch, boxes):
+    copies = []
+    for source in sorted((folder / "images").rglob("*.png"))[:4]:
+        copies.append(tmp_path / source.name)
+        copies[-1].write_bytes(source.read_bytes())
+    names = tuple(map(str, copies))
+    images = Images(names, names, boxes=boxes)
+    compute(images=images)
+    expected = Features.load(tmp_path / "f.npz").values
+
+    def read(path):
+        data = read_bytes(path)
+        Path(path).write_bytes(b"replaced by another program")
+        return data
+
+    monkeypatch.setattr(image_file, "read_bytes", read)
+    compute(images=images)
+    np.testing.assert_array_equal(Features.load(tmp_path / "f.npz").values, expected)
 
 
 def test_unreadable_images_end_the_run_or_are_skipped(compute, folder, tmp_path):

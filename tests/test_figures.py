@@ -117,6 +117,25 @@ def test_the_same_panels_give_the_same_bytes_without_a_home_and_with_other_setti
     assert done.stdout == f"{digests()}\n"
 
 
+@pytest.mark.paper
+def test_where_no_home_directory_is_known_matplotlib_gets_a_temporary_place(tmp_path):
+    script = (
+        "import os, pwd\n"
+        "def unknown(_): raise KeyError\n"
+        "pwd.getpwuid = unknown\n"
+        "from pycam.drawing import print_figure\n"
+        "print_figure.check_matplotlib()\n"
+        "print(os.environ['MPLCONFIGDIR'])"
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MPL", "XDG_", "PYCAM"))}
+    environment |= {"TMPDIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment.pop("HOME", None)
+    done = subprocess.run([sys.executable, "-c", script], env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.stderr, done.returncode) == ("", 0)
+    assert Path(done.stdout.strip()).parent == tmp_path
+    assert list(tmp_path.iterdir()) == []
+
+
 def digests() -> list[str]:
     grid = Grid(3, 8.25, 60)
     drawn = (grid.draw([panels(grid)], ["a", "b", "c"], form) for form in ("pdf", "svg", "png"))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -13,7 +14,7 @@ from nets import PITFALLS, conv, data, images, layer, message_of, pool, seeded_n
 from pycam import engines
 from pycam.engines import onnx_graph
 from pycam.engines.onnx_graph import onnx_cam_model, onnx_model
-from pycam.errors import NetError, UnsupportedLayerError
+from pycam.errors import NetError, UnsupportedLayerError, UsageError
 from pycam.formats import prototxt
 from pycam.maps.cam import class_activation_maps
 from pycam.net import Net, find_head, layers, net_from_message
@@ -235,6 +236,20 @@ def test_the_cam_model_gives_all_classes_where_there_are_few():
     _, classes, maps = run(onnx_cam_model(net, find_head(net), top=20), images(net, 2))
     assert classes.shape == (2, 7)
     assert maps.shape == (2, 7, 4, 5)
+
+
+@pytest.mark.parametrize("top", [0, -1])
+def test_maps_of_less_than_one_class_are_refused(top):
+    net = net_of(WEIGHED)
+    with pytest.raises(UsageError, match=f"top={top}: expected 1 or more classes, or None"):
+        onnx_cam_model(net, find_head(net), top=top)
+
+
+def test_a_net_without_weights_is_refused():
+    net = replace(net_of(WEIGHED), params={})
+    for translate in (lambda: onnx_model(net, net.outputs), lambda: onnx_cam_model(net, find_head(net))):
+        with pytest.raises(NetError, match=r"no weights \(layer '\w+'\): read the net together with its caffemodel"):
+            translate()
 
 
 def test_names_that_blobs_have_are_given_an_underscore():

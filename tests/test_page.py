@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -162,7 +163,7 @@ def test_the_page_computes_what_heatmap_computes(browser, bundled):
     with pycam.load(MODEL) as cam, opened(browser, offline=True) as page:
         page.goto(bundled.as_uri())
         page.locator(READY).wait_for(timeout=LONG)
-        assert "1 thread; scores are pycam's within" in page.inner_text(READY)
+        assert "1 thread; scores agree with pycam's within" in page.inner_text(READY)
         for file in files:
             expected = cam(file)
             predict(page, file)
@@ -304,13 +305,25 @@ def test_what_is_no_image_or_too_large_is_refused_in_a_sentence(page):
         ("broken.jpg", b"hello", "convert it to JPEG or PNG"),
         ("cut.jpg", samples.jpeg(3)[:900], "get the file again"),
         ("huge.png", png(np.zeros((8400, 12000), bool)), "101 million pixels, and the page takes up to 50"),
+        ("just too large.png", png(np.zeros((5001, 10000), bool)), "51 million pixels, and the page takes up to 50"),
     ):
         predict(page, (name, data))
         told = page.locator(".problems").all_inner_texts()[1]
         assert told.startswith(f"{name}: ")
         assert sentence in told
+    page.evaluate(UNREADABLE)
+    page.locator(".problems p", has_text="album: the browser cannot read it: give the file of an image").wait_for()
+    page.evaluate("document.dispatchEvent(new ClipboardEvent('paste', { clipboardData: new DataTransfer() }))")
+    assert page.locator(".problems p").count() == 1  # a text is pasted into a field, and is no image
     predict(page, ("good.jpg", samples.jpeg(5)))
     assert page.locator(".problems p").count() == 0
+
+
+UNREADABLE = """() => {
+    const folder = new File([], "album");
+    folder.slice = () => ({ arrayBuffer: () => Promise.reject(new DOMException("", "NotFoundError")) });
+    desk.take([folder]);
+}"""
 
 
 def test_a_photograph_is_taken_with_the_camera(page):
@@ -319,20 +332,89 @@ def test_a_photograph_is_taken_with_the_camera(page):
     page.locator(".problems p", has_text="the browser does not let this page use the camera").wait_for()
     page.context.grant_permissions(["camera"])
     button.click()
-    page.get_by_role("button", name="Take the photograph").click()
+    page.get_by_role("button", name="Take the photograph").dblclick()
     page.locator(".strip [title='photograph.png'][aria-current]").wait_for(state="attached", timeout=LONG)
     assert page.locator("video").count() == 0
     assert page.locator(".problems p").count() == 0
+    predict(page, ("another.jpg", samples.jpeg(5)))  # whatever was taken is predicted before it
+    assert page.locator(".strip [title='photograph.png']").count() == 1
+    page.evaluate(NEVER_PLAYS)
+    button.click()
+    page.get_by_role("button", name="Close").click()
+    page.locator("video").wait_for(state="detached")
+    assert page.locator(".problems p").count() == 0
+
+
+NEVER_PLAYS = """() => { HTMLMediaElement.prototype.play = function () {
+    return new Promise((_, reject) => {
+        this.closest("dialog").addEventListener("close", () => reject(new DOMException("", "AbortError")));
+    });
+}; }"""
+
+
+def test_a_further_class_of_an_image_needs_its_file_no_more(page, tmp_path):
+    file = tmp_path / "changed later.jpg"
+    file.write_bytes(samples.jpeg(6))
+    page.set_input_files(".drop input", file)
+    page.locator(f".strip [title='{file.name}'][aria-current]").wait_for(state="attached", timeout=LONG)
+    file.write_bytes(b"something else")
+    with samples.cam() as cam:
+        (last,) = {*range(8)} - {*cam(samples.jpeg(6), top=7).classes.tolist()}
+    page.locator("input[name=class]").fill(str(last))
+    page.keyboard.press("Enter")
+    answer = page.locator(".class-search [role=status]:not(:empty)")
+    page.locator("[role=tab] >> nth=5").or_(answer).wait_for()
+    assert answer.all_inner_texts() == []
+
+
+ORDER = """async (names) => {
+    const order = [];
+    const predicted = ([name, data]) => {
+        const file = new File([Uint8Array.from(atob(data), (each) => each.charCodeAt(0))], name);
+        return runner.predict(file).then(() => order.push(name));
+    };
+    await Promise.all(names.map(predicted));
+    return order;
+}"""
+
+
+def test_the_net_runs_on_one_image_after_the_other(page):
+    images = [("large", samples.jpeg(3, 2000, 3000)), ("small", samples.jpeg(4))]
+    given = [[name, base64.b64encode(data).decode()] for name, data in images]
+    assert page.evaluate(ORDER, given) == ["large", "small"]
+
+
+ANSWER = """async (code) => {
+    const self = { registration: { scope: "https://example.org/page/" }, addEventListener() {} };
+    const full = async () => { throw new DOMException("", "QuotaExceededError"); };
+    const caches = { open: async () => ({ match: async () => undefined, put: full }) };
+    const PAGE = { version: "1", files: ["a"], first: [] };
+    const answer = new Function("self", "caches", "fetch", "PAGE", `${code}; return answer;`);
+    const fetched = async () => new Response("content");
+    const found = await answer(self, caches, fetched, PAGE)("https://example.org/page/a", false);
+    return found.text();
+}"""
+
+
+def test_a_file_that_the_browser_has_no_room_to_keep_is_answered(browser):
+    code = resources.files("pycam").joinpath("page/browser/service-worker.js").read_text("utf-8")
+    with opened(browser) as page:
+        assert page.evaluate(ANSWER, code) == "content"
 
 
 def test_without_webassembly_the_page_says_so(browser, small_file):
     with opened(browser) as page:
-        page.add_init_script("delete globalThis.WebAssembly")
+        page.add_init_script("globalThis.kept = WebAssembly; delete globalThis.WebAssembly")
         page.goto(small_file)
         page.locator(".problems p", has_text="this browser has no WebAssembly").wait_for()
         predict(page, ("a.jpg", samples.jpeg(3)))
         assert "a.jpg: this browser has no WebAssembly" in page.locator(".problems").all_inner_texts()[1]
         page.screenshot(path=SCREENSHOTS / "page-without-webassembly.png")
+        # The next image tries again.
+        page.evaluate("() => { globalThis.WebAssembly = kept; }")
+        predict(page, ("a.jpg", samples.jpeg(3)))
+        assert page.locator(".problems p").count() == 0
+        assert "The net is ready: WebAssembly" in page.inner_text(READY)
 
 
 def test_without_memory_the_page_says_so(launch, bundled):
@@ -385,6 +467,26 @@ def test_webassembly_runs_the_net_where_webgpu_fails(browser, small_file):
         page.goto(small_file)
         page.locator(READY, has_text="WebAssembly").wait_for(timeout=LONG)
         assert page.evaluate("() => runner.used.includes('runtime/ort.wasm.min.js.gz')")
+    # Whoever asks for the net while it loads waits for the same one.
+    with opened(browser) as page:
+        page.add_init_script("Object.defineProperty(navigator, 'gpu', { value: { requestAdapter: async () => ({}) } })")
+        page.add_init_script(COUNTED)
+        page.goto(small_file)
+        assert page.evaluate(IMPATIENT) == 2
+
+
+COUNTED = """
+globalThis.workers = 0;
+globalThis.Worker = class extends Worker {
+    constructor(...given) { super(...given); workers++; }
+};"""
+IMPATIENT = """async () => {
+    while (!document.querySelector(".engine").textContent) {
+        runner.ready().catch(() => {});
+        await new Promise((resolve) => setTimeout(resolve, 1));
+    }
+    return workers;
+}"""
 
 
 def test_other_scores_than_pycams_are_not_shown(browser, small_file):

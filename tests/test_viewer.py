@@ -450,6 +450,34 @@ def test_any_class_is_found_by_its_names(page, variants, methods, tmp_path, form
     assert page.locator('.pane >> nth=0 >> [role="tab"]').count() == tabs
 
 
+SHOW = """async ([number, answered]) => {
+    const find = answered ? async () => [null] : () => new Promise((resolve) => { globalThis.answer = resolve; });
+    document.querySelector("cam-viewer").show(await detail(number), { classes: Array(100).fill(["", "a"]), find });
+}"""
+
+
+def test_an_answer_that_comes_late_is_not_added_to_another_image(page, report):
+    page.goto(report)
+    page.click(".card button")
+    page.evaluate(SHOW, [0, False])
+    page.fill('input[name="class"]', "99")
+    page.keyboard.press("Enter")
+    page.evaluate(SHOW, [1, False])
+    shown = page.locator("[role=tab] b").all_inner_texts()
+    page.evaluate("async () => { answer([null]); await new Promise((resolve) => setTimeout(resolve)); }")
+    assert page.locator("[role=tab] b").all_inner_texts() == shown
+
+
+def test_a_class_that_the_model_lacks_is_shown_once(page, report):
+    page.goto(report)
+    page.click(".card button")
+    page.evaluate(SHOW, [0, True])
+    before = page.locator("[role=tab]").count()
+    for _ in range(2):
+        assert search(page, "99") == ""
+    assert page.locator("[role=tab]").count() == before + 1
+
+
 MODEL = "squeezenet-cam-caltech101"
 GRADIENTS = ("cam", "gradcam", "saliency")
 
@@ -702,6 +730,12 @@ def test_dropped_image_is_predicted(page):
         drop(page, "cut.jpg", "image/jpeg", data[: len(data) // 2])
         page.locator(".problems >> text=cut.jpg").wait_for()
         assert "truncated" in page.inner_text(".problems")
+        page.expected = ["415", "422", "ERR_FAILED"]
+        page.route("**/predict*", lambda route: route.abort())
+        drop(page, "late.jpg", "image/jpeg", data)
+        page.locator(
+            ".problems >> text=late.jpg: the server does not answer: see whether `pycam serve` still"
+        ).wait_for()
         assert page.locator("img[src=x]").count() == 0
 
 

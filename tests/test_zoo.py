@@ -204,6 +204,18 @@ def test_an_unknown_model_offers_the_nearest(name):
         zoo.card(name)
 
 
+@pytest.mark.parametrize(
+    ("name", "models"),
+    [
+        ("squeezenet", "'squeezenet-v1.0', 'squeezenet-v1.1' or 'squeezenet-cam-caltech101'"),
+        ("places_", "'places-alexnet-cam' or 'places-googlenet-cam'"),
+    ],
+)
+def test_the_beginning_of_several_names_offers_each_model_once(name, models):
+    with pytest.raises(ModelError, match=rf"did you mean {re.escape(models)}\? `pycam models list`"):
+        zoo.card(name)
+
+
 def test_a_missing_card_is_a_model_error_and_a_wrong_one_a_format_error(tmp_path):
     with pytest.raises(ModelError, match=r"no model card .*none\.yaml"):
         zoo.card(tmp_path / "none.yaml")

@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 
 from pycam.cli import options
-from pycam.cli.figure import names_in
 from pycam.cli.heatmap import raise_failures
 from pycam.cli.images import GivenImages, Images
 from pycam.console import Notes, print_line
@@ -61,7 +60,7 @@ def activations(
                 paths.append(path)
                 yield image
 
-    names = names_in("--layers", layers)
+    names = options.names_in("--layers", layers)
     grids = activation_grids(model, names, opened(), engine=engine.engine, protocol=row, options=engine.options)
     with notes.progress() as shown:
         bar = shown.add_task("activations", total=given.count)

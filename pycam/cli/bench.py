@@ -37,7 +37,7 @@ def bench(
     speed does not depend on them. Leave the machine alone meanwhile.
     """
     net, scale, weights = _net(source)
-    names = list(dict.fromkeys(name.strip() for name in engines.split(",")))
+    names = options.names_in("--engines", engines)
     with Notes().counted("engines and rounds") as progress:
         found = measure(net, names, engine.options, noise(net, scale=scale), progress)
     machine = f"{instruction_set()}; {engine.threads or cores()} threads; SGEMM {found.peak:.0f} GFLOP/s"

@@ -146,7 +146,7 @@ class _Rate(ProgressColumn):
 def _protocol(named: options.BoxOptions, choices: list[str], mean: Path | None) -> Protocol:
     row = get_protocol(named.protocol)
     given = {name: value for name, value in vars(named).items() if name != "protocol" and value is not None}
-    for choice, _, value in (each.partition("=") for each in choices):
+    for choice, equals, value in (each.partition("=") for each in choices):
         if choice not in row.choices():
             raise UsageError(
                 f"--set {choice}: no such choice; the choices are {', '.join(row.choices())}, as in mean=image"
@@ -155,6 +155,8 @@ def _protocol(named: options.BoxOptions, choices: list[str], mean: Path | None) 
             raise UsageError(f"--set {choice}: an evaluation draws nothing; leave it out")
         if choice in given:
             raise UsageError(f"--set {choice}={value}: the {choice} is already chosen: {given[choice]}")
+        if not equals:
+            raise UsageError(f"--set {choice}: expected a choice and its value, as in mean=image")
         given[choice] = value
     if mean is not None and ((numbers(str(mean)) is not None and "mean" in given) or given.get("mean") in FIXED_MEANS):
         raise UsageError(

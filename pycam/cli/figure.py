@@ -81,7 +81,7 @@ def figure(
         options.refuse(context, "--class chooses the classes", "top")
     if models is not None:
         options.refuse(context, "--models names the models", options.ModelOptions)
-    sources = [replace(source, model=name) for name in names_in("--models", models)] if models else [source]
+    sources = [replace(source, model=name) for name in options.names_in("--models", models)] if models else [source]
     rows = _rows(maps, methods, layers, target)
     shown = len(classes or range(top))
     chosen = [Column(each, row, _heading(each, row, sources, rows)) for each in sources for row in rows]
@@ -191,8 +191,8 @@ def write_figure(
 def _rows(maps: options.BoxOptions, methods: str | None, layers: str | None, target: str | None) -> list[Protocol]:
     """Return the protocol once per method, and once per layer if the method takes one."""
     return maps.row.with_methods(
-        names_in("--methods", methods) if methods is not None else [],
-        names_in("--layers", layers) if layers is not None else [],
+        options.names_in("--methods", methods) if methods is not None else [],
+        options.names_in("--layers", layers) if layers is not None else [],
         target=target,
         box_rule=maps.box_rule,
         threshold=maps.threshold,
@@ -221,11 +221,3 @@ def _side(columns: int | None, per_image: int) -> int:
             "or fewer models, methods, layers or classes"
         )
     return columns // per_image
-
-
-def names_in(option: str, text: str) -> list[str]:
-    """Return the names of a list with commas."""
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    if not names or len(set(names)) < len(names):
-        raise UsageError(f"{option} {text}: expected names that differ, with commas between them")
-    return names

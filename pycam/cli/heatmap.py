@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pycam.cli import options
 from pycam.cli.images import GivenImages, Images
 from pycam.cli.variants import load_variants
-from pycam.console import JsonList, Notes, print_error
+from pycam.console import JsonList, Notes, print_error, print_line
 from pycam.engines.threads import beside_an_engine
 from pycam.errors import ImageError, PycamError, UsageError
 from pycam.formats.output_folder import OutputFolder, Rows
@@ -108,8 +108,8 @@ def heatmap(
                 if printed is not None:
                     printed.add(values)
                     continue
-                for line in _summary(values):
-                    notes.say(line)
+                for line in [] if quiet else _summary(values):
+                    print_line(line)
         finally:
             # An interrupted run keeps the boxes of what it has done.
             if rows is not None:

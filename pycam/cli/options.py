@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, is_dataclass
 from inspect import Parameter
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
@@ -24,6 +24,9 @@ from pycam.model import Model, load_model
 from pycam.net.state import PHASES
 from pycam.onnx import PREPROCESSINGS
 from pycam.protocols import CHOICES, PROTOCOLS, Protocol, protocol as get_protocol
+
+if TYPE_CHECKING:
+    from pycam.ilsvrc.ground_truth import GroundTruth
 
 NOT_CONFIRMED = 11
 """Exit code of `compare` and `verify` when they do not find that results agree."""
@@ -53,6 +56,14 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 Tolerance = Annotated[float, typer.Option(help="Allowed difference, as a fraction of the largest value of a blob.")]
 Workers = Annotated[int, typer.Option(min=1, help="Number of processes.")]
+
+
+def names_in(option: str, text: str) -> list[str]:
+    """Return the names of a list with commas."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names or len(set(names)) < len(names):
+        raise UsageError(f"{option} {text}: expected names that differ, with commas between them")
+    return names
 
 
 def print_notes(notes: Iterable[str], quiet: bool = False) -> None:
@@ -273,6 +284,17 @@ class TruthOptions:
     labels: Labels = None
     blacklist: Blacklist = None
     meta: Meta = None
+
+    def read(self) -> GroundTruth:
+        """Read the ground truth."""
+        from pycam.ilsvrc.ground_truth import read_ground_truth
+
+        files = dict(vars(self))
+        return read_ground_truth(files.pop("ground_truth"), **files)
+
+
+NO_TRUTH = TruthOptions(None)  # type: ignore[arg-type]
+"""The default of a command that needs ground truth for some of its work only."""
 
 
 def grouped(command: Callable[..., None]) -> Callable[..., None]:

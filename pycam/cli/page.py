@@ -17,7 +17,7 @@ from pycam.page.recipe import check_protocol
 from pycam.page.runtime import find_runtime
 from pycam.predict import Cam, make_cam
 from pycam.protocols import Protocol
-from pycam.report.html import HTML, check_folder
+from pycam.report.html import check_folder, is_one_file
 
 FOLDER, FILE = Path("page"), Path("page.html")
 
@@ -49,9 +49,9 @@ def page(
     double click.
     """
     place = out or (FILE if single_file else FOLDER)
-    if single_file and place.suffix.lower() not in HTML:
+    if single_file and not is_one_file(place):
         raise UsageError(f"--out {place}: --single-file writes one file: give a name that ends in .html")
-    if place.suffix.lower() not in HTML:
+    if not is_one_file(place):
         check_folder(place)
     row = boxes.row.with_choices(box_rule=boxes.box_rule, threshold=boxes.threshold)
     check_protocol(row)
@@ -61,7 +61,7 @@ def page(
     with _cam(source, row, quiet) as cam:
         written = write_page(place, cam, found, title=title, examples=examples)
     print_line(
-        f"{place}{'' if place.suffix.lower() in HTML else os.sep}: {_mb(written.total)}, of which the net has "
+        f"{place}{'' if is_one_file(place) else os.sep}: {_mb(written.total)}, of which the net has "
         f"{_mb(written.net)} and ONNX Runtime Web {_mb(written.runtime)}"
     )
 

@@ -63,7 +63,9 @@ def tables(
 
 
 @app.command()
+@options.grouped
 def compare(
+    context: typer.Context,
     items: Annotated[
         list[Path],
         typer.Argument(
@@ -71,44 +73,31 @@ def compare(
             metavar="ITEMS…",
         ),
     ],
-    ground_truth: Annotated[
-        Path | None, typer.Option(help="Ground truth of submission files. Default: that of the first run.")
-    ] = None,
-    ground_truth_classes: options.GroundTruthClasses = None,
-    labels: options.Labels = None,
-    blacklist: options.Blacklist = None,
-    meta: options.Meta = None,
+    source: options.TruthOptions = options.NO_TRUTH,
     out: TablesFile = None,
     as_json: options.Json = False,
 ) -> None:
     """Compare each run or submission with the first, on the same images.
 
     For each error: the difference with its paired 95 % bootstrap interval, McNemar's test, and what was fixed and what
-    regressed. Submissions are those that `pycam score --predictions` reads.
+    regressed. Submissions are those that `pycam score --predictions` reads; their ground truth is that of the first run
+    unless --ground-truth gives it.
     """
     if len(items) < 2:
         raise UsageError(f"{items[0]}: one run or submission; give two or more, which are compared with the first")
     files = [item for item in items if not is_folder(item)]
-    if ground_truth is None:
+    if not files:
+        options.refuse(context, "runs have ground truth of their own", options.TruthOptions)
+    if source.ground_truth is None:
         if len(files) == len(items):
             raise UsageError(f"{items[0]}: a submission file needs --ground-truth, as for `pycam score`")
-        if given := next((each for each in (ground_truth_classes, labels, blacklist, meta) if each is not None), None):
-            raise UsageError(f"{given} has no effect without --ground-truth: leave it out, or give --ground-truth, too")
-    elif not files:
-        raise UsageError(f"{ground_truth} has no effect: runs have ground truth of their own; leave it out")
+        reason, fix = "no --ground-truth is given", "give --ground-truth too, or leave it out"
+        options.refuse(context, reason, options.TruthOptions, fix=fix)
     with ExitStack() as stack:
         named = dict(zip(items, distinct_labels(items), strict=True))
         runs = {item: stack.enter_context(Run.open(item, named[item])) for item in items if item not in files}
-        if ground_truth is not None:
-            truth = read_ground_truth(
-                ground_truth,
-                labels=labels,
-                ground_truth_classes=ground_truth_classes,
-                blacklist=blacklist,
-                meta=meta,
-            )
-        else:
-            truth = next(iter(runs.values())).plan.truth
+        own = source.ground_truth is None
+        truth = next(iter(runs.values())).plan.truth if own else source.read()
         judged = [
             Judged.of_results(label, runs[item].results)
             if item in runs

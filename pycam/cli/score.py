@@ -19,7 +19,7 @@ from pycam.evaluation.figures import errors_table
 from pycam.ilsvrc import map_scores
 from pycam.ilsvrc.baselines import Baselines, accuracies, known_class_errors
 from pycam.ilsvrc.chosen import BEST, Chosen, Rule
-from pycam.ilsvrc.ground_truth import GroundTruth, read_ground_truth
+from pycam.ilsvrc.ground_truth import GroundTruth
 from pycam.ilsvrc.maps import find_maps
 from pycam.ilsvrc.masks import read_masks
 from pycam.ilsvrc.predictions import names_images, read_classes, read_predictions
@@ -34,10 +34,6 @@ BASELINES = {
     "whole": ("whole image", map_scores.whole_image),
 }
 """Score maps that are the same for every image: names in results, and functions that score them."""
-
-
-NO_TRUTH = options.TruthOptions(None)  # type: ignore[arg-type]
-"""The default of the ground truth, which maps need for errors only."""
 
 ERRORS_ONLY = (
     "predictions",
@@ -70,7 +66,7 @@ def score(
         bool,
         typer.Option("--faithfulness", help="Run a model on masked images: what do their scores owe to the maps?"),
     ] = False,
-    source: options.TruthOptions = NO_TRUTH,
+    source: options.TruthOptions = options.NO_TRUTH,
     net: options.HeadOptions = options.HeadOptions(),
     methods: options.MethodOptions = options.MethodOptions(),
     engine: options.EngineOptions = options.EngineOptions(),
@@ -128,7 +124,7 @@ def score(
             options.refuse(context, "no --ground-truth is given", "ground_truth_classes", "meta")
         else:
             options.refuse(context, "--ground-truth names the class of each image", "class_name")
-        truth = None if source.ground_truth is None else _read_truth(source)
+        truth = None if source.ground_truth is None else source.read()
         model = net.load(quiet, labels=source.labels, needs_maps=methods.needs_maps)
         notes = Notes(quiet)
         paths = all_images(images, notes)
@@ -156,7 +152,7 @@ def score(
             options.refuse(context, "only maps have thresholds", "step")
     if masks is None:
         options.refuse(context, "no --masks are given", "mask_root")
-    truth = _read_truth(source)
+    truth = source.read()
     result: dict[str, Any] = {
         "ground_truth": str(source.ground_truth),
         "images": len(truth),
@@ -246,16 +242,6 @@ def _score_maps(
     result["notes"] += scores.notes
     if found.extra:
         result["notes"].append(f"{map_scores.listed(found.extra, 'map')} of no image of the ground truth: not scored")
-
-
-def _read_truth(source: options.TruthOptions) -> GroundTruth:
-    return read_ground_truth(
-        source.ground_truth,
-        labels=source.labels,
-        ground_truth_classes=source.ground_truth_classes,
-        blacklist=source.blacklist,
-        meta=source.meta,
-    )
 
 
 def _accuracies(accuracy: BoxAccuracy, truth: GroundTruth) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycam import zoo
-from pycam.errors import UsageError, escaped, suggest
+from pycam.errors import ModelError, UsageError, escaped, suggest
 from pycam.formats.files import is_folder
 from pycam.images.resize import resize
 
@@ -246,20 +246,28 @@ def without_glyph(texts: Iterable[str]) -> str:
 
 def prepare_matplotlib() -> None:
     """Give matplotlib a place for its list of fonts: pycam's cache, unless the user has a place for matplotlib."""
+    if "MPLCONFIGDIR" not in os.environ and not any(map(is_folder, _own_places())):
+        os.environ["MPLCONFIGDIR"] = _fonts_folder()
+
+
+def _own_places() -> Iterator[Path]:
+    """Yield the places that a user's own folder of matplotlib may have; none where no home directory is known."""
     from platformdirs import user_config_path
 
-    own = (user_config_path("matplotlib"), Path("~/.matplotlib").expanduser())
-    if "MPLCONFIGDIR" not in os.environ and not any(is_folder(place) for place in own):
-        os.environ["MPLCONFIGDIR"] = _writable(zoo.cache_folder() / "matplotlib")
+    with suppress(RuntimeError):
+        yield user_config_path("matplotlib").expanduser()
+    with suppress(RuntimeError):
+        yield Path("~/.matplotlib").expanduser()
 
 
-def _writable(folder: Path) -> str:
-    """Return a folder if files can be written there, or else one that is removed when the process ends."""
+def _fonts_folder() -> str:
+    """Return a folder in the cache if files can be written there, or else one that the end of the process removes."""
     try:
+        folder = zoo.cache_folder() / "matplotlib"
         folder.mkdir(parents=True, exist_ok=True)
         if os.access(folder, os.W_OK):
             return str(folder)
-    except OSError:
+    except (OSError, ModelError):
         pass
     temporary = tempfile.mkdtemp(prefix="pycam-matplotlib-")
     atexit.register(shutil.rmtree, temporary, ignore_errors=True)

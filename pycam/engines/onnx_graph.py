@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pycam.errors import UnsupportedLayerError
+from pycam.errors import NetError, UnsupportedLayerError, UsageError
 from pycam.formats import onnx_messages
 from pycam.formats.onnx_messages import FLOAT, INT64, LARGE
 from pycam.formats.schema import Message
@@ -52,6 +52,8 @@ def onnx_model(net: Net, outputs: Sequence[str], outside: dict[str, NDArray[np.f
     ------
     UnsupportedLayerError
         A layer has no translation to ONNX; the message names it.
+    NetError
+        The net has no parameters.
     """
     graph = _translated(net, outputs, outside)
     for output in outputs:
@@ -91,9 +93,15 @@ def onnx_cam_model(net: Net, head: CamHead, top: int | None = 5) -> Message:
 
     Raises
     ------
+    UsageError
+        `top` is less than 1.
     UnsupportedLayerError
         A layer has no translation to ONNX; the message names it.
+    NetError
+        The net has no parameters.
     """
+    if top is not None and top < 1:
+        raise UsageError(f"top={top}: expected 1 or more classes, or None for the maps of all classes")
     graph = _translated(net, [head.score_blob, head.feature_blob])
     scores, classes, maps = (_unused(name, net) for name in ("scores", "classes", "maps"))
     own = net.from_onnx and head.score_blob == "scores" and len(net.shapes["scores"]) == 2
@@ -152,6 +160,8 @@ def _unused(name: str, net: Net) -> str:
 def _translated(net: Net, wanted: Sequence[str], outside: dict[str, NDArray[np.float32]] | None = None) -> _Graph:
     """Return a graph with the layers that some values need, and their inputs."""
     path = net.layers_before(wanted)
+    if bare := next((layer.name for layer in path if layer.param_shapes and layer.name not in net.params), None):
+        raise NetError(f"the net has no weights (layer {bare!r}): read the net together with its caffemodel")
     graph = _Graph(net.params, path, outside)
     needed = {*wanted, *(value for layer in path for value in layer.inputs)}
     for layer in path:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pycam.errors import PycamError, RunError, UsageError
-from pycam.evaluation.image_file import NO_FILE, FileState, state_of
+from pycam.evaluation.image_file import NO_FILE, FileState, read_source
 from pycam.evaluation.record import Result
 from pycam.evaluation.store import Store
 from pycam.maps.target import class_scores
@@ -213,8 +213,9 @@ def resume_faithfulness(
 
     def read() -> Iterator[Source]:
         for number in todo:
-            states.append(_state_of(images[number]))
-            yield images[number]
+            source, state = _source(images[number])
+            states.append(state)
+            yield source
 
     chosen = [choices[number] for number in todo]
     with closing(measure_faithfulness(cam, read(), chosen, steps=steps, progress=progress)) as measured:
@@ -230,11 +231,11 @@ def resume_faithfulness(
             yield found
 
 
-def _state_of(path: Path) -> FileState:
+def _source(path: Path) -> tuple[Source, FileState]:
     try:
-        return state_of(path)
+        return read_source(path)
     except RunError:
-        return NO_FILE  # what cannot be read fails when it is measured
+        return path, NO_FILE  # what cannot be read fails when it is measured
 
 
 def _packed(measured: Measured) -> bytes:

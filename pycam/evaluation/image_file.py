@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pycam.errors import ImageError, RunError
-from pycam.images.read import read_bytes
+from pycam.images.read import FileContent, Source, read_bytes
 
 
 class FileState(NamedTuple):
@@ -60,9 +60,18 @@ def read_file(path: Path | str) -> tuple[bytes, FileState]:
     return data, FileState(len(data), zlib.crc32(data))
 
 
+def read_source(path: Path | str) -> tuple[Source, FileState]:
+    """Read the file of an image for a `Cam`, with the state of these very bytes; raises RunError as `read_file`.
+
+    If it has no content, it is the path, whose error the `Cam` will give, and `NO_FILE`.
+    """
+    try:
+        data, state = read_file(path)
+    except ImageError:
+        return path, NO_FILE
+    return FileContent(data, str(path)), state
+
+
 def state_of(path: Path | str) -> FileState:
     """Return the state of an image's file now, `NO_FILE` if it has no content; raises RunError as `read_file`."""
-    try:
-        return read_file(path)[1]
-    except ImageError:
-        return NO_FILE
+    return read_source(path)[1]

@@ -20,6 +20,8 @@ TEXT_BYTES = bytes([*b"\t\n\f\r\x1b", *range(0x20, 0x7F), *range(0x80, 0x100)])
 DOWNLOAD_AGAIN = "download the file itself again"
 UNPACK = "unpack it first"
 SWAPPED = "were two files swapped?"
+NET_FIRST = "give the prototxt of the net; its weights come after it"
+"""What to do instead where a net alone was expected, so that nothing can be swapped."""
 
 ONNX = "an ONNX model"
 PYTORCH = "weights of PyTorch (.pth)"
@@ -145,8 +147,17 @@ def read_file(path: str | os.PathLike[str], expected: str, most: int, error: typ
     return data
 
 
-def read_text(path: str | os.PathLike[str], expected: str, most: int) -> str:
-    """Read a text file in UTF-8 of at most `most` bytes; all line ends become newlines.
+def read_text(path: str | os.PathLike[str], expected: str, most: int, *, swapped: str = SWAPPED) -> str:
+    """Read a text file in UTF-8; all line ends become newlines.
+
+    Parameters
+    ----------
+    path, expected
+        As for `open_file`.
+    most : int
+        The largest number of bytes.
+    swapped : str
+        What to do about another file that belongs to a net.
 
     Raises
     ------
@@ -156,7 +167,7 @@ def read_text(path: str | os.PathLike[str], expected: str, most: int) -> str:
     with open_file(path, expected) as file:
         what, fix = recognise(file.read(HEAD))
     if what != TEXT:
-        found = f"{what}: {fix}" if what else f"unknown binary data: {DOWNLOAD_AGAIN}"
+        found = f"{what}: {swapped if fix is SWAPPED else fix}" if what else f"unknown binary data: {DOWNLOAD_AGAIN}"
         raise FormatError(f"{os.fspath(path)}: expected {expected}, found {found}")
     data = read_file(path, expected, most)
     try:

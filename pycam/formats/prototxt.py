@@ -14,7 +14,7 @@ from pycam.formats import schema
 from pycam.formats.files import atomic_write
 from pycam.formats.fork_layers import ForkLayer, convert_layers
 from pycam.formats.forks import drop_fork_fields, fork_schema, summarise
-from pycam.formats.opening import read_text
+from pycam.formats.opening import NET_FIRST, SWAPPED, read_text
 from pycam.formats.prototxt_blocks import LayerBlock, layer_blocks
 from pycam.formats.prototxt_errors import explain
 from pycam.formats.schema import Message
@@ -49,8 +49,15 @@ class NetText:
     notes: tuple[str, ...] = ()
 
 
-def read(path: str | os.PathLike[str]) -> NetText:
+def read(path: str | os.PathLike[str], *, alone: bool = False) -> NetText:
     """Read a net from a prototxt file.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    alone : bool
+        Whether no file of weights is given with it, which may be in its place.
 
     Raises
     ------
@@ -60,7 +67,8 @@ def read(path: str | os.PathLike[str]) -> NetText:
     UnsupportedLayerError
         A layer with parameters that Caffe 1.0 does not have.
     """
-    return parse(read_text(path, "a prototxt", LARGEST), os.fspath(path))
+    swapped = NET_FIRST if alone else SWAPPED
+    return parse(read_text(path, "a prototxt", LARGEST, swapped=swapped), os.fspath(path))
 
 
 def parse(text: str, name: str = "<text>") -> NetText:

@@ -58,7 +58,24 @@ _SCAN, _END, _APP1 = 0xDA, 0xD9, 0xE1
 _AS_STORED = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
 _GREY = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION
 
-Source = str | os.PathLike[str] | bytes | NDArray[Any] | PIL.Image.Image
+
+@dataclass(frozen=True, eq=False)
+class FileContent:
+    """The content of a file that was read before.
+
+    Attributes
+    ----------
+    data : bytes
+        The content.
+    path : str
+        Path of the file, for `Image.path` and messages.
+    """
+
+    data: bytes = field(repr=False)
+    path: str
+
+
+Source = str | os.PathLike[str] | bytes | FileContent | NDArray[Any] | PIL.Image.Image
 """What an image is read from."""
 
 # The filter for Pillow's warnings is state of the whole process: only one image at a time.
@@ -177,7 +194,7 @@ def read_image(
 
     Parameters
     ----------
-    source : path, bytes, array, or PIL.Image.Image
+    source : path, bytes, FileContent, array, or PIL.Image.Image
         A file, the content of a file, or an array: (H, W, 3) uint8 BGR or (H, W) uint8 grey. For another number of
         channels than three, also (H, W, channels), and float32; (H, W) is one channel. Pillow's image in any mode of
         at most 8 bits is converted as the file of the same mode would be.
@@ -217,9 +234,13 @@ def read_image(
     return image.upright() if exif == "apply" else image
 
 
-def _image_of_file(source: str | os.PathLike[str] | bytes, largest: int, channels: int, path: str) -> Image:
+def _image_of_file(
+    source: str | os.PathLike[str] | bytes | FileContent, largest: int, channels: int, path: str
+) -> Image:
     if isinstance(source, (bytes, bytearray, memoryview)):
         data = bytes(source)
+    elif isinstance(source, FileContent):
+        path, data = source.path, source.data
     elif isinstance(source, (str, os.PathLike)):
         path, data = os.fspath(source), read_bytes(source)
     else:

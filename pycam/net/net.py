@@ -282,7 +282,7 @@ def read_net(
     UsageError
         No rule of the net names the phase, a stage or the level.
     """
-    text = prototxt.read(prototxt_path)
+    text = prototxt.read(prototxt_path, alone=caffemodel_path is None)
     foreign = (text.path,) if text.forks or text.notes else ()
     net = replace(
         net_from_message(text.message, text.lines, text.path, phase, stages, level),

@@ -32,7 +32,7 @@ from pycam.page.card import CAM_PAPER, files_for_hosts
 from pycam.page.recipe import input_record, output_record
 from pycam.page.runtime import Runtime
 from pycam.predict import Cam
-from pycam.report.html import HTML, UNFINISHED, new_folder
+from pycam.report.html import UNFINISHED, is_one_file, new_folder
 from pycam.report.page import json_block, json_text, page, page_text
 from pycam.report.viewer_data import classes_record
 from pycam.zoo.cards import Card
@@ -52,7 +52,7 @@ _IN_WORKER = (
 )
 
 _SHOWN_AS_THEY_ARE = {b"\xff\xd8": "image/jpeg", b"\x89PNG": "image/png"}
-"""How files begin that every browser decodes to the pixels that pycam reads, and their types."""
+"""The first bytes of the files that every browser decodes to the pixels that pycam reads, and the type of each."""
 
 _THUMBNAIL = 64
 
@@ -163,7 +163,7 @@ def write_page(
     NetError
         The net has no class activation maps.
     """
-    one_file = place.suffix.lower() in HTML
+    one_file = is_one_file(place)
     net = onnx_cam_model(cam.model.net, cam.model.head, top=None)
     files = _files(net, runtime, examples)
     for name, file in files.items():

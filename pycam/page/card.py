@@ -32,7 +32,7 @@ LICENSES = (
     "mpl-2.0",
     "unlicense",
 )
-"""Licences by their names on the Hub; each other one is `other` there."""
+"""Licences by their names on the Hub; any other one is `other` there."""
 
 CAM_PAPER = "Zhou et al., Learning Deep Features for Discriminative Localization, CVPR 2016"
 CAM_DOI = "https://doi.org/10.1109/CVPR.2016.319"

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 import pycam
 from pycam.errors import ImageError, PycamError, RunError
-from pycam.evaluation.image_file import FileState, state_of
+from pycam.evaluation.image_file import FileState, read_source, state_of
 from pycam.formats.files import NamedFile, atomic_write, exists, locked
 from pycam.formats.opening import open_file
 from pycam.images.read import read_image
@@ -62,18 +62,29 @@ class Images:
     class_names: tuple[str, ...] | None = None
     boxes: tuple[Box, ...] | None = None
 
-    def source(self, index: int, channels: int, exif: str) -> Source:
-        """Return an image as `feature_values` takes it, for a net of so many channels and a protocol's orientation.
+    def source(self, index: int, channels: int, exif: str) -> tuple[Source, FileState]:
+        """Return an image as `feature_values` takes it, with the state of the file that it is made from.
+
+        Parameters
+        ----------
+        index : int
+            The position of the image.
+        channels : int
+            The number of channels of the net.
+        exif : str
+            What the protocol does about the orientation.
 
         Raises
         ------
         ImageError
             A part is needed of an image that cannot be read.
+        RunError
+            The machine cannot read the file now.
         """
-        path = self.paths[index]
+        source, state = read_source(self.paths[index])
         if self.boxes is None:
-            return path
-        return read_image(path, channels=channels, exif=exif).part(self.boxes[index])
+            return source, state
+        return read_image(source, channels=channels, exif=exif).part(self.boxes[index]), state
 
 
 def about_features(cam: Cam, blob: str, pooling: str, batch: int) -> dict[str, str]:
@@ -293,8 +304,9 @@ class _Partial:
 
         def todo() -> Iterator[Source]:
             for index in range(done, len(images.paths)):
-                states.append(state_of(images.paths[index]))
-                yield images.source(index, cam.model.channels, cam.protocol.exif)
+                source, state = images.source(index, cam.model.channels, cam.protocol.exif)
+                states.append(state)
+                yield source
 
         with BufferedWriter(NamedFile(self.path, "a")) as file:
             for found in feature_values(cam, todo(), blob, pooling=pooling, batch=batch):

@@ -106,15 +106,42 @@ def missing_cell(table: PaperTable, row: Row, column: str, weights: Mapping[str,
     """
     if row.model is None:
         return Missing("not ours", row.others)
-    if table.of_runs:
-        method = f" --set method={row.method}" if row.method not in (None, "cam") else ""
-        protocol = " --protocol released" if row.submission else ""
-        fix = f"`pycam evaluate --model {row.model}{protocol}{method} {_VAL} --out runs/{row.model}`"
-    else:
-        fix = f"get {table.data[column]}, then `{table.command}`"
+    fix = _work(table, row, column, row.model)
     if absent := weights.get(row.model):
         return Missing(absent.reason, f"{absent.fix}; then {fix}")
     return Missing("not run yet", fix)
+
+
+def _work(table: PaperTable, row: Row, column: str, model: str) -> str:
+    """Return what fills a cell with a model whose weights are here."""
+    if not table.of_runs:
+        return f"get {table.data[column]}, then `{table.command}`"
+    method = f" --set method={row.method}" if row.method not in (None, "cam") else ""
+    protocol = " --protocol released" if row.submission else ""
+    return f"`pycam evaluate --model {model}{protocol}{method} {_VAL} --out runs/{model}`"
+
+
+@dataclass
+class _Fixes:
+    """What would fill the empty rows of tables, each once, with the models or rows that it is for."""
+
+    weights: dict[str, list[str]] = field(default_factory=dict)
+    works: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, table: PaperTable, row: Row, weights: Mapping[str, Missing]) -> None:
+        """Add what a row without values needs."""
+        if row.model is None:
+            self.works.setdefault(row.others, []).append(row.name)
+            return
+        if absent := weights.get(row.model):
+            self.weights.setdefault(absent.fix, []).append(row.model)
+        for column in table.columns:
+            self.works.setdefault(_work(table, row, column, "MODEL"), []).append(row.model)
+
+    def lines(self) -> list[str]:
+        """Return the weights, and then what is done with them."""
+        fixes = [*self.weights.items(), *self.works.items()]
+        return [f"{', '.join(dict.fromkeys(names))}: {fix}" for fix, names in fixes]
 
 
 def lines(table: PaperTable, sources: Sources) -> list[Line]:
@@ -150,7 +177,7 @@ def paper_tables(sources: Sources, weights: Mapping[str, Missing]) -> list[Table
         In percent. The note of a table tells which weights its rows are; that of the last one also tells which runs
         are left out, and how to fill the empty rows.
     """
-    fixes: dict[str, None] = {}
+    fixes = _Fixes()
     said: dict[str, None] = {}
     tables = []
     for table in published().tables:
@@ -164,14 +191,14 @@ def paper_tables(sources: Sources, weights: Mapping[str, Missing]) -> list[Table
         for run in sources.runs
         if not run.is_ilsvrc
     ]
-    return [*tables[:-1], replace(tables[-1], note="\n".join([tables[-1].note, *others, *fixes]))]
+    return [*tables[:-1], replace(tables[-1], note="\n".join([tables[-1].note, *others, *fixes.lines()]))]
 
 
 def error_tables(reports: Sequence[Mapping[str, Any]]) -> list[Table]:
     """Return Tables 1 to 3 with runs in them, from their `report.json`, for `ranking`."""
     sources = Sources(tuple(map(Run, reports)))
     tables = [table for table in published().tables if table.of_runs and table.judged]
-    return [_frame(table, lines(table, sources), {}, {}) for table in tables]
+    return [_frame(table, lines(table, sources), {}, _Fixes()) for table in tables]
 
 
 def ranking(table: Table) -> Table:
@@ -189,7 +216,7 @@ def ranking(table: Table) -> Table:
     return Table(table.title, both.loc[order], formats=dict.fromkeys(errors, PERCENT))
 
 
-def _frame(table: PaperTable, found: Sequence[Line], weights: Mapping[str, Missing], fixes: dict[str, None]) -> Table:
+def _frame(table: PaperTable, found: Sequence[Line], weights: Mapping[str, Missing], fixes: _Fixes) -> Table:
     """Return a table without its note, and add to `fixes` how to fill its empty rows."""
     from pandas import DataFrame
 
@@ -208,8 +235,7 @@ def _frame(table: PaperTable, found: Sequence[Line], weights: Mapping[str, Missi
         if not line.cells and line.place is None and not line.facts:
             absent = [missing_cell(table, line.row, column, weights) for column in table.columns]
             row["note"] = "; ".join(dict.fromkeys(each.reason for each in absent))
-            name = line.row.model or line.row.name
-            fixes |= dict.fromkeys(f"{name}: {each.fix}" for each in absent)
+            fixes.add(table, line.row, weights)
         rows.append(row)
     own = [f"{column}{bound}" for column in columns for bound in ("", " low", " high")]
     numbers = [*(f"published {column}" for column in table.columns), *own]

@@ -117,7 +117,7 @@ class Net:
             raise WrongArguments("Net: no phase: give caffe.TEST or caffe.TRAIN: Net(prototxt, caffemodel, caffe.TEST)")
         if given["phase"] not in (modes.TRAIN, modes.TEST):
             raise UsageError(f"Net: phase {given['phase']}: give caffe.TEST or caffe.TRAIN")
-        text = prototxt.read(network_file)
+        text = prototxt.read(network_file, alone=given["weights"] is None)
         self._set_up(text, PHASES[given["phase"]], given["stages"] or (), given["level"], given["weights"], engine)
 
     @classmethod

@@ -129,7 +129,7 @@ def write_bundle(folder: Path, sources: Sources, weights: Mapping[str, Missing],
     atomic_write(folder / STATE, json.dumps(asdict(state), indent=2, ensure_ascii=False) + "\n")
     for name, data in _made(folder, state).items():
         atomic_write(folder / name, data)
-    atomic_write(folder / SUMS, _sums(folder))
+    atomic_write(folder / SUMS, _listed(dict(_hashes(folder))))
 
 
 def check_bundle(folder: Path) -> Check:
@@ -245,12 +245,13 @@ def _readme(state: State) -> str:
     )
 
 
-def _sums(folder: Path) -> str:
-    """Return the hash of every file of a bundle but the list itself, as `sha256sum` writes them."""
-    return "".join(f"{digest}  {name}\n" for name, digest in _hashes(folder))
+def _listed(hashes: Mapping[str, str]) -> str:
+    """Return the hash of each file as a line, as `sha256sum` writes them."""
+    return "".join(f"{digest}  {name}\n" for name, digest in hashes.items())
 
 
 def _hashes(folder: Path) -> Iterator[tuple[str, str]]:
+    """Yield the name and the hash of every file of a bundle but the list itself, in the order of the names."""
     files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if not path.is_dir()}
     for name in sorted(files.keys() - {SUMS}):
         with files[name].open("rb") as file:
@@ -276,7 +277,7 @@ def _hash_difference(folder: Path) -> str:
             return f"{name}: {SUMS} does not have it"
         if listed[name] != found[name]:
             return f"{name}: its SHA-256 is {found[name]}, {SUMS} has {listed[name]}"
-    return "" if stored == utf8(_sums(folder)) else f"{SUMS}: its lines are not in order, or end in another way"
+    return "" if stored == utf8(_listed(found)) else f"{SUMS}: its lines are not in order, or end in another way"
 
 
 def _text_difference(name: str, path: Path, expected: bytes) -> str:

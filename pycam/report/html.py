@@ -24,9 +24,6 @@ UNFINISHED = ".unfinished"
 
 NO_LABELS = Labels(())
 
-HTML = (".html", ".htm")
-"""The endings of a page of one file."""
-
 _PARTS = {
     "images": re.compile(r"\d{6,}\.jpg"),
     "data": re.compile(r"\d+\.js"),
@@ -66,6 +63,11 @@ class Heading:
     labels: Labels = NO_LABELS
 
 
+def is_one_file(place: Path) -> bool:
+    """Return whether a page at a place is one file: its name ends in .html. Anything else is a folder."""
+    return place.suffix.lower() in (".html", ".htm")
+
+
 def write_html(place: Path, entries: Iterable[Entry], heading: Heading) -> None:
     """Write a report.
 
@@ -85,7 +87,7 @@ def write_html(place: Path, entries: Iterable[Entry], heading: Heading) -> None:
     UsageError
         The folder is not empty, and not that of an interrupted page.
     """
-    if place.suffix.lower() in HTML:
+    if is_one_file(place):
         place.parent.mkdir(parents=True, exist_ok=True)
         _write_file(place, entries, heading)
     else:

@@ -24,7 +24,7 @@ from hashlib import sha256
 from itertools import chain
 from pathlib import Path
 
-from pycam.errors import ModelError, PycamError, suggest, system_error
+from pycam.errors import ModelError, PycamError, near_names, suggest, system_error
 from pycam.formats.files import is_file
 from pycam.zoo.cards import Card, Mean, PublishedFile, read_card, read_mean_card
 from pycam.zoo.checksums import checksum, pin as write_pin, pin_file, pinned
@@ -59,7 +59,8 @@ def cache_folder() -> Path:
 
     named = os.environ.get("PYCAM_CACHE")
     try:
-        return Path(named).expanduser() if named else user_cache_path("pycam")
+        # Some versions of platformdirs leave a `~` that they do not know, which would be a folder of this name here.
+        return (Path(named) if named else user_cache_path("pycam")).expanduser()
     except RuntimeError:
         raise ModelError(
             f"{f'PYCAM_CACHE is {named}' if named else 'downloaded files are kept in the home directory'}, but no home "
@@ -99,8 +100,11 @@ def card(name: str | Path) -> Card:
     known = {_fold(alias): entry for entry in all_cards() for alias in (entry.name, *entry.aliases)}
     if _fold(text) in known:
         return known[_fold(text)]
+    near = near_names(_fold(text), known)
+    # Of the near names of a model, the first is enough: its own one comes before its aliases.
+    first = {entry.name: alias for alias, entry in reversed(known.items()) if alias in near}
     raise ModelError(
-        f"no model is called {text!r}: {suggest(_fold(text), known, 'no name is similar;')} "
+        f"no model is called {text!r}: {suggest(_fold(text), first.values(), 'no name is similar;')} "
         "`pycam models list` shows all models; the name of your own card must end in .yaml"
     )
 

@@ -83,9 +83,10 @@ def paper(
         Notes(quiet).say(f"wrote {bundle}: check it with `pycam paper --check {bundle}`")
         return
     from pycam.paper.living import living_paper
+    from pycam.report.html import is_one_file
     from pycam.report.paper_page import paper_page
 
-    if out.suffix.lower() not in (".html", ".htm"):
+    if not is_one_file(out):
         raise UsageError(f"--out {out}: expected a file name that ends in .html")
     living = living_paper(sources, weights, margin)
     out.parent.mkdir(parents=True, exist_ok=True)

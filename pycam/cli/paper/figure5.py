@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from pycam.cli import options
-from pycam.cli.figure import Column, Dpi, Width, names_in, panels
+from pycam.cli.figure import Column, Dpi, Width, panels
 from pycam.cli.images import Images, all_images
 from pycam.cli.paper.heads import Out, save_figure
 from pycam.console import Notes
@@ -44,12 +44,12 @@ def figure5(
     Backpropagation is the gradient of the class's score at the input (saliency); it needs PyTorch.
     """
     check_matplotlib()
-    sources = {name: replace(source, model=name) for name in names_in("--models", models)} if models else {}
+    sources = {name: replace(source, model=name) for name in options.names_in("--models", models)} if models else {}
     sources = sources or {source.model or Path(source.prototxt or "net").stem: source}
     deep = next(iter(sources)) if backprop is None else backprop
     columns = [Column(each, maps.row.with_choices(method="cam"), name) for name, each in sources.items()]
     saliency = maps.row.with_choices(method="saliency")
-    for name in names_in("--backprop", deep) if deep != "none" else []:
+    for name in options.names_in("--backprop", deep) if deep != "none" else []:
         each = sources.get(name) or replace(source, model=name)
         columns.append(Column(each, saliency, f"{name}, backpropagation"))
     grid = Grid(1 + len(columns), width, dpi)

@@ -119,7 +119,7 @@ def table5(
 
 def _chosen(option: str, given: str | None, known: Iterable[str]) -> list[str]:
     """Return the names of a comma list, in the order of those that are known; all without a list."""
-    names = list(known) if given is None else [name.strip() for name in given.split(",")]
+    names = list(known) if given is None else options.names_in(option, given)
     for name in names:
         if name not in known:
             raise UsageError(f"{option} {name}: {suggest(name, known, 'expected some of ' + ', '.join(known))}")

@@ -13,6 +13,7 @@ async function takePhotograph(ontaken) {
   const video = element("video", { playsinline: true, muted: true, "aria-label": "What the camera sees" });
   const close = () => dialog.close();
   const take = async () => {
+    button.disabled = true; // A second click takes no second photograph.
     const canvas = element("canvas", { width: video.videoWidth, height: video.videoHeight });
     canvas.getContext("2d").drawImage(video, 0, 0);
     const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
@@ -30,7 +31,13 @@ async function takePhotograph(ontaken) {
   dialog.showModal();
   video.muted = true;
   video.srcObject = stream;
-  await video.play();
+  try {
+    await video.play();
+  } catch (error) {
+    if (!dialog.open) return; // It was closed before the first image came.
+    close();
+    throw new Error(`the camera does not start (${error.name})`);
+  }
   button.disabled = false;
   button.focus();
 }

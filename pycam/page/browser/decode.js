@@ -26,7 +26,7 @@ async function decodeImage(blob, { exif, limits }) {
   const bytes = new Uint8Array(await blob.arrayBuffer());
   const header = readHeader(bytes);
   const pixels = header.width * header.height;
-  if (pixels > limits.pixels) throw new Error(`the image has ${Math.round(pixels / 1e6)} million pixels, and the page takes up to ${limits.pixels / 1e6}: make it smaller`);
+  if (pixels > limits.pixels) throw new Error(`the image has ${Math.ceil(pixels / 1e6)} million pixels, and the page takes up to ${limits.pixels / 1e6}: make it smaller`);
   const bitmap = await bitmapOf([bytes], header);
   try {
     if (header.end && (await stopsEarly(bytes, header, bitmap))) throw damaged("a JPEG whose data end before the image is complete");
@@ -55,7 +55,9 @@ async function bitmapOf(parts, { format, width, height, ownPng, isTransparent })
     throw new Error(`the browser cannot decode a ${format} of ${width} × ${height}: the file is damaged, or there is no memory left`);
   }
   const opaque = isTransparent ? opaqueOf(bitmap) : null;
-  return opaque ? createImageBitmap(opaque, options) : bitmap;
+  if (!opaque) return bitmap;
+  bitmap.close();
+  return createImageBitmap(opaque, options);
 }
 
 /** Returns whether the decoder of a JPEG would use more data before the end marker: it fills what is missing with grey. */
@@ -69,6 +71,7 @@ async function stopsEarly(bytes, header, bitmap) {
   const other = await bitmapOf(longer, header).catch(() => null);
   if (!other) return true;
   const [asIs, withMore] = [bitmap, other].map((each) => pixelsOf(each, UPRIGHT[1](), width, height));
+  other.close();
   return asIs.some((value, at) => value !== withMore[at]);
 }
 

@@ -3,7 +3,8 @@
 
 let session = null;
 let facts = null;
-let last = { file: null }; // The last image with its outputs: further classes of it need no further run.
+let last = { key: null }; // The last image with its outputs: further classes of it need no further run.
+let queue = Promise.resolve(); // The runtime runs the net once at a time.
 
 const TASKS = {
   async load(given) {
@@ -20,22 +21,22 @@ const TASKS = {
   },
 
   /** Returns the record of an image with its best classes, and a JPEG that shows the image. */
-  async predict({ file }) {
-    const { image, outputs } = await predicted(file);
+  async predict({ file, key }) {
+    const { image, outputs } = await predicted(file, key);
     const record = imageRecord({ ...image, name: file.name, src: null }, outputs, facts.run, facts.classes, bestClasses(outputs.scores, facts.top));
     return { record, shown: image.shown };
   },
 
   /** Returns the record of any class of an image. */
-  async find({ file, index }) {
-    return classRecord(index, (await predicted(file)).outputs, facts.classes);
+  async find({ file, key, index }) {
+    return classRecord(index, (await predicted(file, key)).outputs, facts.classes);
   },
 };
 
-async function predicted(file) {
-  if (last.file !== file) {
+async function predicted(file, key) {
+  if (last.key !== key) {
     const { rgba, ...image } = await decodeImage(file, facts.input);
-    last = { file, image, outputs: await outputsOf(rgba, image.width, image.height) };
+    last = { key, image, outputs: await outputsOf(rgba, image.width, image.height) };
   }
   return last;
 }
@@ -81,7 +82,11 @@ async function byRuntime(work) {
   }
 }
 
-addEventListener("message", async ({ data: { number, task, content } }) => {
+addEventListener("message", ({ data }) => {
+  queue = queue.then(() => answer(data));
+});
+
+async function answer({ number, task, content }) {
   try {
     postMessage({ number, value: await TASKS[task](content) });
   } catch (error) {
@@ -89,4 +94,4 @@ addEventListener("message", async ({ data: { number, task, content } }) => {
     const isLost = error instanceof Lost || error instanceof RangeError;
     postMessage({ number, error: error instanceof RangeError ? NO_MEMORY : error.message, lost: isLost });
   }
-});
+}

@@ -8,6 +8,7 @@ const loadingText = element("span", { id: "loading-text" });
 const loading = element("div", { class: "loading", hidden: true }, loadingText, bar);
 const failure = element("div", { class: "problems", role: "alert" });
 const engine = element("p", { class: "engine", role: "status" });
+let isAsking = false; // The browser asks for the camera, and the page stays usable meanwhile.
 
 const runner = new Runner((text, share) => {
   loadingText.textContent = text;
@@ -20,6 +21,7 @@ const desk = new Desk({
   limits: "Images stay in this browser: the net runs here, and nothing is uploaded",
   tools: [element("div", { class: "tools" }, ...examples(), element("button", { type: "button", click: photograph }, "Take a photograph")), loading, failure, engine],
   async predict(file) {
+    await loaded();
     const image = await runner.predict(file);
     return { image, search: { classes: facts.classes, find: async (index) => [await runner.find(file, index)] } };
   },
@@ -40,26 +42,40 @@ function examples() {
 }
 
 async function photograph() {
+  if (isAsking) return;
+  isAsking = true;
   try {
     await takePhotograph((file) => desk.take([file]));
   } catch (error) {
     desk.complain(error.message);
+  } finally {
+    isAsking = false;
   }
 }
 
 async function load() {
   failure.replaceChildren();
+  try {
+    await loaded();
+  } catch (error) {
+    const again = element("button", { type: "button", click: load }, "Try again");
+    failure.replaceChildren(element("p", {}, `The net does not load: ${error.message}. `, again));
+  }
+}
+
+/** Loads the net unless it is loaded, and shows how far it is. */
+async function loaded() {
   loading.hidden = false;
   try {
     await runner.ready();
-    engine.textContent = `The net is ready: ${runner.description}.`;
-    await keepForLater();
-  } catch (error) {
-    const again = element("button", { type: "button", click: load }, "Try again");
-    failure.append(element("p", {}, `The net does not load: ${error.message}. `, again));
   } finally {
     loading.hidden = true;
   }
+  failure.replaceChildren();
+  const text = `The net is ready: ${runner.description}.`;
+  if (engine.textContent.startsWith(text)) return;
+  engine.textContent = text;
+  keepForLater();
 }
 
 /** Lets the browser keep the page, so that it works without a network from now on. */

@@ -16,8 +16,10 @@ class Runner {
   used = [];
   #worker = null;
   #ready = null;
+  #isLoaded = false;
   #calls = new Map();
   #count = 0;
+  #keys = new WeakMap(); // Numbers of files: the worker gets another copy of a file with each message.
   #onprogress;
 
   /** `onprogress` gets what is being done, in words, and how much of it is done, from 0 to 1; null if nobody knows. */
@@ -28,7 +30,7 @@ class Runner {
   /** Loads the net unless it is loaded. After a failure, the next call tries again. */
   ready() {
     this.#ready ??= this.#start().catch((error) => {
-      this.#stop(error);
+      this.#ready = null;
       throw error;
     });
     return this.#ready;
@@ -37,14 +39,19 @@ class Runner {
   /** Returns the record of an image file for the viewer, with its best classes. */
   async predict(file) {
     await this.ready();
-    const { record, shown } = await this.#call("predict", { file });
+    const { record, shown } = await this.#call("predict", this.#given(file));
     return { ...record, src: URL.createObjectURL(shown) };
   }
 
   /** Returns the record of any class of an image file. */
   async find(file, index) {
     await this.ready();
-    return this.#call("find", { file, index });
+    return this.#call("find", { ...this.#given(file), index });
+  }
+
+  #given(file) {
+    if (!this.#keys.has(file)) this.#keys.set(file, ++this.#count);
+    return { file, key: this.#keys.get(file) };
   }
 
   async #start() {
@@ -52,10 +59,12 @@ class Runner {
     const failures = [];
     for (const backend of (await hasWebGpu()) ? ["webgpu", "wasm"] : ["wasm"]) {
       try {
-        return await this.#startOn(backend);
+        await this.#startOn(backend);
+        this.#isLoaded = true;
+        return;
       } catch (error) {
         failures.push(error);
-        this.#stop(error, false);
+        this.#stop(error);
       }
     }
     throw failures.at(-1);
@@ -73,8 +82,7 @@ class Runner {
     this.#worker.addEventListener("error", (event) => this.#stop(new Error(`the net stopped: ${event.message || "the browser ended it, perhaps for its memory"}`)));
     const threads = globalThis.crossOriginIsolated ? Math.min(navigator.hardwareConcurrency, MOST_THREADS) : 1;
     const settings = { backend, threads, binary: wasm, module: new Blob([importable], { type: "text/javascript" }), model, facts };
-    await this.#call("load", settings);
-    URL.revokeObjectURL(address);
+    await this.#call("load", settings).finally(() => URL.revokeObjectURL(address));
     const { rgba, scores: expected, ...size } = { ...facts.check, scores: decodeFloats(facts.check.scores) };
     const scores = await this.#call("check", { rgba: decodeBytes(rgba), ...size });
     const difference = Math.max(...scores.map((score, index) => Math.abs(score - expected[index])));
@@ -83,7 +91,7 @@ class Runner {
       throw new Error(`${title} computes other scores in this browser than pycam, by ${difference.toPrecision(2)}: use another browser`);
     }
     const parts = backend === "wasm" ? `, ${threads} ${threads === 1 ? "thread" : "threads"}` : "";
-    this.description = `${title}${parts}; scores are pycam's within ${difference.toExponential(0)}`;
+    this.description = `${title}${parts}; scores agree with pycam's within ${difference.toExponential(0)}`;
     this.used = names;
   }
 
@@ -115,10 +123,11 @@ class Runner {
   }
 
   /** Ends the worker; what waits for it fails with an error. The next image starts another one. */
-  #stop(error, again = true) {
+  #stop(error) {
     this.#worker?.terminate();
     this.#worker = null;
-    if (again) this.#ready = null;
+    if (this.#isLoaded) this.#ready = null; // While it loads, #start goes on, and must not be started twice.
+    this.#isLoaded = false;
     for (const { reject } of this.#calls.values()) reject(error);
     this.#calls.clear();
   }

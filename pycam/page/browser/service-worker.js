@@ -35,7 +35,8 @@ async function answer(address, isStart) {
   let response = await cache.match(address);
   if (!response) {
     response = await fetch(fresh(address));
-    if (response.ok) await cache.put(address, response.clone());
+    // A browser without room for the file keeps none of it; it is there all the same.
+    if (response.ok) await cache.put(address, response.clone()).catch(() => {});
   }
   if (!isStart) return response;
   // With these headers, which most hosts of files cannot send, the browser gives the net several threads.

@@ -29,7 +29,7 @@ class Desk {
       this.#strip,
       this.#viewer,
     );
-    document.addEventListener("paste", (event) => this.take(event.clipboardData.files));
+    document.addEventListener("paste", ({ clipboardData: { files } }) => files.length && this.take(files)); // It may be a text.
     document.addEventListener("dragover", (event) => {
       event.preventDefault();
       document.body.classList.add("over");
@@ -62,6 +62,9 @@ class Desk {
   async #add(file) {
     this.#status.textContent = `Predicting ${file.name} …`;
     try {
+      await file.slice(0, 1).arrayBuffer().catch(() => {
+        throw new Error("the browser cannot read it: give the file of an image, and no folder");
+      });
       this.#put({ file, ...(await this.#predict(file)) });
     } catch (error) {
       this.complain(`${file.name}: ${error.message}`);

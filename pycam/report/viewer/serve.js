@@ -37,7 +37,9 @@ async function predicted(file, models, classes = []) {
   const address = `predict?${new URLSearchParams(names)}`;
   const request = { method: "POST", headers: { "Content-Type": file.type || "application/octet-stream" }, body: file };
   for (let second = 0; ; second++) {
-    const response = await fetch(address, request);
+    const response = await fetch(address, request).catch(() => {
+      throw new Error("the server does not answer: see whether `pycam serve` still runs in its terminal");
+    });
     const answer = await response.json();
     if (response.ok) return answer;
     if (response.status !== 429 || second === PATIENCE) throw new Error(answer.error);

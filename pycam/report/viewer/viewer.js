@@ -83,17 +83,19 @@ class CamViewer extends HTMLElement {
 
   async #add(index, { classes, find }) {
     const [wnid, label] = classes[index];
+    const panes = this.#panes;
     const items = await find(index);
+    if (panes !== this.#panes) return; // Another image is shown now.
     // Variants have the same classes in the same order, runs have classes of their own.
-    const ranks = this.#panes.map((pane) => (this.#shared ? this.#panes[0] : pane).rankOf(index));
-    this.#panes.forEach((pane, number) => {
+    const ranks = panes.map((pane) => (this.#shared ? panes[0] : pane).rankOf(index));
+    panes.forEach((pane, number) => {
       const isNew = ranks[number] < 0;
-      if (isNew) pane.add(items[number] ?? { index: null, wnid, label, score: null, box: null, maps: null });
+      if (isNew) pane.add(items[number] ?? { index, wnid, label, score: null, box: null, maps: null });
       pane.select(isNew ? pane.tabs.length - 1 : ranks[number]);
     });
     this.refresh();
     // Keys of the viewer would be letters in the field of the search. The image stays where it is.
-    this.#panes.find((pane) => !pane.root.hidden).focus({ preventScroll: true });
+    panes.find((pane) => !pane.root.hidden).focus({ preventScroll: true });
   }
 }
 
