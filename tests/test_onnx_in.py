@@ -544,10 +544,6 @@ def branches(g: Graph) -> list[str]:
     return [linear(g, g.add("If", g.add("Greater", g.add("ReduceMax", x, keepdims=0), np.float32(0)), **graphs))]
 
 
-def two_inputs(g: Graph) -> list[str]:
-    return [g.add("Conv", "image", "other")]
-
-
 REFUSED: dict[str, tuple[Callable[[Graph], list[str]], type[pycam.PycamError], str]] = {
     "two heads": (two_heads, UsageError, "2 heads: a .* b .*; choose one of them with --head"),
     "a class token": (
