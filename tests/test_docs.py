@@ -210,6 +210,9 @@ def test_names_in_running_text_are_there(document):
             assert resolve(found[0]), found[0]
 
 
+@pytest.mark.cluster
+@pytest.mark.torch
+@pytest.mark.web
 def test_names_in_docstrings_and_comments_are_there():
     found = set()
     for path in ROOT.glob("pycam/**/*.py"):
