@@ -81,7 +81,7 @@ class Protocol:
         corners without conversion. ILSVRC counts from 1, so these boxes begin one pixel too far left and too high.
     metric : str
         The metrics of an evaluation: ILSVRC's `errors`; or `max_box_acc`, which adds the accuracies of the ground-truth
-        class's map at every threshold (`pycam.ilsvrc.wsol`).
+        class's map at every threshold (`pycam.metrics.box_accuracy`).
     overlay : str
         The colours of the map and the way to mix them with the base: a name in `pycam.drawing.overlays.OVERLAYS`.
     caption : str

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import strategies as st
 
 import pycam.architectures
@@ -14,6 +15,17 @@ from pycam.net import Net, net_from_message
 from pycam.net.layers import Layer
 
 Shapes = dict[str, tuple[int, ...]]
+
+ENGINES = [
+    "onnxruntime",
+    pytest.param("openvino", marks=pytest.mark.openvino),
+    pytest.param("ncnn", marks=pytest.mark.ncnn),
+    pytest.param("torch", marks=pytest.mark.torch),
+    pytest.param("opencv", marks=pytest.mark.opencv),
+]
+"""The engines that must compute what Caffe computes, as parameters of a test."""
+
+EVERY_ENGINE = [*ENGINES, pytest.param("caffe", marks=pytest.mark.caffe)]
 
 # The score of the first class of a released net with seeded weights.
 CERTAINTY = 0.3

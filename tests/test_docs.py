@@ -210,6 +210,19 @@ def test_names_in_running_text_are_there(document):
             assert resolve(found[0]), found[0]
 
 
+@pytest.mark.cluster
+@pytest.mark.torch
+@pytest.mark.web
+def test_names_in_docstrings_and_comments_are_there():
+    found = set()
+    for path in ROOT.glob("pycam/**/*.py"):
+        text = path.read_text("utf-8")
+        public = {dotted for dotted in re.findall(r"`(pycam(?:\.\w+)+)`", text) if not resolve(dotted)}
+        own = {own for own in re.findall(r"`(_[a-z]\w*)`", text) if not re.search(rf"(?<!`)\b{own}\b", text)}
+        found |= {f"{name(path)}: {each}" for each in public | own}
+    assert not found
+
+
 def resolve(dotted: str) -> bool:
     parts = dotted.split(".")
     for cut in range(len(parts), 0, -1):
@@ -220,6 +233,8 @@ def resolve(dotted: str) -> bool:
                 raise
             continue
         for part in parts[cut:]:
+            if part in getattr(thing, "__annotations__", ()):
+                return True  # an attribute of instances
             if not hasattr(thing, part):
                 return False
             thing = getattr(thing, part)

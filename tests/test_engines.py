@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from nets import PITFALLS, conv, data, images, layer, message_of, seeded_net, worst
+from nets import ENGINES, EVERY_ENGINE, PITFALLS, conv, data, images, layer, message_of, seeded_net, worst
 
 import pycam.architectures
 from pycam import engines
@@ -31,14 +31,6 @@ from pycam.net import CamHead, Net, find_heads, read_net
 
 # Of a blob's largest value.
 TOLERANCE = 2e-5
-
-ENGINES = [
-    "onnxruntime",
-    pytest.param("openvino", marks=pytest.mark.openvino),
-    pytest.param("ncnn", marks=pytest.mark.ncnn),
-    pytest.param("torch", marks=pytest.mark.torch),
-    pytest.param("opencv", marks=pytest.mark.opencv),
-]
 
 GRADIENTS = pytest.param("gradients", marks=pytest.mark.torch)
 
@@ -228,7 +220,7 @@ def test_the_best_number_of_streams_is_one_that_the_engine_takes(name, small_net
         assert engine.options.streams == most
 
 
-@pytest.mark.parametrize("name", [*ENGINES, pytest.param("caffe", marks=pytest.mark.caffe), GRADIENTS])
+@pytest.mark.parametrize("name", [*EVERY_ENGINE, GRADIENTS])
 def test_one_model_in_several_threads_gives_what_it_gives_in_turn(name):
     rng = np.random.default_rng(0)
     shown = [rng.integers(0, 256, (240, 250, 3), np.uint8) for _ in range(2)]
@@ -245,7 +237,7 @@ def test_one_model_in_several_threads_gives_what_it_gives_in_turn(name):
                 assert list(pool.map(found, shown * 3)) == in_turn * 3
 
 
-@pytest.mark.parametrize("name", [*ENGINES, pytest.param("caffe", marks=pytest.mark.caffe)])
+@pytest.mark.parametrize("name", EVERY_ENGINE)
 def test_a_closed_engine_says_so(name, small_net):
     engine = engines.make(name, small_net, ["old"])
     inputs = images(small_net, 1)

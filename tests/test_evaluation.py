@@ -26,7 +26,7 @@ from pycam.engines import cores, processor
 from pycam.errors import EngineError, GroundTruthError, ImageError, RunError, UsageError
 from pycam.evaluation import evaluator, plan
 from pycam.evaluation.image_file import NO_FILE, FileState
-from pycam.evaluation.notes import LARGEST
+from pycam.evaluation.notes import LARGEST, from_note, read_note
 from pycam.evaluation.plan import PLAN, Plan, PlanNote, Recipe, Sources, find_images, identity_of
 from pycam.evaluation.record import Result
 from pycam.evaluation.results import read_report
@@ -39,7 +39,7 @@ from pycam.ilsvrc.predictions import SUBMISSIONS, read_predictions
 from pycam.ilsvrc.scores import score_predictions
 from pycam.images import read
 from pycam.maps.boxes import grey_heatmap, half_open, released_boxes
-from pycam.protocols import protocol
+from pycam.protocols import Protocol, protocol
 
 # What a run computes
 
@@ -551,6 +551,28 @@ def test_a_report_of_many_skipped_images_is_read(whole, tmp_path):
         (tmp_path / "report.json").write_text(json.dumps(report | {field: value}))
         with pytest.raises(RunError, match=f"not the folder of a finished run .*{complaint}"):
             read_report(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("[1]", "it is not a JSON object"),
+        ('{"a": ' + "[" * 100_000, "its brackets are nested too deep"),
+        ('{"a": 1e999}', "it contains 1e999; finite numbers were expected"),
+        ('{"a": NaN}', "it contains NaN; finite numbers were expected"),
+        (" " * LARGEST + "{}", "it is larger than 8 MB"),
+    ],
+    ids=["list", "nested", "infinite", "no number", "large"],
+)
+def test_what_is_no_note_is_refused(text, complaint, tmp_path):
+    (tmp_path / "note.json").write_text(text)
+    with pytest.raises(ValueError, match=f"^{complaint}$"):
+        read_note(tmp_path / "note.json")
+
+
+def test_a_note_has_no_fields_of_another_version():
+    with pytest.raises(ValueError, match="it has fields that a Protocol does not have"):
+        from_note(Protocol, {"name": "paper", "speed": 9})
 
 
 def test_images_may_be_written_again_with_the_same_content(model, own_images, tmp_path, monkeypatch):

@@ -205,9 +205,15 @@ def test_damaged_files_are_refused(tmp_path, npz):
     np.savez(path, values=np.zeros((2, 3), "f4"))
     with pytest.raises(FormatError, match="has an array 'images', this file has none"):
         Features.load(path)
-    np.savez(path, values=np.zeros((2, 3), "f4"), images=np.array(["a"]), about="{}")
-    with pytest.raises(FormatError, match="2 rows of values, but 1 images"):
-        Features.load(path)
+    for arrays, complaint in (
+        ({"about": "{}"}, "2 rows of values, but 1 images"),
+        ({"values": np.zeros(2, "f4")}, r"'values' is an array 2 of float32"),
+        ({"values": np.zeros((1, 3), "f4"), "about": "{"}, "a text in it is damaged"),
+        ({"values": np.zeros((1, 3), "f4"), "about": '{"blob": 1}'}, "'about' is no mapping of names to texts"),
+    ):
+        np.savez(path, **{"values": np.zeros((2, 3), "f4"), "images": np.array(["a"]), "about": "{}", **arrays})
+        with pytest.raises(FormatError, match=complaint):
+            Features.load(path)
 
 
 def test_a_list_and_a_folder_give_the_same_features(folder, net_options, npz, tmp_path, capsys):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from corpus import FORK_NET
 from google.protobuf import text_format
-from nets import conv, data, layer, pool
+from nets import ENGINES, conv, data, layer, pool
 
 from pycam import engines
 from pycam.cli import main
@@ -21,13 +21,6 @@ from pycam.formats.forks import CONVERTED, DROPPED, FIELDS, REFUSED, fork_schema
 from pycam.net import Net, net_from_message, read_net
 
 RNG = np.random.default_rng(7)
-ENGINES = [
-    "onnxruntime",
-    pytest.param("openvino", marks=pytest.mark.openvino),
-    pytest.param("ncnn", marks=pytest.mark.ncnn),
-    pytest.param("torch", marks=pytest.mark.torch),
-    pytest.param("opencv", marks=pytest.mark.opencv),
-]
 
 
 def normal(*shape: int) -> np.ndarray:

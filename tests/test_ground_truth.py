@@ -328,6 +328,12 @@ def test_cache_without_rec_or_with_another_count(tmp_path, labels):
     scipy.io.savemat(tmp_path / "other.mat", {"x": 1.0})
     with pytest.raises(GroundTruthError, match=r"other\.mat: .*rec"):
         read_cache(tmp_path / "other.mat")
+    scipy.io.savemat(tmp_path / "plain.mat", {"rec": np.ones(3)})
+    with pytest.raises(GroundTruthError, match=r"plain\.mat: rec is float64; a struct array was expected"):
+        read_cache(tmp_path / "plain.mat")
+    save_cache(tmp_path / "empty.mat", [])
+    with pytest.raises(GroundTruthError, match=r"empty\.mat: rec: an empty list; boxes were expected"):
+        read_cache(tmp_path / "empty.mat")
     save_cache(tmp_path / "cache.mat", [(449, [1, 1, 2, 2])])
     with pytest.raises(GroundTruthError, match=r"labels\.txt:2: 3 labels for 1 images"):
         read_ground_truth(tmp_path / "cache.mat", ground_truth_classes=labels)
@@ -373,6 +379,9 @@ def test_meta_must_join_ids_as_the_table_does(images, labels, tmp_path):
     save_meta(tmp_path / "meta.mat", synsets().ids)
     read_ground_truth(images, ground_truth_classes=labels, meta=tmp_path / "meta.mat")
     save_meta(tmp_path / "meta.mat", np.arange(1, 1001))
+    scipy.io.savemat(tmp_path / "other.mat", {"synsets": {"ILSVRC2014_ID": 1, "words": "tench"}})
+    with pytest.raises(GroundTruthError, match=r"other\.mat: synsets: fields ILSVRC2014_ID and WNID were expected"):
+        read_ground_truth(images, ground_truth_classes=labels, meta=tmp_path / "other.mat")
     with pytest.raises(GroundTruthError, match=rf"meta\.mat: synsets: ID 449 is n\d{{8}}; {TENCH} was expected"):
         read_ground_truth(images, ground_truth_classes=labels, meta=tmp_path / "meta.mat")
 

@@ -152,6 +152,7 @@ def wide(file, _):
             "Caffe's HDF5 with 'data', found model_weights: .*another",
         ),
         (lambda file, _: file.__setitem__("data", VALUES), "'data' is not a group"),
+        (lambda file, _: file.__setitem__("data/a", np.dtype("f4")), "'a' is neither a group nor an array"),
         (lambda file, _: None, "with 'data', found nothing"),
     ],
 )
@@ -182,10 +183,10 @@ def test_h5py_is_imported_by_the_reader_only():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
 
 
-def state(history, iteration=5, name=b"net_iter_5.caffemodel"):
+def state(history, iteration=5, name=np.bytes_(b"net_iter_5.caffemodel")):
     def make(file, _):
         file["iter"] = np.int32([iteration])
-        file["learned_net"] = np.bytes_(name)
+        file["learned_net"] = name
         file["current_step"] = np.int32([0])
         file.create_group("history")
         for index, values in enumerate(history):
@@ -206,10 +207,11 @@ def test_a_solvers_state_is_read(tmp_path):
     ("make", "message"),
     [
         (weights(a__0=VALUES), "these are weights, from which no training can be resumed"),
-        (state([VALUES], name=b"x" * 5000), "learned_net is not a text of up to 4096 bytes"),
+        (state([VALUES], name=np.bytes_(b"x" * 5000)), "learned_net is not a text of up to 4096 bytes"),
         (state([VALUES], iteration=-1), "it names no caffemodel, or no iteration"),
         (state([VALUES.astype("i4")]), "has values of type int32"),
         (lambda file, _: [file.__setitem__(name, VALUES) for name in ("iter", "learned_net")], "not a solverstate"),
+        (state([VALUES], name=VALUES), "learned_net is not a text: not a solverstate"),
     ],
 )
 def test_other_states_are_refused(tmp_path, make, message):

@@ -486,16 +486,24 @@ def test_external_data(place, tmp_path, images):
             read_onnx(path)
 
 
-def test_external_data_stays_in_the_folder_of_the_model(tmp_path):
+@pytest.mark.parametrize(
+    ("place", "complaint"),
+    [
+        ({"location": "/etc/hostname"}, "expected a file in the folder of the model"),
+        ({"location": "../secret"}, "expected a file in the folder of the model"),
+        ({"location": "m.onnx", "offset": "x"}, r"a place in m\.onnx that is no number"),
+    ],
+)
+def test_external_data_lies_at_a_place_in_the_folder_of_the_model(place, complaint, tmp_path):
     model = onnx.load(written(tmp_path))
-    for location in ("/etc/hostname", "../secret"):
-        tensor = model.graph.initializer[0]
-        tensor.data_location = TensorProto.EXTERNAL
-        del tensor.external_data[:]
-        tensor.external_data.add(key="location", value=location)
-        (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
-        with pytest.raises(FormatError, match="expected a file in the folder of the model"):
-            read_onnx(tmp_path / "m.onnx")
+    tensor = model.graph.initializer[0]
+    tensor.data_location = TensorProto.EXTERNAL
+    del tensor.external_data[:]
+    for key, value in place.items():
+        tensor.external_data.add(key=key, value=value)
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(FormatError, match=complaint):
+        read_onnx(tmp_path / "m.onnx")
 
 
 def two_heads(g: Graph) -> list[str]:
@@ -542,10 +550,6 @@ def branches(g: Graph) -> list[str]:
         for name, operator in (("then", "Identity"), ("else", "Neg"))
     }
     return [linear(g, g.add("If", g.add("Greater", g.add("ReduceMax", x, keepdims=0), np.float32(0)), **graphs))]
-
-
-def two_inputs(g: Graph) -> list[str]:
-    return [g.add("Conv", "image", "other")]
 
 
 REFUSED: dict[str, tuple[Callable[[Graph], list[str]], type[pycam.PycamError], str]] = {

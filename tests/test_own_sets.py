@@ -20,9 +20,11 @@ SIZE = (40, 30)
 NAMES = ("ape", "cat", "dog")
 
 
+ROWS = "".join(f"{name},{','.join(map(str, box))},{label},40,30\n" for name, (label, box) in BOXES.items())
+
+
 def write_csv(path: Path) -> Path:
-    rows = [f"{name},{','.join(map(str, box))},{label},40,30" for name, (label, box) in BOXES.items()]
-    path.write_text("\n".join(["image,x0,y0,x1,y1,label,width,height", *rows]) + "\n")
+    path.write_text(f"image,x0,y0,x1,y1,label,width,height\n{ROWS}")
     return path
 
 
@@ -129,6 +131,14 @@ def test_labels_are_numbers_or_come_from_a_list(tmp_path):
         (",ape,40,30", ",ape,40", r"boxes\.csv:4: 7 cells; 8 were expected"),
         ("d,", ",", r"boxes\.csv:4: the cell of the image is empty"),
         ("b/c.png", "a.jpg", r"boxes\.csv: image 'a\.jpg' has boxes of several classes"),
+        ("ape,40,30", "ape,40,0", r"boxes\.csv:4: an image of 40×0; at least one pixel"),
+        (
+            "b/c.png,0,0,40,25,dog,40",
+            "a.jpg,0,0,40,25,cat,41",
+            r"boxes\.csv:3: 'a\.jpg' has 41×30 pixels here and 40×30 in a line before",
+        ),
+        ("a.jpg,2", '"a.jpg,2', r"boxes\.csv:2: not a line of a CSV file"),
+        (ROWS, "\n\n", r"boxes\.csv:2: no box in it; one box per line"),
     ],
 )
 def test_faulty_csv(tmp_path, old, new, message):
@@ -146,6 +156,8 @@ def test_faulty_csv(tmp_path, old, new, message):
         ('"category_id": 5,', '"category_id": 6,', r"annotations\[0\]: category_id 6: the file has no such category"),
         ('"image_id": 10,', '"image_id": 11,', r"annotations\[1\]: image_id 11: the file has no such image"),
         ('"id": 10, "file', '"id": 0, "file', r"images: an id occurs twice"),
+        ("b/c.png", "a.jpg", r"instances\.json: images: a file name occurs twice"),
+        ('"annotations": [', '"annotations": [], "others": [', r"instances\.json: annotations: no box in it"),
         ("[2.3, 2.8, 18, 27]", '[2, 3, "x", 4]', r"instances\.json: expected COCO's JSON .*float"),
         ("[2.3, 2.8, 18, 27]", "[2, 3, 0, 4]", r"annotations\[0\]: box 2 3 2 7 is empty"),
         ("[2.3, 2.8, 18, 27]", "[2, 3, 90, 4]", r"annotations\[0\]: box 2 3 92 7 lies outside of the image of 40×30"),
@@ -165,6 +177,7 @@ def test_faulty_coco(tmp_path, old, new, message):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
+        ("images.txt", "", r"images\.txt:1: an empty list"),
         ("images.txt", "1\n", r"images\.txt:1: '1'; an ID, a blank and a value were expected"),
         ("images.txt", "1 a\n1 b\n", r"images\.txt:2: ID 1 occurs twice"),
         ("bounding_boxes.txt", "1 1 1 x 2\n", r"bounding_boxes\.txt:1: 'x'; a number"),

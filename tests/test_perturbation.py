@@ -11,6 +11,7 @@ import hypothesis
 import numpy as np
 import pytest
 from hypothesis import strategies as st
+from nets import EVERY_ENGINE
 from runs import assert_same, make_plan, write_images, write_model
 
 import pycam
@@ -49,14 +50,6 @@ layer { name: "fc" type: "InnerProduct" bottom: "pool" top: "fc"
   inner_product_param { num_output: 4 weight_filler { type: "gaussian" std: 0.5 } bias_filler { value: 3 } } }
 layer { name: "prob" type: "Softmax" bottom: "fc" top: "prob" }
 """
-ENGINES = [
-    "onnxruntime",
-    pytest.param("openvino", marks=pytest.mark.openvino),
-    pytest.param("ncnn", marks=pytest.mark.ncnn),
-    pytest.param("torch", marks=pytest.mark.torch),
-    pytest.param("opencv", marks=pytest.mark.opencv),
-    pytest.param("caffe", marks=pytest.mark.caffe),
-]
 CLASSES = np.array([2, 0])
 
 
@@ -149,7 +142,7 @@ def assert_close(found, expected, tolerance=1e-5):
     np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * max(1, np.abs(expected).max()))
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", EVERY_ENGINE)
 def test_the_maps_are_those_of_plain_loops(engine):
     net, images = branches(), inputs(2)
     # `a` has the other branch beside it, which reaches the scores past the blob.
@@ -165,7 +158,7 @@ def test_the_maps_are_those_of_plain_loops(engine):
 
 
 @pytest.mark.parametrize("method", ["scorecam", "ablationcam"])
-@pytest.mark.parametrize("engine", ENGINES[:3])
+@pytest.mark.parametrize("engine", EVERY_ENGINE[:3])
 def test_batches_and_streams_do_not_change_the_maps(method, engine, monkeypatch):
     net, images = branches(), inputs(3, 1)
     whole = maps_of(net, method, images, engine=engine, layer="ab")

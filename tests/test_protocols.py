@@ -96,6 +96,18 @@ def test_a_choice_without_effect_is_refused(choices, complaint):
         protocol("default").with_choices(**choices)
 
 
+@pytest.mark.parametrize(
+    ("choices", "complaint"),
+    [
+        ({"quality": 0}, "quality is 0; expected 1 to 100"),
+        ({"base": "input"}, "base 'input' needs view 'full', not 'model'"),
+    ],
+)
+def test_a_choice_that_cannot_be_is_refused(choices, complaint):
+    with pytest.raises(UsageError, match=f"^protocol 'default': {complaint}$"):
+        protocol("default").with_choices(**choices)
+
+
 def test_choices_without_effect_are_reset_with_new_choices():
     assert protocol("py_demo").with_choices(view="full").placement == "in_place"
     cam = protocol("keras_gradcam").with_choices(method="cam")

@@ -242,6 +242,13 @@ def test_maps_that_show_nothing_are_wrong_and_listed(capsys, truth, tmp_path):
         (None, "--step 0.3", 2, "--step 0.3: 1 divided by a whole number was expected"),
         (None, "--threshold 0.2 --threshold-from x", 2, "--threshold and --threshold-from: give only one"),
         (None, "--threshold-from boxes.csv", 2, "boxes.csv: expected the result of `pycam score"),
+        (
+            lambda maps: (maps.parent / "r.json").write_text('{"best_thresholds": {}}'),
+            "--threshold-from r.json",
+            2,
+            "r.json: `best_thresholds` has no threshold in [0, 1) of the rule",
+        ),
+        (None, "--box-rule grabcut", 2, "box rule 'grabcut' needs the pixels of the image"),
         (None, "--mask-root x", 2, "--mask-root has no effect here: no --masks are given"),
         (None, "--masks maps", 8, "localization.txt: no such file"),
     ],
@@ -267,7 +274,12 @@ def test_bad_archives_and_images_give_one_line(capsys, truth, tmp_path):
     both = save(tmp_path / "both", "npy", made_maps())
     (both / "x").mkdir()
     np.save(both / "x" / "a.npy", made_maps()["a"])
+    archive = save(tmp_path / "torn", "npz", made_maps())
+    content = bytearray(archive.read_bytes())
+    content[content.index(b"NUMPY") + 200] ^= 1  # a value of the first map, whose checksum then fails
+    archive.write_bytes(content)
     for path, message in (
+        (archive, "torn.npz: a.jpg.npy: cannot be read (Bad CRC-32"),
         (tmp_path / "bad.npz", "bad.npz: expected a folder of maps or a .npz, but: File is not a zip file"),
         (colour, "a.png: a colour image; the map itself, an 8-bit grey image, was expected"),
         (deep, "a.png: an image of uint16; the map itself"),

@@ -24,8 +24,6 @@ LENIENT = {
 }
 """What real Caffe refuses, and pycam takes: it is read without a doubt."""
 
-NEEDS = {"h5": pytest.mark.hdf5, "h5snap": pytest.mark.hdf5}
-
 REFUSED = {
     "crop_larger": r"40×36 is smaller than crop_size 64",
     "data_no_backend": r"LEVELDB is not supported: make an LMDB",

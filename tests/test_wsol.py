@@ -157,6 +157,15 @@ def test_maps_are_found_under_the_usual_names(tmp_path, name, file):
     assert find_maps(tmp_path, [name]).keys == (file.removesuffix(".npy"),)
 
 
+def test_a_map_is_that_of_one_image_and_has_one_file(tmp_path):
+    (tmp_path / "a.png").touch()
+    with pytest.raises(GroundTruthError, match=r"map 'a' could be that of images 'x/a\.JPEG' and 'y/a\.JPEG'"):
+        find_maps(tmp_path, ["x/a.JPEG", "y/a.JPEG"])
+    (tmp_path / "a.bmp").touch()
+    with pytest.raises(GroundTruthError, match=r"a\.bmp is another map of 'a': remove one of the two"):
+        find_maps(tmp_path, ["a"])
+
+
 def npy(array: np.ndarray, **options) -> bytes:
     file = io.BytesIO()
     np.save(file, array, **options)

@@ -9,16 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zoo
+from nets import ENGINES
 
 pytestmark = [pytest.mark.shared, pytest.mark.caffe]
-
-ENGINES = [
-    "onnxruntime",
-    pytest.param("openvino", marks=pytest.mark.openvino),
-    pytest.param("ncnn", marks=pytest.mark.ncnn),
-    pytest.param("torch", marks=pytest.mark.torch),
-    pytest.param("opencv", marks=pytest.mark.opencv),
-]
 
 SAMPLE = (
     "kpzhang93+MTCNN_face_detection_alignment__code__codes__MTCNNv1__model__det2.prototxt",

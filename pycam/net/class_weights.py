@@ -120,7 +120,7 @@ def _product(net: Net, logits: str, found: Trace) -> _Form:
 
 
 def _applied(layer: L.Layer, inputs: Sequence[_Form], params: Sequence[NDArray[np.float64]]) -> list[_Form]:
-    """Apply a layer that has no `_obstacle` to linear functions."""
+    """Apply a layer in which `pycam.net.linear_path.obstacle` finds none to linear functions."""
     first = inputs[0]
     rows = first.bias.shape
     match layer:
