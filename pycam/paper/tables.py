@@ -21,6 +21,8 @@ _VAL = (
 )
 """The files of ILSVRC val, as in docs/reproduce.md."""
 
+_HOW_TO_FILL = "How to fill an empty row: `pycam paper --run RUNS --out paper.html` has the commands for each cell."
+
 
 @dataclass(frozen=True)
 class Missing:
@@ -148,13 +150,12 @@ def paper_tables(sources: Sources, weights: Mapping[str, Missing]) -> list[Table
     -------
     list of Table
         In percent. The note of a table tells which weights its rows are; that of the last one also tells which runs
-        are left out, and how to fill the empty rows.
+        are left out, and what tells how to fill the empty rows.
     """
-    fixes: dict[str, None] = {}
     said: dict[str, None] = {}
     tables = []
     for table in published().tables:
-        made = _frame(table, lines(table, sources), weights, fixes)
+        made = _frame(table, lines(table, sources), weights)
         evidence = [f"{row.name}: {row.model}, {row.certainty}. {row.evidence}" for row in table.rows if row.evidence]
         new = [line for line in evidence if line.partition(": ")[2] not in said]
         said |= dict.fromkeys(line.partition(": ")[2] for line in evidence)
@@ -164,14 +165,14 @@ def paper_tables(sources: Sources, weights: Mapping[str, Missing]) -> list[Table
         for run in sources.runs
         if not run.is_ilsvrc
     ]
-    return [*tables[:-1], replace(tables[-1], note="\n".join([tables[-1].note, *others, *fixes]))]
+    return [*tables[:-1], replace(tables[-1], note="\n".join([tables[-1].note, *others, _HOW_TO_FILL]))]
 
 
 def error_tables(reports: Sequence[Mapping[str, Any]]) -> list[Table]:
     """Return Tables 1 to 3 with runs in them, from their `report.json`, for `ranking`."""
     sources = Sources(tuple(map(Run, reports)))
     tables = [table for table in published().tables if table.of_runs and table.judged]
-    return [_frame(table, lines(table, sources), {}, {}) for table in tables]
+    return [_frame(table, lines(table, sources), {}) for table in tables]
 
 
 def ranking(table: Table) -> Table:
@@ -189,8 +190,8 @@ def ranking(table: Table) -> Table:
     return Table(table.title, both.loc[order], formats=dict.fromkeys(errors, PERCENT))
 
 
-def _frame(table: PaperTable, found: Sequence[Line], weights: Mapping[str, Missing], fixes: dict[str, None]) -> Table:
-    """Return a table without its note, and add to `fixes` how to fill its empty rows."""
+def _frame(table: PaperTable, found: Sequence[Line], weights: Mapping[str, Missing]) -> Table:
+    """Return a table without its note."""
     from pandas import DataFrame
 
     columns = columns_of(table, found)
@@ -208,8 +209,6 @@ def _frame(table: PaperTable, found: Sequence[Line], weights: Mapping[str, Missi
         if not line.cells and line.place is None and not line.facts:
             absent = [missing_cell(table, line.row, column, weights) for column in table.columns]
             row["note"] = "; ".join(dict.fromkeys(each.reason for each in absent))
-            name = line.row.model or line.row.name
-            fixes |= dict.fromkeys(f"{name}: {each.fix}" for each in absent)
         rows.append(row)
     own = [f"{column}{bound}" for column in columns for bound in ("", " low", " high")]
     numbers = [*(f"published {column}" for column in table.columns), *own]
