@@ -126,19 +126,24 @@ class Prediction:
         (H, W, 3) uint8 BGR or RGB
             The size is that of `base`.
         """
+        drawn = self._overlay(rank)
+        if box and (on_base := self._box_on_base(rank)) is not None:
+            drawn = drawing.draw_box(drawn, on_base)
+        return np.ascontiguousarray(drawn[:, :, ::-1]) if rgb else drawn
+
+    def _overlay(self, rank: int) -> NDArray[np.uint8]:
         item = self.top[rank]
-        found = item.box if box else None
         height, width = self.base.shape[:2]
         region = self.placement.region(height, width)
         drawn = drawing.overlay(self.base, item.map, self.protocol.overlay, region)
         if self.protocol.caption == "on_image":
             drawn = write_on(drawn, f"Class activities is [{item.label}]")
-        if found is not None:
-            x0, y0, x1, y1 = found
-            wide, tall = self.size
-            scaled = x0 * width // wide, y0 * height // tall, -(-x1 * width // wide), -(-y1 * height // tall)
-            drawn = drawing.draw_box(drawn, scaled)
-        return np.ascontiguousarray(drawn[:, :, ::-1]) if rgb else drawn
+        return drawn
+
+    def _box_on_base(self, rank: int) -> Box | None:
+        found = self.top[rank].box
+        height, width = self.base.shape[:2]
+        return None if found is None else drawing.scaled_box(found, self.size, (width, height))
 
     def panel(
         self,
@@ -231,7 +236,9 @@ class Prediction:
     def strip(self, *, box: bool = False) -> NDArray[np.uint8]:
         """Return the image and the overlays of `top` side by side: (H, W, 3) uint8 BGR."""
         ranks = range(len(self.top))
-        tiles = [self._tile(self.overlay(rank, box=box), len(ranks)) for rank in ranks]
+        tiles = [
+            self._tile(self._overlay(rank), len(ranks), self._box_on_base(rank) if box else None) for rank in ranks
+        ]
         return self._strip_of(tiles, [self._caption(rank) for rank in ranks])
 
     def _repr_jpeg_(self) -> bytes:
@@ -260,8 +267,10 @@ class Prediction:
 
         The overlay itself is as large as the image, and ends here.
         """
-        overlay = self.overlay(rank, box=box)
-        tile = self._tile(overlay, count)
+        overlay, on_base = self._overlay(rank), self._box_on_base(rank) if box else None
+        tile = self._tile(overlay, count, on_base)
+        if on_base is not None:
+            overlay = drawing.draw_box(overlay, on_base)
         try:
             return tile, self._jpeg(drawing.caption(overlay, *self._caption(rank)))
         except ImageError as error:
@@ -270,8 +279,8 @@ class Prediction:
     def _jpeg(self, pixels: NDArray[np.uint8]) -> bytes:
         return drawing.encode_jpeg(pixels, self.protocol.quality)
 
-    def _tile(self, overlay: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
-        return drawing.strip_tile(overlay, count, self.protocol.strip)
+    def _tile(self, overlay: NDArray[np.uint8], count: int, box: Box | None = None) -> NDArray[np.uint8]:
+        return drawing.strip_tile(overlay, count, self.protocol.strip, box)
 
     def _strip_of(self, tiles: Sequence[NDArray[np.uint8]], captions: Sequence[tuple[str, str]]) -> NDArray[np.uint8]:
         return drawing.strip(self.base, tiles, captions, Path(self._image.path).name, self.protocol.strip)

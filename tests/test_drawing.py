@@ -161,3 +161,31 @@ def test_box_is_drawn_on_its_border_pixels():
     assert (drawn[20:80, 59] == 255).all()
     assert (drawn[50, 50] == 128).all()
     assert (image == 128).all()
+
+
+@pytest.mark.parametrize("size", [(2, 3), (8, 8), (32, 32), (48, 64), (99, 120)])
+def test_a_box_on_a_small_image_does_not_hide_it(size):
+    height, width = size
+    image = np.full((height, width, 3), 128, np.uint8)
+    box = (width // 4, height // 4, width, height)
+    tile = drawing.strip_tile(image, 5, "captioned", box)
+    assert tile.shape[0] == layout.STRIP_HEIGHT
+    assert (tile == 128).mean() > 0.85
+    # The corner is where the pixel of the box begins, on the scale of the tile.
+    white = np.argwhere((tile == 255).all(axis=2))
+    assert abs(white.min(axis=0) - np.array(box[1::-1]) * layout.STRIP_HEIGHT / height).max() <= 3
+    # An overlay has the size of the image: there, the box takes its own border, and nothing beside it.
+    expected = np.full((height, width), 128, np.uint8)
+    x0, y0, x1, y1 = box
+    expected[y0:y1, x0:x1] = 255
+    expected[y0 + 1 : y1 - 1, x0 + 1 : x1 - 1] = 128
+    np.testing.assert_array_equal(drawing.draw_box(image, box)[..., 0], expected)
+
+
+def test_a_box_on_a_low_tile_lies_where_the_image_does():
+    image = np.full((10, 400, 3), 128, np.uint8)
+    tile = drawing.strip_tile(image, 5, "captioned", (0, 0, 400, 10))
+    rows = np.flatnonzero((tile == 255).all(axis=2).any(axis=1))
+    height = round(10 * layout.WIDEST_TILE / 400)
+    assert tile.shape == (layout.STRIP_HEIGHT, layout.WIDEST_TILE, 3)
+    assert rows[0] >= (layout.STRIP_HEIGHT - height) // 2 and np.ptp(rows) < height

@@ -286,6 +286,31 @@ def test_files_of_other_kinds_are_named(data, told, tmp_path):
         read_image(path)
 
 
+def test_the_command_that_converts_a_photo_replaces_no_file(tmp_path):
+    data = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
+    path = tmp_path / "my fox.heic"
+    path.write_bytes(data)
+
+    def told(source):
+        with pytest.raises(ImageError, match=r"a photo in the form HEIC, which is not read") as raised:
+            read_image(source)
+        return str(raised.value).partition("JPEG or PNG")[2]
+
+    assert told(path) == f", `magick '{path}' '{tmp_path / 'my fox.jpg'}'`"
+    (tmp_path / "my fox.jpg").write_bytes(data)
+    for source in (path, tmp_path / "my fox.jpg"):
+        assert told(source) == f", `magick '{source}' '{tmp_path / 'my fox.png'}'`"
+    (tmp_path / "my fox.png").touch()
+    assert told(path) == ""
+    # Bytes without a file, as those of an upload, have no name for a command.
+    assert told(data) == ""
+
+
+def test_no_bytes_are_an_empty_file():
+    with pytest.raises(ImageError, match=r"^image of 0 bytes: an empty file, not an image: "):
+        read_image(b"")
+
+
 @pytest.mark.parametrize(
     ("name", "told"),
     [

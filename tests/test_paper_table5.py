@@ -18,7 +18,7 @@ from pycam.cli import main
 from pycam.errors import GroundTruthError, PycamError, UsageError
 from pycam.paper.datasets import DATA_SETS
 from pycam.paper.features import Features
-from pycam.paper.table5 import average_precision, paper_rows
+from pycam.paper.table5 import _over_splits, average_precision, paper_rows
 
 CLASSES = ("alpha", "beta", "gamma")
 
@@ -274,10 +274,15 @@ def test_scores_equal_a_plain_computation(made, root, mat_in_process):
             assert table["deviation"] == pytest.approx(100 * np.std(shares, ddof=1))
             half = scipy.stats.t.ppf(0.975, len(shares) - 1) * scipy.stats.sem(shares)
             assert (cell["low"], cell["high"]) == pytest.approx(
-                (100 * (np.mean(shares) - half), 100 * (np.mean(shares) + half))
+                (100 * max(np.mean(shares) - half, 0), 100 * min(np.mean(shares) + half, 1))
             )
         if by_class:
             assert table["mean over classes"] == pytest.approx(100 * np.mean(by_class))
+
+
+def test_an_interval_over_splits_ends_where_shares_end():
+    assert _over_splits([1.0, 0.9875]).percent == pytest.approx((99.375, 100 * (0.99375 - 12.7062 * 0.00625), 100))
+    assert _over_splits([0.0, 0.0125]).low == 0
 
 
 @pytest.mark.paper

@@ -59,7 +59,10 @@ def tables(
     as_json: options.Json = False,
 ) -> None:
     """Put runs into the paper's tables, next to the published values."""
-    _present(paper_tables(Sources.read(runs), missing_weights()), out, as_json)
+    sources = Sources.read(runs)
+    for sentence in sources.left_out():
+        print_error(sentence)
+    _present(paper_tables(sources, missing_weights()), out, as_json)
 
 
 @app.command()

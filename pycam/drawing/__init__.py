@@ -12,6 +12,7 @@ from pycam.drawing.layout import (
     encode_jpeg,
     encode_png,
     rows_of_strips,
+    scaled_box,
     strip,
     strip_tile,
 )
@@ -27,6 +28,7 @@ __all__ = [
     "overlay",
     "py_map2jpg",
     "rows_of_strips",
+    "scaled_box",
     "strip",
     "strip_tile",
 ]

@@ -31,6 +31,9 @@ NARROWEST_TILE = 32
 WIDEST_TILE = 8 * STRIP_HEIGHT
 """The most room for a tile of a strip: an image that is wider for its height gets a lower tile."""
 
+_SMALLEST_WITH_RIM = 100
+"""The least side, in pixels, of an image on which a box has a rim."""
+
 DARK = 24
 """The grey of the background of captions, and of the room that a low tile leaves in its strip."""
 
@@ -44,13 +47,24 @@ def write_on(pixels: Pixels, text: str) -> Pixels:
 
 
 def draw_box(pixels: Pixels, box: Sequence[int]) -> Pixels:
-    """Draw a box (x0, y0, x1, y1; 0-based, half-open) on a copy of an image."""
+    """Draw a box (x0, y0, x1, y1; 0-based, half-open) on a copy of an image.
+
+    The white line has a black rim, except on an image so small that the rim would hide it.
+    """
     x0, y0, x1, y1 = box
-    thickness = max(1, round(min(pixels.shape[:2]) / 150))
+    side = min(pixels.shape[:2])
+    thickness = max(1, round(side / 150))
     drawn: Pixels = pixels.copy()
-    for grey, width in ((0, thickness + 2), (255, thickness)):
+    for grey, width in ((0, thickness + 2), (255, thickness)) if side >= _SMALLEST_WITH_RIM else ((255, thickness),):
         cv2.rectangle(drawn, (x0, y0), (x1 - 1, y1 - 1), (grey, grey, grey), width)
     return drawn
+
+
+def scaled_box(box: Sequence[int], size: tuple[int, int], new_size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Return the box of the pixels that a box covers when an image of `size` (width, height) gets `new_size`."""
+    x0, y0, x1, y1 = box
+    (wide, tall), (width, height) = size, new_size
+    return x0 * width // wide, y0 * height // tall, -(-x1 * width // wide), -(-y1 * height // tall)
 
 
 def caption(pixels: Pixels, text: str, score: str = "") -> Pixels:
@@ -161,21 +175,26 @@ def check_strip(width: int, count: int, layout: str) -> None:
         )
 
 
-def strip_tile(pixels: Pixels, count: int, layout: str) -> Pixels:
-    """Resize an image to a tile of a strip of `count` overlays: (256, W, 3); `matlab_demo` takes the image itself."""
+def strip_tile(pixels: Pixels, count: int, layout: str, box: Sequence[int] | None = None) -> Pixels:
+    """Resize an image to a tile of a strip of `count` overlays: (256, W, 3); `matlab_demo` takes the image itself.
+
+    A box, in pixels of the image, is drawn on the tile: the lines of a box on a small image would hide it.
+    """
     if layout == "matlab_demo":
-        return pixels
+        return pixels if box is None else draw_box(pixels, box)
     height, width = pixels.shape[:2]
-    wide = max(1, round(width * STRIP_HEIGHT / height))
+    tall, wide = STRIP_HEIGHT, max(1, round(width * STRIP_HEIGHT / height))
     room = min(WIDEST_TILE, (JPEG_SIDE - count * GAP) // (count + 1))
-    if wide <= room:
-        if height == STRIP_HEIGHT:
-            return pixels
-        return resize(pixels, STRIP_HEIGHT, wide, "opencv_area")
-    tall = max(1, round(height * room / width))
-    tile = np.full((STRIP_HEIGHT, room, 3), DARK, np.uint8)
+    if wide > room:
+        tall, wide = max(1, round(height * room / width)), room
+    part = pixels if (tall, wide) == (height, width) else resize(pixels, tall, wide, "opencv_area")
+    if box is not None:
+        part = draw_box(part, scaled_box(box, (width, height), (wide, tall)))
+    if tall == STRIP_HEIGHT:
+        return part
+    tile = np.full((STRIP_HEIGHT, wide, 3), DARK, np.uint8)
     top = (STRIP_HEIGHT - tall) // 2
-    tile[top : top + tall] = resize(pixels, tall, room, "opencv_area")
+    tile[top : top + tall] = part
     return tile
 
 

@@ -8,7 +8,8 @@ from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
 from pycam.errors import ImageError
-from pycam.formats.opening import TEXT, recognise
+from pycam.formats.files import exists
+from pycam.formats.opening import DOWNLOAD_AGAIN, TEXT, recognise
 
 # A path in place of a text has lost one of the slashes.
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):(/{1,2})(?=[^/])", re.I)
@@ -54,15 +55,16 @@ def what_it_is(data: bytes, name: str) -> str:
     data : bytes
         The content of the file.
     name : str
-        The file.
+        The file, or what bytes without a file are called.
     """
     convert = "convert it to JPEG or PNG"
     if data[4:8] == b"ftyp":
         kind = next((kind for brand, kind in _BRANDS.items() if brand in data[8:64]), "")
         if not kind:
             return "a video (MP4 or MOV), not an image: save images of it as JPEG or PNG"
-        to = shlex.quote(f"{name.rpartition('.')[0] or name}.jpg")
-        return f"a photo in the form {kind}, which is not read: {convert}, `magick {shlex.quote(name)} {to}`"
+        return f"a photo in the form {kind}, which is not read: {convert}{_command(name)}"
+    if not data:
+        return f"an empty file, not an image: {DOWNLOAD_AGAIN}"
     for start, kind in _STARTS.items():
         if data.startswith(start):
             return f"{kind}, which is not read: {convert}"
@@ -70,3 +72,10 @@ def what_it_is(data: bytes, name: str) -> str:
         return f"an SVG drawing, which has no pixels: {convert}"
     kind, fix = recognise(data[:4096])
     return f"{kind}, not an image: {fix}" if kind not in ("", TEXT, "an image") else ""
+
+
+def _command(name: str) -> str:
+    """Return the command that converts a file and replaces none; empty for bytes without a file."""
+    stem = name.rpartition(".")[0] or name
+    to = next((new for new in (f"{stem}.jpg", f"{stem}.png") if not exists(new)), None)
+    return f", `magick {shlex.quote(name)} {shlex.quote(to)}`" if to is not None and exists(name) else ""

@@ -54,11 +54,19 @@ class Sources:
         By their folders.
     cells, figures : mapping
         The file of each -> its content.
+    unfinished : tuple of Path
+        Folders of runs that were interrupted, and so count nowhere.
     """
 
     runs: tuple[Run, ...] = ()
     cells: Mapping[Path, CellsFile] = field(default_factory=dict)
     figures: Mapping[Path, FigureFile] = field(default_factory=dict)
+    unfinished: tuple[Path, ...] = ()
+
+    def left_out(self) -> list[str]:
+        """Return a sentence about each run that is not finished."""
+        resume = "the command that began it, given again, resumes it"
+        return [f"{place}: left out, the run is not finished: {resume}" for place in self.unfinished]
 
     @classmethod
     def read(cls, folders: Iterable[Path]) -> Sources:
@@ -70,7 +78,8 @@ class Sources:
             A folder has nothing, or a file in it is damaged.
         """
         given = list(dict.fromkeys(folders))
-        places = [place for folder in given for place in _runs(folder)]
+        begun = dict.fromkeys(place for folder in given for place in _runs(folder))
+        places = [place for place in begun if is_file(place / REPORT)]
         cells, figures = read_outputs(given)
         for folder in given:
             if not any(path.is_relative_to(folder) for path in (*places, *cells, *figures)):
@@ -82,11 +91,13 @@ class Sources:
             _check_cells(path, file)
         for path, figure in figures.items():
             _check_figure(path, figure)
-        return cls(tuple(_run(place) for place in dict.fromkeys(places)), cells, figures)
+        unfinished = tuple(place for place in begun if place not in places)
+        return cls(tuple(map(_run, places)), cells, figures, unfinished)
 
 
 def _runs(folder: Path) -> Iterator[Path]:
-    if is_file(folder / REPORT):
+    """Yield the folders of runs, finished or not."""
+    if is_file(folder / REPORT) or is_file(folder / PLAN):
         yield folder
     elif is_folder(folder):
         for below in sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink()):

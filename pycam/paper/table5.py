@@ -202,14 +202,14 @@ def average_precision(is_positive: NDArray[np.bool_], scores: NDArray[np.float64
 
 
 def _over_splits(values: list[float]) -> Estimate:
-    """Return the mean of values, and its interval by Student's t."""
+    """Return the mean of shares, and its interval by Student's t, cut off at 0 and 1."""
     from scipy.special import stdtrit
 
     mean, count = float(np.mean(values)), len(values)
     if count == 1:
         return Estimate(mean, mean, mean)
     half = float(stdtrit(count - 1, LEVEL)) * float(np.std(values, ddof=1)) / math.sqrt(count)
-    return Estimate(mean, mean - half, mean + half)
+    return Estimate(mean, max(mean - half, 0.0), min(mean + half, 1.0))
 
 
 def _deviation(values: list[float]) -> float | None:

@@ -21,6 +21,8 @@ _VAL = (
 )
 """The files of ILSVRC val, as in docs/reproduce.md."""
 
+_HOW_TO_FILL = "How to fill an empty row: `pycam paper --run RUNS --out paper.html` has the commands for each cell."
+
 
 @dataclass(frozen=True)
 class Missing:
@@ -106,42 +108,15 @@ def missing_cell(table: PaperTable, row: Row, column: str, weights: Mapping[str,
     """
     if row.model is None:
         return Missing("not ours", row.others)
-    fix = _work(table, row, column, row.model)
+    if table.of_runs:
+        method = f" --set method={row.method}" if row.method not in (None, "cam") else ""
+        protocol = " --protocol released" if row.submission else ""
+        fix = f"`pycam evaluate --model {row.model}{protocol}{method} {_VAL} --out runs/{row.model}`"
+    else:
+        fix = f"get {table.data[column]}, then `{table.command}`"
     if absent := weights.get(row.model):
         return Missing(absent.reason, f"{absent.fix}; then {fix}")
     return Missing("not run yet", fix)
-
-
-def _work(table: PaperTable, row: Row, column: str, model: str) -> str:
-    """Return what fills a cell with a model whose weights are here."""
-    if not table.of_runs:
-        return f"get {table.data[column]}, then `{table.command}`"
-    method = f" --set method={row.method}" if row.method not in (None, "cam") else ""
-    protocol = " --protocol released" if row.submission else ""
-    return f"`pycam evaluate --model {model}{protocol}{method} {_VAL} --out runs/{model}`"
-
-
-@dataclass
-class _Fixes:
-    """What would fill the empty rows of tables, each once, with the models or rows that it is for."""
-
-    weights: dict[str, list[str]] = field(default_factory=dict)
-    works: dict[str, list[str]] = field(default_factory=dict)
-
-    def add(self, table: PaperTable, row: Row, weights: Mapping[str, Missing]) -> None:
-        """Add what a row without values needs."""
-        if row.model is None:
-            self.works.setdefault(row.others, []).append(row.name)
-            return
-        if absent := weights.get(row.model):
-            self.weights.setdefault(absent.fix, []).append(row.model)
-        for column in table.columns:
-            self.works.setdefault(_work(table, row, column, "MODEL"), []).append(row.model)
-
-    def lines(self) -> list[str]:
-        """Return the weights, and then what is done with them."""
-        fixes = [*self.weights.items(), *self.works.items()]
-        return [f"{', '.join(dict.fromkeys(names))}: {fix}" for fix, names in fixes]
 
 
 def lines(table: PaperTable, sources: Sources) -> list[Line]:
@@ -175,13 +150,12 @@ def paper_tables(sources: Sources, weights: Mapping[str, Missing]) -> list[Table
     -------
     list of Table
         In percent. The note of a table tells which weights its rows are; that of the last one also tells which runs
-        are left out, and how to fill the empty rows.
+        are left out, and what tells how to fill the empty rows.
     """
-    fixes = _Fixes()
     said: dict[str, None] = {}
     tables = []
     for table in published().tables:
-        made = _frame(table, lines(table, sources), weights, fixes)
+        made = _frame(table, lines(table, sources), weights)
         evidence = [f"{row.name}: {row.model}, {row.certainty}. {row.evidence}" for row in table.rows if row.evidence]
         new = [line for line in evidence if line.partition(": ")[2] not in said]
         said |= dict.fromkeys(line.partition(": ")[2] for line in evidence)
@@ -191,14 +165,14 @@ def paper_tables(sources: Sources, weights: Mapping[str, Missing]) -> list[Table
         for run in sources.runs
         if not run.is_ilsvrc
     ]
-    return [*tables[:-1], replace(tables[-1], note="\n".join([tables[-1].note, *others, *fixes.lines()]))]
+    return [*tables[:-1], replace(tables[-1], note="\n".join([tables[-1].note, *others, _HOW_TO_FILL]))]
 
 
 def error_tables(reports: Sequence[Mapping[str, Any]]) -> list[Table]:
     """Return Tables 1 to 3 with runs in them, from their `report.json`, for `ranking`."""
     sources = Sources(tuple(map(Run, reports)))
     tables = [table for table in published().tables if table.of_runs and table.judged]
-    return [_frame(table, lines(table, sources), {}, _Fixes()) for table in tables]
+    return [_frame(table, lines(table, sources), {}) for table in tables]
 
 
 def ranking(table: Table) -> Table:
@@ -216,8 +190,8 @@ def ranking(table: Table) -> Table:
     return Table(table.title, both.loc[order], formats=dict.fromkeys(errors, PERCENT))
 
 
-def _frame(table: PaperTable, found: Sequence[Line], weights: Mapping[str, Missing], fixes: _Fixes) -> Table:
-    """Return a table without its note, and add to `fixes` how to fill its empty rows."""
+def _frame(table: PaperTable, found: Sequence[Line], weights: Mapping[str, Missing]) -> Table:
+    """Return a table without its note."""
     from pandas import DataFrame
 
     columns = columns_of(table, found)
@@ -235,7 +209,6 @@ def _frame(table: PaperTable, found: Sequence[Line], weights: Mapping[str, Missi
         if not line.cells and line.place is None and not line.facts:
             absent = [missing_cell(table, line.row, column, weights) for column in table.columns]
             row["note"] = "; ".join(dict.fromkeys(each.reason for each in absent))
-            fixes.add(table, line.row, weights)
         rows.append(row)
     own = [f"{column}{bound}" for column in columns for bound in ("", " low", " high")]
     numbers = [*(f"published {column}" for column in table.columns), *own]

@@ -10,7 +10,7 @@ from pathlib import PurePath
 import numpy as np
 from numpy.typing import NDArray
 
-from pycam.drawing import draw_box, encode_jpeg, overlay
+from pycam.drawing import draw_box, encode_jpeg, overlay, scaled_box
 from pycam.images.resize import resize
 from pycam.report.page import static_page
 from pycam.report.viewer_data import shown
@@ -68,14 +68,9 @@ class _Tiles:
         """Return the drawing of a unit's map, with the receptive field of its largest position."""
         rows, columns = self._activations.source.head.pad
         maps = np.pad(self._activations.features[:, unit], ((0, 0), (rows, rows), (columns, columns)))
-        x0, y0, x1, y1 = self._activations.largest(unit).image_field
-        (height, width), image = self._size, self._activations.image
-        box = (
-            x0 * width // image.width,
-            y0 * height // image.height,
-            -(-x1 * width // image.width),
-            -(-y1 * height // image.height),
-        )
+        image = self._activations.image
+        field = self._activations.largest(unit).image_field
+        box = scaled_box(field, (image.width, image.height), self._size[::-1])
         return self._img(draw_box(self._drawn(maps), box), text)
 
     def map(self, maps: NDArray[np.float64], text: str) -> str:

@@ -16,7 +16,7 @@ from pycam.cli.paper.figure11 import figure11
 from pycam.cli.paper.figure13 import figure13
 from pycam.cli.paper.table4 import table4
 from pycam.cli.paper.table5 import table5
-from pycam.console import Notes, print_line
+from pycam.console import Notes, print_error, print_line
 from pycam.errors import UsageError
 from pycam.formats.files import atomic_write
 
@@ -75,6 +75,8 @@ def paper(
     from pycam.paper.tables import missing_weights
 
     sources, weights = Sources.read(runs or ()), missing_weights()
+    for sentence in sources.left_out():
+        print_error(sentence)
     if bundle is not None:
         from pycam.report.bundle import write_bundle
 
