@@ -214,6 +214,17 @@ def test_maps_that_show_nothing_are_wrong_and_listed(capsys, truth, tmp_path):
     assert (result["nan_maps"], result["zero_maps"], result["extra_maps"]) == (["a.jpg"], [], ["c"])
     assert "1 map (a.jpg) with a NaN: counted as wrong at every threshold" in result["notes"]
     assert "1 map (c) of no image of the ground truth: not scored" in result["notes"]
+    assert "extra_predictions" not in result
+    (tmp_path / "p.csv").write_text("a.jpg,0\nb.jpg,0\nnone.jpg,0\n")
+    for of_maps in ((), ("--maps", path)):
+        result = json.loads(
+            run(capsys, *of_maps, "--predictions", tmp_path / "p.csv", "--ground-truth", truth, "--json")
+        )
+        assert result["extra_predictions"] == ["none.jpg"]
+        assert "1 prediction (none.jpg) of no image of the ground truth: not scored" in result["notes"]
+    np.save(path / "a.npy", np.ones((300, 400), np.float16))  # their sum is more than a float16 can hold
+    result = json.loads(run(capsys, "--maps", path, "--ground-truth", truth, "--json"))
+    assert (result["nan_maps"], result["zero_maps"]) == ([], [])
     np.save(path / "a.npy", np.zeros((30, 40)))
     result = json.loads(run(capsys, "--maps", path, "--ground-truth", truth, "--json"))
     assert (result["max_box_acc"], result["nan_maps"], result["zero_maps"]) == (50, [], ["a.jpg"])
@@ -236,6 +247,12 @@ def test_maps_that_show_nothing_are_wrong_and_listed(capsys, truth, tmp_path):
             "",
             8,
             "a.npy: values from 7 to 7; a map in [0, 1]",
+        ),
+        (
+            lambda maps: np.save(maps / "a.npy", np.array([[0.5, np.inf, -np.inf]])),
+            "",
+            8,
+            "a.npy: values from -inf to inf; a map in [0, 1] was expected: 2 of its 3 values are infinite",
         ),
         (lambda maps: maps.rename(maps.parent / "m"), "", 8, "maps: expected a folder of maps or a .npz, but: No such"),
         (None, "--threshold 0.2345", 2, "--threshold: 0.2345 is not among the thresholds 0, 0.001, …, 0.999"),
