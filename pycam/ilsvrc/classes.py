@@ -80,7 +80,7 @@ def class_index(text: str, known: Mapping[str, int], where: str) -> int:
     except GroundTruthError:
         names = list(known)
         shown = f"the classes are {', '.join(names[:3])}{', …' if len(names) > 3 else ''}"
-        hint = suggest(text, names, shown) if names else "a network index, a whole number, was expected"
+        hint = suggest(text, names, shown) if names else "a network index was expected, or a name that --labels gives"
         raise GroundTruthError(f"{where}: unknown class {text[:40]!r}: {hint}") from None
     most = len(known) or MOST
     if not 0 <= index < most:

@@ -130,14 +130,15 @@ def _has_first_edition(folder: Path) -> bool:
 
 
 def _refuse_others(folder: Path) -> None:
-    """Raise an error for the edition of 2010 and for a folder that is missing."""
+    """Raise an error for the edition of 2010 and for a folder that is missing or another."""
     if _has_first_edition(folder):
         raise GroundTruthError(
             f"{folder}: this is CUB-200, the edition of 2010, which has {folder / 'lists'}; "
             "expected CUB_200_2011, which has images.txt and bounding_boxes.txt"
         )
-    if not is_folder(folder):
-        raise GroundTruthError(f"{folder}: no such folder; expected that of CUB_200_2011, with images.txt in it")
+    if not is_file(folder / "images.txt"):
+        found = "no images.txt in it" if is_folder(folder) else "no such folder"
+        raise GroundTruthError(f"{folder}: {found}; expected the folder CUB_200_2011, which has images.txt")
 
 
 T = TypeVar("T")
