@@ -307,6 +307,13 @@ def test_without_sizes_a_map_has_the_size_of_its_image(capsys, truth, tmp_path):
     )
 
 
+def test_a_box_that_ends_before_it_starts_is_not_the_largest(truth):
+    boxes = np.array([(30, 30, -30, -30), (0, 0, 20, 15), (10, 10, 40, 30)])
+    for found, right in ((boxes[[0, 1]], [True, False]), (boxes[[2, 0]], [False, True]), (boxes[:1], [False, False])):
+        scores = score_maps(made_maps().values(), read_ground_truth(truth), find_boxes=lambda _, found=found: found)
+        assert scores.rule_hits.tolist() == right
+
+
 def test_localization_by_a_named_rule(capsys, truth, tmp_path):
     path = save(tmp_path / "maps", "npy", made_maps())
     sources = ("--maps", path, "--ground-truth", truth, "--json")
