@@ -14,13 +14,14 @@ from test_cli_score import fail, run
 from test_wsol import plain_hits
 
 import pycam
+from pycam.errors import UsageError
 from pycam.ilsvrc.ground_truth import read_ground_truth
 from pycam.ilsvrc.map_scores import score_maps
 from pycam.ilsvrc.maps import find_maps
 from pycam.ilsvrc.masks import read_masks
 from pycam.metrics.box_accuracy import RULES, box_hits, candidates, scaled, thresholds
 from pycam.metrics.errors import classification_hits
-from pycam.metrics.pxap import pixel_histograms, pxap
+from pycam.metrics.pixel_precision import pixel_histograms, pxap
 
 MODES = {"largest": "single", "any": "multi"}
 
@@ -359,6 +360,31 @@ def test_a_set_with_masks_only_has_pxap_only(capsys, tmp_path):
     assert result["whole_image"] == {"pxap": 25}
     assert fail(capsys, "--maps", maps, "--ground-truth", folder)[0] == 8
     assert fail(capsys, "--maps", maps, "--masks", folder, "--ground-truth", folder, "--threshold", "0.2")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("score_map", "message"),
+    [
+        (np.zeros((3, 4, 5)), r"a map of shape \(3, 4, 5\), float64; \(H, W\) of floating point or uint8"),
+        (np.zeros((0, 5)), r"a map of shape \(0, 5\)"),
+        (np.zeros((3, 4), np.int64), r"int64; \(H, W\) of floating"),
+        (np.full((3, 4), 200.0), r"values from 200 to 200; finite ones in \[0, 1\] were expected: \(map - map"),
+        (np.array([[0.5, np.nan]]), r"values from nan to nan; finite ones in \[0, 1\] were expected$"),
+        (np.array([[0.5, np.inf]]), r"values from 0\.5 to inf; finite ones in \[0, 1\] were expected$"),
+    ],
+)
+def test_metrics_refuse_maps_that_they_would_misread(score_map, message):
+    masks = np.zeros((2, *score_map.shape), bool)
+    for compute in (pycam.metrics.candidates, lambda given: pycam.metrics.pixel_histograms(given, *masks)):
+        with pytest.raises(UsageError, match=message):
+            compute(score_map)
+
+
+def test_pixels_need_masks_of_the_map_s_shape():
+    for wrong in (np.zeros((4, 3), bool), np.zeros((3, 4), np.uint8)):
+        for masks in ((wrong, np.zeros((3, 4), bool)), (np.zeros((3, 4), bool), wrong)):
+            with pytest.raises(UsageError, match=r"(objects|ignored): shape .*; \(3, 4\) and bool were expected"):
+                pycam.metrics.pixel_histograms(np.zeros((3, 4)), *masks)
 
 
 def test_metrics_need_nothing_else():

@@ -19,7 +19,7 @@ from pycam.maps.boxes import RIGHT_IOU, iou
 from pycam.metrics import baselines
 from pycam.metrics.box_accuracy import THRESHOLDS, BoxAccuracy, box_hits, candidates, grey_levels, scaled
 from pycam.metrics.errors import error, error_interval
-from pycam.metrics.pxap import PixelPrecision, pixel_histograms, precision_recall
+from pycam.metrics.pixel_precision import PixelPrecision, pixel_histograms, precision_recall
 
 
 @dataclass(frozen=True)
