@@ -34,7 +34,7 @@ from pycam.maps.boxes import iou
 from pycam.metrics.baselines import SIDE
 from pycam.metrics.box_accuracy import THRESHOLDS, box_hits, candidates, scaled
 from pycam.metrics.errors import error_interval
-from pycam.metrics.pxap import pixel_histograms
+from pycam.metrics.pixel_precision import pixel_histograms
 
 PREDICTED = 50_000
 LIMIT_PREDICTIONS = 20.0

@@ -349,6 +349,33 @@ def test_any_data_set_with_any_net_of_its_classes(images, tmp_path):
         evaluate(other, tmp_path / "other")
 
 
+@pytest.mark.parametrize("named", [("dog", "cat", "bird"), ("dog", "cat")])
+def test_the_labels_of_the_model_number_the_classes_that_the_ground_truth_names(images, tmp_path, named):
+    names = sorted(path.stem for path in images.iterdir())
+    lines = [f"{name}.png,5,5,40,30,{named[row % len(named)]}" for row, name in enumerate(names)]
+    (truth := tmp_path / "boxes.csv").write_text("\n".join(["image,x0,y0,x1,y1,label", *lines]))
+    net, weights = write_model(tmp_path, classes=3)
+    (tmp_path / "names.txt").write_text("dog\nbird\ncat\n")
+    (card := tmp_path / "card.yaml").write_text(
+        f"name: own\nprototxt: {net.name}\nweights: {weights.name}\nlabels: names.txt\nmean: {{value: [1, 2, 3]}}\n"
+    )
+    recipe = Recipe(protocol("sweep"), model=str(card))
+    planned = Plan.read(recipe, Sources(str(images), str(truth)), batch=4)
+    report = evaluate(planned, tmp_path / "run")
+    with recipe.make(recipe.load()) as cam:
+        best = [cam(path, top=1).top[0].label for path in planned.images]
+    right = [label == line.rsplit(",", 1)[1] for label, line in zip(best, lines, strict=True)]
+    assert report["classification_error"]["top1"] == pytest.approx(1 - np.mean(right))
+    restored = Plan.restore(tmp_path / "run")
+    assert restored.class_names == ("dog", "bird", "cat")
+    assert restored.truth.classes.tolist() == [("dog", "bird", "cat").index(line.rsplit(",", 1)[1]) for line in lines]
+    truth.write_text(truth.read_text().replace("dog", "cow").replace("bird", "cow"))
+    with pytest.raises(
+        UsageError, match=r"names 2 \(.*\), and 'cow' is not among the labels of the model, such as 'dog'"
+    ):
+        evaluate(Plan.read(recipe, Sources(str(images), str(truth)), batch=4), tmp_path / "other")
+
+
 # Faulty images
 
 

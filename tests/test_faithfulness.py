@@ -249,6 +249,18 @@ def test_the_classes_of_the_ground_truth_and_one_class(capsys, folder):
     assert [Path(each["image"]).name for each in json.loads(out)["by_image"]] == ["0.png", "1.png"]
 
 
+def test_the_labels_of_the_model_number_the_classes_that_the_ground_truth_names(capsys, folder):
+    (folder / "names.txt").write_text("dog\nbird\ncat\ncow\n")
+    (folder / "named.yaml").write_text(
+        "name: named\nprototxt: net.prototxt\nweights: net.caffemodel\nlabels: names.txt\n"
+    )
+    (folder / "named.csv").write_text("image,x0,y0,x1,y1,label\n0.png,1,1,9,9,cow\n1.png,1,1,9,9,bird\n")
+    command = ["score", "--faithfulness", folder / "0.png", folder / "1.png", "--model", folder / "named.yaml"]
+    options = ["--ground-truth", folder / "named.csv", "--steps", "3", "--input-scale", "0.01", "--json"]
+    assert main([*map(str, command), *map(str, options)]) == 0
+    assert [each["index"] for each in json.loads(capsys.readouterr().out)["by_image"]] == [3, 1]
+
+
 def test_streams_batches_and_progress(folder, monkeypatch):
     paths = [folder / "0.png", folder / "missing.png", folder / "1.png"]
     found = {}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import unicodedata
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -85,12 +87,15 @@ def test_every_format_gives_the_same_boxes(tmp_path, name):
 
 def test_the_user_orders_the_classes(tmp_path):
     (tmp_path / "names.txt").write_text("dog\nfish\ncat\nape\n")
-    for name in ("boxes.csv", "instances.json", "voc"):
-        truth = read_ground_truth(WRITERS[name](tmp_path / name), labels=tmp_path / "names.txt")
-        assert truth.classes.tolist() == [2, 0, 3]
+    for name, write in WRITERS.items():
+        truth = read_ground_truth(write(tmp_path / name), labels=tmp_path / "names.txt")
+        assert truth.classes.tolist() == truth.box_classes.tolist() == [2, 0, 3]
+        assert truth.class_names == ("dog", "fish", "cat", "ape")
     (tmp_path / "names.txt").write_text("dog\ncats\nape\n")
     with pytest.raises(GroundTruthError, match=r"boxes\.csv:2: unknown class 'cat': did you mean 'cats'\?"):
         read_ground_truth(tmp_path / "boxes.csv", labels=tmp_path / "names.txt")
+    with pytest.raises(GroundTruthError, match=r"cub: unknown class 'cat': did you mean 'cats'\?"):
+        read_ground_truth(tmp_path / "cub", labels=tmp_path / "names.txt")
     for content, message in (
         ("a\nb\na\n", r"names\.txt: outputs 0 and 2 both have the label 'a'.*--ground-truth-classes"),
         ("a\n\nb\n", r"names\.txt:2: expected a label"),
@@ -98,6 +103,40 @@ def test_the_user_orders_the_classes(tmp_path):
         (tmp_path / "names.txt").write_text(content)
         with pytest.raises(GroundTruthError, match=message):
             read_ground_truth(tmp_path / "boxes.csv", labels=tmp_path / "names.txt")
+
+
+def test_names_of_classes_are_the_same_in_every_form_of_unicode(tmp_path):
+    composed = "caf\u00e9"
+    (tmp_path / "names.txt").write_text(f"tea\n{unicodedata.normalize('NFD', composed)}\n", encoding="utf-8")
+    (tmp_path / "p.csv").write_text(f"a.jpg,{unicodedata.normalize('NFD', composed)}\n", encoding="utf-8")
+    for form in ("NFC", "NFD"):
+        label = unicodedata.normalize(form, composed)
+        (tmp_path / "boxes.csv").write_text(f"image,x0,y0,x1,y1,label\na.jpg,0,0,5,5,{label}\n", encoding="utf-8")
+        truth = read_ground_truth(tmp_path / "boxes.csv", labels=tmp_path / "names.txt")
+        assert (truth.class_names, truth.classes.tolist()) == (("tea", composed), [1])
+        assert read_classes(tmp_path / "p.csv", read_ground_truth(tmp_path / "boxes.csv"))[0][0, 0] == 0
+
+
+@pytest.mark.parametrize("name", ["instances.json", "voc"])
+def test_an_image_without_a_box_is_left_out_by_class_and_blacklist(tmp_path, name):
+    path = WRITERS[name](tmp_path / name)
+    if name == "voc":
+        annotate(path / "Annotations", "e", size=SIZE)
+    else:
+        content = json.loads(path.read_text())
+        content["images"].append({"id": 7, "file_name": "e"})
+        path.write_text(json.dumps(content))
+    (tmp_path / "classes.txt").write_text("a cat\nc dog\nd ape\ne dog\n")
+    (tmp_path / "blacklist.txt").write_text("4\n")
+    classes = {"ground_truth_classes": tmp_path / "classes.txt"}
+    for options in ({}, classes):
+        with pytest.raises(
+            GroundTruthError,
+            match=r"image 'e': .*it has no box: .* with --ground-truth-classes and its number with --blacklist",
+        ):
+            read_ground_truth(path, **options)
+    truth = read_ground_truth(path, **classes, blacklist=tmp_path / "blacklist.txt")
+    assert [truth.names[row] for row in truth.counted] == list(truth.names[:3])
 
 
 def test_labels_are_numbers_or_come_from_a_list(tmp_path):
@@ -207,11 +246,14 @@ def no_boxes(*names: str, class_names: tuple[str, ...] = ()) -> GroundTruth:
 
 def test_classes_by_image(tmp_path):
     path = tmp_path / "predictions.csv"
-    path.write_text("image,best,second\nx/b.png,dog,0\na,2\n")
+    path.write_text("image,best,second\nx/b.png,dog,0\nc.jpg,ape\na,2\n")
     truth = no_boxes("a.jpg", "x/b.png", class_names=NAMES)
-    assert read_classes(path, truth).tolist() == [[2, -1, -1, -1, -1], [2, 0, -1, -1, -1]]
+    classes, extra = read_classes(path, truth)
+    assert (classes.tolist(), extra) == ([[2, -1, -1, -1, -1], [2, 0, -1, -1, -1]], ("c.jpg",))
+    path.write_text('image,best\r\n"x/b.png","dog, wild"\r\na,cat\r\n', encoding="utf-8-sig")
+    assert read_classes(path, replace(truth, class_names=("cat", "dog, wild")))[0][:, 0].tolist() == [0, 1]
     path.write_text("2 1 1 5 5 0 1 1 5 5\n\n")
-    assert read_classes(path, truth).tolist() == [[2, 0, -1, -1, -1], [-1] * 5]
+    assert read_classes(path, truth)[0].tolist() == [[2, 0, -1, -1, -1], [-1] * 5]
 
 
 @pytest.mark.parametrize(
@@ -221,6 +263,7 @@ def test_classes_by_image(tmp_path):
         ("a,cat\na,dog\n", r"p\.csv:2: image 'a' occurs twice"),
         ("a,cat\nb,cow\n", r"p\.csv:2: unknown class 'cow': the classes are ape, cat, dog"),
         ("a,cat\nb,3\n", r"p\.csv:2: network index 3; 0…2"),
+        ('a,cat\nb,"dog\n', r"p\.csv:2: not a line of a CSV file"),
         ("a,cat\nb,1,2,0,1,2,0\n", r"p\.csv:2: .*an image and up to 5 classes"),
         ("0 1 1 2 2\n", r"p\.csv: 1 lines for 2 images"),
     ],

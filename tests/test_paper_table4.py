@@ -247,9 +247,9 @@ def test_a_faulty_copy_is_refused_with_file_and_line(tmp_path, name, old, new, m
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({}, r"no such folder; expected that of CUB_200_2011"),
+        ({}, r"no such folder; expected the folder CUB_200_2011"),
         ({"lists/train.txt": ""}, r"this is CUB-200, the edition of 2010, .*; expected CUB_200_2011"),
-        ({"images/a.jpg": ""}, r"images\.txt: no such file"),
+        ({"images/a.jpg": ""}, r"CUB: no images\.txt in it; expected the folder CUB_200_2011"),
     ],
 )
 def test_another_folder_is_refused(tmp_path, capsys, files, message):

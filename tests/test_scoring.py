@@ -14,13 +14,14 @@ from test_cli_score import fail, run
 from test_wsol import plain_hits
 
 import pycam
+from pycam.errors import UsageError
 from pycam.ilsvrc.ground_truth import read_ground_truth
 from pycam.ilsvrc.map_scores import score_maps
 from pycam.ilsvrc.maps import find_maps
 from pycam.ilsvrc.masks import read_masks
 from pycam.metrics.box_accuracy import RULES, box_hits, candidates, scaled, thresholds
 from pycam.metrics.errors import classification_hits
-from pycam.metrics.pxap import pixel_histograms, pxap
+from pycam.metrics.pixel_precision import pixel_histograms, pxap
 
 MODES = {"largest": "single", "any": "multi"}
 
@@ -214,6 +215,17 @@ def test_maps_that_show_nothing_are_wrong_and_listed(capsys, truth, tmp_path):
     assert (result["nan_maps"], result["zero_maps"], result["extra_maps"]) == (["a.jpg"], [], ["c"])
     assert "1 map (a.jpg) with a NaN: counted as wrong at every threshold" in result["notes"]
     assert "1 map (c) of no image of the ground truth: not scored" in result["notes"]
+    assert "extra_predictions" not in result
+    (tmp_path / "p.csv").write_text("a.jpg,0\nb.jpg,0\nnone.jpg,0\n")
+    for of_maps in ((), ("--maps", path)):
+        result = json.loads(
+            run(capsys, *of_maps, "--predictions", tmp_path / "p.csv", "--ground-truth", truth, "--json")
+        )
+        assert result["extra_predictions"] == ["none.jpg"]
+        assert "1 prediction (none.jpg) of no image of the ground truth: not scored" in result["notes"]
+    np.save(path / "a.npy", np.ones((300, 400), np.float16))  # their sum is more than a float16 can hold
+    result = json.loads(run(capsys, "--maps", path, "--ground-truth", truth, "--json"))
+    assert (result["nan_maps"], result["zero_maps"]) == ([], [])
     np.save(path / "a.npy", np.zeros((30, 40)))
     result = json.loads(run(capsys, "--maps", path, "--ground-truth", truth, "--json"))
     assert (result["max_box_acc"], result["nan_maps"], result["zero_maps"]) == (50, [], ["a.jpg"])
@@ -236,6 +248,12 @@ def test_maps_that_show_nothing_are_wrong_and_listed(capsys, truth, tmp_path):
             "",
             8,
             "a.npy: values from 7 to 7; a map in [0, 1]",
+        ),
+        (
+            lambda maps: np.save(maps / "a.npy", np.array([[0.5, np.inf, -np.inf]])),
+            "",
+            8,
+            "a.npy: values from -inf to inf; a map in [0, 1] was expected: 2 of its 3 values are infinite",
         ),
         (lambda maps: maps.rename(maps.parent / "m"), "", 8, "maps: expected a folder of maps or a .npz, but: No such"),
         (None, "--threshold 0.2345", 2, "--threshold: 0.2345 is not among the thresholds 0, 0.001, …, 0.999"),
@@ -302,6 +320,13 @@ def test_without_sizes_a_map_has_the_size_of_its_image(capsys, truth, tmp_path):
     )
 
 
+def test_a_box_that_ends_before_it_starts_is_not_the_largest(truth):
+    boxes = np.array([(30, 30, -30, -30), (0, 0, 20, 15), (10, 10, 40, 30)])
+    for found, right in ((boxes[[0, 1]], [True, False]), (boxes[[2, 0]], [False, True]), (boxes[:1], [False, False])):
+        scores = score_maps(made_maps().values(), read_ground_truth(truth), find_boxes=lambda _, found=found: found)
+        assert scores.rule_hits.tolist() == right
+
+
 def test_localization_by_a_named_rule(capsys, truth, tmp_path):
     path = save(tmp_path / "maps", "npy", made_maps())
     sources = ("--maps", path, "--ground-truth", truth, "--json")
@@ -347,6 +372,31 @@ def test_a_set_with_masks_only_has_pxap_only(capsys, tmp_path):
     assert result["whole_image"] == {"pxap": 25}
     assert fail(capsys, "--maps", maps, "--ground-truth", folder)[0] == 8
     assert fail(capsys, "--maps", maps, "--masks", folder, "--ground-truth", folder, "--threshold", "0.2")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("score_map", "message"),
+    [
+        (np.zeros((3, 4, 5)), r"a map of shape \(3, 4, 5\), float64; \(H, W\) of floating point or uint8"),
+        (np.zeros((0, 5)), r"a map of shape \(0, 5\)"),
+        (np.zeros((3, 4), np.int64), r"int64; \(H, W\) of floating"),
+        (np.full((3, 4), 200.0), r"values from 200 to 200; finite ones in \[0, 1\] were expected: \(map - map"),
+        (np.array([[0.5, np.nan]]), r"values from nan to nan; finite ones in \[0, 1\] were expected$"),
+        (np.array([[0.5, np.inf]]), r"values from 0\.5 to inf; finite ones in \[0, 1\] were expected$"),
+    ],
+)
+def test_metrics_refuse_maps_that_they_would_misread(score_map, message):
+    masks = np.zeros((2, *score_map.shape), bool)
+    for compute in (pycam.metrics.candidates, lambda given: pycam.metrics.pixel_histograms(given, *masks)):
+        with pytest.raises(UsageError, match=message):
+            compute(score_map)
+
+
+def test_pixels_need_masks_of_the_map_s_shape():
+    for wrong in (np.zeros((4, 3), bool), np.zeros((3, 4), np.uint8)):
+        for masks in ((wrong, np.zeros((3, 4), bool)), (np.zeros((3, 4), bool), wrong)):
+            with pytest.raises(UsageError, match=r"(objects|ignored): shape .*; \(3, 4\) and bool were expected"):
+                pycam.metrics.pixel_histograms(np.zeros((3, 4)), *masks)
 
 
 def test_metrics_need_nothing_else():

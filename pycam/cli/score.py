@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
+from numpy.typing import NDArray
 
 from pycam.cli import options
 from pycam.cli.faithfulness import score_faithfulness
@@ -19,7 +22,7 @@ from pycam.evaluation.figures import errors_table
 from pycam.ilsvrc import map_scores
 from pycam.ilsvrc.baselines import Baselines, accuracies, known_class_errors
 from pycam.ilsvrc.chosen import BEST, Chosen, Rule
-from pycam.ilsvrc.ground_truth import GroundTruth
+from pycam.ilsvrc.ground_truth import GroundTruth, label_file
 from pycam.ilsvrc.maps import find_maps
 from pycam.ilsvrc.masks import read_masks
 from pycam.ilsvrc.predictions import names_images, read_classes, read_predictions
@@ -126,6 +129,8 @@ def score(
             options.refuse(context, "--ground-truth names the class of each image", "class_name")
         truth = None if source.ground_truth is None else source.read()
         model = net.load(quiet, labels=source.labels, needs_maps=methods.needs_maps)
+        if truth is not None and source.labels is None and (file := label_file(truth, model.labels)) is not None:
+            truth = replace(source, labels=file).read()
         notes = Notes(quiet)
         paths = all_images(images, notes)
         measured, failures = score_faithfulness(
@@ -166,8 +171,7 @@ def score(
         chosen = BEST if rule else Chosen.of(threshold, threshold_from)
         _score_maps(result, maps, truth, masks, mask_root, predictions, chosen, rule, step)
     elif predictions is not None and names_images(predictions):
-        result["predictions"] = str(predictions)
-        result |= Scores(classification_hits(read_classes(predictions, truth), truth.classes), None).figures()
+        result |= Scores(_classification_hits(result, predictions, truth), None).figures()
     elif predictions is not None:
         submitted = read_predictions(predictions, truth.class_names)
         result |= {"predictions": str(predictions)} | score_predictions(submitted, truth).figures()
@@ -211,7 +215,7 @@ def _score_maps(
     names = truth.counted_names
     found = find_maps(path, names, truth.names)
     targets = None if masks is None else read_masks(masks, names, mask_root)
-    classified = None if predictions is None else classification_hits(read_classes(predictions, truth), truth.classes)
+    classified = None if predictions is None else _classification_hits(result, predictions, truth)
     if not truth.has_boxes and (chosen != BEST or rule):
         given = "--box-rule" if rule else chosen.option
         raise UsageError(f"{given} has no effect: {path.name} is scored without boxes; leave it out")
@@ -219,7 +223,7 @@ def _score_maps(
     scores = map_scores.score_maps(shown, truth, targets, _thresholds(step), rule.find_boxes if rule else None)
     result["maps"] = str(path)
     if classified is not None:
-        result |= {"predictions": str(predictions)} | Scores(classified, None).figures()
+        result |= Scores(classified, None).figures()
     if scores.boxes is not None:
         intervals = result.pop("intervals", {})
         result |= _accuracies(scores.boxes, scores.truth)
@@ -242,6 +246,16 @@ def _score_maps(
     result["notes"] += scores.notes
     if found.extra:
         result["notes"].append(f"{map_scores.listed(found.extra, 'map')} of no image of the ground truth: not scored")
+
+
+def _classification_hits(result: dict[str, Any], path: Path, truth: GroundTruth) -> NDArray[np.bool_]:
+    """Read which classes are predicted, note in a result what is not scored, and return which are correct: (n, 5)."""
+    classes, extra = read_classes(path, truth)
+    result |= {"predictions": str(path), "extra_predictions": list(extra)}
+    if extra:
+        shown = map_scores.listed(extra, "prediction")
+        result["notes"].append(f"{shown} of no image of the ground truth: not scored")
+    return classification_hits(classes, truth.classes)
 
 
 def _accuracies(accuracy: BoxAccuracy, truth: GroundTruth) -> dict[str, Any]:

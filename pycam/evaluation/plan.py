@@ -26,7 +26,8 @@ from pycam.errors import GroundTruthError, RunError, UsageError
 from pycam.evaluation.notes import from_note, read_note
 from pycam.evaluation.record import Batch, Task
 from pycam.formats.files import atomic_write, exists, is_folder
-from pycam.ilsvrc.ground_truth import GroundTruth, read_ground_truth
+from pycam.ilsvrc.classes import names_of
+from pycam.ilsvrc.ground_truth import GroundTruth, label_file, read_ground_truth
 from pycam.ilsvrc.names import image_name, known_name, normal
 from pycam.ilsvrc.synsets import CLASSES, synsets
 from pycam.images.files import IMAGE_SUFFIXES
@@ -332,16 +333,28 @@ class Plan:
     def for_net(self, model: Model) -> Plan:
         """Return the same plan for a net, whose number of classes must fit the ground truth.
 
+        If the ground truth names classes, and the labels of the net have all of these names, they give the numbers.
+
         Raises
         ------
         UsageError
             The ground truth names another number of classes, or has a class that the net does not have.
         """
+        if self.sources is not None and self.sources.labels is None:
+            file = label_file(self.truth, model.labels)
+            if file is not None:
+                sources = replace(self.sources, labels=str(file.absolute()))
+                return Plan.read(self.recipe, sources, self.batch).for_net(model)
         count, names = model.class_count, self.truth.class_names
         if names and len(names) != count:
+            own = names_of(model.labels)
+            strange = next((name for name in names if name not in own), None)
+            found = f"{len(names)} ({', '.join(names[:3])}, …)"
+            if strange is not None and not model.labels.is_numbered:
+                found += f", and {strange!r} is not among the labels of the model, such as {own[0]!r}"
             raise UsageError(
-                f"{model.name} has {count} classes, but the ground truth names {len(names)} "
-                f"({', '.join(names[:3])}, …): give the names of all, in the order of the net's outputs, with --labels"
+                f"{model.name} has {count} classes, but the ground truth names {found}: give the names of all, in the "
+                "order of the net's outputs, with --labels"
             )
         if (wrong := self.truth.classes >= count).any():
             row = int(np.argmax(wrong))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ LONGEST = 10_000
 """The limit on the length of a line."""
 
 _WHOLE = re.compile(r"(-?[0-9]{1,9})(\.0+)?")
+_NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[-+]?[0-9]+)?", re.IGNORECASE)
 
 
 def numbered_lines(path: Path, most: int = 2_000_000) -> Iterator[tuple[int, str]]:
@@ -68,3 +70,38 @@ def whole_number(text: str, where: str) -> int:
     if match is None:
         raise GroundTruthError(f"{where}: {text.strip()[:40]!r}; a whole number was expected")
     return int(match[1])
+
+
+def number_of(text: str, where: str) -> float:
+    """Convert text to a number of at most nine digits before the point.
+
+    Parameters
+    ----------
+    text : str
+        "83", "83.5" or "8.35e1".
+    where : str
+        Start of the error message: file and line.
+
+    Raises
+    ------
+    GroundTruthError
+        The text is not such a number.
+    """
+    text = text.strip()
+    if _NUMBER.fullmatch(text) is None or not abs(float(text)) < 1e9:
+        raise GroundTruthError(f"{where}: {text[:40]!r}; a number was expected")
+    return float(text)
+
+
+def cells_of(line: str, where: str) -> list[str]:
+    """Return the cells of a line of a CSV file, without surrounding white space; a cell in quotes may have commas.
+
+    Raises
+    ------
+    GroundTruthError
+        A quotation mark is not closed.
+    """
+    try:
+        return [cell.strip() for cell in next(csv.reader([line], strict=True), [])]
+    except csv.Error as error:
+        raise GroundTruthError(f"{where}: not a line of a CSV file ({error})") from None

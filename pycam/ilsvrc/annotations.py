@@ -9,7 +9,7 @@ import numpy as np
 
 from pycam.errors import GroundTruthError
 from pycam.formats.files import is_folder
-from pycam.formats.lines import whole_number
+from pycam.formats.lines import number_of, whole_number
 from pycam.formats.xml_elements import Element, read_elements
 from pycam.ilsvrc.classes import number_classes
 from pycam.ilsvrc.names import image_name, known_name, normal
@@ -110,13 +110,13 @@ def read_annotation(path: Path) -> Annotation:
     """Read and check a VOC-style XML file.
 
     Entities and external references are refused. Coordinates range from 0 (some of ImageNet's files contain 0,
-    although they count from 1) to the image's width or height.
+    although they count from 1) to the image's width or height; fractions of pixels are rounded.
 
     Raises
     ------
     GroundTruthError
         With file and line: the XML is damaged or is not an annotation, the file name is that of another image,
-        a coordinate is not a whole number, xmin > xmax, or a box lies outside of the image.
+        a coordinate is not a number, xmin > xmax, or a box lies outside of the image.
     """
     return _annotation(path, read_elements(path, _WANTED, LARGEST, "the annotation of an image"))
 
@@ -134,7 +134,9 @@ def _annotation(path: Path, fields: list[Element]) -> Annotation:
         if tag == "filename" and known_name(text, names) is None:
             raise GroundTruthError(f"{where}: the file annotates {text[:80]!r}, not {path.stem!r}")
         if tag in ("width", "height", *_SIDES):
-            numbers[tag] = whole_number(text, f"{where}: <{tag}>")
+            # A few of Pascal VOC's files have fractions of pixels.
+            convert = whole_number if tag not in _SIDES else lambda *given: round(number_of(*given))
+            numbers[tag] = convert(text, f"{where}: <{tag}>")
             if tag not in _SIDES and numbers[tag] < 1:
                 raise GroundTruthError(f"{where}: <{tag}> is {numbers[tag]}; at least 1 pixel was expected")
         elif tag == "name":

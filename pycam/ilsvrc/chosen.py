@@ -145,7 +145,7 @@ def best_thresholds(path: Path) -> dict[str, float]:
         The file is of another kind.
     """
     file = path / "report.json" if is_folder(path) else path
-    expected = "the result of `pycam score --maps … --json`"
+    expected = "the result of `pycam score --maps … --json`, or a run of `pycam evaluate --set metric=max_box_acc`"
     try:
         found = msgspec.json.decode(read_file(file, expected, LARGEST, UsageError), type=_Report).best_thresholds
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

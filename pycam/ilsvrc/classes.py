@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from pycam.errors import FormatError, GroundTruthError, suggest
 from pycam.formats.lines import whole_number
+from pycam.ilsvrc.names import normal
 from pycam.ilsvrc.synsets import synsets
 from pycam.zoo.label_files import read_labels
+from pycam.zoo.labels import Labels
 
 MOST = 100_000
 """The largest number of classes."""
@@ -38,7 +40,7 @@ def read_class_names(path: Path) -> tuple[tuple[str, ...], list[str]]:
         labels = read_labels(path)
     except FormatError as error:
         raise GroundTruthError(f"{error} {_OTHER_OPTION}") from error
-    names = labels.wnids or labels.names
+    names = names_of(labels)
     first: dict[str, int] = {}
     for index, name in enumerate(names):
         if first.setdefault(name, index) != index:
@@ -47,6 +49,11 @@ def read_class_names(path: Path) -> tuple[tuple[str, ...], list[str]]:
                 f"once was expected {_OTHER_OPTION}"
             )
     return names, list(labels.notes)
+
+
+def names_of(labels: Labels) -> tuple[str, ...]:
+    """Return the names that ground truth has for the classes of a net: WordNet IDs, or else labels."""
+    return labels.wnids or tuple(map(normal, labels.names))
 
 
 def class_index(text: str, known: Mapping[str, int], where: str) -> int:
@@ -66,14 +73,14 @@ def class_index(text: str, known: Mapping[str, int], where: str) -> int:
     GroundTruthError
         The class is unknown.
     """
-    if text in known:
-        return known[text]
+    if (name := normal(text)) in known:
+        return known[name]
     try:
         index = whole_number(text, where)
     except GroundTruthError:
         names = list(known)
         shown = f"the classes are {', '.join(names[:3])}{', …' if len(names) > 3 else ''}"
-        hint = suggest(text, names, shown) if names else "a network index, a whole number, was expected"
+        hint = suggest(text, names, shown) if names else "a network index was expected, or a name that --labels gives"
         raise GroundTruthError(f"{where}: unknown class {text[:40]!r}: {hint}") from None
     most = len(known) or MOST
     if not 0 <= index < most:
@@ -118,6 +125,7 @@ def number_classes(
     GroundTruthError
         A label is empty, or is not among the names.
     """
+    labels = [normal(label) for label in labels]
     known = set(labels)
     wnids = synsets().index_of_wnid
     if listed:

@@ -65,7 +65,7 @@ def read_coco(path: Path, listed: tuple[str, ...] = ()) -> Source:
         raise GroundTruthError(f"{path}: expected {form}, but: {error}") from None
     names = _by_id(path, "images", {image.id: normal(image.file_name) for image in content.images}, len(content.images))
     ordered = sorted(content.categories, key=lambda each: each.id)
-    categories = _by_id(path, "categories", {each.id: each.name for each in ordered}, len(ordered))
+    categories = _by_id(path, "categories", {each.id: normal(each.name) for each in ordered}, len(ordered))
     if len(set(names.values())) < len(names):
         raise GroundTruthError(f"{path}: images: a file name occurs twice")
     row_of = {identity: row for row, identity in enumerate(names)}

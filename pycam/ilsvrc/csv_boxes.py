@@ -5,15 +5,12 @@ A box is in pixels of its image, 0-based and half-open: x1 and y1 are the first 
 
 from __future__ import annotations
 
-import csv
-import math
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from pycam.errors import GroundTruthError
-from pycam.formats.lines import numbered_lines, whole_number
+from pycam.formats.lines import cells_of, number_of, numbered_lines, whole_number
 from pycam.ilsvrc.classes import number_classes
 from pycam.ilsvrc.names import normal
 from pycam.ilsvrc.source import Source, whole_boxes
@@ -46,7 +43,7 @@ def read_csv(path: Path, listed: tuple[str, ...] = ()) -> Source:
         if not line:
             continue
         where = f"{path}:{number}"
-        cells = [cell.strip() for cell in _cells(line, where)]
+        cells = cells_of(line, where)
         if len(cells) != len(column):
             raise GroundTruthError(f"{where}: {len(cells)} cells; {len(column)} were expected, as in the header")
         name = normal(cells[column["image"]])
@@ -67,7 +64,7 @@ def read_csv(path: Path, listed: tuple[str, ...] = ()) -> Source:
                 f"{where}: {name!r} has {size[0]}×{size[1]} pixels here and {other} in a line before"
             )
         images.append(row)
-        corners.append([_number(cells[column[side]], f"{where}: {side}") for side in NEEDED[1:]])
+        corners.append([number_of(cells[column[side]], f"{where}: {side}") for side in NEEDED[1:]])
         labels.append(cells[column["label"]] if "label" in column else "0")
         places.append(where)
     if not corners:
@@ -92,27 +89,10 @@ def read_csv(path: Path, listed: tuple[str, ...] = ()) -> Source:
 
 def _header(path: Path, line: str) -> dict[str, int]:
     """Return the position of each column."""
-    found = [cell.strip().lower() for cell in _cells(line, f"{path}:1")]
+    found = [cell.lower() for cell in cells_of(line, f"{path}:1")]
     if missing := [name for name in NEEDED if name not in found]:
         form = ",".join(NEEDED) + "".join(f"[,{name}]" for name in OPTIONAL)
         raise GroundTruthError(f"{path}:1: no column {missing[0]!r} in {line[:80]!r}; the header {form} was expected")
     if ("width" in found) != ("height" in found):
         raise GroundTruthError(f"{path}:1: one of the columns width and height; both or none were expected")
     return {name: position for position, name in enumerate(found)}
-
-
-def _cells(line: str, where: str) -> Sequence[str]:
-    try:
-        return next(csv.reader([line], strict=True), [])
-    except csv.Error as error:
-        raise GroundTruthError(f"{where}: not a line of a CSV file ({error})") from None
-
-
-def _number(text: str, where: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise GroundTruthError(f"{where}: {text[:40]!r}; a number was expected")
-    return number

@@ -13,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from pycam.errors import GroundTruthError
 from pycam.formats.files import is_file, is_folder
-from pycam.formats.lines import numbered_lines, whole_number
+from pycam.formats.lines import number_of, numbered_lines, whole_number
 from pycam.ilsvrc.names import normal
 from pycam.ilsvrc.source import Source, whole_boxes
 
@@ -130,14 +130,15 @@ def _has_first_edition(folder: Path) -> bool:
 
 
 def _refuse_others(folder: Path) -> None:
-    """Raise an error for the edition of 2010 and for a folder that is missing."""
+    """Raise an error for the edition of 2010 and for a folder that is missing or another."""
     if _has_first_edition(folder):
         raise GroundTruthError(
             f"{folder}: this is CUB-200, the edition of 2010, which has {folder / 'lists'}; "
             "expected CUB_200_2011, which has images.txt and bounding_boxes.txt"
         )
-    if not is_folder(folder):
-        raise GroundTruthError(f"{folder}: no such folder; expected that of CUB_200_2011, with images.txt in it")
+    if not is_file(folder / "images.txt"):
+        found = "no images.txt in it" if is_folder(folder) else "no such folder"
+        raise GroundTruthError(f"{folder}: {found}; expected the folder CUB_200_2011, which has images.txt")
 
 
 T = TypeVar("T")
@@ -201,23 +202,15 @@ def _corners(text: str, where: str) -> tuple[float, ...]:
     values = text.split()
     if len(values) != 4:
         raise GroundTruthError(f"{where}: {text[:80]!r}; 4 values were expected: x, y, width and height")
-    x, y, width, height = (_number(value, where) for value in values)
+    x, y, width, height = (number_of(value, where) for value in values)
     return x, y, x + width, y + height
-
-
-def _number(text: str, where: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = float("nan")
-    if not abs(number) < 1e9:
-        raise GroundTruthError(f"{where}: {text[:40]!r}; a number was expected")
-    return number
 
 
 def _class_names(folder: Path) -> dict[int, str]:
     """Read `classes.txt`: index -> name."""
-    return {_class_index(key, where): name for key, (name, where) in _read(folder / "classes.txt", _path).items()}
+    return {
+        _class_index(key, where): normal(name) for key, (name, where) in _read(folder / "classes.txt", _path).items()
+    }
 
 
 def _names_in_order(names: Mapping[int, str]) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pycam.errors import GroundTruthError, UsageError
 from pycam.formats.files import is_file, is_folder
 from pycam.ilsvrc.annotations import read_annotations
-from pycam.ilsvrc.classes import read_class_names
+from pycam.ilsvrc.classes import class_index, has_ilsvrc_classes, indices as numbered, names_of, read_class_names
 from pycam.ilsvrc.coco import read_coco
 from pycam.ilsvrc.csv_boxes import read_csv
 from pycam.ilsvrc.cub import is_cub, read_cub
@@ -23,6 +23,7 @@ from pycam.ilsvrc.names import known_name
 from pycam.ilsvrc.source import Source
 from pycam.ilsvrc.wsol_metadata import is_metadata, read_metadata
 from pycam.maps.boxes import half_open
+from pycam.zoo.labels import Labels
 
 
 @dataclass(frozen=True)
@@ -194,7 +195,7 @@ def read_ground_truth(
     if blacklist is not None and is_list:
         raise UsageError(f"{blacklist} has no effect: {path} has no boxes, and a blacklist affects only localization")
     given, notes = ((), []) if labels is None else read_class_names(labels)
-    source = _read_source(path, given)
+    source = _numbered(_read_source(path, given), given)
     class_names = given or source.class_names
     listed = None if ground_truth_classes is None else read_class_list(ground_truth_classes, class_names)
     names = source.names or (listed and listed.names) or tuple(str(number) for number in range(1, source.count + 1))
@@ -214,7 +215,9 @@ def read_ground_truth(
     blacklisted, note = read_blacklist(blacklist, source.count)
     if blacklisted.all():
         raise GroundTruthError(f"{blacklist}: excludes every image of {path}")
-    notes.append(note)
+    # ILSVRC alone publishes a blacklist.
+    if blacklist is not None or has_ilsvrc_classes(class_names):
+        notes.append(note)
     if not len(source.boxes):
         notes.insert(0, f"{path.name} has no boxes: localization is not scored")
     elif source.names is None:
@@ -243,6 +246,17 @@ _READERS: dict[str, Callable[[Path, tuple[str, ...]], Source]] = {
 """Readers of files with boxes, by the file's suffix. They take the names of all classes, if the user gives them."""
 
 
+def label_file(truth: GroundTruth, labels: Labels) -> Path | None:
+    """Return the file of a net's labels, for `read_ground_truth`, if only it gives the numbers of the classes.
+
+    It does if the net has all classes that the ground truth names, but numbers them in another way.
+    """
+    own, names = truth.class_names, names_of(labels)
+    if own in ((), names) or not set(own) <= set(names) or len(set(names)) < len(names):
+        return None
+    return Path(labels.path)
+
+
 def _read_source(path: Path, class_names: tuple[str, ...]) -> Source:
     if is_metadata(path):
         return read_metadata(path)
@@ -251,6 +265,16 @@ def _read_source(path: Path, class_names: tuple[str, ...]) -> Source:
     if is_folder(path):
         return read_annotations(path, class_names)
     return _READERS.get(path.suffix.lower(), read_class_list)(path, class_names)
+
+
+def _numbered(source: Source, names: tuple[str, ...]) -> Source:
+    """Return a source with its classes numbered as in a list of names, if there is one and the source has names."""
+    if not names or source.class_names in ((), names):
+        return source
+    known = numbered(names)
+    index = np.array([class_index(name, known, str(source.path)) for name in source.class_names])
+    classes = None if source.classes is None else index[source.classes]
+    return replace(source, classes=classes, box_classes=index[source.box_classes], class_names=names)
 
 
 def _listed_classes(listed: Source, source: Source) -> NDArray[np.int64]:
@@ -279,17 +303,25 @@ def _listed_classes(listed: Source, source: Source) -> NDArray[np.int64]:
     return listed.classes[rows]
 
 
+_WITHOUT_BOX = (
+    "it has no box: remove the image, or give its class with --ground-truth-classes and its number with --blacklist"
+)
+
+
 def _classes_of_boxes(source: Source, names: tuple[str, ...]) -> NDArray[np.int64]:
     """Return the class of each image, taken from its boxes, which must all have the same class."""
     classes = np.full(source.count, -1)
     classes[source.box_images] = source.box_classes
     for wrong, complaint in (
-        (source.box_images[classes[source.box_images] != source.box_classes], "has boxes of several classes"),
-        (np.flatnonzero(classes < 0), "has no box"),
+        (
+            source.box_images[classes[source.box_images] != source.box_classes],
+            "has boxes of several classes: give its class in a list, with --ground-truth-classes",
+        ),
+        (np.flatnonzero(classes < 0), ""),
     ):
         if len(wrong):
-            name = names[wrong[0]]
-            raise GroundTruthError(f"{source.path}: image {name!r} {complaint}: give its class in a list of labels")
+            where = f"{source.path}: image {names[wrong[0]]!r}"
+            raise GroundTruthError(f"{where} {complaint}" if complaint else f"{where}: {_WITHOUT_BOX}")
     return classes
 
 
@@ -302,7 +334,7 @@ def _check_boxes(truth: GroundTruth, path: Path, listed: Source | None) -> None:
     image = int(np.argmax(wrong))
     name = truth.names[image]
     others = sorted({truth.class_name(index) for index in truth.box_classes[truth.box_images == image].tolist()})
-    found = f"its boxes have class {', '.join(others)}" if others else "it has no box"
+    found = f"its boxes have class {', '.join(others)}" if others else _WITHOUT_BOX
     expected = ""
     if listed is not None:
         row = listed.names.index(known_name(name, listed.names) or name) if listed.names else image

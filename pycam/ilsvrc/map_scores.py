@@ -19,7 +19,7 @@ from pycam.maps.boxes import RIGHT_IOU, iou
 from pycam.metrics import baselines
 from pycam.metrics.box_accuracy import THRESHOLDS, BoxAccuracy, box_hits, candidates, grey_levels, scaled
 from pycam.metrics.errors import error, error_interval
-from pycam.metrics.pxap import PixelPrecision, pixel_histograms, precision_recall
+from pycam.metrics.pixel_precision import PixelPrecision, pixel_histograms, precision_recall
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,8 @@ def score_maps(
 def _largest_is_right(boxes: NDArray[np.float64], true: NDArray[np.int64]) -> bool:
     if not len(boxes):
         return False
-    largest = boxes[(boxes[:, 2:] - boxes[:, :2]).prod(axis=1).argmax()]
+    # In small maps the release's generator makes boxes that end before they start.
+    largest = boxes[(boxes[:, 2:] - boxes[:, :2]).clip(0).prod(axis=1).argmax()]
     return bool(iou(largest, true).max(initial=0.0) >= RIGHT_IOU)
 
 

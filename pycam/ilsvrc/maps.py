@@ -185,10 +185,13 @@ def _checked(content: NDArray[Any], where: str) -> ScoreMap:
         shape = "×".join(map(str, content.shape))
         raise GroundTruthError(f"{where}: {shape} of {content.dtype}; H×W of floating point or uint8 was expected")
     if score_map.dtype != np.uint8:
-        numbers = score_map[~np.isnan(score_map)] if np.isnan(score_map.sum()) else score_map
+        numbers = score_map[~np.isnan(score_map)] if np.isnan(score_map.max()) else score_map
         if numbers.size and not (numbers.min() >= 0 and numbers.max() <= 1):
+            infinite = int(np.isinf(numbers).sum())
+            fix = "subtract its minimum and divide by the new maximum"
+            if infinite:
+                fix = f"{infinite} of its {score_map.size} values are infinite: find out where they come from"
             raise GroundTruthError(
-                f"{where}: values from {numbers.min():g} to {numbers.max():g}; a map in [0, 1] was expected: "
-                "subtract its minimum and divide by the new maximum"
+                f"{where}: values from {numbers.min():g} to {numbers.max():g}; a map in [0, 1] was expected: {fix}"
             )
     return score_map

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pycam.errors import GroundTruthError
 from pycam.formats.files import atomic_write
-from pycam.formats.lines import numbered_lines
+from pycam.formats.lines import cells_of, numbered_lines
 from pycam.ilsvrc.classes import class_index, has_ilsvrc_classes, indices
 from pycam.ilsvrc.ground_truth import GroundTruth
 from pycam.ilsvrc.names import join_all, normal
@@ -94,7 +94,7 @@ def read_predictions(path: Path, class_names: tuple[str, ...] = ()) -> Predictio
     return Predictions(synsets().index_of_id[ids] if ilsvrc else ids, half_open(boxes))
 
 
-def read_classes(path: Path, truth: GroundTruth) -> NDArray[np.int64]:
+def read_classes(path: Path, truth: GroundTruth) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Read the classes that are predicted for each image, best first, without boxes.
 
     Parameters
@@ -107,8 +107,10 @@ def read_classes(path: Path, truth: GroundTruth) -> NDArray[np.int64]:
 
     Returns
     -------
-    (n, 5) int64
+    classes : (n, 5) int64
         In the order of the ground truth; -1 where an image has fewer predictions.
+    extra : tuple of str
+        Images of the file that are not in the ground truth.
 
     Raises
     ------
@@ -121,13 +123,13 @@ def read_classes(path: Path, truth: GroundTruth) -> NDArray[np.int64]:
             raise GroundTruthError(
                 f"{path}: {len(classes)} lines for {len(truth)} images; one line per image was expected"
             )
-        return classes
+        return classes, ()
     known = indices(truth.class_names)
     row_of: dict[str, int] = {}
     rows: list[list[int]] = []
     for number, line in numbered_lines(path, MOST):
         where = f"{path}:{number}"
-        name, *cells = [each.strip() for each in line.split(",")]
+        name, *cells = cells_of(line, where) or [""]
         if not line or (number == 1 and name.lower() in ("image", "id", "image_id")):
             continue
         if not name or not 1 <= len(cells) <= PREDICTIONS_PER_IMAGE:
@@ -138,10 +140,11 @@ def read_classes(path: Path, truth: GroundTruth) -> NDArray[np.int64]:
         row_of[normal(name)] = len(rows)
         rows.append([class_index(cell, known, where) for cell in cells])
     classes = np.full((len(truth), PREDICTIONS_PER_IMAGE), -1)
-    for row, key in enumerate(join_all(truth.names, row_of, path, "line")):
+    keys = join_all(truth.names, row_of, path, "line")
+    for row, key in enumerate(keys):
         found = rows[row_of[key]]
         classes[row, : len(found)] = found
-    return classes
+    return classes, tuple(sorted(row_of.keys() - set(keys)))
 
 
 def write_predictions(path: Path, predictions: Predictions, class_names: tuple[str, ...] = ()) -> None:

@@ -20,6 +20,7 @@ from pycam.metrics.errors import classification_hits, correct_boxes, error, erro
 from pycam.metrics.faithfulness import Faithfulness, area, faithfulness_figures, faithfulness_of
 from pycam.metrics.intervals import interval, resampled_means
 from pycam.metrics.paired import McNemar, difference_interval, mcnemar
+from pycam.metrics.pixel_precision import PixelPrecision, pixel_histograms, precision_recall, pxap
 
 __all__ = [
     "IOUS",
@@ -29,6 +30,7 @@ __all__ = [
     "Candidates",
     "Faithfulness",
     "McNemar",
+    "PixelPrecision",
     "area",
     "box_hits",
     "candidates",
@@ -43,6 +45,9 @@ __all__ = [
     "interval",
     "localization_hits",
     "mcnemar",
+    "pixel_histograms",
+    "precision_recall",
+    "pxap",
     "resampled_means",
     "scaled",
     "whole_images",

@@ -23,6 +23,7 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pycam.errors import UsageError
 from pycam.maps.boxes import inclusive, iou
 from pycam.metrics.intervals import interval, resampled_means
 
@@ -76,6 +77,24 @@ def grey_levels(score_map: NDArray[Any]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(wide * 255, np.uint8)
 
 
+def checked_map(score_map: ArrayLike) -> NDArray[Any]:
+    """Return a map as an array.
+
+    Raises
+    ------
+    UsageError
+        It is not (H, W) of floating point in [0, 1], or of uint8.
+    """
+    given = np.asarray(score_map)
+    if given.ndim != 2 or not given.size or not (given.dtype.kind == "f" or given.dtype == np.uint8):
+        raise UsageError(f"a map of shape {given.shape}, {given.dtype}; (H, W) of floating point or uint8 was expected")
+    if given.dtype != np.uint8 and not (given.min() >= 0 and given.max() <= 1):
+        fix = ": (map - map.min()) / (map.max() - map.min()) has these" if np.isfinite(given).all() else ""
+        found = f"values from {given.min():g} to {given.max():g}"
+        raise UsageError(f"a map with {found}; finite ones in [0, 1] were expected{fix}")
+    return given
+
+
 def candidates(score_map: NDArray[Any], at: NDArray[np.float64] = THRESHOLDS) -> Candidates:
     """Cut a map at all thresholds, and return the boxes of the contours above them.
 
@@ -91,8 +110,13 @@ def candidates(score_map: NDArray[Any], at: NDArray[np.float64] = THRESHOLDS) ->
     Candidates
         At most 256 cuts differ. Contours are those of OpenCV's `findContours`; the largest has the largest
         `contourArea`, the first in its order (`RETR_TREE`) if several have.
+
+    Raises
+    ------
+    UsageError
+        As `checked_map`.
     """
-    grey = grey_levels(score_map)
+    grey = grey_levels(checked_map(score_map))
     height, width = grey.shape
     shapes = _Shapes.of(grey)
     values = np.flatnonzero(shapes.pixels)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pycam.errors import FormatError, UsageError
-from pycam.formats.files import is_folder
+from pycam.formats.files import exists, is_folder
 from pycam.images.files import IMAGE_SUFFIXES, LIST, image_files
 from pycam.images.lists import read_image_list
 from pycam.paper.feature_run import Images
@@ -28,7 +28,7 @@ def find_images(given: Sequence[str], root: Path | None = None) -> Images:
     UsageError
         A list or a folder does not stand alone, or `root` has no effect.
     FormatError
-        A line of a list is not an image and its label, its image does not exist, or a folder has no folders of images.
+        An image does not exist, a line of a list is not an image and its label, or a folder has no folders of images.
     GroundTruthError
         A list is not a text file.
     """
@@ -39,7 +39,11 @@ def find_images(given: Sequence[str], root: Path | None = None) -> Images:
         return Images(*read_image_list(Path(several.removeprefix(LIST)), root))
     if root is not None:
         raise UsageError(f"--root {root} has no effect: it is for the images of a list, @list.txt; leave it out")
-    return _class_folders(Path(several)) if several is not None else Images(tuple(given), tuple(given))
+    if several is not None:
+        return _class_folders(Path(several))
+    if missing := next((each for each in given if not exists(Path(each))), None):
+        raise FormatError(f"{missing}: no such image, folder or list (@list.txt): correct the name")
+    return Images(tuple(given), tuple(given))
 
 
 def _class_folders(folder: Path) -> Images:

@@ -48,7 +48,8 @@ def released(map: NDArray[Any]) -> Found:
     and 110. `pycam.released_boxes` and docs/release.md, sections 4 and 5, have the steps.
 
     Deviations: the published numbers are x y w h. The release's evaluation takes 0-based corners for 1-based ones; that
-    is the choice `submission` of a protocol. Empty: no box.
+    is the choice `submission` of a protocol. The generator is for maps at the image's size: it moves sides by pixels,
+    so that in a map of less than some 60 pixels a box may end before it starts. Empty: no box.
     """
     return _generated(grey_heatmap(map), RELEASED_THRESHOLDS)
 

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from pycam.metrics.box_accuracy import THRESHOLDS
+from pycam.errors import UsageError
+from pycam.metrics.box_accuracy import THRESHOLDS, checked_map
 from pycam.metrics.intervals import interval, samples
 
 _IMAGES_AT_ONCE = 64
@@ -46,7 +47,18 @@ def pixel_histograms(
     (2, t + 2) int64
         The pixels of objects, and of the background. Bin i has the values from threshold i up to the next one; bin t
         the value 1; the last one none, as in the benchmark.
+
+    Raises
+    ------
+    UsageError
+        The shapes differ, or as `checked_map`.
     """
+    score_map = checked_map(score_map)
+    for name, mask in (("objects", objects), ("ignored", ignored)):
+        if mask.shape != score_map.shape or mask.dtype != bool:
+            raise UsageError(
+                f"{name}: shape {mask.shape}, {mask.dtype}; {score_map.shape} and bool were expected, as of the map"
+            )
     bins = _bins(score_map, thresholds)
     count = len(thresholds) + 2
     # Objects, background, and what counts nowhere.
