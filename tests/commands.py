@@ -192,7 +192,7 @@ class Forks:
         self._process.communicate()
         self._said.cleanup()
 
-    def run_all(self, lines: Sequence[Line], timeout: int = 60) -> list[Outcome]:
+    def run_all(self, lines: Sequence[Line], timeout: int = 600) -> list[Outcome]:
         """Run command lines one after the other, each in a process of its own."""
         return [self._run(line, timeout) for line in lines]
 
@@ -207,7 +207,7 @@ class Forks:
 
 
 def run_all(
-    lines: Sequence[Line], folder: Path, environment: Mapping[str, str] = {}, timeout: int = 60
+    lines: Sequence[Line], folder: Path, environment: Mapping[str, str] = {}, timeout: int = 600
 ) -> list[Outcome]:
     """Run command lines one after the other, each in a process of its own, in a folder."""
     with Forks(folder, environment) as forks:

@@ -17,7 +17,7 @@ import tempfile
 import types
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache, partial
 from itertools import count
 from pathlib import Path
@@ -26,9 +26,11 @@ from typing import NamedTuple
 import hypothesis
 import pytest
 
-# A shell starts its background jobs with SIGINT ignored, and so would all commands be that tests interrupt.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A shell starts its background jobs with SIGINT ignored, and nohup its command with SIGHUP ignored; so would all
+# commands be that tests interrupt.
+for name, usual in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
+    if (number := getattr(signal, name, None)) and signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, usual)
 
 # How long an example takes says something of the machine, nothing of the code.
 # The suite gives the same answer twice; `make fuzz` looks for new examples.
@@ -38,6 +40,8 @@ hypothesis.settings.load_profile("pycam")
 
 SHARED = Path(os.environ.get("PYCAM_SHARED", Path(__file__).parents[2] / "shared")).resolve()
 CHROMIUM = Path(os.environ.get("PYCAM_CHROMIUM", "/usr/bin/chromium"))
+LONG = 600_000
+"""Milliseconds that tests wait for a browser: what takes one on a quick machine may take a minute on a busy one."""
 CAFFE = {name: os.environ.get(name, "") for name in ("PYCAM_CAFFE", "PYCAM_CAFFE_ROOT")}
 REQUIRED = {mark for mark in os.environ.get("PYCAM_REQUIRE", "").split(",") if mark}
 
@@ -314,6 +318,18 @@ def ortweb() -> Path:
     from pycam.page.runtime import find_runtime
 
     return find_runtime(download=False).place
+
+
+@pytest.fixture(scope="module")
+def launch() -> Iterator[Callable]:
+    """Start headless Chromium, with more flags."""
+    from playwright.sync_api import sync_playwright
+
+    # All but the first two keep it from work of its own.
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+    flags += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    with sync_playwright() as playwright:
+        yield lambda *more: playwright.chromium.launch(executable_path=CHROMIUM, args=[*flags, *more], timeout=LONG)
 
 
 @pytest.fixture

@@ -28,6 +28,8 @@ def executed(path: Path, folder: Path) -> nbformat.NotebookNode:
     client = NotebookClient(notebook, timeout=600, record_timing=False, resources={"metadata": {"path": str(folder)}})
     client.execute(env={**os.environ, "PATH": programs})
     for cell in notebook.cells:
+        if "outputs" in cell:
+            cell.outputs = joined(cell.outputs)
         for output in cell.get("outputs", []):
             # The HTML of a prediction has its image.
             if "text/html" in output.get("data", {}):
@@ -35,6 +37,17 @@ def executed(path: Path, folder: Path) -> nbformat.NotebookNode:
     # The Python that ran it is of no interest.
     notebook.metadata.language_info = {"name": "python"}
     return notebook
+
+
+def joined(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
+    """Return outputs with the text of each stream in one piece: what takes longer is printed in more pieces."""
+    whole: list[nbformat.NotebookNode] = []
+    for output in outputs:
+        if whole and "name" in output and output.name == whole[-1].get("name"):
+            whole[-1].text += output.text
+        else:
+            whole.append(output)
+    return whole
 
 
 if __name__ == "__main__":

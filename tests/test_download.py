@@ -197,7 +197,8 @@ def test_a_redirect_is_followed(server, tmp_path):
         ("astray", r"astray\.bin: .*(Invalid|URL)"),
         ("gone", "no connection: unknown name or no server"),
         ("nonsense", "no connection"),
-        ("stalled", r"no data for 0\.3 s"),
+        # A busy machine may notice after twice the time, in another way.
+        ("stalled", r"(no data for 0\.3 s|less than 1,000 bytes per second)"),
     ],
 )
 @pytest.mark.parametrize("before", [None, b"an older one"])
@@ -216,12 +217,16 @@ def test_a_failure_leaves_the_place_as_it_was(server, tmp_path, monkeypatch, pat
 
 
 def test_a_refused_connection_and_an_unknown_name(tmp_path, monkeypatch):
+    def unknown(*_):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
     monkeypatch.setenv("NO_PROXY", "*")
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
-    with pytest.raises(ModelError, match=r"weights\.bin could not be .*: no connection.*yourself\. The bundled model"):
-        get(tmp_path / "weights.bin", f"http://127.0.0.1:{port}/right.bin")
-    with pytest.raises(ModelError, match="no connection"):
+    told = r"weights\.bin could not be .*: no connection.*yourself\. The bundled model"
+    with socket.socket() as closed, pytest.raises(ModelError, match=told):
+        closed.bind(("127.0.0.1", 0))  # and does not listen
+        get(tmp_path / "weights.bin", f"http://127.0.0.1:{closed.getsockname()[1]}/right.bin")
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)  # some resolvers take a minute, and some know any name
+    with pytest.raises(ModelError, match="no connection: unknown name or no server"):
         get(tmp_path / "weights.bin", "http://no-such-host.invalid/right.bin")
     assert not any(tmp_path.iterdir())
 

@@ -12,7 +12,6 @@ import cv2
 import numpy as np
 import pytest
 import samples
-from conftest import CHROMIUM
 from nets import conv, data, layer, pool
 
 from pycam import engines
@@ -291,33 +290,28 @@ def test_an_image_that_cannot_be_read_stops_no_other(files, tmp_path, capsys):
 
 
 @pytest.mark.browser
-def test_pages_are_accessible_and_ask_nobody(files, tmp_path):
+def test_pages_are_accessible_and_ask_nobody(launch, files, tmp_path):
     from axe_playwright_python.sync_playwright import Axe
-    from playwright.sync_api import sync_playwright
 
     folder, *options = files
     out, figure = tmp_path / "out", tmp_path / "figure"
     assert main(["explain", f"{folder}/a.jpg", "--class", "0", "--class", "3", "--out", str(out), "-q", *options]) == 0
     assert main(["paper", "figure13", folder, "--class", "0", "--out", str(figure), "-q", *options]) == 0
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--headless", "--no-sandbox", "--disable-gpu"]
-        )
-        for path in (out / "a.html", figure / "index.html"):
-            page = browser.new_page(viewport={"width": 1280, "height": 900})
-            problems: list[str] = []
-            page.on("console", lambda message, into=problems: into.append(message.text))
-            page.on("request", lambda request, into=problems: into.append(request.url))
-            page.goto(path.as_uri())
-            assert [each for each in problems if not each.startswith(("data:", path.as_uri()))] == []
-            assert page.evaluate("document.documentElement.scrollWidth") == 1280
-            assert page.evaluate("[...document.images].every(each => each.naturalWidth > 0)")
-            assert samples.MARKUP in page.inner_text("main")
-            page.set_viewport_size({"width": 390, "height": 900})
-            assert page.evaluate("document.documentElement.scrollWidth") == 390
-            assert Axe().run(page).response["violations"] == []
-            page.close()
-        browser.close()
+    browser = launch()
+    for path in (out / "a.html", figure / "index.html"):
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        problems: list[str] = []
+        page.on("console", lambda message, into=problems: into.append(message.text))
+        page.on("request", lambda request, into=problems: into.append(request.url))
+        page.goto(path.as_uri())
+        assert [each for each in problems if not each.startswith(("data:", path.as_uri()))] == []
+        assert page.evaluate("document.documentElement.scrollWidth") == 1280
+        assert page.evaluate("[...document.images].every(each => each.naturalWidth > 0)")
+        assert samples.MARKUP in page.inner_text("main")
+        page.set_viewport_size({"width": 390, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
+        assert Axe().run(page).response["violations"] == []
+        page.close()
 
 
 def test_a_drawing_has_the_colours_of_the_heat_map(files, tmp_path):

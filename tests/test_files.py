@@ -218,7 +218,7 @@ def _write_for_ever(path, begun):
     with atomic_open(path) as file:
         file.write(b"half" * 10_000)
         begun.set()
-        time.sleep(60)
+        time.sleep(1000)
 
 
 @pytest.mark.linux
@@ -229,7 +229,7 @@ def test_what_a_kill_left_is_swept_and_what_lives_is_not(tmp_path):
         begun = context.Event()
         writer = context.Process(target=_write_for_ever, args=(tmp_path / name, begun), daemon=True)
         writer.start()
-        assert begun.wait(60)
+        assert begun.wait(600)
         writers.append(writer)
     dead, alive = writers
     os.kill(dead.pid, signal.SIGKILL)

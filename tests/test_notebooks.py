@@ -97,3 +97,12 @@ def test_outputs_out_of_step_are_found():
     with pytest.raises(AssertionError):
         assert_same_text("cup 0.670", "cup 0.570")
     assert {path.stem for path in notebooks.NOTEBOOKS} == set(NAMES)
+
+
+@pytest.mark.notebook
+def test_what_is_printed_in_pieces_is_whole():
+    printed = [("stdout", "a"), ("stdout", "b\n"), ("stderr", "c"), ("stdout", "d")]
+    outputs = [nbformat.v4.new_output("stream", name=name, text=text) for name, text in printed]
+    outputs.insert(2, nbformat.v4.new_output("display_data", {"text/plain": "x"}))
+    found = [output.get("text", "x") for output in notebooks.joined(outputs)]
+    assert found == ["ab\n", "x", "c", "d"]

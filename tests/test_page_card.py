@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import CHROMIUM
 from hypothesis import given, settings, strategies as st
 from markdown_it import MarkdownIt
 from msgspec.structs import replace as with_fields
@@ -154,17 +153,14 @@ def serving(folder: Path, headers: dict[str, str]) -> Iterator[int]:
 
 
 @pytest.mark.browser
-def test_the_card_s_headers_allow_threads_where_a_space_is_alone(written, tmp_path):
-    from playwright.sync_api import sync_playwright
-
+def test_the_card_s_headers_allow_threads_where_a_space_is_alone(launch, written, tmp_path):
     settings = yaml.safe_load((written / "page/README.md").read_text("utf-8").split("---\n")[1])
     with (
-        sync_playwright() as playwright,
         serving(written / "page", settings["custom_headers"]) as space,
         serving(tmp_path, {}) as hub,
     ):
         (tmp_path / "index.html").write_text(f'<iframe src="http://localhost:{space}/"></iframe>')
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--headless", "--no-sandbox"])
+        browser = launch()
         isolated = {}
         for place, port in (("alone", space), ("framed", hub)):
             page = browser.new_page()
@@ -172,7 +168,6 @@ def test_the_card_s_headers_allow_threads_where_a_space_is_alone(written, tmp_pa
             inner = page.frames[-1]
             assert inner.title() == "A title"
             isolated[place] = inner.evaluate("crossOriginIsolated")
-        browser.close()
     assert isolated == {"alone": True, "framed": False}
 
 

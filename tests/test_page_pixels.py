@@ -16,7 +16,6 @@ import cv2
 import numpy as np
 import pytest
 import samples
-from conftest import CHROMIUM
 from PIL import Image as PILImage, ImageCms
 
 from pycam.errors import UsageError
@@ -43,27 +42,22 @@ SCRIPTS = [
 
 
 @pytest.fixture(scope="module")
-def page() -> Iterator:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--headless", "--no-sandbox"])
-        page = browser.new_page()
-        for script in SCRIPTS:
-            page.add_script_tag(path=script)
-        page.evaluate("""() => {
-            globalThis.encode = ({ buffer, byteOffset, byteLength }) => {
-                let text = "";
-                const bytes = new Uint8Array(buffer, byteOffset, byteLength);
-                const size = 8192; // arguments of a call
-                for (let i = 0; i < bytes.length; i += size) {
-                    text += String.fromCharCode(...bytes.subarray(i, i + size));
-                }
-                return btoa(text);
-            };
-        }""")
-        yield page
-        browser.close()
+def page(launch):
+    page = launch().new_page()
+    for script in SCRIPTS:
+        page.add_script_tag(path=script)
+    page.evaluate("""() => {
+        globalThis.encode = ({ buffer, byteOffset, byteLength }) => {
+            let text = "";
+            const bytes = new Uint8Array(buffer, byteOffset, byteLength);
+            const size = 8192; // arguments of a call
+            for (let i = 0; i < bytes.length; i += size) {
+                text += String.fromCharCode(...bytes.subarray(i, i + size));
+            }
+            return btoa(text);
+        };
+    }""")
+    return page
 
 
 def encoded(array: np.ndarray) -> str:

@@ -274,7 +274,7 @@ NPM_FAILS = {
     "no node": ("echo \"env: 'node': No such file or directory\" >&2; exit 127", "failed: env: 'node': No such file"),
     "no reason": ("exit 3", "failed: exit code 3: "),
     "no file": ("exit 0", "failed: no file onnxruntime-web-1.30.0.tgz: "),
-    "binary": ("head -c 300 /dev/urandom >&2; exit 1", "failed: "),
+    "binary": ('head -c 300 "$TEST_FOLDER/published.tgz" >&2; exit 1', "failed: "),
     "half a file": ('head -c 500 "$TEST_FOLDER/published.tgz" >onnxruntime-web-1.30.0.tgz', "(500 bytes in place of "),
     "stuck": ("sleep 60", "did not end within 0.5 s: "),
 }
@@ -329,7 +329,7 @@ def environment() -> dict[str, str]:
 def test_two_at_once_and_one_that_is_stopped_leave_right_files(npm):
     folder = npm(f"sleep 0.5; {PACKS}")
     both = [subprocess.Popen(command(), env=environment()) for _ in range(2)]
-    assert [each.wait(60) for each in both] == [0, 0]
+    assert [each.wait(600) for each in both] == [0, 0]
     assert kept(folder) == FILES
     assert asked(folder) == 2
     shutil.rmtree(folder / "cache")
@@ -338,9 +338,10 @@ def test_two_at_once_and_one_that_is_stopped_leave_right_files(npm):
         one = subprocess.Popen(command(), env=environment())
         before = asked(folder)
         while asked(folder) == before:
+            assert one.poll() is None
             time.sleep(0.01)
         one.send_signal(number)
-        assert one.wait(20) == -number
+        assert one.wait(600) == -number
         assert kept(folder) == {}
     npm(PACKS)
     done = run()

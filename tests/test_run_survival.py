@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import logging
 import multiprocessing
 import os
 import random
@@ -159,7 +160,7 @@ def test_killed_at_random_moments(model, images, whole, tmp_path):
         while True:
             lives += 1
             process = begin(planned, place / "run", pause=20)
-            process.join(moments.uniform(0.02, 0.4) * (1 + lives / 10))  # so that a busy machine makes progress, too
+            process.join(moments.uniform(0.02, 0.4) * 1.1**lives)  # so that a busy machine makes progress, too
             if not process.is_alive():
                 break
             process.kill()
@@ -183,10 +184,12 @@ def test_killed_with_workers(model, images, whole, tmp_path):
         while True:
             lives += 1
             process = begin(make_plan(model, images), place / "run", workers=workers, pause=150)
-            process.join(moments.uniform(0.5, 3) * (1 + lives / 10))
-            if not process.is_alive():
+            process.join(moments.uniform(0.5, 3) * 1.2**lives)
+            try:
+                children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+            except OSError:  # it has ended
+                process.join()
                 break
-            children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
             process.kill()
             process.join()
             wait_until(lambda: not any(Path(f"/proc/{child}/cmdline").exists() for child in children))  # noqa: B023
@@ -196,14 +199,16 @@ def test_killed_with_workers(model, images, whole, tmp_path):
         kills += lives - 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 @pytest.mark.parametrize("options", [{}, {"workers": 2}, pytest.param({"dask": 2}, marks=pytest.mark.cluster)])
 def test_a_signal_lets_the_batch_finish_and_tells_how_to_resume(model, images, whole, tmp_path, number, options):
-    """Ctrl-C reaches a whole group of processes; SIGTERM reaches only one process."""
+    """Ctrl-C and a closed terminal reach a whole group of processes; SIGTERM reaches only one process."""
     folder = tmp_path / "run"
-    process = begin(make_plan(model, images), folder, pause=300, **options)
+    held = SERVER.Event()
+    process = begin(make_plan(model, images), folder, held=held, **options)
     wait_until((tmp_path / "log.txt").exists)
-    (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
+    (os.kill if number == signal.SIGTERM else os.killpg)(process.pid, number)
+    held.set()
     process.join()
     assert process.exitcode == 128 + number
     message = (tmp_path / "error.txt").read_text()
@@ -223,11 +228,12 @@ def test_a_signal_lets_the_batch_finish_and_tells_how_to_resume(model, images, w
 def test_ctrl_c_while_workers_begin(model, images, whole, tmp_path, options, moment):
     """They print no errors."""
     folder = tmp_path / "run"
-    begun = SERVER.Event()
-    process = begin(make_plan(model, images), folder, pause=300, begun=begun, **options)
+    begun, held = SERVER.Event(), SERVER.Event()
+    process = begin(make_plan(model, images), folder, begun=begun, held=held, **options)
     assert begun.wait(300)
     time.sleep(moment)
     os.killpg(process.pid, signal.SIGINT)
+    held.set()
     process.join()
     assert process.exitcode == 128 + signal.SIGINT
     assert (tmp_path / "stderr.txt").read_text() == ""
@@ -452,6 +458,16 @@ def test_a_cluster_tells_why_a_worker_refuses(model, images, tmp_path):
     process.join()
     assert process.exitcode == RunError.exit_code
     assert "a worker has another NumPy than the run" in (tmp_path / "error.txt").read_text()
+
+
+@pytest.mark.cluster
+def test_workers_of_a_cluster_print_no_log(capfd):
+    """They would print how they lose the scheduler when a run ends."""
+    from pycam.evaluation.cluster import _client
+
+    with _client("local:1") as client:
+        client.run(lambda: logging.getLogger("distributed.worker").error("no scheduler"))
+    assert capfd.readouterr() == ("", "")
 
 
 @contextmanager

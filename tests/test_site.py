@@ -17,7 +17,7 @@ import pages
 import pytest
 import reference
 import yaml
-from conftest import CHROMIUM
+from conftest import LONG
 from markdown_it import MarkdownIt
 
 import pycam
@@ -183,31 +183,26 @@ def built(tmp_path_factory) -> Path:
 
 @pytest.mark.docs
 @pytest.mark.browser
-def test_the_site_works_from_files_without_a_network(built):
-    from playwright.sync_api import expect, sync_playwright
-    from test_viewer import FLAGS
+def test_the_site_works_from_files_without_a_network(launch, built):
+    from playwright.sync_api import expect
 
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     problems: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        for width, scheme in ((390, "dark"), (1280, "light")):
-            context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-            page = context.new_page()
-            page.on("console", lambda each: each.type == "error" and problems.append(each.text))
-            page.on("pageerror", lambda error: problems.append(str(error)))
-            page.on("request", lambda each: each.url.startswith("file:") or problems.append(each.url))
-            for name in ("docs/caffe", "reference/pycam.errors", "index"):
-                page.goto((built / f"{name}.html").as_uri())
-                assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (name, width)
-                assert (
-                    page.evaluate("document.body.dataset.mdColorScheme")
-                    == {"light": "default", "dark": "slate"}[scheme]
-                )
-                page.screenshot(path=SCREENSHOTS / f"site-{name.replace('/', '-')}-{width}.png")
-        page.keyboard.press("Control+k")
-        page.get_by_role("combobox", name="Search").press_sequentially("class activation map")
-        best = page.get_by_role("option").first
-        best.wait_for()
-        expect(best).to_have_attribute("href", re.compile(r"docs/concepts\.html\?h=class\+activation\+map#"))
+    browser = launch()
+    for width, scheme in ((390, "dark"), (1280, "light")):
+        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        page = context.new_page()
+        page.on("console", lambda each: each.type == "error" and problems.append(each.text))
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("request", lambda each: each.url.startswith("file:") or problems.append(each.url))
+        for name in ("docs/caffe", "reference/pycam.errors", "index"):
+            page.goto((built / f"{name}.html").as_uri())
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (name, width)
+            assert page.evaluate("document.body.dataset.mdColorScheme") == {"light": "default", "dark": "slate"}[scheme]
+            page.screenshot(path=SCREENSHOTS / f"site-{name.replace('/', '-')}-{width}.png")
+    page.keyboard.press("Control+k")
+    page.get_by_role("combobox", name="Search").press_sequentially("class activation map")
+    best = page.get_by_role("option").first
+    best.wait_for()
+    expect(best).to_have_attribute("href", re.compile(r"docs/concepts\.html\?h=class\+activation\+map#"), timeout=LONG)
     assert problems == []

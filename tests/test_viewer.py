@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 import samples
-from conftest import CHROMIUM
+from conftest import LONG
 from pandas import DataFrame
 from runs import made_report, write_report
 
@@ -37,31 +37,19 @@ pytestmark = pytest.mark.browser
 
 VIEWER = Path(str(resources.files("pycam.report") / "viewer"))
 SCREENSHOTS = Path(os.environ.get("PYCAM_SCREENSHOTS", Path(__file__).parents[1] / "build" / "screenshots"))
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator:
-    from playwright.sync_api import sync_playwright
-
+def browser(launch):
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    return launch()
 
 
 @pytest.fixture
 def page(browser) -> Iterator:
     """A page that must print no error, and must send no request to another host."""
     context = browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
+    context.set_default_timeout(LONG)
     page = context.new_page()
     problems: list[str] = []
     page.on("console", lambda message: problems.append(message.text) if message.type in ("error", "warning") else None)
@@ -532,7 +520,7 @@ def test_box_link_and_image_can_be_taken_out(page, methods, variants):
     page.keyboard.press("m")
     page.click("text=copy box >> visible=true")
     box = boxes_of(page)[0]
-    assert page.inner_text(".actions [role=status] >> visible=true") == f"copied {', '.join(map(str, box))}"
+    page.locator(".actions [role=status]", has_text=f"copied {', '.join(map(str, box))}").wait_for()
     page.click("text=copy link")
     page.locator("dialog header >> text=copied the link").wait_for()
     page.click('input[name="class"]')
@@ -572,7 +560,7 @@ def test_the_address_is_the_open_image(page, report):
     assert page.inner_text("dialog h2") == names[0]
     page.go_back()
     page.wait_for_selector("dialog:not([open])", state="attached")
-    assert page.url == report
+    page.wait_for_url(report)
     page.go_forward()
     page.wait_for_selector("dialog[open]")
     assert page.inner_text("dialog h2") == names[0]
@@ -597,8 +585,8 @@ def test_the_address_is_the_open_image(page, report):
     page.keyboard.press("2")
     assert page.get_attribute('[role="tab"] >> nth=1', "aria-selected") == "true"
     page.keyboard.press("Escape")
-    page.wait_for_selector("dialog:not([open])", state="attached")
-    assert page.url == report
+    page.wait_for_url(report)
+    assert not page.is_visible("dialog")
 
 
 def test_report_filters_and_sorts(page, report, entries):
@@ -833,8 +821,7 @@ def test_tables_are_whole(page, inspect, entries, tmp_path):
     page.reload()
     page.emulate_media(media="print")
     page.set_viewport_size({"width": 718, "height": 1000})
-    page.wait_for_timeout(100)
-    assert page.evaluate(CUT) == []
+    page.wait_for_function(f"({CUT})().length === 0")
     assert later.locator("visible=true").count() == 101
     assert page.locator(".tools").is_hidden()
     (SCREENSHOTS / "tables.pdf").write_bytes(page.pdf(format="A4"))
@@ -881,6 +868,7 @@ def test_living_paper_has_no_serious_accessibility_fault(page, inspect, living):
 
 def test_living_paper_is_read_without_scripts_by_keyboard_and_on_paper(browser, living):
     context = browser.new_context(viewport={"width": 390, "height": 844}, java_script_enabled=False)
+    context.set_default_timeout(LONG)
     page = context.new_page()
     requests: list[str] = []
     page.on("request", lambda request: requests.append(request.url))

@@ -242,8 +242,7 @@ def test_too_many_requests_are_refused_and_none_is_lost():
 
 
 STATES = """
-import signal, socket, sys, time
-signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup lets it be ignored
+import socket, sys, time
 from pycam.report.connections import ImageServer, Limits
 from pycam.report.server import application
 

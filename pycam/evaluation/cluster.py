@@ -14,11 +14,15 @@ from pycam.evaluation.workers import Done, Work, ctrl_c_blocked
 from pycam.prefetch import prefetch
 
 try:
+    import dask
     import distributed
 except ImportError:
     raise UsageError("a cluster needs Dask: pip install 'caffe-cam[cluster]'") from None
 
 LOCAL = "local:"
+
+_WORKERS_LOG = "distributed.nanny.pre-spawn-environ.DASK_DISTRIBUTED__LOGGING__DISTRIBUTED"
+"""Dask's setting of what the processes of its workers log."""
 
 
 def on_cluster(work: Work, batches: Iterable[Batch], scheduler: str) -> Done:
@@ -68,7 +72,7 @@ def _client(scheduler: str) -> Iterator[distributed.Client]:
     number = scheduler.removeprefix(LOCAL)
     if not number.isdecimal() or int(number) < 1:
         raise UsageError(f"scheduler {scheduler!r}: local:N was expected, for N workers")
-    with ctrl_c_blocked():
+    with ctrl_c_blocked(), dask.config.set({_WORKERS_LOG: "critical"}):
         cluster = distributed.LocalCluster(
             n_workers=int(number),
             threads_per_worker=1,

@@ -108,7 +108,9 @@ def in_processes(work: Work, batches: Iterable[Batch], workers: int) -> Done:
 def _pool(work: Work, workers: int) -> Iterator[Callable[[Batch], Future[Finished]]]:
     # A forked process would inherit the locks of an engine's threads without the threads.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _begin_worker) as pool:
+    with ctrl_c_blocked():  # Python starts a process that keeps account of locks; it would not ignore SIGHUP.
+        pool = ProcessPoolExecutor(workers, context, _begin_worker)
+    with pool:
 
         def submit(batch: Batch) -> Future[Finished]:
             with ctrl_c_blocked():
