@@ -115,7 +115,9 @@ class Pane {
   #stage = `stage-${++Pane.count}`;
   #rank = 0;
   #map = null; // The map of the selected class at the image's size, with its class.
-  #painted = "";
+  #painted = ""; // The class and the colours of the map on the canvas.
+  #thumbnails = ""; // The number and the colours of the painted thumbnails.
+  #found = null; // The last box with what it depends on: large images take a while.
   #list;
   #answer = element("span", { role: "status" });
 
@@ -186,7 +188,6 @@ class Pane {
     this.#run.top.push(item);
     this.tabs.push(this.#tab(item, this.tabs.length));
     this.#list.append(this.tabs.at(-1));
-    this.#painted = "";
   }
 
   refresh() {
@@ -195,10 +196,14 @@ class Pane {
     const map = this.#placed(item);
     const table = colourMaps()[colours];
     const drawing = `${this.#rank} ${colours}`;
-    if (this.#painted !== drawing) {
-      if (map) paint(this.canvas, map, table, this.#run.placement.region, map.peak);
-      this.tabs.forEach((tab, rank) => this.#paintThumbnail(tab, this.#run.top[rank], table));
+    if (map && this.#painted !== drawing) {
+      paint(this.canvas, map, table, this.#run.placement.region, map.peak);
       this.#painted = drawing;
+    }
+    const thumbnails = `${this.tabs.length} ${colours}`;
+    if (this.#thumbnails !== thumbnails) {
+      this.tabs.forEach((tab, rank) => this.#paintThumbnail(tab, this.#run.top[rank], table));
+      this.#thumbnails = thumbnails;
     }
     this.canvas.hidden = !map;
     this.#answer.textContent = "";
@@ -218,7 +223,12 @@ class Pane {
   /** Returns the box of the selected class at the threshold, by the paper's rule; null without a map. */
   #box() {
     const map = this.#placed(this.#run.top[this.#rank]);
-    return map && paperBox(map, this.#choices.threshold, map.peak);
+    if (!map) return null;
+    const { threshold } = this.#choices;
+    if (this.#found?.map !== map || this.#found.threshold !== threshold) {
+      this.#found = { map, threshold, box: paperBox(map, threshold, map.peak) };
+    }
+    return this.#found.box;
   }
 
   #shownBoxes() {
