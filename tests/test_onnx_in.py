@@ -689,6 +689,10 @@ def test_other_inputs_are_refused(tmp_path):
         load_model(written(tmp_path), preprocess="imgnet")
     with pytest.raises(UsageError, match="weights has no effect on the ONNX file"):
         load_model(written(tmp_path), weights="w.caffemodel")
+    with pytest.raises(UsageError, match=r"two ONNX files are given, .*m\.onnx and b\.onnx: leave out one$"):
+        load_model(written(tmp_path), onnx="b.onnx")
+    with pytest.raises(UsageError, match=r"the model vgg16 has no effect on the ONNX file b\.onnx: leave out one"):
+        load_model("vgg16", onnx="b.onnx")
     with pytest.raises(UsageError, match="preprocess is for ONNX files"):
         load_model("squeezenet-cam-caltech101", preprocess="imagenet")
 
