@@ -648,6 +648,8 @@ def test_images_are_joined_by_name(images, tmp_path):
         find_images(images, [*names, "new"])
     with pytest.raises(GroundTruthError, match=r"000\.png: the ground truth does not name this image"):
         find_images(images, names[1:])
+    with pytest.raises(GroundTruthError, match=r"000\.png: the ground truth names this image twice, with and without"):
+        find_images(images, [*names, "000.png"])
     with pytest.raises(GroundTruthError, match="30 images in it, but 31 in the ground truth"):
         find_images(images, [*by_order, "31"])
     with pytest.raises(UsageError, match="no such folder"):

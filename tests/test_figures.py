@@ -18,7 +18,7 @@ import runs
 from hypothesis import given, settings, strategies as st
 
 from pycam import cli
-from pycam.drawing.print_figure import FOUND, TRUTH, Grid, form_of
+from pycam.drawing.print_figure import FOUND, TRUTH, Grid, _lines, form_of
 from pycam.errors import GroundTruthError, UsageError
 from pycam.paper import concepts, labelme, scene_objects, scenes, text_regions
 from pycam.paper.classifier import LinearClassifier
@@ -140,6 +140,26 @@ def digests() -> list[str]:
     grid = Grid(3, 8.25, 60)
     drawn = (grid.draw([panels(grid)], ["a", "b", "c"], form) for form in ("pdf", "svg", "png"))
     return [hashlib.sha256(each).hexdigest() for each in drawn]
+
+
+@pytest.mark.paper
+def test_a_figure_of_too_many_rows_is_refused():
+    grid = Grid(1, 8.25, 300)
+    with pytest.raises(UsageError, match=r"a figure of 8\.25×\d+ cm at 300 dpi would have \d+ million pixels; at most"):
+        grid.draw([panels(grid)[:1]] * 200, [], "png")
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("a bb ccc", ["a bb", "ccc"]),
+        ("aaaa-bbbb", ["aaaa-", "bbbb"]),
+        ("abcdefgh", ["abcde", "fgh"]),
+        ("aaaa bbbb cccc dddd eeee", ["aaaa", "bbbb", "cccc…"]),
+    ],
+)
+def test_captions_are_broken_at_blanks_and_long_words_anywhere(text, lines):
+    assert _lines(text, lambda line: len(line) <= 5) == lines
 
 
 def test_sizes_that_are_not_possible():

@@ -206,6 +206,16 @@ def test_rare_heads(text, head):
          r"layer 'mean' \(Pooling\) leaves out some of its 8×8 positions"),
         (pool("mean", "second", "pool: AVE kernel_size: 4 stride: 4") + layer("Flatten", "fc", "mean") + PROB,
          r"layer 'fc' \(Flatten\) mixes the 2×2 positions"),
+        (MEAN + FC.replace("num_output", "axis: 2 num_output") + PROB,
+         r"layer 'fc' \(InnerProduct\) does not combine all values of its bottom"),
+        (MEAN + FC + FC.replace('"fc"', '"gate"') + layer("Scale", "el", "fc gate", params="scale_param { axis: 0 }")
+         + layer("Softmax", "prob", "el"), r"layer 'el' \(Scale\) is not linear: it multiplies two blobs"),
+        (MEAN + conv("fc", "mean", params="num_output: 5 kernel_size: 1 pad: 1") + PROB,
+         r"layer 'fc' \(Convolution\) makes 3×3 positions out of one"),
+        (pool("mean", "second", "pool: AVE kernel_size: 4 stride: 4")
+         + conv("fc", "mean", params="num_output: 5 kernel_size: 1")
+         + layer("Softmax", "prob", "fc", params="softmax_param { axis: 2 }"),
+         r"layer 'prob' \(Softmax\) is not along the classes"),
     ],
 )  # fmt: skip
 def test_what_stands_in_the_way_is_named(text, told):

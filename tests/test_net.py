@@ -477,6 +477,16 @@ def test_states_that_select_nothing_are_refused(state, error, message):
         net_of(STATES, **state)
 
 
+def test_the_message_names_levels_and_the_state_that_was_asked_for():
+    text = data(1, 3).replace("input_param", 'include { stage: "deploy" min_level: 2 max_level: 4 } input_param')
+    with pytest.raises(
+        NetError,
+        match=r"no layers in phase TEST, stages deploy, level 1: all .* 'data' \(line 1\) for "
+        "stage deploy with level 2 or more with level 4 or less: choose",
+    ):
+        net_of(text, stages=["deploy"], level=1)
+
+
 def test_a_net_of_stages_alone_names_them():
     with pytest.raises(
         NetError,

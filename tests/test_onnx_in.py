@@ -135,9 +135,13 @@ POOLINGS: dict[str, Callable[[Graph, str], str]] = {
     "mean": lambda g, f: g.mean(f, [2, 3]),
     "mean, negative axes": lambda g, f: g.add("Flatten", g.mean(f, [-2, -1], keepdims=1)),
     "mean of means": lambda g, f: g.mean(g.mean(f, [3]), [2]),
+    "mean of means, rows first": lambda g, f: g.mean(g.mean(f, [2]), [2]),
     "window": lambda g, f: g.add("Flatten", g.add("AveragePool", f, kernel_shape=[8, 10])),
     "rows in one axis": lambda g, f: g.mean(g.add("Reshape", f, np.array([0, K, -1])), [2]),
     "tokens": lambda g, f: g.mean(g.add("Transpose", g.add("Reshape", f, np.array([0, K, -1])), perm=[0, 2, 1]), [1]),
+    "tokens behind a layer": lambda g, f: g.mean(
+        g.add("Relu", g.add("Transpose", g.add("Reshape", f, np.array([0, K, -1])), perm=[0, 2, 1])), [1]
+    ),
     "channels last": lambda g, f: g.mean(g.add("Transpose", f, perm=[0, 2, 3, 1]), [1, 2]),
     "sum": lambda g, f: g.add("Div", g.mean(f, [2, 3], "ReduceSum"), np.float32(40)),
 }
@@ -280,6 +284,31 @@ def test_layers_between_the_pooling_and_the_scores(tail, tmp_path, images):
         alone = engine.forward({net.inputs[0]: images[1:, ::-1].copy()})["scores"]
     close(alone, expected[1:])
     assert not next(layer for layer in net.layers if layer.type.startswith("onnx.")).origin.one_by_one
+
+
+RANGES: dict[str, Callable[[Graph, str], str]] = {
+    "Clip": lambda g, f: g.add("Clip", f, np.float32(0), np.float32(1)),
+    "Sigmoid": lambda g, f: g.add("Sigmoid", f),
+    "Concat": lambda g, f: g.add(
+        "Slice",
+        g.add("Concat", g.add("Softmax", f, axis=1), g.add("Sigmoid", f), axis=1),
+        np.array([0]),
+        np.array([K]),
+        np.array([1]),
+    ),
+    "MaxPool": lambda g, f: g.add("MaxPool", g.add("Sigmoid", f), kernel_shape=[2, 2]),
+}
+"""Features from 0 to 1."""
+
+
+@pytest.mark.parametrize("layers", RANGES)
+def test_a_clip_outside_of_the_range_of_the_features_changes_nothing(layers, tmp_path):
+    for most in (1, 0.9):
+        g = Graph(17)
+        pooled = gap(g, RANGES[layers](g, g.features()))
+        onnx.save(g.model(linear(g, g.add("Clip", pooled, np.float32(0), np.float32(most)))), tmp_path / "m.onnx")
+        notes = read_onnx(tmp_path / "m.onnx").notes
+        assert any("maps hold the factors of" in note for note in notes) == (most < 1)
 
 
 def test_held_factors_are_those_of_the_formula(tmp_path, images):
@@ -552,12 +581,23 @@ def branches(g: Graph) -> list[str]:
     return [linear(g, g.add("If", g.add("Greater", g.add("ReduceMax", x, keepdims=0), np.float32(0)), **graphs))]
 
 
+def half_of_the_tokens(g: Graph) -> list[str]:
+    tokens = g.add("Transpose", g.add("Reshape", g.features(), np.array([0, K, -1])), perm=[0, 2, 1])
+    half = g.add("Slice", tokens, np.array([0]), np.array([40]), np.array([1]))
+    return [linear(g, g.mean(half, [1]))]
+
+
 REFUSED: dict[str, tuple[Callable[[Graph], list[str]], type[pycam.PycamError], str]] = {
     "two heads": (two_heads, UsageError, "2 heads: a .* b .*; choose one of them with --head"),
     "a class token": (
         class_token,
         NoMapsError,
         "'Gather.*takes one of 80 tokens, .* class token",
+    ),
+    "tokens without a grid": (
+        half_of_the_tokens,
+        NoMapsError,
+        "pools 40 positions along one axis, and no rows and columns with so many: their grid is unknown",
     ),
     "fully connected": (fully_connected, NoMapsError, "'Flatten.*makes one vector of all 6×8×10 values"),
     "two poolings": (two_poolings, NoMapsError, "combine several poolings, 'GlobalMaxPool.* and 'GlobalAveragePool"),
@@ -649,6 +689,10 @@ def test_other_inputs_are_refused(tmp_path):
         load_model(written(tmp_path), preprocess="imgnet")
     with pytest.raises(UsageError, match="weights has no effect on the ONNX file"):
         load_model(written(tmp_path), weights="w.caffemodel")
+    with pytest.raises(UsageError, match=r"two ONNX files are given, .*m\.onnx and b\.onnx: leave out one$"):
+        load_model(written(tmp_path), onnx="b.onnx")
+    with pytest.raises(UsageError, match=r"the model vgg16 has no effect on the ONNX file b\.onnx: leave out one"):
+        load_model("vgg16", onnx="b.onnx")
     with pytest.raises(UsageError, match="preprocess is for ONNX files"):
         load_model("squeezenet-cam-caltech101", preprocess="imagenet")
 
