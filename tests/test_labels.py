@@ -158,7 +158,7 @@ def test_names_that_end_in_numbers_are_no_indices(label_file):
         (b"cat\nd\xe9j\xe0", r"labels.txt:2:2: byte 0xE9 is not UTF-8 text"),
         (b"\x00\x01\x02", r"labels.txt: expected a label list, found unknown binary data"),
         ("cat\nd\x1b[31mog", r"labels.txt:2: expected a label"),
-        ("1 cat\n3 dog", "expected each index from 1 to 2 once, found '3' for the label 'dog'"),
+        ("1 cat\n3 dog", "expected each index from 1 to 2 once, found '3' for the label 'dog', and no label for 2"),
         (f"0 cat\n{'9' * 5000} dog", "found '9{40}' for the label 'dog'"),
         ("0 cat\n0 dog", "expected each index from 0 to 1 once, found '0' for the label 'dog'"),
         ("index\tname\n0\tcat\n1", r"labels.txt:3: expected 2 columns, found 1"),
@@ -350,9 +350,15 @@ def test_repeated_labels_have_indices_of_their_own(label_file):
         ("index,name\n", r"labels\.txt:1: expected rows with labels below the heading"),
         ("index,name\n0,cat\nx,dog\n", r"labels\.txt:3: expected each index from 0 to 1 once, found 'x'"),
         ("wnid,name\nn01440764,cat\nx,dog\n", r"labels\.txt:3: expected a WordNet ID, as in n01440764, found 'x'"),
-        ("Pier 1\nGate 2\nHall 9\n", r"labels\.txt:3: .* found '9' for the label 'Hall'; if the numbers belong to the"),
+        (
+            "Pier 1\nGate 2\nHall 9\n",
+            r"labels\.txt:3: .* found '9' for the label 'Hall', and no label for 3; if the numbers",
+        ),
         ('["cat", 3]', r"labels\.txt: item 1: expected a label, or a WordNet ID and a label, found 3"),
-        ('{"0": "cat", "2": "dog"}', r"item 2: expected each index from 0 to 1 once, found '2' for the label 'dog'"),
+        (
+            '{"0": "cat", "2": "dog"}',
+            r"item 2: expected each index from 0 to 1 once, found '2' for the label 'dog', and no label for 1",
+        ),
         ('{"0": "cat", "0": "dog"}', r"'0' is there twice"),
         ('{"cat": 0, "dog": 0}', r"item 0: expected each index from 0 to 1 once, found '0' for the label 'dog'"),
         (

@@ -14,12 +14,13 @@ import random
 import resource
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import chain, count, repeat
 from pathlib import Path
 
@@ -42,6 +43,7 @@ from pycam.errors import PycamError, RunError, UsageError
 from pycam.evaluation import evaluator, plan, run
 from pycam.evaluation.plan import Plan, identity_of
 from pycam.evaluation.run import STORE, carry_out, evaluate
+from pycam.evaluation.store import Store
 
 pytestmark = pytest.mark.faults
 
@@ -329,6 +331,55 @@ def test_a_folder_that_cannot_be_written(model, images, whole, tmp_path, folder,
     (tmp_path / "locked").chmod(0o755)
     evaluate(make_plan(model, images), tmp_path / folder)
     assert_same(tmp_path / folder, whole)
+
+
+def read_store(folder: Path, reading: bool, found: Path) -> None:
+    """Write what a user without rights to write finds in a store, or the error."""
+    give_up_privileges()
+    identity = tuple(json.loads((folder / "report.json").read_text())["identity"].items())
+    try:
+        with Store(folder / STORE, identity, reading=reading) as store:
+            found.write_text(repr(list(store.results())))
+    except RunError as error:
+        found.write_text(str(error))
+
+
+@pytest.mark.parametrize("locked", ["folder", "file"])
+def test_a_finished_run_that_cannot_be_written_is_read(whole, tmp_path, locked):
+    folder = shutil.copytree(whole, tmp_path / "a run? #1")
+    identity = tuple(json.loads((folder / "report.json").read_text())["identity"].items())
+    with Store(folder / STORE, identity) as store:
+        expected = repr(list(store.results()))
+    place, rights = (folder, 0o555) if locked == "folder" else (folder / STORE, 0o444)
+    place.chmod(rights)
+
+    def found(reading: bool) -> str:
+        process = SERVER.Process(target=read_store, args=(folder, reading, tmp_path / "found.txt"))
+        process.start()
+        process.join()
+        return (tmp_path / "found.txt").read_text()
+
+    names = {path.name for path in folder.iterdir()}
+    assert found(reading=True) == expected
+    assert {path.name for path in folder.iterdir()} == names
+    assert "cannot be read or written" in found(reading=False)
+    folder.chmod(0o755)
+
+
+def test_a_log_in_a_folder_that_cannot_be_written_counts(whole, tmp_path):
+    folder, copy = shutil.copytree(whole, tmp_path / "run"), tmp_path / "copy"
+    with closing(sqlite3.connect(folder / STORE)) as database:
+        database.execute("PRAGMA journal_mode = WAL")
+        with database:
+            database.execute("DELETE FROM images WHERE position > 0")
+        shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("*-shm"))
+    assert (copy / f"{STORE}-wal").stat().st_size > 0
+    copy.chmod(0o555)
+    process = SERVER.Process(target=read_store, args=(copy, True, tmp_path / "found.txt"))
+    process.start()
+    process.join()
+    assert (tmp_path / "found.txt").read_text().count("Result(position=") == 1
+    copy.chmod(0o755)
 
 
 # Damaged

@@ -247,8 +247,12 @@ def test_a_card_of_ones_own_may_name_a_bundled_net_and_labels(tmp_path):
     card = zoo.card(tmp_path / "my.yaml")
     assert zoo.prototxt_path(card) == zoo.prototxt_folder() / "deploy_googlenetCAM.prototxt"
     assert len(zoo.card_labels(card)) == 205
-    with pytest.raises(ModelError, match=r"my\.caffemodel is not on this machine: no address is known; put it into"):
+    place = re.escape(f"put it into {tmp_path}, beside the card, ")
+    with pytest.raises(ModelError, match=rf"my\.caffemodel is not on this machine: no address is known; {place}"):
         zoo.weights_path(card)
+    # The advice is right: a file that lies there is found.
+    (tmp_path / "my.caffemodel").touch()
+    assert zoo.weights_path(card) == tmp_path / "my.caffemodel"
 
 
 def test_a_name_that_no_file_can_have_is_a_missing_file(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
@@ -57,6 +58,8 @@ class Store(AbstractContextManager["Store"]):
         The file; it is created if it does not exist, with its folder.
     identity : Identity
         Everything that affects the results.
+    reading : bool
+        Whether results are read only: then a file and a folder that cannot be written will do.
 
     Raises
     ------
@@ -65,20 +68,25 @@ class Store(AbstractContextManager["Store"]):
         the message names what differs.
     """
 
-    def __init__(self, path: Path, identity: Identity) -> None:
+    def __init__(self, path: Path, identity: Identity, *, reading: bool = False) -> None:
         self.path = path
+        self._frozen = reading and _is_frozen(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RunError(f"{path.parent}: cannot be made ({error.strerror}): name another --out") from None
         with self._errors():
-            self._db = sqlite3.connect(path, timeout=0)
+            if self._frozen:
+                self._db = sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True)
+            else:
+                self._db = sqlite3.connect(path, timeout=0)
         try:
             with self._errors(), self._db:
-                # Set before the first access, this locks the file until it is closed, and a kill unlocks it.
-                self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
-                self._db.execute("PRAGMA journal_mode = WAL")
-                self._db.execute("PRAGMA synchronous = FULL")
+                if not self._frozen:
+                    # Set before the first access, this locks the file until it is closed, and a kill unlocks it.
+                    self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
+                    self._db.execute("PRAGMA journal_mode = WAL")
+                    self._db.execute("PRAGMA synchronous = FULL")
                 self._check_tables()
                 (state,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
                 if state != "ok":
@@ -86,7 +94,7 @@ class Store(AbstractContextManager["Store"]):
                     if code and (reason := _MACHINE_CODES.get(int(code[1]) & 0xFF)):
                         raise self._unusable(reason)
                     raise self._damaged(" ".join(state.split()))
-                self._db.execute("BEGIN IMMEDIATE")
+                self._db.execute("BEGIN" if self._frozen else "BEGIN IMMEDIATE")
                 self._check_identity(identity)
         except BaseException:
             self._db.close()
@@ -99,7 +107,9 @@ class Store(AbstractContextManager["Store"]):
             earlier = fresh.execute(tables).fetchall()
             fresh.executescript(_TIMING)
             found = self._db.execute(tables).fetchall()
-            if found in ([], earlier):
+            if self._frozen and found == earlier:
+                return
+            if not self._frozen and found in ([], earlier):
                 # In one transaction: a kill leaves either no tables or all of them.
                 self._db.executescript(f"BEGIN; {'' if found else _TABLES} {_TIMING} COMMIT;")
             if self._db.execute(tables).fetchall() != fresh.execute(tables).fetchall():
@@ -246,6 +256,12 @@ class Store(AbstractContextManager["Store"]):
         # SQLite also calls a file malformed whose disk has failed for a moment.
         again = "give the same command again; if that says the same, " if "image is malformed" in reason else ""
         return RunError(f"{self.path}: damaged ({reason}): {again}remove it, or name another --out, and start again")
+
+
+def _is_frozen(path: Path) -> bool:
+    """Return whether a file is complete and cannot be written: SQLite then needs no lock, and no file beside it."""
+    writable = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+    return exists(path) and not writable and not exists(path.with_name(f"{path.name}-wal"))
 
 
 def _short(value: str | None) -> str:

@@ -69,7 +69,7 @@ class Run:
     @classmethod
     @contextmanager
     def open(cls, folder: Path, label: str = "") -> Iterator[Run]:
-        """Open the folder of a finished run, and lock it for other processes.
+        """Open the folder of a finished run, and lock it for other processes, unless it cannot be written.
 
         Raises
         ------
@@ -83,7 +83,7 @@ class Run:
             raise RunError(
                 f"{folder}: {' and '.join(changed)} changed since the run: start a new run with another --out"
             )
-        with Store(folder / STORE, tuple(identity.items())) as store:
+        with Store(folder / STORE, tuple(identity.items()), reading=True) as store:
             results = read_results(plan, store)
             if len(results.records) != report["images"]:
                 raise RunError(

@@ -357,7 +357,9 @@ def _check(path: Path, place: Path, file: PublishedFile, fits: Callable[[Path], 
 
 def _how_to_get(file: PublishedFile, command: str) -> str:
     address = f"run `{command}`, or get {file.mirrors[0]} and" if file.mirrors else "no address is known;"
-    return f"{file.names[0]} is not on this machine{_missing_folders()}: {address} put it into {_places()}"
+    own = file.folder is not None and file.folder.resolve() != _bundled("models").resolve()
+    beside = f"{file.folder}, beside the card, " if own else ""
+    return f"{file.names[0]} is not on this machine{_missing_folders()}: {address} put it into {beside}{_places()}"
 
 
 def _missing_folders() -> str:

@@ -385,9 +385,11 @@ def _in_order(entries: Sequence[Entry], path: str, without_heading: bool = False
                     if without_heading
                     else ""
                 )
+                missing = next(index for index in range(base, base + count) if index not in numbers)
                 raise FormatError(
                     f"{entry.place}: expected each index from {base} to {base + count - 1} once, "
-                    f"found {entry.number[:40]!r} for the label {entry.label[:40]!r}{advice}"
+                    f"found {entry.number[:40]!r} for the label {entry.label[:40]!r}, "
+                    f"and no label for {missing}{advice}"
                 )
             seen.add(number)
         ordered = [entry for _, entry in sorted(zip(numbers, entries, strict=True), key=lambda each: each[0])]
