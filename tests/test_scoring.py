@@ -402,3 +402,8 @@ def test_pixels_need_masks_of_the_map_s_shape():
 def test_metrics_need_nothing_else():
     hits = pycam.metrics.classification_hits([[1, 2], [0, 1]], [2, 2])
     assert hits.tolist() == classification_hits([[1, 2], [0, 1]], [2, 2]).tolist() == [[False, True], [False, False]]
+    for correct in (hits, hits.astype(int), hits.tolist()):
+        assert pycam.metrics.error(correct).tolist() == [1, 0.5]
+    for classes, labels in (([1, 2], [2, 2]), ([[1, 2]], [2, 2]), ([[1, 2]], 2)):
+        with pytest.raises(UsageError, match=r"classes .*, labels .*; \(n, g\) and \(n,\) were expected"):
+            pycam.metrics.classification_hits(classes, labels)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pycam.errors import UsageError
 from pycam.maps.boxes import RIGHT_IOU, iou
 from pycam.metrics.intervals import interval, resampled_means
 
@@ -26,6 +27,11 @@ def classification_hits(classes: ArrayLike, labels: ArrayLike) -> NDArray[np.boo
     -------
     (n, g) bool
         True at position k - 1 if the label is among the first k predictions.
+
+    Raises
+    ------
+    UsageError
+        The arrays have other shapes.
     """
     return np.logical_or.accumulate(_named(classes, labels), axis=1)
 
@@ -48,6 +54,11 @@ def localization_hits(
     -------
     (n, g) bool
         True at position k - 1 if one of the first k predictions has both.
+
+    Raises
+    ------
+    UsageError
+        As `classification_hits`.
     """
     return np.logical_or.accumulate(_named(classes, labels) & correct_boxes(boxes, targets, images), axis=1)
 
@@ -79,9 +90,9 @@ def correct_boxes(
     return correct
 
 
-def error(correct: NDArray[np.bool_]) -> NDArray[np.float64]:
+def error(correct: ArrayLike) -> NDArray[np.float64]:
     """Return the fraction of the images, the first dimension, that are not correct."""
-    wrong: NDArray[np.float64] = np.mean(~correct, axis=0)
+    wrong: NDArray[np.float64] = np.mean(~np.asarray(correct, bool), axis=0)
     return wrong
 
 
@@ -91,5 +102,8 @@ def error_interval(correct: NDArray[np.bool_]) -> NDArray[np.float64]:
 
 
 def _named(classes: ArrayLike, labels: ArrayLike) -> NDArray[np.bool_]:
-    named: NDArray[np.bool_] = np.asarray(classes) == np.asarray(labels)[:, None]
+    predicted, true = np.asarray(classes), np.asarray(labels)
+    if predicted.ndim != 2 or true.shape != predicted.shape[:1]:
+        raise UsageError(f"classes {predicted.shape}, labels {true.shape}; (n, g) and (n,) were expected")
+    named: NDArray[np.bool_] = predicted == true[:, None]
     return named
