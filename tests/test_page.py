@@ -435,7 +435,7 @@ def test_what_does_not_arrive_can_be_tried_again(browser, small):
             problem.filter(has_text=sentence).wait_for()
             page.context.unroute("**/model.onnx")
         bar, held = page.get_by_role("progressbar"), []
-        page.context.route("**/model.onnx", held.append)  # until the bar has been seen
+        page.context.route("**/model.onnx", lambda route: held.append(route))  # until the bar has been seen
         page.get_by_role("button", name="Try again").click()
         bar.wait_for()
         page.screenshot(path=SCREENSHOTS / "page-loading.png")
