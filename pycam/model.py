@@ -424,6 +424,12 @@ def load_model(
         if useless := next((name for name, value in given.items() if value), None):
             raise UsageError(f"{useless} has no effect on the ONNX file {os.fspath(onnx)}: leave it out")
         return _onnx_model(onnx, card, preprocess, input_size, labels, mean, std, head)
+    for path in (prototxt, weights):
+        if path is not None and os.fspath(path).endswith(ONNX):
+            raise UsageError(
+                f"{os.fspath(path)}: an ONNX file is a net and its weights in one: give it alone, as the model or with "
+                "--onnx"
+            )
     if preprocess is not None or input_size is not None:
         name = "input_size" if preprocess is None else "preprocess"
         raise UsageError(f"{name} is for ONNX files: leave it out, or give an ONNX file")

@@ -137,6 +137,14 @@ def test_a_mean_image_alone(shared, monkeypatch):
     assert run("download", "--mean") == f"ilsvrc-2012\t{shared / 'data/mean/ilsvrc_2012_mean.npy'}\tmean\n"
 
 
+def test_a_model_without_a_mean_image_has_its_mean_value():
+    name = "squeezenet-cam-caltech101"
+    weights, mean = run("download", name, "--mean").splitlines()
+    assert weights.startswith(f"{name}\t/") and mean == f"{name}\t-\tno mean image: a mean value"
+    with pytest.raises(ModelError, match=r"\.yaml: the card names no mean image"):
+        run("path", name, "--of", "mean")
+
+
 def test_unknown_names_are_refused_before_anything_is_fetched(machine):
     with pytest.raises(ModelError, match="no model is called 'typo'"):
         run("download", "squeezenet-v1.1", "typo")

@@ -232,6 +232,10 @@ def test_a_list_stands_alone_and_only_a_list_has_a_root(folder):
         find_images([f"@{folder / 'list.txt'}", "a.png"])
     with pytest.raises(UsageError, match=r"--root .* has no effect"):
         find_images([str(folder / "list.txt")], folder)
+    (folder / "moved.txt").write_text("a.png\n")
+    for root, message in ((None, r"line, or give the folder of the images with --root$"), (folder, "line$")):
+        with pytest.raises(FormatError, match=message):
+            find_images([f"@{folder / 'moved.txt'}"], root)
 
 
 # Interrupted runs

@@ -615,6 +615,11 @@ REFUSED: dict[str, tuple[Callable[[Graph], list[str]], type[pycam.PycamError], s
         NetError,
         "no output .* has class scores",
     ),
+    "the best scores only": (
+        lambda g: [g.add("TopK", linear(g, gap(g, g.features())), np.array([2]), outputs=2)],
+        NetError,
+        "no output .* has class scores: expected one with real numbers, those of all classes",
+    ),
 }
 
 
@@ -646,12 +651,38 @@ def test_one_of_two_heads_is_named(tmp_path):
     assert load_model(onnx=tmp_path / "m.onnx", head=layer).head.score_blob == "a"
 
 
+@pytest.mark.parametrize("choice", ["TopK", "ArgMax"])
+def test_scores_beside_the_classes_that_they_choose(choice, tmp_path, images):
+    g = Graph()
+    linear(g, gap(g, g.features()), out="scores")
+    more = [np.array([2])] if choice == "TopK" else []
+    best = [g.add(choice, "scores", *more, out="best", outputs=1 + len(more), axis=1)]
+    if more:  # what the best classes give is no output of scores either
+        best += [g.nodes[-1].output[1], g.add("Mul", g.features(), g.add("ReduceMax", "best", keepdims=0))]
+    model = g.model(*best, "scores")
+    onnx.save(model, tmp_path / "m.onnx")
+    head, _, _, (logits, means), scores = maps_and_logits(read_onnx(tmp_path / "m.onnx"), images[:, ::-1].copy())
+    assert head.score_blob == "scores"
+    close(logits, scores_of(model, images, "scores"))
+    close(means, logits)
+    close(scores, logits)
+
+
+def test_a_file_with_maps_is_read_again(tmp_path, images):
+    path = written(tmp_path)
+    assert main(["net", "export", str(path), "--onnx", str(tmp_path / "maps.onnx"), "--maps", "--top", "2"]) == 0
+    first, second = (maps_and_logits(read_onnx(each), images) for each in (path, tmp_path / "maps.onnx"))
+    close(second[2], first[2])
+    close(second[4], first[4])
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
         (lambda data: data[: len(data) // 2], "are cut off or damaged"),
         (lambda data: data[:-1], "are cut off or damaged"),
-        (lambda data: b"hello", "found text"),
+        (lambda data: b"hello", "found text .* is given with --prototxt, and its weights with --weights"),
+        (lambda data: b"\x0a\x03net" * 9, "found Caffe weights: .* is given with --prototxt"),
         (lambda data: b"PK\x03\x04" + data, r"found a zip archive \(PyTorch's\?\): convert it to ONNX first"),
         (lambda data: b"\x80\x02}q\x00", r"found a Python pickle \(PyTorch's\?\)"),
         (lambda data: b"", "found an empty file"),

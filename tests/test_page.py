@@ -178,6 +178,29 @@ def test_the_page_computes_what_heatmap_computes(browser, bundled):
         page.screenshot(path=SCREENSHOTS / "page.png", full_page=True)
 
 
+@pytest.mark.torch
+@pytest.mark.onnx
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # PyTorch's own
+def test_the_page_of_an_onnx_file(browser, ortweb, tmp_path):
+    """A net in ONNX takes RGB, less a mean and over a deviation, and its maps hold factors of each image."""
+    import torch
+    from onnx_nets import endings
+
+    name, data = "photograph.jpg", samples.jpeg(4)
+    (tmp_path / name).write_bytes(data)
+    with pycam.from_torch(endings()["mobilenet_v3"], torch.zeros(1, 3, 64, 64)) as cam, opened(browser) as page:
+        write_page(tmp_path / "page.html", cam, find_runtime(ortweb))
+        page.goto((tmp_path / "page.html").as_uri())
+        page.locator(READY).wait_for(timeout=LONG)
+        found = page.evaluate(MAPS, [name, base64.b64encode(data).decode()])
+        expected = cam(tmp_path / name).top
+        assert [index for index, *_ in found] == [item.index for item in expected]
+        for (_, score, box, values, shape), item in zip(found, expected, strict=True):
+            assert score == pytest.approx(item.score, abs=1e-5)
+            assert np.abs(np.subtract(box, item.box)).max() <= 1
+            assert np.abs(array_of(values, shape) - item.map).max() <= 1e-4 * np.abs(item.map).max()
+
+
 def test_sizes_and_policy(bundled, small):
     text = bundled.read_text("utf-8")
     files = re.findall(r'<script type="text/plain" id="file-([^"]+)">([^<]*)', text)

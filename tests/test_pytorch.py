@@ -309,6 +309,16 @@ def test_a_module_with_two_heads():
 
 
 @pytest.mark.onnx
+@pytest.mark.filterwarnings("ignore")  # PyTorch warns of itself
+def test_a_wrapped_module_is_that_inside():
+    net, images = other_net(), torch.zeros(1, 3, 20, 24)
+    cam = pycam.from_torch(torch.compile(torch.nn.DataParallel(net)), images)
+    assert cam.model.name == "Sequential"
+    x = torch.from_numpy(cam.preprocess(PHOTOGRAPH)).flip(1)
+    np.testing.assert_allclose(cam(PHOTOGRAPH).scores, net.eval()(x)[0].detach(), atol=1e-5)
+
+
+@pytest.mark.onnx
 @pytest.mark.filterwarnings("ignore")
 def test_what_cannot_become_a_model(monkeypatch, tmp_path):
     monkeypatch.setenv("TMPDIR", str(tmp_path))

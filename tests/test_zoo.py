@@ -511,6 +511,12 @@ def test_a_mean_image_is_found_and_checked(machine, card):
         zoo.mean_path(zoo.bvlc_mean())
 
 
+@pytest.mark.parametrize("name", ["net.pth", "best.pt"])
+def test_weights_of_pytorch_are_no_model(name):
+    with pytest.raises(ModelError, match=r"weights of PyTorch .*, not the name of a model: export .* with --onnx"):
+        zoo.card(name)
+
+
 def test_the_zoo_is_light():
     heavy = "cv2 onnx onnxruntime scipy pandas torch requests rich numpy platformdirs"
     code = f"import sys, pycam.zoo; pycam.zoo.all_cards(); print([m for m in {heavy.split()!r} if m in sys.modules])"

@@ -164,6 +164,23 @@ def report_of_files(given: Sequence[str]) -> str:
     return "a page of images is made by `report html`: " + _try("report", "html", *given, *out, *model)
 
 
+def onnx_file(line: Line) -> str:
+    """`heatmap fox.jpg net.onnx`, `--prototxt net.onnx`, `--onnx googlenet-cam`: an ONNX file elsewhere, or none."""
+    words = line.words
+    place = line.value("--onnx")
+    if place and _is_model(words[place]) and "an ONNX model, but: No such file" in line.message:
+        return f"{words[place]} is a model: " + _try(*words[: place - 1], "--model", *words[place:])
+    if line.message.startswith("no model is given"):
+        found = next((word for word in words[1:] if word.endswith(".onnx") and os.path.isfile(word)), "")  # noqa: PTH113
+    else:
+        found = line.message.partition(": an ONNX file is a net and its weights in one")[0]
+    if found not in words:
+        return ""
+    files = {at for name in ("--prototxt", "--weights") if (value := line.value(name)) for at in (value - 1, value)}
+    rest = [word for at, word in enumerate(words) if at not in files and word != found]
+    return "an ONNX file is given with --onnx: " + _try(*rest, "--onnx", found)
+
+
 def a_model_among_arguments(line: Line) -> str:
     """`pycam heatmap fox.jpg googlenet-cam`."""
     if not line.message.startswith("no model is given"):
@@ -229,6 +246,21 @@ def several_values(line: Line) -> str:
             values = ",".join(line.words[place + 1] for place in places)
             rest = [word for place, word in enumerate(line.words) if not {place, place - 1} & {*places}]
             return "several values stand in one option: " + _try(*rest, several, values)
+    return ""
+
+
+def one_value_each(line: Line) -> str:
+    """`heatmap --methods cam,gradcam`, `--method cam,gradcam`: the command has `--method cam --method gradcam`."""
+    if line.words[0] not in ("heatmap", "serve") and [*line.words[:2]] != ["report", "html"]:
+        return ""
+    for name in ("--model", "--method", "--layer"):
+        for given, told in ((f"{name}s", f"No such option: {name}s"), (name, "")):
+            place = line.value(given)
+            values = line.words[place].split(",") if place else []
+            if all(values) and place and told in line.message and (told or repr(line.words[place]) in line.message):
+                each = [word for value in values for word in (name, value)]
+                how = f"{name} is given once for each value"
+                return f"{how}: {_try(*line.words[: place - 1], *each, *line.words[place + 1 :])}"
     return ""
 
 
@@ -302,6 +334,7 @@ def solver_as_argument(line: Line) -> str:
 RULES: Sequence[Rule] = (
     command_later,
     no_command,
+    onnx_file,
     a_model_among_arguments,
     file_as_model,
     blanks,
@@ -311,5 +344,6 @@ RULES: Sequence[Rule] = (
     solver_as_argument,
     name_in_pieces,
     several_values,
+    one_value_each,
     missing,
 )

@@ -30,8 +30,9 @@ Name = Annotated[
 ]
 
 
-def _mean_path(card: Card, download: bool = False) -> Path:
-    return zoo.mean_path(card.mean or zoo.bvlc_mean(), download=download, card=card)
+def _mean_path(card: Card, download: bool = False) -> Path | None:
+    mean = card.mean or zoo.bvlc_mean()
+    return None if mean.image is None else zoo.mean_path(mean, download=download, card=card)
 
 
 FILES: dict[str, Callable[[Card], Path | None]] = {
@@ -89,7 +90,7 @@ def path(
     card = zoo.card(name)
     found = FILES[of](card)
     if found is None:
-        raise ModelError(f"{card.path}: the card names no {of}")
+        raise ModelError(f"{card.path}: the card names no {'mean image' if of == 'mean' else of}")
     if sys.stdout.isatty():
         print_line(found)
     else:
@@ -120,7 +121,8 @@ def download(
             weights = zoo.weights_path(card, download=True)
             print_line(card.name, weights, zoo.identify(card, weights), sep="\t")
             if mean:
-                print_line(card.name, _mean_path(card, download=True), "mean", sep="\t")
+                found = _mean_path(card, download=True)
+                print_line(card.name, found or "-", "mean" if found else "no mean image: a mean value", sep="\t")
         except PycamError as error:
             failures.append(error)
     if not names:

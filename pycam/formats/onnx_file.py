@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pycam.errors import FormatError
 from pycam.formats.files import is_file
 from pycam.formats.onnx_messages import EXTERNAL, FLOAT, MESSAGES
-from pycam.formats.opening import HEAD, ONNX, open_file, recognise
+from pycam.formats.opening import HEAD, ONNX, TEXT, open_file, recognise
 from pycam.formats.schema import Message
 
 MOST_BYTES = 2**31 - 1
@@ -23,6 +23,11 @@ MOST_BYTES = 2**31 - 1
 EXPORT_IT = "convert it to ONNX first, as with torch.onnx.export"
 FRAMEWORKS = {"a zip archive": "PyTorch's?", "a Python pickle": "PyTorch's?", "an HDF5 file": "Keras's?"}
 """Kinds of files that people take for models in ONNX."""
+
+CAFFES = dict.fromkeys(
+    (TEXT, "Caffe weights"), "a net of Caffe is given with --prototxt, and its weights with --weights"
+)
+"""What to do with the files of Caffe's nets."""
 
 LOOK_ALIKE = ("a solver state", "a blob such as a mean file", "Caffe weights")
 """Kinds of other files that begin as an ONNX model can."""
@@ -57,7 +62,7 @@ def read_onnx_file(path: str | os.PathLike[str]) -> tuple[Message, tuple[Path, .
         if what in FRAMEWORKS:
             raise FormatError(f"{shown}: expected an ONNX model, found {what} ({FRAMEWORKS[what]}): {EXPORT_IT}")
         if what and what not in (ONNX, *LOOK_ALIKE):
-            raise FormatError(f"{shown}: expected an ONNX model, found {what}: {fix}")
+            raise FormatError(f"{shown}: expected an ONNX model, found {what}: {CAFFES.get(what, fix)}")
         if size > MOST_BYTES:
             raise FormatError(f"{shown}: {_gigabytes(size)}; an ONNX model has at most 2 GB: {_TOO_LARGE}")
     with open_file(path, ONNX) as file:
@@ -74,7 +79,7 @@ def read_onnx_file(path: str | os.PathLike[str]) -> tuple[Message, tuple[Path, .
             "the file again"
         ) from None
     if not whole and what in LOOK_ALIKE:
-        raise FormatError(f"{shown}: expected an ONNX model, found {what}: {fix}")
+        raise FormatError(f"{shown}: expected an ONNX model, found {what}: {CAFFES.get(what, fix)}")
     if not whole:
         missing = "nodes" if model.opset_import else "opset_import, the version of its operators"
         raise FormatError(f"{shown}: expected an ONNX model, found a file without {missing}: is it a model in ONNX?")

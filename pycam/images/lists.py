@@ -31,7 +31,7 @@ class ImageList(NamedTuple):
     labels: tuple[int, ...] | None
 
 
-def read_image_list(path: Path, root: Path | None = None) -> ImageList:
+def read_image_list(path: Path, root: Path | None = None, advice: str = "") -> ImageList:
     """Read a list with one image per line: its path, a blank, and its label, a whole number from 0 on.
 
     A list may also be without labels. A path may contain blanks.
@@ -42,6 +42,8 @@ def read_image_list(path: Path, root: Path | None = None) -> ImageList:
         The list, a text file.
     root : Path, optional
         The folder of relative paths, in place of the list's own.
+    advice : str
+        What helps where images are missing, other than correcting the list, for the message.
 
     Returns
     -------
@@ -70,8 +72,7 @@ def read_image_list(path: Path, root: Path | None = None) -> ImageList:
         name, label = (found[1], int(found[2])) if found else (line, 0)
         place = (root or path.parent) / name
         if not is_file(place):
-            fix = "" if root else ", or give the folder of the images with --root"
-            raise FormatError(f"{path}:{number}: no image {place}: correct the line{fix}")
+            raise FormatError(f"{path}:{number}: no image {place}: correct the line{advice}")
         names.append(name)
         paths.append(str(place))
         labels.append(label)

@@ -20,7 +20,7 @@ from pycam.formats.schema import Message
 from pycam.net import Net, Params, Sources, net_from_message
 from pycam.net.layers import Layer, OnnxNode, Shape, Source
 from pycam.net.spec import NetSpec
-from pycam.onnx.graph import Graph, attribute, graph_of, key_of, layer_of, random_image
+from pycam.onnx.graph import Graph, attribute, graph_of, key_of, layer_of, random_image, read_by
 from pycam.onnx.pooling import SAME_VALUES, find_pooling
 from pycam.onnx.tail import Additions, Form, follow
 
@@ -148,13 +148,33 @@ def _maps(scores: _Scores) -> str:
 
 
 def _final_outputs(graph: Graph) -> list[str]:
-    """Return the outputs that can be scores: numbers that no other output is computed from."""
-    read = {name for node in graph.nodes for name in node.input}
-    found = [name for name in graph.outputs if name not in read and graph.is_float(name) and name in graph.of_image]
+    """Return the outputs that can be scores: numbers that no other output's numbers are computed from."""
+    numbers = [name for name in graph.outputs if graph.is_float(name) and name in graph.of_image]
+    numbers = [name for name in numbers if not _is_choice(graph.producer.get(name))]
+    read = {name for output in numbers for name in _computed_from(graph, output)}
+    found = [name for name in numbers if name not in read]
     if not found:
         raise NetError(
-            f"{graph.path}: no output ({', '.join(graph.outputs)}) has class scores: expected one with real numbers"
+            f"{graph.path}: no output ({', '.join(graph.outputs)}) has class scores: expected one with real numbers, "
+            "those of all classes"
         )
+    return found
+
+
+def _is_choice(node: Message | None) -> bool:
+    """Return whether a node chooses classes by their scores."""
+    return node is not None and node.domain in ("", "ai.onnx") and node.op_type in ("TopK", "ArgMax", "ArgMin")
+
+
+def _computed_from(graph: Graph, tensor: str) -> set[str]:
+    """Return the tensors that a tensor is computed from; what a choice of classes reads does not count."""
+    found: set[str] = set()
+    waiting = [tensor]
+    while waiting:
+        node = graph.producer.get(waiting.pop())
+        names = [] if node is None or _is_choice(node) else [*read_by(node)]
+        waiting += [name for name in names if name not in found]
+        found.update(names)
     return found
 
 

@@ -36,7 +36,8 @@ def find_images(given: Sequence[str], root: Path | None = None) -> Images:
     if several is not None and len(given) > 1:
         raise UsageError(f"{several}: a list or a folder stands alone, but {len(given)} arguments are given")
     if several is not None and several.startswith(LIST):
-        return Images(*read_image_list(Path(several.removeprefix(LIST)), root))
+        advice = "" if root else ", or give the folder of the images with --root"
+        return Images(*read_image_list(Path(several.removeprefix(LIST)), root, advice))
     if root is not None:
         raise UsageError(f"--root {root} has no effect: it is for the images of a list, @list.txt; leave it out")
     if several is not None:

@@ -77,6 +77,7 @@ def from_torch(
             f"from_torch: the example is {dims(tuple(example.shape)) or 'a number'} of type {example.dtype}; expected "
             "float32 images N×C×H×W, such as torch.zeros(1, 3, 224, 224), and a module of that type, module.float()"
         )
+    module = _unwrapped(module)
     data = _exported(module, example)
     if onnx is not None:
         atomic_write(onnx, data)
@@ -91,6 +92,19 @@ def from_torch(
         raise
     weakref.finalize(cam, shutil.rmtree, folder, ignore_errors=True)
     return cam
+
+
+def _unwrapped(module: nn.Module) -> nn.Module:
+    """Return the module inside `torch.compile` and `DataParallel`, which compute the same and cannot be traced."""
+    from torch import nn
+
+    while True:
+        if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            module = module.module
+        elif isinstance(inner := getattr(module, "_orig_mod", None), nn.Module):
+            module = inner
+        else:
+            return module
 
 
 def _exported(module: nn.Module, example: Tensor) -> bytes:

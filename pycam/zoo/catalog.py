@@ -26,6 +26,7 @@ from pathlib import Path
 
 from pycam.errors import ModelError, PycamError, near_names, suggest, system_error
 from pycam.formats.files import is_file
+from pycam.formats.opening import FROM_TORCH, PYTORCH
 from pycam.zoo.cards import Card, Mean, PublishedFile, read_card, read_mean_card
 from pycam.zoo.checksums import checksum, pin as write_pin, pin_file, pinned
 from pycam.zoo.label_files import read_labels
@@ -97,6 +98,8 @@ def card(name: str | Path) -> Card:
         return _read_card(paths[_fold(text)])  # without the others
     if text.lower().endswith((".caffemodel", ".prototxt")):
         raise ModelError(f"{text}: a file of a model, not its name or card: give both a prototxt and its weights")
+    if text.lower().endswith((".pth", ".pt")):
+        raise ModelError(f"{text}: {PYTORCH}, not the name of a model: {FROM_TORCH}")
     known = {_fold(alias): entry for entry in all_cards() for alias in (entry.name, *entry.aliases)}
     if _fold(text) in known:
         return known[_fold(text)]
