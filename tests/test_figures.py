@@ -149,6 +149,11 @@ def test_a_figure_of_too_many_rows_is_refused():
         grid.draw([panels(grid)[:1]] * 200, [], "png")
 
 
+def test_a_panel_that_no_figure_has_room_for_is_refused_before_it_is_made():
+    with pytest.raises(UsageError, match=r"a figure of 100×200 cm at 2400 dpi would have \d+ million pixels; at most"):
+        Grid(1, 100, 2400).panel(np.zeros((80, 20, 3), np.uint8))
+
+
 @pytest.mark.parametrize(
     ("text", "lines"),
     [

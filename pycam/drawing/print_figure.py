@@ -140,10 +140,16 @@ class Grid:
             Lines below it.
         boxes : iterable of ((x0, y0, x1, y1), colour)
             Boxes in image pixels, 0-based, half-open; colours as matplotlib's, such as `FOUND` and `TRUTH`.
+
+        Raises
+        ------
+        UsageError
+            The figure would be too high with this panel alone.
         """
         height, width = pixels.shape[:2]
         share = min(1.0, _TALLEST * width / height) * self.room * self.dpi / 2.54 / width
         tall, wide = max(1, round(height * share)), max(1, round(width * share))
+        self._check(tall * 2.54 / self.dpi)
         resizer = "opencv_area" if share < 1 else "opencv_cubic"
         frames = tuple((x0 / width, y0 / height, x1 / width, y1 / height, c) for (x0, y0, x1, y1), c in boxes)
         return Panel(np.asarray(resize(pixels, tall, wide, resizer), np.uint8), tuple(captions), frames)
