@@ -669,7 +669,7 @@ def test_weights_with_a_layer_missing_are_refused(files):
     caffemodel.write(weights, net.message, {name: arrays for name, arrays in net.params.items() if name != "fc"})
     with pytest.raises(
         NetError,
-        match=r"no weights for layer 'fc' \(line 6 of the net\); the file has 2 of the net's 3 layers .* cut off",
+        match=r"no weights for layer 'fc' \(line 6 of the net\); the file has 2 .* cut off, or .* yet to be",
     ):
         read_net(text, weights)
 

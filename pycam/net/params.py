@@ -66,10 +66,11 @@ def fit_params(
     for layer in learned:
         if layer.name not in given and not shared.keys() >= set(layer.param_names):
             present = sum(other.name in given for other in learned)
+            untrained = "is it cut off, or is this layer yet to be trained (`pycam train`)?"
             raise NetError(
                 f"{path}: no weights for layer {layer.name!r}{_at(layer)}; the file has {present} of the net's "
                 f"{len(learned)} layers with weights: "
-                f"{'is it cut off?' if present else 'are these the weights of another net?'}"
+                f"{untrained if present else 'are these the weights of another net?'}"
             )
         own = given.get(layer.name, [None] * len(layer.param_shapes))
         params[layer.name] = tuple(
