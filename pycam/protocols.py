@@ -207,8 +207,9 @@ class Protocol:
             A value is invalid, or the choices cannot be combined.
         """
         given: dict[str, Any] = {name: value for name, value in choices.items() if value is not None}
-        for name in {"input_scale", "threshold"} & given.keys():
-            given[name] = _number(name, given[name])
+        for name in ("input_scale", "threshold"):
+            if name in given:
+                given[name] = _number(name, given[name])
         if given.get("method") == "saliency" and self.box_rule == "paper":
             given.setdefault("box_rule", "smoothed")
         if "view" in given:

@@ -225,7 +225,7 @@ sys.exit(main([{path!r}], application))
 
 
 @pytest.mark.parametrize("sent", SIGNALS)
-@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("times", [1, 3])
 def test_a_signal_in_a_destructor_ends_the_command_as_anywhere_else(tmp_path, sent, times):
     """Python drops what a destructor raises."""
     script = LOST.format(number=int(sent), times=times, path=str(tmp_path / "file"))

@@ -87,6 +87,7 @@ def interruptible(received: list[int]) -> Iterator[None]:
         Gets the number of the signal, since a library may turn the exception into one of its own.
     """
     handled: list[int] = []
+    is_waiting = False  # a thread that sends again
 
     def end(number: int, frame: FrameType | None) -> None:
         received.append(number)
@@ -95,15 +96,18 @@ def interruptible(received: list[int]) -> Iterator[None]:
         raise Interrupted
 
     def send_again() -> None:
+        nonlocal is_waiting
         time.sleep(_PAUSE)
-        if not handled:
-            return  # the block has ended
+        is_waiting = False
+        if not handled or signal.getsignal(received[0]) == signal.SIG_DFL:
+            return  # the block has ended, or another signal is about to end it: one more would kill the process
         if sys.platform == "win32":
             _thread.interrupt_main(received[0])
         else:
             signal.pthread_kill(main_thread, received[0])
 
     def lost(found: Any) -> None:
+        nonlocal is_waiting
         if not isinstance(found.exc_value, Interrupted):
             unraisable(found)
             return
@@ -111,7 +115,9 @@ def interruptible(received: list[int]) -> Iterator[None]:
         for each in handled:
             signal.signal(each, end)
         # No Thread: it takes locks that the interrupted code may hold.
-        _thread.start_new_thread(send_again, ())
+        if not is_waiting:
+            is_waiting = True
+            _thread.start_new_thread(send_again, ())
 
     unraisable = sys.unraisablehook
     main_thread = threading.main_thread().ident or 0

@@ -125,8 +125,9 @@ def measure(
     UsageError
         There is no engine of such a name.
     """
-    for unknown in set(names).difference(engines.ENGINES):
-        engines.engine_class(unknown)  # raises the error
+    for name in names:
+        if name not in engines.ENGINES:
+            engines.engine_class(name)  # raises the error
     refused: dict[str, str] = {}
     blobs: dict[str, Mapping[str, NDArray[np.float32]]] = {}
     with ExitStack() as stack:
