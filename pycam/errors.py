@@ -64,11 +64,16 @@ def suggest(name: str, known: Iterable[str], otherwise: str = "") -> str:
 
 
 def near_names(name: str, known: Iterable[str]) -> list[str]:
-    """Return the known names that begin with a name, the shortest first; else the most similar one, if any is."""
+    """Return the known names that begin with a name, the shortest first; else the most similar one, if any is.
+
+    A name that differs in upper and lower case alone is the only one.
+    """
     import difflib
 
     folded = {each.casefold(): each for each in known}
     wanted = name.casefold()
+    if wanted in folded:
+        return [folded[wanted]]
     begun = [each for fold, each in folded.items() if wanted and fold.startswith(wanted)]
     return sorted(begun, key=lambda each: (len(each), each)) or [
         folded[each] for each in difflib.get_close_matches(wanted, folded, n=1)

@@ -520,6 +520,8 @@ def test_external_data(place, tmp_path, images):
     [
         ({"location": "/etc/hostname"}, "expected a file in the folder of the model"),
         ({"location": "../secret"}, "expected a file in the folder of the model"),
+        ({"location": "a\0b"}, "expected a file in the folder of the model"),
+        ({"location": "a" * 5000}, "is not beside the model"),
         ({"location": "m.onnx", "offset": "x"}, r"a place in m\.onnx that is no number"),
     ],
 )
@@ -698,6 +700,27 @@ def test_files_that_are_no_onnx(damage, message, tmp_path):
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(pycam.PycamError, match=message):
         read_onnx(path)
+
+
+TEXTS = ["producer", "domain", "function", "graph", "node", "attribute", "constant", "value", "size", "key", "place"]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_text_that_is_no_utf8_is_damage_wherever_it_stands(text, tmp_path):
+    tensor = helper.make_tensor("constant_text", 1, [1], [1.0])
+    tensor.external_data.add(key="key_text", value="place_text")
+    node = helper.make_node("Custom", ["image"], ["scores"], name="node_text", domain="domain_text")
+    node.attribute.append(helper.make_attribute("attribute_text", tensor))
+    shape = [1, 3, "size_text", 10]
+    inputs = [helper.make_tensor_value_info("image", 1, shape)]
+    graph = helper.make_graph([node], "graph_text", inputs, [helper.make_tensor_value_info("value_text", 1, shape)])
+    function = helper.make_function("domain_text", "function_text", ["x"], ["y"], [], [helper.make_opsetid("", 13)])
+    model = helper.make_model(graph, functions=[function], producer_name="producer_text")
+    data = model.SerializeToString()
+    assert f"{text}_text".encode() in data
+    (tmp_path / "m.onnx").write_bytes(data.replace(f"{text}_text".encode(), text.encode() + b"\xfftext"))
+    with pytest.raises(FormatError, match="are cut off or damaged"):
+        read_onnx(tmp_path / "m.onnx")
 
 
 def test_other_inputs_are_refused(tmp_path):

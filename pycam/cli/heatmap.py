@@ -107,9 +107,9 @@ def heatmap(
                     rows.add(_box_rows(name, values, variants.variants[0].parts))
                 if printed is not None:
                     printed.add(values)
-                    continue
-                for line in [] if quiet else _summary(values):
-                    print_line(line)
+                elif not quiet:
+                    for line in _summary(values):
+                        print_line(line)
         finally:
             # An interrupted run keeps the boxes of what it has done.
             if rows is not None:

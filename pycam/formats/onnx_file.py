@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
@@ -70,8 +72,8 @@ def read_onnx_file(path: str | os.PathLike[str]) -> tuple[Message, tuple[Path, .
     try:
         model = MESSAGES["ModelProto"].FromString(data)
         whole = bool(model.graph.node) and bool(model.opset_import)
-        # protobuf gives a name that is no text as bytes, or an error.
-        if not all(isinstance(name, str) for name in _names(model.graph)):
+        # protobuf gives a text that is no UTF-8 as bytes, or an error.
+        if not all(isinstance(text, str) for text in _texts(model)):
             raise DecodeError
     except (DecodeError, UnicodeDecodeError):
         raise FormatError(
@@ -114,19 +116,27 @@ def _tensors(graph: Message) -> Iterator[Message]:
                 yield from _tensors(inner)
 
 
-def _names(graph: Message) -> Iterator[Any]:
-    """Yield all names in a graph and in the graphs inside it."""
-    yield graph.name
-    for value in (*graph.input, *graph.output, *graph.initializer):
-        yield value.name
-    for value in (*graph.input, *graph.output):
-        yield from (dim.dim_param for dim in value.type.tensor_type.shape.dim)
-    for node in graph.node:
-        yield from (*node.input, *node.output, node.name, node.op_type, node.domain)
-        for attribute in node.attribute:
-            yield attribute.name
-            for inner in (*([attribute.g] if attribute.HasField("g") else ()), *attribute.graphs):
-                yield from _names(inner)
+@lru_cache
+def _kinds_of_fields(kind: Any) -> tuple[list[str], list[str]]:
+    """Return the names of the fields of a kind of message that have texts, and of those that have messages."""
+    types = {field.name: field.type for field in kind.fields}
+    texts, messages = FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_MESSAGE
+    return [name for name in types if types[name] == texts], [name for name in types if types[name] == messages]
+
+
+def _texts(message: Message) -> Iterator[Any]:
+    """Yield all texts in a message and in the messages inside it."""
+    texts, messages = _kinds_of_fields(message.DESCRIPTOR)
+    for name in texts:
+        value = getattr(message, name)
+        yield from value if hasattr(value, "extend") else (value,)
+    for name in messages:
+        value = getattr(message, name)
+        if hasattr(value, "extend"):
+            for each in value:
+                yield from _texts(each)
+        elif message.HasField(name):
+            yield from _texts(value)
 
 
 def _inline(tensor: Message, model: Path, files: dict[Path, None]) -> int:
@@ -136,7 +146,7 @@ def _inline(tensor: Message, model: Path, files: dict[Path, None]) -> int:
     location = entries.get("location", "")
     folder = model.parent.resolve()
     path = folder / location
-    if not location or not path.resolve().is_relative_to(folder):
+    if not location or "\0" in location or not path.resolve().is_relative_to(folder):
         raise FormatError(
             f"{about} has its values in {location!r}; expected a file in the folder of the model: put it there, and "
             "save the model again"
