@@ -126,8 +126,9 @@ class Prediction:
         (H, W, 3) uint8 BGR or RGB
             The size is that of `base`.
         """
+        on_base = self._box_on_base(rank) if box else None
         drawn = self._overlay(rank)
-        if box and (on_base := self._box_on_base(rank)) is not None:
+        if on_base is not None:
             drawn = drawing.draw_box(drawn, on_base)
         return np.ascontiguousarray(drawn[:, :, ::-1]) if rgb else drawn
 
@@ -236,9 +237,8 @@ class Prediction:
     def strip(self, *, box: bool = False) -> NDArray[np.uint8]:
         """Return the image and the overlays of `top` side by side: (H, W, 3) uint8 BGR."""
         ranks = range(len(self.top))
-        tiles = [
-            self._tile(self._overlay(rank), len(ranks), self._box_on_base(rank) if box else None) for rank in ranks
-        ]
+        boxes = [self._box_on_base(rank) if box else None for rank in ranks]
+        tiles = [self._tile(self._overlay(rank), len(ranks), boxes[rank]) for rank in ranks]
         return self._strip_of(tiles, [self._caption(rank) for rank in ranks])
 
     def _repr_jpeg_(self) -> bytes:
@@ -267,7 +267,9 @@ class Prediction:
 
         The overlay itself is as large as the image, and ends here.
         """
-        overlay, on_base = self._overlay(rank), self._box_on_base(rank) if box else None
+        # First the box, whose memory is free again before there is an overlay.
+        on_base = self._box_on_base(rank) if box else None
+        overlay = self._overlay(rank)
         tile = self._tile(overlay, count, on_base)
         if on_base is not None:
             overlay = drawing.draw_box(overlay, on_base)

@@ -261,13 +261,15 @@ def test_one_line_the_right_exit_code_and_little_memory(make: Made, command, cod
         "[" * 100_000,
         " " * (8 << 20) + "{}",
         json.dumps(made_report("mine", images="many")),
+        json.dumps(made_report("mine", images=-1)),
+        json.dumps(made_report("mine", images=2**63 - 1)),
         json.dumps(made_report("mine", notes=[3])),
         json.dumps(made_report("mine", gt_known_error=1.5)),
         json.dumps(made_report("mine", whole_image_gt_known_error=float("nan"))),
         json.dumps(made_report("mine", whole_image_gt_known_error=0.5)).replace("0.5", "1e999"),
         json.dumps({**made_report("mine"), "submissions": {"bbox1": errors(0.5, 0.4)}}),
     ],
-    ids=range(13),
+    ids=range(15),
 )
 def test_reports_of_runs_that_are_none(text, tmp_path: Path, capsys):
     (tmp_path / "report.json").write_text(text)

@@ -306,9 +306,14 @@ def test_the_command_that_converts_a_photo_replaces_no_file(tmp_path):
     assert told(data) == ""
 
 
-def test_no_bytes_are_an_empty_file():
-    with pytest.raises(ImageError, match=r"^image of 0 bytes: an empty file, not an image: "):
+def test_no_bytes_are_no_image(tmp_path):
+    with pytest.raises(ImageError, match=r"^image of 0 bytes: empty, not an image$"):
         read_image(b"")
+    (tmp_path / "a.png").touch()
+    with pytest.raises(
+        ImageError, match=r"a\.png: expected an image, found an empty file: download the file itself again$"
+    ):
+        read_image(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize(

@@ -134,6 +134,7 @@ def test_the_page_has_values_commands_and_images(tmp_path):
         (["--bundle", "here"], 2, "here: exists and is not an empty folder; give a new folder"),
         (["--run", "cells"], 10, "Table 3; only Tables 4 and 5 are made of such files"),
         (["--run", "low"], 10, "fc7 from AlexNet, SUN397: 40.0 (41.0 to 42.0) of 5 images; a percentage inside"),
+        (["--run", "many"], 10, "40.0 (39.0 to 42.0) of 9223372036854775807 images; a percentage inside"),
         (["--run", "figure"], 10, "its image '../a.png' is not beside it: make the figure again"),
         (["--run", "other"], 10, "the paper has no Figure 14"),
         (["--run", "text"], 10, "a.png: not a PNG file: make the figure again"),
@@ -147,6 +148,7 @@ def test_bad_input_is_one_line(tmp_path, monkeypatch, capsys, arguments, code, m
     Path("a.png").write_bytes(PNG)
     write_output(Path("cells"), CellsFile(3, "x", ()))
     write_output(Path("low"), CellsFile(5, "x", (Cell("fc7 from AlexNet", "SUN397", 40, 41, 42, 5),)))
+    write_output(Path("many"), CellsFile(5, "x", (Cell("fc7 from AlexNet", "SUN397", 40, 39, 42, 2**63 - 1),)))
     write_output(Path("figure"), FigureFile(8, "x", ("../a.png",), "y"))
     write_output(Path("other"), FigureFile(14, "x", (), "y"))
     write_output(Path("text"), FigureFile(8, "x", ("a.png",), "y"))

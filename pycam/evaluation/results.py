@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Annotated, Any, TypedDict
 
 import msgspec
 import numpy as np
@@ -124,6 +124,12 @@ def submitted(boxes: NDArray[np.int64], protocol: Protocol) -> NDArray[np.int64]
     return half_open(boxes) if protocol.submission == "as_released" else boxes
 
 
+MOST_IMAGES = 10**9
+"""More than any run has; tables hold such numbers exactly."""
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=MOST_IMAGES)]
+
+
 class _Skipped(msgspec.Struct):
     image: str
     reason: str
@@ -132,8 +138,8 @@ class _Skipped(msgspec.Struct):
 class _Report(TypedDict):
     """The values of a report that every run has."""
 
-    images: int
-    blacklisted: int
+    images: Count
+    blacklisted: Count
     model: str
     protocol: str
     engine: str

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pycam.errors import ImageError
 from pycam.formats.files import exists
-from pycam.formats.opening import DOWNLOAD_AGAIN, TEXT, recognise
+from pycam.formats.opening import TEXT, recognise
 
 # A path in place of a text has lost one of the slashes.
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):(/{1,2})(?=[^/])", re.I)
@@ -64,7 +64,7 @@ def what_it_is(data: bytes, name: str) -> str:
             return "a video (MP4 or MOV), not an image: save images of it as JPEG or PNG"
         return f"a photo in the form {kind}, which is not read: {convert}{_command(name)}"
     if not data:
-        return f"an empty file, not an image: {DOWNLOAD_AGAIN}"
+        return "empty, not an image"
     for start, kind in _STARTS.items():
         if data.startswith(start):
             return f"{kind}, which is not read: {convert}"

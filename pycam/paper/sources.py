@@ -10,7 +10,7 @@ from typing import Any
 
 from pycam.errors import RunError
 from pycam.evaluation.plan import PLAN, PlanNote
-from pycam.evaluation.results import REPORT, read_report
+from pycam.evaluation.results import MOST_IMAGES, REPORT, read_report
 from pycam.formats.files import is_file, is_folder
 from pycam.ilsvrc.synsets import CLASSES
 from pycam.paper.outputs import CELLS, FIGURE, CellsFile, FigureFile, read_outputs
@@ -123,7 +123,7 @@ def _check_cells(path: Path, file: CellsFile) -> None:
             all(map(math.isfinite, bounds))
             and cell.low <= cell.value <= cell.high
             and 0 <= cell.value <= 100
-            and cell.images > 0
+            and 0 < cell.images <= MOST_IMAGES
         ):
             raise RunError(
                 f"{path}: {cell.row}, {cell.column}: {cell.value} ({cell.low} to {cell.high}) of {cell.images} images; "
