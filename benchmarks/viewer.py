@@ -72,7 +72,7 @@ def entries(count: int, live: bool = False) -> Iterator[Entry]:
         truth = Truth(0, "class 0", [(100, 40, 460, 300)])
         outcome = judge(0, 0.9, prediction.top[0].box, 0, truth.boxes)
         rescored = [rescore(prediction, truth, False, PERCENTS)] if live else []
-        yield Entry(f"{number:04}.jpg", Image(grounds[number % 20]), {"": [prediction]}, truth, [outcome], rescored)
+        yield Entry(f"{number:04}.jpg", Image(grounds[number % 20]), {"": prediction}, truth, [outcome], rescored)
 
 
 def main() -> None:
