@@ -123,7 +123,5 @@ def make(name: str, net: Net, outputs: Sequence[str], options: Options = Options
         if output not in net.value_shapes:
             hint = suggest(output, net.value_shapes, "`pycam net show` lists its blobs")
             raise NetError(f"the net has no blob {output!r}: {hint}")
-    bare = next((layer.name for layer in net.layers if layer.param_shapes and layer.name not in net.params), None)
-    if bare is not None:
-        raise NetError(f"the net has no weights (layer {bare!r}): read the net together with its caffemodel")
+    net.check_weights(net.layers)
     return kind(net, outputs, options)

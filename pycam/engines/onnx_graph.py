@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pycam.errors import NetError, UnsupportedLayerError, UsageError
+from pycam.errors import UnsupportedLayerError, UsageError
 from pycam.formats import onnx_messages
 from pycam.formats.onnx_messages import FLOAT, INT64, LARGE
 from pycam.formats.schema import Message
@@ -160,8 +160,7 @@ def _unused(name: str, net: Net) -> str:
 def _translated(net: Net, wanted: Sequence[str], outside: dict[str, NDArray[np.float32]] | None = None) -> _Graph:
     """Return a graph with the layers that some values need, and their inputs."""
     path = net.layers_before(wanted)
-    if bare := next((layer.name for layer in path if layer.param_shapes and layer.name not in net.params), None):
-        raise NetError(f"the net has no weights (layer {bare!r}): read the net together with its caffemodel")
+    net.check_weights(path)
     graph = _Graph(net.params, path, outside)
     needed = {*wanted, *(value for layer in path for value in layer.inputs)}
     for layer in path:

@@ -204,6 +204,12 @@ class Net:
         """The number of multiplications with a weight for one image."""
         return sum(layer.multiply_adds for layer in self.layers)
 
+    def check_weights(self, layers: Iterable[Layer]) -> None:
+        """Raise a `NetError` that names the first of some layers whose weights are missing."""
+        bare = next((layer.name for layer in layers if layer.param_shapes and layer.name not in self.params), None)
+        if bare is not None:
+            raise NetError(f"the net has no weights (layer {bare!r}): read the net together with its caffemodel")
+
     def class_weights(self, layer_name: str) -> NDArray[np.float32]:
         """Return the weights of the class-weight layer.
 
