@@ -135,8 +135,8 @@ def _annotation(path: Path, fields: list[Element]) -> Annotation:
             raise GroundTruthError(f"{where}: the file annotates {text[:80]!r}, not {path.stem!r}")
         if tag in ("width", "height", *_SIDES):
             # A few of Pascal VOC's files have fractions of pixels.
-            convert = whole_number if tag not in _SIDES else lambda *given: round(number_of(*given))
-            numbers[tag] = convert(text, f"{where}: <{tag}>")
+            place = f"{where}: <{tag}>"
+            numbers[tag] = round(number_of(text, place)) if tag in _SIDES else whole_number(text, place)
             if tag not in _SIDES and numbers[tag] < 1:
                 raise GroundTruthError(f"{where}: <{tag}> is {numbers[tag]}; at least 1 pixel was expected")
         elif tag == "name":
